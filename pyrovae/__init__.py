@@ -1,0 +1,37 @@
+r"""PyroVAE: variational autoencoders as probabilistic programs.
+
+    z     ~ prior                      p(z)
+    x | z ~ likelihood(decoder(z))     p(x|z)
+    z | x ~ guide(encoder(x))          q(z|x)
+    maximise objective(log p(x|z) + log p(z) - log q(z|x))
+
+Declare those four lines as a `VAE`, train it with `fit`, and ask for log p(x) with `log_evidence`.
+"""
+
+from pyrovae import datasets, guides, likelihoods, networks, objectives, oracles, plots, priors
+from pyrovae.errors import InputError, NumericalError
+from pyrovae.evidence import Evidence, iwae_bound, log_evidence
+from pyrovae.training import Run, fit, load
+from pyrovae.vae import VAE
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VAE",
+    "Evidence",
+    "InputError",
+    "NumericalError",
+    "Run",
+    "datasets",
+    "fit",
+    "guides",
+    "iwae_bound",
+    "likelihoods",
+    "load",
+    "log_evidence",
+    "networks",
+    "objectives",
+    "oracles",
+    "plots",
+    "priors",
+]

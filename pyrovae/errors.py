@@ -1,0 +1,15 @@
+"""What a user gets when something they gave cannot be used.
+
+An `InputError` is one sentence that says what was wrong, what was expected and what to do. The
+command line prints it and leaves with status 2; from Python it is a `ValueError`.
+"""
+
+__all__ = ["InputError", "NumericalError"]
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one sentence that says what to do."""
+
+
+class NumericalError(ArithmeticError):
+    """A computation left the real numbers; the message names the step, the term and the site."""

@@ -1,0 +1,14 @@
+r"""Evidence: log p(x) for each datum, with its errors.
+
+    log p(x) = log E_q[w],   w = p(x, z) / q(z|x)        estimated by  log (1/K) sum_k w_k
+
+Everything here reads the importance weights from `pyrovae.terms`, the same terms that training ascends, so
+the bound that is trained and the log p(x) that is reported cannot drift apart. Nothing is changed by an
+evaluation: not a parameter, not a buffer, not the training mode, not the caller's random state.
+"""
+
+from pyrovae.evidence.curve import BoundCurve, iwae_bound
+from pyrovae.evidence.importance import log_evidence
+from pyrovae.evidence.result import Evidence
+
+__all__ = ["BoundCurve", "Evidence", "iwae_bound", "log_evidence"]

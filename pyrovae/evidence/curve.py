@@ -1,0 +1,105 @@
+"""The importance-weighted bound as a curve over the number of particles, from one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.evidence.run import Pieces, evaluating, inputs, whole_number
+from pyrovae.numerics import log_mean_exp
+from pyrovae.terms import Program
+
+__all__ = ["BoundCurve", "iwae_bound"]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundCurve:
+    """L_K for several K, in nats.
+
+    Attributes:
+        particles: the values of K, ascending.
+        bound: L_K of each datum, (len(particles), N).
+        mc_stderr: its Monte Carlo standard error, of the same shape; nan where only one group was drawn.
+    """
+
+    particles: tuple[int, ...]
+    bound: np.ndarray = field(repr=False)
+    mc_stderr: np.ndarray = field(repr=False)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean over the data for each K, in nats per datum."""
+        return self.bound.mean(1)
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """The standard error between data of each mean."""
+        return self.bound.std(1, ddof=1) / math.sqrt(self.bound.shape[1])
+
+    def __str__(self) -> str:
+        rows = zip(self.particles, self.mean, self.stderr, strict=True)
+        lines = [f"  L_{k:<7} {mean:10.3f} +- {error:.3f} between data" for k, mean, error in rows]
+        return "\n".join(["importance-weighted bounds, nats per datum", *lines])
+
+
+def iwae_bound(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    context: Any = None,  # noqa: ANN401
+    *,
+    particles: Sequence[int] = (1, 5, 50),
+    seed: int = 0,
+    chunk: int | None = None,
+) -> BoundCurve:
+    r"""The bound L_K of each datum for several K, from one set of draws.
+
+    \[\mathcal L_K = \mathbb E\Big[\log \frac1K \sum_{k=1}^K w_k\Big], \qquad
+    \mathrm{ELBO} = \mathcal L_1 \le \mathcal L_5 \le \dots \le \log p(x)\]
+
+    The largest K draws are cut into groups of each smaller K, whose bounds are averaged.
+
+    Arguments:
+        vae, x, context, seed, chunk: as for `log_evidence`.
+        particles: the values of K.
+
+    Returns:
+        `BoundCurve`, with arrays of shape (len(particles), N) in nats.
+
+    Raises:
+        InputError: as `log_evidence`.
+
+    Reference:
+        Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders", theorem 1.
+
+    Example:
+        >>> from pyrovae.oracles import LinearGaussian
+        >>> oracle = LinearGaussian.random(event_dim=4, latent_dim=2)
+        >>> curve = iwae_bound(oracle, oracle.sample(3), particles=(1, 5))
+        >>> curve.bound.shape
+        (2, 3)
+    """
+    counts = tuple(sorted({whole_number("particles", k) for k in particles}))
+    program = Program(vae)
+    x, context = inputs(program, x, context)
+    pieces = Pieces(program, x, context, seed=seed, chunk=chunk)
+    found = []
+    with evaluating(program):
+        program.check(x, context)
+        for rows in pieces.rows(counts[-1]):
+            log_w = torch.cat([terms.log_w.double() for terms in pieces.terms(rows, counts[-1])])
+            found.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
+    bound, error = torch.cat(found, -1).unbind(1)
+    return BoundCurve(counts, bound.numpy(), error.numpy())
+
+
+def _grouped(log_w: Tensor, k: int) -> Tensor:
+    groups = len(log_w) // k
+    bounds = log_mean_exp(log_w[: groups * k].reshape(groups, k, -1), 1)
+    error = bounds.std(0) / math.sqrt(groups) if groups > 1 else torch.full_like(bounds[0], math.nan)
+    return torch.stack([bounds.mean(0), error])

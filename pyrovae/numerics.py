@@ -1,0 +1,49 @@
+"""The few numerical formulas that the rest of the package shares, each written once.
+
+    log_mean_exp(a) = log (1/K) sum_k exp a_k          computed without overflow
+    positive(r)     = softplus(r) + floor              a scale from an unconstrained number
+
+`exp` would overflow where an untrained network gives 100; softplus grows linearly there. The floor
+keeps a density from growing without bound when a scale runs to zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+__all__ = ["SCALE_FLOOR", "inverse_positive", "log_mean_exp", "positive"]
+
+SCALE_FLOOR = 1e-4
+
+
+def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
+    r"""The logarithm of a mean of exponentials, \(\log \frac1K \sum_k e^{a_k}\).
+
+    Arguments:
+        log_w: logarithms, with K entries along `dim`.
+        dim: the dimension to average over.
+
+    Example:
+        >>> log_mean_exp(torch.tensor([1000.0, 1000.0]))
+        tensor(1000.)
+    """
+    return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:
+    """A positive number from any real one: softplus(raw) + floor."""
+    return softplus(raw) + floor
+
+
+def inverse_positive(value: float, floor: float = SCALE_FLOOR) -> float:
+    """The real number that `positive` maps to `value`.
+
+    Example:
+        >>> round(float(positive(torch.tensor(inverse_positive(0.1)))), 6)
+        0.1
+    """
+    return math.log(math.expm1(value - floor))

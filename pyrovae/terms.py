@@ -1,0 +1,250 @@
+r"""Run any guide and model once and read the terms of every bound.
+
+A guide draws K particles of the latent sites for each of B data; the model is replayed on them. What
+an objective or an estimate of the evidence needs are three numbers for each particle and datum:
+
+    log p(x|z)     the model's observed sites
+    log p(z)       the model's latent sites
+    log q(z|x)     the guide's sites
+    log w = log p(x|z) + log p(z) - log q(z|x)
+
+They are read from Pyro traces, site by site, and summed over everything but the particles and the plate
+named "data". So they are right for any number of sites and for programs that PyroVAE did not build, and
+never scaled: a scale inside a weight would raise it to a power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyrovae.errors import InputError
+
+__all__ = ["DATA", "PARTICLES", "Program", "Terms", "TracePair", "run", "terms"]
+
+DATA = "data"
+PARTICLES = "particles"
+
+
+class Terms(NamedTuple):
+    """The log-density terms of K particles for each of B data, in nats, each of shape (K, B)."""
+
+    log_px: Tensor
+    log_pz: Tensor
+    log_qz: Tensor
+
+    @property
+    def log_w(self) -> Tensor:
+        """The logarithm of the importance weight p(x, z) / q(z|x), of shape (K, B)."""
+        return self.log_px + self.log_pz - self.log_qz
+
+
+class TracePair(NamedTuple):
+    """The traces of a guide and of the model replayed on it, with the shape (K, B) of their terms."""
+
+    guide: poutine.Trace
+    model: poutine.Trace
+    shape: tuple[int, int]
+
+    def site_log_probs(self) -> dict[str, Tensor]:
+        """For each site, keyed `p(name)` or `q(name)`, its log-density of shape (K, B)."""
+        found = {f"p({name})": self._log_prob(site) for name, site in _sites(self.model)}
+        return found | {f"q({name})": self._log_prob(site) for name, site in _sites(self.guide)}
+
+    def terms(self) -> Terms:
+        """The sums over observed sites, latent sites and the guide's sites."""
+        observed = [self._log_prob(s) for _, s in _sites(self.model) if s["is_observed"]]
+        latent = [self._log_prob(s) for _, s in _sites(self.model) if not s["is_observed"]]
+        guide = [self._log_prob(s) for _, s in _sites(self.guide)]
+        return Terms(self._total(observed), self._total(latent), self._total(guide))
+
+    def _total(self, parts: list[Tensor]) -> Tensor:
+        return sum(parts[1:], parts[0]) if parts else torch.zeros(self.shape)
+
+    def _log_prob(self, site: dict[str, Any]) -> Tensor:
+        # Trace.compute_log_prob leaves poutine.mask out of "unscaled_log_prob", so it is applied here.
+        log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_p = scale_and_mask(log_p, mask=site["mask"])
+        kept = [_plate_dim(site, PARTICLES), _plate_dim(site, DATA)]
+        others = [d for d in range(-log_p.dim(), 0) if d not in kept]
+        log_p = log_p.sum(others, keepdim=True) if others else log_p
+        return log_p.reshape(self.shape) if kept[0] < kept[1] else log_p.transpose(*kept).reshape(self.shape)
+
+
+class Program:
+    """A model and a guide, with what must be known of them before they run under particles.
+
+    Arguments:
+        target: an object with `.model` and `.guide` (a VAE, an oracle), or a pair of Pyro callables
+            whose local sites stand inside one plate named "data".
+
+    Raises:
+        InputError: when it is neither.
+    """
+
+    def __init__(self, target: Any) -> None:  # noqa: ANN401
+        self.target = target
+        self.max_plate_nesting = 1
+        if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
+            self.model, self.guide = target
+        elif callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
+            self.model, self.guide = target.model, target.guide
+        else:
+            raise InputError(
+                f"{type(target).__name__} is no probabilistic program: give a VAE, or a pair (model, guide) "
+                "of Pyro functions with their local sites in a plate named 'data'"
+            )
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        """The module that owns all parameters, or None when they live in Pyro's parameter store."""
+        return self.target if isinstance(self.target, torch.nn.Module) else None
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Leave Pyro's parameter store as it was, when the program owns its parameters itself."""
+        if self.module is None:
+            yield
+            return
+        with pyro.get_param_store().scope():
+            yield
+
+    def check(self, x: Tensor, context: Tensor | None = None) -> Program:
+        """Run the program once on two data, refuse what cannot be weighed, and note its plates.
+
+        Raises:
+            InputError: for a local site outside the plate "data", a site that the guide lacks or that
+                the model lacks, or a site in the guide that gives no gradient.
+        """
+        args = arguments(x[:2], None if context is None else context[:2])
+        with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.no_grad():
+            guide = poutine.trace(self.guide).get_trace(*args)
+            model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
+        _check_sites(model, guide)
+        self.max_plate_nesting = max(1, *(_depth(site) for t in (model, guide) for _, site in _sites(t)))
+        return self
+
+    def run(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> TracePair:
+        """`run` on this program's model and guide."""
+        return run(
+            self.model,
+            self.guide,
+            *arguments(x, context),
+            particles=particles,
+            max_plate_nesting=self.max_plate_nesting,
+        )
+
+    def terms(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> Terms:
+        """`terms` of this program for data x of shape (B, *event)."""
+        return self.run(x, context, particles=particles).terms()
+
+
+def run(
+    model: Callable,
+    guide: Callable,
+    *args: Any,  # noqa: ANN401
+    particles: int = 1,
+    max_plate_nesting: int = 1,
+    **kwargs: Any,  # noqa: ANN401
+) -> TracePair:
+    """Trace the guide under a plate of K particles and replay the model on its draws.
+
+    Arguments:
+        model, guide: Pyro callables; `args` and `kwargs` are theirs.
+        particles: K.
+        max_plate_nesting: the depth of the program's own plates; particles go one dimension further left.
+    """
+    plate = pyro.plate(PARTICLES, particles, dim=-1 - max_plate_nesting)
+    with plate:
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    with plate:
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    return TracePair(guide_trace, model_trace, (particles, _data_size(model_trace)))
+
+
+def terms(
+    model: Callable,
+    guide: Callable,
+    *args: Any,  # noqa: ANN401
+    particles: int = 1,
+    max_plate_nesting: int = 1,
+    **kwargs: Any,  # noqa: ANN401
+) -> Terms:
+    r"""The terms log p(x|z), log p(z), log q(z|x) of K draws z ~ q, each of shape (K, B).
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+        >>> log_w = terms(model, guide, torch.zeros(3), particles=2).log_w  # the guide is exact
+        >>> torch.allclose(log_w, dist.Normal(0.0, 2**0.5).log_prob(torch.zeros(3)).expand(2, 3))
+        True
+    """
+    return run(
+        model, guide, *args, particles=particles, max_plate_nesting=max_plate_nesting, **kwargs
+    ).terms()
+
+
+def arguments(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    """The positional arguments of a model: (x,) or (x, context)."""
+    return (x,) if context is None else (x, context)
+
+
+def _sites(trace: poutine.Trace) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site_is_subsample(site) or site["infer"].get("_deterministic"):
+            continue
+        yield name, site
+
+
+def _plate_dim(site: dict[str, Any], name: str) -> int:
+    for frame in site["cond_indep_stack"]:
+        if frame.name == name:
+            return frame.dim
+    raise InputError(
+        f"the site {site['name']!r} stands outside the plate {name!r}: put every local site inside "
+        f"`with pyro.plate('data', len(x))`"
+    )
+
+
+def _depth(site: dict[str, Any]) -> int:
+    return max((-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
+
+
+def _data_size(trace: poutine.Trace) -> int:
+    for _, site in _sites(trace):
+        log_p_shape = site["fn"].batch_shape
+        return log_p_shape[_plate_dim(site, DATA)]
+    raise InputError("the model has no sample site: nothing to weigh")
+
+
+def _check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
+    for _, site in (*_sites(model), *_sites(guide)):
+        _plate_dim(site, DATA)
+    latent = {name for name, site in _sites(model) if not site["is_observed"]}
+    drawn = {name for name, site in _sites(guide) if not site["infer"].get("is_auxiliary")}
+    if latent - drawn:
+        raise InputError(
+            f"the guide has no site {min(latent - drawn)!r}: every latent site of the model needs one"
+        )
+    if drawn - latent:
+        raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
+    if latent == {name for name, _ in _sites(model)}:
+        raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+
+
+def _devices(x: Tensor) -> list[torch.device]:
+    return [x.device] if x.device.type == "cuda" else []

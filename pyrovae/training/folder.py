@@ -1,0 +1,160 @@
+"""The run folder: what a run leaves on disk, each file written whole or not at all.
+
+    config.yaml   the declaration of data, program and training: enough to repeat the run
+    metrics.csv   one row an epoch
+    last.ckpt     where the run is; best.ckpt: the weights that were best on the validation set
+    figures/      pictures
+
+A file is written beside its place, flushed to the disk and then renamed, so a reader (or a resumed
+run) sees the old file or the new one and never half of one. A lock keeps two runs out of one folder;
+the system releases it when a process dies.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+import yaml
+
+from pyrovae.errors import InputError
+
+__all__ = ["RunFolder", "read_checkpoint", "write_whole"]
+
+FORMAT = 1
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        InputError: when the folder cannot be written or the disk is full; the old file is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError of its zip writer.
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another folder") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, read without running any code of it.
+
+    Raises:
+        InputError: when the file is missing, cut off, or not one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}: is this the folder of a run?")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read: it is cut off or no PyroVAE checkpoint; resume from a copy or fit again"
+        ) from error
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise InputError(f"{path} is no PyroVAE checkpoint of format {FORMAT}")
+    return saved
+
+
+class RunFolder:
+    """A run folder, opened for writing by one process at a time.
+
+    Arguments:
+        path: the folder; created when absent.
+        resume: go on with the run that is in it.
+
+    Raises:
+        InputError: when the folder cannot be written, or holds another run and `resume` is False.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, resume: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            (self.path / "figures").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self.path}: {_reason(error)}; choose another") from error
+        if not os.access(self.path, os.W_OK):
+            raise InputError(f"cannot write to the folder {self.path}; choose another or change its rights")
+        if not resume and ((self.path / "last.ckpt").exists() or (self.path / "config.yaml").exists()):
+            raise InputError(
+                f"{self.path} holds another run: continue it with resume=True (--resume true) or choose a new name"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against a second run.
+
+        Raises:
+            InputError: when another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no advisory locks on this system
+            yield
+            return
+        with open(self.path / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another process is training in {self.path}; wait for it or choose a new name"
+                ) from error
+            for leftover in self.path.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            yield
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint a run resumes from."""
+        return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights that were best on the validation set."""
+        return self.path / "best.ckpt"
+
+    @property
+    def figures(self) -> Path:
+        """Where pictures lie."""
+        return self.path / "figures"
+
+    def write_checkpoint(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a checkpoint: tensors and plain values only."""
+        write_whole(path, lambda file: torch.save({"format": FORMAT} | content, file))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml."""
+        text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, allow_unicode=True)
+        write_whole(self.path / "config.yaml", lambda file: file.write(text.encode()))
+
+    def write_metrics(self, history: dict[str, list[float]]) -> None:
+        """Write metrics.csv: one column a quantity, one row an epoch."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(history)
+        rows.writerows(zip(*history.values(), strict=True))
+        write_whole(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return "the disk may be full" if isinstance(error, RuntimeError) else str(error)
