@@ -9,8 +9,10 @@ shape (D,): a draw is a differentiable function of the parameters and of noise, 
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Any
+
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 
 from pyrovae.numerics import positive
@@ -36,13 +38,13 @@ class Guide(Part):
         self.latent_dim = latent_dim
 
     @property
+    @abstractmethod
     def param_shapes(self) -> dict[str, Shape]:
         """The parameters wanted from the encoder, by name, with the shape of each for one datum."""
-        raise NotImplementedError
 
-    def forward(self, **params: Tensor) -> dist.TorchDistribution:
+    @abstractmethod
+    def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
         """The distribution q(z|x) for parameters of shape (*, *shape)."""
-        raise NotImplementedError
 
 
 class DiagonalNormal(Guide):
@@ -52,6 +54,7 @@ class DiagonalNormal(Guide):
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
 
     Example:
+        >>> import torch
         >>> guide = DiagonalNormal()
         >>> guide.attach(latent_dim=2)
         >>> guide(loc=torch.zeros(5, 2), raw_scale=torch.zeros(5, 2)).rsample().shape

@@ -12,7 +12,8 @@ value is checked against the likelihood's support before anything is trained.
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import abstractmethod
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -42,13 +43,13 @@ class Likelihood(Part):
         self.event_shape = tuple(event_shape)
 
     @property
+    @abstractmethod
     def param_shapes(self) -> dict[str, Shape]:
         """The parameters wanted from the decoder, by name, with the shape of each for one datum."""
-        raise NotImplementedError
 
-    def forward(self, **params: Tensor) -> dist.TorchDistribution:
+    @abstractmethod
+    def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
         """The distribution p(x|z) for parameters of shape (*, *shape)."""
-        raise NotImplementedError
 
     def over_event(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
         """Independent elements as one event: batch (*, *event) becomes batch (*)."""
@@ -77,8 +78,8 @@ class Likelihood(Part):
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         value = x[row][outside[row]].flatten()[0].item() if outside.dim() > 1 else x[row].flatten()[0].item()
         raise InputError(
-            f"{type(self).__name__} cannot give {name} a density: {int(outside.sum())} values are outside its "
-            f"support (the first is {value:g}, in row {row}); {self.advice}"
+            f"{type(self).__name__} cannot give {name} a density: {int(outside.sum())} values are outside "
+            f"its support (the first is {value:g}, in row {row}); {self.advice}"
         )
 
 
@@ -111,7 +112,7 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    r"""Independent elements in [0, 1] with density \(C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\).
+    r"""Independent elements in [0, 1], density \(C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\).
 
     The normalising constant \(C\) is what a Bernoulli on grey pixels leaves out. The decoder gives the
     logits of \(\lambda_i\).
@@ -160,6 +161,8 @@ class Normal(Likelihood):
     """
 
     advice = "every value must be a finite number: drop or fill the missing ones"
+
+    fixed_scale: Tensor
 
     def __init__(self, scale: float | Literal["learned", "predicted"] = 0.1) -> None:
         super().__init__()

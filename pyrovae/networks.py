@@ -14,6 +14,7 @@ it would make log p(x) depend on the other data. A context c is a second input, 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -50,6 +51,7 @@ class Network(Part):
 
     features: int
 
+    @abstractmethod
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         """Create the layers.
 
@@ -58,7 +60,6 @@ class Network(Part):
             output_shape: the event that a decoder's heads will draw; None for an encoder.
             context_dim: the size of the context, 0 when there is none.
         """
-        raise NotImplementedError
 
     def head(self, shape: Shape) -> nn.Module:
         """A module from this network's output to one parameter of the given shape."""
@@ -281,7 +282,9 @@ def _activation(name: str) -> nn.Module:
 
 def _check_sizes(who: str, sizes: Sequence[int]) -> None:
     if not sizes or any(int(size) != size or size < 1 for size in sizes):
-        raise InputError(f"{who} needs at least one size, each a whole number of 1 or more, not {list(sizes)}")
+        raise InputError(
+            f"{who} needs at least one size, each a whole number of 1 or more, not {list(sizes)}"
+        )
 
 
 def _check_image(who: str, shape: Shape) -> None:

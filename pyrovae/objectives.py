@@ -17,6 +17,7 @@ divergence (annealing) is applied after the log-mean-exp, never inside a weight:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,9 @@ class Objective(Declared, PyroELBO):
     particles: int = 1
     max_plate_nesting: int = 1
 
+    @abstractmethod
     def bound(self, terms: Terms) -> Tensor:
         """A lower bound on log p(x) in nats for each datum: terms (K, B) -> (B,)."""
-        raise NotImplementedError
 
     def maximised(self, terms: Terms) -> Tensor:
         """What training ascends, for each datum: terms (K, B) -> (B,)."""
@@ -85,8 +86,8 @@ class ELBO(Objective):
 
     \[\mathcal L = \mathbb E_{q(z|x)}[\log p(x|z) + \log p(z) - \log q(z|x)] \le \log p(x)\]
 
-    With \(\beta \ne 1\) training ascends \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), which is no
-    bound on log p(x); `bound` stays the plain ELBO.
+    With \(\beta \ne 1\) training ascends \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), which
+    is no bound on log p(x); `bound` stays the plain ELBO.
 
     Arguments:
         particles: K, draws for each datum, averaged.

@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Protocol, Self
 
 import pyro
 import pyro.distributions as dist
@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 from pyrovae.terms import DATA
-from pyrovae.vae import VAE
 
 __all__ = ["LinearGaussian", "quadrature"]
 
@@ -46,6 +45,10 @@ class LinearGaussian(nn.Module):
         >>> oracle.log_px(x).shape, oracle.posterior(x).event_shape
         (torch.Size([3]), torch.Size([2]))
     """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor, *, guide_scale: float = 1.0) -> None:
         super().__init__()
@@ -68,13 +71,17 @@ class LinearGaussian(nn.Module):
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             prior = dist.Normal(torch.zeros_like(self.weight[0]), 1.0).to_event(1)
             z = pyro.sample("z", prior)
-            return pyro.sample("x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x)
+            return pyro.sample(
+                "x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x
+            )
 
     def guide(self, x: Tensor) -> Tensor:
         """The exact posterior, its standard deviations multiplied by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             exact = self.posterior(x)
-            return pyro.sample("z", dist.MultivariateNormal(exact.loc, scale_tril=exact.scale_tril * self.guide_scale))
+            return pyro.sample(
+                "z", dist.MultivariateNormal(exact.loc, scale_tril=exact.scale_tril * self.guide_scale)
+            )
 
     def posterior(self, x: Tensor) -> dist.MultivariateNormal:
         """p(z|x): x (B, E) -> batch (B,), event (D,)."""
@@ -97,8 +104,20 @@ class LinearGaussian(nn.Module):
         return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
 
 
+class LatentModel(Protocol):
+    """What `quadrature` integrates: a VAE, or anything with its p(z) and p(x|z)."""
+
+    latent_dim: int
+
+    def latents(self) -> dist.TorchDistribution:
+        """p(z), event (D,)."""
+
+    def decode(self, z: Tensor) -> dist.TorchDistribution:
+        """p(x|z), z (*, D)."""
+
+
 @torch.no_grad()
-def quadrature(vae: VAE, x: Tensor, *, limit: float = 8.0, points: int | None = None) -> Tensor:
+def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int | None = None) -> Tensor:
     r"""log p(x) of a VAE with one or two latents, by the trapezoidal rule on \([-\ell, \ell]^D\).
 
     \[\log p(x) = \log \int p(z)\, p(x|z)\, dz\]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+from abc import ABC
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -88,7 +89,7 @@ class Declared:
     __hash__ = object.__hash__
 
 
-class Part(Declared, nn.Module):
+class Part(Declared, nn.Module, ABC):
     """A `torch.nn.Module` whose constructor only declares and whose `attach` creates parameters."""
 
     def attach(self, *sizes: Any, **named: Any) -> None:  # noqa: ANN401

@@ -12,6 +12,8 @@ from `forward`. It can then be named in Python, in YAML and on the command line.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -32,9 +34,9 @@ class Prior(Part):
         """Create parameters and buffers for latents of size `latent_dim`; extend it in a subclass."""
         self.latent_dim = latent_dim
 
+    @abstractmethod
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(z), or p(z|c) for a context (*, context_dim)."""
-        raise NotImplementedError
 
 
 class StandardNormal(Prior):
@@ -49,6 +51,8 @@ class StandardNormal(Prior):
         >>> prior().log_prob(torch.zeros(3, 2)).shape
         torch.Size([3])
     """
+
+    zero: Tensor
 
     def __init__(self) -> None:
         super().__init__()

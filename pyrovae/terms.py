@@ -204,6 +204,7 @@ def arguments(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def _sites(trace: poutine.Trace) -> Iterator[tuple[str, dict[str, Any]]]:
+    site: Any
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site_is_subsample(site) or site["infer"].get("_deterministic"):
             continue

@@ -4,9 +4,9 @@ r"""The variational autoencoder: four replaceable parts put together into a Pyro
     x | z ~ likelihood(decoder(z))     p(x|z)
     z | x ~ guide(encoder(x))          q(z|x)
 
-`vae.model` and `vae.guide` are ordinary Pyro programs with the sites "z" and "x" inside the plate "data". What
-is done with them (training, log p(x), sampling, pictures) is derived from these two functions and written
-nowhere again.
+`vae.model` and `vae.guide` are ordinary Pyro programs with the sites "z" and "x" inside the plate "data".
+What is done with them (training, log p(x), sampling, pictures) is derived from these two functions and
+written nowhere again.
 
 Reference:
     Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Doersch (2016), "Tutorial on Variational
@@ -69,8 +69,8 @@ class VAE(Declared, nn.Module):
     Example:
         >>> vae = VAE((1, 8, 8), latent_dim=2, encoder=MLP(32), decoder=MLP(32))
         >>> print(vae)
-        VAE of events (1, 8, 8) with latents (2,), 4,452 parameters
-          z     ~ StandardNormal()                            p(z)
+        VAE of events (1, 8, 8) with latents (2,), 4,420 parameters
+          z     ~ StandardNormal()                                    p(z)
           x | z ~ Bernoulli()       of MLP(32, activation='relu')(z)  p(x|z)
           z | x ~ DiagonalNormal()  of MLP(32, activation='relu')(x)  q(z|x)
         >>> vae == VAE.from_dict(vae.to_dict())
@@ -143,8 +143,22 @@ class VAE(Declared, nn.Module):
         dims = len(self.context_shape)
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
             came = "none" if context is None else f"shape {tuple(context.shape)}"
-            raise InputError(f"this VAE needs a context of shape (*, {str(self.context_shape)[1:-1]}), not {came}")
+            raise InputError(
+                f"this VAE needs a context of shape (*, {str(self.context_shape)[1:-1]}), not {came}"
+            )
         return context.flatten(-dims) if dims else context.unsqueeze(-1)
+
+    @torch.no_grad()
+    def sample(self, count: int, context: Tensor | None = None, *, mean: bool = False) -> Tensor:
+        """Data drawn from p(x), (count, *event); with `mean`, E[x|z] of each drawn z instead of a draw."""
+        z = self.latents(context).expand((count,)).sample()
+        law = self.decode(z, context)
+        return law.mean if mean else law.sample()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """E[x|z] at a draw z ~ q(z|x): x (B, *event) -> (B, *event)."""
+        return self.decode(self.encode(x, context).sample(), context).mean
 
     # ---------------------------------------------------------------- programs
 
@@ -185,7 +199,7 @@ class VAE(Declared, nn.Module):
 
     def to_dict(self) -> dict[str, Any]:
         """The declaration as plain values: sizes, and `class_path` and `init_args` of each part."""
-        parts = {name: part.to_dict() for name, part in self._parts()}
+        parts: dict[str, Any] = {name: part.to_dict() for name, part in self._parts()}
         sizes = {"event_shape": list(self.event_shape), "latent_dim": self.latent_dim}
         context = None if self.context_shape is None else list(self.context_shape)
         return sizes | parts | {"context_shape": context}
@@ -197,10 +211,16 @@ class VAE(Declared, nn.Module):
         Raises:
             InputError: for a part that cannot be imported or built.
         """
-        bases = {"prior": Prior, "likelihood": Likelihood, "guide": Guide, "encoder": Network, "decoder": Network}
+        bases = {
+            "prior": Prior,
+            "likelihood": Likelihood,
+            "guide": Guide,
+            "encoder": Network,
+            "decoder": Network,
+        }
         given = dict(declaration)
-        parts = {name: base.from_dict(given.pop(name)) for name, base in bases.items() if given.get(name)}
-        return cls(**given, **parts)
+        parts = {name: base.from_dict(given[name]) for name, base in bases.items() if given.get(name)}
+        return cls(**(given | parts))
 
     def hyperparameters(self) -> dict[str, Any]:
         """The keyword arguments that declare this VAE; its parts are the attached ones."""
@@ -232,7 +252,8 @@ class VAE(Declared, nn.Module):
         ]
         left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]
-        head = f"VAE of events {self.event_shape} with latents ({self.latent_dim},){context}, {count:,} parameters"
+        sizes = f"events {self.event_shape} with latents ({self.latent_dim},){context}"
+        head = f"VAE of {sizes}, {count:,} parameters"
         return "\n".join([head, *lines])
 
     __hash__ = object.__hash__
@@ -243,7 +264,7 @@ class VAE(Declared, nn.Module):
     def _dry_run(self) -> None:
         """Draw two data through every part, so that a part that does not fit fails here and by name."""
         first = next(self.parameters())
-        lead = {"dtype": first.dtype, "device": first.device}
+        lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
         context = None if self.context_shape is None else torch.zeros(2, *self.context_shape, **lead)
         with torch.random.fork_rng(devices=[]):
             with _naming("prior", self.prior):

@@ -1,10 +1,10 @@
 """Draws that depend on the seed and the datum alone, never on how the work was cut into pieces.
 
 Every datum has a key, a hash of its own values, and its noise for a block of particles comes from a
-generator seeded with (seed, site, key, block). So the estimate for a datum is the same to rounding whatever the
-chunk sizes, the order of the data or the number of processes. Sites whose law is Normal, is elementwise
-with an inverse distribution function, or is a transformation of these are drawn so; any other is drawn
-from torch's own generator, seeded for the first datum of the piece.
+generator seeded with (seed, site, key, block). So the estimate for a datum is the same to rounding
+whatever the chunk sizes, the order of the data or the number of processes. Sites whose law is Normal,
+is elementwise with an inverse distribution function, or is a transformation of these are drawn so; any
+other is drawn from torch's own generator, seeded for the first datum of the piece.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class KeyedDraws(Messenger):
         super().__init__()
         self.keys, self.seed, self.first = keys, seed, first
 
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
         if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
             return
         fn, name = msg["fn"], msg["name"]
@@ -80,8 +80,7 @@ class _Noise:
 
     def _data_axis(self, shape: tuple[int, ...]) -> int:
         # The batch is (K, B) or (B,): the first axis of the right length after the particles'.
-        start = 1 if len(shape) > 1 and shape[1] == len(self.draws.keys) else 0
-        return start
+        return 1 if len(shape) > 1 and shape[1] == len(self.draws.keys) else 0
 
     def _fill(self, out: Tensor, key: int, block: int, *, normal: bool) -> None:
         mark = f"{self.name}/{self.calls}".encode()

@@ -29,7 +29,8 @@ def log_evidence(
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)\]
 
     Each datum has weights of its own. The estimate is a lower bound in expectation (Burda et al.'s
-    \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the data alone, not on chunks or order.
+    \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the data alone, not on
+    chunks or order.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).

@@ -48,7 +48,8 @@ def batches(data: Data, *, epoch: int, seed: int, batch_size: int, start: int = 
 
 def _streamed(data: Data, index: Tensor, batch_size: int, key: tuple[int, int, int]) -> Iterator[Batch]:
     seed, epoch, start = key
-    loader = DataLoader(data.train, batch_size=batch_size, sampler=index.tolist())  # type: ignore[arg-type]
+    rng = generator(seed, epoch)  # without one the loader would draw from the global random state
+    loader = DataLoader(data.train, batch_size=batch_size, sampler=index.tolist(), generator=rng)  # type: ignore[arg-type]
     for number, batch in enumerate(loader, start):
         device = data.validation.device
         x, context = batch if isinstance(batch, (list, tuple)) else (batch, None)

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from pyrovae import datasets
+from pyrovae import datasets, report
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.objectives import ELBO, Objective
 from pyrovae.terms import Program
@@ -80,6 +80,7 @@ def fit(
     out: str | os.PathLike | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
+    figures: bool = True,
     progress: bool = True,
 ) -> Run:
     r"""Train a program by stochastic variational inference.
@@ -104,6 +105,7 @@ def fit(
         out: the run folder; None leaves nothing on disk.
         resume: go on with the run in `out`; begins it when there is none.
         checkpoint_seconds: at least so often `last.ckpt` is written, also within an epoch.
+        figures: draw the pictures that apply into the run folder at the end.
         progress: False shows nothing.
 
     Raises:
@@ -143,7 +145,10 @@ def fit(
         torch.manual_seed(seed)
         if program.module is not None:
             program.module.to(where)
-        return _train(program, data.to(where), objective, settings, folder, resume=resume, show=progress)
+        run = _train(program, data.to(where), objective, settings, folder, resume=resume, show=progress)
+        if figures and folder is not None and isinstance(vae, VAE):
+            report.save_figures(vae, data, folder.figures, history=run.history)
+        return run
 
 
 def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
@@ -154,7 +159,9 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
     """
     saved = read_checkpoint(Path(folder) / f"{which}.ckpt")
     if saved["declaration"] is None:
-        raise InputError(f"{folder} holds a run of a hand-written program: build it and load its weights yourself")
+        raise InputError(
+            f"{folder} holds a run of a hand-written program: build it and load its weights yourself"
+        )
     vae = VAE.from_dict(saved["declaration"])
     load_weights(Program(vae), {}, saved["weights"])
     return vae
@@ -177,7 +184,9 @@ def _check(program: Program, data: Data, epochs: int, batch_size: int) -> None:
         raise InputError(f"epochs and batch_size must be 1 or more, not {epochs} and {batch_size}")
     rows = len(data.train)  # type: ignore[arg-type]
     if batch_size > rows:
-        raise InputError(f"batch_size {batch_size} is larger than the {rows} training data: use {rows} or less")
+        raise InputError(
+            f"batch_size {batch_size} is larger than the {rows} training data: use {rows} or less"
+        )
     if isinstance(program.target, VAE):
         check_support(program.target, data)
 
@@ -189,9 +198,13 @@ def check_support(vae: VAE, data: Data) -> None:
         InputError: for another event shape, a missing context, or values outside the likelihood's support.
     """
     if tuple(data.event_shape) != vae.event_shape:
-        raise InputError(f"the VAE was declared for events {vae.event_shape}, the data have {data.event_shape}")
+        raise InputError(
+            f"the VAE was declared for events {vae.event_shape}, the data have {data.event_shape}"
+        )
     if vae.context_shape is not None and data.context is None:
-        raise InputError("the VAE was declared with a context, the data have none: load them with context='labels'")
+        raise InputError(
+            "the VAE was declared with a context, the data have none: load them with context='labels'"
+        )
     if not data.streams:
         vae.likelihood.check(data.epoch(0, 0), "the training data")
     vae.likelihood.check(data.validation, "the validation data")
@@ -244,7 +257,9 @@ def _run(loop: Loop, saver: _Saver, progress: Progress, stopped: Callable[[], bo
 class _Saver:
     """Writes checkpoints where they are due and keeps the best weights."""
 
-    def __init__(self, folder: RunFolder | None, settings: Settings, objective: Objective, data: Data) -> None:
+    def __init__(
+        self, folder: RunFolder | None, settings: Settings, objective: Objective, data: Data
+    ) -> None:
         self.folder = folder
         self.identity = {
             "objective": objective.to_dict(),
@@ -302,12 +317,14 @@ class _Saver:
         target = loop.program.target
         declaration = target.to_dict() if isinstance(target, VAE) else None
         if saved["declaration"] != declaration:
-            raise InputError(f"{self.folder.last} belongs to another declaration; choose a new name for this one")
+            raise InputError(
+                f"{self.folder.last} belongs to another declaration; choose a new name for this one"
+            )
         for name, value in self.identity.items():
             if saved["identity"].get(name) != value:
                 raise InputError(
-                    f"{self.folder.path} holds a run with another {name} ({saved['identity'].get(name)}, now {value}); "
-                    "resume with the same or choose a new name"
+                    f"{self.folder.path} holds a run with another {name} ({saved['identity'].get(name)}, now "
+                    f"{value}); resume with the same or choose a new name"
                 )
 
 
@@ -320,10 +337,12 @@ def _config(program: Program, data: Data, objective: Objective, settings: Settin
     """The run as the command line reads it: data, declaration and training in one flat mapping."""
     target = program.target
     declaration = dict(target.to_dict()) if isinstance(target, VAE) else {}
-    declaration.pop("event_shape", None)
+    for derived in ("event_shape", "context_shape"):  # the data give these
+        declaration.pop(derived, None)
     return yaml.safe_load(
         yaml.safe_dump(
-            {**data.declaration, **declaration, "objective": objective.to_dict(), **vars(settings)}, sort_keys=False
+            {**data.declaration, **declaration, "objective": objective.to_dict(), **vars(settings)},
+            sort_keys=False,
         )
     )
 

@@ -46,7 +46,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError of its zip writer.
         temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {_reason(error)}; free space or choose another folder") from error
+        raise InputError(
+            f"cannot write {path}: {_reason(error)}; free space or choose another folder"
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -87,12 +89,15 @@ class RunFolder:
         try:
             (self.path / "figures").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the folder {self.path}: {_reason(error)}; choose another") from error
+            raise InputError(
+                f"cannot make the folder {self.path}: {_reason(error)}; choose another"
+            ) from error
         if not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to the folder {self.path}; choose another or change its rights")
         if not resume and ((self.path / "last.ckpt").exists() or (self.path / "config.yaml").exists()):
             raise InputError(
-                f"{self.path} holds another run: continue it with resume=True (--resume true) or choose a new name"
+                f"{self.path} holds another run: continue it with resume=True (--resume true) or "
+                "choose a new name"
             )
 
     @contextmanager

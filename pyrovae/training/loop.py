@@ -169,8 +169,8 @@ class Loop:
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if bad:
             raise NumericalError(
-                f"{bad[0]} became {row[bad[0]]} in epoch {self.state.position.epoch}: lower lr, set clip=, or look "
-                f"at the data"
+                f"{bad[0]} became {row[bad[0]]} in epoch {self.state.position.epoch}: lower lr, set "
+                "clip=, or look at the data"
             )
 
     def _explain(self, batch: Batch, random: Tensor) -> None:

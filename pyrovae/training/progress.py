@@ -59,7 +59,8 @@ class Progress:
         """Show the row of an epoch that has ended."""
         text = (
             f"train {row['train']:.3f}  validation {row['validation']:.3f}  "
-            f"reconstruction {row['reconstruction']:.3f}  kl {row['kl']:.3f}  {row['data_per_second']:,.0f} data/s"
+            f"reconstruction {row['reconstruction']:.3f}  kl {row['kl']:.3f}  "
+            f"{row['data_per_second']:,.0f} data/s"
         )
         if self.bar is not None:
             done = int(row["epoch"])

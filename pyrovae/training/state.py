@@ -14,7 +14,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.terms import Program, arguments
@@ -68,7 +68,8 @@ def parameters(program: Program, x: Tensor, context: Tensor | None) -> dict[str,
         InputError: when there are none.
     """
     if program.module is not None:
-        found = {n: p for n, p in program.module.named_parameters() if p.requires_grad}
+        named = program.module.named_parameters()
+        found: dict[str, Tensor] = {n: p for n, p in named if p.requires_grad}
     else:
         found = _stored_parameters(program, x, context)
     if not found:
@@ -80,7 +81,7 @@ def _stored_parameters(program: Program, x: Tensor, context: Tensor | None) -> d
     args = arguments(x[:2], None if context is None else context[:2])
     with poutine.trace(param_only=True) as seen, torch.no_grad():
         guide = poutine.trace(program.guide).get_trace(*args)
-        poutine.replay(program.model, trace=guide)(*args)
+        poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(*args)
     store = pyro.get_param_store()
     return {name: store._params[name] for name in seen.trace.nodes if name in store._params}
 

@@ -1,0 +1,53 @@
+# Two commands do all the set-up:  make demo  and  make test.  The second call installs nothing again.
+
+PYTHON ?= python3
+OUT ?= runs/demo
+WORKERS ?= 2
+
+# Paths are relative, so that the folder may lie anywhere, also where a name has spaces.
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python -m
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint format doctest clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## create .venv and install the project into it
+
+demo: $(STAMP) ## fit a VAE to handwritten digits, estimate log p(x), draw the figures
+	$(VENV)/bin/pyrovae demo --out "$(OUT)"
+
+test: lint ## lint, doctests and tests
+	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: $(STAMP) ## rewrite the files as ruff wants them
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+doctest: $(STAMP) ## the examples in the docstrings only
+	OMP_NUM_THREADS=1 $(RUN) pytest pyrovae
+
+clean: ## remove .venv and everything that is built; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find pyrovae tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch and torchvision come in one pip call, or their binaries need not fit each other. The stamp is
+# written last: an interrupted installation is taken up again.
+$(STAMP): pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "PyroVAE needs Python 3.11 or newer, and '$(PYTHON)' is older or missing: name one, as in 'make test PYTHON=python3.12'." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: install its venv package (on Debian and Ubuntu 'apt install python3-venv')." >&2; exit 1; }
+	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes and about 6 GB, most of it torch."
+	$(RUN) pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@

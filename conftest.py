@@ -1,0 +1,62 @@
+"""Around every test and doctest: the same seed, an empty parameter store, and nothing global changed.
+
+Torch, Pyro and matplotlib keep state for the whole process. A test that leaves some of it behind
+decides what later tests see, so each is checked when it ends: default dtype, gradient mode, Pyro's
+settings (validation among them), matplotlib's settings.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import pyro
+import pytest
+import torch
+
+matplotlib.use("Agg")  # no window
+os.environ["MPLBACKEND"] = "Agg"  # nor in the processes that tests start
+
+
+@pytest.fixture(autouse=True)
+def clean_slate() -> Iterator[None]:
+    """Seed 0 and an empty store before the test; the same process-wide settings after it."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    before = process_settings()
+    yield
+    after = process_settings()
+    restore(before)  # one offender does not fail the tests after it
+    changed = sorted(name for name in before if after[name] != before[name])
+    assert not changed, f"the test left these changed: {', '.join(changed)}"
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Double precision as the default dtype: `pytestmark = pytest.mark.usefixtures("float64")`."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def process_settings() -> dict[str, Any]:
+    """What a test may change for its own time only, by name."""
+    drawing = matplotlib.rcParams.copy()
+    return {
+        "torch default dtype": torch.get_default_dtype(),
+        "torch gradient mode": torch.is_grad_enabled(),
+        "torch deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "pyro.settings": pyro.settings.get(),
+        # The backend is filled in when something is first drawn.
+        "matplotlib.rcParams": {key: value for key, value in drawing.items() if "backend" not in key},
+    }
+
+
+def restore(settings: dict[str, Any]) -> None:
+    """Make `process_settings` what it was."""
+    torch.set_default_dtype(settings["torch default dtype"])
+    torch.set_grad_enabled(settings["torch gradient mode"])
+    torch.use_deterministic_algorithms(settings["torch deterministic algorithms"])
+    pyro.settings.set(**settings["pyro.settings"])
+    matplotlib.rcParams.update(settings["matplotlib.rcParams"])

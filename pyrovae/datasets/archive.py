@@ -1,0 +1,289 @@
+"""Torchvision's image sets: found, fetched and unpacked, whole or not at all.
+
+    root/MNIST/raw/train-images-idx3-ubyte[.gz] ...     root/cifar-10-batches-py or cifar-10-python.tar.gz
+
+`root` is the argument, else the variable PYROVAE_DATA, else `pyrovae` in the user's cache folder. It may be
+read-only and hold only packed files: these are then unpacked into the cache folder, under a name made from
+where they came from. Every file is written beside its place and renamed into it, so that a second
+process sees all of it or nothing; torchvision's own unpacking gives no such promise.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import urllib.request
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.datasets.source import Source, as_source
+from pyrovae.errors import InputError
+
+__all__ = ["LAYOUTS", "Layout", "cache_folder", "data_root", "present", "read_known"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where torchvision looks for a set: `files[i]`, in `folder`, is unpacked from `packed[i]`."""
+
+    class_name: str
+    folder: str
+    files: tuple[str, ...]
+    packed: tuple[str, ...]
+    held_out: int = 10_000
+
+    def holds(self, root: Path, names: tuple[str, ...]) -> bool:
+        """Whether all the names lie in `root`."""
+        return all((root / self.folder / name).exists() for name in names)
+
+
+def _idx(class_name: str, *files: str) -> Layout:
+    return Layout(class_name, f"{class_name}/raw", files, tuple(f"{name}.gz" for name in files))
+
+
+_MNIST_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_QMNIST_FILES = (
+    "qmnist-train-images-idx3-ubyte",
+    "qmnist-train-labels-idx2-int",
+    "qmnist-test-images-idx3-ubyte",
+    "qmnist-test-labels-idx2-int",
+)
+
+LAYOUTS: dict[str, Layout] = {
+    "mnist": _idx("MNIST", *_MNIST_FILES),
+    "fashion_mnist": _idx("FashionMNIST", *_MNIST_FILES),
+    "qmnist": _idx("QMNIST", *_QMNIST_FILES),
+    "cifar10": Layout("CIFAR10", "", ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",), held_out=5_000),
+}
+
+
+def cache_folder() -> Path:
+    """`pyrovae` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "pyrovae"
+
+
+def data_root(root: str | os.PathLike[str] | None) -> Path:
+    """The folder to look in: the argument, else PYROVAE_DATA, else the cache folder."""
+    given = root if root is not None else os.environ.get("PYROVAE_DATA")
+    return Path(given).expanduser().absolute() if given else cache_folder()
+
+
+def present(name: str, root: str | os.PathLike[str] | None = None) -> bool:
+    """Whether a set lies on this disk, packed or not, so that `load` needs no network."""
+    layout = LAYOUTS[name]
+    place = data_root(root)
+    return layout.holds(cache_folder(), layout.files) or all(
+        layout.holds(place, (file,)) or layout.holds(place, (packed,)) for file, packed in _pairs(layout)
+    )
+
+
+def read_known(name: str, root: str | os.PathLike[str] | None = None) -> Source:
+    """Read a set through torchvision, fetching and unpacking it first when need be.
+
+    Raises:
+        InputError: when it is not there and cannot be fetched, or when a file of it is broken.
+    """
+    layout = LAYOUTS[name]
+    where = _provide(name, layout, data_root(root))
+    kind = _torchvision_class(layout)
+    try:
+        train, test = kind(where, train=True), kind(where, train=False)
+    except (RuntimeError, AssertionError, TypeError, ValueError, OSError, EOFError):
+        raise InputError(
+            f"the files of {name} in {where / layout.folder} are broken or cut off: remove them and load "
+            "again"
+        ) from None
+    (x, labels), (test_x, test_labels) = _arrays(train), _arrays(test)
+    return as_source(
+        name, x, labels, test_x=test_x, test_labels=test_labels, levels=256, held_out=layout.held_out
+    )
+
+
+def _arrays(part: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+    """Images, (N, C, H, W) uint8, and labels, (N,), of a torchvision set."""
+    images = torch.as_tensor(part.data)
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    labels = torch.as_tensor(np.asarray(part.targets))
+    return images, labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class is the first of eight
+
+
+def _provide(name: str, layout: Layout, root: Path) -> Path:
+    """A folder from which torchvision can read the set; files that are missing there are made."""
+    for place in (root, cache_folder()):
+        # a root with other packed files of its own is not passed over for the cache
+        if layout.holds(place, layout.files) and (place == root or not _any_of(root, layout)):
+            return place
+    target = root
+    if not _writable(root / layout.folder):
+        kept = cache_folder() / "unpacked" / _key(root, layout)
+        target = kept if _any_of(root, layout) else cache_folder()
+    try:
+        (target / layout.folder).mkdir(parents=True, exist_ok=True)
+        for file, packed in _pairs(layout):
+            _provide_one(name, layout, (root, target), file, packed)
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be written to {target} ({error.strerror or error}): choose another folder with "
+            "root= or the variable PYROVAE_DATA, or set XDG_CACHE_HOME"
+        ) from None
+    return target
+
+
+def _provide_one(name: str, layout: Layout, places: tuple[Path, Path], file: str, packed: str) -> None:
+    root, target = (place / layout.folder for place in places)
+    if (target / file).exists():
+        return
+    if (root / file).is_file():
+        with _whole(target / file) as part:
+            shutil.copyfile(root / file, part)
+        return
+    archive = root / packed if (root / packed).exists() else target / packed
+    if not archive.exists():
+        _fetch(name, layout, archive)
+    _unpack(archive, target / file)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    try:
+        with _whole(target) as part:
+            if archive.name.endswith(".tar.gz"):
+                _unpack_tar(archive, target.name, part)
+            else:
+                with gzip.open(archive) as packed, part.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError):
+        raise InputError(
+            f"{archive} is broken or cut off: remove it, or fetch it again, and load again"
+        ) from None
+
+
+def _unpack_tar(archive: Path, folder: str, target: Path) -> None:
+    """Write the plain files directly in `folder` of the archive, and nothing else, to `target`."""
+    target.mkdir()
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            stream = packed.extractfile(member) if Path(member.name).parent == Path(folder) else None
+            if stream is not None:
+                with (target / Path(member.name).name).open("wb") as file:
+                    shutil.copyfileobj(stream, file)
+
+
+def _fetch(name: str, layout: Layout, target: Path) -> None:
+    """Download one packed file, checked against torchvision's checksum."""
+    urls, checksum = _downloads(layout)[target.name]
+    reason = "no address is known"
+    for url in urls:
+        try:
+            with _whole(target) as part:
+                sys.stderr.write(f"downloading {url}\n")
+                _copy_checked(url, part, checksum)
+        except (OSError, ValueError) as error:  # URLError is an OSError
+            reason = str(getattr(error, "reason", error)).splitlines()[0].rstrip(". ")
+        else:
+            return
+    missing = [
+        packed for file, packed in _pairs(layout) if not layout.holds(target.parents[_depth(layout)], (file,))
+    ]
+    raise InputError(
+        f"{name} is not on this disk and cannot be downloaded ({reason}): connect to a network, or put "
+        f"{', '.join(missing)} into {target.parent}, or let root= or the variable PYROVAE_DATA name a folder "
+        f"that holds {layout.folder or missing[0]}"
+    )
+
+
+def _copy_checked(url: str, target: Path, checksum: str) -> None:
+    digest = hashlib.md5(usedforsecurity=False)
+    request = urllib.request.Request(url, headers={"User-Agent": "pyrovae"})
+    with urllib.request.urlopen(request, timeout=30) as answer, target.open("wb") as file:
+        while chunk := answer.read(1 << 20):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != checksum:
+        raise ValueError("what came was not the file, by its checksum")
+
+
+def _downloads(layout: Layout) -> dict[str, tuple[list[str], str]]:
+    """Addresses and MD5 of each packed file, as torchvision knows them."""
+    kind = _torchvision_class(layout)
+    if layout.class_name == "CIFAR10":
+        return {kind.filename: ([kind.url], kind.tgz_md5)}
+    if layout.class_name == "QMNIST":
+        files = kind.resources["train"] + kind.resources["test"]
+        return {url.rsplit("/", 1)[-1]: ([url], md5) for url, md5 in files}
+    return {file: ([mirror + file for mirror in kind.mirrors], md5) for file, md5 in kind.resources}
+
+
+def _torchvision_class(layout: Layout) -> Any:  # noqa: ANN401
+    try:
+        import torchvision
+    except ImportError:
+        raise InputError(
+            f"{layout.class_name} is read through torchvision, which is not installed: run `pip install "
+            "torchvision`"
+        ) from None
+    return getattr(torchvision.datasets, layout.class_name)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A place beside `target` to write to; renamed to `target` at the end, removed after an error."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        try:
+            part.replace(target)
+        except OSError:  # another process was first: a folder is not replaced, and holds the same
+            if not target.is_dir():
+                raise
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _any_of(root: Path, layout: Layout) -> bool:
+    return any((root / layout.folder / file).exists() for file in (*layout.packed, *layout.files))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files may be made in a folder, or the folder itself, without trying it.
+
+    The mode bits are read beside `os.access`, which says yes to an administrator whatever they are.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def _key(root: Path, layout: Layout) -> str:
+    """A name for what lies in a read-only root: other files there give another name."""
+    found = [root / layout.folder / file for file in (*layout.packed, *layout.files)]
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.exists()]
+    return hashlib.sha256(repr((str(root), stats)).encode()).hexdigest()[:16]
+
+
+def _pairs(layout: Layout) -> Iterator[tuple[str, str]]:
+    return zip(layout.files, layout.packed, strict=True)
+
+
+def _depth(layout: Layout) -> int:
+    return len(Path(layout.folder).parts)

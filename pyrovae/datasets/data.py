@@ -1,0 +1,148 @@
+"""A data set ready for use: three tensors, what they mean, and how to make them again.
+
+    epoch(number, seed)   the training set of one epoch, a pure function of its arguments
+    validation, test      prepared once; every call about them sees the same numbers
+    declaration           keyword arguments with which `load` gives the same data again
+    record                what was done, in plain values, for a run's log
+
+A set too large for memory streams: `train` is then a torch `Dataset` of grey rows, and `collate` does to
+each batch what `epoch` does to a whole set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.errors import InputError
+
+__all__ = ["Data", "Splits"]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """One tensor for each part, rows in the order of the data's own parts."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Splits:
+        """The same function applied to each part."""
+        return Splits(function(self.train), function(self.validation), function(self.test))
+
+    def __repr__(self) -> str:
+        shapes = (f"{k}={tuple(v.shape)}" for k, v in vars(self).items())
+        return f"Splits({', '.join(shapes)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set: three parts, labels, context, and how they were made.
+
+    Attributes:
+        name: of the set.
+        event_shape: shape of one datum.
+        train: what an epoch is drawn from, (N, *event); grey values when each epoch is drawn anew. A
+            torch `Dataset` of such rows, or of pairs (row, context), when the set streams.
+        validation: prepared rows, fixed.
+        test: prepared rows, fixed.
+        labels: int64 class numbers, or None.
+        context: float32 (N, C) that a conditional program is given, or None.
+        declaration: arguments of `load` that give the same data again ("data" is its first); "data" is
+            None for data that came from memory.
+        record: counts, scaling, preparation and a fingerprint, in plain values.
+        binarize: "dynamic", "static", "threshold" or None.
+        levels: number of integer levels behind the values, or None.
+        dequantize: whether uniform noise is added below the last level.
+
+    Example:
+        >>> from pyrovae import datasets
+        >>> data = datasets.load("digits", binarize="dynamic")
+        >>> data.event_shape, len(data.train), len(data.validation), len(data.test)
+        ((1, 8, 8), 1257, 180, 360)
+        >>> bool((data.epoch(3, seed=0) == data.epoch(3, seed=0)).all())
+        True
+        >>> data.epoch(0, seed=0).unique().tolist()
+        [0.0, 1.0]
+    """
+
+    name: str
+    event_shape: tuple[int, ...]
+    train: Tensor | Dataset[Any]
+    validation: Tensor
+    test: Tensor
+    labels: Splits | None
+    context: Splits | None
+    declaration: dict[str, Any]
+    record: dict[str, Any]
+    binarize: str | None = None
+    levels: int | None = None
+    dequantize: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether the training set is read a batch at a time."""
+        return not isinstance(self.train, Tensor)
+
+    def epoch(self, number: int, seed: int) -> Tensor:
+        """The training set of epoch `number` in a run of `seed`, (N, *event), on the device of `train`.
+
+        A set with no chance in its preparation is returned as it is, without a copy. Draws are made
+        on the CPU, so that every device sees the same numbers.
+
+        Raises:
+            InputError: for a set that streams.
+        """
+        if not isinstance(self.train, Tensor):
+            raise InputError(
+                f"{self.name} streams and has no tensor for a whole epoch: read batches of `train` through a "
+                "torch DataLoader and give each to `collate`"
+            )
+        if not self._preparation.each_epoch:
+            return self.train
+        draw = generator_of("epoch", int(seed), int(number))
+        return self._preparation.apply(self.train.cpu(), draw).to(self.train.device)
+
+    def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Prepare one batch of rows of a streamed `train`, (B, *event), drawing from a CPU `generator`."""
+        if self.binarize == "static":
+            return batch  # its rows were drawn when they were read
+        return self._preparation.apply(batch.cpu(), generator).to(batch.device)
+
+    def to(self, device: torch.device | str) -> Data:
+        """The same data with its tensors on `device`; a streamed training set stays where it is."""
+
+        def move(part: Tensor) -> Tensor:
+            return part.to(device)
+
+        return replace(
+            self,
+            train=move(self.train) if isinstance(self.train, Tensor) else self.train,
+            validation=move(self.validation),
+            test=move(self.test),
+            labels=self.labels and self.labels.map(move),
+            context=self.context and self.context.map(move),
+        )
+
+    @property
+    def _preparation(self) -> Preparation:
+        return Preparation(self.binarize, self.dequantize, self.levels)
+
+    def __repr__(self) -> str:
+        rows, classes = self.record["rows"], self.record["classes"]
+        counts = ", ".join(f"{count:,} {part}" for part, count in rows.items())
+        kind = f", {classes} classes" if classes else ""
+        given = f", context {tuple(self.context.test.shape[1:])}" if self.context else ""
+        return (
+            f"Data({self.name}): {counts}{' (streamed)' if self.streams else ''}\n"
+            f"  event shape {self.event_shape}{kind}{given}\n"
+            f"  {self.record['scaling']}; {self.record['preparation']}\n"
+            f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
+        )

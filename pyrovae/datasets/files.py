@@ -1,0 +1,148 @@
+"""Tables and arrays on disk: .npy, .npz, .csv and .parquet.
+
+    .npy      an array, (N, ...)
+    .npz      "x" (or the only array), "y" or "labels" if any; or "x_train", "x_test", "y_train", "y_test"
+    .csv      numeric columns, a header line or none
+    .parquet  numeric columns
+
+In a table the column "label", "target" or "y" holds class numbers or class names; a column "y" of
+fractions is a coordinate and stays with the data.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyrovae.datasets.source import Source, as_source
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["READERS", "read_file"]
+
+_LABELS = ("label", "labels", "target", "y")
+
+
+def read_file(path: Path) -> Source:
+    """Read one file by the ending of its name.
+
+    Raises:
+        InputError: for a file that cannot be read, or that does not hold rows of numbers.
+    """
+    try:
+        return READERS[path.suffix.lower()](path)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, ImportError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read as {path.suffix.lower()} ({_first_sentence(error)}): write it anew or "
+            "give another file"
+        ) from None
+
+
+def _read_npy(path: Path) -> Source:
+    return as_source(path.name, np.load(path, allow_pickle=False))
+
+
+def _read_npz(path: Path) -> Source:
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(f"{path} is a .npy file by its contents: rename it")
+    with archive:
+        arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
+    if "x_train" in arrays and "x_test" in arrays:
+        labels, tests = arrays.get("y_train"), arrays.get("y_test")
+        return as_source(path.name, arrays["x_train"], labels, test_x=arrays["x_test"], test_labels=tests)
+    if "x" not in arrays and len(arrays) != 1:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise InputError(
+            f"{path} holds {found}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
+        )
+    x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+    return as_source(path.name, x, arrays.get("y", arrays.get("labels")))
+
+
+def _read_csv(path: Path) -> Source:
+    import pandas
+
+    with path.open(encoding="utf-8-sig") as lines:
+        first = lines.readline().strip()
+    if not first:
+        raise InputError(f"{path} is empty: give at least three rows of numbers")
+    header = None if all(_is_number(cell) for cell in first.split(",")) else 0
+    table = pandas.read_csv(path, header=header, skipinitialspace=True)
+    return _from_table(path, table)
+
+
+def _read_parquet(path: Path) -> Source:
+    import pandas
+
+    return _from_table(path, pandas.read_parquet(path))
+
+
+def _from_table(path: Path, table: pandas.DataFrame) -> Source:
+    label = next((column for column in table.columns if _is_label(table, column)), None)
+    columns = [column for column in table.columns if column != label]
+    if not columns or len(table) == 0:
+        raise InputError(f"{path} is empty: give at least three rows and one column of numbers")
+    for column in columns:
+        if table[column].dtype.kind not in "biuf":
+            raise InputError(
+                f"column {str(column)!r} of {path} holds {_example(table[column])} and not numbers: turn it "
+                "into numbers, drop it, or name it 'label' when it is the class"
+            )
+    x = table[columns].to_numpy(dtype=np.float32, na_value=np.nan)
+    return as_source(path.name, x, None if label is None else _class_numbers(path, table[label]))
+
+
+def _is_label(table: pandas.DataFrame, column: object) -> bool:
+    name = str(column).strip().lower()
+    if name not in _LABELS:
+        return False
+    values = table[column]
+    fractions = values.dtype.kind == "f" and bool((values.dropna() % 1 != 0).any())
+    return name != "y" or not fractions
+
+
+def _class_numbers(path: Path, column: pandas.Series) -> np.ndarray:
+    if bool(column.isna().any()):
+        raise InputError(
+            f"the label column {str(column.name)!r} of {path} has {int(column.isna().sum())} empty cells: "
+            "fill them in or remove those rows"
+        )
+    if column.dtype.kind in "biuf":
+        return column.to_numpy()
+    names = column.astype(str)
+    return np.searchsorted(np.array(sorted(set(names))), names.to_numpy(dtype=str))
+
+
+def _example(column: pandas.Series) -> str:
+    """The first cell that is no number, as a person would look for it."""
+    texts = (str(cell) for cell in column.dropna() if not _is_number(str(cell)))
+    return repr(next(texts, str(column.dtype)))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().strip('"') or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _first_sentence(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(". ")
+
+
+READERS: dict[str, Callable[[Path], Source]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,169 @@
+"""Rows as they were found: one checked float32 tensor, labels, and how its values were scaled.
+
+Every reader (a file, a folder, a known set, an array) ends in one `Source`. Here stand the rules that all
+share: what may be turned into float32 rows, which 8-bit values are images and are divided by 255, and
+that no value is NaN or infinite.
+
+    levels   number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1), when known
+
+uint8 values in arrays of three or more dimensions, (N, ..., H, W), are images unless all are 0 or 1;
+everything else keeps its values. A vector of N numbers becomes (N, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+
+__all__ = ["Source", "as_labels", "as_rows", "as_source", "refuse_not_finite"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Rows, labels and the scaling behind them, before any split.
+
+    Attributes:
+        name: what to call the set.
+        x: float32 rows, (N, *event).
+        labels: int64, (N,), or None.
+        classes: the values that labels may take, ascending, or None.
+        test_x: rows of the set's own test set, or None.
+        test_labels: their labels, or None.
+        levels: number of integer levels behind the values, or None.
+        scaling: the scaling in words.
+        held_out: validation rows at most when the set has its own test set.
+    """
+
+    name: str
+    x: Tensor
+    labels: Tensor | None = None
+    classes: tuple[int, ...] | None = None
+    test_x: Tensor | None = None
+    test_labels: Tensor | None = None
+    levels: int | None = None
+    scaling: str = "values as given"
+    held_out: int = 10_000
+
+
+def as_source(
+    name: str,
+    x: Any,  # noqa: ANN401
+    labels: Any = None,  # noqa: ANN401
+    *,
+    test_x: Any = None,  # noqa: ANN401
+    test_labels: Any = None,  # noqa: ANN401
+    levels: int | None = None,
+    held_out: int = 10_000,
+) -> Source:
+    """Check, scale and name rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
+
+    Raises:
+        InputError: for rows that are empty, not numbers, NaN, or that do not fit their labels.
+    """
+    x = as_rows(x, name)
+    test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
+    if test_x is not None and test_x.shape[1:] != x.shape[1:]:
+        raise InputError(
+            f"{name} has training rows of shape {tuple(x.shape[1:])} and test rows of shape "
+            f"{tuple(test_x.shape[1:])}: give both the same shape"
+        )
+    if levels is None and _is_image(x) and (test_x is None or test_x.dtype == torch.uint8):
+        levels = 256
+    labels = None if labels is None else as_labels(labels, len(x), name)
+    test_labels = None if test_labels is None or test_x is None else as_labels(test_labels, len(test_x), name)
+    if test_x is not None and test_labels is None:
+        labels = None
+    return Source(
+        name=name,
+        x=_scaled(x, levels, name),
+        labels=labels,
+        classes=_classes(labels, test_labels),
+        test_x=None if test_x is None else _scaled(test_x, levels, f"the test set of {name}"),
+        test_labels=test_labels if labels is not None else None,
+        levels=levels,
+        scaling=f"0..{levels - 1} divided by {levels - 1}" if levels else "values as given",
+        held_out=held_out,
+    )
+
+
+def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
+    """A tensor of rows, (N, *event), in the type it came in; uint8 stays uint8.
+
+    Raises:
+        InputError: for values that are not numbers, that are a single number, or that are empty.
+    """
+    if not isinstance(values, Tensor):
+        values = np.asarray(values)
+        if values.dtype.kind not in "biuf":
+            raise InputError(
+                f"{name} holds values of type {values.dtype} and not numbers: give integers or floats"
+            )
+        with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused below with its place
+            values = np.array(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
+        values = torch.from_numpy(values)
+    if values.is_complex():
+        raise InputError(f"{name} holds complex numbers: give their real and imaginary parts as columns")
+    if values.ndim == 0:
+        raise InputError(f"{name} is a single number: give rows of data, of shape (N, ...)")
+    if values.numel() == 0:
+        raise InputError(f"{name} is empty (shape {tuple(values.shape)}): give at least three rows of data")
+    values = values.detach().cpu()
+    return values[:, None] if values.ndim == 1 else values
+
+
+def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
+    """Labels as int64, (N,).
+
+    Raises:
+        InputError: when there is not one whole number for each row.
+    """
+    labels = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels).astype(np.float64))
+    labels = labels.detach().cpu()
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (rows,):
+        raise InputError(
+            f"{name} has {rows} rows and labels of shape {tuple(labels.shape)}: give one label for each row"
+        )
+    whole = labels.long()
+    if not bool((whole == labels).all()):
+        raise InputError(f"{name} has labels that are not whole numbers: give one class number for each row")
+    return whole
+
+
+def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0) -> None:
+    """Raise InputError when rows, (N, *event), hold NaN or infinity, with how many and where."""
+    bad = ~torch.isfinite(x)
+    if not bool(bad.any()):
+        return
+    place = bad.nonzero()[0].tolist()
+    rows = int(bad.flatten(1).any(dim=1).sum())
+    count = int(bad.sum())
+    value = x[tuple(place)].item()
+    inside = place[1] if len(place) == 2 else tuple(place[1:])
+    raise InputError(
+        f"{name} has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} NaN or "
+        f"infinite, in {rows} row{'s' if rows > 1 else ''}, the first ({value}) in row "
+        f"{place[0] + first_row} at position {inside}: remove such rows or fill the values in"
+    )
+
+
+def _is_image(x: Tensor) -> bool:
+    return x.dtype == torch.uint8 and x.ndim >= 3 and int(x.max()) > 1
+
+
+def _scaled(x: Tensor, levels: int | None, name: str) -> Tensor:
+    x = x.to(torch.float32)
+    refuse_not_finite(x, name)
+    return x / (levels - 1) if levels else x
+
+
+def _classes(*labels: Tensor | None) -> tuple[int, ...] | None:
+    present = [part for part in labels if part is not None]
+    return tuple(torch.cat(present).unique().tolist()) if present else None

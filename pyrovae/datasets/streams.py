@@ -1,0 +1,141 @@
+"""Torch `Dataset`s: held as one tensor when they fit, read row by row when they do not.
+
+    rows * numbers a row * 4 bytes < 2 GB  ->  a tensor;   else a stream
+
+An item is a tensor or a pair (tensor, label). A stream's validation and test rows are read once and held;
+its training rows are a `Rows`: a `Dataset` of float32 grey rows whose random preparation is left to
+`Data.collate`, or, for "static", is a function of the split seed and the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.datasets.source import as_labels, as_rows, refuse_not_finite
+from pyrovae.errors import InputError
+
+__all__ = ["Rows", "gather", "is_large", "length", "stored_labels"]
+
+LARGE = 2 * 10**9
+
+
+class Rows(Dataset[Any]):
+    """Rows of a torch `Dataset` by their numbers: float32, (*event), or pairs (row, context).
+
+    Arguments:
+        dataset: whose items are read.
+        index: row numbers, (N,).
+        event_shape: that every row must have.
+        divisor: of 8-bit values, or 1.
+        context: (N, C), given beside each row, or None.
+        static_seed: draw each row once, binary, from this seed and its number; None leaves it grey.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        index: Tensor,
+        event_shape: tuple[int, ...],
+        *,
+        divisor: int = 1,
+        context: Tensor | None = None,
+        static_seed: int | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.index = index
+        self.event_shape = event_shape
+        self.divisor = divisor
+        self.context = context
+        self.static_seed = static_seed
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> Any:  # noqa: ANN401
+        number = int(self.index[row])
+        x = item(self.dataset, number, self.event_shape)[0].to(torch.float32) / self.divisor
+        refuse_not_finite(x[None], "the streamed set", first_row=number)
+        if self.static_seed is not None:
+            x = Preparation("static").apply(x, generator_of("static row", self.static_seed, number))
+        return x if self.context is None else (x, self.context[row])
+
+
+def length(dataset: Dataset[Any]) -> int:
+    """Number of rows, or InputError for a set that cannot be indexed."""
+    if not isinstance(dataset, Sized) or isinstance(dataset, IterableDataset):
+        raise InputError(
+            f"{type(dataset).__name__} has no length or no rows by number: give a torch Dataset with __len__ "
+            "and __getitem__"
+        )
+    if len(dataset) == 0:
+        raise InputError(f"{type(dataset).__name__} is empty: give at least three rows of data")
+    return len(dataset)
+
+
+def is_large(dataset: Dataset[Any]) -> bool:
+    """Whether the whole would take 2 GB or more as float32."""
+    return length(dataset) * item(dataset, 0)[0].numel() * 4 >= LARGE
+
+
+def gather(dataset: Dataset[Any], index: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Rows by their numbers as one tensor in their own type, (N, *event), and labels if items have them.
+
+    Raises:
+        InputError: for items that are no tensors or that differ in shape.
+    """
+    name = type(dataset).__name__
+    numbers = range(length(dataset)) if index is None else index.tolist()
+    first, label = item(dataset, numbers[0])
+    x = torch.empty((len(numbers), *first.shape), dtype=first.dtype)
+    labels = []
+    for row, number in enumerate(numbers):
+        x[row], label = item(dataset, number, tuple(first.shape))
+        if index is not None:  # rows picked out are named by their number in the whole set
+            refuse_not_finite(x[row][None], name, first_row=number)
+        labels.append(label)
+    rows = as_rows(x, name)
+    if any(label is None for label in labels):
+        return rows, None
+    return rows, as_labels(_numbers(labels, name), len(rows), name)
+
+
+def stored_labels(dataset: Dataset[Any]) -> Tensor | None:
+    """Labels of all rows without reading the rows: the attribute `targets`, torchvision's convention."""
+    targets = getattr(dataset, "targets", None)
+    return None if targets is None else as_labels(targets, length(dataset), type(dataset).__name__)
+
+
+def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = None) -> tuple[Tensor, Any]:
+    """One row and its label (or None), checked."""
+    found = dataset[number]
+    x, label = (*found, None)[:2] if isinstance(found, (tuple, list)) and found else (found, None)
+    if isinstance(x, (np.ndarray, float, int)):
+        x = torch.as_tensor(x)
+    if not isinstance(x, Tensor):
+        raise InputError(
+            f"item {number} of {type(dataset).__name__} is a {type(x).__name__}: let its items be tensors or "
+            "(tensor, label) pairs, for images with transform=torchvision.transforms.ToTensor()"
+        )
+    if shape is not None and tuple(x.shape) not in (shape, shape[:-1] if shape == (1,) else shape):
+        raise InputError(
+            f"item {number} of {type(dataset).__name__} has shape {tuple(x.shape)} and the first has "
+            f"{shape}: give all items one shape"
+        )
+    return x.detach().cpu().reshape(x.shape if shape is None else shape), label
+
+
+def _numbers(labels: list[Any], name: str) -> Tensor:
+    try:
+        return torch.tensor([float(label) for label in labels], dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{name} has labels that are not single numbers: let its items be tensors or pairs of a tensor "
+            "and a class number"
+        ) from None

@@ -1,0 +1,35 @@
+"""Arrays in, matplotlib axes out.
+
+Every function takes numpy arrays or torch tensors and returns the `Axes` it drew on: those given
+as `ax=`, or new ones on a figure that only their holder knows (no pyplot, no backend chosen; it
+shows itself in a notebook). Where several panels belong together, the axes returned are their
+frame and the panels are `ax.child_axes`. The look is set for the drawing alone, never globally.
+
+    ax = pv.plots.reconstructions(x, x_hat)
+    pv.plots.save(ax, "figures/reconstructions.png")
+"""
+
+from pyrovae.plots.curves import training_curves
+from pyrovae.plots.diagnostics import bound_curve, gap_curve, weights
+from pyrovae.plots.files import save
+from pyrovae.plots.images import image_grid, manifold, reconstructions
+from pyrovae.plots.latents import latent_scatter, prior_density
+from pyrovae.plots.samples import compare, samples_1d, scatter_2d
+from pyrovae.plots.style import style
+
+__all__ = [
+    "bound_curve",
+    "compare",
+    "gap_curve",
+    "image_grid",
+    "latent_scatter",
+    "manifold",
+    "prior_density",
+    "reconstructions",
+    "samples_1d",
+    "save",
+    "scatter_2d",
+    "style",
+    "training_curves",
+    "weights",
+]

@@ -1,0 +1,173 @@
+"""How a training went: the bound and its two terms, epoch by epoch.
+
+The objective and its parts are in nats per datum,
+
+    bound = reconstruction - KL,   E_q[log p(x|z)] - KL(q(z|x) || p(z)),
+
+so the reconstruction stands above the bound in the same panel, and the gap between them is the
+KL, which is small beside either and gets a panel of its own below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyrovae.errors import InputError
+from pyrovae.plots.style import COLOURS, as_array, axes_or_new, label_ends, panels, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["training_curves"]
+
+Curves = dict[str, NDArray[np.float64]]
+
+# name in the history -> colour and line style
+_LINES = {
+    "train": (COLOURS["data"], "-"),
+    "validation": (COLOURS["model"], "-"),
+    "reconstruction": (COLOURS["other"], "-"),
+}
+
+
+def training_curves(
+    history: Mapping[str, ArrayLike], *, best: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """The bound in training and validation, the reconstruction, and below them the KL.
+
+    The vertical range leaves out the first twentieth of a training of ten epochs and more, whose
+    steep rise would flatten all that follows; the curves themselves are complete.
+
+    Args:
+        history: name -> array (E,); "epoch" and "train" (the bound, to be raised) must be there,
+            "validation", "reconstruction" (log p(x|z), to be raised) and "kl" may be. NaN is a
+            value that was not measured. Nats per datum.
+        best: the epoch to mark; by default that of the highest validation bound, or of the
+            highest training bound when nothing was validated.
+        ax: axes whose place the panels take; new ones otherwise.
+
+    Returns:
+        The frame; its panels are `ax.child_axes` (bound, and KL where there is one).
+
+    Raises:
+        InputError: when "epoch" or "train" is missing, or arrays differ in length.
+
+    Example:
+        >>> history = {"epoch": [1, 2, 3], "train": [-30.0, -22.0, -21.0], "kl": [1.0, 3.0, 4.0]}
+        >>> ax = training_curves(history)
+        >>> [panel.get_ylabel() for panel in ax.child_axes]
+        ['nats per datum', 'KL']
+    """
+    curves = _as_curves(history)
+    best = _best_epoch(curves) if best is None else best
+    with style():
+        ax = axes_or_new(ax, height=3.8)
+        if "kl" in curves:
+            bound, kl = panels(ax, (0.0, 0.38, 1.0, 0.62), (0.0, 0.0, 1.0, 0.3))
+            _draw_kl(kl, curves, best)
+            bound.tick_params(labelbottom=False)
+        else:
+            (bound,) = panels(ax, (0.0, 0.0, 1.0, 1.0))
+            bound.set_xlabel("epoch")
+        _draw_bound(bound, curves, best)
+    return ax
+
+
+def _draw_bound(ax: Axes, curves: Curves, best: int) -> None:
+    ends = []
+    for name, (colour, line) in _LINES.items():
+        if name in curves:
+            epoch, value = _measured(curves, name)
+            ax.plot(epoch, value, line, color=colour, label=name, marker="o" if len(epoch) == 1 else "")
+            ends.append((name, float(value[-1]), colour))
+    _frame(ax, curves, [name for name in _LINES if name in curves])
+    ax.set_ylabel("nats per datum")
+    label_ends(ax, ends)
+    _mark_best(ax, curves, best)
+
+
+def _draw_kl(ax: Axes, curves: Curves, best: int) -> None:
+    epoch, value = _measured(curves, "kl")
+    ax.plot(epoch, value, color=COLOURS["warning"], label="kl", marker="o" if len(epoch) == 1 else "")
+    ax.axvline(best, color=COLOURS["data"], linewidth=0.7, linestyle=":", zorder=0)
+    _frame(ax, curves, ["kl"])
+    ax.set_ylim(min(0.0, float(value.min())), 1.12 * float(value.max()) or 1.0)
+    ax.set(xlabel="epoch", ylabel="KL")
+    label_ends(ax, [("KL", float(value[-1]), COLOURS["warning"])])
+
+
+def _mark_best(ax: Axes, curves: Curves, best: int) -> None:
+    ax.axvline(best, color=COLOURS["data"], linewidth=0.7, linestyle=":", zorder=0)
+    name = "validation" if "validation" in curves else "train"
+    epoch, value = _measured(curves, name)
+    here = value[epoch == best]
+    note = f"best epoch {best}"
+    if len(here):
+        ax.plot(best, here[-1], "o", color=_LINES[name][0], markersize=4.5, label="best")
+        note += f": {here[-1]:.2f}"
+    left, right = ax.get_xlim()
+    late = best > (left + right) / 2
+    ax.annotate(
+        note.replace("-", "−"),
+        (best, 0.03),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if late else 4, 0),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        va="bottom",
+        fontsize=8.5,
+    )
+
+
+def _frame(ax: Axes, curves: Curves, names: list[str]) -> None:
+    """Limits: all epochs; vertically the values after the first rise."""
+    from matplotlib.ticker import MaxNLocator
+
+    epoch = curves["epoch"]
+    ax.set_xlim(epoch.min() - 0.5, epoch.max() + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    skipped = max(1, len(epoch) // 20) if len(epoch) >= 10 else 0
+    shown = np.concatenate([curves[name][skipped:] for name in names])
+    shown = shown[np.isfinite(shown)]
+    if len(shown):
+        room = 0.08 * float(np.ptp(shown)) or 0.5
+        # more room below, where the best epoch is written
+        ax.set_ylim(shown.min() - (2 * room if "train" in names else room), shown.max() + room)
+
+
+def _as_curves(history: Mapping[str, ArrayLike]) -> Curves:
+    """The known curves with at least one measured value, all of the length of "epoch"."""
+    missing = [name for name in ("epoch", "train") if name not in history]
+    if missing:
+        raise InputError(
+            f"the history has no {missing[0]!r} but {sorted(history)}; give at least 'epoch' and 'train'"
+        )
+    curves = {}
+    for name in ("epoch", *_LINES, "kl"):
+        if name not in history:
+            continue
+        values = as_array(history[name], f"history[{name!r}]", finite=name == "epoch")
+        if values.shape != (np.size(history["epoch"]),):
+            raise InputError(
+                f"history[{name!r}] has shape {values.shape} where 'epoch' has "
+                f"{np.size(history['epoch'])} values; give one value an epoch"
+            )
+        if np.isfinite(values).any():
+            curves[name] = values
+    if "train" not in curves:
+        raise InputError("history['train'] has no finite value; give the bound in nats per datum")
+    return curves
+
+
+def _measured(curves: Curves, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    measured = np.isfinite(curves[name])
+    return curves["epoch"][measured], curves[name][measured]
+
+
+def _best_epoch(curves: Curves) -> int:
+    epoch, value = _measured(curves, "validation" if "validation" in curves else "train")
+    return int(epoch[value.argmax()])

@@ -1,0 +1,76 @@
+"""Figures to files, written whole or not at all.
+
+The picture is drawn into a file beside the target and then moved over it in one step, so that a
+reader, or a run that is killed, never meets half a figure and never loses the old one.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["save"]
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def save(target: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
+    """Write the figure that `target` is or belongs to; the figure stays open and unchanged.
+
+    Args:
+        target: axes or a figure.
+        path: of the file; .png is added to a name without a suffix, missing folders are made.
+        dpi: pixels an inch, for .png.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: for something that is no figure, a suffix other than .png, .pdf and .svg, or a
+            folder that cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from pyrovae.plots import image_grid
+        >>> with TemporaryDirectory() as folder:
+        ...     save(image_grid([[[0.0, 1.0]]]), Path(folder) / "grid").name
+        'grid.png'
+    """
+    figure = _figure_of(target)
+    path = Path(path)
+    path = path if path.suffix else path.with_suffix(".png")
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path.name!r} has an unknown suffix; use one of {', '.join(FORMATS)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, figure, dpi)
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be written ({error.strerror or error}); give a path in a writable folder"
+        ) from None
+    return path
+
+
+def _replace(path: Path, figure: Figure, dpi: int) -> None:
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=dpi)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _figure_of(target: Any) -> Figure:  # noqa: ANN401
+    """The outermost figure: `.figure` of axes may be a sub-figure, whose `.figure` is the root."""
+    figure: Any = getattr(getattr(target, "figure", None), "figure", None)
+    if not hasattr(figure, "savefig"):
+        raise InputError(f"save was given a {type(target).__name__}; give axes or a figure")
+    return figure

@@ -1,0 +1,183 @@
+"""The house stands as drawn: floors, sizes, no cycles, and an import that changes nothing."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent / "pyrovae"
+
+# From the ground up. A module imports only from floors below its own; a new module is placed here.
+FLOORS = {
+    "bedrock": {"errors", "numerics"},
+    "part": {"part"},
+    "ground": {"distributions", "networks", "datasets", "terms"},
+    "parts": {"priors", "likelihoods", "guides", "objectives", "plots"},
+    "programs": {"vae", "oracles", "mixtures"},
+    "sights": {"report"},
+    "verbs": {"training", "evidence", "tasks", "clustering", "baselines"},
+    "search": {"search"},
+    "doors": {"__init__", "demo", "cli", "__main__"},
+}
+HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}
+DOORS = FLOORS["doors"]  # they open onto each other, without a cycle
+
+FILE_LINES = 400
+FUNCTION_LINES = 60
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name below the package: "part", "datasets.images"; "datasets" for its __init__."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        inside_folder = len(parts) > 1 and parts[-1] == "__init__"
+        found[".".join(parts[:-1] if inside_folder else parts)] = path
+    return found
+
+
+MODULES = modules()
+each_module = pytest.mark.parametrize("module", MODULES)
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def noun(module: str) -> str:
+    """What stands on a floor: a module or a folder at the top of the package."""
+    return module.partition(".")[0]
+
+
+def imported(module: str) -> set[str]:
+    """The modules of the package that this one names, also inside functions and for type checking."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {nearest(alias.name) for alias in node.names if alias.name.split(".")[0] == "pyrovae"}
+        elif isinstance(node, ast.ImportFrom):
+            source = absolute(module, node)
+            if source.split(".")[0] == "pyrovae":
+                found |= {nearest(f"{source}.{alias.name}") for alias in node.names}
+    return found - {module}
+
+
+def absolute(module: str, node: ast.ImportFrom) -> str:
+    """Where `from ... import` looks, with the leading dots resolved."""
+    if not node.level:
+        return node.module or ""
+    package = ["pyrovae", *module.split(".")]
+    if MODULES[module].name != "__init__.py" or module == "__init__":
+        package = package[:-1]
+    base = package[: len(package) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def nearest(name: str) -> str:
+    """The longest beginning of a dotted name that is a module: `pyrovae.vae.VAE` is in "vae"."""
+    parts = name.split(".")[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+@each_module
+def test_every_module_stands_on_a_floor(module):
+    assert noun(module) in HEIGHT, f"place {noun(module)!r} on a floor in {Path(__file__).name}"
+
+
+@each_module
+def test_a_module_imports_only_from_floors_below(module):
+    here = noun(module)
+    others = {noun(name) for name in imported(module)} - {here}
+    if here in DOORS:
+        others -= DOORS
+    above = sorted(name for name in others if HEIGHT[name] >= HEIGHT[here])
+    assert not above, f"{module} imports {above}, which do not lie below its floor"
+
+
+def test_no_import_cycle():
+    try:
+        TopologicalSorter({module: imported(module) for module in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' <- '.join(error.args[1])}")
+
+
+@each_module
+def test_no_long_file(module):
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+
+
+@each_module
+def test_no_long_function(module):
+    functions = (node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef))
+    long = {node.name: lines(node) for node in functions if lines(node) > FUNCTION_LINES}
+    assert not long
+
+
+def lines(function: ast.FunctionDef) -> int:
+    """The lines of a function, its docstring aside."""
+    total = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return total
+    docstring = function.body[0]
+    return total - (docstring.end_lineno - docstring.lineno + 1)
+
+
+@each_module
+def test_every_module_says_what_it_is_and_what_it_gives(module):
+    assert ast.get_docstring(tree(module)), "a module opens with a docstring"
+    assigned = {
+        target.id
+        for node in tree(module).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert "__all__" in assigned or module == "__main__"
+
+
+IMPORT_ALONE = """
+import importlib, logging, random, sys, warnings
+import numpy, torch, pyro
+
+def state():
+    return {
+        "torch default dtype": torch.get_default_dtype(),
+        "torch gradient mode": torch.is_grad_enabled(),
+        "torch threads": torch.get_num_threads(),
+        "torch random state": torch.get_rng_state().tolist(),
+        "numpy random state": str(numpy.random.get_state()),
+        "random state": random.getstate(),
+        "pyro.settings": pyro.settings.get(),
+        "parameter store": list(pyro.get_param_store().keys()),
+        "logging": (logging.root.level, list(logging.root.handlers)),
+        "warnings": list(warnings.filters),
+        "excepthook": sys.excepthook,
+    }
+
+before = state()
+modules = sys.argv[1:]
+heavy = {"arviz", "matplotlib", "pandas", "PIL", "pyarrow", "sklearn", "torchvision"}
+for name in modules:
+    importlib.import_module(name)
+    loaded = sorted(heavy & sys.modules.keys())
+    assert not loaded, f"{name} imports {loaded}"
+    after = state()
+    changed = sorted(key for key in before if after[key] != before[key])
+    assert not changed, f"{name} changes {changed}"
+"""
+
+
+def test_importing_changes_nothing(project):
+    below = [f"pyrovae.{module}" for module in MODULES if module not in {"__init__", "__main__"}]
+    # The package itself comes first: what it imports is what `import pyrovae` costs everybody.
+    command = [sys.executable, "-c", IMPORT_ALONE, "pyrovae", *below]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
