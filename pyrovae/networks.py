@@ -179,7 +179,8 @@ class ConvEncoder(Network):
         self.activation = activation
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
-        _check_sizes("ConvEncoder", (*self.channels, self.features))
+        _check_sizes("ConvEncoder", self.channels)
+        _check_sizes("ConvEncoder", [self.features])
         _check_image("ConvEncoder", input_shape)
         widths = [input_shape[0], *self.channels]
         stages: list[nn.Module] = []

@@ -28,7 +28,7 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.numerics import log_mean_exp
 from pyrovae.part import Declared
-from pyrovae.terms import Terms, run, terms
+from pyrovae.terms import Terms, check_gradients, run
 
 __all__ = ["ELBO", "IWAE", "Objective"]
 
@@ -59,8 +59,9 @@ class Objective(Declared, PyroELBO):
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
         """Minus what is maximised, mean over the batch, in nats per datum; a tensor that can be captured."""
         nesting, particles = self.max_plate_nesting, self.particles
-        found = terms(model, guide, *args, particles=particles, max_plate_nesting=nesting, **kwargs)
-        return -self.maximised(found).mean()
+        pair = run(model, guide, *args, particles=particles, max_plate_nesting=nesting, **kwargs)
+        check_gradients(pair.guide)
+        return -self.maximised(pair.terms()).mean()
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
         pair = run(

@@ -20,6 +20,7 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
 from torch import nn
 
 from pyrovae.errors import InputError
@@ -82,7 +83,7 @@ class Declared:
         return f"{type(self).__name__}({shown})"
 
     def __eq__(self, other: object) -> bool:
-        return self._same_declaration(other)
+        return self is other or self._same_declaration(other)  # looked up at each step: identity first
 
     # Equal declarations are still different objects: torch keeps modules in sets, and two parts
     # declared alike (an encoder and a decoder, say) must both stay there.
@@ -109,6 +110,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.generic):  # np.float64 is a float, and neither YAML nor a checkpoint takes it
+        return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise InputError(

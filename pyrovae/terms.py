@@ -15,7 +15,7 @@ never scaled: a scale inside a weight would raise it to a power.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -23,12 +23,13 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["DATA", "PARTICLES", "Program", "Terms", "TracePair", "run", "terms"]
+__all__ = ["DATA", "PARTICLES", "Fixed", "Program", "Terms", "TracePair", "check_gradients", "run", "terms"]
 
 DATA = "data"
 PARTICLES = "particles"
@@ -55,28 +56,56 @@ class TracePair(NamedTuple):
     shape: tuple[int, int]
 
     def site_log_probs(self) -> dict[str, Tensor]:
-        """For each site, keyed `p(name)` or `q(name)`, its log-density of shape (K, B)."""
+        """For each site, keyed `p(name)` or `q(name)`, its log-density of shape (..., K, B).
+
+        The dimensions to the left of (K, B) belong to enumerated sites.
+        """
         found = {f"p({name})": self._log_prob(site) for name, site in _sites(self.model)}
         return found | {f"q({name})": self._log_prob(site) for name, site in _sites(self.guide)}
 
     def terms(self) -> Terms:
-        """The sums over observed sites, latent sites and the guide's sites."""
+        """The sums over observed sites, latent sites and the guide's sites.
+
+        Enumerated sites are summed out. What depends on them joins log p(x|z) when an observed site does.
+        """
         observed = [self._log_prob(s) for _, s in _sites(self.model) if s["is_observed"]]
         latent = [self._log_prob(s) for _, s in _sites(self.model) if not s["is_observed"]]
         guide = [self._log_prob(s) for _, s in _sites(self.guide)]
-        return Terms(self._total(observed), self._total(latent), self._total(guide))
+        if any(log_p.dim() > 2 for log_p in observed):
+            observed += [log_p for log_p in latent if log_p.dim() > 2]
+            latent = [log_p for log_p in latent if log_p.dim() == 2]
+        return Terms(*(self._total(parts, observed[0]) for parts in (observed, latent, guide)))
 
-    def _total(self, parts: list[Tensor]) -> Tensor:
-        return sum(parts[1:], parts[0]) if parts else torch.zeros(self.shape)
+    def _total(self, parts: list[Tensor], like: Tensor) -> Tensor:
+        flat = [log_p for log_p in parts if log_p.dim() == 2]
+        summed_out = [log_p for log_p in parts if log_p.dim() > 2]
+        if summed_out:
+            joint = sum(summed_out[1:], summed_out[0])
+            flat.append(torch.logsumexp(joint, list(range(joint.dim() - 2))))
+        return sum(flat[1:], flat[0]) if flat else like.new_zeros(self.shape)
 
     def _log_prob(self, site: dict[str, Any]) -> Tensor:
         # Trace.compute_log_prob leaves poutine.mask out of "unscaled_log_prob", so it is applied here.
         log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_p = scale_and_mask(log_p, mask=site["mask"])
-        kept = [_plate_dim(site, PARTICLES), _plate_dim(site, DATA)]
-        others = [d for d in range(-log_p.dim(), 0) if d not in kept]
-        log_p = log_p.sum(others, keepdim=True) if others else log_p
-        return log_p.reshape(self.shape) if kept[0] < kept[1] else log_p.transpose(*kept).reshape(self.shape)
+        # Left of the particles are enumerated sites; between particles and data, or beside them, inner plates.
+        particles, data = _plate_dim(site, PARTICLES), _plate_dim(site, DATA)
+        others = [d for d in range(particles, 0) if d not in (particles, data)]
+        log_p = log_p.sum(others) if others else log_p
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.shape))
+
+
+class Fixed(Messenger):
+    """Gives latent sites the values of a mapping instead of drawing them."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
 
 
 class Program:
@@ -117,18 +146,24 @@ class Program:
         with pyro.get_param_store().scope():
             yield
 
-    def check(self, x: Tensor, context: Tensor | None = None) -> Program:
+    def check(self, x: Tensor, context: Tensor | None = None, *, gradients: bool = False) -> Program:
         """Run the program once on two data, refuse what cannot be weighed, and note its plates.
+
+        Arguments:
+            x: data (N, *event), of which two are looked at.
+            context: theirs.
+            gradients: refuse also what cannot be trained.
 
         Raises:
             InputError: for a local site outside the plate "data", a site that the guide lacks or that
-                the model lacks, or a site in the guide that gives no gradient.
+                the model lacks, or, with `gradients`, learned draws of the guide that give no gradient.
         """
         args = arguments(x[:2], None if context is None else context[:2])
-        with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.no_grad():
+        with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.set_grad_enabled(gradients):
             guide = poutine.trace(self.guide).get_trace(*args)
             model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
         _check_sites(model, guide)
+        check_gradients(guide)
         self.max_plate_nesting = max(1, *(_depth(site) for t in (model, guide) for _, site in _sites(t)))
         return self
 
@@ -145,6 +180,39 @@ class Program:
     def terms(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> Terms:
         """`terms` of this program for data x of shape (B, *event)."""
         return self.run(x, context, particles=particles).terms()
+
+    def terms_at(
+        self, values: Mapping[str, Tensor], x: Tensor, context: Tensor | None = None, *, particles: int
+    ) -> Terms:
+        """The terms at given values of the latent sites, each (K, B, *shape)."""
+        with Fixed(values):
+            return self.terms(x, context, particles=particles)
+
+    def joint_at(
+        self, values: Mapping[str, Tensor], x: Tensor, context: Tensor | None = None, *, particles: int
+    ) -> Terms:
+        """The model's terms at given values; the guide does not run, and log q(z|x) is zero."""
+        with Fixed(values):
+            return run(
+                self.model,
+                _no_guide,
+                *arguments(x, context),
+                particles=particles,
+                max_plate_nesting=self.max_plate_nesting,
+            ).terms()
+
+    def prior_draws(
+        self, x: Tensor, context: Tensor | None = None, *, particles: int
+    ) -> dict[str, Tensor]:
+        """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
+        plate = pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting)
+        with plate:
+            model = poutine.trace(self.model).get_trace(*arguments(x, context))
+        return {
+            name: site["value"]
+            for name, site in _sites(model)
+            if not site["is_observed"] and not _enumerated(site)
+        }
 
 
 def run(
@@ -165,8 +233,9 @@ def run(
     plate = pyro.plate(PARTICLES, particles, dim=-1 - max_plate_nesting)
     with plate:
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    enumerated = poutine.enum(poutine.replay(model, trace=guide_trace), -2 - max_plate_nesting)
     with plate:
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(enumerated).get_trace(*args, **kwargs)
     return TracePair(guide_trace, model_trace, (particles, _data_size(model_trace)))
 
 
@@ -203,6 +272,31 @@ def arguments(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
     return (x,) if context is None else (x, context)
 
 
+def _no_guide(*_: Any) -> None:  # noqa: ANN401
+    """The guide of a model whose latents are all given."""
+
+
+def check_gradients(guide: poutine.Trace) -> None:
+    """Refuse learned draws that are not reparameterised: the gradient of a bound would lack a term.
+
+    Raises:
+        InputError: for the first such site of the guide's trace.
+    """
+    for name, site in _sites(guide):
+        fn, value = site["fn"], site["value"]
+        if not fn.has_rsample and torch.is_grad_enabled() and fn.log_prob(value).requires_grad:
+            raise InputError(
+                f"the guide's site {name!r} is drawn from {_law(fn)} with learned parameters and gives no "
+                "gradient: use a reparameterised distribution (has_rsample), or sum the site out in the model"
+            )
+
+
+def _law(fn: Any) -> str:  # noqa: ANN401
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
 def _sites(trace: poutine.Trace) -> Iterator[tuple[str, dict[str, Any]]]:
     site: Any
     for name, site in trace.nodes.items():
@@ -235,7 +329,7 @@ def _data_size(trace: poutine.Trace) -> int:
 def _check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
     for _, site in (*_sites(model), *_sites(guide)):
         _plate_dim(site, DATA)
-    latent = {name for name, site in _sites(model) if not site["is_observed"]}
+    latent = {name for name, site in _sites(model) if not site["is_observed"] and not _enumerated(site)}
     drawn = {name for name, site in _sites(guide) if not site["infer"].get("is_auxiliary")}
     if latent - drawn:
         raise InputError(
@@ -243,8 +337,12 @@ def _check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         )
     if drawn - latent:
         raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
-    if latent == {name for name, _ in _sites(model)}:
+    if not any(site["is_observed"] for _, site in _sites(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+
+
+def _enumerated(site: dict[str, Any]) -> bool:
+    return site["infer"].get("enumerate") == "parallel"
 
 
 def _devices(x: Tensor) -> list[torch.device]:

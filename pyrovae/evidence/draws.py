@@ -10,7 +10,7 @@ other is drawn from torch's own generator, seeded for the first datum of the pie
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-__all__ = ["BLOCK", "KeyedDraws", "data_keys"]
+__all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 
 # Particles of one generator: chunks of particles are cut at multiples of it.
 BLOCK = 250
@@ -28,7 +28,7 @@ BLOCK = 250
 
 def data_keys(x: Tensor, context: Tensor | None = None) -> list[int]:
     """A key for each datum: a hash of its values and of its context's."""
-    tables = [t.detach().cpu().contiguous().flatten(1).numpy() for t in (x, context) if t is not None]
+    tables = [t.detach().cpu().reshape(len(t), -1).numpy() for t in (x, context) if t is not None]
     return [_hash(*(row.tobytes() for row in rows)) for rows in zip(*tables, strict=True)]
 
 
@@ -56,6 +56,34 @@ class KeyedDraws(Messenger):
             return
         msg["value"] = value
         msg["done"] = True
+
+
+class KeyedNoise:
+    """A stream of noise for each datum, for steps that are taken one after another.
+
+    Arguments:
+        keys: of B data.
+        seed: the caller's.
+        name: of the stream.
+    """
+
+    def __init__(self, keys: Sequence[int], seed: int, name: str) -> None:
+        seeds = (_hash(name.encode(), seed, key) % 2**63 for key in keys)
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal noise of the shape of `like`, (K, B, *rest)."""
+        return self._drawn(like, torch.Tensor.normal_)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Noise uniform on [0, 1) of the shape of `like`, (K, B, *rest)."""
+        return self._drawn(like, torch.Tensor.uniform_)
+
+    def _drawn(self, like: Tensor, fill: Callable[..., Tensor]) -> Tensor:
+        out = torch.empty(like.shape[1], like.shape[0], *like.shape[2:], dtype=like.dtype)
+        for column, generator in zip(out, self.generators, strict=True):
+            fill(column, generator=generator)
+        return out.transpose(0, 1).to(like.device)
 
 
 class _Noise:

@@ -6,6 +6,10 @@ For each datum, from log w_1 .. log w_K in any number of pieces:
     ess        = S1^2 / S2                  (Kong, 1992)
     mc_stderr  = sqrt(K/(K-1) (1/ess - 1/K))   the relative error of the mean weight, which is the error
                                               of its logarithm to first order (delta method)
+    khat       the index of a generalised Pareto law fitted to the largest weights (Vehtari et al., 2024)
+
+Of the weights themselves only the largest min(K/5, 3 sqrt K) are kept: k-hat and the smoothed estimate
+need no others.
 """
 
 from __future__ import annotations
@@ -15,23 +19,37 @@ import math
 import torch
 from torch import Tensor
 
+from pyrovae.evidence.pareto import smoothed_tail, tail_size
+
 __all__ = ["WeightSums"]
 
 
 class WeightSums:
-    """Running log-sums of the weights of B data, in float64."""
+    """Running log-sums of the weights of B data, in float64.
 
-    def __init__(self, rows: int, device: torch.device) -> None:
+    Arguments:
+        rows: B.
+        particles: K, how many there will be.
+        device: where the weights are.
+    """
+
+    def __init__(self, rows: int, particles: int, device: torch.device) -> None:
         self.particles = 0
         self.log_s1 = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
         self.log_s2 = self.log_s1.clone()
+        self.smallest = -self.log_s1
+        self.kept = min(particles, tail_size(particles) + 1)
+        self.tail = self.log_s1.new_empty(rows, 0)
 
     def add(self, log_w: Tensor) -> None:
         """Add weights of shape (K, B)."""
-        log_w = log_w.double()
-        self.particles += len(log_w)
-        self.log_s1 = torch.logaddexp(self.log_s1, torch.logsumexp(log_w, 0))
-        self.log_s2 = torch.logaddexp(self.log_s2, torch.logsumexp(2 * log_w, 0))
+        log_w = log_w.double().mT
+        self.particles += log_w.shape[1]
+        self.log_s1 = torch.logaddexp(self.log_s1, torch.logsumexp(log_w, 1))
+        self.log_s2 = torch.logaddexp(self.log_s2, torch.logsumexp(2 * log_w, 1))
+        self.smallest = torch.minimum(self.smallest, log_w.min(1).values)
+        seen = torch.cat([self.tail, log_w], 1)
+        self.tail = seen.topk(min(self.kept, seen.shape[1]), 1).values
 
     @property
     def log_px(self) -> Tensor:
@@ -46,7 +64,27 @@ class WeightSums:
     @property
     def mc_stderr(self) -> Tensor:
         """The Monte Carlo standard error of `log_px`; nan for one particle, which tells nothing of it."""
+        return self._stderr(self.ess)
+
+    def _stderr(self, ess: Tensor) -> Tensor:
         if self.particles < 2:
-            return torch.full_like(self.log_s1, math.nan)
+            return torch.full_like(ess, math.nan)
         k = self.particles
-        return ((1 / self.ess - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
+        return ((1 / ess - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
+
+    def summary(self, *, smooth: bool = False) -> Tensor:
+        """Rows log_px, mc_stderr, ess, khat, of shape (4, B); with `smooth` of the smoothed weights."""
+        tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
+        if not smooth:
+            return torch.stack([self.log_px, self.mc_stderr, self.ess, khat])
+        log_s1 = _replaced(self.log_s1, self.tail, tail)
+        log_s2 = _replaced(self.log_s2, 2 * self.tail, 2 * tail)
+        ess = torch.exp(2 * log_s1 - log_s2)
+        return torch.stack([log_s1 - math.log(self.particles), self._stderr(ess), ess, khat])
+
+
+def _replaced(log_sum: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    """log(exp(log_sum) - sum exp(old) + sum exp(new)), the sum never below that of the new ones."""
+    body = 1 - torch.exp(torch.logsumexp(old, 1) - log_sum)
+    body = torch.where(body > 1e-12, body, torch.zeros_like(body)).log() + log_sum
+    return torch.logaddexp(body, torch.logsumexp(new, 1))

@@ -36,12 +36,13 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def batches(data: Data, *, epoch: int, seed: int, batch_size: int, start: int = 0) -> Iterator[Batch]:
-    """The batches (x, context) of an epoch from number `start` on."""
+    """The batches (x, context) of an epoch from number `start` on, in the type of the validation set."""
     index = order(len(data.train), seed, epoch)[start * batch_size :]  # type: ignore[arg-type]
     if data.streams:
         yield from _streamed(data, index, batch_size, (seed, epoch, start))
         return
     x, context = data.epoch(epoch, seed), data.context.train if data.context else None
+    x = x.to(data.validation.dtype)
     for rows in index.to(x.device).split(batch_size):
         yield x[rows], None if context is None else context[rows]
 
@@ -51,7 +52,6 @@ def _streamed(data: Data, index: Tensor, batch_size: int, key: tuple[int, int, i
     rng = generator(seed, epoch)  # without one the loader would draw from the global random state
     loader = DataLoader(data.train, batch_size=batch_size, sampler=index.tolist(), generator=rng)  # type: ignore[arg-type]
     for number, batch in enumerate(loader, start):
-        device = data.validation.device
         x, context = batch if isinstance(batch, (list, tuple)) else (batch, None)
-        x = data.collate(x, generator(seed, epoch, number)).to(device)
-        yield x, None if context is None else context.to(device)
+        x = data.collate(x, generator(seed, epoch, number)).to(data.validation)
+        yield x, None if context is None else context.to(x)

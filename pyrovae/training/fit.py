@@ -5,36 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
-from torch import Tensor
 
-from pyrovae import datasets, report
+from pyrovae import report
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.objectives import ELBO, Objective
 from pyrovae.terms import Program
+from pyrovae.training.checks import as_data, check_data, moved, usable_device
 from pyrovae.training.folder import RunFolder, read_checkpoint
 from pyrovae.training.loop import Loop, Settings
 from pyrovae.training.progress import Progress
+from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import LRSchedule
-from pyrovae.training.state import State, load_weights, make_optimizer, parameters, weights
+from pyrovae.training.state import State, load_weights, make_optimizer, parameters
 from pyrovae.vae import VAE
 
-if TYPE_CHECKING:
-    from pyrovae.datasets import Data
-
 __all__ = ["Run", "fit", "load"]
-
-# What may change between a run and its continuation.
-_FREE = {"epochs", "patience", "checkpoint_seconds"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +95,9 @@ def fit(
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
         clip: the largest norm of the gradient; None does not clip.
         patience: stop after so many epochs without a better validation bound; None never does.
-        out: the run folder; None leaves nothing on disk.
-        resume: go on with the run in `out`; begins it when there is none.
+        out: the run folder; without one nothing is left on disk.
+        resume: go on with the run in `out`, to the same weights as one never stopped; begins it when there
+            is none.
         checkpoint_seconds: at least so often `last.ckpt` is written, also within an epoch.
         figures: draw the pictures that apply into the run folder at the end.
         progress: False shows nothing.
@@ -129,26 +123,23 @@ def fit(
     program, objective = Program(vae), ELBO() if objective is None else objective
     if not isinstance(objective, Objective):
         raise InputError(f"objective must be a pyrovae.objectives.Objective, as in ELBO(), not {objective!r}")
-    where = _device(device)
-    data = as_data(data)
-    _check(program, data, epochs, batch_size)
     settings = Settings(
         optimizer, lr, epochs, batch_size, seed, lr_schedule, kl_warmup, clip, patience, checkpoint_seconds
     )
-    folder = None if out is None else RunFolder(out, resume=resume)
+    where, data = usable_device(device), as_data(data)
+    check_data(program, data, settings.batch_size)
     cuda = [where] if where.type == "cuda" else []
-    with (
-        nullcontext() if folder is None else folder.locked(),
-        program.isolated(),
-        torch.random.fork_rng(devices=cuda),
-    ):
-        torch.manual_seed(seed)
-        if program.module is not None:
-            program.module.to(where)
-        run = _train(program, data.to(where), objective, settings, folder, resume=resume, show=progress)
-        if figures and folder is not None and isinstance(vae, VAE):
-            report.save_figures(vae, data, folder.figures, history=run.history)
-        return run
+    with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad():
+        torch.manual_seed(settings.seed)
+        loop = _prepared(program, moved(program, data, where), objective, settings)
+        if out is None:
+            return _train(loop, None, resume=False, show=progress)
+        folder = RunFolder(out, resume=resume)
+        with folder.locked():
+            run = _train(loop, folder, resume=resume, show=progress)
+            if figures and isinstance(vae, VAE):
+                report.save_figures(vae, data, folder.figures, history=run.history)
+            return run
 
 
 def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
@@ -162,189 +153,50 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
         raise InputError(
             f"{folder} holds a run of a hand-written program: build it and load its weights yourself"
         )
-    vae = VAE.from_dict(saved["declaration"])
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then not used
+        vae = VAE.from_dict(saved["declaration"])
+    dtypes = [w.dtype for w in saved["weights"].values() if w.is_floating_point()]
+    vae.to(dtypes[0])
     load_weights(Program(vae), {}, saved["weights"])
     return vae
 
 
-def as_data(given: Any) -> Data:  # noqa: ANN401
-    """Data as they are; a tensor or array split into nine tenths for training and one for validation."""
-    return given if isinstance(given, datasets.Data) else datasets.load(given, test=1)
-
-
-def _device(given: str | None) -> torch.device:
-    device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for but torch finds none: use device='cpu' or leave it out")
-    return device
-
-
-def _check(program: Program, data: Data, epochs: int, batch_size: int) -> None:
-    if epochs < 1 or batch_size < 1:
-        raise InputError(f"epochs and batch_size must be 1 or more, not {epochs} and {batch_size}")
-    rows = len(data.train)  # type: ignore[arg-type]
-    if batch_size > rows:
-        raise InputError(
-            f"batch_size {batch_size} is larger than the {rows} training data: use {rows} or less"
-        )
-    if isinstance(program.target, VAE):
-        check_support(program.target, data)
-
-
-def check_support(vae: VAE, data: Data) -> None:
-    """Refuse data whose shape or values a VAE cannot weigh.
-
-    Raises:
-        InputError: for another event shape, a missing context, or values outside the likelihood's support.
-    """
-    if tuple(data.event_shape) != vae.event_shape:
-        raise InputError(
-            f"the VAE was declared for events {vae.event_shape}, the data have {data.event_shape}"
-        )
-    if vae.context_shape is not None and data.context is None:
-        raise InputError(
-            "the VAE was declared with a context, the data have none: load them with context='labels'"
-        )
-    if not data.streams:
-        vae.likelihood.check(data.epoch(0, 0), "the training data")
-    vae.likelihood.check(data.validation, "the validation data")
-    vae.likelihood.check(data.test, "the test data")
-
-
-def _train(
-    program: Program,
-    data: Data,
-    objective: Objective,
-    settings: Settings,
-    folder: RunFolder | None,
-    *,
-    resume: bool,
-    show: bool,
-) -> Run:
+def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
+    """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
     context = data.context.validation if data.context else None
     program.check(data.validation, context)
     trained = parameters(program, data.validation, context)
     optimizer = make_optimizer(settings.optimizer, trained, settings.lr)
-    saver = _Saver(folder, settings, objective, data)
+    return Loop(program, data, objective, settings, trained, optimizer, State())
+
+
+def _train(loop: Loop, folder: RunFolder | None, *, resume: bool, show: bool) -> Run:
+    saver = Saver(folder, loop.settings.checkpoint_seconds)
     with _stop_requests() as stopped:
-        loop = Loop(program, data, objective, settings, trained, optimizer, State(), saver, stopped)
+        loop.save, loop.stop = saver, stopped
         if folder is not None and resume and folder.last.exists():
             saver.restore(loop)
-        elif folder is not None:
-            folder.write_config(_config(program, data, objective, settings))
-            saver(loop, True)
-        steps = -(-len(data.train) // settings.batch_size)  # type: ignore[arg-type]
-        _run(loop, saver, Progress(settings.epochs, steps, loop.state.position.epoch, show=show), stopped)
+        else:
+            saver.start(loop)
+        _run(loop, saver, show=show)
     if saver.best is not None:
-        load_weights(program, trained, saver.best)
+        load_weights(loop.program, loop.trained, saver.best)
     history = {name: np.asarray(values) for name, values in loop.state.history.items()}
-    return Run(program.target, history, loop.state.best_epoch, folder.path if folder else None)
+    return Run(loop.program.target, history, loop.state.best_epoch, folder.path if folder else None)
 
 
-def _run(loop: Loop, saver: _Saver, progress: Progress, stopped: Callable[[], bool]) -> None:
-    kept = f"; the last good checkpoint is {saver.folder.last}" if saver.folder else ""
+def _run(loop: Loop, saver: Saver, *, show: bool) -> None:
+    folder = saver.folder
+    kept = f"; the last good checkpoint is {folder.last}" if folder else ""
     try:
-        with progress:
-            loop.run(progress)
+        with Progress(loop.settings.epochs, loop.batch_count, loop.state.position.step, show=show) as bar:
+            loop.run(bar)
     except NumericalError as error:
         raise NumericalError(f"{error}{kept}") from None
-    if stopped() and not loop.state.finished:
+    if not loop.over():
         saver(loop, True)
-        again = f"; go on with resume=True (--resume true) in {saver.folder.path}" if saver.folder else ""
+        again = f"; go on with resume=True (--resume true) in {folder.path}" if folder else ""
         raise KeyboardInterrupt(f"stopped after {loop.state.position.step} steps{again}")
-
-
-class _Saver:
-    """Writes checkpoints where they are due and keeps the best weights."""
-
-    def __init__(
-        self, folder: RunFolder | None, settings: Settings, objective: Objective, data: Data
-    ) -> None:
-        self.folder = folder
-        self.identity = {
-            "objective": objective.to_dict(),
-            "data": data.record,
-            **{name: value for name, value in vars(settings).items() if name not in _FREE},
-        }
-        self.best: dict[str, Tensor] | None = None
-        self.written = time.monotonic()
-        self.seconds = settings.checkpoint_seconds
-
-    def __call__(self, loop: Loop, now: bool) -> None:  # noqa: FBT001
-        position, improved = loop.state.position, False
-        if position.batch == 0 and position.epoch and position.epoch == loop.state.best_epoch:
-            improved = not loop.state.finished or self.best is None
-            self.best = weights(loop.program, loop.trained) if improved else self.best
-        due = now or time.monotonic() - self.written >= self.seconds
-        if self.folder is None or not due:
-            return
-        self._write(loop, self.folder, improved=improved)
-        self.written = time.monotonic()
-
-    def _write(self, loop: Loop, folder: RunFolder, *, improved: bool) -> None:
-        learned = weights(loop.program, loop.trained)
-        if not all(torch.isfinite(w).all() for w in learned.values() if w.is_floating_point()):
-            return  # the next loss says so; the last good checkpoint stays
-        target = loop.program.target
-        declaration = target.to_dict() if isinstance(target, VAE) else None
-        content = {"declaration": declaration, "weights": learned, "identity": self.identity}
-        if improved:
-            folder.write_checkpoint(folder.best, content | {"epoch": loop.state.best_epoch})
-        folder.write_checkpoint(
-            folder.last,
-            content
-            | {"optimizer": loop.optimizer.state_dict(), "random": _random(), "state": loop.state.to_dict()}
-            | {"best": self.best},
-        )
-        folder.write_metrics(loop.state.history)
-
-    def restore(self, loop: Loop) -> None:
-        """Put a loop where the checkpoint in the folder left it."""
-        assert self.folder is not None
-        saved = read_checkpoint(self.folder.last)
-        self._check_same(loop, saved)
-        load_weights(loop.program, loop.trained, saved["weights"])
-        loop.optimizer.load_state_dict(saved["optimizer"])
-        loop.state = State.from_dict(saved["state"])
-        loop.state.finished = loop.state.finished and loop.state.position.epoch >= loop.settings.epochs
-        self.best = saved["best"]
-        torch.set_rng_state(saved["random"]["cpu"])
-        if saved["random"]["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved["random"]["cuda"])
-
-    def _check_same(self, loop: Loop, saved: dict[str, Any]) -> None:
-        assert self.folder is not None
-        target = loop.program.target
-        declaration = target.to_dict() if isinstance(target, VAE) else None
-        if saved["declaration"] != declaration:
-            raise InputError(
-                f"{self.folder.last} belongs to another declaration; choose a new name for this one"
-            )
-        for name, value in self.identity.items():
-            if saved["identity"].get(name) != value:
-                raise InputError(
-                    f"{self.folder.path} holds a run with another {name} ({saved['identity'].get(name)}, now "
-                    f"{value}); resume with the same or choose a new name"
-                )
-
-
-def _random() -> dict[str, Tensor | None]:
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _config(program: Program, data: Data, objective: Objective, settings: Settings) -> dict[str, Any]:
-    """The run as the command line reads it: data, declaration and training in one flat mapping."""
-    target = program.target
-    declaration = dict(target.to_dict()) if isinstance(target, VAE) else {}
-    for derived in ("event_shape", "context_shape"):  # the data give these
-        declaration.pop(derived, None)
-    return yaml.safe_load(
-        yaml.safe_dump(
-            {**data.declaration, **declaration, "objective": objective.to_dict(), **vars(settings)},
-            sort_keys=False,
-        )
-    )
 
 
 @contextmanager
@@ -365,4 +217,4 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

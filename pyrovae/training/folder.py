@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 import yaml
@@ -94,11 +94,25 @@ class RunFolder:
             ) from error
         if not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to the folder {self.path}; choose another or change its rights")
-        if not resume and ((self.path / "last.ckpt").exists() or (self.path / "config.yaml").exists()):
+        self.resume = resume
+        self.refuse_another_run()
+
+    def refuse_another_run(self) -> None:
+        """Refuse a folder that holds a run, unless that is to go on.
+
+        Raises:
+            InputError: when it does.
+        """
+        if not self.resume and (self.last.exists() or (self.path / "config.yaml").exists()):
             raise InputError(
                 f"{self.path} holds another run: continue it with resume=True (--resume true) or "
                 "choose a new name"
             )
+
+    def forget(self) -> None:
+        """Take back the files of a run that could not begin."""
+        for name in ("config.yaml", "last.ckpt", "metrics.csv"):
+            (self.path / name).unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -112,16 +126,24 @@ class RunFolder:
         except ImportError:  # no advisory locks on this system
             yield
             return
-        with open(self.path / ".lock", "w") as lock:
+        with self._lock_file() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise InputError(
                     f"another process is training in {self.path}; wait for it or choose a new name"
                 ) from error
-            for leftover in self.path.glob(".*.tmp"):
+            for leftover in (*self.path.glob(".*.tmp"), *self.figures.glob(".*.partial")):
                 leftover.unlink(missing_ok=True)
             yield
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            return open(self.path / ".lock", "w")
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the folder {self.path}: {_reason(error)}; choose another"
+            ) from error
 
     @property
     def last(self) -> Path:

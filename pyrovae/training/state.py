@@ -49,7 +49,6 @@ class State:
     history: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
     best_validation: float = -float("inf")
-    finished: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values."""
@@ -112,12 +111,10 @@ def make_optimizer(name: str, trained: dict[str, Tensor], lr: float) -> torch.op
     """One torch optimiser over all parameters, fused where torch has it.
 
     Raises:
-        InputError: for an unknown name or a learning rate that is not above 0.
+        InputError: for an unknown name.
     """
     if name not in _OPTIMIZERS:
         raise InputError(f"unknown optimizer {name!r}: choose one of {', '.join(_OPTIMIZERS)}")
-    if not 0 < lr < float("inf"):
-        raise InputError(f"lr must be above 0, not {lr}")
     tensors = list(trained.values())
     fused = {"fused": True} if name in _FUSED and all(p.is_floating_point() for p in tensors) else {}
     return _OPTIMIZERS[name](tensors, lr=lr, **fused)

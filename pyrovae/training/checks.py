@@ -1,0 +1,88 @@
+"""What a fit refuses before anything is touched: one sentence each, and no folder left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyrovae import datasets
+from pyrovae.errors import InputError
+from pyrovae.terms import Program
+from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
+
+__all__ = ["as_data", "check_data", "moved", "usable_device"]
+
+
+def as_data(given: Any) -> Data:  # noqa: ANN401
+    """Data as they are; a tensor or array split into nine tenths for training and one for validation."""
+    return given if isinstance(given, datasets.Data) else datasets.load(given, test=1)
+
+
+def usable_device(given: str | torch.device | None) -> torch.device:
+    """The device to train on: what was asked for, else CUDA when there is one.
+
+    Raises:
+        InputError: for a name that torch does not know, or a device that is not there.
+    """
+    try:
+        device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+        raise InputError(
+            f"device {str(given)!r} was asked for but torch finds none here: use device='cpu' or leave it out"
+        ) from None
+    return device
+
+
+def check_data(program: Program, data: Data, batch_size: int) -> None:
+    """Refuse data that are fewer than a batch, or whose shape or values a VAE cannot weigh.
+
+    Raises:
+        InputError: for a batch larger than the data, another event shape, a missing context, or values
+            outside the likelihood's support.
+    """
+    rows = len(data.train)  # type: ignore[arg-type]
+    if batch_size > rows:
+        raise InputError(
+            f"batch_size {batch_size} is larger than the {rows} training data: use {rows} or less"
+        )
+    if isinstance(program.target, VAE):
+        _check_support(program.target, data)
+
+
+def _check_support(vae: VAE, data: Data) -> None:
+    if tuple(data.event_shape) != vae.event_shape:
+        raise InputError(
+            f"the VAE was declared for events {vae.event_shape}, the data have {data.event_shape}: declare "
+            f"it with event_shape={data.event_shape}"
+        )
+    if vae.context_shape is not None and data.context is None:
+        raise InputError(
+            "the VAE was declared with a context, the data have none: load them with context='labels'"
+        )
+    if not data.streams:  # a stream is looked at batch by batch
+        vae.likelihood.check(data.epoch(0, 0), "the training data")
+    vae.likelihood.check(data.validation, "the validation data")
+    vae.likelihood.check(data.test, "the test data")
+
+
+def moved(program: Program, data: Data, device: torch.device) -> Data:
+    """Program and data on one device, and the data in the program's floating point type.
+
+    Training rows keep their type, from which an epoch is drawn; batches take that of the validation set.
+    """
+    if program.module is None:
+        dtype = torch.get_default_dtype()
+    else:
+        program.module.to(device)
+        dtype = next((p.dtype for p in program.module.parameters()), torch.get_default_dtype())
+    data = data.to(device)
+    context = data.context and data.context.map(lambda part: part.to(dtype))
+    return dataclasses.replace(
+        data, validation=data.validation.to(dtype), test=data.test.to(dtype), context=context
+    )
