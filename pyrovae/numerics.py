@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["SCALE_FLOOR", "inverse_positive", "log_mean_exp", "positive"]
+__all__ = ["SCALE_FLOOR", "inverse_positive", "khat_threshold", "log_mean_exp", "positive"]
 
 SCALE_FLOOR = 1e-4
 
@@ -32,6 +32,21 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
         tensor(1000.)
     """
     return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def khat_threshold(particles: int) -> float:
+    """The Pareto k-hat above which importance sampling with K particles is not to be trusted.
+
+    It is min(1 - 1 / log10 K, 0.7).
+
+    Reference:
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
+
+    Example:
+        >>> khat_threshold(100), khat_threshold(5000)
+        (0.5, 0.7)
+    """
+    return min(1 - 1 / math.log10(max(particles, 2)), 0.7)
 
 
 def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:

@@ -201,9 +201,7 @@ class Program:
                 max_plate_nesting=self.max_plate_nesting,
             ).terms()
 
-    def prior_draws(
-        self, x: Tensor, context: Tensor | None = None, *, particles: int
-    ) -> dict[str, Tensor]:
+    def prior_draws(self, x: Tensor, context: Tensor | None = None, *, particles: int) -> dict[str, Tensor]:
         """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
         plate = pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting)
         with plate:

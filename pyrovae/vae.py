@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -103,13 +103,19 @@ class VAE(Declared, nn.Module):
 
     def _attach(self, encoder: Network, decoder: Network) -> None:
         context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)
-        self.prior.attach(self.latent_dim, context_dim)
-        self.likelihood.attach(self.event_shape)
-        encoder.attach(self.event_shape, None, context_dim)
-        decoder.attach((self.latent_dim,), self.event_shape, context_dim)
-        self.q.attach(self.latent_dim, encoder.features)
-        self.recognition = Headed(encoder, self.q.param_shapes)
-        self.generation = Headed(decoder, self.likelihood.param_shapes)
+        with _naming("prior", self.prior):
+            self.prior.attach(self.latent_dim, context_dim)
+        with _naming("likelihood", self.likelihood):
+            self.likelihood.attach(self.event_shape)
+        with _naming("encoder", encoder):
+            encoder.attach(self.event_shape, None, context_dim)
+        with _naming("decoder", decoder):
+            decoder.attach((self.latent_dim,), self.event_shape, context_dim)
+        with _naming("encoder and guide", encoder, self.q):
+            self.q.attach(self.latent_dim, encoder.features)
+            self.recognition = Headed(encoder, self.q.param_shapes)
+        with _naming("decoder and likelihood", decoder, self.likelihood):
+            self.generation = Headed(decoder, self.likelihood.param_shapes)
 
     @property
     def encoder(self) -> Network:
@@ -310,11 +316,17 @@ def _part(role: str, given: Part | None, default: type[Part], base: type[Part]) 
 
 
 def _shape(name: str, given: Any) -> Shape:  # noqa: ANN401
-    sizes = (given,) if isinstance(given, int) else tuple(given)
+    if isinstance(given, str) or not isinstance(given, (int, Sequence)):
+        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {given!r}")
+    sizes = (given,) if isinstance(given, int) else given
     return tuple(_size(name, size) for size in sizes)
 
 
 def _size(name: str, size: Any) -> int:  # noqa: ANN401
-    if isinstance(size, bool) or int(size) != size or size < 1:
-        raise InputError(f"{name} must be made of whole numbers of 1 or more, not {size}")
+    try:
+        whole = not isinstance(size, bool) and int(size) == size and size >= 1
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise InputError(f"{name} must be made of whole numbers of 1 or more, not {size!r}")
     return int(size)

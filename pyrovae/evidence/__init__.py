@@ -8,7 +8,18 @@ evaluation: not a parameter, not a buffer, not the training mode, not the caller
 """
 
 from pyrovae.evidence.curve import BoundCurve, iwae_bound
-from pyrovae.evidence.importance import log_evidence
+from pyrovae.evidence.estimate import log_evidence
+from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
 
-__all__ = ["BoundCurve", "Evidence", "iwae_bound", "log_evidence"]
+__all__ = [
+    "AIS",
+    "PSIS",
+    "BoundCurve",
+    "Defensive",
+    "Evidence",
+    "Importance",
+    "Method",
+    "iwae_bound",
+    "log_evidence",
+]

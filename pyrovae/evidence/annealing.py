@@ -128,9 +128,7 @@ class Annealer:
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.latents.gradients(u, self.start))
 
-    def _hmc(
-        self, state: _State, beta: float, step: Tensor, noise: KeyedNoise
-    ) -> tuple[_State, Tensor]:
+    def _hmc(self, state: _State, beta: float, step: Tensor, noise: KeyedNoise) -> tuple[_State, Tensor]:
         """One Metropolis-adjusted trajectory; the new state and the acceptance probability, (C, B)."""
         momentum = noise.normal(state.u)
         move = step.to(state.u).unsqueeze(-1) * self.scale
@@ -162,7 +160,9 @@ class Annealer:
 
 def _smoothed(log_steps: Tensor, width: int = 9) -> Tensor:
     # A single temperature's step is a noisy guess; its neighbours' mean is a better one.
-    padded = torch.cat([log_steps[:1].expand(width // 2, -1), log_steps, log_steps[-1:].expand(width // 2, -1)])
+    padded = torch.cat(
+        [log_steps[:1].expand(width // 2, -1), log_steps, log_steps[-1:].expand(width // 2, -1)]
+    )
     return padded.unfold(0, width, 1).mean(-1)
 
 

@@ -97,6 +97,13 @@ class Latents:
             jacobian = jacobian + log_det.reshape(*u.shape[:2], -1).sum(-1)
         return values, jacobian
 
+    def log_start(self, u: Tensor, start: Start) -> Tensor:
+        """log start(u) alone, (K, B), float64; the likelihood is not computed when the guide's law is known."""
+        if start == "prior" or self.law is None:
+            return self.log_densities(u, start)[0]
+        values, jacobian = self.unpack(u)
+        return self.law.log_prob(values[self.sites[0].name]).double() + jacobian.double()
+
     def log_densities(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """log start(u) and log p(x, u), each (K, B), float64."""
         values, jacobian = self.unpack(u)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
+from pyrovae.evidence.path import Latents
 from pyrovae.terms import Program, Terms
 from pyrovae.vae import VAE
 
-__all__ = ["Pieces", "evaluating", "inputs", "whole_number"]
+__all__ = ["Pieces", "evaluating", "inputs", "shown", "whole_number"]
 
 # Cells (particles x data x elements of a datum) of one piece: small enough for the processor's cache.
 CELLS = 2**21
@@ -32,7 +33,12 @@ def evaluating(program: Program) -> Iterator[None]:
         module.eval()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
-        with program.isolated(), torch.no_grad(), torch.random.fork_rng(devices=cuda):
+        with (
+            program.isolated(),
+            torch.no_grad(),
+            torch.random.fork_rng(devices=cuda),
+            pyro.validation_enabled(False),
+        ):
             yield
     finally:
         for m, mode in training.items():
@@ -85,14 +91,33 @@ class Pieces:
         for start in range(0, len(self.x), size):
             yield slice(start, min(start + size, len(self.x)))
 
+    def cuts(self, rows: slice, particles: int) -> Iterator[tuple[int, int]]:
+        """The particles of some data in runs (first, count) that fit a piece, cut at whole blocks."""
+        size = BLOCK * max(1, self.pairs // (BLOCK * (rows.stop - rows.start)))
+        for first in range(0, particles, size):
+            yield first, min(size, particles - first)
+
     def terms(self, rows: slice, particles: int) -> Iterator[Terms]:
         """The terms of some data, in pieces (K_i, B) of the K particles."""
-        size = BLOCK * max(1, self.pairs // (BLOCK * (rows.stop - rows.start)))
         context = None if self.context is None else self.context[rows]
-        for first in range(0, particles, size):
-            count = min(size, particles - first)
-            with KeyedDraws(self.keys[rows], self.seed, first), pyro.validation_enabled(False):
+        for first, count in self.cuts(rows, particles):
+            with KeyedDraws(self.keys[rows], self.seed, first):
                 yield self.program.terms(self.x[rows], context, particles=count)
+
+    def latents(self, rows: slice) -> Latents:
+        """The latents of some data, for methods that move them."""
+        context = None if self.context is None else self.context[rows]
+        return Latents(self.program, self.x[rows], context, self.keys[rows], self.seed)
+
+
+@contextmanager
+def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left, when it is wanted and there is a terminal; gives what moves it on."""
+    from rich.progress import Progress
+
+    with Progress(disable=not show, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def whole_number(name: str, value: Any) -> int:  # noqa: ANN401

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.errors import InputError
+from pyrovae.numerics import khat_threshold
 from pyrovae.plots.style import COLOURS, as_vectors, axes_or_new, label_ends, panels, style
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None 
     with style():
         ax = axes_or_new(ax, height=4.0)
         upper, lower = panels(ax, (0.0, 0.56, 1.0, 0.44), (0.0, 0.0, 1.0, 0.44))
-        high = _draw_khat(upper, k, min(1 - 1 / np.log10(particles), 0.7))
+        high = _draw_khat(upper, k, khat_threshold(particles))
         _draw_ess(lower, n, high, particles)
         for panel in (upper, lower):
             panel.set_xlim(-0.02 * len(k) - 0.5, 1.02 * len(k) - 0.5)

@@ -138,7 +138,7 @@ def fit(
         with folder.locked():
             run = _train(loop, folder, resume=resume, show=progress)
             if figures and isinstance(vae, VAE):
-                report.save_figures(vae, data, folder.figures, history=run.history)
+                report.save_figures(vae, loop.data, folder.figures, history=run.history)
             return run
 
 

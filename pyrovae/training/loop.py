@@ -204,7 +204,7 @@ class Loop:
             raise NumericalError(f"{where}{self._spoilt()}; {ADVICE}")
 
     def _explain(self, batch: Batch, random: Tensor) -> None:
-        """Run the step that failed once more, with the same draws, and name the first site that is at fault."""
+        """Run the failed step once more, with the same draws, and name the first site that is at fault."""
         position = self.state.position
         torch.set_rng_state(random)
         with torch.no_grad():
@@ -255,7 +255,7 @@ def _sums(objective: Objective, terms: Terms) -> Tensor:
 
 
 def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) < 2**63:
         raise InputError(f"{name} must be a whole number of {least} or more, not {value!r}")
     return int(value)
 

@@ -119,8 +119,8 @@ class Saver:
         now, path = _identity(loop), self.folder.path
         if saved["declaration"] != now["declaration"]:
             raise InputError(
-                f"{self.folder.last} belongs to another declaration: declare as in {path / 'config.yaml'}, or "
-                "choose a new name for this run"
+                f"{self.folder.last} belongs to another declaration: declare as in {path / 'config.yaml'}, "
+                "or choose a new name for this run"
             )
         for name, value in now["identity"].items():
             before = saved["identity"].get(name)
