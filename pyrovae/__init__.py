@@ -8,9 +8,9 @@ r"""PyroVAE: variational autoencoders as probabilistic programs.
 Declare those four lines as a `VAE`, train it with `fit`, and ask for log p(x) with `log_evidence`.
 """
 
-from pyrovae import datasets, guides, likelihoods, networks, objectives, oracles, plots, priors
+from pyrovae import datasets, evidence, guides, likelihoods, networks, objectives, oracles, plots, priors
 from pyrovae.errors import InputError, NumericalError
-from pyrovae.evidence import Evidence, iwae_bound, log_evidence
+from pyrovae.evidence import Evidence, diagnose, elpd, gaps, iwae_bound, log_evidence, sandwich, to_arviz
 from pyrovae.training import Run, fit, load
 from pyrovae.vae import VAE
 
@@ -23,7 +23,11 @@ __all__ = [
     "NumericalError",
     "Run",
     "datasets",
+    "diagnose",
+    "elpd",
+    "evidence",
     "fit",
+    "gaps",
     "guides",
     "iwae_bound",
     "likelihoods",
@@ -34,4 +38,6 @@ __all__ = [
     "oracles",
     "plots",
     "priors",
+    "sandwich",
+    "to_arviz",
 ]

@@ -66,15 +66,15 @@ class TracePair(NamedTuple):
     def terms(self) -> Terms:
         """The sums over observed sites, latent sites and the guide's sites.
 
-        Enumerated sites are summed out. What depends on them joins log p(x|z) when an observed site does.
+        Enumerated sites are summed out: log p(z) is a sum over them, log p(x|z) what is left of log p(x, z).
         """
         observed = [self._log_prob(s) for _, s in _sites(self.model) if s["is_observed"]]
         latent = [self._log_prob(s) for _, s in _sites(self.model) if not s["is_observed"]]
         guide = [self._log_prob(s) for _, s in _sites(self.guide)]
+        log_pz, log_qz = (self._total(parts, observed[0]) for parts in (latent, guide))
         if any(log_p.dim() > 2 for log_p in observed):
-            observed += [log_p for log_p in latent if log_p.dim() > 2]
-            latent = [log_p for log_p in latent if log_p.dim() == 2]
-        return Terms(*(self._total(parts, observed[0]) for parts in (observed, latent, guide)))
+            return Terms(self._total(observed + latent, observed[0]) - log_pz, log_pz, log_qz)
+        return Terms(self._total(observed, observed[0]), log_pz, log_qz)
 
     def _total(self, parts: list[Tensor], like: Tensor) -> Tensor:
         flat = [log_p for log_p in parts if log_p.dim() == 2]
@@ -85,10 +85,11 @@ class TracePair(NamedTuple):
         return sum(flat[1:], flat[0]) if flat else like.new_zeros(self.shape)
 
     def _log_prob(self, site: dict[str, Any]) -> Tensor:
+        _check_enumerated(site)
         # Trace.compute_log_prob leaves poutine.mask out of "unscaled_log_prob", so it is applied here.
         log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_p = scale_and_mask(log_p, mask=site["mask"])
-        # Left of the particles are enumerated sites; between particles and data, or beside them, inner plates.
+        # Left of the particles are enumerated sites, right of them the data and inner plates.
         particles, data = _plate_dim(site, PARTICLES), _plate_dim(site, DATA)
         others = [d for d in range(particles, 0) if d not in (particles, data)]
         log_p = log_p.sum(others) if others else log_p
@@ -160,10 +161,13 @@ class Program:
         """
         args = arguments(x[:2], None if context is None else context[:2])
         with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.set_grad_enabled(gradients):
-            guide = poutine.trace(self.guide).get_trace(*args)
-            model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
-        _check_sites(model, guide)
-        check_gradients(guide)
+            try:
+                guide = poutine.trace(self.guide).get_trace(*args)
+                model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
+            except InputError as error:  # Pyro appends the shapes of a trace to it
+                raise InputError(str(error).splitlines()[0]) from None
+            _check_sites(model, guide)
+            check_gradients(guide)
         self.max_plate_nesting = max(1, *(_depth(site) for t in (model, guide) for _, site in _sites(t)))
         return self
 
@@ -327,6 +331,7 @@ def _data_size(trace: poutine.Trace) -> int:
 def _check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
     for _, site in (*_sites(model), *_sites(guide)):
         _plate_dim(site, DATA)
+        _check_enumerated(site)
     latent = {name for name, site in _sites(model) if not site["is_observed"] and not _enumerated(site)}
     drawn = {name for name, site in _sites(guide) if not site["infer"].get("is_auxiliary")}
     if latent - drawn:
@@ -337,6 +342,16 @@ def _check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
     if not any(site["is_observed"] for _, site in _sites(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+
+
+def _check_enumerated(site: dict[str, Any]) -> None:
+    # Terms are summed over inner plates first: a sum over c would then stand outside their product.
+    inner = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.name not in (DATA, PARTICLES)]
+    if _enumerated(site) and inner:
+        raise InputError(
+            f"the enumerated site {site['name']!r} stands inside the plate {inner[0]!r}: sum it out in the "
+            "distribution (MixtureSameFamily), or put it directly inside the plate 'data'"
+        )
 
 
 def _enumerated(site: dict[str, Any]) -> bool:

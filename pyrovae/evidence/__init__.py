@@ -7,19 +7,34 @@ the bound that is trained and the log p(x) that is reported cannot drift apart. 
 evaluation: not a parameter, not a buffer, not the training mode, not the caller's random state.
 """
 
+from pyrovae.evidence.arviz import elpd, to_arviz
+from pyrovae.evidence.compare import Comparison, compare
 from pyrovae.evidence.curve import BoundCurve, iwae_bound
+from pyrovae.evidence.diagnose import Diagnosis, diagnose
 from pyrovae.evidence.estimate import log_evidence
+from pyrovae.evidence.gaps import Gaps, gaps
 from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
+from pyrovae.evidence.sandwich import Sandwich, sandwich
 
 __all__ = [
     "AIS",
     "PSIS",
     "BoundCurve",
+    "Comparison",
     "Defensive",
+    "Diagnosis",
     "Evidence",
+    "Gaps",
     "Importance",
     "Method",
+    "Sandwich",
+    "compare",
+    "diagnose",
+    "elpd",
+    "gaps",
     "iwae_bound",
     "log_evidence",
+    "sandwich",
+    "to_arviz",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.evidence.run import Pieces, evaluating, inputs, whole_number
+from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, whole_number
 from pyrovae.numerics import log_mean_exp
 from pyrovae.terms import Program
 
@@ -90,7 +90,7 @@ def iwae_bound(
     pieces = Pieces(program, x, context, seed=seed, chunk=chunk)
     found = []
     with evaluating(program):
-        program.check(x, context)
+        checked(program, x, context)
         for rows in pieces.rows(counts[-1]):
             log_w = torch.cat([terms.log_w.double() for terms in pieces.terms(rows, counts[-1])])
             found.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())

@@ -3,22 +3,26 @@
 Every datum has a key, a hash of its own values, and its noise for a block of particles comes from a
 generator seeded with (seed, site, key, block). So the estimate for a datum is the same to rounding
 whatever the chunk sizes, the order of the data or the number of processes. Sites whose law is Normal,
-is elementwise with an inverse distribution function, or is a transformation of these are drawn so; any
-other is drawn from torch's own generator, seeded for the first datum of the piece.
+is elementwise with an inverse distribution function, or is a transformation of these are drawn for all
+data at once; any other is drawn for one datum after another. Only a law that cannot be cut into its data
+is drawn whole, seeded for the first datum of the piece.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from pyrovae.terms import DATA, PARTICLES
 
 __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 
@@ -49,8 +53,8 @@ class KeyedDraws(Messenger):
         if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
             return
         fn, name = msg["fn"], msg["name"]
-        noise = _Noise(self, name)
-        value = _draw(fn, noise) if fn.batch_shape[-1:] == (len(self.keys),) else None
+        axes = _axes(msg)
+        value = None if axes is None else _draw(fn, _Noise(self, name, *axes))
         if value is None:
             torch.manual_seed(_hash(name.encode(), self.seed, self.first, self.keys[0]) % 2**63)
             return
@@ -87,45 +91,80 @@ class KeyedNoise:
 
 
 class _Noise:
-    def __init__(self, draws: KeyedDraws, name: str) -> None:
-        self.draws, self.name, self.calls = draws, name, 0
+    """The noise of one site: for each datum and block of particles a generator of its own.
+
+    Arguments:
+        draws: whose.
+        name: of the site.
+        data: the axis of the data in the batch of the site's law, counted from the left.
+        particles: the axis of the particles, or None.
+    """
+
+    def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int | None) -> None:
+        self.draws, self.name, self.data, self.particles, self.calls = draws, name, data, particles, 0
 
     def __call__(self, like: Tensor, *, normal: bool) -> Tensor:
-        """Standard normal or uniform noise of the shape of `like`, (..., K, B, *rest)."""
+        """Standard normal or uniform noise of the shape of `like`."""
         self.calls += 1
-        shape, keys = tuple(like.shape), self.draws.keys
-        axis = self._data_axis(shape)
-        particles = shape[0] if axis > 0 else 1
-        rest = int(np.prod(shape)) // (particles * len(keys))
-        out = torch.empty(len(keys), particles, rest, dtype=like.dtype)
-        for column, key in zip(out, keys, strict=True):
-            for block in range(0, particles, BLOCK):
-                part = column[block : block + BLOCK]
-                whole = torch.empty(BLOCK, rest, dtype=like.dtype)
-                self._fill(whole, key, block, normal=normal)
-                part.copy_(whole[: len(part)])
-        return _arrange(out, shape, axis).to(like.device)
+        count = 1 if self.particles is None else like.shape[self.particles]
+        shape = self._in_front(like).shape
+        out = torch.empty(len(self.draws.keys), count, math.prod(shape[2:]), dtype=like.dtype)
+        for column, block, generator in self._generators(count):
+            part = out[column, block : block + BLOCK]
+            if len(part) == BLOCK:
+                _fill(part, generator, normal=normal)
+                continue
+            whole = torch.empty(BLOCK, out.shape[2], dtype=like.dtype)
+            _fill(whole, generator, normal=normal)  # so that fewer particles are the first of more
+            part.copy_(whole[: len(part)])
+        return self._in_place(out.reshape(shape)).to(like.device)
 
-    def _data_axis(self, shape: tuple[int, ...]) -> int:
-        # The batch is (K, B) or (B,): the first axis of the right length after the particles'.
-        return 1 if len(shape) > 1 and shape[1] == len(self.draws.keys) else 0
+    def each(self, fn: Any) -> Tensor | None:  # noqa: ANN401
+        """A draw of a law for one datum and block after another; None when it cannot be cut so."""
+        self.calls += 1
+        count = 1 if self.particles is None else fn.batch_shape[self.particles]
+        columns: list[list[Tensor]] = [[] for _ in self.draws.keys]
+        with torch.random.fork_rng(devices=[]):
+            for column, block, generator in self._generators(count):
+                one = _cut(fn, self.data, column, self.particles, slice(block, block + BLOCK))
+                if one is None:
+                    return None
+                torch.manual_seed(generator.initial_seed())
+                columns[column].append(one.rsample() if one.has_rsample else one.sample())
+        particles = 0 if self.particles is None else self.particles
+        return torch.cat([torch.cat(blocks, particles) for blocks in columns], self.data)
 
-    def _fill(self, out: Tensor, key: int, block: int, *, normal: bool) -> None:
+    def _generators(self, particles: int) -> Iterator[tuple[int, int, torch.Generator]]:
         mark = f"{self.name}/{self.calls}".encode()
-        seed = _hash(mark, self.draws.seed, key, self.draws.first + block)
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        if normal:
-            out.normal_(generator=generator)
-        else:
-            # Away from 0 and 1, where an inverse distribution function is infinite.
-            tiny = torch.finfo(out.dtype).eps
-            out.uniform_(tiny, 1 - tiny, generator=generator)
+        for column, key in enumerate(self.draws.keys):
+            for block in range(0, particles, BLOCK):
+                seed = _hash(mark, self.draws.seed, key, self.draws.first + block)
+                yield column, block, torch.Generator().manual_seed(seed % 2**63)
+
+    def _in_front(self, like: Tensor) -> Tensor:
+        if self.particles is None:
+            return like.movedim(self.data, 0).unsqueeze(1)
+        return like.movedim((self.data, self.particles), (0, 1))
+
+    def _in_place(self, out: Tensor) -> Tensor:
+        if self.particles is None:
+            return out.squeeze(1).movedim(0, self.data)
+        return out.movedim((0, 1), (self.data, self.particles))
 
 
-def _arrange(out: Tensor, shape: tuple[int, ...], axis: int) -> Tensor:
-    if axis == 0:
-        return out.reshape(shape)
-    return out.transpose(0, 1).reshape(shape)
+def _axes(msg: Any) -> tuple[int, int | None] | None:  # noqa: ANN401
+    """The axes of data and particles in the batch of a site's law; None outside their plates."""
+    found = {f.name: f.dim + len(msg["fn"].batch_shape) for f in msg["cond_indep_stack"] if f.vectorized}
+    return (found[DATA], found.get(PARTICLES)) if DATA in found else None
+
+
+def _fill(out: Tensor, generator: torch.Generator, *, normal: bool) -> None:
+    if normal:
+        out.normal_(generator=generator)
+        return
+    # Away from 0 and 1, where an inverse distribution function is infinite.
+    tiny = torch.finfo(out.dtype).eps
+    out.uniform_(tiny, 1 - tiny, generator=generator)
 
 
 def _draw(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
@@ -141,16 +180,47 @@ def _draw(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
     if isinstance(fn, torch.distributions.MultivariateNormal):
         eps = noise(fn.loc, normal=True).unsqueeze(-1)
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
-    return _by_inversion(fn, noise)
+    value = _by_inversion(fn, noise)
+    return noise.each(fn) if value is None else value
 
 
 def _by_inversion(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
-    if len(fn.event_shape) or not fn.has_rsample:
+    like = next((v for v in vars(fn).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
+    if len(fn.event_shape) or not fn.has_rsample or like is None:
         return None
     try:
-        return fn.icdf(noise(torch.empty(fn.batch_shape, dtype=torch.get_default_dtype()), normal=False))
+        return fn.icdf(noise(like.new_empty(()).expand(fn.batch_shape), normal=False))
     except NotImplementedError:
         return None
+
+
+def _cut(fn: Any, data: int, row: int, particles: int | None, block: slice) -> Any:  # noqa: ANN401
+    """The law of one datum and some particles, all axes kept; None when its parameters do not tell."""
+    if isinstance(fn, torch.distributions.Independent):
+        inner = _cut(fn.base_dist, data, row, particles, block)
+        return None if inner is None else inner.to_event(fn.reinterpreted_batch_ndims)
+    names = set(inspect.signature(type(fn)).parameters) - {"validate_args"}
+    for chosen, others in _SAME_PARAMETER.items():
+        names -= others if chosen in names else set()
+    index: list[slice] = [slice(None)] * len(fn.batch_shape)
+    index[data] = slice(row, row + 1)
+    if particles is not None:
+        index[particles] = block
+    cut: dict[str, Any] = {}
+    for name in names:
+        value = getattr(fn, name, None)
+        if isinstance(value, torch.distributions.Distribution):
+            value = _cut(value, data, row, particles, block)
+        elif isinstance(value, Tensor) and value.dim():
+            value = value[tuple(index)] if value.shape[: len(index)] == fn.batch_shape else None
+        if value is None:
+            return None
+        cut[name] = value
+    return type(fn)(**cut, validate_args=False)
+
+
+# Several names of one parameter, of which a constructor takes one.
+_SAME_PARAMETER = {"logits": {"probs"}, "scale_tril": {"covariance_matrix", "precision_matrix"}}
 
 
 def _hash(*parts: bytes | int) -> int:

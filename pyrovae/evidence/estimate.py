@@ -12,8 +12,8 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.result import Evidence
-from pyrovae.evidence.run import Pieces, evaluating, inputs, shown, whole_number
-from pyrovae.evidence.sharing import gathered, is_first, own_rows
+from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, shown, whole_number
+from pyrovae.evidence.sharing import gathered, is_first, is_shared, own_rows
 from pyrovae.terms import Program
 
 __all__ = ["log_evidence"]
@@ -74,11 +74,11 @@ def log_evidence(
     program = Program(vae)
     x, context = inputs(program, x, context)
     with evaluating(program):
-        program.check(x, context)
+        checked(program, x, context)
         method = method.prepared(Pieces(program, x, context, seed=seed, chunk=chunk), particles)
         own = own_rows(len(x)).to(x.device)
         pieces = Pieces(program, x[own], None if context is None else context[own], seed=seed, chunk=chunk)
-        found = gathered(_summaries(pieces, method, particles, own, progress=progress), len(x))
+        found = gathered(lambda: _summaries(pieces, method, particles, own, progress=progress), len(x))
     log_px, mc_stderr, ess, khat = found.numpy()
     return Evidence(
         log_px,
@@ -104,7 +104,7 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
                 done.append(summary)
                 advance(rows.stop - rows.start)
         except KeyboardInterrupt:
-            if len(done) == 1 or len(own) < len(pieces.x):
+            if len(done) == 1 or is_shared():
                 raise
     return torch.cat(done, 1)
 
@@ -112,7 +112,8 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
 def _check(summary: Tensor, index: Tensor) -> None:
     bad = ~(summary[0] > -math.inf)
     if bad.any():
+        datum = int(index[int(bad.nonzero()[0])])
         raise InputError(
-            f"the model gives the datum {int(index[int(bad.nonzero()[0])])} no probability: each of its weights is "
-            "zero or no number; is it in the support of p(x|z)?"
+            f"the model gives the datum {datum} no probability: its weights are all zero or no "
+            "number; is it in the support of p(x|z)?"
         )

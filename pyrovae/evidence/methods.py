@@ -92,7 +92,8 @@ class Defensive(Importance):
     q_j(z) = c_j^{-D} q\big(m + (z - m) / c_j \mid x\big)\ \text{or}\ p(z)\]
 
     Each of the J components draws K/J of the particles; every weight has the whole mixture below it (the
-    balance heuristic). The latents are those on the real line; m is the mean of a pilot set of draws.
+    balance heuristic). The latents are those on the real line; m is the mean of a pilot set of draws. The
+    error is that of stratified draws: the variance between components does not enter it.
 
     Arguments:
         widths: the factors c_j of the widened guides; 1 is the guide itself.
@@ -114,18 +115,35 @@ class Defensive(Importance):
         if not self.widths or not all(0 < c < math.inf for c in self.widths):
             raise InputError(f"Defensive needs widths above 0, not {list(self.widths)}")
 
+    def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
+        whole = WeightSums(rows.stop - rows.start, particles, pieces.x.device)
+        strata: dict[int, WeightSums] = {}
+        for component, log_w in self.log_weights_of(pieces, rows, particles):
+            whole.add(log_w)
+            if component not in strata:
+                strata[component] = WeightSums(rows.stop - rows.start, 1, pieces.x.device)
+            strata[component].add(log_w)
+        summary = whole.summary()
+        if particles >= 2 * len(strata):
+            variances = [stratum.variance_beside(whole.log_s1) for stratum in strata.values()]
+            summary[1] = torch.stack(variances).sum(0).sqrt()
+        return summary
+
     def log_weights(self, pieces: Pieces, rows: slice, particles: int) -> Iterator[Tensor]:
         """The log weights of every component's draws, (K_i, B)."""
+        for _, log_w in self.log_weights_of(pieces, rows, particles):
+            yield log_w
+
+    def log_weights_of(self, pieces: Pieces, rows: slice, particles: int) -> Iterator[tuple[int, Tensor]]:
+        """The number of each component and the log weights of its draws, (K_i, B)."""
         latents = pieces.latents(rows)
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
         components = [*self.widths, None] if self.prior else [*self.widths]
         shares = _shares(particles, len(components))
-        offset = 0
-        for width, share in zip(components, shares, strict=True):
+        for number, (width, share) in enumerate(zip(components, shares, strict=True)):
             for first, count in pieces.cuts(rows, share):
-                u = self._draw(latents, width, count, offset + first, centre)
-                yield self._log_w(latents, u, centre, shares)
-            offset += 10**7
+                u = self._draw(latents, width, count, number * 10**7 + first, centre)
+                yield number, self._log_w(latents, u, centre, shares)
 
     def _draw(self, latents: Latents, width: float | None, count: int, first: int, centre: Tensor) -> Tensor:
         if width is None:
@@ -179,15 +197,16 @@ class AIS(Method):
     def prepared(self, pieces: Pieces, particles: int) -> Self:
         if self.temperatures is not None:
             return self
-        rows = slice(0, min(len(pieces.x), _PILOT_ROWS))
-        chosen = type(self)(_FEWEST, self.start, self.schedule, self.leapfrog)
+        pieces = pieces.few(_PILOT_ROWS)
+        rows = slice(0, len(pieces.x))
+        count, chosen = _FEWEST, type(self)(_FEWEST, self.start, self.schedule, self.leapfrog)
         before = chosen.summary(pieces, rows, particles)
-        while chosen.temperatures < _MOST:
-            twice = type(self)(2 * chosen.temperatures, self.start, self.schedule, self.leapfrog)
+        while count < _MOST:
+            twice = type(self)(2 * count, self.start, self.schedule, self.leapfrog)
             after = twice.summary(pieces, rows, particles)
             if _agree(before, after):
                 return chosen
-            chosen, before = twice, after
+            count, chosen, before = 2 * count, twice, after
         return chosen
 
     def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:

@@ -8,7 +8,8 @@ the real line, u = T^-1(z), and both densities carry the same Jacobian.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pyro import poutine
@@ -17,7 +18,7 @@ from torch.distributions import biject_to, constraints
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedDraws
-from pyrovae.terms import Program, Terms, arguments
+from pyrovae.terms import DATA, Program, Terms, arguments
 
 __all__ = ["Latents", "Start"]
 
@@ -27,8 +28,26 @@ Start = Literal["guide", "prior"]
 class _Site(NamedTuple):
     name: str
     support: constraints.Constraint
-    shape: tuple[int, ...]  # of the event
-    size: int  # on the real line
+    data: int  # the axis of the data among the values (K, ...)
+    inner: tuple[int, ...]  # the sizes of inner plates, then of the event on the real line
+
+    @property
+    def size(self) -> int:
+        """How many real numbers stand for the site."""
+        return math.prod(self.inner)
+
+    def to_real(self, value: Tensor) -> Tensor:
+        """Values (K, ..., B, ..., *event) as real numbers (K, B, size)."""
+        u = biject_to(self.support).inv(value.movedim(self.data, 1))
+        return u.reshape(*u.shape[:2], self.size)
+
+    def from_real(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The values at real numbers (K, B, size), and the logarithm of the Jacobian, (K, B)."""
+        transform = biject_to(self.support)
+        inner = u.reshape(*u.shape[:2], *self.inner)
+        value = transform(inner)
+        jacobian = transform.log_abs_det_jacobian(inner, value)
+        return value.movedim(1, self.data), jacobian.reshape(*u.shape[:2], -1).sum(-1)
 
 
 class Latents:
@@ -48,23 +67,29 @@ class Latents:
         self, program: Program, x: Tensor, context: Tensor | None, keys: list[int], seed: int
     ) -> None:
         self.program, self.x, self.context, self.keys, self.seed = program, x, context, keys, seed
-        guide = poutine.trace(program.guide).get_trace(*arguments(x, context))
+        guide: Any = poutine.trace(program.guide).get_trace(*arguments(x, context))
         self.sites = [self._site(name, site) for name, site in guide.nodes.items() if _is_latent(site)]
         self.dim = sum(site.size for site in self.sites)
         # A guide with one site has the same law whatever is drawn: its encoder need not run again.
         laws = [site["fn"] for site in guide.nodes.values() if _is_latent(site)]
-        self.law = laws[0] if len(laws) == 1 and laws[0].batch_shape == (len(x),) else None
+        alone = len(laws) == 1 and program.max_plate_nesting == 1 and laws[0].batch_shape == (len(x),)
+        self.law = laws[0] if alone else None
 
     def _site(self, name: str, site: dict) -> _Site:
         support = site["fn"].support
         if support.is_discrete:
             raise InputError(
-                f"the latent site {name!r} is discrete: annealed importance sampling with HMC needs real latents; "
-                "use method='importance', or sum the site out with infer={'enumerate': 'parallel'} in the model"
+                f"the latent site {name!r} is discrete and has no real line: use method='importance', or sum "
+                "it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
             )
-        shape = tuple(site["fn"].event_shape)
-        inner = tuple(biject_to(support).inverse_shape(torch.Size(shape)))
-        return _Site(name, support, shape, int(torch.Size(inner).numel()))
+        # A mixture's support is a constraint of its own kind, which no bijection is registered for.
+        support = getattr(support, "base_constraint", support) if _is_mixture(site["fn"]) else support
+        depth = self.program.max_plate_nesting
+        plates = [1] * (depth - len(site["fn"].batch_shape)) + list(site["fn"].batch_shape)
+        data = depth + next(frame.dim for frame in site["cond_indep_stack"] if frame.name == DATA)
+        del plates[data]
+        event = biject_to(support).inverse_shape(site["fn"].event_shape)
+        return _Site(name, support, 1 + data, (*plates, *event))
 
     # ---------------------------------------------------------------- draws
 
@@ -72,7 +97,8 @@ class Latents:
         """Values drawn from the guide, and the terms there."""
         with KeyedDraws(self.keys, self.seed, first):
             pair = self.program.run(self.x, self.context, particles=particles)
-        return {site.name: pair.guide.nodes[site.name]["value"] for site in self.sites}, pair.terms()
+        drawn: Any = pair.guide.nodes
+        return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
 
     def from_prior(self, particles: int, first: int = 0) -> dict[str, Tensor]:
         """Values drawn from the prior."""
@@ -83,22 +109,18 @@ class Latents:
 
     def pack(self, values: dict[str, Tensor]) -> Tensor:
         """Site values (K, B, *shape) as one real vector u (K, B, D)."""
-        inner = [biject_to(site.support).inv(values[site.name]) for site in self.sites]
-        return torch.cat([u.reshape(*u.shape[:2], -1) for u in inner], -1)
+        return torch.cat([site.to_real(values[site.name]) for site in self.sites], -1)
 
     def unpack(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Site values of u, and the logarithm of the Jacobian of the map, (K, B)."""
         values, jacobian = {}, torch.zeros(u.shape[:2], dtype=u.dtype, device=u.device)
         for site, part in zip(self.sites, u.split([site.size for site in self.sites], -1), strict=True):
-            transform = biject_to(site.support)
-            inner = part.reshape(*u.shape[:2], *transform.inverse_shape(torch.Size(site.shape)))
-            values[site.name] = transform(inner)
-            log_det = transform.log_abs_det_jacobian(inner, values[site.name])
-            jacobian = jacobian + log_det.reshape(*u.shape[:2], -1).sum(-1)
+            values[site.name], log_det = site.from_real(part)
+            jacobian = jacobian + log_det
         return values, jacobian
 
     def log_start(self, u: Tensor, start: Start) -> Tensor:
-        """log start(u) alone, (K, B), float64; the likelihood is not computed when the guide's law is known."""
+        """log start(u) alone, (K, B), float64, without the likelihood when the guide's law is known."""
         if start == "prior" or self.law is None:
             return self.log_densities(u, start)[0]
         values, jacobian = self.unpack(u)
@@ -108,6 +130,8 @@ class Latents:
         """log start(u) and log p(x, u), each (K, B), float64."""
         values, jacobian = self.unpack(u)
         terms = self._terms(values, len(u), start)
+        if u.requires_grad and not terms.log_px.requires_grad:
+            raise InputError(_NO_GRADIENT)
         log_start = terms.log_qz if start == "guide" else terms.log_pz
         joint = terms.log_px.double() + terms.log_pz.double()
         return log_start.double() + jacobian.double(), joint + jacobian.double()
@@ -128,17 +152,28 @@ class Latents:
         """
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            log_start, joint = self.log_densities(u, start)
-            if not (joint.requires_grad and log_start.requires_grad):
-                raise InputError(
-                    "the model is not differentiable in its latents, which HMC needs; use method='importance'"
-                )
+            log_start, joint = self._differentiable(u, start)
             (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)
             (of_joint,) = torch.autograd.grad(joint.sum(), u)
         return log_start.detach(), joint.detach(), of_start, of_joint
 
+    def _differentiable(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
+        try:
+            return self.log_densities(u, start)
+        except RuntimeError as error:
+            if "requires grad" in str(error):  # of a model that leaves torch, as with .numpy()
+                raise InputError(_NO_GRADIENT) from error
+            raise
 
-def _is_latent(site: dict) -> bool:
+
+_NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
+
+
+def _is_mixture(fn: object) -> bool:
+    return isinstance(fn, torch.distributions.MixtureSameFamily)
+
+
+def _is_latent(site: Any) -> bool:  # noqa: ANN401
     from pyro.poutine.util import site_is_subsample
 
     return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)

@@ -90,10 +90,12 @@ class Evidence:
             return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
         if self.doubtful > 0.05 or np.median(self.ess) < 10:
             return (
-                f"a lower bound, not an estimate: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} of the "
-                "data, so the errors shown do not hold the bias; quote method='ais' and give this beside it"
+                f"a lower bound, not an estimate: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} "
+                "of the data, so the errors shown do not hold the bias; quote method='ais' and give this "
+                "beside it"
             )
-        return f"trust it as far as the guide covers the posterior: k-hat is good for {1 - self.doubtful:.0%} of the data"
+        good = f"k-hat is good for {1 - self.doubtful:.0%} of the data"
+        return f"trust it as far as the guide covers the posterior: {good}"
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for a file."""

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.evidence.path import Latents
-from pyrovae.terms import Program, Terms
+from pyrovae.terms import DATA, Program, Terms
 from pyrovae.vae import VAE
 
-__all__ = ["Pieces", "evaluating", "inputs", "shown", "whole_number"]
+__all__ = ["Pieces", "checked", "evaluating", "inputs", "shown", "whole_number"]
 
 # Cells (particles x data x elements of a datum) of one piece: small enough for the processor's cache.
 CELLS = 2**21
@@ -32,9 +33,12 @@ def evaluating(program: Program) -> Iterator[None]:
     if module is not None:
         module.eval()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    # Without a module the parameters are the store's, and a guide that never ran would add its own there.
+    store = pyro.get_param_store()
+    params = store.get_state() if module is None else None
     try:
         with (
-            program.isolated(),
+            store.scope(params),
             torch.no_grad(),
             torch.random.fork_rng(devices=cuda),
             pyro.validation_enabled(False),
@@ -51,7 +55,7 @@ def inputs(program: Program, x: Any, context: Any = None) -> tuple[Tensor, Tenso
     Raises:
         InputError: for no data, another event shape, missing numbers or values outside the support.
     """
-    like = next(program.module.parameters(), None) if program.module is not None else None
+    like = _parameter(program.module)
     x, context = _tensor(x, like), None if context is None else _tensor(context, like)
     if x.dim() == 0 or len(x) == 0:
         raise InputError("there are no data to evaluate: x has no rows")
@@ -63,6 +67,50 @@ def inputs(program: Program, x: Any, context: Any = None) -> tuple[Tensor, Tenso
             raise InputError(f"x must have shape (N, {str(vae.event_shape)[1:-1]}), not {tuple(x.shape)}")
         vae.likelihood.check(x, "x")
     return x, context
+
+
+def checked(program: Program, x: Tensor, context: Tensor | None) -> Program:
+    """`Program.check`; a program that is no VAE also runs once over all data with validation on.
+
+    Raises:
+        InputError: as `Program.check`; for data that the program cannot take; for a value outside the
+            support of its site, with the number of its datum.
+    """
+    if isinstance(program.target, VAE):
+        return program.check(x, context)
+    with pyro.validation_enabled(True):
+        try:
+            program.check(x, context)
+            for rows in Pieces(program, x, context, seed=0, chunk=None).rows(1):
+                _validate(program, x, context, rows)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise InputError(_refusal(x, error)) from error
+    return program
+
+
+def _refusal(x: Tensor, error: Exception) -> str:
+    reason = str(error).splitlines()[0].rstrip(":")  # Pyro appends the shapes of a whole trace
+    odd = (~x.isfinite()).nonzero()
+    if len(odd):
+        return f"x is not finite at datum {int(odd[0, 0])}, which the program cannot take: {reason}"
+    return f"the program cannot take x of shape {tuple(x.shape)}: {reason}"
+
+
+def _validate(program: Program, x: Tensor, context: Tensor | None, rows: slice) -> None:
+    pair = program.run(x[rows], None if context is None else context[rows])
+    site: Any
+    for site in (*pair.guide.nodes.values(), *pair.model.nodes.values()):
+        plate = {frame.name: frame.dim for frame in site.get("cond_indep_stack", ())}
+        if site["type"] != "sample" or site_is_subsample(site) or DATA not in plate:
+            continue
+        outside = ~site["fn"].support.check(site["value"])
+        if outside.any() and getattr(site["fn"], "_validate_args", True):
+            datum = rows.start + int(outside.nonzero()[0][plate[DATA]])
+            whose = "x is" if site["is_observed"] else "the guide draws a value"
+            raise InputError(f"{whose} outside the support of the site {site['name']!r} at datum {datum}")
+    pair.terms()
 
 
 class Pieces:
@@ -104,6 +152,12 @@ class Pieces:
             with KeyedDraws(self.keys[rows], self.seed, first):
                 yield self.program.terms(self.x[rows], context, particles=count)
 
+    def few(self, count: int) -> Pieces:
+        """Some of the data, chosen by their keys: the same ones in any order."""
+        index = sorted(range(len(self.keys)), key=self.keys.__getitem__)[:count]
+        context = None if self.context is None else self.context[index]
+        return Pieces(self.program, self.x[index], context, seed=self.seed, chunk=self.pairs)
+
     def latents(self, rows: slice) -> Latents:
         """The latents of some data, for methods that move them."""
         context = None if self.context is None else self.context[rows]
@@ -129,6 +183,13 @@ def whole_number(name: str, value: Any) -> int:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
     return int(value)
+
+
+def _parameter(module: torch.nn.Module | None) -> Tensor | None:
+    """A floating tensor of the module, for its device and dtype."""
+    if module is None:
+        return None
+    return next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
 
 
 def _tensor(given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401

@@ -6,11 +6,16 @@ Draws depend on the seed and the datum alone, so the numbers are those of one pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["gathered", "is_first", "own_rows"]
+from pyrovae.errors import InputError
+
+__all__ = ["gathered", "is_first", "is_shared", "own_rows"]
 
 
 def own_rows(count: int) -> Tensor:
@@ -18,16 +23,33 @@ def own_rows(count: int) -> Tensor:
     return torch.arange(count)[_rank() :: _world()]
 
 
-def gathered(columns: Tensor, count: int) -> Tensor:
-    """The columns of all processes, (R, count), from each one's own."""
-    if _world() == 1:
-        return columns
-    parts: list[Tensor] = [torch.empty(0)] * _world()
-    dist.all_gather_object(parts, columns)
-    whole = columns.new_empty(columns.shape[0], count)
+def gathered(columns: Callable[[], Tensor], count: int) -> Tensor:
+    """The columns of all processes, (R, count), from what computes each one's own.
+
+    Raises:
+        InputError: in every process when one had it, so that none waits for it.
+    """
+    if not is_shared():
+        return columns()
+    own: Tensor | InputError
+    try:
+        own = columns()
+    except InputError as error:
+        own = error
+    parts: list[Any] = [None] * _world()
+    dist.all_gather_object(parts, own)
+    for part in parts:
+        if isinstance(part, InputError):
+            raise part
+    whole = parts[0].new_empty(parts[0].shape[0], count)
     for rank, part in enumerate(parts):
         whole[:, rank :: _world()] = part
     return whole
+
+
+def is_shared() -> bool:
+    """Whether there are other processes."""
+    return _world() > 1
 
 
 def is_first() -> bool:

@@ -72,6 +72,16 @@ class WeightSums:
         k = self.particles
         return ((1 / ess - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
 
+    def variance_beside(self, log_whole: Tensor) -> Tensor:
+        """The variance of the sum of these weights in units of the square of a larger sum, (B,).
+
+        Arguments:
+            log_whole: the logarithm of the larger sum, (B,).
+        """
+        k = self.particles
+        second, first = self.log_s2 - 2 * log_whole, 2 * (self.log_s1 - log_whole)
+        return (second.exp() - first.exp() / k).clamp(min=0) * k / (k - 1)
+
     def summary(self, *, smooth: bool = False) -> Tensor:
         """Rows log_px, mc_stderr, ess, khat, of shape (4, B); with `smooth` of the smoothed weights."""
         tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)

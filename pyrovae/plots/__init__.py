@@ -16,12 +16,15 @@ from pyrovae.plots.images import image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
 from pyrovae.plots.style import style
+from pyrovae.plots.surgery import inference_gaps, latent_kl
 
 __all__ = [
     "bound_curve",
     "compare",
     "gap_curve",
     "image_grid",
+    "inference_gaps",
+    "latent_kl",
     "latent_scatter",
     "manifold",
     "prior_density",

@@ -95,7 +95,7 @@ def fit(
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
         clip: the largest norm of the gradient; None does not clip.
         patience: stop after so many epochs without a better validation bound; None never does.
-        out: the run folder; without one nothing is left on disk.
+        out: the run folder; without one nothing is left on disk (the command line takes runs/NAME-1).
         resume: go on with the run in `out`, to the same weights as one never stopped; begins it when there
             is none.
         checkpoint_seconds: at least so often `last.ckpt` is written, also within an epoch.
@@ -164,7 +164,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
 def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
     """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
     context = data.context.validation if data.context else None
-    program.check(data.validation, context)
+    program.check(data.validation, context, gradients=True)
     trained = parameters(program, data.validation, context)
     optimizer = make_optimizer(settings.optimizer, trained, settings.lr)
     return Loop(program, data, objective, settings, trained, optimizer, State())

@@ -54,7 +54,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, to_resume: bool = False) -> dict[str, Any]:
     """A checkpoint's content, read without running any code of it.
 
     Raises:
@@ -68,8 +68,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} cannot be read: it is cut off or no PyroVAE checkpoint; resume from a copy or fit again"
         ) from error
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise InputError(f"{path} is no PyroVAE checkpoint of format {FORMAT}")
+    needed = {"declaration", "weights"} | (
+        {"identity", "optimizer", "random", "state"} if to_resume else set()
+    )
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT or needed - saved.keys():
+        kind = "a run goes on from" if to_resume else f"of format {FORMAT}"
+        raise InputError(f"{path} is no PyroVAE checkpoint {kind}: resume from a copy or fit again")
     return saved
 
 

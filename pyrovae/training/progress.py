@@ -1,9 +1,10 @@
-"""What a fit shows while it runs: a bar on a terminal, one line an epoch elsewhere."""
+"""What a fit shows while it runs: a bar on a terminal, one line an epoch elsewhere (a file, a notebook)."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["Progress"]
 
@@ -14,56 +15,60 @@ class Progress:
     Arguments:
         epochs: how many there will be.
         steps: how many steps an epoch has.
-        done: how many epochs were done before.
+        done: how many steps were done before.
         show: False shows nothing.
     """
 
     def __init__(self, epochs: int, steps: int, done: int = 0, *, show: bool = True) -> None:
-        from rich.console import Console
-
-        self.console = Console(soft_wrap=True, highlight=False)
         self.epochs, self.steps, self.show = epochs, steps, show
-        self.bar = self._bar(done) if show and self.console.is_terminal else None
-        self.latest = ""
+        self.live: Any = None
+        if show and sys.stdout.isatty():
+            self._draw(done)
 
-    def _bar(self, done: int) -> object:
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+    def _draw(self, done: int) -> None:
+        """Two lines: how far, and the numbers of the last epoch; narrow terminals wrap the second."""
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+        from rich.text import Text
 
-        bar = RichProgress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-        )
-        total = self.epochs * self.steps
-        self.task = bar.add_task("", total=total, completed=done * self.steps, epoch=done, text="")
-        return bar
+        left = (TextColumn("left"), TimeRemainingColumn(compact=True))
+        self.bar = Bar(TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), *left)
+        epoch = self._epoch(min(done // self.steps + 1, self.epochs))
+        self.task = self.bar.add_task(epoch, total=self.epochs * self.steps, completed=done)
+        self.text = Text()
+        self.live = Live(Group(self.bar, self.text), console=Console(), refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        if self.bar is not None:
-            self.bar.start()  # type: ignore[attr-defined]
+        if self.live is not None:
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()  # type: ignore[attr-defined]
+        if self.live is not None:
+            self.live.stop()
 
     def step(self, done: int) -> None:
         """Say that `done` steps are over, counted from the first epoch."""
-        if self.bar is not None and done % 10 == 0:
-            self.bar.update(self.task, completed=done)  # type: ignore[attr-defined]
+        if self.live is not None and done % 10 == 0:
+            self.bar.update(self.task, completed=done)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Show the row of an epoch that has ended."""
-        text = (
-            f"train {row['train']:.3f}  validation {row['validation']:.3f}  "
-            f"reconstruction {row['reconstruction']:.3f}  kl {row['kl']:.3f}  "
-            f"{row['data_per_second']:,.0f} data/s"
-        )
-        if self.bar is not None:
-            done = int(row["epoch"])
-            self.bar.update(self.task, completed=done * self.steps, epoch=f"{done}/{self.epochs}", text=text)  # type: ignore[attr-defined]
+        done = int(row["epoch"])
+        if self.live is not None:
+            following = self._epoch(min(done + 1, self.epochs))
+            self.bar.update(self.task, completed=done * self.steps, description=following)
+            self.text.plain = _numbers(row, digits=2)
         elif self.show:
-            self.console.print(f"epoch {int(row['epoch'])}/{self.epochs}  {text}", markup=False)
+            print(f"{self._epoch(done)}  {_numbers(row, digits=3)}", flush=True)
+
+    def _epoch(self, number: int) -> str:
+        return f"epoch {number}/{self.epochs}"
+
+
+def _numbers(row: Mapping[str, float], *, digits: int) -> str:
+    names = ("train", "validation", "reconstruction", "kl")
+    shown = [f"{name} {row[name]:.{digits}f}" for name in names]
+    return "  ".join([*shown, f"{row['data_per_second']:,.0f} data/s"])

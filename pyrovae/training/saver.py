@@ -79,7 +79,7 @@ class Saver:
             InputError: when the checkpoint cannot be read or is of another run.
         """
         assert self.folder is not None
-        saved = read_checkpoint(self.folder.last)
+        saved = read_checkpoint(self.folder.last, to_resume=True)
         self._check_same(loop, saved)
         load_weights(loop.program, loop.trained, saved["weights"])
         loop.optimizer.load_state_dict(saved["optimizer"])
@@ -142,7 +142,8 @@ def _identity(loop: Loop) -> dict[str, Any]:
     target, settings = loop.program.target, loop.settings
     # A schedule that ends at the last step is another one when the last step moves.
     free = _FREE if settings.lr_schedule == "constant" else _FREE - {"epochs"}
-    fixed = {name: value for name, value in vars(settings).items() if name not in free}
+    fixed = {"lr_schedule": settings.lr_schedule}  # the first that is compared
+    fixed |= {name: value for name, value in vars(settings).items() if name not in free}
     return {
         "declaration": target.to_dict() if isinstance(target, VAE) else None,
         "identity": {"objective": loop.objective.to_dict(), "data": loop.data.record, **fixed},

@@ -1,14 +1,8 @@
-r"""Programs whose log p(x) and posterior are known exactly: what every estimate is tested against.
-
-The linear-Gaussian model (probabilistic PCA; factor analysis when `scale` differs between elements):
+r"""The linear-Gaussian model: probabilistic PCA, and factor analysis when `scale` differs between elements.
 
     z ~ N(0, I),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
     p(x)   = N(b, W W' + diag(s^2))
     p(z|x) = N(S W' diag(1/s^2) (x - b), S),   S = (I + W' diag(1/s^2) W)^-1
-
-An oracle has `model` and `guide` like a VAE, and its guide is the exact posterior, so every importance
-weight equals p(x): an estimator that is right has no variance there. For a VAE with one or two latents
-`quadrature` integrates p(z) p(x|z) over a grid.
 
 Reference:
     Tipping & Bishop (1999), "Probabilistic Principal Component Analysis".
@@ -16,18 +10,16 @@ Reference:
 
 from __future__ import annotations
 
-import math
-from typing import Protocol, Self
+from typing import Self
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
 from pyrovae.terms import DATA
 
-__all__ = ["LinearGaussian", "quadrature"]
+__all__ = ["LinearGaussian"]
 
 
 class LinearGaussian(nn.Module):
@@ -102,47 +94,3 @@ class LinearGaussian(nn.Module):
         z = torch.randn(count, self.weight.shape[1], generator=rng, dtype=self.weight.dtype)
         noise = torch.randn(count, len(self.bias), generator=rng, dtype=self.weight.dtype)
         return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
-
-
-class LatentModel(Protocol):
-    """What `quadrature` integrates: a VAE, or anything with its p(z) and p(x|z)."""
-
-    latent_dim: int
-
-    def latents(self) -> dist.TorchDistribution:
-        """p(z), event (D,)."""
-
-    def decode(self, z: Tensor) -> dist.TorchDistribution:
-        """p(x|z), z (*, D)."""
-
-
-@torch.no_grad()
-def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int | None = None) -> Tensor:
-    r"""log p(x) of a VAE with one or two latents, by the trapezoidal rule on \([-\ell, \ell]^D\).
-
-    \[\log p(x) = \log \int p(z)\, p(x|z)\, dz\]
-
-    Arguments:
-        vae: with `latent_dim` 1 or 2.
-        x: data (N, *event).
-        limit: half the side of the grid.
-        points: grid points along each axis; 4,001 for one latent and 401 for two unless given.
-
-    Returns:
-        log p(x) in nats, (N,), float64.
-
-    Raises:
-        InputError: for more than two latents.
-    """
-    if vae.latent_dim > 2:
-        raise InputError(f"quadrature needs a latent_dim of 1 or 2, not {vae.latent_dim}")
-    points = points or (4001 if vae.latent_dim == 1 else 401)
-    axis = torch.linspace(-limit, limit, points, dtype=torch.float64)
-    grid = torch.cartesian_prod(*[axis] * vae.latent_dim).reshape(-1, vae.latent_dim).to(x)
-    log_step = vae.latent_dim * math.log(2 * limit / (points - 1))
-    log_pz = vae.latents().log_prob(grid).double()
-    total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
-    for z, log_p in zip(grid.split(2048), log_pz.split(2048), strict=True):
-        log_px = vae.decode(z.unsqueeze(1)).log_prob(x).double()
-        total = torch.logaddexp(total, torch.logsumexp(log_px + log_p.unsqueeze(1), 0))
-    return total + log_step

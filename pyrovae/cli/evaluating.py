@@ -1,0 +1,226 @@
+"""`evaluate` and `compare`: log p(x) of one run with every caveat, and of several on the same data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from pyrovae import baselines, datasets, plots
+from pyrovae.cli.runs import Split, open_run, split_of
+from pyrovae.errors import InputError
+from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, compare, iwae_bound, log_evidence
+from pyrovae.evidence.methods import as_method
+from pyrovae.evidence.sharing import is_first
+from pyrovae.likelihoods import Bernoulli
+from pyrovae.training.folder import write_whole
+from pyrovae.vae import VAE
+
+__all__ = ["compare_runs", "evaluate"]
+
+MethodName = Literal["importance", "psis", "defensive", "ais"]
+AIS_ROWS = 1000
+
+
+def evaluate(
+    run: str,
+    *,
+    particles: int = 5000,
+    method: MethodName = "ais",
+    chains: int = 16,
+    temperatures: int | None = None,
+    start: Literal["guide", "prior"] = "guide",
+    method_rows: int = AIS_ROWS,
+    bounds: tuple[int, ...] = (1, 5, 50, 500),
+    split: Split = "test",
+    rows: int | None = None,
+    baseline: bool = True,
+    data: str | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
+) -> None:
+    """Estimate log p(x) on the data of a run, in two ways, and say which to quote when.
+
+    The bound L_K of the papers stands beside the method of your choice. Writes evidence.json, evidence.csv
+    (one row a datum), and figures of the bound against K and of k-hat.
+
+    Args:
+        run: the run folder.
+        particles: K, draws for each datum.
+        method: what stands beside L_K; with importance, nothing does.
+        chains: of annealed importance sampling, for each datum.
+        temperatures: of annealed importance sampling; chosen by doubling unless given.
+        start: where annealing starts.
+        method_rows: the method sees the first so many of the data (annealing costs more than sampling).
+        bounds: further numbers of particles for the curve.
+        split: which data.
+        rows: use the first so many of them only.
+        baseline: beside it, densities without a network (for binary data).
+        data: a name, file or folder, when the run's data came from memory or have moved.
+        seed: of the draws.
+        chunk: (particle, datum) pairs that run at once.
+    """
+    if not bounds:
+        raise InputError("bounds must name at least one number of particles, as in [1,5,50]")
+    with _processes():
+        vae, sets = open_run(run, data)
+        x, context = split_of(sets, split, rows)
+        given: dict[str, Any] = {"seed": seed, "chunk": chunk, "progress": True}
+        usual = log_evidence(vae, x, context, particles=particles, **given)
+        found = {f"L_{particles}": usual}
+        if method != "importance":
+            few = None if context is None else context[:method_rows]
+            chosen: Method = AIS(temperatures, start) if method == "ais" else as_method(method)
+            count = chains if method == "ais" else particles
+            found[method] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
+        curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
+        if is_first():
+            compared = _baselines(vae, sets, x) if baseline else {}
+            print(_table(found, usual, curve, compared))
+            print("written: " + ", ".join(map(str, _written(Path(run), split, found, curve, compared))))
+
+
+def compare_runs(
+    runs: list[str],
+    *,
+    particles: int = 1000,
+    method: MethodName = "importance",
+    chains: int = 16,
+    split: Split = "test",
+    rows: int | None = None,
+    data: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Rank runs by log p(x) of the same data, with paired differences and their errors.
+
+    Args:
+        runs: the run folders.
+        particles: draws for each datum.
+        method: how log p(x) is estimated.
+        chains: of annealed importance sampling, for each datum.
+        split: which data.
+        rows: use the first so many of them only.
+        data: a name, file or folder, when the runs' data came from memory or have moved.
+        seed: of the draws.
+    """
+    evidences: dict[str, Evidence] = {}
+    first: torch.Tensor | None = None
+    with _processes():
+        for run in runs:
+            vae, sets = open_run(run, data)
+            x, context = split_of(sets, split, rows)
+            first = x if first is None else first
+            if x.shape != first.shape or not torch.equal(x, first):
+                raise InputError(
+                    f"{run} has other data than {runs[0]}: compare runs of one data set, prepared alike"
+                )
+            count = chains if method == "ais" else particles
+            evidences[run] = log_evidence(
+                vae, x, context, method=method, particles=count, seed=seed, progress=True
+            )
+        if is_first():
+            print(compare(evidences))
+            for run, evidence in evidences.items():
+                print(f"{run}: {evidence.verdict}")
+
+
+# -------------------------------------------------------------------- pieces
+
+
+def _extended(curve: BoundCurve, usual: Evidence) -> BoundCurve:
+    """The curve up to L_K, whose draws are the same."""
+    below = [i for i, k in enumerate(curve.particles) if k < usual.particles]
+    counts = (*(curve.particles[i] for i in below), usual.particles)
+    bound = np.concatenate([curve.bound[below], usual.log_px[None]])
+    return BoundCurve(counts, bound, np.concatenate([curve.mc_stderr[below], usual.mc_stderr[None]]))
+
+
+def _table(
+    found: Mapping[str, Evidence], usual: Evidence, curve: BoundCurve, compared: Mapping[str, float]
+) -> str:
+    lines = [str(evidence) for evidence in found.values()]
+    other = list(found.values())[-1]
+    if other is not usual:
+        difference = other.log_px - usual.log_px[: len(other)]
+        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
+        lines.append(
+            f"on the same {len(other):,} data the second is {difference.mean():+.3f} +- {error:.3f} nats"
+        )
+        lines.append(f"quote the second as log p(x); give L_{usual.particles} beside papers that report it")
+    lines.append(str(curve))
+    if compared:
+        lines.append("without a network")
+    lines += [f"  {name:<32} {value:.3f} nats per datum" for name, value in compared.items()]
+    return "\n".join(lines)
+
+
+def _written(
+    run: Path,
+    split: Split,
+    found: Mapping[str, Evidence],
+    curve: BoundCurve,
+    compared: Mapping[str, float],
+) -> Iterator[Path]:
+    content = {
+        "split": split,
+        **{name: evidence.to_dict() for name, evidence in found.items()},
+        "bounds": dict(zip(map(str, curve.particles), curve.mean.tolist(), strict=True)),
+        "baselines": dict(compared),
+    }
+    text = json.dumps(content, indent=2)
+    write_whole(run / "evidence.json", lambda file: file.write(text.encode()))
+    yield run / "evidence.json"
+    rows = _rows(found)
+    write_whole(run / "evidence.csv", lambda file: file.write(rows.encode()))
+    yield run / "evidence.csv"
+    usual, other = list(found.values())[0], list(found.values())[-1]
+    named = {} if other is usual else {"reference": other.mean, "reference_name": list(found)[-1]}
+    few = curve.bound[:, : len(other)]  # the same data as the reference
+    stderr = few.std(1, ddof=1) / np.sqrt(few.shape[1]) if few.shape[1] > 1 else None
+    ax = plots.bound_curve(curve.particles, few.mean(1), stderr, **named)
+    yield plots.save(ax, run / "figures" / "bounds.png")
+    if not np.isnan(usual.khat).all():
+        yield plots.save(plots.weights(usual.khat, usual.ess, usual.particles), run / "figures" / "khat.png")
+
+
+def _rows(found: Mapping[str, Evidence]) -> str:
+    """One row a datum: estimate, error, effective sample size and k-hat of each method; empty if not done."""
+    names = ["log_px", "mc_stderr", "ess", "khat"]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["datum", *(f"{method}_{name}" for method in found for name in names)])
+    for i in range(max(map(len, found.values()))):
+        cells = [getattr(e, name)[i] if i < len(e) else "" for e in found.values() for name in names]
+        table.writerow([i, *cells])
+    return text.getvalue()
+
+
+def _baselines(vae: VAE, sets: datasets.Data, x: torch.Tensor) -> dict[str, float]:
+    if not isinstance(vae.likelihood, Bernoulli) or sets.streams or len(sets.train) > 10_000:  # type: ignore[arg-type]
+        return {}
+    train = sets.epoch(0, 0)
+    return {
+        "pixel means": baselines.pixel_means(train, x).mean().item(),
+        "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x).mean().item(),
+    }
+
+
+@contextmanager
+def _processes() -> Iterator[None]:
+    """Under torchrun, the group of processes that share the data."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    torch.distributed.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()

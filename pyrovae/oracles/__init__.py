@@ -1,0 +1,28 @@
+r"""Programs whose log p(x) is known exactly: what every estimate is tested against.
+
+    LinearGaussian          z ~ N(0, I),  x = W z + b + noise   closed form; PCA, factor analysis
+    LinearGaussianMixture   the same, z from a mixture          closed form; collapsed, or with a site c
+    LatentClass             c in 1..C,  bits x given c          a sum of C terms
+    Curve, Fold, Banana     x = f(z) + noise                    one or two latents: `quadrature`, to 1e-8
+
+An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. The guide of the first three is
+the exact posterior, so that every importance weight equals p(x): an estimator that is right has no
+variance there. Each can be made worse on purpose: too narrow, too wide, blind to a mode.
+"""
+
+from pyrovae.oracles.classes import LatentClass
+from pyrovae.oracles.curved import Banana, Curve, Curved, Fold
+from pyrovae.oracles.linear import LinearGaussian
+from pyrovae.oracles.mixture import LinearGaussianMixture
+from pyrovae.oracles.quadrature import quadrature
+
+__all__ = [
+    "Banana",
+    "Curve",
+    "Curved",
+    "Fold",
+    "LatentClass",
+    "LinearGaussian",
+    "LinearGaussianMixture",
+    "quadrature",
+]

@@ -1,0 +1,148 @@
+r"""A linear decoder under a mixture of Gaussians in z: everything is a mixture again.
+
+    c ~ Categorical(pi),   z|c ~ N(m_c, diag(t_c^2)),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
+    p(x)   = sum_c pi_c N(x; W m_c + b, W diag(t_c^2) W' + diag(s^2))
+    p(c|x) = r_c,  proportional to the terms of that sum
+    p(z|x) = sum_c r_c N(S_c (m_c / t_c^2 + W' diag(1/s^2) (x - b)), S_c),
+             S_c = (diag(1/t_c^2) + W' diag(1/s^2) W)^-1
+
+Reference:
+    Ghahramani & Hinton (1996), "The EM Algorithm for Mixtures of Factor Analyzers".
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.terms import DATA
+
+__all__ = ["LinearGaussianMixture"]
+
+
+class LinearGaussianMixture(nn.Module):
+    """A mixture of Gaussians in z with a linear decoder, and its exact posterior as guide.
+
+    Arguments:
+        weight: W, (E, D).
+        bias: b, (E,).
+        scale: s, a scalar or (E,).
+        logits: of the components, (C,).
+        loc: m, (C, D).
+        spread: t, (C, D).
+        collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site "c" that
+            is summed out by enumeration. Both have the same evidence.
+        guide_scale: factor on the standard deviations of the guide's components; 1 is the exact posterior.
+
+    Example:
+        >>> oracle = LinearGaussianMixture.random(event_dim=4, latent_dim=2, components=3)
+        >>> x = oracle.sample(5)
+        >>> oracle.log_px(x).shape, oracle.responsibilities(x).shape
+        (torch.Size([5]), torch.Size([5, 3]))
+    """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
+    logits: Tensor
+    loc: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        logits: Tensor,
+        loc: Tensor,
+        spread: Tensor,
+        *,
+        collapsed: bool = True,
+        guide_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.register_buffer("scale", scale.expand(len(weight)))
+        self.register_buffer("logits", logits.log_softmax(0))
+        self.register_buffer("loc", loc)
+        self.register_buffer("spread", spread)
+        self.collapsed, self.guide_scale = collapsed, guide_scale
+
+    @classmethod
+    def random(
+        cls, event_dim: int, latent_dim: int, components: int, *, seed: int = 0, collapsed: bool = True
+    ) -> Self:
+        """A model with separate components of unequal weight, drawn from a seed."""
+        rng = torch.Generator().manual_seed(seed)
+        return cls(
+            torch.randn(event_dim, latent_dim, generator=rng),
+            torch.randn(event_dim, generator=rng),
+            0.5 + torch.rand(event_dim, generator=rng),
+            torch.randn(components, generator=rng),
+            2 * torch.randn(components, latent_dim, generator=rng),
+            0.5 + torch.rand(components, latent_dim, generator=rng),
+            collapsed=collapsed,
+        )
+
+    def model(self, x: Tensor | None = None) -> Tensor:
+        """The generative program; x (B, E), observed when given."""
+        with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
+            if self.collapsed:
+                parts = dist.Normal(self.loc, self.spread).to_event(1)
+                z = pyro.sample("z", dist.MixtureSameFamily(self._classes(), parts))
+            else:
+                c = pyro.sample("c", self._classes(), infer={"enumerate": "parallel"})
+                z = pyro.sample("z", dist.Normal(self.loc[c], self.spread[c]).to_event(1))
+            return pyro.sample(
+                "x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x
+            )
+
+    def guide(self, x: Tensor) -> Tensor:
+        """The exact posterior of z, its components' standard deviations multiplied by `guide_scale`."""
+        with pyro.plate(DATA, len(x), dim=-1):
+            return pyro.sample("z", self.posterior(x, scale=self.guide_scale))
+
+    def posterior(self, x: Tensor, *, scale: float = 1.0) -> dist.MixtureSameFamily:
+        """p(z|x): x (B, E) -> batch (B,), event (D,)."""
+        weighted = self.weight / self.scale.square().unsqueeze(-1)
+        precision = (self.spread**-2).diag_embed() + self.weight.mT @ weighted  # (C, D, D)
+        covariance = torch.linalg.inv(precision)
+        pull = self.loc / self.spread.square() + ((x - self.bias) @ weighted).unsqueeze(1)  # (B, C, D)
+        loc = (covariance @ pull.unsqueeze(-1)).squeeze(-1)
+        tril = (scale * torch.linalg.cholesky(covariance)).expand(*loc.shape, -1)
+        return dist.MixtureSameFamily(
+            dist.Categorical(logits=self._joint(x)), dist.MultivariateNormal(loc, scale_tril=tril)
+        )
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """p(c|x): x (B, E) -> (B, C)."""
+        return self._joint(x).softmax(-1)
+
+    def log_px(self, x: Tensor) -> Tensor:
+        """The exact log p(x) in nats: x (B, E) -> (B,)."""
+        return self._joint(x).logsumexp(-1)
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Data (count, E) drawn from the model."""
+        rng = torch.Generator().manual_seed(seed)
+        c = torch.multinomial(self.logits.exp().cpu(), count, replacement=True, generator=rng)
+        eps = torch.randn(count, self.loc.shape[1], generator=rng, dtype=self.loc.dtype)
+        z = self.loc.cpu()[c] + self.spread.cpu()[c] * eps
+        noise = torch.randn(count, len(self.bias), generator=rng, dtype=self.bias.dtype)
+        return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
+
+    def _classes(self) -> dist.Categorical:
+        return dist.Categorical(logits=self.logits)
+
+    def _joint(self, x: Tensor) -> Tensor:
+        """log p(x, c), (B, C)."""
+        covariance = (self.weight * self.spread.square().unsqueeze(1)) @ self.weight.mT
+        law = dist.MultivariateNormal(
+            self.loc @ self.weight.mT + self.bias, covariance + self.scale.square().diag()
+        )
+        return self.logits + law.log_prob(x.unsqueeze(1))

@@ -1,0 +1,198 @@
+"""The one table of instances that every law runs on, and three parts as a user would write them.
+
+The table is read from the subclasses of the base classes: a new part joins by existing, with its default
+hyperparameters and with the variants that are named here. Networks are made small.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import pyrovae as pv
+from pyrovae.guides import Guide
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Network
+from pyrovae.numerics import positive
+from pyrovae.objectives import Objective
+from pyrovae.part import Declared
+from pyrovae.priors import Prior
+
+
+class LaplacePrior(Prior):
+    """A user's own prior: independent Laplace laws with learned places, moved by a context."""
+
+    def __init__(self, rate: float = 2.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def attach(self, latent_dim, context_dim=0):
+        super().attach(latent_dim, context_dim)
+        self.loc = nn.Parameter(torch.zeros(latent_dim))
+        self.shift = nn.Linear(context_dim, latent_dim, bias=False) if context_dim else None
+
+    def forward(self, context=None):
+        loc = self.loc if self.shift is None else self.loc + self.shift(context)
+        return dist.Laplace(loc, 1 / self.rate).to_event(1)
+
+
+class Laplace(Likelihood):
+    """A user's own likelihood: real elements with heavier tails, one learned scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def attach(self, event_shape):
+        super().attach(event_shape)
+        self.raw_scale = nn.Parameter(torch.zeros(()))
+
+    @property
+    def param_shapes(self):
+        return {"loc": self.event_shape}
+
+    def forward(self, loc):
+        return self.over_event(dist.Laplace(loc, positive(self.raw_scale)))
+
+
+class LaplaceGuide(Guide):
+    """A user's own guide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self):
+        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
+
+    def forward(self, loc, raw_scale):
+        return dist.Laplace(loc, positive(raw_scale)).to_event(1)
+
+
+# Hyperparameters to try beside the default ones, by the name of the class.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "GaussianMixture": [{"components": 3}],
+    "Normal": [{"scale": "learned"}, {"scale": "predicted"}],
+    "MLP": [{"sizes": (6, 5), "activation": "tanh"}],
+    "ELBO": [{"particles": 3}, {"beta": 0.5}],
+    "IWAE": [{"particles": 1}],
+}
+# In place of the default ones, where these would be slow.
+SMALL: dict[str, dict[str, Any]] = {
+    "GaussianMixture": {"components": 2},
+    "MLP": {"sizes": (8,), "activation": "silu"},
+    "ConvEncoder": {"channels": (2, 3), "features": 5, "activation": "silu"},
+    "ConvDecoder": {"channels": (3, 2), "activation": "silu"},
+}
+
+
+def classes(base: type) -> list[type]:
+    """The concrete public subclasses in the package and in this file."""
+    below = [c for direct in base.__subclasses__() for c in (direct, *classes(direct))]
+    ours = [c for c in below if c.__module__.startswith("pyrovae.") or c.__module__ == __name__]
+    return [c for c in dict.fromkeys(ours) if not inspect.isabstract(c) and not c.__name__.startswith("_")]
+
+
+def table(base: type) -> list[Any]:
+    """Every part of a kind: the default hyperparameters, then the variants."""
+    return [
+        cls(**given)
+        for cls in classes(base)
+        for given in (SMALL.get(cls.__name__, {}), *variants(cls.__name__))
+    ]
+
+
+def variants(name: str) -> list[dict[str, Any]]:
+    return VARIANTS.get(name, [])
+
+
+PRIORS: list[Prior] = table(Prior)
+LIKELIHOODS: list[Likelihood] = table(Likelihood)
+GUIDES: list[Guide] = table(Guide)
+NETWORKS: list[Network] = table(Network)
+OBJECTIVES: list[Objective] = table(Objective)
+ENCODERS = [n for n in NETWORKS if not type(n).__name__.endswith("Decoder")]
+DECODERS = [n for n in NETWORKS if not type(n).__name__.endswith("Encoder")]
+# An encoder with the decoder that mirrors it; each network stands in one pair at least.
+PAIRS = [
+    *((n, n) for n in NETWORKS if n in ENCODERS and n in DECODERS),
+    *zip([n for n in ENCODERS if n not in DECODERS], [n for n in DECODERS if n not in ENCODERS], strict=True),
+]
+
+
+def label(value: Any) -> str | None:
+    """A part or a pair of parts in the name of a test."""
+    if isinstance(value, Declared):
+        return repr(value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Declared):
+        return type(value[0]).__name__
+    return None
+
+
+def each(name: str, values: list[Any]) -> pytest.MarkDecorator:
+    """Run a test on every entry of a table."""
+    return pytest.mark.parametrize(name, values, ids=label)
+
+
+def attached(part: Any, *sizes: Any, seed: int = 0, **named: Any) -> Any:
+    """A copy of a part with parameters that are no special values (a gate of zeros hides a mistake)."""
+    part = part.clone()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        part.attach(*sizes, **named)
+        perturb(part)
+    return part
+
+
+@torch.no_grad()
+def perturb(module: nn.Module, size: float = 0.3) -> nn.Module:
+    for p in module.parameters():
+        p.add_(size * torch.randn_like(p))
+    return module
+
+
+def params(shapes: Mapping[str, tuple[int, ...]], *lead: int, seed: int = 1) -> dict[str, torch.Tensor]:
+    """What a network might give for `param_shapes`."""
+    rng = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(*lead, *shape, generator=rng) for name, shape in shapes.items()}
+
+
+def small_vae(event_shape=(5,), latent_dim=2, *, seed=0, wide=True, **parts: Any) -> pv.VAE:
+    """A VAE of small networks with no special parameter values.
+
+    With `wide` its guide is wider than most posteriors, so that importance weights have a variance.
+    """
+    encoder, decoder = parts.pop("networks", PAIRS[0])
+    with torch.random.fork_rng():
+        torch.manual_seed(1000 + seed)  # not the seed that a test begins with: a fresh VAE must differ
+        vae = pv.VAE(event_shape, latent_dim, encoder=encoder, decoder=decoder, **parts)
+        perturb(vae, 0.2)
+    head = vae.recognition.heads["raw_scale"] if "raw_scale" in vae.recognition.heads else None
+    if wide and head is not None:
+        with torch.no_grad():
+            head.linear.bias.add_(1.5)
+    return vae
+
+
+def data_for(vae: pv.VAE, count: int, *, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    """Data that the VAE itself draws (x,), or (x, context) when it has a context."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if vae.context_shape is None:
+            return (vae.sample(count),)
+        context = torch.randn(count, *vae.context_shape)
+        return vae.sample(count, context), context
+
+
+def raises_one_sentence(call: Callable[[], Any], *words: str) -> None:
+    """The call is refused by an InputError of one line that holds the words."""
+    with pytest.raises(pv.InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not message.endswith(".")
+    for word in words:
+        assert word in message, message

@@ -1,0 +1,353 @@
+"""The command line: every command as documented, every part by its name, files in and files out."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from runs import binary, checkpoint, same
+
+import pyrovae as pv
+from pyrovae.cli import main
+from pyrovae.guides import Guide
+from pyrovae.likelihoods import Likelihood
+from pyrovae.objectives import Objective
+from pyrovae.part import Declared
+from pyrovae.priors import Prior
+
+QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "2"]
+SMALL = ["--encoder", "MLP", "--encoder.sizes", "[8]", "--decoder", "MLP", "--decoder.sizes", "[8]"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, with a small binary file."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", binary(60).numpy())
+    return tmp_path
+
+
+@pytest.fixture
+def run():
+    assert main(["fit", "--data", "x.npy", *QUICK, *SMALL, "--batch_size", "20", "--out", "r"]) == 0
+    return Path("r")
+
+
+def answer(capsys, *words):
+    """What a command prints that leaves by itself, as --help does."""
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+# -------------------------------------------------------------------- the table of parts
+
+
+def own(base: type[Declared]) -> list[type[Declared]]:
+    """The package's own classes of a kind."""
+    found = [base]
+    for cls in found:
+        found += cls.__subclasses__()
+    mine = [c for c in found if c.__module__.startswith("pyrovae.") and not inspect.isabstract(c)]
+    return sorted(set(mine), key=lambda c: c.__name__)
+
+
+def worded(declared: Declared, role: str) -> list[str]:
+    """A part as somebody types it: its name, and the options that are not the default."""
+    words = [f"--{role}", type(declared).__name__]
+    for name, value in declared.hyperparameters().items():
+        if value != inspect.signature(type(declared)).parameters[name].default:
+            words += [f"--{role}.{name}", json.dumps(value) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+LIKELIHOODS = [cls() for cls in own(Likelihood)]
+LIKELIHOODS += [pv.likelihoods.Normal("learned"), pv.likelihoods.Normal("predicted")]
+NETWORKS = [
+    (pv.networks.MLP(8), pv.networks.MLP(8)),
+    (pv.networks.ConvEncoder(), pv.networks.ConvDecoder()),
+]
+CELLS = [
+    pytest.param(prior, likelihood, guide, networks, objective, id="-".join(map(repr, names)))
+    for prior in (cls() for cls in own(Prior))
+    for likelihood in LIKELIHOODS
+    for guide in (cls() for cls in own(Guide))
+    for networks in NETWORKS
+    for objective in (cls() for cls in own(Objective))
+    for names in [(prior, likelihood, guide, type(networks[0]).__name__, objective)]
+]
+
+
+@pytest.mark.parametrize(("prior", "likelihood", "guide", "networks", "objective"), CELLS)
+def test_each_cell_of_the_table(prior, likelihood, guide, networks, objective):
+    """Declare, train ten steps, save, load, evaluate: typed and written in Python, to the same weights."""
+    encoder, decoder = networks
+    roles = {"prior": prior, "likelihood": likelihood, "guide": guide, "encoder": encoder, "decoder": decoder}
+    words = [word for role, part in roles.items() for word in worded(part, role)]
+    words += worded(objective, "objective")
+    fit = ["fit", "--data", "x.npy", "--batch_size", "4", *QUICK, *words]
+    assert main([*fit, "--out", "typed"]) == 0
+
+    data = pv.datasets.load("x.npy")
+    torch.manual_seed(0)
+    vae = pv.VAE(data.event_shape, latent_dim=2, **roles)
+    run = pv.fit(vae, data, objective, epochs=1, batch_size=4, out="written", figures=False, progress=False)
+    assert checkpoint("written")["state"]["position"]["step"] >= 10
+    assert np.isfinite(run.history["validation"]).all()
+
+    typed, written = pv.load("typed"), pv.load("written")
+    assert typed == written == vae
+    assert same(typed.state_dict(), written.state_dict())
+    assert main(["evaluate", "typed", "--particles", "3", "--bounds", "[1]", "--baseline", "false"]) == 0
+    evidence = pv.log_evidence(written, data.test, particles=3)
+    found = json.loads(Path("typed/evidence.json").read_text())
+    assert found["log_px"] == pytest.approx(evidence.mean, rel=1e-5)
+
+
+# -------------------------------------------------------------------- fit
+
+
+def test_the_documented_line_and_a_change_of_one_part(capsys):
+    given = ["--data", "x.npy", "--prior", "GaussianMixture", "--prior.components", "20"]
+    words = [*given, "--likelihood", "Bernoulli", "--batch_size", "20", *QUICK]
+    assert main(["fit", *words, "--out", "runs/mog"]) == 0
+    assert "GaussianMixture(components=20)" in capsys.readouterr().out
+    config = ["--config", "runs/mog/config.yaml", "--figures", "false"]
+    assert main(["fit", *config, "--likelihood", "ContinuousBernoulli"]) == 0
+    new = pv.load("runs/x-1")  # named after the data when it is not named
+    assert repr(new.likelihood) == "ContinuousBernoulli()"
+    assert new.prior == pv.priors.GaussianMixture(20)
+
+
+def test_a_part_whose_options_differ_replaces_the_one_in_the_file():
+    words = ["--data", "x.npy", "--batch_size", "20", *QUICK, "--likelihood", "Normal"]
+    assert main(["fit", *words, "--likelihood.scale", "learned", "--out", "a"]) == 0
+    for likelihood in (["Bernoulli"], ["Normal", "--likelihood.scale", "0.5"]):
+        out = ["--out", likelihood[0], "--figures", "false"]
+        assert main(["fit", "--config", "a/config.yaml", "--likelihood", *likelihood, *out]) == 0
+    assert pv.load("Bernoulli").likelihood == pv.likelihoods.Bernoulli()
+    assert pv.load("Normal").likelihood == pv.likelihoods.Normal(0.5)
+
+
+def test_resume_needs_no_other_option(run, capsys):
+    assert main(["fit", "--out", "r", "--resume", "true", "--epochs", "3", "--figures", "false"]) == 0
+    assert "epoch 3/3" in capsys.readouterr().out
+    assert main(["fit", "--out", "r", "--resume", "--figures", "false"]) == 0
+    assert "epoch" not in capsys.readouterr().out.splitlines()[-2]
+    assert yaml.safe_load((run / "config.yaml").read_text())["epochs"] == 3
+
+
+def test_print_config_is_a_config(capsys):
+    printed = answer(capsys, "fit", "--data", "x.npy", "--batch_size", "20", *QUICK, *SMALL, "--print_config")
+    Path("c.yaml").write_text(printed)
+    assert main(["fit", "--config", "c.yaml", "--out", "r"]) == 0
+    assert pv.load("r").encoder == pv.networks.MLP(8)
+
+
+USERS_PRIOR = '''
+import pyro.distributions as dist
+import torch
+from pyrovae.priors import Prior
+
+
+class MyPrior(Prior):
+    """A prior of one's own.
+
+    Arguments:
+        width: its standard deviation.
+    """
+
+    def __init__(self, width: float = 2.0) -> None:
+        super().__init__()
+        self.width = width
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, context=None):
+        return dist.Normal(self.loc, self.width).to_event(1)
+'''
+
+
+@pytest.mark.parametrize("door", ["script", "module"])
+def test_a_users_own_prior_from_the_working_folder(folder, door):
+    """In a process of its own: a script does not look for modules where it is started."""
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "priors.py").write_text(USERS_PRIOR)
+    script = Path(sys.executable).with_name("pyrovae")
+    command = [str(script)] if door == "script" else [sys.executable, "-m", "pyrovae"]
+    words = ["--prior", "mypackage.priors.MyPrior", "--prior.width", "1.5", "--batch_size", "20"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    fit = [*command, "fit", "--data", "x.npy", *words, *QUICK, *SMALL, "--out", "r"]
+    done = subprocess.run(fit, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "z     ~ MyPrior(width=1.5)" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_working_folder_is_not_left_on_the_path(run):
+    before = list(sys.path)
+    main(["sample", "r", "--count", "4"])
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "parquet", "folder"])
+def test_data_of_each_kind(kind):
+    x = np.round(255 * np.random.default_rng(0).random((30, 8, 8))).astype("u1")
+    if kind == "npz":
+        np.savez("d.npz", x=x)
+    elif kind == "csv":
+        np.savetxt("d.csv", x.reshape(30, -1)[:, :5] / 255, delimiter=",", header="a,b,c,d,e", comments="")
+    elif kind == "parquet":
+        pandas = pytest.importorskip("pandas")
+        pandas.DataFrame(x.reshape(30, -1)[:, :5] / 255, columns=list("abcde")).to_parquet("d.parquet")
+    else:
+        from PIL import Image
+
+        Path("d").mkdir()
+        for i, image in enumerate(x):
+            Image.fromarray(image).save(f"d/{i}.png")
+    name = "d" if kind == "folder" else f"d.{kind}"
+    words = ["--likelihood", "ContinuousBernoulli", "--batch_size", "10", *QUICK, *SMALL]
+    assert main(["fit", "--data", name, *words, "--out", "r"]) == 0
+    event = (5,) if kind in ("csv", "parquet") else (1, 8, 8)
+    vae = pv.load("r")
+    assert vae.event_shape in (event, event[-2:])
+    os.chdir("r")  # the record names the data from every folder
+    assert main(["evaluate", ".", "--particles", "2", "--bounds", "[1]"]) == 0
+
+
+@pytest.mark.parametrize("toy", ["mixture_1d", "ring", "pinwheel", "linear_gaussian"])
+def test_toys(toy):
+    words = ["--likelihood", "Normal", "--likelihood.scale", "learned", "--count", "200", "--epochs", "1"]
+    assert main(["fit", "--data", toy, *words, *SMALL, "--latent_dim", "2", "--out", "r"]) == 0
+    assert {p.name for p in Path("r/figures").iterdir()} >= {"training.png", "samples.png", "latents.png"}
+    assert main(["sample", "r", "--count", "7", "--array"]) == 0
+    assert main(["reconstruct", "r", "--count", "5", "--array"]) == 0
+    assert len(np.load("r/samples.npy")) == 7
+    assert np.isfinite(np.load("r/reconstructions.npy")).all()
+
+
+def test_a_conditional_vae_by_labels(capsys):
+    words = ["--binarize", "threshold", "--context", "labels", "--count", "100", "--batch_size", "20"]
+    assert main(["fit", "--data", "digits", *words, *QUICK, *SMALL, "--out", "r"]) == 0
+    assert pv.load("r").context_shape == (10,)
+    assert main(["evaluate", "r", "--particles", "3", "--bounds", "[1,2]"]) == 0
+    assert main(["sample", "r", "--count", "12", "--array"]) == 0
+    assert main(["reconstruct", "r"]) == 0
+    assert np.load("r/samples.npy").shape == (12, 1, 8, 8)
+
+
+# -------------------------------------------------------------------- the other commands
+
+
+def test_evaluate_writes_what_it_prints(run, capsys):
+    assert main(["evaluate", "r", "--particles", "20", "--bounds", "[1,5]", "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((run / "evidence.json").read_text())
+    vae, data = pv.load("r"), pv.datasets.load("x.npy")
+    evidence = pv.log_evidence(vae, data.test, particles=20, seed=3)
+    assert found["log_px"] == pytest.approx(evidence.mean)
+    assert found["bounds"]["1"] == pytest.approx(
+        pv.iwae_bound(vae, data.test, particles=(1, 5), seed=3).mean[0]
+    )
+    assert found["particles"] == 20
+    assert found["rows"] == len(data.test)
+    assert str(evidence) in printed
+    assert "mixture of 10 Bernoullis" in printed
+    assert (run / "figures" / "bounds.png").stat().st_size > 1000
+
+
+def test_evaluate_of_some_rows_of_another_part(run):
+    words = ["--particles", "2", "--bounds", "[1]", "--split", "train", "--rows", "3"]
+    assert main(["evaluate", "r", *words]) == 0
+    found = json.loads((run / "evidence.json").read_text())
+    assert (found["split"], found["rows"]) == ("train", 3)
+
+
+@pytest.mark.parametrize("words", [["r", "--array"], ["--array", "r"], ["--array", "true", "r"]])
+def test_sample_and_the_bare_flag(run, words):
+    assert main(["sample", *words, "--count", "6"]) == 0
+    samples = np.load("r/samples.npy")
+    assert samples.shape == (6, 1, 4, 4)
+    assert 0 < samples.min() < samples.max() < 1  # means, unless draws are asked for
+    assert main(["sample", "r", "--count", "6", "--mean", "false", "--array"]) == 0
+    assert set(np.unique(np.load("r/samples.npy"))) <= {0.0, 1.0}
+    assert main(["sample", "r", "--count", "6"]) == 0
+    assert (run / "figures" / "samples.png").exists()
+
+
+def test_the_same_seed_samples_the_same(run):
+    drawn = []
+    for seed in ("1", "1", "2"):
+        assert main(["sample", "r", "--count", "6", "--seed", seed, "--array"]) == 0
+        drawn.append(np.load("r/samples.npy"))
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()
+
+
+def test_reconstruct(run):
+    assert main(["reconstruct", "r", "--count", "5", "--split", "validation", "--array"]) == 0
+    assert np.load("r/reconstructions.npy").shape == (5, 1, 4, 4)
+    assert (run / "figures" / "reconstructions.png").exists()
+
+
+def test_a_run_on_data_from_memory_is_evaluated_on_named_data(capsys):
+    data = pv.datasets.load(binary(60))
+    torch.manual_seed(0)
+    pv.fit(pv.VAE(data.event_shape, 2), data, epochs=1, batch_size=20, out="m", figures=False, progress=False)
+    assert main(["evaluate", "m", "--particles", "2", "--bounds", "[1]"]) == 2
+    assert "name them with --data" in capsys.readouterr().err
+    assert main(["evaluate", "m", "--particles", "2", "--bounds", "[1]", "--data", "x.npy"]) == 0
+
+
+def test_datasets_lists_the_known_ones(capsys):
+    assert main(["datasets"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("digits", "mnist", "fashion_mnist", "qmnist", "cifar10", "ring", "pinwheel"):
+        assert f"\n{name} " in f"\n{listed}"
+
+
+def test_demo_fits_evaluates_and_draws(capsys):
+    assert main(["demo", "--epochs", "1", "--out", "d"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.endswith(
+        "everything lies in d: config.yaml, metrics.csv, best.ckpt, evidence.json, figures/\n"
+    )
+    assert "mixture of 10 Bernoullis (EM)" in printed
+    assert {p.name for p in Path("d").iterdir()} >= {"config.yaml", "metrics.csv", "evidence.json"}
+
+
+# -------------------------------------------------------------------- help
+
+
+def test_help_names_every_command(capsys):
+    printed = answer(capsys, "--help")
+    for command in ("fit", "evaluate", "sample", "reconstruct", "datasets", "demo"):
+        assert f"\n    {command} " in printed
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "sample", "reconstruct", "datasets", "demo"])
+def test_help_says_what_each_option_is(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    printed = answer(capsys, command, "--help").partition("options:")[2]
+    lines = printed.splitlines()
+    for here, following in zip(lines, [*lines[1:], ""], strict=True):
+        words = here.split()
+        if words and words[0].startswith("--"):
+            described = len(words) > 2 or following.startswith(" " * 12)
+            assert described, here
+    assert "(type:" in printed
+
+
+def test_help_of_a_part_lists_its_options(capsys):
+    printed = answer(capsys, "fit", "--prior.help", "GaussianMixture")
+    assert "--prior.components COMPONENTS" in printed
+    assert "default: 10" in printed
