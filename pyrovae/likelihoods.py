@@ -19,6 +19,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae import distributions
 from pyrovae.errors import InputError
 from pyrovae.numerics import inverse_positive, positive
 from pyrovae.part import Part
@@ -108,7 +109,7 @@ class Bernoulli(Likelihood):
         return {"logits": self.event_shape}
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
-        return self.over_event(dist.Bernoulli(logits=logits))
+        return self.over_event(distributions.Bernoulli(logits=logits))
 
 
 class ContinuousBernoulli(Likelihood):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import plots
+from pyrovae.priors import StandardNormal
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def figures(
         torch.manual_seed(seed)
         drawn |= _of_data(vae, x, context)
         drawn["latents"] = _latents(vae, data, x, context)
-        if vae.latent_dim == 2 and is_image(vae.event_shape) and vae.context_shape is None:
+        # The manifold is drawn over the quantiles of N(0, I), so it tells of that prior alone.
+        standard = isinstance(vae.prior, StandardNormal) and vae.context_shape is None
+        if vae.latent_dim == 2 and is_image(vae.event_shape) and standard:
             drawn["manifold"] = plots.manifold(lambda z: _array(vae.decode(_tensor(z, x)).mean))
     return drawn
 

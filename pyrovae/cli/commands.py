@@ -142,7 +142,7 @@ def demo(*, out: str = "runs/demo", epochs: int = 150, resume: bool = False) -> 
     print(data)
     print(fit(vae, data, epochs=epochs, batch_size=64, out=out, resume=resume))
     evaluate(out, particles=1000)
-    print(f"everything lies in {out}: config.yaml, metrics.csv, best.ckpt, evidence.json, figures/")
+    print(f"everything lies in {out}: config.yaml, metrics.csv, the checkpoints, evidence.json, figures/")
 
 
 def _seed(seed: int) -> None:

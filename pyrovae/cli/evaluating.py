@@ -183,9 +183,9 @@ def _written(
     yield run / "evidence.csv"
     usual, other = list(found.values())[0], list(found.values())[-1]
     named = {} if other is usual else {"reference": other.mean, "reference_name": list(found)[-1]}
-    few = curve.bound[:, : len(other)]  # the same data as the reference
-    stderr = few.std(1, ddof=1) / np.sqrt(few.shape[1]) if few.shape[1] > 1 else None
-    ax = plots.bound_curve(curve.particles, few.mean(1), stderr, **named)
+    few = slice(len(other))  # the same data as the reference, so its Monte Carlo error is what matters
+    stderr = np.sqrt((curve.mc_stderr[:, few] ** 2).sum(1)) / len(other)
+    ax = plots.bound_curve(curve.particles, curve.bound[:, few].mean(1), np.nan_to_num(stderr), **named)
     yield plots.save(ax, run / "figures" / "bounds.png")
     if not np.isnan(usual.khat).all():
         yield plots.save(plots.weights(usual.khat, usual.ess, usual.particles), run / "figures" / "khat.png")

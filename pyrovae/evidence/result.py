@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,4 +133,5 @@ class Evidence:
         head += "".join(f", {name} {value}" for name, value in self.settings.items() if value is not None)
         head += " (stopped early: partial)" if self.partial else ""
         lines = [f"  {name:<22} {value}" for name, value in rows]
-        return "\n".join([head, *lines, f"  {self.verdict}"])
+        verdict = textwrap.fill(self.verdict, 96, initial_indent="  ", subsequent_indent="  ")
+        return "\n".join([head, *lines, verdict])
