@@ -3,8 +3,8 @@
     python benchmarks/evidence.py [--data 40] [--particles 1000] [--repeats 5] [--out FILE.json]
 
 All three read the same network (784-200-200-50 and back, tanh, Bernoulli), the same data and the same
-number of particles, and must agree. A floating-point rate counts the decoder's matrix products only; it is set
-against the rate of the same products alone, measured in the same run.
+number of particles, and must agree. A floating-point rate counts the decoder's matrix products only; it
+is set against the rate of the same products alone, measured in the same run.
 """
 
 import argparse
@@ -125,14 +125,14 @@ def report(seconds: dict[str, list[float]], options: argparse.Namespace, device:
     pairs = options.data * options.particles
     flops = pairs * 2 * sum(a * b for a, b in LAYERS)
     peak = flops / medians["matrix products alone"]
-    machine = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    print(f"{options.data} data x {options.particles} particles, {machine}, {torch.get_num_threads()} threads")
+    machine = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    threads = torch.get_num_threads()
+    print(f"{options.data} data x {options.particles} particles, {machine}, {threads} threads")
     print(f"{'':<24}{'median s':>10}{'us a pair':>11}{'to ours':>9}{'GFLOP/s':>9}{'of matrix rate':>16}")
     for name, median in medians.items():
         ratio, rate = median / medians["PyroVAE"], flops / median
-        print(
-            f"{name:<24}{median:>10.3f}{median / pairs * 1e6:>11.2f}{ratio:>9.2f}{rate / 1e9:>9.1f}{rate / peak:>15.0%}"
-        )
+        cost = median / pairs * 1e6
+        print(f"{name:<24}{median:>10.3f}{cost:>11.2f}{ratio:>9.2f}{rate / 1e9:>9.1f}{rate / peak:>15.0%}")
     if options.out:
         content = {"machine": machine, "threads": torch.get_num_threads(), "seconds": seconds}
         options.out.write_text(json.dumps(content, indent=2))

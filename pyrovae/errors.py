@@ -4,7 +4,9 @@ An `InputError` is one sentence that says what was wrong, what was expected and 
 command line prints it and leaves with status 2; from Python it is a `ValueError`.
 """
 
-__all__ = ["InputError", "NumericalError"]
+from collections.abc import Sequence
+
+__all__ = ["InputError", "NumericalError", "sizes"]
 
 
 class InputError(ValueError):
@@ -13,3 +15,13 @@ class InputError(ValueError):
 
 class NumericalError(ArithmeticError):
     """A computation left the real numbers; the message names the step, the term and the site."""
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """A shape as it reads inside a longer one.
+
+    Example:
+        >>> f"(N, {sizes((1, 28, 28))})"
+        '(N, 1, 28, 28)'
+    """
+    return ", ".join(map(str, shape))

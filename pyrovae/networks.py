@@ -101,7 +101,8 @@ class Headed(nn.Module):
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> dict[str, Tensor]:
         features = self.network(value, context)
-        return {name: head(features) for name, head in self.heads.items()}
+        # Under autocast a head gives bfloat16; a log-density needs the precision of its data.
+        return {name: head(features).to(value.dtype) for name, head in self.heads.items()}
 
 
 class MLP(Network):

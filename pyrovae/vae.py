@@ -27,7 +27,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
 from pyrovae.networks import MLP, Headed, Network
@@ -150,7 +150,7 @@ class VAE(Declared, nn.Module):
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
             came = "none" if context is None else f"shape {tuple(context.shape)}"
             raise InputError(
-                f"this VAE needs a context of shape (*, {str(self.context_shape)[1:-1]}), not {came}"
+                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {came}"
             )
         return context.flatten(-dims) if dims else context.unsqueeze(-1)
 
@@ -198,7 +198,7 @@ class VAE(Declared, nn.Module):
         if x is None:
             return 1 if context is None else len(context)
         if tuple(x.shape[1:]) != self.event_shape:
-            raise InputError(f"x must have shape (B, {str(self.event_shape)[1:-1]}), not {tuple(x.shape)}")
+            raise InputError(f"x must have shape (B, {sizes(self.event_shape)}), not {tuple(x.shape)}")
         return len(x)
 
     # ---------------------------------------------------------------- declaration
@@ -258,8 +258,8 @@ class VAE(Declared, nn.Module):
         ]
         left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]
-        sizes = f"events {self.event_shape} with latents ({self.latent_dim},){context}"
-        head = f"VAE of {sizes}, {count:,} parameters"
+        what = f"events {self.event_shape} with latents ({self.latent_dim},){context}"
+        head = f"VAE of {what}, {count:,} parameters"
         return "\n".join([head, *lines])
 
     __hash__ = object.__hash__

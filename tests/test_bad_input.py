@@ -56,9 +56,9 @@ def refused(capsys, line):
 
 LINES = {
     # unknown names
-    "fit --prior Gausian": "there is no prior 'Gausian': choose one of GaussianMixture, StandardNormal",
-    "fit --prior.help Gausian": "there is no prior 'Gausian': choose one of GaussianMixture, StandardNormal",
-    "fit --prior.help": "which prior? choose one of GaussianMixture, StandardNormal",
+    "fit --prior Gausian": "there is no prior 'Gausian': choose one of GaussianMixture",
+    "fit --prior.help Gausian": "there is no prior 'Gausian': choose one of GaussianMixture",
+    "fit --prior.help": "which prior? choose one of GaussianMixture",
     "fit --likelihood Bernouli": "choose one of Bernoulli, ContinuousBernoulli, Normal",
     "fit --guide Foo": "choose one of DiagonalNormal",
     "fit --encoder CNN": "choose one of ConvDecoder, ConvEncoder, MLP",
@@ -127,7 +127,7 @@ LINES = {
     "fit --config no.yaml": "File does not exist",
     "fit --config broken.yaml": "Problems parsing config",
     "fit --config typo.yaml": "there is no option epoks: did you mean --epochs?",
-    "fit --config bad.yaml": "choose one of GaussianMixture, StandardNormal",
+    "fit --config bad.yaml": "choose one of GaussianMixture",
     "fit --config memory.yaml": "name them with --data",
     "evaluate nowhere": "there is no checkpoint nowhere/best.ckpt: is this the folder of a run?",
     "sample mixed": "there is no checkpoint mixed/best.ckpt: is this the folder of a run?",

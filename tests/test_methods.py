@@ -18,7 +18,9 @@ import pyrovae as pv
 from pyrovae.errors import InputError
 from pyrovae.evidence import AIS, Defensive, Importance, Method, iwae_bound, log_evidence
 from pyrovae.evidence.pareto import smoothed_tail, tail_size
+from pyrovae.evidence.run import Pieces
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
+from pyrovae.terms import Program
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -266,12 +268,32 @@ def test_chunks_do_not_change_the_bound():
 
 
 def test_the_chosen_temperatures_do_not_depend_on_the_order():
-    oracle = LinearGaussian.random(6, 4, guide_scale=0.6)
-    x = oracle.sample(80)
-    one = log_evidence(oracle, x, method="ais", particles=8)
-    other = log_evidence(oracle, x.flip(0), method="ais", particles=8)
+    # With this seed the first 64 data and the last 64 would choose differently.
+    oracle = LinearGaussian.random(6, 4, guide_scale=0.5)
+    x = oracle.sample(130)
+    one = log_evidence(oracle, x, method="ais", particles=4)
+    other = log_evidence(oracle, x.flip(0), method="ais", particles=4)
     assert one.settings == other.settings
     assert np.allclose(one.log_px, other.log_px[::-1], atol=1e-6, rtol=0)
+
+
+def test_a_pilot_set_does_not_depend_on_the_order():
+    oracle = LinearGaussian.random(4, 2)
+    x = oracle.sample(30)
+    program = Program(oracle).check(x)
+    one, other = (Pieces(program, given, None, seed=0, chunk=None).few(8).x for given in (x, x.flip(0)))
+    assert torch.equal(one, other)
+    assert len(one) == 8
+
+
+def test_data_have_draws_of_their_own():
+    # These weights depend on the standardised draws alone: with common draws all errors would be the same.
+    oracle = LinearGaussian.random(4, 2, guide_scale=1.3)
+    x = oracle.sample(40)
+    for method in METHODS:
+        evidence = estimate(oracle, x, method)
+        error = evidence.log_px - oracle.log_px(x).numpy()
+        assert 0.5 < error.std() / evidence.mc_stderr.mean() < 2, method
 
 
 def test_seeds_give_other_draws_and_one_seed_the_same():
@@ -500,25 +522,29 @@ def test_khat_of_a_heavy_tail_is_its_index_and_positive(index):
     assert abs(khat - index) < 0.2
     assert khat > 0
     smoothed, theirs = arviz_psislw(log_w.numpy())
-    assert abs(khat - float(theirs)) < 1e-9
+    # 1.x rounds the number of largest weights down, 0.23 and we round it up.
+    tolerance = 1e-9 if sys.version_info < (3, 12) else 2e-3
+    assert abs(khat - float(theirs)) < tolerance
     # The smoothed tail, up to the constant that theirs is normalised by.
     top = np.sort(np.asarray(smoothed))[::-1][: tail_size(20_000)]
     ours = summary_of(log_w)[0][0, :-1].numpy()
-    assert np.allclose(np.sort(ours)[::-1] - ours.max(), top - top.max(), atol=1e-9)
+    assert np.allclose(np.sort(ours)[::-1] - ours.max(), top - top.max(), atol=10 * tolerance)
 
 
-# From arviz 0.23.4. arviz-stats 1.3, into which -log_w goes, differs by 0.001; the wrong sign gives -0.9.
+# From arviz 0.23.4; both generations must give them. The wrong sign gives -0.9.
 KHAT = {0.3: 0.32356064, 0.9: 0.84426643}
 
 
 def test_khat_is_the_same_number_in_both_generations_of_arviz():
     ladder = torch.linspace(0.5 / 1000, 1 - 0.5 / 1000, 1000)
     for index, value in KHAT.items():
-        assert abs(float(summary_of(-index * ladder.log())[1]) - value) < 2e-3
+        assert abs(float(summary_of(-index * ladder.log())[1]) - value) < 1e-6
 
 
 def test_khat_of_equal_weights_is_zero_and_of_few_unknown():
     assert float(summary_of(torch.zeros(100))[1]) == 0
+    ties = torch.cat([torch.zeros(500), torch.full((500,), 3.0)])  # the largest weights have no tail either
+    assert float(summary_of(ties)[1]) == 0
     assert math.isnan(float(summary_of(torch.randn(24))[1]))
 
 

@@ -70,7 +70,9 @@ def test_the_package_imports_nothing_that_is_not_declared(project, declared):
     providers = importlib.metadata.packages_distributions()
     for path in sorted((project / "pyrovae").rglob("*.py")):
         for module in third_party(path):
-            found = {provider.lower() for provider in providers.get(module, [])}
+            # one generation of ArviZ is one package, the next is three
+            found = {provider.lower() for provider in providers.get(module, [module.split("_")[0]])}
+            found |= {"arviz"} if found & {"arviz-stats", "arviz-base", "arviz-plots"} else set()
             assert found & names, f"{path.name} imports {module}, which pyproject.toml does not name"
 
 

@@ -358,7 +358,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_no_half_file(data, tmp
     assert_same_runs(tmp_path / "whole", tmp_path / "r")
 
 
-@pytest.mark.parametrize("refused", ["write_checkpoint", "write_metrics", "write_config"])
+@pytest.mark.parametrize("refused", ["write_checkpoint", "write_config"])
 def test_a_run_that_cannot_begin_leaves_a_folder_that_can_be_used(data, tmp_path, monkeypatch, refused):
     write = getattr(RunFolder, refused)
 

@@ -19,6 +19,7 @@ from pyrovae.cli.runs import Split, open_run, split_of
 from pyrovae.errors import InputError
 from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, compare, iwae_bound, log_evidence
 from pyrovae.evidence.methods import as_method
+from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.sharing import is_first
 from pyrovae.likelihoods import Bernoulli
 from pyrovae.training.folder import write_whole
@@ -46,6 +47,7 @@ def evaluate(
     data: str | None = None,
     seed: int = 0,
     chunk: int | None = None,
+    precision: Precision = "float32",
 ) -> None:
     """Estimate log p(x) on the data of a run, in two ways, and say which to quote when.
 
@@ -67,13 +69,14 @@ def evaluate(
         data: a name, file or folder, when the run's data came from memory or have moved.
         seed: of the draws.
         chunk: (particle, datum) pairs that run at once.
+        precision: of the matrix products: float32, tf32 (CUDA), bf16, or auto (bf16 where it is good enough).
     """
     if not bounds:
         raise InputError("bounds must name at least one number of particles, as in [1,5,50]")
     with _processes():
         vae, sets = open_run(run, data)
         x, context = split_of(sets, split, rows)
-        given: dict[str, Any] = {"seed": seed, "chunk": chunk, "progress": True}
+        given: dict[str, Any] = {"seed": seed, "chunk": chunk, "precision": precision, "progress": True}
         usual = log_evidence(vae, x, context, particles=particles, **given)
         found = {f"L_{particles}": usual}
         if method != "importance":
@@ -182,7 +185,9 @@ def _written(
     write_whole(run / "evidence.csv", lambda file: file.write(rows.encode()))
     yield run / "evidence.csv"
     usual, other = list(found.values())[0], list(found.values())[-1]
-    named = {} if other is usual else {"reference": other.mean, "reference_name": list(found)[-1]}
+    named: dict[str, Any] = {}
+    if other is not usual:
+        named = {"reference": other.mean, "reference_name": list(found)[-1]}
     few = slice(len(other))  # the same data as the reference, so its Monte Carlo error is what matters
     stderr = np.sqrt((curve.mc_stderr[:, few] ** 2).sum(1)) / len(other)
     ax = plots.bound_curve(curve.particles, curve.bound[:, few].mean(1), np.nan_to_num(stderr), **named)

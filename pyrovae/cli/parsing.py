@@ -8,8 +8,10 @@ sentence that names the option and what it takes.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -61,7 +63,7 @@ def parse(argv: Sequence[str]) -> Callable[[], None]:
         InputError: for an unknown command, option, part or value.
         SystemExit: after `--help` and `--print_config` have been answered.
     """
-    given = _resumed(_flags(list(argv)))
+    given = _listed(_resumed(_flags(list(argv))))
     _check_parts(given)
     parsers = {"fit": _fit_parser()} | {name: _parser(function) for name, function in _COMMANDS.items()}
     parser = ArgumentParser(
@@ -122,6 +124,14 @@ def _resumed(argv: list[str]) -> list[str]:
     if argv[:1] != ["fit"] or not resumes or "config" in options or "out" not in options:
         return argv
     return ["fit", "--config", str(config), *argv[1:]] if config.is_file() else argv
+
+
+def _listed(argv: list[str]) -> list[str]:
+    """`compare RUN RUN` is `compare [RUN, RUN]` to jsonargparse."""
+    runs = list(takewhile(lambda word: not word.startswith("-"), argv[1:]))
+    if argv[:1] != ["compare"] or not runs:
+        return argv
+    return ["compare", json.dumps(runs), *argv[1 + len(runs) :]]
 
 
 def _check_parts(argv: Sequence[str]) -> None:

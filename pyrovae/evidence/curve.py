@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.errors import InputError
 from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, whole_number
 from pyrovae.numerics import log_mean_exp
 from pyrovae.terms import Program
@@ -85,6 +86,8 @@ def iwae_bound(
         (2, 3)
     """
     counts = tuple(sorted({whole_number("particles", k) for k in particles}))
+    if not counts:
+        raise InputError("particles must name at least one number, as in (1, 5, 50)")
     program = Program(vae)
     x, context = inputs(program, x, context)
     pieces = Pieces(program, x, context, seed=seed, chunk=chunk)

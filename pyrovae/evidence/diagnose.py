@@ -161,6 +161,9 @@ def diagnose(
 
     \[\frac1N \sum_n \mathrm{KL}(q(z|x_n) \,\|\, p(z)) = I_q(x; z) + \mathrm{KL}(q(z) \,\|\, p(z))\]
 
+    q(z) is the aggregate over the N data looked at: for all data there are, the information is at least what
+    is reported and KL(q(z) || p(z)) at most.
+
     Arguments:
         vae: a `VAE`.
         data: what `datasets.load` gives, whose test set is looked at beside as many training data, or data

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Method, as_method
+from pyrovae.evidence.precision import Precision, chosen, products_in
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, shown, whole_number
 from pyrovae.evidence.sharing import gathered, is_first, is_shared, own_rows
@@ -28,6 +29,7 @@ def log_evidence(
     method: str | Method = "importance",
     seed: int = 0,
     chunk: int | None = None,
+    precision: Precision = "float32",
     progress: bool = False,
 ) -> Evidence:
     r"""Estimate log p(x) of each datum, with its Monte Carlo error, effective sample size and k-hat.
@@ -47,6 +49,8 @@ def log_evidence(
             options of its own, as in `AIS(temperatures=200)`.
         seed: of the draws.
         chunk: how many (particle, datum) pairs run at once; None chooses. It changes memory and speed only.
+        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto, which takes bf16
+            where a pilot with the same draws moves the mean by less than its Monte Carlo error and is faster.
         progress: show a bar with the time left.
 
     Returns:
@@ -78,7 +82,9 @@ def log_evidence(
         method = method.prepared(Pieces(program, x, context, seed=seed, chunk=chunk), particles)
         own = own_rows(len(x)).to(x.device)
         pieces = Pieces(program, x[own], None if context is None else context[own], seed=seed, chunk=chunk)
-        found = gathered(lambda: _summaries(pieces, method, particles, own, progress=progress), len(x))
+        precision = chosen(precision, method, Pieces(program, x, context, seed=seed, chunk=chunk), particles)
+        with products_in(precision, x.device):
+            found = gathered(lambda: _summaries(pieces, method, particles, own, progress=progress), len(x))
     log_px, mc_stderr, ess, khat = found.numpy()
     return Evidence(
         log_px,
@@ -88,7 +94,7 @@ def log_evidence(
         particles=particles,
         event_shape=tuple(x.shape[1:]),
         method=method.name,
-        settings=method.to_dict()["init_args"],
+        settings=method.to_dict()["init_args"] | ({} if precision == "float32" else {"precision": precision}),
         partial=len(log_px) < len(x),
         seconds=time.perf_counter() - began,
     )

@@ -200,13 +200,13 @@ class AIS(Method):
         pieces = pieces.few(_PILOT_ROWS)
         rows = slice(0, len(pieces.x))
         count, chosen = _FEWEST, type(self)(_FEWEST, self.start, self.schedule, self.leapfrog)
-        before = chosen.summary(pieces, rows, particles)
+        after = chosen.summary(pieces, rows, particles)
         while count < _MOST:
-            twice = type(self)(2 * count, self.start, self.schedule, self.leapfrog)
-            after = twice.summary(pieces, rows, particles)
+            count, before = 2 * count, after
+            chosen = type(self)(count, self.start, self.schedule, self.leapfrog)
+            after = chosen.summary(pieces, rows, particles)
             if _agree(before, after):
-                return chosen
-            count, chosen, before = 2 * count, twice, after
+                break
         return chosen
 
     def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:

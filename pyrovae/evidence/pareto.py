@@ -6,7 +6,7 @@ the estimate cannot be trusted at this K.
 
 Both generations of ArviZ serve: 0.23 takes log weights, 1.x takes minus log weights (the wrong sign looks
 perfect: k-hat near -0.9 for every heavy tail). Two cases never reach them, since the two disagree there:
-weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give no fit, k-hat nan.
+largest weights that are equal to rounding have no tail, k-hat 0; fewer than 25 give no fit, k-hat nan.
 
 Reference:
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
@@ -48,7 +48,8 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
     if particles < SMALLEST_SAMPLE:
         return tail, khat.to(tail.device)
     smoothed, psislw = tail.cpu().numpy().copy(), _psislw()
-    equal = (tail[:, 0] - smallest).cpu() < ROUNDING
+    # Ties, as discrete latents have them: the largest weights are equal and end there.
+    equal = torch.minimum(tail[:, 0] - smallest, tail[:, 0] - tail[:, -2]).cpu() < ROUNDING
     khat[equal] = 0.0
     for row in (~equal & torch.isfinite(tail[:, -1].cpu())).nonzero().flatten().tolist():
         smoothed[row], khat[row] = _fit(smoothed[row], psislw)

@@ -85,22 +85,25 @@ class Evidence:
         smallest = f"{self.ess.min():.0f} of {self.particles:,}"
         if "annealed" in self.method:
             if np.median(self.mc_stderr) < 0.5:
-                return f"trust the mean: the chains agree (smallest effective sample size {smallest})"
+                return (
+                    f"the chains agree (smallest effective sample size {smallest}): trust the mean, but for "
+                    "modes of the posterior that the start does not reach; start='prior' sees those"
+                )
             return f"the chains disagree (effective sample size down to {smallest}): use more temperatures"
         if math.isnan(self.doubtful):
             return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
         if self.doubtful > 0.05 or np.median(self.ess) < 10:
             return (
-                f"a lower bound, not an estimate: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} "
-                "of the data, so the errors shown do not hold the bias; quote method='ais' and give this "
-                "beside it"
+                f"a lower bound, not an estimate: k-hat is above {self.threshold:.2f} for "
+                f"{self.doubtful:.0%} of the data, so the errors shown do not hold the bias; "
+                "quote method='ais' and give this beside it"
             )
         good = f"k-hat is good for {1 - self.doubtful:.0%} of the data"
         return f"trust it as far as the guide covers the posterior: {good}"
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for a file."""
-        return {
+        plain = {
             "method": self.method,
             "settings": dict(self.settings),
             "particles": self.particles,
@@ -115,6 +118,7 @@ class Evidence:
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
+        return {name: None if _is_nan(value) else value for name, value in plain.items()}
 
     def __str__(self) -> str:
         word = "chains" if "annealed" in self.method else "particles"
@@ -124,7 +128,7 @@ class Evidence:
             ("Monte Carlo error", f"{self.mc_error:.4f}"),
             ("effective sample size", f"median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"),
         ]
-        if not math.isnan(self.doubtful):
+        if not math.isnan(self.doubtful) and "annealed" not in self.method:
             rows.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the data"))
         if len(self.event_shape) == 3:
             rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}"))
@@ -135,3 +139,7 @@ class Evidence:
         lines = [f"  {name:<22} {value}" for name, value in rows]
         verdict = textwrap.fill(self.verdict, 96, initial_indent="  ", subsequent_indent="  ")
         return "\n".join([head, *lines, verdict])
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)

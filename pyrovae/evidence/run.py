@@ -13,7 +13,7 @@ import torch
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, sizes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.evidence.path import Latents
 from pyrovae.terms import DATA, Program, Terms
@@ -64,7 +64,7 @@ def inputs(program: Program, x: Any, context: Any = None) -> tuple[Tensor, Tenso
     if isinstance(program.target, VAE):
         vae = program.target
         if tuple(x.shape[1:]) != vae.event_shape:
-            raise InputError(f"x must have shape (N, {str(vae.event_shape)[1:-1]}), not {tuple(x.shape)}")
+            raise InputError(f"x must have shape (N, {sizes(vae.event_shape)}), not {tuple(x.shape)}")
         vae.likelihood.check(x, "x")
     return x, context
 
@@ -167,9 +167,11 @@ class Pieces:
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
     """A bar with the time left, when it is wanted and there is a terminal; gives what moves it on."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(disable=not show, transient=True) as bar:
+    console = Console()
+    with Progress(console=console, disable=not (show and console.is_terminal), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 

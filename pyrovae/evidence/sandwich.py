@@ -28,7 +28,7 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.path import Start
-from pyrovae.evidence.run import Pieces, evaluating, shown, whole_number
+from pyrovae.evidence.run import Pieces, checked, evaluating, shown, whole_number
 from pyrovae.numerics import log_mean_exp
 from pyrovae.terms import Program
 from pyrovae.vae import VAE
@@ -130,7 +130,7 @@ def sandwich(
     with evaluating(program):
         torch.manual_seed(seed)
         x, values, context = _simulated(program, count, context)
-        program.check(x, context)
+        checked(program, x, context)
         pieces = Pieces(program, x, context, seed=seed, chunk=chunk)
         bounds = []
         with shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance:
@@ -166,7 +166,7 @@ def _simulated(program: Program, count: int, context: Any) -> tuple[Tensor, dict
 
 
 def _by_tracing(program: Program, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-    traces = []
+    traces: list[Any] = []
     for _ in range(count):
         try:
             trace = poutine.trace(program.model).get_trace()
