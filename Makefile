@@ -19,7 +19,7 @@ help: ## show this list
 install: $(STAMP) ## create .venv and install the project into it
 
 demo: $(STAMP) ## fit a VAE to handwritten digits, estimate log p(x), draw the figures
-	$(VENV)/bin/pyrovae demo --out "$(OUT)"
+	$(VENV)/bin/pyrovae demo --out "$(OUT)" --resume true
 
 test: lint ## lint, doctests and tests
 	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS)
