@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import assert_same_runs, binary, small
+from same_runs import assert_same_runs, binary, small
 
 import pyrovae as pv
 from pyrovae.cli import main

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from runs import binary, checkpoint, same
+from same_runs import binary, checkpoint, same
 
 import pyrovae as pv
 from pyrovae.cli import main

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import yaml
-from runs import binary, checkpoint, same, small, table, untimed
+from same_runs import binary, checkpoint, same, small, table, untimed
 
 import pyrovae as pv
 from pyrovae.cli import main

@@ -13,7 +13,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from runs import assert_same_runs, binary, checkpoint, same, small, table, untimed
+from same_runs import assert_same_runs, binary, checkpoint, same, small, table, untimed
 
 import pyrovae as pv
 from pyrovae.cli import main
