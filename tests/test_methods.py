@@ -633,7 +633,7 @@ BAD = {
     "a number": (linear, torch.tensor(1.0), {}, "x has no rows"),
     "another width": (linear, torch.zeros(3, 5), {}, r"cannot take x of shape \(3, 5\)"),
     "another depth": (bernoulli, torch.zeros(3, 2, 3), {}, r"cannot take x of shape \(3, 2, 3\)"),
-    "a vae's shape": (small_vae, torch.zeros(3, 5), {}, r"x must have shape \(N, 6,\), not \(3, 5\)"),
+    "a vae's shape": (small_vae, torch.zeros(3, 5), {}, r"x must have shape \(N, 6\), not \(3, 5\)"),
     "a vae's support": (small_vae, torch.full((3, 6), 0.5), {}, "."),
     "grey bits": (bernoulli, grey, {}, "outside the support of the site 'x' at datum 2"),
     "not a number": (linear, torch.tensor([[0.0] * 4, [math.nan] * 4]), {}, "x is not finite at datum 1"),

@@ -155,7 +155,8 @@ def _table(
         difference = other.log_px - usual.log_px[: len(other)]
         error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
         lines.append(
-            f"on the same {len(other):,} data the second is {difference.mean():+.3f} +- {error:.3f} nats"
+            f"second minus first, on the same {len(other):,} data: "
+            f"{difference.mean():.3f} +- {error:.3f} nats"
         )
         lines.append(f"quote the second as log p(x); give L_{usual.particles} beside papers that report it")
     lines.append(str(curve))
