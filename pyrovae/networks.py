@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -25,10 +27,12 @@ from torch.nn.functional import interpolate
 from pyrovae.errors import InputError
 from pyrovae.part import Part
 
-__all__ = ["MLP", "Activation", "ConvDecoder", "ConvEncoder", "Headed", "Network"]
+__all__ = ["MLP", "Activation", "ConvDecoder", "ConvEncoder", "Headed", "Network", "networks_in"]
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "sigmoid"]
 Shape = tuple[int, ...]
+
+_PRODUCTS: ContextVar[torch.dtype | None] = ContextVar("products", default=None)
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -100,9 +104,12 @@ class Headed(nn.Module):
         self.heads = nn.ModuleDict({name: network.head(shape) for name, shape in param_shapes.items()})
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> dict[str, Tensor]:
-        features = self.network(value, context)
-        # Under autocast a head gives bfloat16; a log-density needs the precision of its data.
-        return {name: head(features).to(value.dtype) for name, head in self.heads.items()}
+        dtype = _PRODUCTS.get()
+        with torch.autocast(value.device.type, dtype, enabled=dtype is not None):
+            features = self.network(value, context)
+            found = {name: head(features) for name, head in self.heads.items()}
+        # A log-density needs the precision of its data.
+        return {name: param.to(value.dtype) for name, param in found.items()}
 
 
 class MLP(Network):
@@ -252,6 +259,16 @@ class ConvDecoder(Network):
             return ConvHead(self.features, shape)
         flatten = nn.Flatten(-3)
         return nn.Sequential(flatten, LinearHead(self.features * math.prod(self.sides[-1]), shape))
+
+
+@contextmanager
+def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Run the products of all networks in fewer bits, and nothing else; None is their own precision."""
+    token = _PRODUCTS.set(dtype)
+    try:
+        yield
+    finally:
+        _PRODUCTS.reset(token)
 
 
 def _join(value: Tensor, context: Tensor | None) -> Tensor:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["SCALE_FLOOR", "inverse_positive", "khat_threshold", "log_mean_exp", "positive"]
+__all__ = ["SCALE_FLOOR", "inverse_positive", "khat_threshold", "log_mean_exp", "positive", "stderr_of_mean"]
 
 SCALE_FLOOR = 1e-4
 
@@ -47,6 +48,19 @@ def khat_threshold(particles: int) -> float:
         (0.5, 0.7)
     """
     return min(1 - 1 / math.log10(max(particles, 2)), 0.7)
+
+
+def stderr_of_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The standard error of a mean from the spread of what is averaged; nan for a single value.
+
+    Example:
+        >>> float(stderr_of_mean(np.array([0.0, 2.0])))
+        1.0
+    """
+    count = values.shape[axis]
+    if count < 2:
+        return np.full(values.mean(axis).shape, math.nan)
+    return values.std(axis, ddof=1) / math.sqrt(count)
 
 
 def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:

@@ -22,6 +22,7 @@ from pyrovae.priors import StandardNormal
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
+    import pyro.distributions as dist
     from matplotlib.axes import Axes
 
     from pyrovae.datasets import Data
@@ -30,6 +31,7 @@ __all__ = ["figures", "is_image", "save_figures"]
 
 ROWS = 2000
 IMAGES = 100
+DRAWS = 20
 
 
 def is_image(event_shape: tuple[int, ...]) -> bool:
@@ -69,7 +71,7 @@ def figures(
         # The manifold is drawn over the quantiles of N(0, I), so it tells of that prior alone.
         standard = isinstance(vae.prior, StandardNormal) and vae.context_shape is None
         if vae.latent_dim == 2 and is_image(vae.event_shape) and standard:
-            drawn["manifold"] = plots.manifold(lambda z: _array(vae.decode(_tensor(z, x)).mean))
+            drawn["manifold"] = plots.manifold(lambda z: _array(_mean(vae.decode(_tensor(z, x)))))
     return drawn
 
 
@@ -92,7 +94,15 @@ def _latents(vae: VAE, data: Data, x: Tensor, context: Tensor | None) -> Axes:
     law = vae.encode(x, context)
     prior = vae.latents() if vae.latent_dim == 2 and vae.context_shape is None else None
     density = None if prior is None else (lambda z: _array(prior.log_prob(_tensor(z, x))))
-    return plots.latent_scatter(_array(law.mean), labels, density=density)
+    return plots.latent_scatter(_array(_mean(law)), labels, density=density)
+
+
+def _mean(law: dist.TorchDistribution) -> Tensor:
+    """The mean where the law knows it, else that of some draws."""
+    try:
+        return law.mean
+    except NotImplementedError:
+        return law.sample((DRAWS,)).mean(0)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -157,7 +157,8 @@ class Program:
 
         Raises:
             InputError: for a local site outside the plate "data", a site that the guide lacks or that
-                the model lacks, or, with `gradients`, learned draws of the guide that give no gradient.
+                the model lacks, or, with `gradients`, learned draws of the guide that give no gradient;
+                for a module, a parameter in Pyro's store that is not its own.
         """
         args = arguments(x[:2], None if context is None else context[:2])
         with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.set_grad_enabled(gradients):
@@ -168,8 +169,22 @@ class Program:
                 raise InputError(str(error).splitlines()[0]) from None
             _check_sites(model, guide)
             check_gradients(guide)
+            self._check_owned()
         self.max_plate_nesting = max(1, *(_depth(site) for t in (model, guide) for _, site in _sites(t)))
         return self
+
+    def _check_owned(self) -> None:
+        """Refuse what a module keeps in the store of `isolated`, which is thrown away with it."""
+        if self.module is None:
+            return
+        own = {id(p) for p in self.module.parameters()}
+        # `items()` gives constrained values; the store's own tensors are the parameters themselves.
+        for name, value in pyro.get_param_store()._params.items():
+            if id(value) not in own:
+                raise InputError(
+                    f"the parameter {name!r} lives in Pyro's store and not in the {type(self.target).__name__}, "
+                    "so it would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
+                )
 
     def run(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> TracePair:
         """`run` on this program's model and guide."""

@@ -156,15 +156,18 @@ class VAE(Declared, nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, context: Tensor | None = None, *, mean: bool = False) -> Tensor:
-        """Data drawn from p(x), (count, *event); with `mean`, E[x|z] of each drawn z instead of a draw."""
+        """Data drawn from p(x), (count, *event); with `mean`, E[x|z] of each drawn z instead of a draw.
+
+        A likelihood that knows no mean gives a draw also then.
+        """
         z = self.latents(context).expand((count,)).sample()
         law = self.decode(z, context)
-        return law.mean if mean else law.sample()
+        return _mean_or_draw(law) if mean else law.sample()
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """E[x|z] at a draw z ~ q(z|x): x (B, *event) -> (B, *event)."""
-        return self.decode(self.encode(x, context).sample(), context).mean
+        """E[x|z], or a draw where it is not known, at a draw z ~ q(z|x): x (B, *event) -> (B, *event)."""
+        return _mean_or_draw(self.decode(self.encode(x, context).sample(), context))
 
     # ---------------------------------------------------------------- programs
 
@@ -291,6 +294,13 @@ def _draw(law: dist.TorchDistribution, event_shape: Shape) -> Tensor:
     draw = law.sample()
     law.log_prob(draw)
     return draw
+
+
+def _mean_or_draw(law: dist.TorchDistribution) -> Tensor:
+    try:
+        return law.mean
+    except NotImplementedError:
+        return law.sample()
 
 
 @contextmanager

@@ -434,3 +434,36 @@ def test_the_command_line_ends_a_diverged_run_with_status_1(tmp_path, monkeypatc
     assert error.startswith("pyrovae: the loss is no finite number at step 2 (epoch 1, batch 2): log ")
     assert error.count("\n") == 1
     assert checkpoint("r")["state"]["position"]["step"] == 0
+
+
+class Warped(pv.guides.Guide):
+    """A law that knows no mean."""
+
+    @property
+    def param_shapes(self):
+        return {"loc": (self.latent_dim,)}
+
+    def forward(self, loc):
+        normal = dist.Normal(loc, 1.0)
+        return dist.TransformedDistribution(normal, [dist.transforms.TanhTransform()]).to_event(1)
+
+
+class Squashed(pv.likelihoods.Likelihood):
+    """Values in (0, 1) whose law knows no mean."""
+
+    @property
+    def param_shapes(self):
+        return {"loc": self.event_shape}
+
+    def forward(self, loc):
+        normal = dist.Normal(loc, 1.0)
+        law = dist.TransformedDistribution(normal, [dist.transforms.SigmoidTransform()])
+        return law.to_event(len(self.event_shape))
+
+
+def test_pictures_are_drawn_of_laws_without_a_mean(tmp_path):
+    x = 0.05 + 0.9 * torch.rand(40, 1, 4, 4)
+    vae = pv.VAE((1, 4, 4), latent_dim=2, guide=Warped(), likelihood=Squashed())
+    pv.fit(vae, x, epochs=1, batch_size=20, out=tmp_path / "r", progress=False)
+    drawn = {path.stem for path in (tmp_path / "r" / "figures").glob("*.png")}
+    assert drawn == {"training", "samples", "reconstructions", "latents", "manifold"}

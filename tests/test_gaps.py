@@ -1,5 +1,7 @@
 """The two gaps below log p(x), on linear VAEs where both have a closed form."""
 
+import dataclasses
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -120,6 +122,31 @@ def test_nothing_is_touched():
     assert same_state(before, state(vae))
 
 
+def test_the_elbo_has_its_own_error_and_the_verdict_counts_best_once():
+    vae, oracle = linear_vae("correlated", shift=0.5, widen=0.7)
+    x = oracle.sample(4)
+    runs = [pv.gaps(vae, x, steps=1, particles=200, method="importance", seed=s) for s in range(20)]
+    spread = np.stack([found.elbo for found in runs]).std(0, ddof=1)
+    stated = np.stack([found.elbo_stderr for found in runs]).mean(0)
+    assert spread.mean() == pytest.approx(stated.mean(), rel=0.35)
+    row = next(line for line in str(runs[0]).splitlines() if line.startswith("  ELBO"))
+    assert f"{np.sqrt((runs[0].elbo_stderr ** 2).sum()) / 4:.4f}" in row
+    one = np.ones(1)  # `best` and its differences are noise, the total is not
+    found = Gaps(
+        -88 * one, -90 * one, -89 * one, -89 * one, *(0.1 * one,) * 2, *(5 * one,) * 3, "G", "A", 1, 2
+    )
+    assert "no gap" not in found.verdict
+
+
+def test_a_stopped_estimate_of_the_evidence_stops_the_gaps(monkeypatch):
+    vae = small_vae()
+    x = data_for(vae, 3)[0]
+    partial = dataclasses.replace(pv.log_evidence(vae, x, particles=10), partial=True)
+    monkeypatch.setattr("pyrovae.evidence.gaps.log_evidence", lambda *_, **__: partial)
+    with pytest.raises(KeyboardInterrupt):
+        pv.gaps(vae, x, steps=1, particles=10)
+
+
 def test_bad_input_is_refused_in_one_sentence():
     vae = small_vae()
     x = data_for(vae, 3)[0]
@@ -132,7 +159,9 @@ def test_bad_input_is_refused_in_one_sentence():
 
 
 def test_figure_shows_the_two_steps():
-    found = Gaps(*(np.array([v]) for v in (-87.4, -89.5, -88.0, -87.6, 0.1, 0.1, 0.1, 0.1)), "G", "AIS", 1, 2)
+    found = Gaps(
+        *(np.array([v]) for v in (-87.4, -89.5, -88.0, -87.6, 0.1, 0.1, 0.1, 0.1, 0.1)), "G", "AIS", 1, 2
+    )
     means = (values.mean() for values in (found.log_px, found.best, found.elbo, found.richer))
     ax = pv.plots.inference_gaps(*means)
     heights = [bar.get_height() for bar in ax.patches]

@@ -533,3 +533,61 @@ def test_a_guide_whose_draws_give_no_gradient_is_refused_where_it_is_trained():
     raises_one_sentence(
         lambda: pv.fit((model, guide), x[:, None].float(), batch_size=5, progress=False), *words
     )
+
+
+# ---------------------------------------------------------------- what a fit takes and refuses
+
+
+def scalar_pair():
+    def model(x):
+        loc = pyro.param("loc", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(loc, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x + pyro.param("shift", torch.tensor(0.0))) / 2, 0.7))
+
+    return model, guide
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.float, torch.Tensor.numpy])
+def test_numbers_stay_numbers_for_a_hand_written_pair(kind):
+    torch.set_default_dtype(torch.float32)
+    pv.fit(scalar_pair(), kind(torch.randn(60) + 3), epochs=20, lr=0.1, batch_size=20, progress=False)
+    assert pyro.param("loc").item() == pytest.approx(3, abs=0.8)
+
+
+def test_a_shape_that_a_pair_cannot_take_is_refused_in_one_sentence():
+    torch.set_default_dtype(torch.float32)
+    x = torch.randn(60, 3)
+    raises_one_sentence(lambda: pv.fit(scalar_pair(), x, batch_size=5, progress=False), "shape", "(2, 3)")
+
+
+class Leaking(nn.Module):
+    """A program of which one parameter is its own and one may live in Pyro's store."""
+
+    def __init__(self, *, leak: bool) -> None:
+        super().__init__()
+        self.loc, self.leak = nn.Parameter(torch.tensor(0.0)), leak
+
+    def model(self, x):
+        pyro.module("mine", self)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.loc, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(self, x):
+        width = pyro.param("width", torch.tensor(0.7)) if self.leak else 0.7
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, width))
+
+
+def test_a_parameter_that_a_module_does_not_own_is_refused():
+    torch.set_default_dtype(torch.float32)
+    x, options = torch.randn(60), {"epochs": 1, "batch_size": 20, "progress": False}
+    raises_one_sentence(lambda: pv.fit(Leaking(leak=True), x, **options), "'width'", "nn.Parameter")
+    module = Leaking(leak=False)
+    pv.fit(module, x, **options)
+    assert module.loc != 0

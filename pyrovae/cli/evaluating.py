@@ -20,8 +20,11 @@ from pyrovae.errors import InputError
 from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, compare, iwae_bound, log_evidence
 from pyrovae.evidence.methods import as_method
 from pyrovae.evidence.precision import Precision
+from pyrovae.evidence.run import whole_number
 from pyrovae.evidence.sharing import is_first
 from pyrovae.likelihoods import Bernoulli
+from pyrovae.numerics import stderr_of_mean
+from pyrovae.training.checks import usable_device
 from pyrovae.training.folder import write_whole
 from pyrovae.vae import VAE
 
@@ -48,6 +51,7 @@ def evaluate(
     seed: int = 0,
     chunk: int | None = None,
     precision: Precision = "float32",
+    device: str | None = None,
 ) -> None:
     """Estimate log p(x) on the data of a run, in two ways, and say which to quote when.
 
@@ -70,18 +74,23 @@ def evaluate(
         seed: of the draws.
         chunk: (particle, datum) pairs that run at once.
         precision: of the matrix products: float32, tf32 (CUDA), bf16, or auto (bf16 where it is good enough).
+        device: where to compute; CUDA when there is one, unless given.
     """
-    if not bounds:
-        raise InputError("bounds must name at least one number of particles, as in [1,5,50]")
+    chosen: Method = AIS(temperatures, start) if method == "ais" else as_method(method)
+    for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
+        whole_number(name, value)
+    if not bounds or any(k < 1 for k in bounds):
+        raise InputError("bounds must name numbers of particles of 1 or more, as in [1,5,50]")
     with _processes():
         vae, sets = open_run(run, data)
+        vae.to(_device(device))
         x, context = split_of(sets, split, rows)
         given: dict[str, Any] = {"seed": seed, "chunk": chunk, "precision": precision, "progress": True}
         usual = log_evidence(vae, x, context, particles=particles, **given)
         found = {f"L_{particles}": usual}
-        if method != "importance":
+        x, context = x[: len(usual)], None if context is None else context[: len(usual)]
+        if method != "importance" and not usual.partial:
             few = None if context is None else context[:method_rows]
-            chosen: Method = AIS(temperatures, start) if method == "ais" else as_method(method)
             count = chains if method == "ais" else particles
             found[method] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
         curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
@@ -89,6 +98,8 @@ def evaluate(
             compared = _baselines(vae, sets, x) if baseline else {}
             print(_table(found, usual, curve, compared))
             print("written: " + ", ".join(map(str, _written(Path(run), split, found, curve, compared))))
+    if any(evidence.partial for evidence in found.values()):
+        raise KeyboardInterrupt("stopped early: what was done is written and marked as partial")
 
 
 def compare_runs(
@@ -101,6 +112,7 @@ def compare_runs(
     rows: int | None = None,
     data: str | None = None,
     seed: int = 0,
+    device: str | None = None,
 ) -> None:
     """Rank runs by log p(x) of the same data, with paired differences and their errors.
 
@@ -113,12 +125,14 @@ def compare_runs(
         rows: use the first so many of them only.
         data: a name, file or folder, when the runs' data came from memory or have moved.
         seed: of the draws.
+        device: where to compute; CUDA when there is one, unless given.
     """
     evidences: dict[str, Evidence] = {}
     first: torch.Tensor | None = None
     with _processes():
         for run in runs:
             vae, sets = open_run(run, data)
+            vae.to(_device(device))
             x, context = split_of(sets, split, rows)
             first = x if first is None else first
             if x.shape != first.shape or not torch.equal(x, first):
@@ -129,6 +143,8 @@ def compare_runs(
             evidences[run] = log_evidence(
                 vae, x, context, method=method, particles=count, seed=seed, progress=True
             )
+            if evidences[run].partial:
+                raise KeyboardInterrupt("stopped early: nothing was compared")
         if is_first():
             print(compare(evidences))
             for run, evidence in evidences.items():
@@ -153,12 +169,15 @@ def _table(
     other = list(found.values())[-1]
     if other is not usual:
         difference = other.log_px - usual.log_px[: len(other)]
-        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("nan")
+        error = float(stderr_of_mean(difference))
         lines.append(
             f"second minus first, on the same {len(other):,} data: "
             f"{difference.mean():.3f} +- {error:.3f} nats"
         )
-        lines.append(f"quote the second as log p(x); give L_{usual.particles} beside papers that report it")
+        if other.annealed:
+            lines.append(
+                f"quote the second as log p(x); give L_{usual.particles} beside papers that report it"
+            )
     lines.append(str(curve))
     if compared:
         lines.append("without a network")
@@ -217,6 +236,12 @@ def _baselines(vae: VAE, sets: datasets.Data, x: torch.Tensor) -> dict[str, floa
         "pixel means": baselines.pixel_means(train, x).mean().item(),
         "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x).mean().item(),
     }
+
+
+def _device(given: str | None) -> torch.device:
+    rank = os.environ.get("LOCAL_RANK")
+    own = f"cuda:{rank}" if given in (None, "cuda") and rank and torch.cuda.is_available() else given
+    return usable_device(own)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -128,10 +127,14 @@ def _resumed(argv: list[str]) -> list[str]:
 
 def _listed(argv: list[str]) -> list[str]:
     """`compare RUN RUN` is `compare [RUN, RUN]` to jsonargparse."""
-    runs = list(takewhile(lambda word: not word.startswith("-"), argv[1:]))
-    if argv[:1] != ["compare"] or not runs:
+    if argv[:1] != ["compare"]:
         return argv
-    return ["compare", json.dumps(runs), *argv[1 + len(runs) :]]
+    runs: list[str] = []
+    options: list[str] = []
+    for before, word in zip(argv, argv[1:], strict=False):
+        value = before.startswith("--") and "=" not in before
+        (options if word.startswith("-") or value else runs).append(word)
+    return ["compare", *([json.dumps(runs)] if runs else []), *options]
 
 
 def _check_parts(argv: Sequence[str]) -> None:

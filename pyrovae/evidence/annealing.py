@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.path import Latents, Start
 
@@ -40,6 +41,8 @@ def temperatures_of(schedule: Schedule, count: int) -> Tensor:
         >>> temperatures_of("linear", 4)
         tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000], dtype=torch.float64)
     """
+    if schedule not in get_args(Schedule):
+        raise InputError(f"unknown schedule {schedule!r}: choose one of {', '.join(get_args(Schedule))}")
     t = torch.linspace(0, 1, count + 1, dtype=torch.float64)
     if schedule == "linear":
         return t
@@ -81,9 +84,9 @@ class Annealer:
         *,
         chains: int,
         temperatures: int,
-        start: Start = "guide",
-        schedule: Schedule = "sigmoid",
-        leapfrog: int = 3,
+        start: Start,
+        schedule: Schedule,
+        leapfrog: int,
     ) -> None:
         self.latents, self.chains, self.start, self.leapfrog = latents, chains, start, leapfrog
         self.betas = temperatures_of(schedule, temperatures).tolist()

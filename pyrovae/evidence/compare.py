@@ -8,7 +8,6 @@ difference, and its error is far smaller than that of either mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.result import Evidence
+from pyrovae.numerics import stderr_of_mean
 
 __all__ = ["Comparison", "compare"]
 
@@ -27,7 +27,7 @@ class Comparison:
     Attributes:
         names: of the models.
         mean: of log p(x), (M,).
-        stderr: the error of each mean, between data and Monte Carlo together, (M,).
+        stderr: the error of each mean between data, which holds what Monte Carlo adds, (M,).
         difference: to the first model, (M,); at most 0.
         difference_stderr: its paired error, (M,).
     """
@@ -79,7 +79,7 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
     return Comparison(
         tuple(name for name, _ in ranked),
         np.array([evidence.mean for _, evidence in ranked]),
-        np.array([math.hypot(evidence.stderr, np.nan_to_num(evidence.mc_error)) for _, evidence in ranked]),
+        np.array([evidence.stderr for _, evidence in ranked]),
         np.array([mean for mean, _ in pairs]),
         np.array([error for _, error in pairs]),
     )
@@ -88,5 +88,4 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
 def _paired(one: Evidence, best: Evidence) -> tuple[float, float]:
     """The mean of the differences and its error; what Monte Carlo adds is in their spread already."""
     difference = one.log_px - best.log_px
-    error = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
-    return float(difference.mean()), float(error)
+    return float(difference.mean()), float(stderr_of_mean(difference))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, whole_number
-from pyrovae.numerics import log_mean_exp
+from pyrovae.numerics import log_mean_exp, stderr_of_mean
 from pyrovae.terms import Program
 
 __all__ = ["BoundCurve", "iwae_bound"]
@@ -41,7 +41,7 @@ class BoundCurve:
     @property
     def stderr(self) -> np.ndarray:
         """The standard error between data of each mean."""
-        return self.bound.std(1, ddof=1) / math.sqrt(self.bound.shape[1])
+        return stderr_of_mean(self.bound)
 
     def __str__(self) -> str:
         rows = zip(self.particles, self.mean, self.stderr, strict=True)

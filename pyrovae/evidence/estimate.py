@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
-from pyrovae.evidence.methods import Method, as_method
+from pyrovae.evidence.methods import AIS, Method, as_method
 from pyrovae.evidence.precision import Precision, chosen, products_in
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, shown, whole_number
@@ -48,7 +47,8 @@ def log_evidence(
         method: "importance", "psis", "defensive", "ais", or one of `pyrovae.evidence`'s methods with
             options of its own, as in `AIS(temperatures=200)`.
         seed: of the draws.
-        chunk: how many (particle, datum) pairs run at once; None chooses. It changes memory and speed only.
+        chunk: how many (particle, datum) pairs run at once, 250 at the least; None chooses. It changes memory
+            and speed only.
         precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto, which takes bf16
             where a pilot with the same draws moves the mean by less than its Monte Carlo error and is faster.
         progress: show a bar with the time left.
@@ -79,10 +79,11 @@ def log_evidence(
     x, context = inputs(program, x, context)
     with evaluating(program):
         checked(program, x, context)
-        method = method.prepared(Pieces(program, x, context, seed=seed, chunk=chunk), particles)
-        own = own_rows(len(x)).to(x.device)
-        pieces = Pieces(program, x[own], None if context is None else context[own], seed=seed, chunk=chunk)
-        precision = chosen(precision, method, Pieces(program, x, context, seed=seed, chunk=chunk), particles)
+        every = Pieces(program, x, context, seed=seed, chunk=chunk)
+        method = method.prepared(every, particles)
+        precision, why = chosen(precision, method, every, particles)
+        own = own_rows(len(x))
+        pieces = every.take(own.tolist()) if is_shared() else every
         with products_in(precision, x.device):
             found = gathered(lambda: _summaries(pieces, method, particles, own, progress=progress), len(x))
     log_px, mc_stderr, ess, khat = found.numpy()
@@ -94,7 +95,8 @@ def log_evidence(
         particles=particles,
         event_shape=tuple(x.shape[1:]),
         method=method.name,
-        settings=method.to_dict()["init_args"] | ({} if precision == "float32" else {"precision": precision}),
+        settings=method.to_dict()["init_args"] | why,
+        annealed=isinstance(method, AIS),
         partial=len(log_px) < len(x),
         seconds=time.perf_counter() - began,
     )
@@ -116,7 +118,7 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
 
 
 def _check(summary: Tensor, index: Tensor) -> None:
-    bad = ~(summary[0] > -math.inf)
+    bad = ~summary[0].isfinite()
     if bad.any():
         datum = int(index[int(bad.nonzero()[0])])
         raise InputError(

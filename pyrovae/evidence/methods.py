@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Self, get_args
 
 import torch
 from torch import Tensor
@@ -173,7 +173,7 @@ class AIS(Method):
         leapfrog: steps of one HMC trajectory.
 
     Raises:
-        InputError: when temperatures or leapfrog are below 1.
+        InputError: when temperatures or leapfrog are below 1, or for an unknown start or schedule.
 
     References:
         Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse (2017), "On the
@@ -193,21 +193,26 @@ class AIS(Method):
         self.temperatures = None if temperatures is None else whole_number("temperatures", temperatures)
         self.start, self.schedule = start, schedule
         self.leapfrog = whole_number("leapfrog", leapfrog)
+        for name, given, known in (("start", start, Start), ("schedule", schedule, Schedule)):
+            if given not in get_args(known):
+                raise InputError(f"unknown {name} {given!r}: choose one of {', '.join(get_args(known))}")
 
     def prepared(self, pieces: Pieces, particles: int) -> Self:
         if self.temperatures is not None:
             return self
         pieces = pieces.few(_PILOT_ROWS)
-        rows = slice(0, len(pieces.x))
         count, chosen = _FEWEST, type(self)(_FEWEST, self.start, self.schedule, self.leapfrog)
-        after = chosen.summary(pieces, rows, particles)
+        after = chosen._pilot(pieces, particles)
         while count < _MOST:
             count, before = 2 * count, after
             chosen = type(self)(count, self.start, self.schedule, self.leapfrog)
-            after = chosen.summary(pieces, rows, particles)
+            after = chosen._pilot(pieces, particles)
             if _agree(before, after):
                 break
         return chosen
+
+    def _pilot(self, pieces: Pieces, particles: int) -> Tensor:
+        return torch.cat([self.summary(pieces, rows, particles) for rows in pieces.rows(particles)], 1)
 
     def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
         log_w = self.annealer(pieces.latents(rows), particles).forward()

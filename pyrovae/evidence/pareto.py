@@ -51,6 +51,7 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
     # Ties, as discrete latents have them: the largest weights are equal and end there.
     equal = torch.minimum(tail[:, 0] - smallest, tail[:, 0] - tail[:, -2]).cpu() < ROUNDING
     khat[equal] = 0.0
+    khat[~torch.isfinite(tail[:, -1].cpu())] = math.inf  # fewer weights than the tail has places
     for row in (~equal & torch.isfinite(tail[:, -1].cpu())).nonzero().flatten().tolist():
         smoothed[row], khat[row] = _fit(smoothed[row], psislw)
     return torch.from_numpy(smoothed).to(tail.device), khat.to(tail.device)

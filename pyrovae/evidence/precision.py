@@ -20,6 +20,9 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import Pieces
+from pyrovae.evidence.sharing import agreed
+from pyrovae.networks import networks_in
+from pyrovae.vae import VAE
 
 __all__ = ["Precision", "chosen", "products_in"]
 
@@ -42,24 +45,34 @@ def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
     try:
         if precision == "tf32":
             torch.set_float32_matmul_precision("high")
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with networks_in(torch.bfloat16 if precision == "bf16" else None):
             yield
     finally:
         if precision == "tf32":
             torch.set_float32_matmul_precision(before)
 
 
-def chosen(wanted: Precision, method: Method, pieces: Pieces, particles: int) -> Precision:
-    """The precision to use: the wanted one, or for "auto" what a pilot on some of the data allows."""
+def chosen(
+    wanted: Precision, method: Method, pieces: Pieces, particles: int
+) -> tuple[Precision, dict[str, str]]:
+    """The precision to use, and what is said of it: for "auto" what a pilot on some of the data allows.
+
+    Raises:
+        InputError: for fewer bits in a program that is no VAE, whose own products would be cast too.
+    """
+    if wanted in ("bf16", "auto") and not isinstance(pieces.program.target, VAE):
+        raise InputError(f"precision {wanted!r} needs a VAE, whose networks are known; use float32")
     if wanted != "auto":
         with products_in(wanted, pieces.x.device):
-            return wanted
+            return wanted, {} if wanted == "float32" else {"precision": wanted}
     few = pieces.few(PILOT_ROWS)
     exact, seconds = _measured(method, few, particles, "float32")
     coarse, faster = _measured(method, few, particles, "bf16")
     change = (coarse[0] - exact[0]).mean().abs()
     error = exact[1].square().mean().sqrt() / math.sqrt(len(pieces.x))  # of the mean over all data
-    return "bf16" if bool(change < error) and faster < seconds else "float32"
+    good = bool(change < error) and faster < seconds
+    found: Precision = agreed("bf16" if good else "float32")
+    return found, {"precision": f"{found} (bf16 moves the mean by {change:.1g}, its error is {error:.1g})"}
 
 
 def _measured(method: Method, few: Pieces, particles: int, precision: Precision) -> tuple[Tensor, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.numerics import khat_threshold
+from pyrovae.numerics import khat_threshold, stderr_of_mean
 
 __all__ = ["Evidence"]
 
@@ -28,6 +28,7 @@ class Evidence:
         event_shape: of one datum.
         method: how it was estimated, in words.
         settings: what the method chose or was given.
+        annealed: whether the particles are chains that were moved to the posterior.
         partial: whether it was stopped before all data were done.
         seconds: how long it took.
     """
@@ -40,6 +41,7 @@ class Evidence:
     event_shape: tuple[int, ...]
     method: str = "importance sampling"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    annealed: bool = False
     partial: bool = False
     seconds: float = math.nan
 
@@ -54,7 +56,7 @@ class Evidence:
     @property
     def stderr(self) -> float:
         """The standard error of the mean that comes from having these data and no others."""
-        return float(self.log_px.std(ddof=1) / math.sqrt(len(self))) if len(self) > 1 else math.nan
+        return float(stderr_of_mean(self.log_px))
 
     @property
     def mc_error(self) -> float:
@@ -83,18 +85,20 @@ class Evidence:
         if self.particles < 2:
             return "one particle gives the ELBO and no error; use more"
         smallest = f"{self.ess.min():.0f} of {self.particles:,}"
-        if "annealed" in self.method:
+        if self.annealed:
             if np.median(self.mc_stderr) < 0.5:
                 return (
                     f"the chains agree (smallest effective sample size {smallest}): trust the mean, but for "
                     "modes of the posterior that the start does not reach; start='prior' sees those"
                 )
             return f"the chains disagree (effective sample size down to {smallest}): use more temperatures"
-        if math.isnan(self.doubtful):
+        if self.particles < 25:
             return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
         if self.doubtful > 0.05 or np.median(self.ess) < 10:
+            plain = self.method == "importance sampling"
+            kind = "a lower bound, not an estimate" if plain else "not to be trusted"
             return (
-                f"a lower bound, not an estimate: k-hat is above {self.threshold:.2f} for "
+                f"{kind}: k-hat is above {self.threshold:.2f} for "
                 f"{self.doubtful:.0%} of the data, so the errors shown do not hold the bias; "
                 "quote method='ais' and give this beside it"
             )
@@ -121,14 +125,14 @@ class Evidence:
         return {name: None if _is_nan(value) else value for name, value in plain.items()}
 
     def __str__(self) -> str:
-        word = "chains" if "annealed" in self.method else "particles"
+        word = "chains" if self.annealed else "particles"
         rows = [
             ("mean", f"{self.mean:.3f} nats per datum"),
             ("error between data", f"{self.stderr:.3f}"),
             ("Monte Carlo error", f"{self.mc_error:.4f}"),
             ("effective sample size", f"median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"),
         ]
-        if not math.isnan(self.doubtful) and "annealed" not in self.method:
+        if not math.isnan(self.doubtful) and not self.annealed:
             rows.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the data"))
         if len(self.event_shape) == 3:
             rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}"))

@@ -23,6 +23,8 @@ __all__ = ["Pieces", "checked", "evaluating", "inputs", "shown", "whole_number"]
 
 # Cells (particles x data x elements of a datum) of one piece: small enough for the processor's cache.
 CELLS = 2**21
+# On a GPU: four bytes a number, and room for the activations and log-densities that live at once.
+BYTES_A_CELL = 256
 
 
 @contextmanager
@@ -56,6 +58,8 @@ def inputs(program: Program, x: Any, context: Any = None) -> tuple[Tensor, Tenso
         InputError: for no data, another event shape, missing numbers or values outside the support.
     """
     like = _parameter(program.module)
+    if hasattr(x, "test") and hasattr(x, "event_shape"):
+        raise InputError("log p(x) is of a tensor of data: give one part of the set, as in data.test")
     x, context = _tensor(x, like), None if context is None else _tensor(context, like)
     if x.dim() == 0 or len(x) == 0:
         raise InputError("there are no data to evaluate: x has no rows")
@@ -121,16 +125,24 @@ class Pieces:
         x, context: from `inputs`.
         seed: of the draws.
         chunk: how many (particle, datum) pairs run at once; None chooses.
+        keys: of the data, when they are known.
     """
 
     def __init__(
-        self, program: Program, x: Tensor, context: Tensor | None, *, seed: int, chunk: int | None
+        self,
+        program: Program,
+        x: Tensor,
+        context: Tensor | None,
+        *,
+        seed: int,
+        chunk: int | None,
+        keys: list[int] | None = None,
     ) -> None:
         if chunk is not None:
             whole_number("chunk", chunk)
         self.program, self.x, self.context, self.seed = program, x, context, seed
-        self.keys = data_keys(x, context)
-        self.pairs = chunk or max(1, CELLS // max(64, math.prod(x.shape[1:])))
+        self.keys = data_keys(x, context) if keys is None else keys
+        self.pairs = chunk or max(1, _cells(x.device) // max(64, math.prod(x.shape[1:])))
 
     def rows(self, particles: int) -> Iterator[slice]:
         """Data that run together, so that their particles fill a piece."""
@@ -154,9 +166,13 @@ class Pieces:
 
     def few(self, count: int) -> Pieces:
         """Some of the data, chosen by their keys: the same ones in any order."""
-        index = sorted(range(len(self.keys)), key=self.keys.__getitem__)[:count]
+        return self.take(sorted(range(len(self.keys)), key=self.keys.__getitem__)[:count])
+
+    def take(self, index: list[int]) -> Pieces:
+        """Some of the data, by their numbers, with the draws they have here."""
         context = None if self.context is None else self.context[index]
-        return Pieces(self.program, self.x[index], context, seed=self.seed, chunk=self.pairs)
+        keys = [self.keys[i] for i in index]
+        return Pieces(self.program, self.x[index], context, seed=self.seed, chunk=self.pairs, keys=keys)
 
     def latents(self, rows: slice) -> Latents:
         """The latents of some data, for methods that move them."""
@@ -185,6 +201,13 @@ def whole_number(name: str, value: Any) -> int:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
     return int(value)
+
+
+def _cells(device: torch.device) -> int:
+    """Cells of one piece: what a processor's cache likes, or a part of what is free on a GPU."""
+    if device.type != "cuda":
+        return CELLS
+    return max(CELLS, torch.cuda.mem_get_info(device)[0] // BYTES_A_CELL)
 
 
 def _parameter(module: torch.nn.Module | None) -> Tensor | None:

@@ -14,7 +14,6 @@ Reference:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +28,7 @@ from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.path import Start
 from pyrovae.evidence.run import Pieces, checked, evaluating, shown, whole_number
-from pyrovae.numerics import log_mean_exp
+from pyrovae.numerics import log_mean_exp, stderr_of_mean
 from pyrovae.terms import Program
 from pyrovae.vae import VAE
 
@@ -67,7 +66,7 @@ class Sandwich:
     @property
     def gap_errors(self) -> np.ndarray:
         """The standard error between data of each mean gap."""
-        return (self.upper - self.lower).std(1, ddof=1) / math.sqrt(self.lower.shape[1])
+        return stderr_of_mean(self.upper - self.lower)
 
     def __str__(self) -> str:
         head = f"log p(x) of {self.lower.shape[1]:,} simulated data between AIS bounds, {self.chains} chains"
@@ -125,6 +124,8 @@ def sandwich(
         True
     """
     lengths = tuple(sorted({whole_number("temperatures", t) for t in temperatures}))
+    if not lengths:
+        raise InputError("temperatures must name at least one length of the schedule, as in (10, 30, 100)")
     whole_number("count", count), whole_number("chains", chains)
     program = Program(vae)
     with evaluating(program):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["gathered", "is_first", "is_shared", "own_rows"]
+__all__ = ["agreed", "gathered", "is_first", "is_shared", "own_rows"]
 
 
 def own_rows(count: int) -> Tensor:
@@ -45,6 +45,15 @@ def gathered(columns: Callable[[], Tensor], count: int) -> Tensor:
     for rank, part in enumerate(parts):
         whole[:, rank :: _world()] = part
     return whole
+
+
+def agreed(choice: Any) -> Any:  # noqa: ANN401
+    """The first process's choice, in every process."""
+    if not is_shared():
+        return choice
+    box = [choice]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def is_shared() -> bool:

@@ -5,22 +5,50 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae import datasets
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, NumericalError
 from pyrovae.terms import Program
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["as_data", "check_data", "moved", "usable_device"]
+__all__ = ["as_data", "check_data", "check_program", "moved", "usable_device"]
 
 
-def as_data(given: Any) -> Data:  # noqa: ANN401
-    """Data as they are; a tensor or array split into nine tenths for training and one for validation."""
-    return given if isinstance(given, datasets.Data) else datasets.load(given, test=1)
+def as_data(given: Any, program: Program) -> Data:  # noqa: ANN401
+    """Data as they are; a tensor or array split into nine tenths for training and one for validation.
+
+    A hand-written program is given numbers (N,) as such; a VAE sees them as events of shape (1,).
+    """
+    if isinstance(given, datasets.Data):
+        return given
+    data = datasets.load(given, test=1)
+    if isinstance(program.target, VAE) or not isinstance(given, (Tensor, np.ndarray)) or given.ndim != 1:
+        return data
+    train, validation, test = (part.squeeze(-1) for part in (data.train, data.validation, data.test))
+    return dataclasses.replace(data, event_shape=(), train=train, validation=validation, test=test)
+
+
+def check_program(program: Program, data: Data) -> None:
+    """`Program.check` on the validation data, for a program that is trained.
+
+    Raises:
+        InputError: as `Program.check`, and for data that the program cannot take.
+    """
+    x, context = data.validation, data.context.validation if data.context else None
+    try:
+        program.check(x, context, gradients=True)
+    except (InputError, NumericalError, torch.OutOfMemoryError):
+        raise
+    except (ValueError, RuntimeError, IndexError) as error:
+        # Pyro appends the shapes of a whole trace to the reason.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise InputError(f"the program cannot take x of shape {tuple(x.shape)}: {reason}") from error
 
 
 def usable_device(given: str | torch.device | None) -> torch.device:

@@ -18,7 +18,7 @@ from pyrovae import report
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.objectives import ELBO, Objective
 from pyrovae.terms import Program
-from pyrovae.training.checks import as_data, check_data, moved, usable_device
+from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
 from pyrovae.training.folder import RunFolder, read_checkpoint
 from pyrovae.training.loop import Loop, Settings
 from pyrovae.training.progress import Progress
@@ -126,7 +126,7 @@ def fit(
     settings = Settings(
         optimizer, lr, epochs, batch_size, seed, lr_schedule, kl_warmup, clip, patience, checkpoint_seconds
     )
-    where, data = usable_device(device), as_data(data)
+    where, data = usable_device(device), as_data(data, program)
     check_data(program, data, settings.batch_size)
     cuda = [where] if where.type == "cuda" else []
     with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad():
@@ -164,7 +164,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
 def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
     """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
     context = data.context.validation if data.context else None
-    program.check(data.validation, context, gradients=True)
+    check_program(program, data)
     trained = parameters(program, data.validation, context)
     optimizer = make_optimizer(settings.optimizer, trained, settings.lr)
     return Loop(program, data, objective, settings, trained, optimizer, State())
