@@ -182,8 +182,8 @@ class Program:
         for name, value in pyro.get_param_store()._params.items():
             if id(value) not in own:
                 raise InputError(
-                    f"the parameter {name!r} lives in Pyro's store and not in the {type(self.target).__name__}, "
-                    "so it would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
+                    f"the parameter {name!r} lives in Pyro's store, not in the {type(self.target).__name__} "
+                    "and would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
                 )
 
     def run(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> TracePair:

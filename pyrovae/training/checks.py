@@ -30,8 +30,13 @@ def as_data(given: Any, program: Program) -> Data:  # noqa: ANN401
     data = datasets.load(given, test=1)
     if isinstance(program.target, VAE) or not isinstance(given, (Tensor, np.ndarray)) or given.ndim != 1:
         return data
-    train, validation, test = (part.squeeze(-1) for part in (data.train, data.validation, data.test))
-    return dataclasses.replace(data, event_shape=(), train=train, validation=validation, test=test)
+    return dataclasses.replace(
+        data,
+        event_shape=(),
+        train=data.train.squeeze(-1),  # type: ignore[union-attr]
+        validation=data.validation.squeeze(-1),
+        test=data.test.squeeze(-1),
+    )
 
 
 def check_program(program: Program, data: Data) -> None:
@@ -48,7 +53,7 @@ def check_program(program: Program, data: Data) -> None:
     except (ValueError, RuntimeError, IndexError) as error:
         # Pyro appends the shapes of a whole trace to the reason.
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise InputError(f"the program cannot take x of shape {tuple(x.shape)}: {reason}") from error
+        raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
 
 
 def usable_device(given: str | torch.device | None) -> torch.device:
