@@ -9,6 +9,7 @@ memory and is not vectorised on a CPU; for images this was as dear as the decode
 from __future__ import annotations
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -19,7 +20,6 @@ class Bernoulli(dist.Bernoulli):
     """Bernoulli from logits, whose log-density is two vectorised passes.
 
     Example:
-        >>> import torch
         >>> Bernoulli(logits=torch.zeros(2)).log_prob(torch.ones(2))
         tensor([-0.6931, -0.6931])
     """
@@ -29,4 +29,8 @@ class Bernoulli(dist.Bernoulli):
         if self._validate_args:
             self._validate_sample(value)
         # Above the threshold torch takes softplus(l) = l: at 40 that is exact in float64 too.
-        return value * self.logits - softplus(self.logits, threshold=40.0)
+        normaliser = softplus(self.logits, threshold=40.0)
+        whole = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
+        if torch.is_grad_enabled() or not whole:
+            return value * self.logits - normaliser
+        return normaliser.neg_().addcmul_(value, self.logits)  # one pass over memory less
