@@ -181,7 +181,7 @@ def test_a_conditional_vae_has_no_surgery_but_the_rest():
 
 def test_pieces_and_order_change_nothing():
     vae = small_vae()
-    x = data_for(vae, 13)[0]
+    x = data_for(vae, 13)[0].unique(dim=0)  # equal data may exchange their draws
     whole, pieces = pv.diagnose(vae, x, particles=7), pv.diagnose(vae, x.flip(0), particles=7, chunk=11)
     np.testing.assert_allclose(pieces.elbo[::-1], whole.elbo, atol=1e-9)
     np.testing.assert_allclose(pieces.mutual_information[::-1], whole.mutual_information, atol=1e-9)

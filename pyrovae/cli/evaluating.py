@@ -80,7 +80,7 @@ def evaluate(
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         whole_number(name, value)
     if not bounds or any(k < 1 for k in bounds):
-        raise InputError("bounds must name numbers of particles of 1 or more, as in [1,5,50]")
+        raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     with _processes():
         vae, sets = open_run(run, data)
         vae.to(_device(device))

@@ -37,7 +37,7 @@ def log_evidence(
 
     Each datum has weights of its own. With `method="importance"` the estimate is a lower bound in
     expectation (Burda et al.'s \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the
-    data alone, not on chunks, order or the number of processes.
+    data alone, not on chunks, order or the number of processes (equal data may exchange their draws).
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
