@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["SCALE_FLOOR", "inverse_positive", "khat_threshold", "log_mean_exp", "positive", "stderr_of_mean"]
+__all__ = [
+    "SCALE_FLOOR",
+    "inverse_positive",
+    "inverse_softplus",
+    "khat_threshold",
+    "log_mean_exp",
+    "positive",
+    "stderr_of_mean",
+]
 
 SCALE_FLOOR = 1e-4
 
@@ -75,4 +83,9 @@ def inverse_positive(value: float, floor: float = SCALE_FLOOR) -> float:
         >>> round(float(positive(torch.tensor(inverse_positive(0.1)))), 6)
         0.1
     """
-    return math.log(math.expm1(value - floor))
+    return inverse_softplus(torch.tensor(value - floor, dtype=torch.float64)).item()
+
+
+def inverse_softplus(value: Tensor) -> Tensor:
+    """The real number whose softplus is `value`, log(exp(value) - 1), without overflow."""
+    return value + torch.log(-torch.expm1(-value))

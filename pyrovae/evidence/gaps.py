@@ -32,7 +32,7 @@ from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import Pieces, evaluating, inputs, shown, whole_number
-from pyrovae.numerics import SCALE_FLOOR, positive
+from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, positive
 from pyrovae.terms import DATA, PARTICLES, Program
 from pyrovae.vae import VAE
 
@@ -317,8 +317,7 @@ def _full_params(law: dist.TorchDistribution, draws: Tensor) -> Params:
         loc, scale = (draws.mean(0), draws.std(0)) if mean is None else (mean, law.stddev)
         factor = scale.diag_embed()
     above = (factor.diagonal(dim1=-2, dim2=-1) - SCALE_FLOOR).clamp(min=1e-6)
-    raw = above + torch.log(-torch.expm1(-above))  # the inverse of `positive`
-    return {"loc": loc, "raw_scale": raw, "lower": factor.tril(-1)}
+    return {"loc": loc, "raw_scale": inverse_softplus(above), "lower": factor.tril(-1)}
 
 
 def _is_real(law: dist.TorchDistribution) -> bool:
