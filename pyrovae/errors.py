@@ -6,7 +6,7 @@ command line prints it and leaves with status 2; from Python it is a `ValueError
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "NumericalError", "sizes"]
+__all__ = ["InputError", "NumericalError", "Uncapturable", "sizes"]
 
 
 class InputError(ValueError):
@@ -15,6 +15,10 @@ class InputError(ValueError):
 
 class NumericalError(ArithmeticError):
     """A computation left the real numbers; the message names the step, the term and the site."""
+
+
+class Uncapturable(RuntimeError):
+    """A function that cannot become a graph; the message is the reason and where it lies."""
 
 
 def sizes(shape: Sequence[int]) -> str:

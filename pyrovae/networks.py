@@ -27,9 +27,20 @@ from torch.nn.functional import interpolate
 from pyrovae.errors import InputError
 from pyrovae.part import Part
 
-__all__ = ["MLP", "Activation", "ConvDecoder", "ConvEncoder", "Headed", "Network", "networks_in"]
+__all__ = [
+    "MLP",
+    "Activation",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Headed",
+    "Network",
+    "Precision",
+    "networks_in",
+    "products_in",
+]
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "sigmoid"]
+Precision = Literal["float32", "tf32", "bf16"]
 Shape = tuple[int, ...]
 
 _PRODUCTS: ContextVar[torch.dtype | None] = ContextVar("products", default=None)
@@ -269,6 +280,28 @@ def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
         yield
     finally:
         _PRODUCTS.reset(token)
+
+
+@contextmanager
+def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Run matrix products in a precision; the caller's settings come back.
+
+    Raises:
+        InputError: for an unknown precision, or tf32 without CUDA.
+    """
+    if precision not in ("float32", "tf32", "bf16"):
+        raise InputError(f"unknown precision {precision!r}: choose float32, tf32 or bf16")
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError("precision 'tf32' needs CUDA; use float32 or bf16 on a CPU")
+    before = torch.get_float32_matmul_precision()
+    try:
+        if precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+        with networks_in(torch.bfloat16 if precision == "bf16" else None):
+            yield
+    finally:
+        if precision == "tf32":
+            torch.set_float32_matmul_precision(before)
 
 
 def _join(value: Tensor, context: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pyrovae"
 FLOORS = {
     "bedrock": {"errors", "numerics"},
     "part": {"part"},
-    "ground": {"distributions", "networks", "datasets", "terms"},
+    "ground": {"distributions", "networks", "datasets", "terms", "graphs", "sharing"},
     "parts": {"priors", "likelihoods", "guides", "objectives", "plots"},
     "programs": {"vae", "oracles", "mixtures"},
     "sights": {"report"},

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -16,8 +17,10 @@ from pyrovae.cli import main
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.priors import Prior
 from pyrovae.terms import Program
+from pyrovae.training.batches import rows_of
 from pyrovae.training.loop import Loop
 from pyrovae.training.schedules import kl_weight, lr_factor
+from pyrovae.training.state import Position
 
 QUIET = {"progress": False, "figures": False, "batch_size": 20}
 
@@ -104,17 +107,21 @@ def test_the_train_bound_is_the_mean_over_data_also_when_the_last_batch_is_small
     assert run.history["train"] == pytest.approx(run.history["reconstruction"] - run.history["kl"], rel=1e-5)
 
 
+def flat_epoch(data, position):
+    settings = SimpleNamespace(seed=0, batch_size=8)
+    batches = [rows.batch(number)[0] for rows, number in rows_of(data, position, settings)]
+    return torch.cat(batches).flatten().tolist()
+
+
 def test_every_datum_is_seen_once_an_epoch_in_a_new_order():
     x = torch.arange(30.0)[:, None]
     data = pv.datasets.load(x, validation=5, test=5)
     orders = []
     for epoch in (0, 1):
-        batches = pv.training.batches.batches(data, epoch=epoch, seed=0, batch_size=8)
-        orders.append(torch.cat([b for b, _ in batches]).flatten().tolist())
+        orders.append(flat_epoch(data, Position(epoch=epoch)))
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(data.train.flatten().tolist())
     assert orders[0] != orders[1]
-    rest = pv.training.batches.batches(data, epoch=1, seed=0, batch_size=8, start=2)
-    assert torch.cat([b for b, _ in rest]).flatten().tolist() == orders[1][16:]
+    assert flat_epoch(data, Position(epoch=1, batch=2)) == orders[1][16:]
 
 
 def test_metrics_csv_is_the_history(data, tmp_path):

@@ -7,8 +7,8 @@ import torch
 import pyrovae as pv
 from pyrovae import cli
 from pyrovae.evidence import AIS
-from pyrovae.evidence.sharing import agreed
 from pyrovae.oracles import LinearGaussian
+from pyrovae.sharing import agreed
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, compare, iwae_bo
 from pyrovae.evidence.methods import as_method
 from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.run import whole_number
-from pyrovae.evidence.sharing import is_first
 from pyrovae.likelihoods import Bernoulli
 from pyrovae.numerics import stderr_of_mean
+from pyrovae.sharing import is_first
 from pyrovae.training.checks import usable_device
 from pyrovae.training.folder import write_whole
 from pyrovae.vae import VAE

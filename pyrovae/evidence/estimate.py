@@ -10,10 +10,11 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import AIS, Method, as_method
-from pyrovae.evidence.precision import Precision, chosen, products_in
+from pyrovae.evidence.precision import Precision, chosen
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, shown, whole_number
-from pyrovae.evidence.sharing import gathered, is_first, is_shared, own_rows
+from pyrovae.networks import products_in
+from pyrovae.sharing import gathered, is_first, is_shared, own_rows
 from pyrovae.terms import Program
 
 __all__ = ["log_evidence"]

@@ -10,51 +10,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import Pieces
-from pyrovae.evidence.sharing import agreed
-from pyrovae.networks import networks_in
+from pyrovae.networks import Precision as Fixed
+from pyrovae.networks import products_in
+from pyrovae.sharing import agreed
 from pyrovae.vae import VAE
 
-__all__ = ["Precision", "chosen", "products_in"]
+__all__ = ["Precision", "chosen"]
 
-Precision = Literal["float32", "tf32", "bf16", "auto"]
+Precision = Fixed | Literal["auto"]
 PILOT_ROWS = 32
 
 
-@contextmanager
-def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Run matrix products in a precision; the caller's settings come back.
-
-    Raises:
-        InputError: for an unknown precision, or tf32 without CUDA.
-    """
-    if precision not in ("float32", "tf32", "bf16"):
-        raise InputError(f"unknown precision {precision!r}: choose float32, tf32, bf16 or auto")
-    if precision == "tf32" and device.type != "cuda":
-        raise InputError("precision 'tf32' needs CUDA; use bf16 or auto on a CPU")
-    before = torch.get_float32_matmul_precision()
-    try:
-        if precision == "tf32":
-            torch.set_float32_matmul_precision("high")
-        with networks_in(torch.bfloat16 if precision == "bf16" else None):
-            yield
-    finally:
-        if precision == "tf32":
-            torch.set_float32_matmul_precision(before)
-
-
-def chosen(
-    wanted: Precision, method: Method, pieces: Pieces, particles: int
-) -> tuple[Precision, dict[str, str]]:
+def chosen(wanted: Precision, method: Method, pieces: Pieces, particles: int) -> tuple[Fixed, dict[str, str]]:
     """The precision to use, and what is said of it: for "auto" what a pilot on some of the data allows.
 
     Raises:
@@ -63,6 +37,8 @@ def chosen(
     if wanted in ("bf16", "auto") and not isinstance(pieces.program.target, VAE):
         raise InputError(f"precision {wanted!r} needs a VAE, whose networks are known; use float32")
     if wanted != "auto":
+        if wanted not in get_args(Fixed):
+            raise InputError(f"unknown precision {wanted!r}: choose float32, tf32, bf16 or auto")
         with products_in(wanted, pieces.x.device):
             return wanted, {} if wanted == "float32" else {"precision": wanted}
     few = pieces.few(PILOT_ROWS)
@@ -71,11 +47,11 @@ def chosen(
     change = (coarse[0] - exact[0]).mean().abs()
     error = exact[1].square().mean().sqrt() / math.sqrt(len(pieces.x))  # of the mean over all data
     good = bool(change < error) and faster < seconds
-    found: Precision = agreed("bf16" if good else "float32")
+    found: Fixed = agreed("bf16" if good else "float32")
     return found, {"precision": f"{found} (bf16 moves the mean by {change:.1g}, its error is {error:.1g})"}
 
 
-def _measured(method: Method, few: Pieces, particles: int, precision: Precision) -> tuple[Tensor, float]:
+def _measured(method: Method, few: Pieces, particles: int, precision: Fixed) -> tuple[Tensor, float]:
     rows = slice(0, len(few.x))
     with products_in(precision, few.x.device):
         method.summary(few, slice(0, 1), particles)  # what is done once is not measured

@@ -16,6 +16,7 @@ from torch import Tensor
 from pyrovae.errors import InputError, sizes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.evidence.path import Latents
+from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Program, Terms
 from pyrovae.vae import VAE
 
@@ -142,7 +143,7 @@ class Pieces:
             whole_number("chunk", chunk)
         self.program, self.x, self.context, self.seed = program, x, context, seed
         self.keys = data_keys(x, context) if keys is None else keys
-        _keep_freed_memory()
+        keep_freed_memory()
         self.pairs = chunk or max(1, _cells(x.device) // max(64, math.prod(x.shape[1:])))
 
     def rows(self, particles: int) -> Iterator[slice]:
@@ -202,15 +203,6 @@ def whole_number(name: str, value: Any) -> int:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
     return int(value)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library give freed pieces out again instead of returning them to the system.
-
-    glibc maps every block above a threshold anew, page by page, until one of that size was freed; the
-    largest that it learns from is 32 MiB. Without this, pieces spend a third of their time in page faults.
-    """
-    torch.empty(30 * 2**20, dtype=torch.uint8)
 
 
 def _cells(device: torch.device) -> int:

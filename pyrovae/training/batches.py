@@ -7,7 +7,9 @@ data set that is larger than memory streams through a torch `DataLoader`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,8 +18,10 @@ from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
+    from pyrovae.training.settings import Settings
+    from pyrovae.training.state import Position
 
-__all__ = ["Batch", "batches", "generator", "order"]
+__all__ = ["Batch", "Rows", "generator", "order", "rows_of"]
 
 Batch = tuple[Tensor, Tensor | None]
 
@@ -35,16 +39,51 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, epoch))
 
 
-def batches(data: Data, *, epoch: int, seed: int, batch_size: int, start: int = 0) -> Iterator[Batch]:
-    """The batches (x, context) of an epoch from number `start` on, in the type of the validation set."""
-    index = order(len(data.train), seed, epoch)[start * batch_size :]  # type: ignore[arg-type]
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Data that lie on the device, and the order in which batches are taken from them.
+
+    Attributes:
+        x, context: the data.
+        order: numbers of rows.
+        batch_size: rows of a batch; the last batch may be smaller.
+        first: the number of the first batch in its epoch.
+    """
+
+    x: Tensor
+    context: Tensor | None
+    order: Tensor
+    batch_size: int
+    first: int = 0
+
+    @property
+    def full(self) -> int:
+        """How many batches have the full size."""
+        return len(self.order) // self.batch_size
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of these rows."""
+        rows = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self.x[rows], None if self.context is None else self.context[rows]
+
+
+def rows_of(data: Data, position: Position, settings: Settings) -> Iterator[tuple[Rows, int]]:
+    """The batches of an epoch from a position on: rows, and the number of the batch in them.
+
+    Rows have the type of the validation set. Those in memory hold a whole epoch, those of a stream one batch.
+    """
+    epoch, first, size = position.epoch, position.batch, settings.batch_size
+    index = order(len(data.train), settings.seed, epoch)  # type: ignore[arg-type]
     if data.streams:
-        yield from _streamed(data, index, batch_size, (seed, epoch, start))
+        streamed = _streamed(data, index[first * size :], size, (settings.seed, epoch, first))
+        for number, (x, context) in enumerate(streamed, first):
+            yield Rows(x, context, torch.arange(len(x), device=x.device), size, number), 0
         return
-    x, context = data.epoch(epoch, seed), data.context.train if data.context else None
-    x = x.to(data.validation.dtype)
-    for rows in index.to(x.device).split(batch_size):
-        yield x[rows], None if context is None else context[rows]
+    x = data.epoch(epoch, settings.seed).to(data.validation.dtype)
+    context = data.context.train if data.context else None
+    rows = Rows(x, context, index.to(x.device), size)
+    for number in range(first, math.ceil(len(index) / size)):
+        yield rows, number
 
 
 def _streamed(data: Data, index: Tensor, batch_size: int, key: tuple[int, int, int]) -> Iterator[Batch]:

@@ -16,14 +16,16 @@ import torch
 
 from pyrovae import report
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective
 from pyrovae.terms import Program
 from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
 from pyrovae.training.folder import RunFolder, read_checkpoint
-from pyrovae.training.loop import Loop, Settings
+from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import LRSchedule
+from pyrovae.training.settings import Compile, Settings
 from pyrovae.training.state import State, load_weights, make_optimizer, parameters
 from pyrovae.vae import VAE
 
@@ -75,6 +77,8 @@ def fit(
     checkpoint_seconds: float = 30.0,
     figures: bool = True,
     progress: bool = True,
+    compile: Compile = "auto",
+    precision: Precision = "float32",
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
@@ -101,6 +105,10 @@ def fit(
         checkpoint_seconds: at least so often `last.ckpt` is written, also within an epoch.
         figures: draw the pictures that apply into the run folder at the end.
         progress: False shows nothing.
+        compile: run the step as compiled code instead of in Python: "auto" where the steps to come pay for
+            the compilation, True always (or be told why it cannot be), False never.
+        precision: of the networks' matrix products: float32, bf16, or tf32 on CUDA. Log-densities, the
+            weights and the validation bound keep their own.
 
     Raises:
         InputError: for data that the program cannot weigh, an option that makes no sense, or a folder
@@ -124,7 +132,18 @@ def fit(
     if not isinstance(objective, Objective):
         raise InputError(f"objective must be a pyrovae.objectives.Objective, as in ELBO(), not {objective!r}")
     settings = Settings(
-        optimizer, lr, epochs, batch_size, seed, lr_schedule, kl_warmup, clip, patience, checkpoint_seconds
+        optimizer,
+        lr,
+        epochs,
+        batch_size,
+        seed,
+        lr_schedule,
+        kl_warmup,
+        clip,
+        patience,
+        checkpoint_seconds,
+        compile,
+        precision,
     )
     where, data = usable_device(device), as_data(data, program)
     check_data(program, data, settings.batch_size)

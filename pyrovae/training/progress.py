@@ -21,6 +21,8 @@ class Progress:
 
     def __init__(self, epochs: int, steps: int, done: int = 0, *, show: bool = True) -> None:
         self.epochs, self.steps, self.show = epochs, steps, show
+        self.kind = ""
+        self.number = min(done // steps + 1, epochs)
         self.live: Any = None
         if show and sys.stdout.isatty():
             self._draw(done)
@@ -35,8 +37,9 @@ class Progress:
 
         left = (TextColumn("left"), TimeRemainingColumn(compact=True))
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), *left)
-        epoch = self._epoch(min(done // self.steps + 1, self.epochs))
-        self.task = self.bar.add_task(epoch, total=self.epochs * self.steps, completed=done)
+        self.task = self.bar.add_task(
+            self._epoch(self.number), total=self.epochs * self.steps, completed=done
+        )
         self.text = Text()
         self.live = Live(Group(self.bar, self.text), console=Console(), refresh_per_second=4)
 
@@ -54,11 +57,23 @@ class Progress:
         if self.live is not None and done % 10 == 0:
             self.bar.update(self.task, completed=done)
 
+    def say(self, kind: str, why: str) -> None:
+        """Show which kind of step is taken from now on, and why in a line of its own when that is said."""
+        self.kind = f", {kind}"
+        line = f"{kind} steps: {why}"
+        if self.live is not None:
+            self.bar.update(self.task, description=f"{self._epoch(self.number)}{self.kind}")
+            if why:
+                self.live.console.print(line, highlight=False, markup=False)
+        elif self.show and why:
+            print(line, flush=True)
+
     def epoch(self, row: Mapping[str, float]) -> None:
         """Show the row of an epoch that has ended."""
         done = int(row["epoch"])
         if self.live is not None:
-            following = self._epoch(min(done + 1, self.epochs))
+            self.number = min(done + 1, self.epochs)
+            following = f"{self._epoch(self.number)}{self.kind}"
             self.bar.update(self.task, completed=done * self.steps, description=following)
             self.text.plain = _numbers(row, digits=2)
         elif self.show:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Saver"]
 
 # What may change between a run and its continuation.
-_FREE = {"epochs", "patience", "checkpoint_seconds"}
+_FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 
 
 class Saver:
@@ -102,6 +102,7 @@ class Saver:
             return  # the next loss says so; the last good checkpoint stays
         if improved:
             self._write_best(loop, folder, learned)
+        loop.settle()
         state = {"optimizer": loop.optimizer.state_dict(), "random": _random(), "state": loop.state.to_dict()}
         folder.write_checkpoint(
             folder.last, _identity(loop) | {"weights": learned, "best": self.best} | state

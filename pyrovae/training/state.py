@@ -49,6 +49,7 @@ class State:
     history: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
     best_validation: float = -float("inf")
+    captured: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values."""

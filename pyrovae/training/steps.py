@@ -1,0 +1,146 @@
+"""Which kind of step a run takes: eager until it is known what a captured one would cost and save.
+
+    compile=False    eager
+    compile=True     captured from the second step on, or refused with the reason
+    compile="auto"   a few eager steps are timed; captured when what the steps to come would save is more
+                     than the compilation costs, and eager again should the code turn out to be no faster
+
+What was chosen stands in the checkpoint, so that a resumed run takes the same steps. A batch of another size
+(the last of an epoch) is an eager step: both kinds give the same numbers to rounding.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyrovae import graphs
+from pyrovae.errors import InputError, Uncapturable
+from pyrovae.training.batches import Rows
+from pyrovae.training.captured import Captured
+from pyrovae.training.step import eager
+from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from pyrovae.training.job import Job
+
+__all__ = ["Steps"]
+
+# Steps that are timed before "auto" chooses, and after.
+TIMED = 5
+TRACING_SECONDS = 4.0
+# What a captured step saves of an eager one: at least a quarter on the dense networks of docs/performance.md.
+SAVED = 0.25
+
+
+class Steps:
+    """Takes the steps of a run.
+
+    Arguments:
+        job: the run.
+        say: is told which kind of step is taken, and in a few words why, when that is known.
+    """
+
+    def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
+        self.job, self.say = job, say
+        self.captured: Captured | None = None
+        self.new = True
+        self.open = job.settings.compile is not False and not self._was_eager()
+        self.seconds: list[float] = []
+
+    def take(self, rows: Rows, number: int) -> None:
+        """Take the step of batch `number` of the rows.
+
+        Raises:
+            InputError: when a captured step was insisted on and cannot be had.
+            NumericalError: when the loss is no finite number.
+        """
+        if self.job.data.streams and self.job.state.position.epoch == 0:
+            self._check_support(rows)
+        if self.open and rows.full:
+            self._choose(rows)
+        if self.captured is not None and number < rows.full:
+            self._take_captured(self.captured, rows, number)
+        else:
+            self._take_eager(rows, number)
+
+    def settle(self) -> None:
+        """Bring the optimiser's own count up to date, for a checkpoint or an eager step."""
+        if self.captured is not None:
+            self.captured.settle()
+
+    # ---------------------------------------------------------------- steps
+
+    def _take_eager(self, rows: Rows, number: int) -> None:
+        self.settle()
+        began = time.perf_counter()
+        eager(self.job, rows.batch(number))
+        if self.open:
+            self.seconds.append(time.perf_counter() - began)
+
+    def _take_captured(self, captured: Captured, rows: Rows, number: int) -> None:
+        if self.new:
+            self.new = False
+            try:
+                captured.check(rows, number)
+            except Uncapturable as error:
+                self._give_up(str(error))
+            return
+        captured(rows, number)
+
+    def _check_support(self, rows: Rows) -> None:
+        if isinstance(self.job.program.target, VAE):
+            batch = self.job.state.position.batch + 1
+            self.job.program.target.likelihood.check(rows.x, f"batch {batch} of the training data")
+
+    # ---------------------------------------------------------------- the choice
+
+    def _was_eager(self) -> bool:
+        return self.job.settings.compile == "auto" and self.job.state.captured is False
+
+    def _choose(self, rows: Rows) -> None:
+        job = self.job
+        if job.state.position.step == 0:  # the optimiser makes its moments in its first step
+            return
+        insisted = job.settings.compile is True or job.state.captured is True
+        if not insisted and len(self.seconds) < TIMED:
+            return
+        self.open = False
+        gain = float("inf") if insisted else self._gain()
+        if gain < TRACING_SECONDS:
+            self._stay_eager("")
+            return
+        try:
+            self._capture(rows, gain)
+        except Uncapturable as error:
+            self._give_up(str(error))
+
+    def _gain(self) -> float:
+        """The seconds that captured steps may save."""
+        position, settings = self.job.state.position, self.job.settings
+        left = settings.epochs * self.job.batch_count - position.step
+        return SAVED * left * statistics.median(self.seconds[1:])
+
+    def _capture(self, rows: Rows, gain: float) -> None:
+        captured = Captured(self.job, rows)
+        if not captured.graph.is_stored and gain < graphs.compile_seconds():
+            self._stay_eager("")
+            return
+        stored = captured.graph.is_stored
+        seconds = captured.compile()
+        self.captured, self.new, self.job.state.captured = captured, True, True
+        self.say("compiled", f"code {'found' if stored else 'made'} in {seconds:.1f} s")
+
+    def _stay_eager(self, why: str) -> None:
+        """Without a reason the steps to come are too few to pay for a compilation."""
+        self.job.state.captured = False
+        self.say("eager", why)
+
+    def _give_up(self, why: str) -> None:
+        self.settle()
+        self.captured = None
+        if self.job.settings.compile is True:
+            raise InputError(f"compile=True, but the step cannot be captured: {why}; use compile='auto'")
+        self._stay_eager(why)
