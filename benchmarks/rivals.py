@@ -2,9 +2,9 @@
 
 Each is built from (case, batch size, data x) and has one method, `run(steps)`: so many steps on batches
 gathered from x by an index, Adam at 1e-3 and all, and the mean loss over them in nats per datum. They share
-the architecture, Glorot-uniform weights, zero biases, softplus + 1e-4 for a scale, the estimator
-log p(x|z) + log p(z) - log q(z|x) at a draw z, and IWAE's bound for K > 1. Each imports its own library
-only, so that its memory can be measured alone.
+the architecture, the first weights (those of `HandVAE`), softplus + 1e-4 for a scale, the
+estimator log p(x|z) + log p(z) - log q(z|x) at a draw z, and IWAE's bound for K > 1. Each imports its own
+library only, so that its memory can be measured alone.
 """
 
 import math
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 ROWS, LR, FLOOR = 10_000, 1e-3, 1e-4
+RAW_SCALE = {scale: math.log(math.expm1(scale - FLOOR)) for scale in (0.5, 1.0)}
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -124,53 +125,42 @@ def glorot(net: nn.Sequential, heads: int = 1) -> nn.Sequential:
 
 
 class HandVAE(nn.Module):
-    """The parameters that the PyTorch and the Pyro rivals train."""
+    """The parameters, and their first values for all rivals."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.encoder, self.decoder, self.prior = encoder_of(case), decoder_of(case), nn.ParameterDict()
         if case.components:
             shape = (case.components, case.latent_dim)
             self.prior["logits"] = nn.Parameter(torch.zeros(case.components))
             self.prior["loc"] = nn.Parameter(torch.randn(shape))
-            self.prior["raw_scale"] = nn.Parameter(torch.full(shape, inverse_softplus(1 - FLOOR)))
+            self.prior["raw_scale"] = nn.Parameter(torch.full(shape, RAW_SCALE[1.0]))
         if case.real:
-            self.raw_scale = nn.Parameter(torch.tensor(inverse_softplus(0.5 - FLOOR)))
+            self.raw_scale = nn.Parameter(torch.tensor(RAW_SCALE[0.5]))
 
 
 def positive(raw: Tensor) -> Tensor:
     return F.softplus(raw) + FLOOR
 
 
-def inverse_softplus(value: float) -> float:
-    return math.log(math.expm1(value))
-
-
 # ---------------------------------------------------------------- PyroVAE
 
 
 class PyroVAE:
-    """The loop of `pyrovae.fit`, stopped and gone on with; `compile` is the captured step.
-
-    The ends of epochs are among the steps.
-    """
+    """The loop of `pyrovae.fit`, ends of epochs and all; with `compile`, its captured step."""
 
     def __init__(self, case: Case, batch: int, x: Tensor, *, compile: bool) -> None:
-        from pyrovae.training.progress import Progress
-
-        self.loop, self.quiet, self.last = (
-            pyrovae_loop(case, batch, x, compile=compile),
-            Progress(1, 1, show=False),
-            0,
-        )
-        self.loop.stop = lambda: self.loop.state.position.step >= self.last
-        self.size = sum(p.numel() for p in self.loop.trained.values())
+        self.loop = pyrovae_loop(case, batch, x, compile=compile)
+        self.walk, self.size = walked(self.loop), sum(p.numel() for p in self.loop.trained.values())
 
     def run(self, steps: int) -> float:
-        (total, count), self.last = self._seen(), self.last + steps
-        with self.loop.program.isolated():
-            self.loop.run(self.quiet)
-        assert self.loop.state.position.step == self.last, "the loop did not stop where it was asked to"
+        import pyro
+
+        total, count = self._seen()
+        with self.loop.program.isolated(), pyro.validation_enabled(False):
+            for _ in islice(self.walk, steps):
+                pass
         total_after, count_after = self._seen()
         return (total - total_after) / (count_after - count)
 
@@ -179,6 +169,23 @@ class PyroVAE:
         rows, means = len(self.loop.data.train), self.loop.state.history.get("train", [])
         total, _, _, count = self.loop.state.sums.tolist()
         return total + rows * sum(means), count + rows * len(means)
+
+
+def walked(loop: Any) -> Iterator[None]:
+    """`Loop.run`, handing back after each step: what an epoch prepares must not be paid again in each round."""
+    from pyrovae.training.batches import rows_of
+    from pyrovae.training.progress import Progress
+
+    position, quiet, loop.stop = loop.state.position, Progress(1, 1, show=False), lambda: True
+    loop.run(quiet)  # makes ready, and stops before the first step
+    while True:
+        for rows, number in rows_of(loop.data, position, loop.settings):
+            loop._step(rows, number)
+            position.batch, position.step = position.batch + 1, position.step + 1
+            if position.batch < loop.batch_count:
+                yield
+        loop._end_epoch(quiet, 1.0, loop.batch_count)
+        yield
 
 
 def pyrovae_loop(case: Case, batch: int, x: Tensor, *, compile: bool) -> Any:
@@ -203,7 +210,21 @@ def pyrovae_loop(case: Case, batch: int, x: Tensor, *, compile: bool) -> Any:
     settings = Settings("adam", LR, 10**9, batch, 0, "constant", 0.0, None, None, 1e9, compile=compile)
     program = Program(vae)
     with program.isolated():
-        return _prepared(program, data, objective, settings)
+        loop = _prepared(program, data, objective, settings)
+    put_first_weights(HandVAE(case), list(loop.trained.values()))
+    return loop
+
+
+@torch.no_grad()
+def put_first_weights(net: HandVAE, trained: list[Tensor]) -> None:
+    """PyroVAE's parameters are prior, likelihood, encoder, a head for loc and one for raw scale, decoder."""
+    *body, weight, bias = net.encoder.parameters()
+    heads = [half for pair in zip(weight.chunk(2), bias.chunk(2), strict=True) for half in pair]
+    likelihood = [net.raw_scale] if hasattr(net, "raw_scale") else []
+    given = [*net.prior.values(), *likelihood, *body, *heads, *net.decoder.parameters()]
+    for mine, first in zip(trained, given, strict=True):
+        assert mine.shape == first.shape, f"PyroVAE has {mine.shape} where the others have {first.shape}"
+        mine.copy_(first)
 
 
 # ---------------------------------------------------------------- Pyro
@@ -349,14 +370,23 @@ class NumPyro:
 
 
 def numpyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
-    """The same model and guide, with the first weights of the hand-written networks."""
+    """The same model and guide."""
     import jax
     import numpyro
     import numpyro.distributions as dist
 
     softplus, zeros = jax.nn.softplus, jax.numpy.zeros(case.latent_dim)
-    first = {"encoder": to_jax(net.encoder), "decoder": to_jax(net.decoder)}
     mixture = {name: jax.numpy.array(value.detach().numpy()) for name, value in net.prior.items()}
+
+    def first(net: nn.Sequential) -> list[list[jax.Array]]:
+        linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+        return [[jax.numpy.array(p.detach().numpy().T) for p in (m.weight, m.bias)] for m in linear]
+
+    def dense(layers: list[list[jax.Array]], x: jax.Array) -> jax.Array:
+        *hidden, (weight, bias) = layers
+        for w, b in hidden:
+            x = jax.numpy.tanh(x @ w + b)
+        return x @ weight + bias
 
     def prior() -> dist.Distribution:
         if not case.components:
@@ -366,32 +396,15 @@ def numpyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
         return dist.MixtureSameFamily(dist.Categorical(logits=learned["logits"]), components)
 
     def model(x: jax.Array) -> None:
-        layers = numpyro.param("decoder", first["decoder"])
+        layers = numpyro.param("decoder", first(net.decoder))
         with numpyro.plate("data", len(x)):
             z = numpyro.sample("z", prior())
             numpyro.sample("x", dist.Bernoulli(logits=dense(layers, z)).to_event(1), obs=x)
 
     def guide(x: jax.Array) -> None:
-        layers = numpyro.param("encoder", first["encoder"])
+        layers = numpyro.param("encoder", first(net.encoder))
         with numpyro.plate("data", len(x)):
             loc, raw = jax.numpy.split(dense(layers, x), 2, -1)
             numpyro.sample("z", dist.Normal(loc, softplus(raw) + FLOOR).to_event(1))
 
     return model, guide
-
-
-def to_jax(net: nn.Sequential) -> list[tuple[Any, Any]]:
-    """The linear layers' weights, inputs first, and biases."""
-    import jax.numpy as jnp
-
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    return [(jnp.array(a.weight.detach().numpy().T), jnp.array(a.bias.detach().numpy())) for a in linear]
-
-
-def dense(layers: list[tuple[Any, Any]], x: Any) -> Any:
-    import jax.numpy as jnp
-
-    *hidden, (weight, bias) = layers
-    for w, b in hidden:
-        x = jnp.tanh(x @ w + b)
-    return x @ weight + bias

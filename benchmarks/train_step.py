@@ -1,7 +1,7 @@
 """One training step of a VAE: ours, Pyro's, PyTorch's by hand and compiled, NumPyro's, in turn in one run.
 
     python benchmarks/train_step.py [--cases dense conv28 ...] [--batches 20 100] [--memory] [--out DIR]
-    python benchmarks/train_step.py --check --steps 300
+    python benchmarks/train_step.py --check
 
 Every rival (see `rivals.py`) trains the same network on the same data, on the CPU, and gathers its batch by
 an index. In each round each takes some consecutive steps, in another order each time. "ours/it" is the
@@ -81,8 +81,8 @@ def main() -> None:
         # A second run would report no compilation.
         os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["PYROVAE_CACHE"] = f"{cache}/torch", f"{cache}/ours"
         if options.check:
-            for case, batch in runs:
-                check(case, batch, options)
+            for name in options.cases:
+                check(CASES[name], 100, options.only)
             return
         found = {"machine": machine(), "runs": []}
         for case, batch in runs:
@@ -104,7 +104,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive_int, default=15)
     parser.add_argument("--threads", type=positive_int, help="of every rival; default each library's own")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too, a process a rival")
-    parser.add_argument("--check", action="store_true", help="train instead, and assert that all agree")
+    parser.add_argument(
+        "--check", action="store_true", help="train at batch 100 instead, and assert agreement"
+    )
     parser.add_argument("--out", type=Path, help="a folder for train_step.json and train_step.png")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -163,7 +165,7 @@ def entered(case: Case, batch: int, options: argparse.Namespace) -> tuple[list[C
             continue
         try:
             began = time.perf_counter()
-            rival = built(name, case, batch, x)
+            rival = RIVALS[name](case, batch, x)
             rival.run(2)
         except (RuntimeError, ValueError) as error:  # no C++ compiler: the others can still be timed
             missing[name] = f"failed, {type(error).__name__}: {str(error).splitlines()[0][:60]}"
@@ -176,11 +178,6 @@ def entered(case: Case, batch: int, options: argparse.Namespace) -> tuple[list[C
     for contestant in found:
         contestant.steps = (contestant.name != LARGE and options.steps) or paced(contestant.rival)
     return found, missing
-
-
-def built(name: str, case: Case, batch: int, x: Tensor) -> Any:
-    torch.manual_seed(0)
-    return RIVALS[name](case, batch, x)
 
 
 def unavailable(name: str, case: Case) -> str:
@@ -216,22 +213,25 @@ def race(contestants: list[Contestant], rounds: int) -> None:
             contestant.ms.append((time.perf_counter() - began) / contestant.steps * 1e3)
 
 
-def check(case: Case, batch: int, options: argparse.Namespace) -> None:
-    """Train every rival and assert that all have as many parameters, learn, and end at the same loss."""
-    steps, sizes, falls, lasts, x = max(options.steps or 300, 70), {}, {}, {}, data_of(case)
+def check(case: Case, batch: int, names: list[str]) -> None:
+    """Train for 300 steps; assert that all have as many parameters, learn, and agree."""
+    sizes, firsts, lasts, x = {}, {}, {}, data_of(case)
     torch.compiler.reset()
-    for name in options.only:
-        if why := unavailable(name, case):
-            print(f"{case.name:<8} {name:<20} {why}")
-            continue
-        rival = built(name, case, batch, x)
-        first, _, lasts[name] = rival.run(10), rival.run(steps - 60), rival.run(50)
-        sizes[name], falls[name] = rival.size, first - lasts[name]
-        print(f"{case.name:<8} {name:<20} {rival.size:,} parameters, {first:.2f} -> {lasts[name]:.2f} nats")
-    spread, fall = max(lasts.values()) - min(lasts.values()), min(falls.values())
+    for name in names:
+        if not unavailable(name, case):
+            rival = RIVALS[name](case, batch, x)
+            sizes[name], firsts[name], _, lasts[name] = (
+                rival.size,
+                rival.run(10),
+                rival.run(190),
+                rival.run(100),
+            )
+            print(f"{case.name:<8} {name:<20}{firsts[name]:>10.2f} ->{lasts[name]:>9.2f} nats", flush=True)
+    # The draws of z alone move the last mean by 0.2 nats; by many where a scale is learned, the first by 3.5.
+    compared, tolerance = (firsts, 15.0) if case.real else (lasts, 3.0)
     assert len(set(sizes.values())) == 1, f"the rivals train different networks: {sizes}"
-    assert fall > 10, f"a loss did not fall: {falls}"
-    assert spread < max(3.0, 0.02 * fall), f"the rivals disagree after {steps} steps: {lasts}"
+    assert all(firsts[name] - lasts[name] > 10 for name in lasts), f"a loss did not fall: {firsts}, {lasts}"
+    assert max(compared.values()) - min(compared.values()) < tolerance, f"the rivals disagree: {compared}"
 
 
 # ---------------------------------------------------------------- memory
@@ -249,7 +249,7 @@ def peak(case: Case, batch: int, name: str) -> tuple[float, float]:
     assert not unavailable(name, case)
     x = data_of(case)
     before = high_water()
-    built(name, case, batch, x).run(10)
+    RIVALS[name](case, batch, x).run(10)
     return before, high_water()
 
 
@@ -368,7 +368,8 @@ def picture(found: dict[str, Any], path: Path) -> None:
         for axes, run in zip(grid.flat, runs, strict=False):
             for y, name in enumerate(names):
                 colour = COLOURS["model" if name.startswith("PyroVAE") else "data"]
-                bar(axes, y, run["rows"].get(name), colour, 0.45 if name == PRODUCTS else 1.0)
+                faint = name in ("PyroVAE eager", PRODUCTS)
+                bar(axes, y, run["rows"].get(name), colour, 0.45 if faint else 1.0)
             axes.set_title(f"{run['case']}, batch {run['batch']}")
             axes.set_xlim(0, 1.3 * axes.dataLim.xmax)
         for axes in grid.flat[len(runs) :]:
@@ -376,11 +377,8 @@ def picture(found: dict[str, Any], path: Path) -> None:
         grid[0, 0].set_yticks(range(len(names)), names)
         grid[0, 0].invert_yaxis()
         about = found["machine"]
-        figure.supxlabel(
-            f"milliseconds a step (median and quartiles over rounds); {about['processor']}, "
-            f"{about['threads']} threads",
-            fontsize=8.5,
-        )
+        below = f"{about['processor']}, threads: {about['threads']}"
+        figure.supxlabel(f"milliseconds a step, median and quartiles over rounds\n{below}", fontsize=8.5)
         figure.tight_layout()
         figure.savefig(path, dpi=150)
 
@@ -392,7 +390,8 @@ def bar(axes: Any, y: int, row: dict[str, Any] | None, colour: str, alpha: float
     low, _, high = statistics.quantiles(row["ms"], n=4) if len(row["ms"]) > 1 else row["ms"] * 3
     axes.barh(y, row["median_ms"], color=colour, alpha=alpha, height=0.72)
     axes.plot([low, high], [y, y], color="black", linewidth=0.8)
-    axes.text(max(high, row["median_ms"]), y, f" {row['median_ms']:.3g}", va="center", fontsize=8)
+    text = format(row["median_ms"], "#.3g" if row["median_ms"] < 100 else ".0f")
+    axes.text(max(high, row["median_ms"]), y, f" {text}", va="center", fontsize=8)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,161 @@
-"""Several processes share the data: each evaluates its rows, and every one gets all the answers.
+"""Several processes share the work: each takes its rows, and every one gets all the answers.
 
-Nothing happens unless torch.distributed is initialised (`torchrun` does so through the command line).
-Draws depend on the seed and the datum alone, so the numbers are those of one process.
+    evaluation   each process evaluates its data; draws depend on the seed and the datum alone, so the numbers
+                 are those of one process
+    training     each takes its rows of every batch, and their gradients are added up (`training.exchange`)
+
+Nothing happens unless torch.distributed is initialised: by the command line where `torchrun` started it, or
+by a script of one's own. A failure of one process is told to all, and a process that dies ends the others
+with a `Lost`, so none waits for another for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, NumericalError, Uncapturable
 
-__all__ = ["agreed", "gathered", "is_first", "is_shared", "own_rows"]
+__all__ = [
+    "Lost",
+    "add_up",
+    "agreed",
+    "gathered",
+    "in_turn",
+    "is_first",
+    "is_shared",
+    "local_rank",
+    "own_rows",
+    "processes",
+    "rank",
+    "together",
+    "world",
+]
+
+T = TypeVar("T")
+
+# What is the same sentence in every process; anything else is a program's own fault, with its own traceback.
+KNOWN = (InputError, NumericalError, Uncapturable)
+
+
+class Lost(RuntimeError):
+    """Another process of the run ended or failed, and this one cannot go on without it."""
+
+
+# ------------------------------------------------------------------ who shares
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """The group of processes that `torchrun` started; nothing elsewhere, or where there is a group already.
+
+    CPU tensors travel by gloo, and those of GPUs by NCCL where each process of a machine has its own.
+    """
+    started = all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    if not started or int(os.environ["WORLD_SIZE"]) < 2 or dist.is_initialized():
+        yield
+        return
+    own_gpus = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > local_rank()
+    if own_gpus:
+        torch.cuda.set_device(local_rank())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpus else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def is_shared() -> bool:
+    """Whether there are other processes."""
+    return world() > 1
+
+
+def is_first() -> bool:
+    """Whether this process writes and prints."""
+    return rank() == 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """The number of this process among those of its machine, as torchrun tells it."""
+    return int(os.environ.get("LOCAL_RANK") or rank())
 
 
 def own_rows(count: int) -> Tensor:
     """The rows that this process evaluates."""
-    return torch.arange(count)[_rank() :: _world()]
+    return torch.arange(count)[rank() :: world()]
+
+
+# ------------------------------------------------------------------ what is exchanged
+
+
+def together(work: Callable[[], T]) -> T:
+    """What `work` gives here, once every process has done its own; all end when one of them fails.
+
+    Raises:
+        InputError, NumericalError, Uncapturable: in every process when one had it.
+        Lost: when another process failed otherwise, or ended.
+    """
+    if not is_shared():
+        return work()
+    found, error = None, None
+    try:
+        found = work()
+    except Lost:
+        raise
+    except Exception as raised:
+        error = raised
+    _raise_any(_everyone(_told(error)), error)
+    return found  # type: ignore[return-value]
+
+
+def in_turn(work: Callable[[], T]) -> T:
+    """`together`, the first process of each machine before the others, who find what it left on the disk."""
+    leads = local_rank() == 0
+    first = together(work if leads else _nothing)
+    second = together(_nothing if leads else work)
+    return first if leads else second  # type: ignore[return-value]
+
+
+def agreed(choice: Any) -> Any:  # noqa: ANN401
+    """The first process's choice, in every process.
+
+    Raises:
+        Lost: when another process ended.
+    """
+    if not is_shared():
+        return choice
+    box = [choice]
+    with _lost():
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def add_up(vector: Tensor) -> Tensor:
+    """The sum of all processes' vectors, in the place of this one's.
+
+    Raises:
+        Lost: when another process ended.
+    """
+    if is_shared():
+        with _lost():
+            dist.all_reduce(vector)
+    return vector
 
 
 def gathered(columns: Callable[[], Tensor], count: int) -> Tensor:
@@ -28,47 +163,65 @@ def gathered(columns: Callable[[], Tensor], count: int) -> Tensor:
 
     Raises:
         InputError: in every process when one had it, so that none waits for it.
+        Lost: when another process ended.
     """
     if not is_shared():
         return columns()
-    own: Tensor | InputError
+    own: Tensor | Exception
+    error: Exception | None = None
     try:
         own = columns()
-    except InputError as error:
-        own = error
-    parts: list[Any] = [None] * _world()
-    dist.all_gather_object(parts, own)
-    for part in parts:
-        if isinstance(part, InputError):
-            raise part
+    except KNOWN as raised:
+        own = error = raised
+    parts = _everyone(own)
+    _raise_any([part if isinstance(part, Exception) else None for part in parts], error)
     whole = parts[0].new_empty(parts[0].shape[0], count)
-    for rank, part in enumerate(parts):
-        whole[:, rank :: _world()] = part
+    for number, part in enumerate(parts):
+        whole[:, number :: world()] = part
     return whole
 
 
-def agreed(choice: Any) -> Any:  # noqa: ANN401
-    """The first process's choice, in every process."""
-    if not is_shared():
-        return choice
-    box = [choice]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+# ------------------------------------------------------------------ pieces
 
 
-def is_shared() -> bool:
-    """Whether there are other processes."""
-    return _world() > 1
+def _nothing() -> None:
+    return None
 
 
-def is_first() -> bool:
-    """Whether this process writes and prints."""
-    return _rank() == 0
+def _everyone(own: Any) -> list[Any]:  # noqa: ANN401
+    parts: list[Any] = [None] * world()
+    with _lost():
+        dist.all_gather_object(parts, own)
+    return parts
 
 
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+def _told(error: Exception | None) -> Exception | None:
+    """An error as the other processes shall have it: not every exception can travel."""
+    if error is None or isinstance(error, KNOWN):
+        return error
+    return Lost(f"process {rank()} of this run failed with {type(error).__name__}: {_first_line(error)}")
 
 
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+def _raise_any(told: Sequence[Exception | None], own: Exception | None) -> None:
+    """The first error of all, so that every process says the same; its own where that is no known one."""
+    if own is not None and not isinstance(own, KNOWN):
+        raise own
+    for error in told:
+        if error is not None:
+            raise error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Torch's many words for a connection that broke, as one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(word in str(error) for word in ("closed by peer", "reset by peer", "Broken pipe")):
+            raise Lost("another process of this run ended") from error
+        reason = _first_line(error)
+        raise Lost(f"the processes of this run cannot reach each other ({reason})") from error

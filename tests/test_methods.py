@@ -468,7 +468,7 @@ def test_ctrl_c_gives_what_is_finished():
     assert part.partial
     assert not whole.partial
     assert len(part) == 4
-    assert np.array_equal(part.log_px, whole.log_px[:4])
+    assert np.allclose(part.log_px, whole.log_px[:4], rtol=1e-12)  # other pieces round otherwise
     assert "partial" in str(part)
 
 

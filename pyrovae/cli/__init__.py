@@ -10,6 +10,10 @@
 Options are read from the signatures of `datasets.load`, `VAE` and `fit` by jsonargparse, and parts from the
 subclasses of their base classes; a part of one's own is named by its import path, also from the working
 folder. Bad input ends with one sentence and status 2, a failed computation with 1, Ctrl-C with 130.
+
+    torchrun --nproc-per-node 2 -m pyrovae fit --data mnist --out runs/mog
+
+`fit`, `evaluate` and `compare` share their work among the processes that `torchrun` starts; the first prints.
 """
 
 import os
@@ -19,19 +23,26 @@ from contextlib import contextmanager
 
 from pyrovae.cli.parsing import parse
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.sharing import Lost, is_first, processes, rank, together
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 for bad input, 1 for a failed computation."""
+    with _working_folder_importable(), processes():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
-        with _working_folder_importable():
-            command = parse(sys.argv[1:] if argv is None else argv)
-            command()
-            sys.stdout.flush()
+        together(lambda: parse(argv))()
+        sys.stdout.flush()
     except InputError as error:
         return _say(error, 2)
+    except Lost as error:
+        print(f"pyrovae: process {rank()}: {error}", file=sys.stderr)
+        return 1
     except NumericalError as error:
         return _say(error, 1)
     except KeyboardInterrupt as stop:
@@ -43,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(message: object, status: int) -> int:
-    print(f"pyrovae: {message}", file=sys.stderr)
+    if is_first():
+        print(f"pyrovae: {message}", file=sys.stderr)
     return status
 
 

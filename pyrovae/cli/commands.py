@@ -22,6 +22,7 @@ from pyrovae.cli.evaluating import evaluate
 from pyrovae.cli.runs import Split, load_data, names, open_run, split_of
 from pyrovae.errors import InputError
 from pyrovae.networks import MLP
+from pyrovae.sharing import agreed, in_turn, is_first, together
 from pyrovae.training import fit, load
 from pyrovae.training.folder import write_whole
 from pyrovae.vae import VAE
@@ -32,15 +33,14 @@ __all__ = ["demo", "fit_from", "list_datasets", "reconstruct", "sample"]
 def fit_from(given: dict[str, Any]) -> None:
     """Train a VAE on data; the run folder, --out, is runs/NAME-1 unless given."""
     given = {name: value for name, value in given.items() if name != "config"}
-    data = load_data(given)
+    data = in_turn(lambda: load_data(given))
     train = {name: given.pop(name) for name in names(fit) if name in given}
-    train["out"] = train["out"] or _new_folder(data.name)
+    train["out"] = agreed(train["out"] or _new_folder(data.name))
     _seed(train["seed"])
     context_shape = None if data.context is None else tuple(data.context.train.shape[1:])
-    vae = VAE(data.event_shape, context_shape=context_shape, **given)
-    print(vae)
-    print(data)
-    print(fit(vae, data, **train))
+    vae = together(lambda: VAE(data.event_shape, context_shape=context_shape, **given))
+    _print(vae, data)
+    _print(fit(vae, data, **train))
 
 
 def sample(
@@ -138,11 +138,16 @@ def demo(*, out: str = "runs/demo", epochs: int = 150, resume: bool = False) -> 
     data = datasets.load("digits", binarize="threshold")
     torch.manual_seed(0)
     vae = VAE(data.event_shape, latent_dim=8, encoder=MLP(200, 200), decoder=MLP(200, 200))
-    print(vae)
-    print(data)
-    print(fit(vae, data, epochs=epochs, batch_size=64, out=out, resume=resume))
+    _print(vae, data)
+    _print(fit(vae, data, epochs=epochs, batch_size=64, out=out, resume=resume))
     evaluate(out, particles=1000)
-    print(f"everything lies in {out}: config.yaml, metrics.csv, the checkpoints, evidence.json, figures/")
+    _print(f"everything lies in {out}: config.yaml, metrics.csv, the checkpoints, evidence.json, figures/")
+
+
+def _print(*things: object) -> None:
+    """A line for each, from the first process alone."""
+    if is_first():
+        print(*things, sep="\n", flush=True)
 
 
 def _seed(seed: int) -> None:

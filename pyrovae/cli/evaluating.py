@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +17,13 @@ from pyrovae import baselines, datasets, plots
 from pyrovae.cli.runs import Split, open_run, split_of
 from pyrovae.errors import InputError
 from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, compare, iwae_bound, log_evidence
+from pyrovae.evidence.captured import Compile
 from pyrovae.evidence.methods import as_method
 from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.run import whole_number
 from pyrovae.likelihoods import Bernoulli
 from pyrovae.numerics import stderr_of_mean
-from pyrovae.sharing import is_first
+from pyrovae.sharing import in_turn, is_first, together
 from pyrovae.training.checks import usable_device
 from pyrovae.training.folder import write_whole
 from pyrovae.vae import VAE
@@ -51,6 +51,7 @@ def evaluate(
     seed: int = 0,
     chunk: int | None = None,
     precision: Precision = "float32",
+    compile: Compile = "auto",
     device: str | None = None,
 ) -> None:
     """Estimate log p(x) on the data of a run, in two ways, and say which to quote when.
@@ -74,6 +75,7 @@ def evaluate(
         seed: of the draws.
         chunk: (particle, datum) pairs that run at once.
         precision: of the matrix products: float32, tf32 (CUDA), bf16, or auto (bf16 where it is good enough).
+        compile: whether L_K comes from compiled code: auto where that pays, true, or false.
         device: where to compute; CUDA when there is one, unless given.
     """
     chosen: Method = AIS(temperatures, start) if method == "ais" else as_method(method)
@@ -81,23 +83,23 @@ def evaluate(
         whole_number(name, value)
     if not bounds or any(k < 1 for k in bounds):
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
-    with _processes():
-        vae, sets = open_run(run, data)
-        vae.to(_device(device))
-        x, context = split_of(sets, split, rows)
-        given: dict[str, Any] = {"seed": seed, "chunk": chunk, "precision": precision, "progress": True}
-        usual = log_evidence(vae, x, context, particles=particles, **given)
-        found = {f"L_{particles}": usual}
-        x, context = x[: len(usual)], None if context is None else context[: len(usual)]
-        if method != "importance" and not usual.partial:
-            few = None if context is None else context[:method_rows]
-            count = chains if method == "ais" else particles
-            found[method] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
-        curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
-        if is_first():
-            compared = _baselines(vae, sets, x) if baseline else {}
-            print(_table(found, usual, curve, compared))
-            print("written: " + ", ".join(map(str, _written(Path(run), split, found, curve, compared))))
+    vae, sets, x, context = in_turn(lambda: _opened(run, data, split, rows, device))
+    given: dict[str, Any] = {"seed": seed, "chunk": chunk, "precision": precision, "progress": True}
+    usual = log_evidence(vae, x, context, particles=particles, compile=compile, **given)
+    found = {f"L_{particles}": usual}
+    x, context = x[: len(usual)], None if context is None else context[: len(usual)]
+    if method != "importance" and not usual.partial:
+        few = None if context is None else context[:method_rows]
+        count = chains if method == "ais" else particles
+        found[method] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
+    curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
+
+    def report() -> None:
+        compared = _baselines(vae, sets, x) if baseline else {}
+        print(_table(found, usual, curve, compared))
+        print("written: " + ", ".join(map(str, _written(Path(run), split, found, curve, compared))))
+
+    together(lambda: report() if is_first() else None)
     if any(evidence.partial for evidence in found.values()):
         raise KeyboardInterrupt("stopped early: what was done is written and marked as partial")
 
@@ -129,29 +131,34 @@ def compare_runs(
     """
     evidences: dict[str, Evidence] = {}
     first: torch.Tensor | None = None
-    with _processes():
-        for run in runs:
-            vae, sets = open_run(run, data)
-            vae.to(_device(device))
-            x, context = split_of(sets, split, rows)
-            first = x if first is None else first
-            if x.shape != first.shape or not torch.equal(x, first):
-                raise InputError(
-                    f"{run} has other data than {runs[0]}: compare runs of one data set, prepared alike"
-                )
-            count = chains if method == "ais" else particles
-            evidences[run] = log_evidence(
-                vae, x, context, method=method, particles=count, seed=seed, progress=True
+    for run in runs:
+        vae, _, x, context = in_turn(partial(_opened, run, data, split, rows, device))
+        first = x if first is None else first
+        if x.shape != first.shape or not torch.equal(x, first):
+            raise InputError(
+                f"{run} has other data than {runs[0]}: compare runs of one data set, prepared alike"
             )
-            if evidences[run].partial:
-                raise KeyboardInterrupt("stopped early: nothing was compared")
-        if is_first():
-            print(compare(evidences))
-            for run, evidence in evidences.items():
-                print(f"{run}: {evidence.verdict}")
+        count = chains if method == "ais" else particles
+        evidences[run] = log_evidence(
+            vae, x, context, method=method, particles=count, seed=seed, progress=True
+        )
+        if evidences[run].partial:
+            raise KeyboardInterrupt("stopped early: nothing was compared")
+    if is_first():
+        print(compare(evidences))
+        for run, evidence in evidences.items():
+            print(f"{run}: {evidence.verdict}")
 
 
 # -------------------------------------------------------------------- pieces
+
+
+def _opened(
+    run: str, data: str | None, split: Split, rows: int | None, device: str | None
+) -> tuple[VAE, datasets.Data, torch.Tensor, torch.Tensor | None]:
+    vae, sets = open_run(run, data)
+    vae.to(usable_device(device))
+    return vae, sets, *split_of(sets, split, rows)
 
 
 def _extended(curve: BoundCurve, usual: Evidence) -> BoundCurve:
@@ -236,22 +243,3 @@ def _baselines(vae: VAE, sets: datasets.Data, x: torch.Tensor) -> dict[str, floa
         "pixel means": baselines.pixel_means(train, x).mean().item(),
         "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x).mean().item(),
     }
-
-
-def _device(given: str | None) -> torch.device:
-    rank = os.environ.get("LOCAL_RANK")
-    own = f"cuda:{rank}" if given in (None, "cuda") and rank and torch.cuda.is_available() else given
-    return usable_device(own)
-
-
-@contextmanager
-def _processes() -> Iterator[None]:
-    """Under torchrun, the group of processes that share the data."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield
-        return
-    torch.distributed.init_process_group("gloo")
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()

@@ -35,10 +35,12 @@ class Method(Declared, ABC):
     Attributes:
         name: as it is shown.
         particles: how many draws for each datum unless the caller says so.
+        capturable: whether all its work is the terms of pieces, which can be compiled code.
     """
 
     name: str
     particles: int = 1000
+    capturable: bool = False
 
     def __init__(self) -> None:
         """Most methods have nothing to choose."""
@@ -60,6 +62,7 @@ class Importance(Method):
     """
 
     name = "importance sampling"
+    capturable = True
     smooth = False
 
     def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
@@ -108,6 +111,7 @@ class Defensive(Importance):
     """
 
     name = "defensive importance sampling"
+    capturable = False
 
     def __init__(self, widths: Sequence[float] = (1.0, 1.5, 2.0, 3.0), *, prior: bool = True) -> None:
         self.widths = tuple(widths)

@@ -20,7 +20,7 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.terms import DATA, Program, Terms, arguments
 
-__all__ = ["Latents", "Start"]
+__all__ = ["Latents", "Start", "is_latent"]
 
 Start = Literal["guide", "prior"]
 
@@ -68,10 +68,10 @@ class Latents:
     ) -> None:
         self.program, self.x, self.context, self.keys, self.seed = program, x, context, keys, seed
         guide: Any = poutine.trace(program.guide).get_trace(*arguments(x, context))
-        self.sites = [self._site(name, site) for name, site in guide.nodes.items() if _is_latent(site)]
+        self.sites = [self._site(name, site) for name, site in guide.nodes.items() if is_latent(site)]
         self.dim = sum(site.size for site in self.sites)
         # A guide with one site has the same law whatever is drawn: its encoder need not run again.
-        laws = [site["fn"] for site in guide.nodes.values() if _is_latent(site)]
+        laws = [site["fn"] for site in guide.nodes.values() if is_latent(site)]
         alone = len(laws) == 1 and program.max_plate_nesting == 1 and laws[0].batch_shape == (len(x),)
         self.law = laws[0] if alone else None
 
@@ -173,7 +173,8 @@ def _is_mixture(fn: object) -> bool:
     return isinstance(fn, torch.distributions.MixtureSameFamily)
 
 
-def _is_latent(site: Any) -> bool:  # noqa: ANN401
+def is_latent(site: Any) -> bool:  # noqa: ANN401
+    """Whether a node of a trace is a latent site, no subsample of a plate."""
     from pyro.poutine.util import site_is_subsample
 
     return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.errors import InputError, sizes
-from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
+from pyrovae.evidence.captured import Piece, eager
+from pyrovae.evidence.draws import BLOCK, data_keys
 from pyrovae.evidence.path import Latents
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Program, Terms
@@ -127,6 +130,9 @@ class Pieces:
         seed: of the draws.
         chunk: how many (particle, datum) pairs run at once; None chooses.
         keys: of the data, when they are known.
+
+    Attributes:
+        evaluate: gives the terms of a piece; the program in Python unless another way is put here.
     """
 
     def __init__(
@@ -143,6 +149,7 @@ class Pieces:
             whole_number("chunk", chunk)
         self.program, self.x, self.context, self.seed = program, x, context, seed
         self.keys = data_keys(x, context) if keys is None else keys
+        self.evaluate: Callable[[Piece], Terms] = partial(eager, program, seed=seed)
         keep_freed_memory()
         self.pairs = chunk or max(1, _cells(x.device) // max(64, math.prod(x.shape[1:])))
 
@@ -163,8 +170,14 @@ class Pieces:
         """The terms of some data, in pieces (K_i, B) of the K particles."""
         context = None if self.context is None else self.context[rows]
         for first, count in self.cuts(rows, particles):
-            with KeyedDraws(self.keys[rows], self.seed, first):
-                yield self.program.terms(self.x[rows], context, particles=count)
+            yield self.evaluate(Piece(self.x[rows], context, self.keys[rows], first, count))
+
+    def shapes(self, particles: int) -> Counter[tuple[int, int]]:
+        """How many pieces there are of each shape (K_i, B)."""
+        found = Counter[tuple[int, int]]()
+        for rows in self.rows(particles):
+            found.update((count, rows.stop - rows.start) for _, count in self.cuts(rows, particles))
+        return found
 
     def few(self, count: int) -> Pieces:
         """Some of the data, chosen by their keys: the same ones in any order."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae import datasets
+from pyrovae import datasets, sharing
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.terms import Program
 from pyrovae.vae import VAE
@@ -57,17 +57,22 @@ def check_program(program: Program, data: Data) -> None:
 
 
 def usable_device(given: str | torch.device | None) -> torch.device:
-    """The device to train on: what was asked for, else CUDA when there is one.
+    """The device to compute on: what was asked for, else CUDA when there is one.
+
+    Of several processes on a machine each has a GPU of its own, by its number there.
 
     Raises:
         InputError: for a name that torch does not know, or a device that is not there.
     """
     try:
         device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and device.index is None and sharing.is_shared():
+            device = torch.device("cuda", sharing.local_rank())
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError):
         raise InputError(
-            f"device {str(given)!r} was asked for but torch finds none here: use device='cpu' or leave it out"
+            f"device {str(given or device)!r} was asked for but torch finds none here: use device='cpu' or "
+            "leave it out"
         ) from None
     return device
 
@@ -76,10 +81,15 @@ def check_data(program: Program, data: Data, batch_size: int) -> None:
     """Refuse data that are fewer than a batch, or whose shape or values a VAE cannot weigh.
 
     Raises:
-        InputError: for a batch larger than the data, another event shape, a missing context, or values
-            outside the likelihood's support.
+        InputError: for a batch larger than the data or smaller than the processes that share it, another
+            event shape, a missing context, or values outside the likelihood's support.
     """
-    rows = len(data.train)  # type: ignore[arg-type]
+    rows, count = len(data.train), sharing.world()  # type: ignore[arg-type]
+    if batch_size < count:
+        raise InputError(
+            f"batch_size {batch_size} is smaller than the number of processes that share a batch, {count}: "
+            f"use {count} or more, or start fewer processes"
+        )
     if batch_size > rows:
         raise InputError(
             f"batch_size {batch_size} is larger than the {rows} training data: use {rows} or less"

@@ -1,4 +1,8 @@
-"""`fit`: train a program on data, in a folder that a killed run goes on from."""
+"""`fit`: train a program on data, in a folder that a killed run goes on from.
+
+Where torch.distributed is initialised, its processes train together (`exchange`); what one of them is refused
+ends all, and the first alone writes and shows.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from pyrovae import report
+from pyrovae import report, sharing
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective
 from pyrovae.terms import Program
 from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
+from pyrovae.training.exchange import Exchange
 from pyrovae.training.folder import RunFolder, read_checkpoint
 from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
@@ -28,6 +33,9 @@ from pyrovae.training.schedules import LRSchedule
 from pyrovae.training.settings import Compile, Settings
 from pyrovae.training.state import State, load_weights, make_optimizer, parameters
 from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
 
 __all__ = ["Run", "fit", "load"]
 
@@ -85,6 +93,9 @@ def fit(
     Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. The program ends with
     the weights that were best on the validation set. The caller's random state is left as it was.
 
+    Under torchrun (in a script of one's own: once torch.distributed is initialised) all processes call this
+    alike and share each batch. A run may go on with another number of processes; it has other noise then.
+
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
         data: what `datasets.load` gives, or a tensor or array (N, *event), a tenth of which validates.
@@ -92,9 +103,9 @@ def fit(
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.
         epochs: passes over the training data.
-        batch_size: data in a minibatch.
+        batch_size: data in a minibatch, in all processes together.
         seed: of the order of the data, the dynamic binarisation and the noise.
-        device: where to train; "cuda" when there is one, else "cpu", unless given.
+        device: where to train; "cuda" when there is one (each process its own), else "cpu", unless given.
         lr_schedule: constant, linear or cosine (to zero at the last step).
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
         clip: the largest norm of the gradient; None does not clip.
@@ -114,6 +125,7 @@ def fit(
         InputError: for data that the program cannot weigh, an option that makes no sense, or a folder
             that cannot be used.
         NumericalError: when the loss is no finite number; the last good checkpoint is kept.
+        Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
 
     Reference:
@@ -145,20 +157,16 @@ def fit(
         compile,
         precision,
     )
-    where, data = usable_device(device), as_data(data, program)
-    check_data(program, data, settings.batch_size)
+    where, data = sharing.together(lambda: _checked(program, data, device, settings.batch_size))
     cuda = [where] if where.type == "cuda" else []
-    with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad():
+    with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad(), ExitStack() as held:
         torch.manual_seed(settings.seed)
-        loop = _prepared(program, moved(program, data, where), objective, settings)
-        if out is None:
-            return _train(loop, None, resume=False, show=progress)
-        folder = RunFolder(out, resume=resume)
-        with folder.locked():
-            run = _train(loop, folder, resume=resume, show=progress)
-            if figures and isinstance(vae, VAE):
-                report.save_figures(vae, loop.data, folder.figures, history=run.history)
-            return run
+        loop = sharing.together(lambda: _prepared(program, moved(program, data, where), objective, settings))
+        folder = sharing.together(lambda: _folder(out, held, resume=resume))
+        run = _train(loop, folder, None if out is None else Path(out), show=progress)
+        if figures and isinstance(vae, VAE):
+            sharing.together(lambda: _draw(loop, folder, run))
+        return run
 
 
 def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
@@ -180,6 +188,31 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
     return vae
 
 
+def _checked(
+    program: Program,
+    data: Any,  # noqa: ANN401
+    device: str | None,
+    batch_size: int,
+) -> tuple[torch.device, Data]:
+    where, data = usable_device(device), as_data(data, program)
+    check_data(program, data, batch_size)
+    return where, data
+
+
+def _folder(out: str | os.PathLike | None, held: ExitStack, *, resume: bool) -> RunFolder | None:
+    """The run folder, locked until `held` is left; of several processes only the first has it."""
+    if out is None or not sharing.is_first():
+        return None
+    folder = RunFolder(out, resume=resume)
+    held.enter_context(folder.locked())
+    return folder
+
+
+def _draw(loop: Loop, folder: RunFolder | None, run: Run) -> None:
+    if folder is not None:
+        report.save_figures(loop.program.target, loop.data, folder.figures, history=run.history)
+
+
 def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
     """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
     context = data.context.validation if data.context else None
@@ -189,45 +222,65 @@ def _prepared(program: Program, data: Any, objective: Objective, settings: Setti
     return Loop(program, data, objective, settings, trained, optimizer, State())
 
 
-def _train(loop: Loop, folder: RunFolder | None, *, resume: bool, show: bool) -> Run:
+def _train(loop: Loop, folder: RunFolder | None, out: Path | None, *, show: bool) -> Run:
+    """Train from the start, or from the checkpoint in the folder; `out` is where others see its files."""
     saver = Saver(folder, loop.settings.checkpoint_seconds)
-    with _stop_requests() as stopped:
-        loop.save, loop.stop = saver, stopped
-        if folder is not None and resume and folder.last.exists():
-            saver.restore(loop)
-        else:
-            saver.start(loop)
-        _run(loop, saver, show=show)
+    with _stop_requests() as asked:
+        loop.save, loop.stop = saver, asked
+        sharing.together(lambda: _begin(loop, saver))
+        if sharing.is_shared():
+            saver.spread(loop)
+            exchange = Exchange(loop.trained.values(), loop.settings.seed, asked, loop.explain)
+            loop.exchange = exchange
+            loop.save = lambda loop, now: exchange.announced(lambda: saver(loop, now))
+            loop.stop = lambda: exchange.stopped
+        _run(loop, saver, out, show=show and sharing.is_first())
     if saver.best is not None:
         load_weights(loop.program, loop.trained, saver.best)
     history = {name: np.asarray(values) for name, values in loop.state.history.items()}
-    return Run(loop.program.target, history, loop.state.best_epoch, folder.path if folder else None)
+    return Run(loop.program.target, history, loop.state.best_epoch, out)
 
 
-def _run(loop: Loop, saver: Saver, *, show: bool) -> None:
-    folder = saver.folder
-    kept = f"; the last good checkpoint is {folder.last}" if folder else ""
+def _begin(loop: Loop, saver: Saver) -> None:
+    if saver.folder is not None and saver.folder.resume and saver.folder.last.exists():
+        saver.restore(loop)
+    else:
+        saver.start(loop)
+
+
+def _run(loop: Loop, saver: Saver, out: Path | None, *, show: bool) -> None:
+    kept = f"; the last good checkpoint is {out / 'last.ckpt'}" if out else ""
+    again = f"; go on with resume=True (--resume true) in {out}" if out else ""
     try:
         with Progress(loop.settings.epochs, loop.batch_count, loop.state.position.step, show=show) as bar:
             loop.run(bar)
+        if not loop.over():
+            loop.save(loop, True)
+        if loop.exchange is not None:
+            loop.exchange.finish()
     except NumericalError as error:
         raise NumericalError(f"{error}{kept}") from None
+    except sharing.Lost as error:
+        with suppress(InputError):  # nothing of the step was moved, so this is as good as any
+            saver(loop, True)
+        raise sharing.Lost(f"{error}, in step {loop.state.position.step + 1}{again}") from error
     if not loop.over():
-        saver(loop, True)
-        again = f"; go on with resume=True (--resume true) in {folder.path}" if folder else ""
         raise KeyboardInterrupt(f"stopped after {loop.state.position.step} steps{again}")
 
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps."""
+    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps.
+
+    A second one stops at once, but not under torchrun: there it is sent on by itself.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
     def ask(number: int, _: object) -> None:
-        if asked.is_set():
+        if asked.is_set() and not sharing.is_shared():
             raise KeyboardInterrupt
         asked.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from pyrovae.errors import NumericalError
 from pyrovae.objectives import Objective
 from pyrovae.terms import Program, Terms, TracePair
 from pyrovae.training.batches import Batch
+from pyrovae.training.exchange import Exchange
 from pyrovae.training.schedules import lr_factor
 from pyrovae.training.settings import Settings
 from pyrovae.training.state import State
@@ -33,6 +35,7 @@ class Job:
         trained: the tensors that are learned, by name.
         optimizer: torch's, which holds the moments.
         state: where the run is, and what it has seen.
+        exchange: with the other processes of the run, where there are any.
     """
 
     program: Program
@@ -42,6 +45,7 @@ class Job:
     trained: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
     state: State
+    exchange: Exchange | None = None
 
     @property
     def batch_count(self) -> int:
@@ -61,6 +65,10 @@ class Job:
         """The learning rate of a step, counted from 0."""
         total = self.settings.epochs * self.batch_count
         return self.settings.lr * lr_factor(self.settings.lr_schedule, step / total)
+
+    def announced(self, work: Callable[[], None]) -> None:
+        """Do what one process may fail at; in the end all fail with it."""
+        (work() if self.exchange is None else self.exchange.announced(work))
 
     def explain(self, batch: Batch, random: Tensor) -> None:
         """Run the failed step once more, with the same draws, and name the first site that is at fault."""

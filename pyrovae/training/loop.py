@@ -6,6 +6,9 @@ the gradient. The same terms give the numbers that are shown, so what is reporte
     train, validation   the objective's bound on log p(x)
     reconstruction      E_q[log p(x|z)]
     kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per datum
+
+Validation goes over pieces of the data; the noise of a piece depends on its number alone, so that several
+processes, which share them out, find what one would.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 import pyro
 import torch
 
+from pyrovae import sharing
 from pyrovae.errors import NumericalError
 from pyrovae.networks import products_in
 from pyrovae.numerics import keep_freed_memory
@@ -40,7 +44,8 @@ class Loop(Job):
 
     Attributes:
         save: called with this loop where a checkpoint is due; True means at once.
-        stop: says whether somebody asked the run to stop; looked at after each step.
+        stop: says whether somebody asked the run to stop, in all processes at the same step; looked at
+            after each step.
         steps: takes the steps, once the run goes on.
     """
 
@@ -56,13 +61,16 @@ class Loop(Job):
         self.steps = self.steps or Steps(self, progress.say)
         precision = products_in(self.settings.precision, self.data.validation.device)
         with pyro.validation_enabled(False), _mode(self.program.module, training=True), precision:
-            while not self.over() and not self.stop():
-                self._epoch(progress)
+            try:
+                while not self.over() and not self.stop():
+                    self._epoch(progress)
+            finally:
+                self.settle()
         if self.over() and self.state.position.step > first:
             self.save(self, True)
 
     def settle(self) -> None:
-        """Make the optimiser's state what a checkpoint needs."""
+        """Leave weights and optimiser as all but the steps themselves need them."""
         if self.steps is not None:
             self.steps.settle()
 
@@ -92,6 +100,7 @@ class Loop(Job):
         self.steps.take(rows, number)
 
     def _end_epoch(self, progress: Progress, seconds: float, steps: int) -> None:
+        self.settle()
         position = self.state.position
         train, reconstruction, kl, count = self.state.sums.tolist()
         validation = self.validate()
@@ -111,20 +120,24 @@ class Loop(Job):
     @torch.no_grad()
     def validate(self) -> float:
         """The mean bound on the validation set, with the same noise at every epoch, in nats per datum."""
-        x, context, module = self.data.validation, self.data.context, self.program.module
-        total = 0.0
+        x, module = self.data.validation, self.program.module
+        starts = range(0, len(x), VALIDATION_ROWS)
+        totals = torch.zeros(len(starts), dtype=torch.float64)
         cuda = [x.device] if x.is_cuda else []
         with (
             torch.random.fork_rng(devices=cuda),
             _mode(module, training=False),
             products_in("float32", x.device),
         ):
-            torch.manual_seed(VALIDATION_SEED)
-            for start in range(0, len(x), VALIDATION_ROWS):
-                rows = slice(start, start + VALIDATION_ROWS)
-                terms = self.terms(x[rows], None if context is None else context.validation[rows])
-                total += self.objective.bound(terms).sum(dtype=torch.float64).item()
-        return total / len(x)
+            for piece in sharing.own_rows(len(starts)).tolist():
+                totals[piece] = self._validated(piece, slice(starts[piece], starts[piece] + VALIDATION_ROWS))
+        return sum(sharing.add_up(totals.to(x.device)).tolist()) / len(x)
+
+    def _validated(self, piece: int, rows: slice) -> float:
+        torch.manual_seed(VALIDATION_SEED + piece)
+        context = None if self.data.context is None else self.data.context.validation[rows]
+        terms = self.terms(self.data.validation[rows], context)
+        return self.objective.bound(terms).sum(dtype=torch.float64).item()
 
     def _check_finite(self, row: dict[str, float]) -> None:
         bad = [name for name, value in row.items() if not math.isfinite(value)]

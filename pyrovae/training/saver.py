@@ -5,7 +5,8 @@
 
 `last.ckpt` also holds the best weights, so it alone is enough to go on; `best.ckpt` is made from it again
 when it was lost. A checkpoint never holds a weight that is not finite. What a run is (program, objective,
-data, settings) stands in each, and a run that is another one is refused.
+data, settings) stands in each, and a run that is another one is refused. Of several processes the first
+alone writes and reads; the others begin where it stands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from pyrovae import sharing
 from pyrovae.errors import InputError
 from pyrovae.training.folder import RunFolder, read_checkpoint
 from pyrovae.training.state import State, load_weights, weights
@@ -94,19 +96,35 @@ class Saver:
         self.folder.write_metrics(loop.state.history)
         self.folder.write_config(_config(loop))
 
+    def spread(self, loop: Loop) -> None:
+        """Put the loops of all processes where that of the first is.
+
+        Raises:
+            InputError: in every process when one was given another run than the first.
+        """
+        if not sharing.is_shared():
+            return
+        own = _identity(loop)
+        own["identity"] |= vars(loop.settings)  # also what may change when a run goes on
+        first, saved = sharing.agreed((own, _content(loop) | {"best": self.best}))
+        sharing.together(lambda: _refuse_another(own, first))
+        load_weights(loop.program, loop.trained, saved["weights"])
+        loop.optimizer.load_state_dict(saved["optimizer"])
+        loop.state = State.from_dict(saved["state"])
+        self.best = saved["best"]
+
     # ---------------------------------------------------------------- files
 
     def _write(self, loop: Loop, folder: RunFolder, *, improved: bool) -> None:
-        learned = weights(loop.program, loop.trained)
+        loop.settle()
+        content = _content(loop)
+        learned = content["weights"]
         if not all(torch.isfinite(w).all() for w in learned.values() if w.is_floating_point()):
             return  # the next loss says so; the last good checkpoint stays
         if improved:
             self._write_best(loop, folder, learned)
-        loop.settle()
-        state = {"optimizer": loop.optimizer.state_dict(), "random": _random(), "state": loop.state.to_dict()}
-        folder.write_checkpoint(
-            folder.last, _identity(loop) | {"weights": learned, "best": self.best} | state
-        )
+        content |= {"best": self.best, "random": _random()}
+        folder.write_checkpoint(folder.last, _identity(loop) | content)
         folder.write_metrics(loop.state.history)
 
     @staticmethod
@@ -135,6 +153,27 @@ class Saver:
             raise InputError(
                 f"{path} holds a run that is in epoch {done['epoch'] + (done['batch'] > 0)} already: resume "
                 f"with more than epochs={loop.settings.epochs}, or choose a new name"
+            )
+
+
+def _content(loop: Loop) -> dict[str, Any]:
+    """Where a loop is, as tensors and plain values."""
+    return {
+        "weights": weights(loop.program, loop.trained),
+        "optimizer": loop.optimizer.state_dict(),
+        "state": loop.state.to_dict(),
+    }
+
+
+def _refuse_another(own: dict[str, Any], first: dict[str, Any]) -> None:
+    """Refuse that the processes of a run train different things."""
+    if own["declaration"] != first["declaration"]:
+        raise InputError("the processes were given different declarations: give all of them the same VAE")
+    for name, value in own["identity"].items():
+        if first["identity"][name] != value:
+            raise InputError(
+                f"the processes were given another {name} ({_difference(first['identity'][name], value)}): "
+                "give all of them the same"
             )
 
 

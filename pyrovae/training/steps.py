@@ -6,7 +6,8 @@
                      than the compilation costs, and eager again should the code turn out to be no faster
 
 What was chosen stands in the checkpoint, so that a resumed run takes the same steps. A batch of another size
-(the last of an epoch) is an eager step: both kinds give the same numbers to rounding.
+(the last of an epoch) is an eager step: both kinds give the same numbers to rounding. Of several processes
+the first chooses for all, and code that one of them cannot have is used by none.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyrovae import graphs
+from pyrovae import graphs, sharing
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.training.batches import Rows
-from pyrovae.training.captured import Captured
+from pyrovae.training.captured import Captured, captured
 from pyrovae.training.step import eager
 from pyrovae.vae import VAE
 
@@ -46,7 +47,7 @@ class Steps:
     def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
         self.job, self.say = job, say
         self.captured: Captured | None = None
-        self.new = True
+        self.news: str | None = None
         self.open = job.settings.compile is not False and not self._was_eager()
         self.seconds: list[float] = []
 
@@ -58,7 +59,7 @@ class Steps:
             NumericalError: when the loss is no finite number.
         """
         if self.job.data.streams and self.job.state.position.epoch == 0:
-            self._check_support(rows)
+            self.job.announced(lambda: self._check_support(rows))
         if self.open and rows.full:
             self._choose(rows)
         if self.captured is not None and number < rows.full:
@@ -67,7 +68,7 @@ class Steps:
             self._take_eager(rows, number)
 
     def settle(self) -> None:
-        """Bring the optimiser's own count up to date, for a checkpoint or an eager step."""
+        """Leave weights and optimiser as a checkpoint or an eager step needs them."""
         if self.captured is not None:
             self.captured.settle()
 
@@ -76,19 +77,20 @@ class Steps:
     def _take_eager(self, rows: Rows, number: int) -> None:
         self.settle()
         began = time.perf_counter()
-        eager(self.job, rows.batch(number))
+        eager(self.job, rows, number)
         if self.open:
             self.seconds.append(time.perf_counter() - began)
 
     def _take_captured(self, captured: Captured, rows: Rows, number: int) -> None:
-        if self.new:
-            self.new = False
-            try:
-                captured.check(rows, number)
-            except Uncapturable as error:
-                self._give_up(str(error))
+        if self.news is None:
+            captured(rows, number)
             return
-        captured(rows, number)
+        news, self.news = self.news, None
+        try:
+            captured.check(rows, number)
+            self.say("compiled", news)
+        except Uncapturable as error:
+            self._give_up(str(error))
 
     def _check_support(self, rows: Rows) -> None:
         if isinstance(self.job.program.target, VAE):
@@ -108,7 +110,7 @@ class Steps:
         if not insisted and len(self.seconds) < TIMED:
             return
         self.open = False
-        gain = float("inf") if insisted else self._gain()
+        gain = sharing.agreed(float("inf") if insisted else self._gain())
         if gain < TRACING_SECONDS:
             self._stay_eager("")
             return
@@ -124,14 +126,14 @@ class Steps:
         return SAVED * left * statistics.median(self.seconds[1:])
 
     def _capture(self, rows: Rows, gain: float) -> None:
-        captured = Captured(self.job, rows)
-        if not captured.graph.is_stored and gain < graphs.compile_seconds():
+        made = captured(self.job, rows)
+        stored, needed = sharing.agreed((made.is_stored, graphs.compile_seconds()))
+        if not stored and gain < needed:
             self._stay_eager("")
             return
-        stored = captured.graph.is_stored
-        seconds = captured.compile()
-        self.captured, self.new, self.job.state.captured = captured, True, True
-        self.say("compiled", f"code {'found' if stored else 'made'} in {seconds:.1f} s")
+        seconds = sharing.in_turn(made.compile)
+        self.captured, self.job.state.captured = made, True
+        self.news = f"code {'found' if stored else 'made'} in {seconds:.1f} s"
 
     def _stay_eager(self, why: str) -> None:
         """Without a reason the steps to come are too few to pay for a compilation."""
@@ -139,7 +141,6 @@ class Steps:
         self.say("eager", why)
 
     def _give_up(self, why: str) -> None:
-        self.settle()
         self.captured = None
         if self.job.settings.compile is True:
             raise InputError(f"compile=True, but the step cannot be captured: {why}; use compile='auto'")

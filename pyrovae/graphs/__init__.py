@@ -1,0 +1,28 @@
+r"""Graphs: a function of tensors, run once in Python and then as compiled code.
+
+    trace     run the function on tensors without data; every operation it does becomes a node
+    lift      whatever else it touched (parameters, buffers, closed-over tensors) becomes an input too
+    compile   to machine code, kept on disk under a hash of the graph, and loaded from there next time
+
+Pyro's handlers, distributions and networks are all gone from the graph: what is left is the arithmetic.
+Random numbers are drawn inside it from torch's own generator, in the order in which the function draws
+them, so a graph and its function give the same numbers from the same random state.
+
+What a graph cannot hold is refused with the reason: a Python branch on a tensor's value, a number taken out
+of a tensor (`.item()`), a change of Python state, output on the terminal.
+"""
+
+from pyrovae.graphs.graph import Compiled, Graph
+from pyrovae.graphs.native import cache_folder, compile_seconds
+from pyrovae.graphs.quiet import random_state, set_random_state
+from pyrovae.graphs.tracing import traced
+
+__all__ = [
+    "Compiled",
+    "Graph",
+    "cache_folder",
+    "compile_seconds",
+    "random_state",
+    "set_random_state",
+    "traced",
+]

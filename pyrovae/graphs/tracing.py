@@ -1,0 +1,112 @@
+"""From a function of tensors to a graph."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.errors import Uncapturable
+from pyrovae.graphs.fusable import Fusable
+from pyrovae.graphs.graph import Graph
+from pyrovae.graphs.native import OPTIONS
+from pyrovae.graphs.quiet import validation_kept
+from pyrovae.graphs.reasons import NoNumbers, python_state, reason
+
+__all__ = ["traced"]
+
+
+def traced(
+    function: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    *,
+    watched: Sequence[Any] = (),
+) -> Graph:
+    """The graph of a function of tensors; nothing is computed, drawn or changed.
+
+    Arguments:
+        function: called once with stand-ins for `inputs`; gives a tuple of tensors.
+        inputs: tensors of the shapes, types and devices that the graph will have.
+        watched: what the function must not change beside tensors: modules, functions, containers.
+
+    Raises:
+        Uncapturable: with the reason, when no graph can do what the function does.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def without_numbers(*args: Tensor) -> Sequence[Tensor]:
+        with NoNumbers(), Fusable():
+            return function(*args)
+
+    before, printed, random = python_state(watched), io.StringIO(), torch.get_rng_state()
+    capture = make_fx(without_numbers, tracing_mode="fake", _allow_non_fake_inputs=True)
+    try:
+        with contextlib.redirect_stdout(printed), validation_kept(), _buffers_kept(watched):
+            graph = _lifted(capture(*inputs), inputs)
+    except Exception as error:
+        raise Uncapturable(reason(error)) from error
+    finally:
+        torch.set_rng_state(random)
+    changed = sorted(name for name, value in python_state(watched).items() if before.get(name) != value)
+    if changed:
+        raise Uncapturable(f"it changes {changed[0]} in Python at every call")
+    if printed.getvalue():
+        raise Uncapturable(f"it prints at every call ({printed.getvalue().splitlines()[0][:40]!r})")
+    return graph
+
+
+@contextlib.contextmanager
+def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
+    """The tracer does to a tensor that it meets on its way what the function does."""
+    modules = [thing for thing in watched if isinstance(thing, torch.nn.Module)]
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, old in zip(buffers, before, strict=True):
+                buffer.copy_(old)
+
+
+def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
+    """Turn the tensors that the tracer met on its way into inputs: they may change, and are not copied."""
+    graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
+    graph.eliminate_dead_code()
+    places = [node for node in graph.nodes if node.op == "placeholder"]
+    lifted: list[Tensor] = []
+    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        tensor = getattr(module, str(node.target))
+        if id(tensor) not in own:
+            own[id(tensor)] = len(places)
+            lifted.append(tensor)
+            with graph.inserting_before(places[-1].next):
+                places.append(graph.placeholder(f"lifted_{len(lifted)}"))
+                places[-1].meta = dict(node.meta)
+        node.replace_all_uses_with(places[own[id(tensor)]])
+        graph.erase_node(node)
+    # What stays on the module would become an input a second time.
+    module = torch.fx.GraphModule(torch.nn.Module(), graph)
+    return Graph(module, lifted, _key(module, [*inputs, *lifted]))
+
+
+def _key(module: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> str:
+    shapes = [(tuple(t.shape), t.stride(), t.dtype, t.device.type) for t in tensors]
+    machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), _processor())
+    # Loops are cut for a number of threads at compilation.
+    settings = (torch.__version__, torch.get_num_threads(), sys.platform, OPTIONS)
+    return hashlib.sha256(repr((str(module.graph), shapes, machine, settings)).encode()).hexdigest()[:32]
+
+
+def _processor() -> str:
+    """What this processor can do, where the system tells: code for one need not run on another."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        return next((line for line in file if line.startswith(("flags", "Features"))), "")
+    return platform.processor()

@@ -1,0 +1,502 @@
+"""Several processes train one program: as one would, with equal weights, and they end together."""
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from same_runs import assert_same_runs, binary, checkpoint, same, small, table
+
+import pyrovae as pv
+from pyrovae import sharing
+from pyrovae.cli import main
+from pyrovae.errors import InputError, NumericalError, Uncapturable
+from pyrovae.graphs import Compiled, Graph
+from pyrovae.training import exchange
+from pyrovae.training.captured import Captured
+from pyrovae.training.folder import RunFolder
+from pyrovae.training.loop import Loop
+
+SECONDS = 60  # a hang is a failure
+QUIET = {"progress": False, "figures": False, "batch_size": 9, "epochs": 3, "compile": False}
+RUN = {"lr_schedule": "linear", "kl_warmup": 1.5, "clip": 0.5}
+
+
+# -------------------------------------------------------------------- two processes, told what to do
+
+
+def work(rank, folder, orders):
+    """What a process of the pair does."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    while (order := orders.recv()) is not None:
+        try:
+            orders.send((True, order[0](*order[1:])))
+        except BaseException:
+            orders.send((False, traceback.format_exc()))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """`pair(function, *args)`: what each of two processes of one group gives."""
+    folder, context = tmp_path_factory.mktemp("pair"), torch.multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(2)]
+    workers = [context.Process(target=work, args=(r, folder, pipes[r][1]), daemon=True) for r in range(2)]
+    for worker in workers:
+        worker.start()
+
+    def call(function, *args):
+        for mine, _ in pipes:
+            mine.send((function, *args))
+        assert all(mine.poll(SECONDS) for mine, _ in pipes), "a process hangs"
+        found = [mine.recv() for mine, _ in pipes]
+        assert all(good for good, _ in found), "\n".join(text for good, text in found if not good)
+        return [result for _, result in found]
+
+    yield call
+    for (mine, theirs), worker in zip(pipes, workers, strict=True):
+        mine.send(None)
+        worker.join(10)
+        worker.kill()
+        worker.join()
+        mine.close()
+        theirs.close()
+
+
+@contextmanager
+def doubles():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+# -------------------------------------------------------------------- the arithmetic
+
+
+@contextmanager
+def noise_of_one_process(patch):
+    """Each process draws the whole batch's noise, a function of the step alone, and takes its rows."""
+    step, normal, now = Loop._step, torch.distributions.normal._standard_normal, []
+
+    def noted(self, rows, number):
+        now[:] = [self.state.position.step, rows.count(number)]
+        step(self, rows, number)
+        now.clear()
+
+    def drawn(shape, dtype, device, **given):
+        if not now:
+            return normal(shape, dtype, device, **given)
+        whole = (*shape[:-2], now[1], shape[-1])
+        noise = torch.randn(whole, generator=torch.Generator().manual_seed(now[0]), dtype=dtype)
+        return noise[..., sharing.rank() :: sharing.world(), :]
+
+    patch.setattr(Loop, "_step", noted)
+    patch.setattr(torch.distributions.normal, "_standard_normal", drawn)
+    yield
+
+
+def gradients_of_a_run(settings):
+    """The gradient of each step, and what the run says of itself; 19 rows, in batches of 9, 9 and 1."""
+    seen, move = [], torch.optim.SGD.step
+
+    def noted(self):
+        seen.append(torch.cat([w.grad.flatten() for w in self.param_groups[0]["params"]]))
+        return move(self)
+
+    with doubles(), pytest.MonkeyPatch.context() as patch, noise_of_one_process(patch):
+        patch.setattr(torch.optim.SGD, "step", noted)
+        patch.setattr(pv.training.loop, "VALIDATION_ROWS", 4)
+        data = pv.datasets.load(binary(40), validation=11, test=10)
+        run = pv.fit(small().double(), data, optimizer="sgd", **QUIET | {"epochs": 2} | settings)
+    history = [run.history[name] for name in ("train", "validation", "reconstruction", "kl")]
+    return torch.stack(seen), torch.tensor([values.tolist() for values in history])
+
+
+@pytest.mark.parametrize("settings", [{}, RUN, {"objective": pv.objectives.IWAE(3)}], ids=["", "all", "IWAE"])
+def test_two_processes_have_the_gradient_of_one(pair, settings):
+    gradients, history = gradients_of_a_run(settings)
+    assert len(gradients) == 6
+    for theirs, said in pair(gradients_of_a_run, settings):
+        assert torch.allclose(theirs, gradients, rtol=0, atol=1e-10)
+        assert torch.allclose(said, history, rtol=0, atol=1e-10)
+
+
+def data_of(rows=58):
+    return pv.datasets.load(binary(rows), validation=10, test=10)
+
+
+def fitted(settings, stream=False):
+    data = data_of()
+    if stream:
+        rows = torch.utils.data.TensorDataset(
+            torch.rand(29, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+        )
+        data = pv.datasets.load(rows, binarize="dynamic", stream=True, validation=5, test=5)
+    vae = small(seed=1 + sharing.rank())  # the first process's weights count
+    run = pv.fit(vae, data, **QUIET | settings)
+    return vae.state_dict(), run.history["validation"].tolist(), torch.get_rng_state()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["in memory", "stream"])
+def test_weights_are_equal_bit_for_bit(pair, stream):
+    (first, said, _), (second, too, _) = pair(fitted, RUN, stream)
+    assert same(first, second)
+    assert said == too
+    assert not same(first, small().state_dict())
+
+
+def noise_of_steps():
+    seen, reseed = [], exchange.Exchange._reseed
+
+    def noted(self):
+        reseed(self)
+        seen.append(torch.randn(3))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange.Exchange, "_reseed", noted)
+        fitted({})
+    return torch.cat(seen)
+
+
+def test_each_process_draws_its_own_noise_at_each_step(pair):
+    noise = torch.cat(pair(noise_of_steps))
+    assert len(noise) == 2 * 15 * 3
+    assert len(noise.unique()) == len(noise)
+
+
+# -------------------------------------------------------------------- captured steps
+
+
+def interpret(self, inputs):
+    return Compiled(torch.no_grad()(lambda given: list(self.module(*given))), self.lifted, 0.0)
+
+
+def captured_and_eager(settings):
+    with doubles(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Graph, "compiled", interpret)
+        data = data_of()
+        runs = []
+        for choice in (True, False):
+            vae = small().double()
+            steps, take = [], Captured.__call__
+            patch.setattr(Captured, "__call__", lambda *a, t=take, s=steps: s.append(1) or t(*a))
+            run = pv.fit(vae, data, **QUIET | settings | {"compile": choice})
+            patch.setattr(Captured, "__call__", take)
+            runs.append((vae.state_dict(), run.history["train"].tolist(), len(steps)))
+    return runs
+
+
+@pytest.mark.parametrize("settings", [RUN, {"optimizer": "radam", "batch_size": 8}], ids=["all", "radam"])
+def test_captured_steps_are_eager_steps(pair, settings):
+    for (captured, train, steps), (eager, said, none) in pair(captured_and_eager, settings):
+        assert (steps, none) == (11, 0)  # all but the first and the smaller last of each epoch
+        assert all(torch.allclose(captured[name], eager[name], atol=1e-8) for name in eager)
+        assert train == pytest.approx(said, abs=1e-8)
+
+
+def one_cannot_capture(choice):
+    def refused(self):
+        if sharing.rank() == 1:
+            raise Uncapturable("of its nature")
+        return traced(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        traced = pv.training.captured.CapturedShare._traced
+        patch.setattr(pv.training.captured.CapturedShare, "_traced", refused)
+        patch.setattr(Graph, "compiled", interpret)
+        patch.setattr(pv.training.steps, "TRACING_SECONDS", 0.0)
+        return told(lambda: fitted({"compile": choice}))
+
+
+def test_what_one_process_cannot_capture_is_captured_by_none(pair):
+    first, second = pair(one_cannot_capture, "auto")
+    assert same(first[0], second[0])
+    first, second = pair(one_cannot_capture, True)
+    assert first == second
+    assert first.startswith("InputError: compile=True, but the step cannot be captured: of its nature")
+
+
+# -------------------------------------------------------------------- resume
+
+
+class Crashed(Exception):
+    """What the tests raise in the middle of a step."""
+
+
+def run_in(folder, crash=None, **settings):
+    """Fit in a folder; all processes die before step `crash`, if any."""
+    step = Loop._step
+
+    def counted(self, *batch):
+        if self.state.position.step == crash:
+            raise Crashed
+        step(self, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_step", counted)
+        try:
+            fitted(RUN | {"out": folder, "resume": True, "checkpoint_seconds": 0} | settings)
+        except Crashed:
+            return "crashed"
+    return "done"
+
+
+def test_a_run_goes_on_with_as_many_processes_bit_for_bit_and_with_another_number(pair, tmp_path):
+    whole, pieces, alone = tmp_path / "whole", tmp_path / "pieces", tmp_path / "alone"
+    assert pair(run_in, whole) == ["done"] * 2
+    assert pair(run_in, pieces, 7) == ["crashed"] * 2
+    shutil.copytree(pieces, alone)
+    assert checkpoint(pieces)["state"]["position"]["step"] == 7
+    assert pair(run_in, pieces) == ["done"] * 2
+    assert_same_runs(whole, pieces)
+
+    assert run_in(alone, 12) == "crashed"  # one process takes over, and two go on with what it left
+    assert table(alone)[0] == table(whole)[0]
+    assert pair(run_in, alone) == ["done"] * 2
+    assert checkpoint(alone)["state"]["position"] == checkpoint(whole)["state"]["position"]
+    validation = [float(table(folder)[-1]["validation"]) for folder in (whole, alone)]
+    assert validation[0] == pytest.approx(validation[1], abs=0.3)
+    assert not same(checkpoint(alone)["weights"], checkpoint(whole)["weights"])
+
+
+# -------------------------------------------------------------------- failures
+
+
+def told(do):
+    """What `do` gives, or what it is refused with."""
+    try:
+        return do()
+    except (InputError, NumericalError, sharing.Lost, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def refused(case, folder):
+    rank = sharing.rank()
+    if case == "small batch":
+        return told(lambda: fitted({"batch_size": 1}))
+    if case == "bad data in one":
+        data = data_of().to("cpu")
+        data.train[rank] = -0.5 * rank + 0.5 * data.train[rank]
+        return told(lambda: pv.fit(small(), data, **QUIET))
+    if case == "other settings":
+        return told(lambda: fitted({"lr": 1e-3 * (1 + rank)}))
+    if case == "held folder":
+        held = RunFolder(folder / "held", resume=True).locked() if rank == 1 else contextmanager(iter)([0])
+        with held:
+            sharing.together(lambda: None)
+            found = told(lambda: fitted({"out": folder / "held"}))
+            sharing.together(lambda: None)
+        return found
+    return told(lambda: broken_step(case, folder))
+
+
+def broken_step(case, folder):
+    """Something goes wrong at step 6 in one process."""
+    terms, write = Loop.terms, RunFolder.write_checkpoint
+
+    def bad(self, x, context):
+        if case == "NaN in one" and sharing.rank() == 1 and self.state.position.step == 6 and x.requires_grad:
+            raise AssertionError
+        if case == "error in one" and sharing.rank() == 1 and self.state.position.step == 6:
+            raise ValueError("no more")
+        return terms(self, x, context)
+
+    def full(self, path, content):
+        last = path.name == "last.ckpt"
+        if case == "full disk" and last and content["state"]["position"]["step"] == 6:
+            raise InputError("cannot write: the disk is full")
+        write(self, path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "terms", bad)
+        patch.setattr(RunFolder, "write_checkpoint", full)
+        return fitted({"out": folder / case, "checkpoint_seconds": 0})
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("small batch", "InputError: batch_size 1 is smaller than the number of processes"),
+        ("bad data in one", "InputError: "),
+        ("other settings", "InputError: the processes were given another lr (was 0.001 and is 0.002)"),
+        ("held folder", "InputError: another process is training in"),
+        ("full disk", "InputError: cannot write: the disk is full"),
+    ],
+)
+def test_what_one_process_is_refused_ends_both_with_one_sentence(pair, tmp_path, case, said):
+    first, second = pair(refused, case, tmp_path)
+    assert first == second
+    assert first.startswith(said)
+
+
+def test_an_error_of_one_process_ends_the_other(pair, tmp_path):
+    first, second = pair(refused, "error in one", tmp_path)
+    assert second == "ValueError: no more"
+    assert first.startswith(
+        "Lost: process 1 of this run failed with ValueError: no more, in step 7; go on with"
+    )
+    assert checkpoint(tmp_path / "error in one")["state"]["position"]["step"] == 6
+
+
+def no_number(choice):
+    """The loss of one process is NaN at step 6."""
+    with pytest.MonkeyPatch.context() as patch:
+        maximised = pv.objectives.ELBO.maximised
+        steps = []
+        call = exchange.Exchange.__call__
+        patch.setattr(
+            exchange.Exchange,
+            "__call__",
+            lambda self, share, step, *a: steps.append(step) or call(self, share, step, *a),
+        )
+        patch.setattr(
+            pv.objectives.ELBO,
+            "maximised",
+            lambda self, t: maximised(self, t) * (torch.nan if sharing.rank() and steps[-1] == 6 else 1),
+        )
+        return told(lambda: fitted(choice))
+
+
+def test_a_loss_that_is_no_number_in_one_process_ends_both(pair):
+    first, second = pair(no_number, {})
+    assert first == second
+    assert first.startswith("NumericalError: the loss is no finite number at step 7 (epoch 2, batch 2)")
+
+
+# -------------------------------------------------------------------- the command line
+
+COMMAND = ["fit", "--binarize", "dynamic", "--latent_dim", "2", "--batch_size", "50", "--figures", "false"]
+COMMAND += ["--encoder", "MLP", "--encoder.sizes", "[8]", "--decoder", "MLP", "--decoder.sizes", "[8]"]
+COMMAND += ["--compile", "false"]
+
+
+def start(out, *options):
+    """Two processes as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    base = os.environ | meet | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "pyrovae", *COMMAND, "--out", str(out), *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    envs = [base | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    return [subprocess.Popen(command, env=env, **pipes) for env in envs]
+
+
+def ended(processes):
+    """Exit status, output and error of each."""
+    try:
+        said = [process.communicate(timeout=SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, *text) for process, text in zip(processes, said, strict=True)]
+
+
+def wait_for_step(processes, folder, step):
+    while all(process.poll() is None for process in processes):
+        try:
+            if checkpoint(folder)["state"]["position"]["step"] >= step:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.01)
+
+
+def test_a_killed_process_ends_the_other_and_one_goes_on(tmp_path, capsys):
+    out = tmp_path / "r"
+    both = start(out, "--epochs", "400", "--checkpoint_seconds", "0")
+    wait_for_step(both, out, 20)
+    both[1].kill()
+    (status, _, error), _ = ended(both)
+    step = checkpoint(out)["state"]["position"]["step"]
+    assert status == 1, error
+    assert f"process 0: another process of this run ended, in step {step + 1}; go on with" in error
+    assert f"(--resume true) in {out}\n" in error
+    again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
+    assert main(again) == 0
+    assert len(table(out)) == step // 26 + 1
+    capsys.readouterr()
+
+
+def asked(folder):
+    """The second process is sent SIGTERM, twice, during step 6."""
+    step = Loop._step
+
+    def interrupted(self, *batch):
+        step(self, *batch)
+        if sharing.rank() == 1 and self.state.position.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_step", interrupted)
+        try:
+            fitted(RUN | {"out": folder})
+        except KeyboardInterrupt as stop:
+            return str(stop)
+    return "done"
+
+
+def test_a_process_that_is_asked_to_stop_stops_both(pair, tmp_path):
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    assert pair(run_in, whole) == ["done"] * 2
+    first, second = pair(asked, pieces)
+    assert first == second == f"stopped after 8 steps; go on with resume=True (--resume true) in {pieces}"
+    assert checkpoint(pieces)["state"]["position"]["step"] == 8
+    assert pair(run_in, pieces) == ["done"] * 2
+    assert_same_runs(whole, pieces)
+
+
+def test_a_run_of_torchrun_is_stopped_and_gone_on_with_by_one_process(tmp_path, capsys):
+    out = tmp_path / "r"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "pyrovae", *COMMAND, "--epochs", "400", "--checkpoint_seconds", "0", "--out", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+    wait_for_step([both], out, 20)
+    both.send_signal(signal.SIGINT)
+    [(status, _, error)] = ended([both])
+    step = checkpoint(out)["state"]["position"]["step"]
+    assert status != 0
+    assert error.count(f"pyrovae: stopped after {step} steps; go on with resume=True") == 1, error
+    again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
+    assert main(again) == 0
+    assert len(table(out)) == step // 26 + 1
+    capsys.readouterr()
+
+
+def command_line(argv):
+    """Exit status, output and error of the command line."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        status = main(argv)
+    return status, out.getvalue(), error.getvalue()
+
+
+def test_bad_input_ends_both_with_status_2_and_one_sentence(pair, tmp_path):
+    out = tmp_path / "r"
+    for options, said in (
+        (["--batch_size", "1"], "batch_size 1 is smaller than the number of processes"),
+        (["--lr", "abc"], "--lr cannot be 'abc'"),
+        (["--data", "nothing.npy"], ""),
+    ):
+        first, second = pair(command_line, [*COMMAND, "--out", str(out), *options])
+        assert first[0] == second[0] == 2
+        assert first[2].startswith(f"pyrovae: {said}")
+        assert first[2].count("\n") == 1
+        assert second[1:] == ("", "")
+        assert not out.exists()
