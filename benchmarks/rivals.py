@@ -144,9 +144,6 @@ def positive(raw: Tensor) -> Tensor:
     return F.softplus(raw) + FLOOR
 
 
-# ---------------------------------------------------------------- PyroVAE
-
-
 class PyroVAE:
     """The loop of `pyrovae.fit`, ends of epochs and all; with `compile`, its captured step."""
 
@@ -172,7 +169,7 @@ class PyroVAE:
 
 
 def walked(loop: Any) -> Iterator[None]:
-    """`Loop.run`, handing back after each step: what an epoch prepares must not be paid again in each round."""
+    """`Loop.run`, handing back after each step: an epoch's preparations must not be paid in each round."""
     from pyrovae.training.batches import rows_of
     from pyrovae.training.progress import Progress
 
@@ -227,9 +224,6 @@ def put_first_weights(net: HandVAE, trained: list[Tensor]) -> None:
         mine.copy_(first)
 
 
-# ---------------------------------------------------------------- Pyro
-
-
 class PyroSVI:
     """Pyro's documented way: `pyro.module`, a plate, `SVI.step`; validation off, as a careful user has it."""
 
@@ -280,9 +274,6 @@ def pyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
             pyro.sample("z", dist.Normal(loc, positive(raw)).to_event(1))
 
     return model, guide
-
-
-# ---------------------------------------------------------------- PyTorch
 
 
 class PyTorch:
@@ -336,9 +327,6 @@ class PyTorch:
             self.optimizer.zero_grad(set_to_none=True)
             total += loss.detach()
         return total.item() / steps
-
-
-# ---------------------------------------------------------------- NumPyro
 
 
 class NumPyro:

@@ -295,13 +295,11 @@ class Counting(Buffered):
         return super().forward(*inputs)
 
 
-@pytest.mark.xfail(reason="torch's optimiser holds no moments of it", strict=True, raises=KeyError)
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_a_parameter_that_nothing_uses(code, data, optimizer):
     alike(lambda: small(decoder=Spare()), data, optimizer=optimizer)
 
 
-@pytest.mark.xfail(reason="tracing and the comparison move it too", strict=True)
 def test_a_buffer_that_moves_at_every_call(code, data):
     alike(lambda: small(decoder=Counting()), data)
 

@@ -62,9 +62,17 @@ def python_state(watched: Sequence[Any]) -> dict[str, Any]:
         if isinstance(thing, torch.nn.Module):
             for name, module in thing.named_modules():
                 owner = f"{type(module).__name__}{f' ({name})' if name else ''}"
-                _note(found, owner, vars(module) | _surroundings(type(module).forward))
+                _note(found, owner, vars(module) | _methods_surroundings(type(module)))
         elif callable(thing):
             _note(found, getattr(thing, "__name__", repr(thing)), _surroundings(thing))
+    return found
+
+
+def _methods_surroundings(kind: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if not kind.__module__.startswith("torch."):
+        for method in vars(kind).values():
+            found |= _surroundings(method) if callable(method) else {}
     return found
 
 

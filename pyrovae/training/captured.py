@@ -63,8 +63,8 @@ class Captured:
         self.codes: list[Compiled] = []
         self.following = -1
         self._enter(rows)
-        self.layout.turn()
-        self.graphs = self._traced()
+        with self.layout.turned_for_now():
+            self.graphs = self._traced()
 
     @property
     def is_stored(self) -> bool:
@@ -78,7 +78,8 @@ class Captured:
             Uncapturable: when that cannot be done here.
         """
         given = self._given()
-        self.codes = [graph.compiled(inputs) for graph, inputs in zip(self.graphs, given, strict=True)]
+        with self.layout.turned_for_now():
+            self.codes = [graph.compiled(inputs) for graph, inputs in zip(self.graphs, given, strict=True)]
         return sum(code.seconds for code in self.codes)
 
     def __call__(self, rows: Rows, number: int) -> None:

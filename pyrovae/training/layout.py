@@ -8,7 +8,8 @@ Everybody else (Pyro's store, torch's fused optimisers, checkpoints) sees them s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -42,6 +43,15 @@ class Layout:
             for tensor in self.tensors:
                 tensor.data = tensor.data.contiguous()
         self.turned = False
+
+    @contextmanager
+    def turned_for_now(self) -> Iterator[None]:
+        """Turned inside, straight afterwards."""
+        self.turn()
+        try:
+            yield
+        finally:
+            self.straighten()
 
 
 def turnable(module: nn.Module | None, weights: Sequence[Tensor], rows: int) -> list[int]:
