@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,7 +67,7 @@ class Rows:
     first: int = 0
     share: tuple[int, int] = (0, 1)
 
-    @property
+    @cached_property
     def full(self) -> int:
         """How many batches have the full size."""
         return len(self.order) // self.batch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +48,7 @@ class Job:
     state: State
     exchange: Exchange | None = None
 
-    @property
+    @cached_property
     def batch_count(self) -> int:
         """The number of batches in an epoch; the last one may be smaller."""
         return math.ceil(len(self.data.train) / self.settings.batch_size)  # type: ignore[arg-type]
