@@ -50,6 +50,7 @@ class State:
     best_epoch: int = 0
     best_validation: float = -float("inf")
     captured: bool | None = None
+    planned: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values."""

@@ -100,7 +100,9 @@ class Steps:
     # ---------------------------------------------------------------- the choice
 
     def _was_eager(self) -> bool:
-        return self.job.settings.compile == "auto" and self.job.state.captured is False
+        settings, state = self.job.settings, self.job.state
+        # More epochs than were planned then may pay for a compilation.
+        return settings.compile == "auto" and state.captured is False and state.planned == settings.epochs
 
     def _choose(self, rows: Rows) -> None:
         job = self.job
@@ -137,7 +139,7 @@ class Steps:
 
     def _stay_eager(self, why: str) -> None:
         """Without a reason the steps to come are too few to pay for a compilation."""
-        self.job.state.captured = False
+        self.job.state.captured, self.job.state.planned = False, self.job.settings.epochs
         self.say("eager", why)
 
     def _give_up(self, why: str) -> None:
