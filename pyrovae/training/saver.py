@@ -31,6 +31,8 @@ __all__ = ["Saver"]
 
 # What may change between a run and its continuation.
 _FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
+# What runs had before it was an option.
+_ADDED = {"precision": "float32"}
 
 
 class Saver:
@@ -83,10 +85,7 @@ class Saver:
         assert self.folder is not None
         saved = read_checkpoint(self.folder.last, to_resume=True)
         self._check_same(loop, saved)
-        load_weights(loop.program, loop.trained, saved["weights"])
-        loop.optimizer.load_state_dict(saved["optimizer"])
-        loop.state = State.from_dict(saved["state"])
-        self.best = saved["best"]
+        self._take_up(loop, saved)
         torch.set_rng_state(saved["random"]["cpu"])
         if saved["random"]["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(saved["random"]["cuda"])
@@ -108,6 +107,9 @@ class Saver:
         own["identity"] |= vars(loop.settings)  # also what may change when a run goes on
         first, saved = sharing.agreed((own, _content(loop) | {"best": self.best}))
         sharing.together(lambda: _refuse_another(own, first))
+        self._take_up(loop, saved)
+
+    def _take_up(self, loop: Loop, saved: dict[str, Any]) -> None:
         load_weights(loop.program, loop.trained, saved["weights"])
         loop.optimizer.load_state_dict(saved["optimizer"])
         loop.state = State.from_dict(saved["state"])
@@ -142,7 +144,7 @@ class Saver:
                 "or choose a new name for this run"
             )
         for name, value in now["identity"].items():
-            before = saved["identity"].get(name)
+            before = saved["identity"].get(name, _ADDED.get(name))
             if before != value:
                 raise InputError(
                     f"{path} holds a run with another {name} ({_difference(before, value)}): resume with the "

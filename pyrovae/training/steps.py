@@ -3,7 +3,7 @@
     compile=False    eager
     compile=True     captured from the second step on, or refused with the reason
     compile="auto"   a few eager steps are timed; captured when what the steps to come would save is more
-                     than the compilation costs, and eager again should the code turn out to be no faster
+                     than the compilation costs
 
 What was chosen stands in the checkpoint, so that a resumed run takes the same steps. A batch of another size
 (the last of an epoch) is an eager step: both kinds give the same numbers to rounding. Of several processes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
-# Steps that are timed before "auto" chooses, and after.
+# Steps that are timed before "auto" chooses.
 TIMED = 5
 TRACING_SECONDS = 4.0
 # What a captured step saves of an eager one: at least a quarter on the dense networks of docs/performance.md.
