@@ -16,16 +16,17 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import sys
 from abc import ABC
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 
-__all__ = ["Declared", "Part"]
+__all__ = ["Declared", "Part", "filled", "public_path"]
 
 
 class Declared:
@@ -58,7 +59,7 @@ class Declared:
         """The declaration as plain values, in the form that YAML and the command line read."""
         cls = type(self)
         init_args = {name: _plain(value) for name, value in self.hyperparameters().items()}
-        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args}
+        return {"class_path": public_path(cls), "init_args": init_args}
 
     @classmethod
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:
@@ -67,20 +68,28 @@ class Declared:
         Raises:
             InputError: for a class that cannot be imported, is no subclass, or refuses its arguments.
         """
+        if "class_path" not in declaration:
+            raise InputError(
+                "a declaration needs a class_path, as in 'pyrovae.priors.GaussianMixture', not "
+                f"{dict(declaration)}"
+            )
         found = _import(declaration["class_path"])
         if not (isinstance(found, type) and issubclass(found, cls)):
-            raise InputError(f"{declaration['class_path']} is not a {cls.__name__}")
+            raise InputError(f"{declaration['class_path']} is not a {cls.__name__}: name one")
         try:
             return found(**_built(declaration.get("init_args") or {}))
         except TypeError as error:
             raise InputError(f"{declaration['class_path']} cannot be built: {error}") from None
 
     def _same_declaration(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.hyperparameters() == other.hyperparameters()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in self.hyperparameters().items())
-        return f"{type(self).__name__}({shown})"
+        # The first hyperparameter says what it is; of the others those that were chosen.
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        given = self.hyperparameters().items()
+        shown = [f"{k}={v!r}" for i, (k, v) in enumerate(given) if i == 0 or v != defaults[k]]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
         return self is other or self._same_declaration(other)  # looked up at each step: identity first
@@ -96,11 +105,47 @@ class Part(Declared, nn.Module, ABC):
     def attach(self, *sizes: Any, **named: Any) -> None:  # noqa: ANN401
         """Create parameters and buffers; called once by the program that uses the part."""
 
+    def start_from(self, x: Tensor) -> None:
+        """Look at training data (N, *event) once, before the first step of a run that begins.
+
+        `fit` calls it for parts that start from data (pseudo-inputs, scales of columns); most do nothing.
+        """
+
     def forward(self, *inputs: Any, **named: Any) -> Any:  # noqa: ANN401
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     __repr__ = Declared.__repr__
     __hash__ = object.__hash__
+
+
+def filled(declaration: Any) -> Any:  # noqa: ANN401
+    """A declaration with the options that it does not name at their defaults, as old ones were written.
+
+    Example:
+        >>> old = {"class_path": "pyrovae.networks.MLP", "init_args": {"sizes": [8]}}
+        >>> filled(old)["init_args"]["activation"]
+        'relu'
+    """
+    if isinstance(declaration, (list, tuple)):
+        return [filled(item) for item in declaration]
+    if not isinstance(declaration, Mapping):
+        return declaration
+    if "class_path" not in declaration:
+        return {key: filled(item) for key, item in declaration.items()}
+    found: Any = _import(declaration["class_path"])
+    parameters = inspect.signature(found).parameters.values()
+    defaults = {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
+    given = {key: filled(item) for key, item in (declaration.get("init_args") or {}).items()}
+    return {"class_path": public_path(found), "init_args": defaults | given}
+
+
+def public_path(cls: type) -> str:
+    """The shortest import path in the class's package: a file may move inside a folder."""
+    module = cls.__module__
+    above = module.rpartition(".")[0]
+    while "." in above and getattr(sys.modules.get(above), cls.__name__, None) is cls:
+        module, above = above, above.rpartition(".")[0]
+    return f"{module}.{cls.__qualname__}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pyrovae.datasets import Data
 
-__all__ = ["figures", "is_image", "save_figures"]
+__all__ = ["figures", "is_image", "save_figures", "whole_rows"]
 
 ROWS = 2000
 IMAGES = 100
@@ -37,6 +37,11 @@ DRAWS = 20
 def is_image(event_shape: tuple[int, ...]) -> bool:
     """Whether events are images that can be drawn: (1 or 3, height, width)."""
     return len(event_shape) == 3 and event_shape[0] in (1, 3) and min(event_shape[1:]) > 1
+
+
+def whole_rows(x: Tensor) -> Tensor:
+    """The data without a missing entry, which a picture can show."""
+    return x[~x.flatten(1).isnan().any(1)]
 
 
 def save_figures(
@@ -70,7 +75,7 @@ def figures(
         drawn["latents"] = _latents(vae, data, x, context)
         # The manifold is drawn over the quantiles of N(0, I), so it tells of that prior alone.
         standard = isinstance(vae.prior, StandardNormal) and vae.context_shape is None
-        if vae.latent_dim == 2 and is_image(vae.event_shape) and standard:
+        if vae.prior.size == 2 and is_image(vae.event_shape) and standard:
             drawn["manifold"] = plots.manifold(lambda z: _array(_mean(vae.decode(_tensor(z, x)))))
     return drawn
 
@@ -85,14 +90,17 @@ def _of_data(vae: VAE, x: Tensor, context: Tensor | None) -> dict[str, Axes]:
             "samples": plots.image_grid(_array(vae.sample(count, some, mean=True))),
             "reconstructions": plots.reconstructions(_array(x[pairs]), _array(x_hat)),
         }
+    whole = whole_rows(x)
+    if len(whole) < 2:
+        return {}
     samples = vae.sample(len(x), context)
-    return {"samples": plots.compare(_array(x.flatten(1)), _array(samples.flatten(1)))}
+    return {"samples": plots.compare(_array(whole.flatten(1)), _array(samples.flatten(1)))}
 
 
 def _latents(vae: VAE, data: Data, x: Tensor, context: Tensor | None) -> Axes:
     labels = None if data.labels is None else _array(data.labels.test[: len(x)])
     law = vae.encode(x, context)
-    prior = vae.latents() if vae.latent_dim == 2 and vae.context_shape is None else None
+    prior = vae.latents() if vae.prior.size == 2 and vae.context_shape is None else None
     density = None if prior is None else (lambda z: _array(prior.log_prob(_tensor(z, x))))
     return plots.latent_scatter(_array(_mean(law)), labels, density=density)
 

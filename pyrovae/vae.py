@@ -31,7 +31,7 @@ from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
 from pyrovae.networks import MLP, Headed, Network
-from pyrovae.part import Declared, Part
+from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.terms import DATA
 
@@ -42,6 +42,12 @@ Shape = tuple[int, ...]
 # Pyro's parameter store is global: two models under one name would share (and never train) parameters.
 _NAMES: weakref.WeakKeyDictionary[VAE, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
+_SPACES = {
+    "Real": "the reals",
+    "IntegerGreaterThan": "whole numbers",
+    "Sphere": "the sphere",
+    "OneHot": "one-hot vectors",
+}
 
 
 class VAE(Declared, nn.Module):
@@ -104,18 +110,21 @@ class VAE(Declared, nn.Module):
     def _attach(self, encoder: Network, decoder: Network) -> None:
         context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)
         with _naming("prior", self.prior):
+            self.prior.latent_dim = self.latent_dim  # also for an `attach` that forgets its base's
             self.prior.attach(self.latent_dim, context_dim)
         with _naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
         with _naming("encoder", encoder):
-            encoder.attach(self.event_shape, None, context_dim)
+            encoder.attach(self.likelihood.input_shape, None, context_dim)
         with _naming("decoder", decoder):
-            decoder.attach((self.latent_dim,), self.event_shape, context_dim)
+            decoder.attach((self.prior.visible,), self.event_shape, context_dim)
         with _naming("encoder and guide", encoder, self.q):
-            self.q.attach(self.latent_dim, encoder.features)
+            self.q.attach(self.prior.size, encoder.features)
             self.recognition = Headed(encoder, self.q.param_shapes)
         with _naming("decoder and likelihood", decoder, self.likelihood):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
+        with _naming("prior", self.prior):
+            self.prior.connect(self.recognition, self.q, self.likelihood.input_shape)
 
     @property
     def encoder(self) -> Network:
@@ -131,11 +140,11 @@ class VAE(Declared, nn.Module):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution q(z|x): x (*, *event) -> batch (*), event (D,)."""
-        return self.q(**self.recognition(x, self._flat(context)))
+        return self.q(**self.recognition(self.likelihood.inputs(x), self._flat(context)))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(x|z): z (*, D) -> batch (*), event `event_shape`."""
-        return self.likelihood(**self.generation(z, self._flat(context)))
+        return self.likelihood(**self.generation(z[..., : self.prior.visible], self._flat(context)))
 
     def latents(self, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(z), or p(z|c): event (D,)."""
@@ -191,6 +200,17 @@ class VAE(Declared, nn.Module):
         self._register("recognition", self.recognition, self.q)
         with pyro.plate(DATA, self._count(x, context), dim=-1):
             return pyro.sample("z", self.encode(x, context))
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Let the parts that start from data look at training data (N, *event), before the first step.
+
+        The likelihood sees the data, the other parts what the encoder reads of them.
+        """
+        self.likelihood.start_from(x)
+        read = self.likelihood.inputs(x)
+        for part in (self.prior, self.q, self.encoder, self.decoder):
+            part.start_from(read)
 
     def _register(self, role: str, *modules: nn.Module) -> None:
         name = _NAMES.setdefault(self, f"vae{next(_COUNT)}")
@@ -277,14 +297,18 @@ class VAE(Declared, nn.Module):
         context = None if self.context_shape is None else torch.zeros(2, *self.context_shape, **lead)
         with torch.random.fork_rng(devices=[]):
             with _naming("prior", self.prior):
-                z = _draw(self.latents(context), (self.latent_dim,))
+                prior = self.latents(context)
+                z = _draw(prior, (self.prior.size,))
             with _naming("decoder and likelihood", self.decoder, self.likelihood):
                 x = _draw(self.decode(z, context), self.event_shape)
             with _naming("encoder and guide", self.encoder, self.q):
                 q = self.encode(x.to(first.dtype), context)
-                _draw(q, (self.latent_dim,))
-        if not q.has_rsample:
-            raise InputError(f"the guide {self.q!r} gives no reparameterised draws (has_rsample is False)")
+                _draw(q, (self.prior.size,))
+            if not (_covers(prior, q) and _covers(q, prior)):
+                raise InputError(
+                    f"the guide {self.q!r} and the prior {self.prior!r} live on different spaces "
+                    f"({_space(q)} and {_space(prior)}): {self.prior.advice}"
+                )
 
 
 def _draw(law: dist.TorchDistribution, event_shape: Shape) -> Tensor:
@@ -294,6 +318,23 @@ def _draw(law: dist.TorchDistribution, event_shape: Shape) -> Tensor:
     draw = law.sample()
     law.log_prob(draw)
     return draw
+
+
+def _covers(law: dist.TorchDistribution, other: dist.TorchDistribution) -> bool:
+    """Whether draws of the other law have a density under this one."""
+    draws = (other if tuple(other.batch_shape) == (2,) else other.expand((2,))).sample()
+    try:
+        support = law.support
+    except NotImplementedError:
+        return True
+    return support is None or bool(support.check(draws).all())
+
+
+def _space(law: dist.TorchDistribution) -> str:
+    """The space of a law in words, as far as its support says."""
+    support = law.support
+    name = type(getattr(support, "base_constraint", support)).__name__.strip("_")
+    return _SPACES.get(name, name.lower())
 
 
 def _mean_or_draw(law: dist.TorchDistribution) -> Tensor:
@@ -318,10 +359,7 @@ def _naming(role: str, *parts: Part) -> Iterator[None]:
 def _part(role: str, given: Part | None, default: type[Part], base: type[Part]) -> Any:  # noqa: ANN401
     part = default() if given is None else given
     if not isinstance(part, base):
-        raise InputError(
-            f"{role} must be a {base.__module__}.{base.__qualname__}, as in {default.__name__}(), "
-            f"not {part!r}"
-        )
+        raise InputError(f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {part!r}")
     return part.clone()
 
 

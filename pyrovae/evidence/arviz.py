@@ -88,7 +88,7 @@ def to_arviz(
     count = whole_number("draws", draws) * whole_number("chains", chains)
     program = Program(vae)
     x, context = inputs(program, x, context)
-    _check_size(count * len(x) * max(math.prod(vae.event_shape), vae.latent_dim))
+    _check_size(count * len(x) * max(math.prod(vae.event_shape), vae.prior.size))
     with evaluating(program):
         program.check(x, context)
         groups = _groups(vae, Pieces(program, x, context, seed=seed, chunk=chunk), count)

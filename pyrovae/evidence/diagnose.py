@@ -245,7 +245,7 @@ def _drawn(pieces: Pieces, particles: int) -> _Draws:
         latents, parts = pieces.latents(rows), []
         for first, count in pieces.cuts(rows, particles):
             values, terms = latents.from_guide(count, first)
-            parts.append((values["z"], *(term.double() for term in terms)))
+            parts.append((values["z"], *(term.double() for term in terms[:3])))
         columns.append([torch.cat(part) for part in zip(*parts, strict=True)])
     return _Draws(*(torch.cat(column, 1) for column in zip(*columns, strict=True)))
 

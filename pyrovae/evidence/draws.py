@@ -15,6 +15,7 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyro.distributions as dist
@@ -23,6 +24,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyrovae.distributions import Composed
 from pyrovae.terms import DATA, PARTICLES
 
 __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
@@ -189,8 +191,22 @@ def _draw(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
     if isinstance(fn, torch.distributions.MultivariateNormal):
         eps = noise(fn.loc, normal=True).unsqueeze(-1)
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
+    if isinstance(fn, Composed):
+        with suppress(_Uncut):
+            return fn.compose(lambda law: _whole(_draw(law, noise)))
+        return None
     value = _by_inversion(fn, noise)
     return noise.each(fn) if value is None else value
+
+
+class _Uncut(Exception):
+    """A law inside a composed one cannot be cut into its data."""
+
+
+def _whole(value: Tensor | None) -> Tensor:
+    if value is None:
+        raise _Uncut
+    return value
 
 
 def _by_inversion(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401

@@ -258,7 +258,7 @@ class _Split:
     def _encoded(self) -> Params:
         """What the encoder gives for each datum, (B, *shape) by name."""
         context = None if self.context is None else self.context.reshape(len(self.x), -1)
-        return self.vae.recognition(self.x, context)
+        return self.vae.recognition(self.vae.likelihood.inputs(self.x), context)
 
     def _family(self, params: Params) -> dist.TorchDistribution:
         return self.vae.q(**params)

@@ -84,6 +84,13 @@ class Latents:
             )
         # A mixture's support is a constraint of its own kind, which no bijection is registered for.
         support = getattr(support, "base_constraint", support) if _is_mixture(site["fn"]) else support
+        try:
+            biject_to(support)
+        except NotImplementedError:
+            raise InputError(
+                f"the latent site {name!r} lives on {_words(support)}, which no real vector stands for: use "
+                "log_evidence with method='importance'"
+            ) from None
         depth = self.program.max_plate_nesting
         plates = [1] * (depth - len(site["fn"].batch_shape)) + list(site["fn"].batch_shape)
         data = depth + next(frame.dim for frame in site["cond_indep_stack"] if frame.name == DATA)
@@ -167,6 +174,11 @@ class Latents:
 
 
 _NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
+
+
+def _words(support: constraints.Constraint) -> str:
+    name = (support if isinstance(support, type) else type(support)).__name__.strip("_")
+    return f"the {name.lower()}"
 
 
 def _is_mixture(fn: object) -> bool:

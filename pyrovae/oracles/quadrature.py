@@ -21,8 +21,6 @@ __all__ = ["LatentModel", "grid", "quadrature"]
 class LatentModel(Protocol):
     """What `quadrature` integrates: a VAE, or anything with its p(z) and p(x|z)."""
 
-    latent_dim: int
-
     def latents(self) -> dist.TorchDistribution:
         """p(z), event (D,)."""
 
@@ -37,7 +35,7 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
     \[\log p(x) = \log \int p(z)\, p(x|z)\, dz\]
 
     Arguments:
-        vae: with `latent_dim` 1 or 2.
+        vae: whose z has one or two entries.
         x: data (N, *event).
         limit: half the side of the grid.
         points: grid points along each axis; 4,001 for one latent and 401 for two unless given.
@@ -48,12 +46,14 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
     Raises:
         InputError: for more than two latents.
     """
-    if vae.latent_dim > 2:
-        raise InputError(f"quadrature needs a latent_dim of 1 or 2, not {vae.latent_dim}")
-    points = points or (4001 if vae.latent_dim == 1 else 401)
-    nodes = grid(vae.latent_dim, limit, points).to(x)
-    log_step = vae.latent_dim * math.log(2 * limit / (points - 1))
-    log_pz = vae.latents().log_prob(nodes).double()
+    prior = vae.latents()
+    (size,) = prior.event_shape
+    if size > 2:
+        raise InputError(f"quadrature needs a z of 1 or 2 entries, not {size}: use log_evidence")
+    points = points or (4001 if size == 1 else 401)
+    nodes = grid(size, limit, points).to(x)
+    log_step = size * math.log(2 * limit / (points - 1))
+    log_pz = prior.log_prob(nodes).double()
     total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
     for z, log_p in zip(nodes.split(2048), log_pz.split(2048), strict=True):
         log_px = vae.decode(z.unsqueeze(1)).log_prob(x).double()

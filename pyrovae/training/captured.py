@@ -183,7 +183,7 @@ class Captured:
 
     def _numbers(self, step: int) -> list[float]:
         job, settings = self.job, self.job.settings
-        weight = kl_weight(settings.kl_warmup, step / job.batch_count)
+        weight = kl_weight(settings.kl_warmup, step / job.batch_count, settings.kl_schedule)
         return [weight, *coefficients(settings.optimizer, step + 1, job.lr(step))]
 
     # ---------------------------------------------------------------- the graph

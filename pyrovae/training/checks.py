@@ -11,13 +11,14 @@ from torch import Tensor
 
 from pyrovae import datasets, sharing
 from pyrovae.errors import InputError, NumericalError
-from pyrovae.terms import Program
+from pyrovae.objectives import Objective
+from pyrovae.terms import Program, TracePair
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["as_data", "check_data", "check_program", "moved", "usable_device"]
+__all__ = ["as_data", "check_data", "check_program", "drawn_for", "moved", "usable_device"]
 
 
 def as_data(given: Any, program: Program) -> Data:  # noqa: ANN401
@@ -39,21 +40,38 @@ def as_data(given: Any, program: Program) -> Data:  # noqa: ANN401
     )
 
 
-def check_program(program: Program, data: Data) -> None:
-    """`Program.check` on the validation data, for a program that is trained.
+def check_program(program: Program, data: Data, objective: Objective) -> None:
+    """`Program.check` on the validation data, and whether the objective can train it.
 
     Raises:
-        InputError: as `Program.check`, and for data that the program cannot take.
+        InputError: as `Program.check` and `Objective.check`, and for data that the program cannot take.
     """
     x, context = data.validation, data.context.validation if data.context else None
     try:
-        program.check(x, context, gradients=True)
+        program.check(x, context)
+        _check_objective(program, x[:2], None if context is None else context[:2], objective)
     except (InputError, NumericalError, torch.OutOfMemoryError):
         raise
     except (ValueError, RuntimeError, IndexError) as error:
         # Pyro appends the shapes of a whole trace to the reason.
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
+
+
+def _check_objective(program: Program, x: Tensor, context: Tensor | None, objective: Objective) -> None:
+    with program.isolated(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        try:
+            pair = drawn_for(objective, program, x, context)
+            objective.check(pair)
+        except InputError as error:  # Pyro appends the shapes of a trace to it
+            raise InputError(str(error).splitlines()[0]) from None
+
+
+def drawn_for(objective: Objective, program: Program, x: Tensor, context: Tensor | None) -> TracePair:
+    """Guide and model on a batch, drawn as the objective wants; particles count for each stratum."""
+    stratified = objective.stratified and objective.draws == "reparameterised"
+    particles = objective.particles * (program.strata if stratified else 1)
+    return program.run(x, context, particles=particles, draws=objective.draws, stratified=stratified)
 
 
 def usable_device(given: str | torch.device | None) -> torch.device:
@@ -108,6 +126,7 @@ def _check_support(vae: VAE, data: Data) -> None:
         raise InputError(
             "the VAE was declared with a context, the data have none: load them with context='labels'"
         )
+    vae.likelihood.check_columns(data.columns)
     if not data.streams:  # a stream is looked at batch by batch
         vae.likelihood.check(data.epoch(0, 0), "the training data")
     vae.likelihood.check(data.validation, "the validation data")

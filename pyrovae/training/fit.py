@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae import report, sharing
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
-from pyrovae.objectives import ELBO, Objective
+from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Program
 from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
 from pyrovae.training.exchange import Exchange
@@ -29,9 +30,9 @@ from pyrovae.training.folder import RunFolder, read_checkpoint
 from pyrovae.training.loop import Loop
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
-from pyrovae.training.schedules import LRSchedule
+from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Compile, Settings
-from pyrovae.training.state import State, load_weights, make_optimizer, parameters
+from pyrovae.training.state import State, load_weights, make_optimizer, parameters, parameters_of
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def fit(
     progress: bool = True,
     compile: Compile = "auto",
     precision: Precision = "float32",
+    kl_schedule: KLSchedule = "linear",
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
@@ -99,7 +101,7 @@ def fit(
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
         data: what `datasets.load` gives, or a tensor or array (N, *event), a tenth of which validates.
-        objective: `ELBO()` unless given.
+        objective: `ELBO()` unless given; one of Pyro's is read as the one here that it stands for.
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.
         epochs: passes over the training data.
@@ -120,6 +122,8 @@ def fit(
             the compilation, True always (or be told why it cannot be), False never.
         precision: of the networks' matrix products: float32, bf16, or tf32 on CUDA. Log-densities, the
             weights and the validation bound keep their own.
+        kl_schedule: with kl_warmup, "linear" stays at 1 after it; "cyclic" starts again from 0 after as many
+            epochs at 1, until the last epoch.
 
     Raises:
         InputError: for data that the program cannot weigh, an option that makes no sense, or a folder
@@ -140,9 +144,7 @@ def fit(
         >>> len(run.history["train"])
         2
     """
-    program, objective = Program(vae), ELBO() if objective is None else objective
-    if not isinstance(objective, Objective):
-        raise InputError(f"objective must be a pyrovae.objectives.Objective, as in ELBO(), not {objective!r}")
+    program, objective = Program(vae), as_objective(ELBO() if objective is None else objective).clone()
     settings = Settings(
         optimizer,
         lr,
@@ -156,13 +158,18 @@ def fit(
         checkpoint_seconds,
         compile,
         precision,
+        kl_schedule,
     )
+    if settings.kl_warmup and not objective.anneals:
+        raise InputError(
+            f"{type(objective).__name__} has no divergence on which a weight could grow: leave kl_warmup out"
+        )
     where, data = sharing.together(lambda: _checked(program, data, device, settings.batch_size))
     cuda = [where] if where.type == "cuda" else []
     with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad(), ExitStack() as held:
         torch.manual_seed(settings.seed)
         loop = sharing.together(lambda: _prepared(program, moved(program, data, where), objective, settings))
-        folder = sharing.together(lambda: _folder(out, held, resume=resume))
+        folder = sharing.together(lambda: _folder(out, held, program, resume=resume))
         run = _train(loop, folder, None if out is None else Path(out), show=progress)
         if figures and isinstance(vae, VAE):
             sharing.together(lambda: _draw(loop, folder, run))
@@ -199,10 +206,14 @@ def _checked(
     return where, data
 
 
-def _folder(out: str | os.PathLike | None, held: ExitStack, *, resume: bool) -> RunFolder | None:
+def _folder(
+    out: str | os.PathLike | None, held: ExitStack, program: Program, *, resume: bool
+) -> RunFolder | None:
     """The run folder, locked until `held` is left; of several processes only the first has it."""
     if out is None or not sharing.is_first():
         return None
+    if isinstance(program.target, VAE):
+        program.target.to_dict()  # what cannot be written is refused before there is a folder
     folder = RunFolder(out, resume=resume)
     held.enter_context(folder.locked())
     return folder
@@ -216,10 +227,27 @@ def _draw(loop: Loop, folder: RunFolder | None, run: Run) -> None:
 def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
     """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
     context = data.context.validation if data.context else None
-    check_program(program, data)
-    trained = parameters(program, data.validation, context)
+    target = program.target
+    if objective.of_batch and sharing.is_shared():
+        raise InputError(
+            f"{objective!r} looks at a batch as a whole, which several processes share out: train it in one"
+        )
+    if isinstance(target, VAE) and target.likelihood.of_batch and sharing.is_shared():
+        raise InputError(
+            f"{target.likelihood!r} looks at a batch as a whole, which several processes share out: train it "
+            "in one, or use scale='learned'"
+        )
+    objective.begin(len(data.train), target.prior.size if isinstance(target, VAE) else 0)
+    _move(objective, data.validation)
+    check_program(program, data, objective)
+    trained = parameters(program, data.validation, context) | parameters_of(objective)
     optimizer = make_optimizer(settings.optimizer, trained, settings.lr)
     return Loop(program, data, objective, settings, trained, optimizer, State())
+
+
+def _move(objective: Objective, like: Tensor) -> None:
+    if isinstance(objective, torch.nn.Module):
+        objective.to(like)
 
 
 def _train(loop: Loop, folder: RunFolder | None, out: Path | None, *, show: bool) -> Run:
@@ -244,8 +272,17 @@ def _train(loop: Loop, folder: RunFolder | None, out: Path | None, *, show: bool
 def _begin(loop: Loop, saver: Saver) -> None:
     if saver.folder is not None and saver.folder.resume and saver.folder.last.exists():
         saver.restore(loop)
-    else:
-        saver.start(loop)
+        return
+    _start_from_data(loop)
+    saver.start(loop)
+
+
+def _start_from_data(loop: Loop) -> None:
+    """Show the parts the training data; of a stream, which has no tensor, the validation data."""
+    vae, data = loop.program.target, loop.data
+    if isinstance(vae, VAE):
+        x = data.validation if data.streams else data.epoch(0, loop.settings.seed)
+        vae.start_from(x.to(loop.precise))
 
 
 def _run(loop: Loop, saver: Saver, out: Path | None, *, show: bool) -> None:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pyrovae.errors import NumericalError
 from pyrovae.objectives import Objective
-from pyrovae.terms import Program, Terms, TracePair
+from pyrovae.terms import Program, TracePair
 from pyrovae.training.batches import Batch
+from pyrovae.training.checks import drawn_for
 from pyrovae.training.exchange import Exchange
 from pyrovae.training.schedules import lr_factor
 from pyrovae.training.settings import Settings
@@ -58,9 +59,9 @@ class Job:
         """The floating point type of the densities."""
         return self.data.validation.dtype
 
-    def terms(self, x: Tensor, context: Tensor | None) -> Terms:
-        """The terms of a batch with the objective's particles."""
-        return self.program.terms(x, context, particles=self.objective.particles)
+    def pair(self, x: Tensor, context: Tensor | None) -> TracePair:
+        """Guide and model on a batch, drawn as the objective wants."""
+        return drawn_for(self.objective, self.program, x, context)
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -76,7 +77,7 @@ class Job:
         position = self.state.position
         torch.set_rng_state(random)
         with torch.no_grad():
-            pair = self.program.run(*batch, particles=self.objective.particles)
+            pair = self.pair(*batch)
             found = pair.site_log_probs()
         bad = sorted((n for n in found if not torch.isfinite(found[n]).all()), reverse=True)  # q before p
         raise NumericalError(

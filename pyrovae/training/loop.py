@@ -136,7 +136,7 @@ class Loop(Job):
     def _validated(self, piece: int, rows: slice) -> float:
         torch.manual_seed(VALIDATION_SEED + piece)
         context = None if self.data.context is None else self.data.context.validation[rows]
-        terms = self.terms(self.data.validation[rows], context)
+        terms = self.pair(self.data.validation[rows], context).terms()
         return self.objective.bound(terms).sum(dtype=torch.float64).item()
 
     def _check_finite(self, row: dict[str, float]) -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.errors import InputError
+from pyrovae.part import filled
 from pyrovae.training.folder import RunFolder, read_checkpoint
-from pyrovae.training.state import State, load_weights, weights
+from pyrovae.training.state import State, load_objective, load_weights, weights, weights_of
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ __all__ = ["Saver"]
 # What may change between a run and its continuation.
 _FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 # What runs had before it was an option.
-_ADDED = {"precision": "float32"}
+_ADDED = {"precision": "float32", "kl_schedule": "linear"}
+_ADDED_TO_RECORD: dict[str, Any] = {"columns": None}
 
 
 class Saver:
@@ -111,6 +113,7 @@ class Saver:
 
     def _take_up(self, loop: Loop, saved: dict[str, Any]) -> None:
         load_weights(loop.program, loop.trained, saved["weights"])
+        load_objective(loop.objective, saved.get("of_objective", {}))
         loop.optimizer.load_state_dict(saved["optimizer"])
         loop.state = State.from_dict(saved["state"])
         self.best = saved["best"]
@@ -138,14 +141,15 @@ class Saver:
     def _check_same(self, loop: Loop, saved: dict[str, Any]) -> None:
         assert self.folder is not None
         now, path = _identity(loop), self.folder.path
-        if saved["declaration"] != now["declaration"]:
+        if filled(saved["declaration"]) != filled(now["declaration"]):
             raise InputError(
                 f"{self.folder.last} belongs to another declaration: declare as in {path / 'config.yaml'}, "
                 "or choose a new name for this run"
             )
         for name, value in now["identity"].items():
             before = saved["identity"].get(name, _ADDED.get(name))
-            if before != value:
+            before = _ADDED_TO_RECORD | before if name == "data" else before
+            if filled(before) != filled(value):
                 raise InputError(
                     f"{path} holds a run with another {name} ({_difference(before, value)}): resume with the "
                     "same, or choose a new name"
@@ -162,6 +166,7 @@ def _content(loop: Loop) -> dict[str, Any]:
     """Where a loop is, as tensors and plain values."""
     return {
         "weights": weights(loop.program, loop.trained),
+        "of_objective": weights_of(loop.objective),
         "optimizer": loop.optimizer.state_dict(),
         "state": loop.state.to_dict(),
     }
@@ -194,7 +199,8 @@ def _identity(loop: Loop) -> dict[str, Any]:
 
 def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
     if isinstance(before, dict) and isinstance(now, dict):
-        name = next(key for key in (*now, *before) if before.get(key) != now.get(key))
+        gone = object()
+        name = next(key for key in (*now, *before) if before.get(key, gone) != now.get(key, gone))
         return f"{name} was {before.get(name)} and is {now.get(name)}"
     return f"was {before} and is {now}"
 

@@ -1,7 +1,7 @@
 r"""Schedules: numbers that change as training goes on, each a pure function of the position.
 
     learning rate   lr * factor(t),   t = step / steps in [0, 1)
-    KL weight       min(1, epoch / kl_warmup), fractional epochs counted
+    KL weight       min(1, t), t = epoch / kl_warmup, fractional epochs counted; cyclic: t modulo 2
 
 Because they depend on the position alone, a resumed run continues them exactly.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-__all__ = ["LRSchedule", "kl_weight", "lr_factor"]
+__all__ = ["KLSchedule", "LRSchedule", "kl_weight", "lr_factor"]
 
 LRSchedule = Literal["constant", "linear", "cosine"]
+KLSchedule = Literal["linear", "cyclic"]
 
 
 def lr_factor(schedule: LRSchedule, t: float) -> float:
@@ -28,10 +29,21 @@ def lr_factor(schedule: LRSchedule, t: float) -> float:
     return 1 - t if schedule == "linear" else 1.0
 
 
-def kl_weight(warmup: float, epochs_done: float) -> float:
-    """The weight of the KL divergence after `epochs_done` epochs; it grows from 0 to 1 over `warmup` epochs.
+def kl_weight(warmup: float, epochs_done: float, schedule: KLSchedule = "linear") -> float:
+    """The weight of the KL divergence after `epochs_done` epochs.
+
+    It grows from 0 to 1 over `warmup` epochs. In the cyclic schedule it then stays at 1 for as long, and
+    begins again.
 
     Reference:
-        Bowman et al. (2016), "Generating Sentences from a Continuous Space".
+        Bowman et al. (2016), "Generating Sentences from a Continuous Space"; Fu et al. (2019), "Cyclical
+        Annealing Schedule: A Simple Approach to Mitigating KL Vanishing".
+
+    Example:
+        >>> [kl_weight(2.0, epoch, "cyclic") for epoch in (0, 1, 2, 3, 4, 5)]
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
     """
-    return min(1.0, epochs_done / warmup) if warmup else 1.0
+    if not warmup:
+        return 1.0
+    cycles = epochs_done / warmup
+    return min(1.0, cycles % 2 if schedule == "cyclic" else cycles)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pyrovae.errors import InputError
 from pyrovae.networks import Precision
-from pyrovae.training.schedules import LRSchedule
+from pyrovae.training.schedules import KLSchedule, LRSchedule
 
 __all__ = ["Compile", "Settings"]
 
@@ -35,6 +35,7 @@ class Settings:
     checkpoint_seconds: float
     compile: Compile = "auto"
     precision: Precision = "float32"
+    kl_schedule: KLSchedule = "linear"
 
     def __post_init__(self) -> None:
         plain = {
@@ -50,6 +51,14 @@ class Settings:
         if self.lr_schedule not in get_args(LRSchedule):
             known = ", ".join(get_args(LRSchedule))
             raise InputError(f"unknown lr_schedule {self.lr_schedule!r}: choose one of {known}")
+        if self.kl_schedule not in get_args(KLSchedule):
+            known = ", ".join(get_args(KLSchedule))
+            raise InputError(f"unknown kl_schedule {self.kl_schedule!r}: choose one of {known}")
+        if self.kl_schedule == "cyclic" and not self.kl_warmup:
+            raise InputError(
+                "kl_schedule 'cyclic' needs kl_warmup, the epochs of one rise: give it, or leave kl_schedule "
+                "out"
+            )
         if self.compile not in (True, False, "auto"):
             raise InputError(f"compile must be True, False or 'auto', not {self.compile!r}")
         if self.precision not in get_args(Precision):

@@ -17,9 +17,20 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.objectives import Objective
 from pyrovae.terms import Program, arguments
 
-__all__ = ["Position", "State", "load_weights", "make_optimizer", "parameters", "weights"]
+__all__ = [
+    "Position",
+    "State",
+    "load_objective",
+    "load_weights",
+    "make_optimizer",
+    "parameters",
+    "parameters_of",
+    "weights",
+    "weights_of",
+]
 
 _OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -107,6 +118,26 @@ def load_weights(program: Program, trained: dict[str, Tensor], saved: dict[str, 
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(saved[name])
+
+
+def parameters_of(objective: Objective) -> dict[str, Tensor]:
+    """What an objective learns beside the program (a classifier), by name."""
+    if not isinstance(objective, torch.nn.Module):
+        return {}
+    return {f"objective.{name}": p for name, p in objective.named_parameters()}
+
+
+def weights_of(objective: Objective) -> dict[str, Tensor]:
+    """Everything that an objective has learned."""
+    if not isinstance(objective, torch.nn.Module):
+        return {}
+    return {name: tensor.detach().cpu().clone() for name, tensor in objective.state_dict().items()}
+
+
+def load_objective(objective: Objective, saved: dict[str, Tensor]) -> None:
+    """Put back what `weights_of` gave."""
+    if isinstance(objective, torch.nn.Module):
+        objective.load_state_dict(saved)
 
 
 def make_optimizer(name: str, trained: dict[str, Tensor], lr: float) -> torch.optim.Optimizer:

@@ -38,7 +38,11 @@ def eager(job: Job, rows: Rows, number: int) -> None:
     for group in job.optimizer.param_groups:
         group["lr"] = job.lr(job.state.position.step)
     warmup = job.settings.kl_warmup
-    weight = kl_weight(warmup, job.state.position.step / job.batch_count) if warmup else None
+    weight = (
+        kl_weight(warmup, job.state.position.step / job.batch_count, job.settings.kl_schedule)
+        if warmup
+        else None
+    )
     sums = (_differentiate if job.exchange is None else _exchange)(job, rows, number, weight)
     if job.settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(list(job.trained.values()), job.settings.clip)
@@ -120,15 +124,15 @@ def _loss(
     job: Job, batch: Batch, weight: Tensor | float | None, count: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Minus what is ascended, a mean over the batch; without a weight there is no annealing."""
-    terms, objective = job.terms(*batch), job.objective
+    pair, objective = job.pair(*batch), job.objective
     plain = weight is None or (not isinstance(weight, Tensor) and weight == 1)
-    ascended = objective.maximised(terms) if plain else objective.annealed(terms, weight)  # type: ignore[arg-type]
+    ascended = objective.ascended(pair, None if plain else weight)
     mean = ascended.mean() if count is None else ascended.sum() / count
-    return -mean, _sums(objective, terms)
+    return -mean, _sums(objective, pair.terms())
 
 
 @torch.no_grad()
 def _sums(objective: Objective, terms: Terms) -> Tensor:
-    kl = (terms.log_qz - terms.log_pz).mean(0)
-    rows = torch.stack([objective.bound(terms), terms.log_px.mean(0), kl, torch.ones_like(kl)])
+    kl = terms.mean(terms.log_qz - terms.log_pz)
+    rows = torch.stack([objective.bound(terms), terms.mean(terms.log_px), kl, torch.ones_like(kl)])
     return rows.sum(1, dtype=torch.float64)

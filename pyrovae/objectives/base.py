@@ -1,0 +1,160 @@
+"""What every objective is."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
+from pyro.infer import ELBO as PyroELBO  # noqa: N811
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.part import Declared
+from pyrovae.terms import Draws, Terms, TracePair, check_gradients, run
+
+__all__ = ["Objective", "at_least_one", "in_place_of", "not_negative", "weighted", "within"]
+
+
+class Objective(Declared, PyroELBO):
+    """Base class of objectives: a subclass writes `bound`, and what is ascended when it differs.
+
+    An objective of terms alone writes `maximised`; one that needs more of the program (the laws of z, the
+    score) writes `ascended`.
+
+    Attributes:
+        particles: the number K of particles for each datum.
+        draws: which way the gradients of the draws go (see `pyrovae.terms`).
+        stratified: whether it may draw a law with strata (a mixture) from each of them in turn.
+        anneals: whether a weight on its KL divergence has a meaning.
+        of_batch: whether what is ascended couples the data of a batch.
+        is_exact_when_summed_out: whether it no longer depends on a guide whose states are all summed over.
+        max_plate_nesting: the depth of the program's own plates.
+        rows: the number of training data, once `fit` has begun.
+    """
+
+    particles: int = 1
+    draws: Draws = "reparameterised"
+    stratified: bool = True
+    anneals: bool = True
+    of_batch: bool = False
+    is_exact_when_summed_out: bool = False
+    max_plate_nesting: int = 1
+    rows: int | None = None
+    _checked: bool = False
+
+    @abstractmethod
+    def bound(self, terms: Terms) -> Tensor:
+        """A lower bound on log p(x) in nats for each datum: terms (K, B) -> (B,)."""
+
+    def maximised(self, terms: Terms) -> Tensor:
+        """What training ascends, for each datum: terms (K, B) -> (B,)."""
+        return self.bound(terms)
+
+    def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
+        """What training ascends while the KL divergence has weight `kl_weight`, (B,)."""
+        return weighted(self.maximised(terms), terms, kl_weight)
+
+    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
+        """What training ascends on a guide and model that have run, (B,); None is a weight of 1."""
+        terms = pair.terms()
+        return self.maximised(terms) if kl_weight is None else self.annealed(terms, kl_weight)
+
+    def check(self, pair: TracePair) -> None:
+        """Refuse a program for which the objective has no meaning; called by `fit` on a few data.
+
+        Raises:
+            InputError: with the reason.
+        """
+        if self.draws != "detached":
+            check_gradients(pair.guide)
+        summed_out = [n for n, s in pair.guide.nodes.items() if _is_summed_out(s)]
+        if self.is_exact_when_summed_out and summed_out:
+            raise InputError(
+                f"{type(self).__name__} sums the discrete site {summed_out[0]!r} out exactly and would leave "
+                "the guide untrained: use ELBO, ScoreFunction or ReweightedWakeSleep"
+            )
+
+    def begin(self, rows: int, size: int) -> None:
+        """Learn the number of training data and of entries of z (0 when there are several sites)."""
+        self.rows = rows
+
+    # ---------------------------------------------------------------- Pyro's protocol
+
+    def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """Minus what is maximised, mean over the batch, in nats per datum; a tensor that can be captured."""
+        pair = self._pair(model, guide, args, kwargs)
+        if not self._checked:
+            self.check(pair)
+            self._checked = True
+        return -self.ascended(pair).mean()
+
+    def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:
+        return run(
+            model,
+            guide,
+            *args,
+            particles=self.particles,
+            max_plate_nesting=self.max_plate_nesting,
+            draws=self.draws,
+            stratified=self.stratified,
+            **kwargs,
+        )
+
+    def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
+        pair = self._pair(model, guide, args, kwargs)
+        return pair.model, pair.guide
+
+    def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401
+        """The loss as a number, without a gradient; what `SVI.evaluate_loss` calls."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401
+        """The loss as a number, its gradient left in the parameters; what `SVI.step` calls."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()
+
+
+def _is_summed_out(site: Any) -> bool:  # noqa: ANN401
+    return "log_v" in site.get("infer", {}) and not site["fn"].has_rsample
+
+
+def weighted(ascended: Tensor, terms: Terms, kl_weight: Tensor | float | None) -> Tensor:
+    """What is ascended while the divergence has a weight: outside the logarithm, never inside a weight."""
+    if kl_weight is None:
+        return ascended
+    return kl_weight * ascended + (1 - kl_weight) * terms.mean(terms.log_px)
+
+
+def in_place_of(value: Tensor, surrogate: Tensor) -> Tensor:
+    """The value of one tensor with the gradient of another."""
+    return value.detach() + surrogate - surrogate.detach()
+
+
+def at_least_one(particles: int, name: str = "particles") -> int:
+    """A whole number of 1 or more, or an InputError."""
+    whole = isinstance(particles, Real) and not isinstance(particles, bool) and particles % 1 == 0
+    if not whole or particles < 1:
+        raise InputError(f"{name} must be a whole number of 1 or more, not {particles!r}")
+    return int(particles)
+
+
+def not_negative(who: str, name: str, value: float) -> float:
+    """A finite number of 0 or more, or an InputError."""
+    return within(who, name, value, 0.0, math.inf)
+
+
+def within(who: str, name: str, value: float, least: float, most: float) -> float:
+    """A finite number between two others, or an InputError."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not least <= value <= most or value == math.inf:
+        wanted = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+        article = "an" if name[0] in "aeiou" else "a"
+        raise InputError(f"{who} needs {article} {name} {wanted}, not {value!r}")
+    return value

@@ -1,0 +1,172 @@
+r"""The evidence lower bound and what is done to its divergence.
+
+L = E_q[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x)
+
+beta        weighs the divergence
+free bits   gives each latent some nats of it for nothing
+capacity    asks for a given number of nats, which grows as training goes on
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, kl_divergence
+
+from pyrovae.errors import InputError
+from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted
+from pyrovae.terms import Latent, Terms, TracePair, law_of
+
+__all__ = ["ELBO", "Capacity", "analytic_kl", "is_product", "per_latent"]
+
+
+class ELBO(Objective):
+    r"""The evidence lower bound, with the estimator of Pyro's `Trace_ELBO`.
+
+    \[\mathcal L = \mathbb E_{q(z|x)}[\log p(x|z) + \log p(z) - \log q(z|x)] \le \log p(x)\]
+
+    With \(\beta \ne 1\) training ascends \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), and with
+    free bits \(\lambda\) it ascends
+    \(\mathbb E_q[\log p(x|z)] - \beta \sum_d \max(\lambda, \overline{\mathrm{KL}}_d)\), with the batch's mean
+    divergence of each latent. Neither is a bound on log p(x); `bound` stays the plain ELBO. Laws
+    whose latents depend on each other are one group with \(D \lambda\) nats.
+
+    Arguments:
+        particles: K, draws for each datum, averaged.
+        beta: the weight of the KL divergence.
+        free_bits: \(\lambda\), the nats of each latent that cost nothing.
+        analytic_kl: take the divergence from its formula instead of the draws; what is reported as the bound
+            comes from the draws in either case.
+
+    Raises:
+        InputError: when `particles` is below 1, `beta` or `free_bits` negative; by `fit`, for laws whose
+            divergence has no known formula.
+
+    Reference:
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017), "beta-VAE"; Kingma
+        et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow" (free bits).
+
+    Example:
+        >>> ones = torch.ones(2, 3)
+        >>> ELBO().bound(Terms(-3 * ones, -ones, -2 * ones))
+        tensor([-2., -2., -2.])
+    """
+
+    def __init__(
+        self, particles: int = 1, beta: float = 1.0, free_bits: float = 0.0, *, analytic_kl: bool = False
+    ) -> None:
+        self.particles = at_least_one(particles)
+        self.beta = not_negative("ELBO", "beta", beta)
+        self.free_bits = not_negative("ELBO", "free_bits", free_bits)
+        self.analytic_kl = analytic_kl
+        self.of_batch = self.free_bits > 0
+
+    def bound(self, terms: Terms) -> Tensor:
+        return terms.mean(terms.log_w)
+
+    def maximised(self, terms: Terms) -> Tensor:
+        return terms.mean(terms.log_px - self.beta * (terms.log_qz - terms.log_pz))
+
+    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
+        if not self.free_bits and not self.analytic_kl:
+            return super().ascended(pair, kl_weight)
+        terms = pair.terms()
+        kl = self._kl(pair.latent("an analytic KL or free bits"), terms)
+        return weighted(terms.mean(terms.log_px) - self.beta * kl, terms, kl_weight)
+
+    def check(self, pair: TracePair) -> None:
+        super().check(pair)
+        if self.analytic_kl or self.free_bits:
+            latent = pair.latent("an analytic KL or free bits")
+        if self.analytic_kl:
+            analytic_kl(latent)
+
+    def _kl(self, latent: Latent, terms: Terms) -> Tensor:
+        """The divergence of each datum, (B,), or the batch's own with what is free, ()."""
+        if self.analytic_kl:
+            kls = analytic_kl(latent, by_latent=bool(self.free_bits))
+        else:
+            q, p = per_latent(latent.q, latent.value), per_latent(latent.p, latent.value)
+            both = q.shape[-1] == p.shape[-1]
+            kls = q - p if both else (terms.log_qz - terms.log_pz).unsqueeze(-1)
+        if not self.free_bits:
+            return kls.sum(-1).mean(0)
+        weights = torch.ones_like(terms.log_qz) if terms.log_v is None else terms.log_v.exp()
+        means = (kls * weights.unsqueeze(-1)).mean((0, 1))
+        free = self.free_bits * latent.value.shape[-1] / len(means)
+        return means.clamp(min=free).sum()
+
+
+class Capacity(Objective):
+    r"""A divergence that is asked to be a given number of nats, growing as training goes on.
+
+    \[\mathbb E_q[\log p(x|z)] - \gamma\, \big|\overline{\mathrm{KL}} - C\big|\]
+
+    with the batch's mean divergence. C is `capacity` times the KL weight of the schedule: with
+    `kl_warmup=E` it grows from 0 to `capacity` over E epochs. `bound` is the plain ELBO.
+
+    Arguments:
+        capacity: the number of nats in the end.
+        gamma: the weight of a nat of difference.
+        particles: K, draws for each datum.
+
+    Raises:
+        InputError: when `particles` is below 1, or a number is negative.
+
+    Reference:
+        Burgess et al. (2018), "Understanding disentangling in beta-VAE".
+
+    Example:
+        >>> ones = torch.ones(1, 3)
+        >>> Capacity(capacity=2.0, gamma=10.0).maximised(Terms(-3 * ones, -ones, ones))
+        tensor([-3., -3., -3.])
+    """
+
+    of_batch = True
+
+    def __init__(self, capacity: float = 25.0, gamma: float = 100.0, particles: int = 1) -> None:
+        self.capacity = not_negative("Capacity", "capacity", capacity)
+        self.gamma = not_negative("Capacity", "gamma", gamma)
+        self.particles = at_least_one(particles)
+
+    def bound(self, terms: Terms) -> Tensor:
+        return terms.mean(terms.log_w)
+
+    def maximised(self, terms: Terms) -> Tensor:
+        return self.annealed(terms, 1.0)
+
+    def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
+        kl = terms.mean(terms.log_qz - terms.log_pz).mean()
+        return terms.mean(terms.log_px) - self.gamma * (kl - self.capacity * kl_weight).abs()
+
+
+def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
+    """KL(q(z|x) || p(z)) from its formula, (K, B, 1), or of each latent where they are independent.
+
+    Raises:
+        InputError: when torch knows none for the two laws.
+    """
+    q, p = latent.q, latent.p
+    try:
+        if by_latent and is_product(q) and is_product(p):
+            return kl_divergence(q.base_dist, p.base_dist).expand(latent.value.shape)
+        return kl_divergence(q, p).unsqueeze(-1).expand(*latent.value.shape[:2], 1)
+    except NotImplementedError:
+        raise InputError(
+            f"no formula is known for the KL divergence from {law_of(q)} to {law_of(p)}: leave analytic_kl "
+            "out, so that it is taken from the draws"
+        ) from None
+
+
+def per_latent(law: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+    """The log-density of each latent, (K, B, D), or of all together where they depend on each other."""
+    if is_product(law):
+        return law.base_dist.log_prob(z)
+    return law.log_prob(z).unsqueeze(-1)
+
+
+def is_product(law: Any) -> bool:  # noqa: ANN401
+    """Whether a law over vectors is one of independent entries."""
+    return isinstance(law, Independent) and not law.base_dist.event_shape

@@ -1,0 +1,103 @@
+r"""The FactorVAE: the total correlation of q(z) by a classifier that is trained beside the VAE.
+
+    TC(z) = KL(q(z) || prod_d q(z_d)) = E_q[log D(z) - log(1 - D(z))]
+
+D tells draws of q(z) from such whose entries come from different data. One step moves both: the VAE along
+ELBO - gamma TC with D held still, D along its own likelihood with the draws held still.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import softplus
+
+from pyrovae.errors import InputError
+from pyrovae.objectives.base import at_least_one, in_place_of, not_negative
+from pyrovae.objectives.batchwise import Batchwise
+from pyrovae.terms import Latent, Terms, TracePair
+
+__all__ = ["Factor"]
+
+_COUNT = itertools.count()
+
+
+class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO and no network
+    r"""The ELBO minus \(\gamma\) times the total correlation of the aggregated posterior.
+
+    \[\mathrm{ELBO} - \gamma\, \mathrm{KL}\Big(q(z) \Big\| \prod_d q(z_d)\Big)\]
+
+    Arguments:
+        gamma: the weight of the total correlation.
+        layers: the hidden layers of the classifier, with leaky rectifiers.
+        particles: K, draws for each datum.
+
+    Raises:
+        InputError: when `particles` is below 1, `gamma` negative or a layer below 1; by `fit`, for a program
+            with several latent sites. Outside `fit`, call `begin` first.
+
+    Reference:
+        Kim & Mnih (2018), "Disentangling by Factorising".
+
+    Example:
+        >>> ones = torch.ones(2, 3)
+        >>> Factor().bound(Terms(-3 * ones, -ones, -2 * ones))
+        tensor([-2., -2., -2.])
+    """
+
+    def __init__(self, gamma: float = 10.0, layers: Sequence[int] = (256, 256), particles: int = 1) -> None:
+        nn.Module.__init__(self)
+        self.gamma = not_negative("Factor", "gamma", gamma)
+        self.layers = tuple(at_least_one(size, "layers") for size in layers)
+        self.particles = at_least_one(particles)
+
+    def begin(self, rows: int, size: int) -> None:
+        """Create the classifier for a z of `size` entries."""
+        super().begin(rows, size)
+        if not size:
+            raise InputError("Factor needs a program with one latent vector z, as a VAE has")
+        widths = [size, *self.layers]
+        stages: list[nn.Module] = []
+        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            stages += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
+        self.classifier = nn.Sequential(*stages, nn.Linear(widths[-1], 1))
+        self.name = f"factor{next(_COUNT)}"  # Pyro's store is global: two classifiers need two names
+
+    def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        """Minus what is maximised; `pyro.infer.SVI` then trains the classifier too.
+
+        Raises:
+            InputError: before `begin(rows, size)`, which makes the classifier.
+        """
+        if not hasattr(self, "classifier"):
+            raise InputError(
+                "Factor has no classifier yet: call its begin(rows, size) with the numbers of training data "
+                "and of entries of z, or train with pv.fit"
+            )
+        pyro.module(self.name, self.classifier)
+        return super().differentiable_loss(model, guide, *args, **kwargs)
+
+    def penalty(self, latent: Latent, terms: Terms) -> Tensor:
+        held = {name: p.detach() for name, p in self.classifier.named_parameters()}
+        return self.gamma * functional_call(self.classifier, held, (latent.value,)).squeeze(-1).mean(0)
+
+    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
+        found = Batchwise.ascended(self, pair, kl_weight)
+        return in_place_of(found, found + self.told_apart(pair.latent("Factor").value.detach()))
+
+    def told_apart(self, z: Tensor) -> Tensor:
+        """The mean log-likelihood of the classifier on draws (K, B, D) and on shuffled ones, ()."""
+        real, mixed = self.classifier(z), self.classifier(_shuffled(z))
+        return -(softplus(-real) + softplus(mixed)).mean() / 2
+
+
+def _shuffled(z: Tensor) -> Tensor:
+    """Draws whose entries come from different data: each entry's rows in an order of its own."""
+    order = torch.rand_like(z).argsort(1)
+    return z.gather(1, order)

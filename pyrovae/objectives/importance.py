@@ -1,0 +1,205 @@
+r"""Bounds from several importance weights.
+
+IWAE_K = log (1/K) sum_k w_k            Renyi_a = 1/(1-a) log (1/K) sum_k w_k^(1-a)
+MIWAE  = the mean of M IWAEs of K       CIWAE = b ELBO + (1 - b) IWAE       PIWAE: one for each network
+
+ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the poorer the guide's gradient
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.numerics import log_mean_exp
+from pyrovae.objectives.base import Objective, at_least_one, in_place_of, not_negative, weighted, within
+from pyrovae.terms import Terms, TracePair
+
+__all__ = ["CIWAE", "IWAE", "MIWAE", "PIWAE", "Renyi"]
+
+
+class IWAE(Objective):
+    r"""The importance-weighted bound, which grows with the number of particles towards log p(x).
+
+    \[\mathcal L_K = \mathbb E_{z_1..z_K \sim q}\Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\Big]
+    \le \log p(x)\]
+
+    Arguments:
+        particles: K.
+
+    Raises:
+        InputError: when `particles` is below 1.
+
+    Reference:
+        Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders".
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2, 1)
+        >>> IWAE(particles=2).bound(Terms(torch.tensor([[0.0], [-100.0]]), zeros, zeros))
+        tensor([-0.6931])
+    """
+
+    is_exact_when_summed_out = True
+
+    def __init__(self, particles: int = 5) -> None:
+        self.particles = at_least_one(particles)
+
+    def bound(self, terms: Terms) -> Tensor:
+        return terms.log_mean_w()
+
+
+class Renyi(Objective):
+    r"""The variational Renyi bound, which falls as \(\alpha\) grows.
+
+    \[\mathcal L_\alpha = \frac1{1-\alpha} \log \frac1K \sum_{k=1}^K w_k^{1-\alpha}\]
+
+    \(\alpha = 1\) is the ELBO and \(\alpha = 0\) the importance-weighted bound. From 0 on it is a lower bound
+    on log p(x) for every K; below 0 it need not be, so negative values are refused.
+
+    Arguments:
+        alpha: the order, 0 or more.
+        particles: K.
+
+    Raises:
+        InputError: when `particles` is below 1 or `alpha` negative.
+
+    Reference:
+        Li & Turner (2016), "Renyi Divergence Variational Inference".
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2, 1)
+        >>> terms = Terms(torch.tensor([[0.0], [-2.0]]), zeros, zeros)
+        >>> [round(Renyi(alpha, 2).bound(terms).item(), 3) for alpha in (0.0, 0.5, 1.0)]
+        [-0.566, -0.76, -1.0]
+    """
+
+    def __init__(self, alpha: float = 0.5, particles: int = 5) -> None:
+        self.alpha = not_negative("Renyi", "alpha", alpha)  # below 0 it is no lower bound
+        self.is_exact_when_summed_out = alpha == 0
+        self.particles = at_least_one(particles)
+
+    def bound(self, terms: Terms) -> Tensor:
+        if self.alpha == 1:
+            return terms.mean(terms.log_w)
+        power = (1 - self.alpha) * terms.log_w
+        power = power if terms.log_v is None else power + terms.log_v
+        return log_mean_exp(power, 0) / (1 - self.alpha)
+
+
+class MIWAE(Objective):
+    r"""The mean of M importance-weighted bounds of K particles each, on M K draws.
+
+    \[\frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K w_{mk}\]
+
+    Arguments:
+        groups: M.
+        particles: M K, all draws for each datum; a multiple of `groups`.
+
+    Raises:
+        InputError: when a number is below 1 or `particles` no multiple of `groups`.
+
+    Reference:
+        Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(4, 1)
+        >>> MIWAE(groups=2, particles=4).bound(Terms(zeros - 3, zeros, zeros))
+        tensor([-3.])
+    """
+
+    is_exact_when_summed_out = True
+
+    def __init__(self, groups: int = 4, particles: int = 16) -> None:
+        self.groups = at_least_one(groups, "groups")
+        self.particles = at_least_one(particles)
+        _check_groups("MIWAE", groups, particles)
+
+    def bound(self, terms: Terms) -> Tensor:
+        return _of_groups(terms.log_weights(), self.groups)
+
+
+class PIWAE(Objective):
+    r"""The decoder ascends IWAE of all M K particles, the encoder MIWAE of M groups of K.
+
+    A tighter bound serves the model's parameters; the guide's gradient loses its signal as K grows. Each
+    gets the bound that serves it. The value, and `bound`, are IWAE's.
+
+    Arguments:
+        groups: M.
+        particles: M K, all draws for each datum; a multiple of `groups`.
+
+    Raises:
+        InputError: when a number is below 1 or `particles` no multiple of `groups`.
+
+    Reference:
+        Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(4, 1)
+        >>> PIWAE(groups=2, particles=4).bound(Terms(zeros - 3, zeros, zeros))
+        tensor([-3.])
+    """
+
+    is_exact_when_summed_out = True
+
+    def __init__(self, groups: int = 4, particles: int = 16) -> None:
+        self.groups = at_least_one(groups, "groups")
+        self.particles = at_least_one(particles)
+        _check_groups("PIWAE", groups, particles)
+
+    def bound(self, terms: Terms) -> Tensor:
+        return terms.log_mean_w()
+
+    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
+        terms, apart = pair.terms(), pair.joint_apart()
+        log_v = 0.0 if terms.log_v is None else terms.log_v
+        # `apart` has the gradient of the model alone; what is left of log w has that of the guide alone.
+        of_model = log_mean_exp(apart + (log_v - terms.log_qz).detach(), 0)
+        of_guide = _of_groups(terms.log_w - apart + apart.detach() + log_v, self.groups)
+        return weighted(in_place_of(self.bound(terms), of_model + of_guide), terms, kl_weight)
+
+
+class CIWAE(Objective):
+    r"""A mean of the two bounds, \(\beta\, \mathrm{ELBO} + (1 - \beta)\, \mathrm{IWAE}\).
+
+    Arguments:
+        particles: K, for both.
+        beta: the share of the ELBO, from 0 to 1.
+
+    Raises:
+        InputError: when `particles` is below 1 or `beta` outside [0, 1].
+
+    Reference:
+        Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
+
+    Example:
+        >>> import torch
+        >>> zeros = torch.zeros(2, 1)
+        >>> CIWAE(particles=2, beta=1.0).bound(Terms(torch.tensor([[0.0], [-2.0]]), zeros, zeros))
+        tensor([-1.])
+    """
+
+    def __init__(self, particles: int = 16, beta: float = 0.05) -> None:
+        self.particles = at_least_one(particles)
+        self.beta = within("CIWAE", "beta", beta, 0.0, 1.0)
+        self.is_exact_when_summed_out = beta == 0
+
+    def bound(self, terms: Terms) -> Tensor:
+        return self.beta * terms.mean(terms.log_w) + (1 - self.beta) * terms.log_mean_w()
+
+
+def _of_groups(log_w: Tensor, groups: int) -> Tensor:
+    """The mean over groups of particles of their importance-weighted bounds, (K, B) -> (B,)."""
+    return log_mean_exp(log_w.unflatten(0, (groups, -1)), 1).mean(0)
+
+
+def _check_groups(who: str, groups: int, particles: int) -> None:
+    if particles % groups:
+        raise InputError(
+            f"{who} needs particles that are a multiple of groups, not {particles} particles in {groups} "
+            "groups"
+        )

@@ -1,0 +1,128 @@
+"""Reading the sites of a trace, and what is refused of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.util import site_is_subsample
+
+from pyrovae.errors import InputError
+
+__all__ = [
+    "DATA",
+    "PARTICLES",
+    "check_enumerated",
+    "check_gradients",
+    "check_sites",
+    "data_size",
+    "depth",
+    "is_enumerated",
+    "plate_dim",
+    "law_of",
+    "sites_of",
+]
+
+DATA = "data"
+PARTICLES = "particles"
+
+
+def check_gradients(guide: poutine.Trace) -> None:
+    """Refuse learned draws that are not reparameterised: the gradient of a bound would lack a term.
+
+    Raises:
+        InputError: for the first such site of the guide's trace.
+    """
+    for name, site in sites_of(guide):
+        fn, value = site["fn"], site["value"]
+        if "log_v" in site["infer"]:  # its strata are weighted by the guide, and so give a gradient
+            continue
+        if not fn.has_rsample and torch.is_grad_enabled() and fn.log_prob(value).requires_grad:
+            raise InputError(
+                f"the guide's site {name!r} is drawn from {law_of(fn)} with learned parameters and gives no "
+                "gradient: use a reparameterised distribution (has_rsample), an objective that needs none "
+                "(ScoreFunction, ReweightedWakeSleep), or sum the site out in the model"
+            )
+
+
+def law_of(fn: Any) -> str:  # noqa: ANN401
+    """The name of a site's law, inside what it is wrapped in."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def sites_of(trace: poutine.Trace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sample sites of a trace by name, without subsampling and deterministic ones."""
+    site: Any
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site_is_subsample(site) or site["infer"].get("_deterministic"):
+            continue
+        yield name, site
+
+
+def plate_dim(site: dict[str, Any], name: str) -> int:
+    """The dimension of a plate around a site, counted from the right.
+
+    Raises:
+        InputError: when the site stands outside it.
+    """
+    for frame in site["cond_indep_stack"]:
+        if frame.name == name:
+            return frame.dim
+    raise InputError(
+        f"the site {site['name']!r} stands outside the plate {name!r}: put every local site inside "
+        f"`with pyro.plate('data', len(x))`"
+    )
+
+
+def depth(site: dict[str, Any]) -> int:
+    """How many batch dimensions the plates around a site take."""
+    return max((-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
+
+
+def data_size(trace: poutine.Trace) -> int:
+    """The size of the data plate."""
+    for _, site in sites_of(trace):
+        log_p_shape = site["fn"].batch_shape
+        return log_p_shape[plate_dim(site, DATA)]
+    raise InputError("the model has no sample site: nothing to weigh")
+
+
+def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
+    """Refuse sites that cannot be weighed, and a guide and a model that do not belong together.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    for _, site in (*sites_of(model), *sites_of(guide)):
+        plate_dim(site, DATA)
+        check_enumerated(site)
+    latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
+    drawn = {name for name, site in sites_of(guide) if not site["infer"].get("is_auxiliary")}
+    if latent - drawn:
+        raise InputError(
+            f"the guide has no site {min(latent - drawn)!r}: every latent site of the model needs one"
+        )
+    if drawn - latent:
+        raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
+    if not any(site["is_observed"] for _, site in sites_of(model)):
+        raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+
+
+def check_enumerated(site: dict[str, Any]) -> None:
+    """Refuse an enumerated site inside a plate of its own."""
+    # Terms are summed over inner plates first: a sum over c would then stand outside their product.
+    inner = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.name not in (DATA, PARTICLES)]
+    if is_enumerated(site) and inner:
+        raise InputError(
+            f"the enumerated site {site['name']!r} stands inside the plate {inner[0]!r}: sum it out in the "
+            "distribution (MixtureSameFamily), or put it directly inside the plate 'data'"
+        )
+
+
+def is_enumerated(site: dict[str, Any]) -> bool:
+    """Whether Pyro enumerates a site in parallel."""
+    return site["infer"].get("enumerate") == "parallel"

@@ -1,0 +1,286 @@
+r"""A guide and the model replayed on its draws, as traces, and what is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.numerics import log_mean_exp
+from pyrovae.terms.draws import Detached, Draws, Routing, Stratified
+from pyrovae.terms.sites import DATA, PARTICLES, check_enumerated, data_size, plate_dim, sites_of
+
+__all__ = ["Fixed", "Latent", "Terms", "TracePair", "run", "terms"]
+
+
+class Terms(NamedTuple):
+    """The log-density terms of K particles for each of B data, in nats, each of shape (K, B).
+
+    `log_v` is the logarithm of the weight that a stratified particle has in a mean; None stands for 0.
+    """
+
+    log_px: Tensor
+    log_pz: Tensor
+    log_qz: Tensor
+    log_v: Tensor | None = None
+
+    @property
+    def log_w(self) -> Tensor:
+        """The logarithm of the importance weight p(x, z) / q(z|x), of shape (K, B)."""
+        return self.log_px + self.log_pz - self.log_qz
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over particles, (K, ..., B) -> (..., B)."""
+        return (values if self.log_v is None else values * self.log_v.exp()).mean(0)
+
+    def log_weights(self) -> Tensor:
+        """`log_w` with the strata's weights in it: its log-mean-exp estimates log p(x)."""
+        return self.log_w if self.log_v is None else self.log_w + self.log_v
+
+    def log_mean_w(self) -> Tensor:
+        """The logarithm of the mean importance weight, (B,)."""
+        return log_mean_exp(self.log_weights(), 0)
+
+
+class Latent(NamedTuple):
+    """The only latent site of a program: its name, its values (K, B, *event), q(z|x) and p(z)."""
+
+    name: str
+    value: Tensor
+    q: Any
+    p: Any
+
+
+class _Call(NamedTuple):
+    """What ran, to be run again in another way."""
+
+    model: Callable
+    guide: Callable
+    args: tuple
+    kwargs: dict
+    particles: int
+    max_plate_nesting: int
+
+    def plate(self) -> Any:  # noqa: ANN401
+        return pyro.plate(PARTICLES, self.particles, dim=-1 - self.max_plate_nesting)
+
+
+@dataclass(frozen=True, eq=False)
+class TracePair:
+    """The traces of a guide and of the model replayed on it.
+
+    Attributes:
+        guide, model: the traces.
+        shape: (K, B), of the terms.
+        routing: takes the weights of draws that were asked for as "routed".
+    """
+
+    guide: poutine.Trace
+    model: poutine.Trace
+    shape: tuple[int, int]
+    call: _Call
+    routing: Routing | None = None
+
+    def site_log_probs(self) -> dict[str, Tensor]:
+        """For each site, keyed `p(name)` or `q(name)`, its log-density of shape (..., K, B).
+
+        The dimensions to the left of (K, B) belong to enumerated sites.
+        """
+        found = {f"p({name})": self._log_prob(site) for name, site in sites_of(self.model)}
+        return found | {f"q({name})": self._log_prob(site) for name, site in sites_of(self.guide)}
+
+    def terms(self) -> Terms:
+        """The sums over observed sites, latent sites and the guide's sites.
+
+        Enumerated sites are summed out: log p(z) is a sum over them, log p(x|z) what is left of log p(x, z).
+        """
+        return self._terms
+
+    @cached_property
+    def _terms(self) -> Terms:
+        log_px, log_pz = self._of_model(self.model)
+        return Terms(log_px, log_pz, self._of_guide(self.guide, log_px), self._log_v())
+
+    def score(self) -> Tensor:
+        r"""log q(z|x) at draws that stand alone: its gradient is the score of the guide, (K, B)."""
+        drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
+        sites = list(sites_of(self.guide))
+        if len(sites) == 1:
+            return self._log_prob(sites[0][1] | {"value": drawn[sites[0][0]]})
+        with Fixed(drawn), self.call.plate():
+            guide = poutine.trace(self.call.guide).get_trace(*self.call.args, **self.call.kwargs)
+        return self._of_guide(guide, next(iter(drawn.values())))
+
+    def joint_apart(self) -> Tensor:
+        """log p(x, z) at draws that stand alone: its gradient is the model's only, (K, B)."""
+        drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
+        model = poutine.enum(self.call.model, -2 - self.call.max_plate_nesting)
+        with Fixed(drawn), self.call.plate():
+            trace = poutine.trace(model).get_trace(*self.call.args, **self.call.kwargs)
+        return sum(self._of_model(trace))  # type: ignore[return-value]
+
+    def dreamt(self) -> Tensor:
+        """log q(z|x) of pairs (z, x) drawn from the model, (K, B): what the sleep phase ascends.
+
+        Raises:
+            InputError: when the model does not draw what the guide reads.
+        """
+        x, *others = self.call.args
+        with torch.no_grad(), self.call.plate():
+            free = poutine.uncondition(self.call.model)
+            dream = poutine.trace(free).get_trace(x, *others, **self.call.kwargs)
+        seen = {name for name, site in sites_of(self.model) if site["is_observed"]}
+        latent = {name: site["value"] for name, site in sites_of(dream) if name not in seen}
+        drawn = [site["value"] for name, site in sites_of(dream) if name in seen]
+        if len(drawn) != 1 or drawn[0].shape[2:] != x.shape[1:]:
+            raise InputError(
+                "a sleep phase needs a model with one observed site, of the shape of the data that the guide "
+                "reads: leave it out with insomnia=1"
+            )
+        # A guide reads one x for each column: the particles become rows of a longer batch.
+        rows = drawn[0].flatten(0, 1).to(x.dtype)
+        count = len(rows) // len(x)
+        flat = {name: z.reshape(1, len(rows), *z.shape[2:]) for name, z in latent.items()}
+        context = [c.repeat(count, *[1] * (c.dim() - 1)) if isinstance(c, Tensor) else c for c in others]
+        with Fixed(flat), pyro.plate(PARTICLES, 1, dim=-1 - self.call.max_plate_nesting):
+            guide = poutine.trace(self.call.guide).get_trace(rows, *context, **self.call.kwargs)
+        logs = [self._log_prob(site, (1, len(rows))) for _, site in sites_of(guide)]
+        return sum(logs[1:], logs[0]).reshape(count, len(x))
+
+    def latent(self, who: str) -> Latent:
+        """The one latent site, for an objective that needs its laws.
+
+        Raises:
+            InputError: when there are several, or it is no vector.
+        """
+        sites = list(sites_of(self.guide))
+        if len(sites) != 1 or len(sites[0][1]["fn"].event_shape) != 1:
+            raise InputError(f"{who} needs a program with one latent vector z, as a VAE has")
+        name, site = sites[0]
+        q: Any = site["fn"]
+        p: Any = self.model.nodes[name]["fn"]  # a replayed site is not broadcast to the particles
+        return Latent(name, site["value"], q, p.expand(q.batch_shape))
+
+    # ---------------------------------------------------------------- sums
+
+    def _of_model(self, model: poutine.Trace) -> tuple[Tensor, Tensor]:
+        """log p(x|z) and log p(z)."""
+        observed = [self._log_prob(s) for _, s in sites_of(model) if s["is_observed"]]
+        latent = [self._log_prob(s) for _, s in sites_of(model) if not s["is_observed"]]
+        log_pz = self._total(latent, observed[0])
+        if any(log_p.dim() > 2 for log_p in observed):
+            return self._total(observed + latent, observed[0]) - log_pz, log_pz
+        return self._total(observed, observed[0]), log_pz
+
+    def _of_guide(self, guide: poutine.Trace, like: Tensor) -> Tensor:
+        return self._total([self._log_prob(s) for _, s in sites_of(guide)], like)
+
+    def _log_v(self) -> Tensor | None:
+        found = [site["infer"]["log_v"] for _, site in sites_of(self.guide) if "log_v" in site["infer"]]
+        return found[0].reshape(self.shape) if found else None
+
+    def _total(self, parts: list[Tensor], like: Tensor) -> Tensor:
+        flat = [log_p for log_p in parts if log_p.dim() == 2]
+        summed_out = [log_p for log_p in parts if log_p.dim() > 2]
+        if summed_out:
+            joint = sum(summed_out[1:], summed_out[0])
+            flat.append(torch.logsumexp(joint, list(range(joint.dim() - 2))))
+        return sum(flat[1:], flat[0]) if flat else like.new_zeros(self.shape)
+
+    def _log_prob(self, site: dict[str, Any], shape: tuple[int, int] | None = None) -> Tensor:
+        check_enumerated(site)
+        # Trace.compute_log_prob leaves poutine.mask out of "unscaled_log_prob", so it is applied here.
+        log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_p = scale_and_mask(log_p, mask=site["mask"])
+        # Left of the particles are enumerated sites, right of them the data and inner plates.
+        particles, data = plate_dim(site, PARTICLES), plate_dim(site, DATA)
+        others = [d for d in range(particles, 0) if d not in (particles, data)]
+        log_p = log_p.sum(others) if others else log_p
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, shape or self.shape))
+
+
+class Fixed(Messenger):
+    """Gives latent sites the values of a mapping instead of drawing them."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
+
+
+def run(
+    model: Callable,
+    guide: Callable,
+    *args: Any,  # noqa: ANN401
+    particles: int = 1,
+    max_plate_nesting: int = 1,
+    draws: Draws = "reparameterised",
+    stratified: bool = False,
+    **kwargs: Any,  # noqa: ANN401
+) -> TracePair:
+    """Trace the guide under a plate of K particles and replay the model on its draws.
+
+    Arguments:
+        model, guide: Pyro callables; `args` and `kwargs` are theirs.
+        particles: K.
+        max_plate_nesting: the depth of the program's own plates; particles go one dimension further left.
+        draws: which way gradients go (see `pyrovae.terms.draws`).
+        stratified: draw a law with strata from each of them in turn, where K is a multiple of their number.
+    """
+    call = _Call(model, guide, args, kwargs, particles, max_plate_nesting)
+    plate = call.plate()
+    with ExitStack() as how:  # outermost: they see laws that the plates have expanded
+        if draws == "detached":
+            how.enter_context(Detached())
+        if stratified and draws == "reparameterised":
+            how.enter_context(Stratified())
+        with plate:
+            drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+    routing = Routing() if draws == "routed" else None
+    given = drawn if routing is None else routing(drawn)
+    enumerated = poutine.enum(poutine.replay(model, trace=given), -2 - max_plate_nesting)
+    with plate:
+        replayed = poutine.trace(enumerated).get_trace(*args, **kwargs)
+    return TracePair(drawn, replayed, (particles, data_size(replayed)), call, routing)
+
+
+def terms(
+    model: Callable,
+    guide: Callable,
+    *args: Any,  # noqa: ANN401
+    particles: int = 1,
+    max_plate_nesting: int = 1,
+    **kwargs: Any,  # noqa: ANN401
+) -> Terms:
+    r"""The terms log p(x|z), log p(z), log q(z|x) of K draws z ~ q, each of shape (K, B).
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+        >>> log_w = terms(model, guide, torch.zeros(3), particles=2).log_w  # the guide is exact
+        >>> torch.allclose(log_w, dist.Normal(0.0, 2**0.5).log_prob(torch.zeros(3)).expand(2, 3))
+        True
+    """
+    return run(
+        model, guide, *args, particles=particles, max_plate_nesting=max_plate_nesting, **kwargs
+    ).terms()
