@@ -1,0 +1,102 @@
+"""Flows of the package zuko as maps with a log-determinant, and its masked networks.
+
+A flow begins as the identity where its form allows: the last layer of each of its networks is set to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pyrovae.errors import InputError
+
+__all__ = ["AUTOREGRESSIVE", "FlowName", "check_passes", "flow_transform", "masked_network"]
+
+# Those over all reals: zuko's NCSF is a law on the circle, and its GMM no flow.
+AUTOREGRESSIVE = ("MAF", "NSF", "NAF", "UNAF", "SOSPF", "BPF")
+FlowName = Literal["NSF", "MAF", "NICE", "RealNVP", "NAF", "UNAF", "SOSPF", "BPF", "GF", "CNF"]
+
+# A monotone network of zeros is constant, and equal components would stay equal for ever.
+_NEVER_IDENTITY = ("NAF", "GF")
+
+
+def flow_transform(
+    name: str,
+    features: int,
+    context: int,
+    transforms: int,
+    hidden: Sequence[int],
+    passes: int | None = None,
+) -> nn.Module:
+    """A module that maps a context (*, context), or None, to a map with `call_and_ladj` and `inv`.
+
+    Arguments:
+        name: a `FlowName`.
+        features: D, the size of what is mapped.
+        context: the size of the context, 0 when there is none.
+        transforms: how many maps in a row; a CNF is always one.
+        hidden: the sizes of the hidden layers of their networks.
+        passes: of the slow direction of an autoregressive map; D unless given, 2 is a coupling.
+    """
+    with _settings_kept():
+        import zuko
+
+        more: dict[str, Any] = {} if name == "CNF" else {"transforms": transforms}
+        if passes is not None and features > 1:
+            more["passes"] = passes
+        if name in ("NAF", "UNAF"):
+            more["network"] = {"hidden_features": tuple(hidden)}
+        flow = getattr(zuko.flows, name)(features, context, hidden_features=tuple(hidden), **more)
+        if name not in _NEVER_IDENTITY:
+            _zero_last_layers(flow.transform, (zuko.nn.MLP, zuko.nn.MaskedMLP))
+    return flow.transform
+
+
+def check_passes(name: str, passes: int | None) -> None:
+    """Refuse passes that a flow does not take.
+
+    Raises:
+        InputError: for a flow that is not autoregressive, or fewer than 2 passes.
+    """
+    if passes is not None and (name not in AUTOREGRESSIVE or passes < 2):
+        raise InputError(
+            f"passes must be None, or 2 or more for iaf or one of {', '.join(AUTOREGRESSIVE)}, not {passes} "
+            f"for {name}"
+        )
+
+
+def masked_network(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
+    """A network whose output i depends on input j only where adjacency[i, j]; it begins as zero."""
+    with _settings_kept():
+        import zuko
+
+        network = zuko.nn.MaskedMLP(adjacency, tuple(hidden), activation=nn.SiLU)
+        _zero_last_layers(network, zuko.nn.MaskedMLP)
+    return network
+
+
+@torch.no_grad()
+def _zero_last_layers(module: nn.Module, kinds: Any) -> None:  # noqa: ANN401
+    for found in module.modules():
+        if isinstance(found, kinds):
+            for parameter in found[-1].parameters():  # type: ignore[index]
+                parameter.zero_()
+        elif isinstance(found, nn.ParameterList):  # of one latent alone, which needs no network
+            for parameter in found:
+                parameter.zero_()
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """The first import of zuko switches the validation of all distributions off."""
+    before = {name: vars(Distribution)[name] for name in ("_validate_args", "arg_constraints")}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(Distribution, name, value)

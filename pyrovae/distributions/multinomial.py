@@ -1,0 +1,114 @@
+r"""Counts of words, given how many words there are.
+
+    log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i          n = sum_i x_i
+
+torch's law has one total for a whole batch; here every datum has its own, that of its counts, and a total is
+needed for draws only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.types import _size
+
+__all__ = ["Multinomial"]
+
+
+class _Counts(constraints.Constraint):
+    """Whole numbers of 0 or more, with a given sum or any."""
+
+    is_discrete = True
+
+    def __init__(self, event_dim: int, total: int | None) -> None:
+        self.total = total
+        self.event_dim = event_dim
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each event is made of counts."""
+        right = ((value >= 0) & (value % 1 == 0)).flatten(-self.event_dim).all(-1)
+        return right if self.total is None else right & (value.flatten(-self.event_dim).sum(-1) == self.total)
+
+
+class Multinomial(dist.TorchDistribution):
+    """Counts over the entries of an event, given their total.
+
+    Arguments:
+        logits: (*, *event).
+        event_dim: the number of dimensions of an event.
+        drawn: the total of a draw, (), a whole number.
+        total: the total that every datum must have, or None.
+
+    Example:
+        >>> law = Multinomial(torch.zeros(2), 1, torch.tensor(3.0))
+        >>> law.log_prob(torch.tensor([1.0, 1.0])).exp(), law.sample().sum()
+        (tensor(0.5000), tensor(3.))
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(
+        self,
+        logits: Tensor,
+        event_dim: int,
+        drawn: Tensor,
+        total: int | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.logits, self.drawn, self.total = logits, drawn, total
+        cut = logits.dim() - event_dim
+        super().__init__(logits.shape[:cut], logits.shape[cut:], validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True)
+    def support(self) -> constraints.Constraint:
+        """Counts, with the total when it is given."""
+        return _Counts(len(self.event_shape), self.total)
+
+    @property
+    def probs(self) -> Tensor:
+        """The share of each entry, (*, *event)."""
+        return self._log_shares().exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of draws."""
+        return self.drawn * self.probs
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value given its total), (*), in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        dims = tuple(range(-len(self.event_shape), 0))
+        arranged = torch.lgamma(value.sum(dims) + 1) - torch.lgamma(value + 1).sum(dims)
+        return arranged + (value * self._log_shares()).sum(dims)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws with the total `drawn`."""
+        shape = self._extended_shape(sample_shape)
+        shares = self.probs.expand(shape).reshape(-1, math.prod(self.event_shape))
+        words = torch.multinomial(shares, int(self.drawn), replacement=True)
+        return (
+            torch.zeros_like(shares)
+            .scatter_add_(1, words, torch.ones_like(shares[:, :1]).expand(words.shape))
+            .reshape(shape)
+        )
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> Multinomial:  # noqa: ANN401
+        new = self._get_checked_instance(Multinomial, _instance)
+        shape = torch.Size(batch_shape) + self.event_shape
+        new.logits, new.drawn, new.total = self.logits.expand(shape), self.drawn, self.total
+        dist.TorchDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def _log_shares(self) -> Tensor:
+        count = len(self.event_shape)
+        return self.logits.flatten(-count).log_softmax(-1).reshape(self.logits.shape)

@@ -1,0 +1,225 @@
+r"""Products of V categorical laws over C classes, as one vector of V one-hot pieces, and their relaxation.
+
+OneHots    P(z) = prod_v pi_v,c(v)
+Concrete   z_v = softmax((logits_v + Gumbel noise) / temperature), each on a simplex:
+           p(z_v) = (C-1)! t^(C-1)  prod_c pi_c z_c^(-t-1)  /  (sum_c pi_c z_c^-t)^C
+
+The density of the second is over the first C - 1 entries of each piece.
+
+Reference:
+    Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017), "Categorical
+    Reparameterization with Gumbel-Softmax".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Size, Tensor
+from torch.distributions import biject_to, constraints, transforms
+
+from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.errors import InputError
+
+__all__ = ["LOWEST", "Concrete", "OneHots", "within_reach"]
+
+MOST_STATES = 4096
+
+
+LOWEST = 0.3  # temperature, at which single precision has some room left for logits
+
+
+class OneHot(constraints.Constraint):
+    """Vectors of pieces, each one-hot."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, variables: int, classes: int) -> None:
+        self.variables, self.classes = variables, classes
+
+    def check(self, value: Tensor) -> Tensor:
+        pieces = value.unflatten(-1, (self.variables, self.classes))
+        return (((pieces == 0) | (pieces == 1)).all(-1) & (pieces.sum(-1) == 1)).all(-1)
+
+
+class _Simplices(constraints.Constraint):
+    """Vectors of pieces, each positive with sum 1."""
+
+    event_dim = 1
+
+    def __init__(self, variables: int, classes: int) -> None:
+        self.variables, self.classes = variables, classes
+
+    def check(self, value: Tensor) -> Tensor:
+        pieces = value.unflatten(-1, (self.variables, self.classes))
+        # torch's own tolerance refuses float32 draws of many classes.
+        one = (pieces.sum(-1) - 1).abs() < 1e-5
+        return ((pieces >= 0).all(-1) & one).all(-1)
+
+
+@biject_to.register(_Simplices)
+def _stick_breaking(support: Any) -> transforms.Transform:  # noqa: ANN401
+    variables, classes = support.variables, support.classes
+    apart = transforms.ReshapeTransform(Size((variables * (classes - 1),)), Size((variables, classes - 1)))
+    joined = transforms.ReshapeTransform(Size((variables, classes)), Size((variables * classes,)))
+    return transforms.ComposeTransform([apart, transforms.StickBreakingTransform(), joined])
+
+
+class _Pieces(Composed):
+    """What both laws share.
+
+    Arguments:
+        logits: (*, V, C).
+    """
+
+    arg_constraints = {"logits": constraints.independent(constraints.real, 2)}
+
+    def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
+        self.logits = torch.log_softmax(logits, -1)
+        variables, classes = logits.shape[-2:]
+        super().__init__(logits.shape[:-2], torch.Size((variables * classes,)), validate_args=validate_args)
+
+    def _pieces(self, value: Tensor) -> Tensor:
+        return value.unflatten(-1, self.logits.shape[-2:])
+
+    def _expanded(self, new: Any) -> Any:  # noqa: ANN401
+        new._validate_args = self._validate_args
+        return new
+
+
+class OneHots(_Pieces):
+    """V categorical variables of C classes as V one-hot pieces; discrete, and exactly enumerable in strata.
+
+    Arguments:
+        logits: (*, V, C).
+
+    Example:
+        >>> law = OneHots(torch.zeros(2, 3))
+        >>> states, log_v = law.expand((law.strata,)).stratified()
+        >>> states.shape, log_v.exp().mean()
+        (torch.Size([9, 6]), tensor(1.))
+    """
+
+    has_rsample = False
+
+    @property
+    def support(self) -> Any:  # noqa: ANN401
+        return OneHot(*self.logits.shape[-2:])
+
+    @property
+    def strata(self) -> int:
+        """The number of states, C^V."""
+        variables, classes = self.logits.shape[-2:]
+        return classes**variables
+
+    def states(self) -> Tensor:
+        """All states, (C^V, V C).
+
+        Raises:
+            InputError: for more than 4096 of them.
+        """
+        variables, classes = self.logits.shape[-2:]
+        if self.strata > MOST_STATES:
+            raise InputError(
+                f"{variables} variables of {classes} classes have more than {MOST_STATES} states to sum "
+                "over: draw them, or use fewer"
+            )
+        number = torch.arange(self.strata, device=self.logits.device).unsqueeze(-1)
+        place = classes ** torch.arange(variables, device=self.logits.device)
+        digit = number // place % classes
+        return _one_hot(digit, self.logits).flatten(-2)
+
+    def stratified(self) -> tuple[Tensor, Tensor]:
+        """Row i of the leading batch axis at state i mod M, and log(M P(state)) of it."""
+        states = self.states()
+        rows, *rest = self.batch_shape
+        states = states.repeat(rows // self.strata, 1)
+        value = states.reshape(rows, *[1] * len(rest), -1).expand(*self.batch_shape, -1)
+        return value, self.log_prob(value) + math.log(self.strata)
+
+    def compose(self, draw: Draw) -> Tensor:
+        uniform = draw(dist.Uniform(torch.zeros_like(self.logits[..., 0]), 1.0))
+        above = self.logits.exp().cumsum(-1)[..., :-1]
+        return _one_hot((uniform.unsqueeze(-1) > above).sum(-1), self.logits).flatten(-2)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: ANN401
+        raise NotImplementedError("one-hot draws are not differentiable in their logits")
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log P(value), (*), in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return (self._pieces(value) * self.logits).sum((-1, -2))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.exp().flatten(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> OneHots:  # noqa: ANN401
+        return self._expanded(OneHots(self.logits.expand(*batch_shape, -1, -1), validate_args=False))
+
+
+class Concrete(_Pieces):
+    """The relaxation of `OneHots` at a temperature above 0; reparameterised.
+
+    Arguments:
+        temperature: near 0 the draws are near the corners.
+        logits: (*, V, C).
+
+    Example:
+        >>> Concrete(0.5, torch.zeros(2, 3)).rsample().reshape(2, 3).sum(-1)
+        tensor([1., 1.])
+    """
+
+    def __init__(self, temperature: float, logits: Tensor, *, validate_args: bool | None = None) -> None:
+        self.temperature = temperature
+        super().__init__(logits, validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:  # noqa: ANN401
+        return _Simplices(*self.logits.shape[-2:])
+
+    def compose(self, draw: Draw) -> Tensor:
+        tiny = torch.finfo(self.logits.dtype).tiny
+        uniform = draw(dist.Uniform(torch.zeros_like(self.logits), 1.0)).clamp_min(tiny)
+        gumbel = -torch.log(-uniform.log())
+        pieces = torch.softmax((self.logits + gumbel) / self.temperature, -1)
+        return pieces.clamp_min(tiny).flatten(-2)  # at 0 there is no density
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), (*), in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        t, classes = self.temperature, self.logits.shape[-1]
+        log_z = self._pieces(value).clamp_min(torch.finfo(value.dtype).tiny).log()
+        normaliser = classes * torch.logsumexp(self.logits - t * log_z, -1)
+        log_p = (self.logits - (t + 1) * log_z).sum(-1) - normaliser
+        return (log_p + math.lgamma(classes) + (classes - 1) * math.log(t)).sum(-1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Concrete:  # noqa: ANN401
+        logits = self.logits.expand(*batch_shape, -1, -1)
+        return self._expanded(Concrete(self.temperature, logits, validate_args=False))
+
+
+def within_reach(logits: Tensor, temperature: float) -> Tensor:
+    """Logits (*, C) whose relaxed draws stay above the smallest number, where their density is right.
+
+    log z lies within (2 room + the range of the noise) / t of 0; what is further out is clamped.
+    """
+    info = torch.finfo(logits.dtype)
+    noise = -math.log(info.eps) + math.log(-math.log(info.tiny))
+    room = max((0.9 * -math.log(info.tiny) * temperature - noise) / 2, 0.0)
+    return (logits - logits.mean(-1, keepdim=True)).clamp(-room, room)
+
+
+def _one_hot(index: Tensor, like: Tensor) -> Tensor:
+    classes = torch.arange(like.shape[-1], device=like.device)
+    return (index.unsqueeze(-1) == classes).to(like.dtype)

@@ -1,0 +1,75 @@
+r"""The law of z = T(e) for a law of e and an invertible map T.
+
+    log q(z) = log b(e) - log |det dT/de|,      e = T^-1(z)
+
+A map that is cheap one way is dear the other way. The law remembers its last draw: the density there needs
+no inverse. At any other point the map is inverted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrovae.distributions.composed import Composed, Draw
+
+__all__ = ["Pull", "Push", "Pushforward"]
+
+Push = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Pushforward(Composed):
+    """The law of T(e), e from a base law over real vectors.
+
+    Arguments:
+        base: the law of e, event (D,).
+        push: e to z = T(e) and log |det dz/de|, or None for it where that is dear; the density at the law's
+            own draws is then found as at any others.
+        pull: z to e and log |det de/dz|.
+
+    Reference:
+        Rezende & Mohamed (2015), "Variational Inference with Normalizing Flows".
+
+    Example:
+        >>> base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        >>> two = torch.tensor(2.0)
+        >>> law = Pushforward(base, lambda e: (2 * e, 2 * two.log()), lambda z: (z / 2, -2 * two.log()))
+        >>> law.log_prob(torch.zeros(2))
+        tensor(-3.2242)
+    """
+
+    support = constraints.real_vector
+
+    def __init__(self, base: dist.TorchDistribution, push: Push, pull: Pull) -> None:
+        self.base, self.push, self.pull = base, push, pull
+        # Shared by expansions: Pyro draws from one of them and may ask another for the density.
+        self._drawn: list[tuple[Tensor, Tensor, bool]] = []
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    def compose(self, draw: Draw) -> Tensor:
+        eps = draw(self.base)
+        z, log_det = self.push(eps)
+        if log_det is not None:
+            self._drawn[:] = [(z, self.base.log_prob(eps) - log_det, torch.is_grad_enabled())]
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(value), (*), in nats."""
+        for drawn, log_p, differentiable in self._drawn:
+            # A draw made without gradients has a density without them.
+            if drawn is value and (differentiable or not torch.is_grad_enabled()):
+                return log_p
+        lead = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
+        eps, log_det = self.pull(value.expand(*lead, -1))  # zuko's coupling maps do not broadcast
+        return self.base.log_prob(eps) + log_det
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Pushforward:  # noqa: ANN401
+        new = Pushforward(self.base.expand(torch.Size(batch_shape)), self.push, self.pull)
+        new._drawn = self._drawn
+        return new

@@ -1,0 +1,35 @@
+r"""Guides q(z|x): the law of one datum's latents, given the parameters that an encoder computes.
+
+A guide declares the parameters it needs and their shapes; the program puts one head for each behind the
+encoder and calls `forward` with them by name. It returns a reparameterised distribution with event
+shape (D,): a draw is a differentiable function of the parameters and of noise, so a gradient passes.
+
+    DiagonalNormal        z = loc + scale * noise,   noise ~ N(0, I)
+    FullRankNormal, LowRankNormal, Laplace    other noise, or mixed
+    Flow                  z = T(e; x): iaf, planar, and what the package zuko has
+    GaussianMixture       several modes
+    Hierarchical          layers of latents, one after another
+    ProjectedNormal       on the unit sphere
+    Categorical           one-hot, or relaxed
+"""
+
+from pyrovae.guides.base import Guide
+from pyrovae.guides.categorical import Categorical
+from pyrovae.guides.flow import Flow
+from pyrovae.guides.layers import Hierarchical
+from pyrovae.guides.mixture import GaussianMixture
+from pyrovae.guides.normal import DiagonalNormal, FullRankNormal, Laplace, LowRankNormal
+from pyrovae.guides.sphere import ProjectedNormal
+
+__all__ = [
+    "Categorical",
+    "DiagonalNormal",
+    "Flow",
+    "FullRankNormal",
+    "GaussianMixture",
+    "Guide",
+    "Hierarchical",
+    "Laplace",
+    "LowRankNormal",
+    "ProjectedNormal",
+]

@@ -1,0 +1,53 @@
+"""What every guide is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import pyro.distributions as dist
+
+from pyrovae.errors import InputError
+from pyrovae.part import Part
+
+__all__ = ["Guide", "Shape", "at_least"]
+
+Shape = tuple[int, ...]
+
+
+class Guide(Part):
+    """Base class of guides: `forward(**params)` gives a distribution with event shape (D,).
+
+    It should be reparameterised (has_rsample); one that is not can be trained by few objectives only.
+    """
+
+    latent_dim: int
+
+    def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
+        """Create parameters and buffers.
+
+        Arguments:
+            latent_dim: D, the number of entries of z (`Prior.size`).
+            feature_dim: the size of the encoder's features.
+        """
+        self.latent_dim = latent_dim
+
+    @property
+    @abstractmethod
+    def param_shapes(self) -> dict[str, Shape]:
+        """The parameters wanted from the encoder, by name, with the shape of each for one datum."""
+
+    @abstractmethod
+    def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
+        """The distribution q(z|x) for parameters of shape (*, *shape)."""
+
+
+def at_least(part: Part, least: int, **given: int) -> None:
+    """Refuse hyperparameters that are no whole numbers of `least` or more.
+
+    Raises:
+        InputError: for the first such.
+    """
+    for name, value in given.items():
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value}")

@@ -1,0 +1,135 @@
+r"""Normal guides, and the Laplace guide.
+
+DiagonalNormal   z = loc + scale * noise
+FullRankNormal   z = loc + L noise,  L lower triangular
+LowRankNormal    z = loc + W noise_1 + scale * noise_2,  W of `rank` columns
+Laplace          z = loc + scale * Laplace noise
+"""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.numerics import positive
+
+__all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal"]
+
+
+class DiagonalNormal(Guide):
+    r"""A Gaussian with independent latents, \(q(z|x) = \mathcal N(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)\).
+
+    Reference:
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
+
+    Example:
+        >>> import torch
+        >>> guide = DiagonalNormal()
+        >>> guide.attach(latent_dim=2)
+        >>> guide(loc=torch.zeros(5, 2), raw_scale=torch.zeros(5, 2)).rsample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
+
+    def forward(self, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(loc, positive(raw_scale)).to_event(1)
+
+
+class FullRankNormal(Guide):
+    r"""A Gaussian with a full covariance for each datum, \(q(z|x) = \mathcal N(z; \mu, L L^\top)\).
+
+    The head of L has D^2 outputs: for tens of latents, not hundreds.
+
+    Reference:
+        Kingma & Welling (2019), "An Introduction to Variational Autoencoders", section 2.5.1.
+
+    Example:
+        >>> import torch
+        >>> guide = FullRankNormal()
+        >>> guide.attach(latent_dim=2)
+        >>> guide(torch.zeros(5, 2), torch.zeros(5, 2), torch.ones(5, 2, 2)).rsample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        size = self.latent_dim
+        return {"loc": (size,), "raw_scale": (size,), "lower": (size, size)}
+
+    def forward(self, loc: Tensor, raw_scale: Tensor, lower: Tensor) -> dist.TorchDistribution:
+        factor = lower.tril(-1) + positive(raw_scale).diag_embed()
+        return dist.MultivariateNormal(loc, scale_tril=factor)
+
+
+class LowRankNormal(Guide):
+    r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), W of a few columns.
+
+    Arguments:
+        rank: the number of columns of W.
+
+    Raises:
+        InputError: when `rank` is below 1.
+
+    Reference:
+        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
+        Generative Models", section 4.3.
+
+    Example:
+        >>> import torch
+        >>> guide = LowRankNormal(rank=1)
+        >>> guide.attach(latent_dim=3)
+        >>> guide(torch.zeros(5, 3), torch.zeros(5, 3), torch.ones(5, 1, 3)).rsample().shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, rank: int = 2) -> None:
+        super().__init__()
+        self.rank = rank
+
+    def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
+        super().attach(latent_dim, feature_dim)
+        at_least(self, 1, rank=self.rank)
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        size = self.latent_dim
+        return {"loc": (size,), "raw_scale": (size,), "factors": (self.rank, size)}
+
+    def forward(self, loc: Tensor, raw_scale: Tensor, factors: Tensor) -> dist.TorchDistribution:
+        return dist.LowRankMultivariateNormal(loc, factors.mT, positive(raw_scale).square())
+
+
+class Laplace(Guide):
+    r"""Independent Laplace laws, \(q(z|x) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d - \mu_d| / b_d}\).
+
+    Reference:
+        Mathieu, Rainforth, Siddharth & Teh (2019), "Disentangling Disentanglement in Variational
+        Autoencoders".
+
+    Example:
+        >>> import torch
+        >>> guide = Laplace()
+        >>> guide.attach(latent_dim=2)
+        >>> guide(loc=torch.zeros(5, 2), raw_scale=torch.zeros(5, 2)).rsample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
+
+    def forward(self, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
+        return dist.Laplace(loc, positive(raw_scale)).to_event(1)

@@ -1,0 +1,40 @@
+r"""Priors p(z), and p(z|c) where there is a context c.
+
+A prior is a module whose forward returns a distribution over latents with event shape (D,):
+
+    prior = GaussianMixture(components=10)      # declare
+    prior.attach(latent_dim=2)                  # create parameters; a VAE does this
+    prior().log_prob(z)                         # z (*, D) -> (*)
+
+On the reals: StandardNormal, Normal, Laplace, StudentT, GaussianMixture, VampPrior, Flow, Autoregressive,
+Conditional (of a context), Hierarchical (layers). Elsewhere: HypersphericalUniform, Categorical.
+
+To write one, subclass `Prior`: hyperparameters in `__init__`, parameters in `attach`, a Pyro distribution
+from `forward`. It can then be named in Python, in YAML and on the command line.
+"""
+
+from pyrovae.priors.base import Prior
+from pyrovae.priors.categorical import Categorical
+from pyrovae.priors.flow import Autoregressive, Flow
+from pyrovae.priors.layers import Conditional, Hierarchical
+from pyrovae.priors.located import Laplace, Normal, StudentT
+from pyrovae.priors.mixture import GaussianMixture
+from pyrovae.priors.normal import StandardNormal
+from pyrovae.priors.sphere import HypersphericalUniform
+from pyrovae.priors.vamp import VampPrior
+
+__all__ = [
+    "Autoregressive",
+    "Categorical",
+    "Conditional",
+    "Flow",
+    "GaussianMixture",
+    "Hierarchical",
+    "HypersphericalUniform",
+    "Laplace",
+    "Normal",
+    "Prior",
+    "StandardNormal",
+    "StudentT",
+    "VampPrior",
+]

@@ -1,0 +1,150 @@
+r"""Priors of any shape, as maps of normal noise.
+
+Flow             u = T(z) ~ N(0, I),            log p(z) = log N(T(z); 0, I) + log |det dT/dz|
+Autoregressive   p(z) = prod_d N(z_d; mu_d(z_<d), sigma_d(z_<d)^2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrovae.distributions import FlowName, Pushforward, check_passes, flow_transform, masked_network
+from pyrovae.errors import InputError
+from pyrovae.numerics import inverse_positive, positive
+from pyrovae.priors.base import Prior, at_least
+
+__all__ = ["Autoregressive", "Flow"]
+
+# positive(0 + UNIT) is 1; a number taken in `forward` would keep the step out of a graph.
+UNIT = inverse_positive(1.0)
+NAMES = FlowName.__args__  # type: ignore[attr-defined]
+
+
+class Flow(Prior):
+    r"""A normalizing flow, \(\log p(z) = \log \mathcal N(T(z); 0, I) + \log |\det \partial T / \partial z|\).
+
+    A density costs one pass of T, a draw its inverse (D passes of an autoregressive one). It begins as
+    N(0, I), but for NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF and GF are inverted by bisection: their
+    draws are right to 1e-6, and (but for BPF) inside [-10, 10]. CNF runs without a captured graph.
+
+    Arguments:
+        flow: a flow of the package zuko; NSF has splines, MAF affine maps.
+        transforms: how many maps in a row (a CNF is always one).
+        hidden: the sizes of the hidden layers of each map's network.
+        passes: how many passes the slow direction of an autoregressive flow takes: one for each latent unless
+            given; 2 makes couplings of half the latents each, fast in both directions.
+
+    Raises:
+        InputError: for an unknown flow, a size below 1, or passes of a flow that is not autoregressive.
+
+    Reference:
+        Durkan, Bekasov, Murray & Papamakarios (2019), "Neural Spline Flows"; Papamakarios, Pavlakou & Murray
+        (2017), "Masked Autoregressive Flow for Density Estimation".
+
+    Example:
+        >>> prior = Flow("NSF", transforms=2, hidden=(16,))
+        >>> prior.attach(latent_dim=2)
+        >>> prior().sample((3,)).shape
+        torch.Size([3, 2])
+    """
+
+    zero: Tensor
+
+    def __init__(
+        self,
+        flow: FlowName = "NSF",
+        transforms: int = 3,
+        hidden: Sequence[int] = (64, 64),
+        passes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.flow = flow
+        self.transforms = transforms
+        self.hidden = tuple(hidden)
+        self.passes = passes
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        if self.flow not in NAMES:
+            raise InputError(f"unknown flow {self.flow!r}: choose one of {', '.join(NAMES)}")
+        at_least(
+            self, 1, transforms=self.transforms, **{f"hidden[{i}]": n for i, n in enumerate(self.hidden)}
+        )
+        check_passes(self.flow, self.passes)
+        self.map = flow_transform(
+            self.flow, latent_dim, context_dim, self.transforms, self.hidden, self.passes
+        )
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        given = self.map(context)
+        zero = self.zero if context is None else self.zero.expand(*context.shape[:-1], -1)
+        base = dist.Normal(zero, torch.ones_like(zero)).to_event(1)
+        return Pushforward(base, lambda u: (given.inv(u), None), given.call_and_ladj)
+
+
+class Autoregressive(Prior):
+    r"""Each latent is normal given those before it.
+
+    \[p(z) = \prod_{d=1}^{D} \mathcal N\big(z_d; \mu_d(z_{<d}), \sigma_d(z_{<d})^2\big)\]
+
+    One masked network gives all means and scales in one pass; a draw takes D passes. It begins as N(0, I).
+    A context is an input of the network.
+
+    Arguments:
+        hidden: the sizes of the network's hidden layers.
+
+    Raises:
+        InputError: for a size below 1.
+
+    Reference:
+        Germain, Gregor, Murray & Larochelle (2015), "MADE: Masked Autoencoder for Distribution Estimation".
+
+    Example:
+        >>> prior = Autoregressive(hidden=(16,))
+        >>> prior.attach(latent_dim=3)
+        >>> prior().sample((5,)).shape
+        torch.Size([5, 3])
+    """
+
+    zero: Tensor
+
+    def __init__(self, hidden: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        self.hidden = tuple(hidden)
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        at_least(self, 1, **{f"hidden[{i}]": n for i, n in enumerate(self.hidden)})
+        before = torch.ones(latent_dim, latent_dim, dtype=torch.bool).tril(-1)
+        # Without a context a constant takes its place: the first latent must depend on something.
+        given = torch.ones(latent_dim, context_dim or 1, dtype=torch.bool)
+        self.net = masked_network(torch.cat([before, given], -1).repeat(2, 1), self.hidden)
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def place(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Means and scales of all latents given those before them, (*, D)."""
+        given = torch.ones_like(z[..., :1]) if context is None else context
+        lead = torch.broadcast_shapes(z.shape[:-1], given.shape[:-1])
+        both = self.net(torch.cat([z.expand(*lead, -1), given.expand(*lead, -1)], -1))
+        loc, raw_scale = both.chunk(2, -1)
+        return loc, positive(raw_scale + UNIT)
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        def push(eps: Tensor) -> tuple[Tensor, None]:
+            z = torch.zeros_like(eps)
+            for _ in range(self.latent_dim):  # each pass settles one more latent
+                loc, scale = self.place(z, context)
+                z = loc + scale * eps
+            return z, None
+
+        def pull(z: Tensor) -> tuple[Tensor, Tensor]:
+            loc, scale = self.place(z, context)
+            return (z - loc) / scale, -scale.log().sum(-1)
+
+        zero = self.zero if context is None else self.zero.expand(*context.shape[:-1], -1)
+        return Pushforward(dist.Normal(zero, torch.ones_like(zero)).to_event(1), push, pull)

@@ -1,0 +1,131 @@
+r"""Priors whose laws come from networks.
+
+Conditional     p(z|c) = N(z; mu(c), diag sigma(c)^2)
+Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.distributions import Chain, Step
+from pyrovae.errors import InputError
+from pyrovae.networks import MLP, Headed
+from pyrovae.numerics import inverse_positive, positive
+from pyrovae.priors.base import Prior, at_least
+
+__all__ = ["Conditional", "Hierarchical"]
+
+# positive(0 + UNIT) is 1; a number taken in `forward` would keep the step out of a graph.
+UNIT = inverse_positive(1.0)
+
+
+class Conditional(Prior):
+    r"""A diagonal normal whose mean and scales a network computes of the context, \(p(z|c)\).
+
+    Arguments:
+        hidden: the sizes of the network's hidden layers.
+
+    Raises:
+        InputError: for a VAE without a context, or a size below 1.
+
+    Reference:
+        Sohn, Lee & Yan (2015), "Learning Structured Output Representation using Deep Conditional
+        Generative Models".
+
+    Example:
+        >>> prior = Conditional(hidden=(16,))
+        >>> prior.attach(latent_dim=2, context_dim=3)
+        >>> prior(torch.zeros(5, 3)).sample().shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, hidden: Sequence[int] = (64,)) -> None:
+        super().__init__()
+        self.hidden = tuple(hidden)
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        if not context_dim:
+            raise InputError(
+                "Conditional is p(z|c) and this VAE has no context: give it context_shape=, or use Normal"
+            )
+        self.net = _network(context_dim, latent_dim, self.hidden)
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        assert context is not None  # a VAE with a context asks for one
+        return _normal(**self.net(context))
+
+
+class Hierarchical(Prior):
+    r"""Several layers of latents, \(p(z) = p(z_1|z_2) \cdots p(z_{L-1}|z_L)\, \mathcal N(z_L; 0, I)\).
+
+    z is \((z_1, \ldots, z_L)\) in a row; the decoder reads \(z_1\), of size `latent_dim`. Each conditional
+    is a diagonal normal from a network, which a context enters too. Its guide is `Hierarchical` with the same
+    layers; any other on the reals will do.
+
+    Arguments:
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); with none it is `StandardNormal`.
+        hidden: the sizes of the hidden layers of each network.
+
+    Raises:
+        InputError: for a size below 1.
+
+    Reference:
+        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
+        Generative Models"; Sønderby, Raiko, Maaløe, Sønderby & Winther (2016), "Ladder Variational
+        Autoencoders".
+
+    Example:
+        >>> prior = Hierarchical(layers=(4, 2))
+        >>> prior.attach(latent_dim=8)
+        >>> prior.size, prior.visible, prior().sample().shape
+        (14, 8, torch.Size([14]))
+    """
+
+    zero: Tensor
+
+    def __init__(self, layers: Sequence[int] = (8,), hidden: Sequence[int] = (64,)) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.hidden = tuple(hidden)
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        at_least(self, 1, **{f"layers[{i}]": n for i, n in enumerate(self.layers)})
+        self.sizes = (latent_dim, *self.layers)
+        pairs = zip(self.sizes[1:], self.sizes[:-1], strict=True)
+        self.nets = nn.ModuleList(_network(n, out, self.hidden, context_dim) for n, out in pairs)
+        self.register_buffer("zero", torch.zeros(self.sizes[-1]), persistent=False)
+
+    @property
+    def size(self) -> int:
+        return self.latent_dim + sum(self.layers)
+
+    @property
+    def visible(self) -> int:
+        return self.latent_dim
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        top = dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
+        steps: list[Step] = [(len(self.nets), lambda parts: top)]
+        steps += [(i, partial(self._below, i, context)) for i in reversed(range(len(self.nets)))]
+        return Chain(self.sizes, steps, torch.Size(() if context is None else context.shape[:-1]))
+
+    def _below(self, i: int, context: Tensor | None, parts: Mapping[int, Tensor]) -> dist.TorchDistribution:
+        return _normal(**self.nets[i](parts[i + 1], context))
+
+
+def _network(inputs: int, outputs: int, hidden: Sequence[int], context_dim: int = 0) -> Headed:
+    mlp = MLP(sizes=hidden, activation="silu")
+    mlp.attach((inputs,), None, context_dim)
+    return Headed(mlp, {"loc": (outputs,), "raw_scale": (outputs,)})
+
+
+def _normal(loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
+    return dist.Normal(loc, positive(raw_scale + UNIT)).to_event(1)

@@ -1,0 +1,113 @@
+r"""The VampPrior: the guide itself, averaged over pseudo-inputs.
+
+p(z) = (1/K) sum_k q(z | u_k)
+
+The prior that maximises the ELBO is the mean of q(z|x) over all data; the u_k stand for these in K points.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.distributions import Aggregate
+from pyrovae.errors import InputError, sizes
+from pyrovae.priors.base import Prior, Shape, at_least
+
+__all__ = ["VampPrior"]
+
+
+class VampPrior(Prior):
+    r"""A variational mixture of posteriors, \(p(z) = \frac1K \sum_k q(z|u_k)\).
+
+    The encoder and the guide are those of the VAE, and learn through the prior too. Given a context, the
+    pseudo-inputs are read with it: \(p(z|c) = \frac1K \sum_k q(z|u_k, c)\).
+
+    Arguments:
+        components: the number K of pseudo-inputs.
+        pseudo_inputs: "learned", clamped to [0, 1] where the data are; or "data", random rows of the training
+            data (of a stream, of its validation set), which stay.
+        start: where learned ones begin: "constant", all near 0.05, as in the paper; or "data", at random rows
+            of the training data (data outside [0, 1] always start so).
+
+    This prior widens with its guide at no cost, so a guide that starts out too noisy may stay so and tell
+    nothing: the network `Gated` of the paper starts well, others may need `kl_warmup`.
+
+    Raises:
+        InputError: when `components` is below 1, for other words, or used outside a VAE.
+
+    Reference:
+        Tomczak & Welling (2018), "VAE with a VampPrior".
+
+    Example:
+        >>> from pyrovae import VAE
+        >>> vae = VAE((4,), latent_dim=2, prior=VampPrior(components=20))
+        >>> vae.latents().log_prob(torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+
+    advice = "the VampPrior takes the space of its guide: this guide's draws leave it"
+    u: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        components: int = 500,
+        pseudo_inputs: Literal["learned", "data"] = "learned",
+        start: Literal["constant", "data"] = "constant",
+    ) -> None:
+        super().__init__()
+        self.components = components
+        self.pseudo_inputs = pseudo_inputs
+        self.start = start
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        at_least(self, 1, components=self.components)
+        if self.pseudo_inputs not in ("learned", "data"):
+            raise InputError(f"unknown pseudo_inputs {self.pseudo_inputs!r}: choose learned or data")
+        if self.start not in ("data", "constant"):
+            raise InputError(f"unknown start {self.start!r}: choose data or constant")
+        self._sources: tuple[nn.Module, ...] = ()
+
+    def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
+        self._sources = (recognition, q)
+        u = 0.05 + 0.01 * torch.randn(self.components, *input_shape)  # the paper's
+        if self.pseudo_inputs == "learned":
+            self.u = nn.Parameter(u)
+        else:
+            self.register_buffer("u", u)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.ones(()))
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Take random rows of x (N, *input_shape) as pseudo-inputs, or leave them where the paper starts."""
+        inside = bool((x >= 0).all() and (x <= 1).all())
+        if not inside:
+            everything = torch.finfo(self.low.dtype).max  # finite: a checkpoint refuses weights that are not
+            self.low.fill_(-everything)
+            self.high.fill_(everything)
+        if inside and self.pseudo_inputs == "learned" and self.start == "constant":
+            return
+        if x.shape[1:] != self.u.shape[1:]:
+            raise InputError(
+                f"the pseudo-inputs have shape ({sizes(self.u.shape[1:])}), what the encoder reads, and "
+                f"cannot start at data of shape (N, {sizes(x.shape[1:])})"
+            )
+        # A generator of its own: the rows are a function of the data, and no other draw is disturbed.
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+        rows = order.repeat(1 + self.components // len(x))[: self.components]
+        self.u.copy_(x[rows.to(x.device)])
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        if not self._sources:
+            raise InputError("VampPrior is made of a VAE's guide: declare it as the prior of a VAE")
+        recognition, q = self._sources
+        u = torch.clamp(self.u, self.low, self.high)
+        params = recognition(u, None if context is None else context.unsqueeze(-2))
+        return Aggregate(lambda given: q(**given), params)
