@@ -14,7 +14,8 @@ tensor or a torch `Dataset`. `toys` holds sets whose density is known exactly.
 
 from pyrovae.datasets import toys
 from pyrovae.datasets.catalogue import known
+from pyrovae.datasets.columns import Column
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.loader import load
 
-__all__ = ["Data", "Splits", "known", "load", "toys"]
+__all__ = ["Column", "Data", "Splits", "known", "load", "toys"]

@@ -11,6 +11,7 @@ each batch what `epoch` does to a whole set.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyrovae.datasets.columns import Column
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.errors import InputError
 
@@ -61,6 +63,7 @@ class Data:
         binarize: "dynamic", "static", "threshold" or None.
         levels: number of integer levels behind the values, or None.
         dequantize: whether uniform noise is added below the last level.
+        columns: name and kind of each column of a table, or None; NaN in a table is a missing entry.
 
     Example:
         >>> from pyrovae import datasets
@@ -85,6 +88,7 @@ class Data:
     binarize: str | None = None
     levels: int | None = None
     dequantize: bool = False
+    columns: tuple[Column, ...] | None = None
 
     @property
     def streams(self) -> bool:
@@ -131,6 +135,16 @@ class Data:
             context=self.context and self.context.map(move),
         )
 
+    def _kinds(self) -> str:
+        """The line about a table's columns, and how many of its entries are missing."""
+        if self.columns is None:
+            return ""
+        kinds = Counter(column.kind for column in self.columns)
+        parts = [t for t in (self.train, self.validation, self.test) if isinstance(t, Tensor)]
+        missing = sum(int(part.isnan().sum()) for part in parts)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
+
     @property
     def _preparation(self) -> Preparation:
         return Preparation(self.binarize, self.dequantize, self.levels)
@@ -143,6 +157,6 @@ class Data:
         return (
             f"Data({self.name}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{given}\n"
-            f"  {self.record['scaling']}; {self.record['preparation']}\n"
+            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
         )

@@ -2,22 +2,24 @@
 
     .npy      an array, (N, ...)
     .npz      "x" (or the only array), "y" or "labels" if any; or "x_train", "x_test", "y_train", "y_test"
-    .csv      numeric columns, a header line or none
-    .parquet  numeric columns
+    .csv      columns of numbers or words, a header line or none
+    .parquet  columns of numbers or words
 
 In a table the column "label", "target" or "y" holds class numbers or class names; a column "y" of
-fractions is a coordinate and stays with the data.
+fractions is a coordinate and stays with the data. What the other columns hold is found in `columns`.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrovae.datasets.columns import coded, is_number
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
@@ -29,14 +31,17 @@ __all__ = ["READERS", "read_file"]
 _LABELS = ("label", "labels", "target", "y")
 
 
-def read_file(path: Path) -> Source:
-    """Read one file by the ending of its name.
+def read_file(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
+    """Read one file by the ending of its name; `kinds` says what columns of a table hold.
 
     Raises:
         InputError: for a file that cannot be read, or that does not hold rows of numbers.
     """
+    ending = path.suffix.lower()
+    if kinds and ending not in _TABLES:
+        raise InputError(f"kinds are of the columns of a table, and {path} is none: leave kinds out")
     try:
-        return READERS[path.suffix.lower()](path)
+        return partial(_TABLES[ending], kinds=kinds)(path) if ending in _TABLES else READERS[ending](path)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, ImportError, zipfile.BadZipFile) as error:
@@ -68,37 +73,34 @@ def _read_npz(path: Path) -> Source:
     return as_source(path.name, x, arrays.get("y", arrays.get("labels")))
 
 
-def _read_csv(path: Path) -> Source:
+def _read_csv(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
     import pandas
 
     with path.open(encoding="utf-8-sig") as lines:
         first = lines.readline().strip()
     if not first:
         raise InputError(f"{path} is empty: give at least three rows of numbers")
-    header = None if all(_is_number(cell) for cell in first.split(",")) else 0
-    table = pandas.read_csv(path, header=header, skipinitialspace=True)
-    return _from_table(path, table)
+    header = None if all(is_number(cell) for cell in first.split(",")) else 0
+    # Of the words that pandas takes for missing, "None" and "NA" are classes of their own.
+    gaps = ["", "nan", "NaN"]
+    table = pandas.read_csv(path, header=header, skipinitialspace=True, keep_default_na=False, na_values=gaps)
+    return _from_table(path, table, kinds)
 
 
-def _read_parquet(path: Path) -> Source:
+def _read_parquet(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
     import pandas
 
-    return _from_table(path, pandas.read_parquet(path))
+    return _from_table(path, pandas.read_parquet(path), kinds)
 
 
-def _from_table(path: Path, table: pandas.DataFrame) -> Source:
+def _from_table(path: Path, table: pandas.DataFrame, kinds: Mapping[str, str] | None) -> Source:
     label = next((column for column in table.columns if _is_label(table, column)), None)
     columns = [column for column in table.columns if column != label]
     if not columns or len(table) == 0:
         raise InputError(f"{path} is empty: give at least three rows and one column of numbers")
-    for column in columns:
-        if table[column].dtype.kind not in "biuf":
-            raise InputError(
-                f"column {str(column)!r} of {path} holds {_example(table[column])} and not numbers: turn it "
-                "into numbers, drop it, or name it 'label' when it is the class"
-            )
-    x = table[columns].to_numpy(dtype=np.float32, na_value=np.nan)
-    return as_source(path.name, x, None if label is None else _class_numbers(path, table[label]))
+    x, found = coded(table[columns], kinds, path)
+    labels = None if label is None else _class_numbers(path, table[label])
+    return as_source(path.name, x, labels, columns=found)
 
 
 def _is_label(table: pandas.DataFrame, column: object) -> bool:
@@ -122,27 +124,13 @@ def _class_numbers(path: Path, column: pandas.Series) -> np.ndarray:
     return np.searchsorted(np.array(sorted(set(names))), names.to_numpy(dtype=str))
 
 
-def _example(column: pandas.Series) -> str:
-    """The first cell that is no number, as a person would look for it."""
-    texts = (str(cell) for cell in column.dropna() if not _is_number(str(cell)))
-    return repr(next(texts, str(column.dtype)))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.strip().strip('"') or "nan")
-    except ValueError:
-        return False
-    return True
-
-
 def _first_sentence(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(". ")
 
 
+_TABLES: dict[str, Callable[..., Source]] = {".csv": _read_csv, ".parquet": _read_parquet}
 READERS: dict[str, Callable[[Path], Source]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
+    **_TABLES,
 }

@@ -7,6 +7,8 @@ The same arguments give the same numbers, on every machine.
 
 import hashlib
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +18,9 @@ from torch.utils.data import Dataset
 
 from pyrovae.datasets.catalogue import canonical, find
 from pyrovae.datasets.data import Data, Splits
+from pyrovae.datasets.files import read_file
 from pyrovae.datasets.preparation import Preparation, generator_of
-from pyrovae.datasets.source import Source, as_source
+from pyrovae.datasets.source import Source, as_source, refuse_not_finite
 from pyrovae.datasets.split import parts
 from pyrovae.datasets.streams import Rows, gather, is_large, length, stored_labels
 from pyrovae.datasets.toys import TOYS
@@ -39,6 +42,7 @@ def load(
     split_seed: int = 0,
     context: Literal["labels"] | None = None,
     count: int | None = None,
+    kinds: dict[str, str] | None = None,
     stream: bool | None = None,
 ) -> Data:
     """Training, validation and test set from a name, a file, a folder, an array or a torch `Dataset`.
@@ -56,6 +60,8 @@ def load(
         split_seed: of the split, and of everything that is drawn once.
         context: "labels" gives one-hot labels to a conditional program.
         count: rows to draw (toys, default 5,000) or to keep in all (an own test set shrinks in proportion).
+        kinds: what columns of a table hold, where their values mislead, as in {"zip": "categorical"}; the
+            words are those of `pyrovae.likelihoods.Mixed`.
         stream: read a torch `Dataset` row by row; None does so from 2 GB on.
 
     Returns:
@@ -87,10 +93,11 @@ def load(
         "split_seed": split_seed,
         "context": context,
         "count": count,
+        "kinds": None if kinds is None else dict(kinds),
     }
     if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
         return _streamed(name, declaration)
-    return _held(_source(name, root=root, count=count), declaration)
+    return _held(_source(name, root=root, count=count, kinds=kinds), declaration)
 
 
 def _held(source: Source, declaration: dict[str, Any]) -> Data:
@@ -140,6 +147,8 @@ def _data(
 ) -> Data:
     """Prepare what is prepared once, and write down what was done."""
     preparation = Preparation(declaration["binarize"], bool(declaration["dequantize"]), source.levels)
+    if preparation.binarize is not None:  # of a missing entry there is nothing to compare
+        refuse_not_finite(source.x, source.name)
     seed = declaration["split_seed"]
     context = _context(source, labels) if declaration["context"] else None
     train: Tensor | Rows
@@ -170,11 +179,13 @@ def _data(
             "classes": len(source.classes) if source.classes and labels is not None else None,
             "split_seed": seed,
             "streams": rows is not None,
+            "columns": source.columns and {column.name: column.kind for column in source.columns},
             "fingerprint": fingerprint(grey.validation if isinstance(train, Rows) else train),
         },
         binarize=preparation.binarize,
         levels=source.levels,
         dequantize=preparation.dequantize,
+        columns=source.columns,
     )
 
 
@@ -191,7 +202,15 @@ def _source(
     *,
     root: str | os.PathLike[str] | None,
     count: int | None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Source:
+    if kinds:
+        path = Path(name).expanduser() if isinstance(name, (str, os.PathLike)) else None
+        if path is None or not path.is_file():
+            raise InputError(
+                f"kinds are of the columns of a table, and {_title(name)} is no file: leave kinds out"
+            )
+        return read_file(path, kinds)
     if isinstance(name, (np.ndarray, Tensor)):
         return as_source(_title(name), name)
     if isinstance(name, Dataset):

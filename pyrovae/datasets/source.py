@@ -2,7 +2,7 @@
 
 Every reader (a file, a folder, a known set, an array) ends in one `Source`. Here stand the rules that all
 share: what may be turned into float32 rows, which 8-bit values are images and are divided by 255, and
-that no value is NaN or infinite.
+that no value is infinite, or NaN where no table says that it may be missing.
 
     levels   number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1), when known
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.datasets.columns import Column
 from pyrovae.errors import InputError
 
 __all__ = ["Source", "as_labels", "as_rows", "as_source", "refuse_not_finite"]
@@ -38,6 +39,7 @@ class Source:
         levels: number of integer levels behind the values, or None.
         scaling: the scaling in words.
         held_out: validation rows at most when the set has its own test set.
+        columns: of a table, in which NaN is a missing entry; else None.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Source:
     levels: int | None = None
     scaling: str = "values as given"
     held_out: int = 10_000
+    columns: tuple[Column, ...] | None = None
 
 
 def as_source(
@@ -60,8 +63,11 @@ def as_source(
     test_labels: Any = None,  # noqa: ANN401
     levels: int | None = None,
     held_out: int = 10_000,
+    columns: tuple[Column, ...] | None = None,
 ) -> Source:
     """Check, scale and name rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
+
+    Rows with `columns` are a table, where NaN is a missing entry.
 
     Raises:
         InputError: for rows that are empty, not numbers, NaN, or that do not fit their labels.
@@ -81,7 +87,7 @@ def as_source(
         labels = None
     return Source(
         name=name,
-        x=_scaled(x, levels, name),
+        x=_scaled(x, levels, name, missing=columns is not None),
         labels=labels,
         classes=_classes(labels, test_labels),
         test_x=None if test_x is None else _scaled(test_x, levels, f"the test set of {name}"),
@@ -89,6 +95,7 @@ def as_source(
         levels=levels,
         scaling=f"0..{levels - 1} divided by {levels - 1}" if levels else "values as given",
         held_out=held_out,
+        columns=columns,
     )
 
 
@@ -137,9 +144,12 @@ def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
     return whole
 
 
-def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0) -> None:
-    """Raise InputError when rows, (N, *event), hold NaN or infinity, with how many and where."""
-    bad = ~torch.isfinite(x)
+def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0, missing: bool = False) -> None:
+    """Raise InputError when rows, (N, *event), hold NaN or infinity, with how many and where.
+
+    With `missing` NaN may stand where there is no value.
+    """
+    bad = torch.isinf(x) if missing else ~torch.isfinite(x)
     if not bool(bad.any()):
         return
     place = bad.nonzero()[0].tolist()
@@ -150,7 +160,8 @@ def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0) -> None:
     raise InputError(
         f"{name} has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} NaN or "
         f"infinite, in {rows} row{'s' if rows > 1 else ''}, the first ({value}) in row "
-        f"{place[0] + first_row} at position {inside}: remove such rows or fill the values in"
+        f"{place[0] + first_row} at position {inside}: remove such rows, fill the values in, or "
+        "leave them empty in a table (.csv, .parquet) for Mixed"
     )
 
 
@@ -158,9 +169,9 @@ def _is_image(x: Tensor) -> bool:
     return x.dtype == torch.uint8 and x.ndim >= 3 and int(x.max()) > 1
 
 
-def _scaled(x: Tensor, levels: int | None, name: str) -> Tensor:
+def _scaled(x: Tensor, levels: int | None, name: str, *, missing: bool = False) -> Tensor:
     x = x.to(torch.float32)
-    refuse_not_finite(x, name)
+    refuse_not_finite(x, name, missing=missing)
     return x / (levels - 1) if levels else x
 
 

@@ -1,0 +1,127 @@
+"""What every likelihood is."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import InputError
+from pyrovae.part import Part
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Column, Data
+
+__all__ = ["Likelihood", "Shape"]
+
+Shape = tuple[int, ...]
+
+
+class Likelihood(Part):
+    """Base class of likelihoods: `forward(**params)` gives a distribution with the event shape of x.
+
+    A subclass names its parameters in `param_shapes` and says in `advice` what to do with values outside
+    its support.
+    """
+
+    event_shape: Shape
+    advice: str = "choose a likelihood whose support holds the data"
+
+    def attach(self, event_shape: Shape) -> None:
+        """Create parameters and buffers for data of shape `event_shape`; extend it in a subclass."""
+        self.event_shape = tuple(event_shape)
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of what the encoder reads of one datum."""
+        return self.event_shape
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the encoder reads of data (*, *event): the data themselves, unless the likelihood says so."""
+        return x
+
+    def suited(self, data: Data) -> Likelihood:
+        """The likelihood to declare for some data: this one, unless it takes its columns from them.
+
+        Raises:
+            InputError: for columns that it cannot weigh.
+        """
+        self.check_columns(data.columns)
+        return self
+
+    def check_columns(self, columns: Sequence[Column] | None) -> None:
+        """Refuse columns whose numbers stand for words; None is data that are no table.
+
+        Raises:
+            InputError: with the name of the first such column.
+        """
+        for column in columns or ():
+            if column.levels is not None:
+                raise InputError(
+                    f"column {column.name!r} holds words ({column.levels[0]!r} ...), which "
+                    f"{type(self).__name__} cannot weigh: use Mixed (--likelihood Mixed), or drop the column"
+                )
+
+    @property
+    @abstractmethod
+    def param_shapes(self) -> dict[str, Shape]:
+        """The parameters wanted from the decoder, by name, with the shape of each for one datum."""
+
+    @abstractmethod
+    def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
+        """The distribution p(x|z) for parameters of shape (*, *shape)."""
+
+    def over_event(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
+        """Independent elements as one event: batch (*, *event) becomes batch (*)."""
+        return law.to_event(len(self.event_shape))
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether its density in training couples the data of a batch."""
+        return False
+
+    def check(self, x: Tensor, name: str = "the data") -> None:
+        """Refuse values outside the support, in one sentence that says how many and where.
+
+        Raises:
+            InputError: when a value of x (N, *event) lies outside the support.
+        """
+        support = self._support()
+        for start in range(0, len(x), 1024):
+            rows = x[start : start + 1024].to(self._device(x))
+            if not support.check(rows).all():
+                self._refuse(x.to(rows.device), support, name)
+
+    def _support(self) -> torch.distributions.constraints.Constraint:
+        device = self._device(torch.empty(0))
+        zeros = {n: torch.zeros(1, *s, dtype=_dtype(self)) for n, s in self.param_shapes.items()}
+        support = self(**{n: p.to(device) for n, p in zeros.items()}).support
+        return getattr(support, "base_constraint", support)
+
+    def _device(self, x: Tensor) -> torch.device:
+        """Where its parameters are; where x is when it has none."""
+        return next((t.device for t in (*self.parameters(), *self.buffers())), x.device)
+
+    def _refuse(self, x: Tensor, support: torch.distributions.constraints.Constraint, name: str) -> None:
+        outside = ~support.check(x)
+        what = "values" if outside.shape == x.shape else "data"  # some supports are of a whole event
+        row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
+        suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]
+        value = suspects.flatten()[0].item() if suspects.numel() else None
+        missing = "fill in what is missing, or use Mixed, which leaves it out"
+        first = f"row {row}" if value is None else f"{value:g}, in row {row}"
+        raise InputError(
+            f"{type(self).__name__} cannot give {name} a density: {int(outside.sum())} {what} are outside "
+            f"its support (the first is {first}); "
+            f"{missing if value is not None and math.isnan(value) else self.advice}"
+        )
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    floating = (t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    return next(floating, torch.get_default_dtype())

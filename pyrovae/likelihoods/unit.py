@@ -1,0 +1,86 @@
+"""Likelihoods of elements in the unit interval: grey pixels, fractions.
+
+ContinuousBernoulli   p(x) = C(l) l^x (1 - l)^(1 - x)                 on [0, 1]
+Beta                  p(x) = x^(a - 1) (1 - x)^(b - 1) / B(a, b)      on (0, 1)
+"""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrovae import distributions
+from pyrovae.likelihoods.base import Likelihood, Shape
+from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
+
+__all__ = ["Beta", "ContinuousBernoulli"]
+
+# Two pseudo-counts: with even means the uniform law.
+UNIFORM = inverse_positive(2.0)
+
+
+class ContinuousBernoulli(Likelihood):
+    r"""Independent elements in [0, 1], density \(C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\).
+
+    The normalising constant \(C\) is what a Bernoulli on grey pixels leaves out. The decoder gives the
+    logits of \(\lambda_i\).
+
+    Reference:
+        Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
+
+    Example:
+        >>> import torch
+        >>> likelihood = ContinuousBernoulli()
+        >>> likelihood.attach((4,))
+        >>> likelihood(logits=torch.zeros(5, 4)).log_prob(torch.full((5, 4), 0.3))
+        tensor([0., 0., 0., 0., 0.])
+    """
+
+    advice = "every value must lie in [0, 1]: scale the data, or use Normal"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"logits": self.event_shape}
+
+    def forward(self, logits: Tensor) -> dist.TorchDistribution:
+        return self.over_event(dist.ContinuousBernoulli(logits=logits))
+
+
+class Beta(Likelihood):
+    r"""Independent elements in (0, 1), \(p(x_i|z) = \mathrm{Beta}(m_i c_i, (1 - m_i) c_i)\).
+
+    The decoder gives the logits of the means \(m_i\) and the concentrations \(c_i\); where both are zero the
+    law is uniform. At 0 or 1 the density may be infinite, so these values are refused.
+
+    Reference:
+        Ferrari & Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
+
+    Example:
+        >>> likelihood = Beta()
+        >>> likelihood.attach((4,))
+        >>> law = likelihood(logits=torch.zeros(5, 4), raw_concentration=torch.zeros(5, 4))
+        >>> law.log_prob(torch.full((5, 4), 0.3)).abs().max() < 0.01
+        tensor(True)
+    """
+
+    advice = (
+        "every value must lie between 0 and 1 and be neither: load 8-bit images with dequantize=True, use "
+        "ContinuousBernoulli, or move N values inwards by (x (N - 1) + 1/2) / N"
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"logits": self.event_shape, "raw_concentration": self.event_shape}
+
+    def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
+        concentration = positive(raw_concentration + UNIFORM)
+        # From both ends: 1 - sigmoid loses what is small. Below the floor float32 has no number.
+        a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
+        return self.over_event(distributions.Beta(a, b))
