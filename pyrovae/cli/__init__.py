@@ -6,6 +6,8 @@
     pyrovae sample runs/mog --count 100
     pyrovae reconstruct runs/mog
     pyrovae datasets
+    pyrovae parts
+    pyrovae parts GaussianMixture
 
 Options are read from the signatures of `datasets.load`, `VAE` and `fit` by jsonargparse, and parts from the
 subclasses of their base classes; a part of one's own is named by its import path, also from the working

@@ -5,6 +5,7 @@
     sample        a run folder -> draws from p(x)
     reconstruct   a run folder -> data beside E[x|z]
     datasets      the sets that are known by name
+    parts         in `parts`
     demo          fit and evaluate on handwritten digits
 
 A docstring here is what `--help` shows.
@@ -21,6 +22,7 @@ from pyrovae import datasets, plots, report
 from pyrovae.cli.evaluating import evaluate
 from pyrovae.cli.runs import Split, load_data, names, open_run, split_of
 from pyrovae.errors import InputError
+from pyrovae.likelihoods import Bernoulli
 from pyrovae.networks import MLP
 from pyrovae.sharing import agreed, in_turn, is_first, together
 from pyrovae.training import fit, load
@@ -38,6 +40,7 @@ def fit_from(given: dict[str, Any]) -> None:
     train["out"] = agreed(train["out"] or _new_folder(data.name))
     _seed(train["seed"])
     context_shape = None if data.context is None else tuple(data.context.train.shape[1:])
+    given["likelihood"] = together(lambda: (given["likelihood"] or Bernoulli()).suited(data))
     vae = together(lambda: VAE(data.event_shape, context_shape=context_shape, **given))
     _print(vae, data)
     _print(fit(vae, data, **train))
@@ -72,8 +75,10 @@ def sample(
         context = available[torch.arange(count) % len(available)]
     _seed(seed)
     x = vae.sample(count, context, mean=mean and image).numpy()
-    ax = plots.image_grid(x) if image else plots.compare(sets.test.flatten(1).numpy(), x.reshape(count, -1))  # type: ignore[union-attr]
-    print(f"written: {plots.save(ax, _figures(run) / 'samples.png')}")
+    seen = x[:0] if sets is None else report.whole_rows(sets.test).flatten(1).numpy()
+    if image or len(seen):
+        ax = plots.image_grid(x) if image else plots.compare(seen, x.reshape(count, -1))
+        print(f"written: {plots.save(ax, _figures(run) / 'samples.png')}")
     if array:
         path = Path(run) / "samples.npy"
         write_whole(path, lambda file: np.save(file, x))
@@ -106,7 +111,10 @@ def reconstruct(
     if report.is_image(vae.event_shape):
         ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=len(x))
     else:
-        ax = plots.compare(x.flatten(1).numpy(), x_hat.flatten(1).numpy())
+        whole = ~x.flatten(1).isnan().any(1)
+        if not whole.any():
+            raise InputError("every row has missing entries: there is no whole one to draw")
+        ax = plots.compare(x[whole].flatten(1).numpy(), x_hat[whole].flatten(1).numpy())
     print(f"written: {plots.save(ax, _figures(run) / 'reconstructions.png')}")
     if array:
         path = Path(run) / "reconstructions.npy"

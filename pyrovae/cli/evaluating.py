@@ -21,7 +21,7 @@ from pyrovae.evidence.captured import Compile
 from pyrovae.evidence.methods import as_method
 from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.run import whole_number
-from pyrovae.likelihoods import Bernoulli
+from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
 from pyrovae.sharing import in_turn, is_first, together
 from pyrovae.training.checks import usable_device
@@ -134,7 +134,7 @@ def compare_runs(
     for run in runs:
         vae, _, x, context = in_turn(partial(_opened, run, data, split, rows, device))
         first = x if first is None else first
-        if x.shape != first.shape or not torch.equal(x, first):
+        if x.shape != first.shape or not torch.allclose(x, first, rtol=0, atol=0, equal_nan=True):
             raise InputError(
                 f"{run} has other data than {runs[0]}: compare runs of one data set, prepared alike"
             )
@@ -236,9 +236,14 @@ def _rows(found: Mapping[str, Evidence]) -> str:
 
 
 def _baselines(vae: VAE, sets: datasets.Data, x: torch.Tensor) -> dict[str, float]:
-    if not isinstance(vae.likelihood, Bernoulli) or sets.streams or len(sets.train) > 10_000:  # type: ignore[arg-type]
+    if sets.streams or len(sets.train) > 10_000:  # type: ignore[arg-type]
         return {}
-    train = sets.epoch(0, 0)
+    train, part = sets.epoch(0, 0), vae.likelihood
+    if isinstance(part, Mixed) and part.columns is not None:
+        alone = baselines.independent_columns(train, x, part.columns)
+        return {"independent columns": alone.mean().item()}
+    if not isinstance(part, Bernoulli):
+        return {}
     return {
         "pixel means": baselines.pixel_means(train, x).mean().item(),
         "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x).mean().item(),

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pyrovae import datasets
 from pyrovae.cli import commands, evaluating
 from pyrovae.cli.messages import sentence
+from pyrovae.cli.parts import list_parts, names_of, near_names
 from pyrovae.errors import InputError
 from pyrovae.guides import Guide
 from pyrovae.likelihoods import Likelihood
@@ -43,6 +44,7 @@ _COMMANDS: dict[str, Callable] = {
     "sample": commands.sample,
     "reconstruct": commands.reconstruct,
     "datasets": commands.list_datasets,
+    "parts": list_parts,
     "demo": commands.demo,
 }
 _SIGNATURES: list[Callable] = [datasets.load, fit, *_COMMANDS.values()]
@@ -62,7 +64,7 @@ def parse(argv: Sequence[str]) -> Callable[[], None]:
         InputError: for an unknown command, option, part or value.
         SystemExit: after `--help` and `--print_config` have been answered.
     """
-    given = _listed(_resumed(_flags(list(argv))))
+    given = _named(_listed(_resumed(_flags(list(argv)))))
     _check_parts(given)
     parsers = {"fit": _fit_parser()} | {name: _parser(function) for name, function in _COMMANDS.items()}
     parser = ArgumentParser(
@@ -78,7 +80,7 @@ def parse(argv: Sequence[str]) -> Callable[[], None]:
     except (ArgumentError, ValueError, TypeError) as error:
         known = next((parsers[word] for word in given if word in parsers), parser)
         options = [option for action in known._actions for option in action.option_strings]
-        parts = {option: _names(base) for option, base in _BASES.items()}
+        parts = {option: names_of(base) for option, base in _BASES.items()}
         raise InputError(sentence(str(error), options, parts)) from None
     name, options = chosen.subcommand, vars(chosen[chosen.subcommand])
     return partial(commands.fit_from, options) if name == "fit" else partial(_COMMANDS[name], **options)
@@ -137,6 +139,18 @@ def _listed(argv: list[str]) -> list[str]:
     return ["compare", *([json.dumps(runs)] if runs else []), *options]
 
 
+def _named(argv: list[str]) -> list[str]:
+    """`parts GaussianMixture` is `parts --name GaussianMixture`: a part need not be named."""
+    if argv[:1] != ["parts"]:
+        return argv
+    given = ["parts"]
+    for before, word in zip(argv, argv[1:], strict=False):
+        stays = word.startswith("-") or (before.startswith("--") and "=" not in before)
+        named = any(w.startswith("--name") for w in given)
+        given.append(word if stays or named else f"--name={word}")
+    return given
+
+
 def _check_parts(argv: Sequence[str]) -> None:
     """A part that no class has the name of is answered with the names there are."""
     for option, value in _options(argv):
@@ -144,17 +158,15 @@ def _check_parts(argv: Sequence[str]) -> None:
         if base is None or any(mark in value for mark in ".{") or value in ("null", "None"):
             continue
         option = option.removesuffix(".help")
-        known = _names(base)
+        known = names_of(base)
         if value not in known:
             asked = f"which {option}?" if value[:2] in ("", "--") else f"there is no {option} {value!r}:"
+            near = near_names(value, known)
+            meant = f" did you mean {' or '.join(near)}?" if near else ""
             raise InputError(
-                f"{asked} choose one of {', '.join(known)}, or give the import path of your own class, as in "
-                f"mypackage.{option}s.My{base.__name__}"
+                f"{asked}{meant} choose one of {', '.join(known)}, or give the import path of your own "
+                f"class, as in mypackage.{option}s.My{base.__name__}"
             )
-
-
-def _names(base: type) -> list[str]:
-    return sorted(cls.__name__ for cls in _subclasses(base) if not inspect.isabstract(cls))
 
 
 def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -162,10 +174,3 @@ def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             yield name, value if equals else (argv[i + 1] if i + 1 < len(argv) else "")
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    cls: type
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)

@@ -1,0 +1,36 @@
+r"""Networks: from data to features, and from latents to features.
+
+An encoder reads x and a decoder reads z; both end in features, not in parameters. Behind them the
+program puts one head for each parameter that the guide or the likelihood declares:
+
+    x (*, *event) -> encoder -> features -> head "loc", head "scale" -> q(z|x)
+    z (*, D)      -> decoder -> features -> head "logits"            -> p(x|z)
+
+A network with two readers therefore never has to know which distribution it feeds. Leading dimensions
+(data, particles) pass through untouched; rows never see each other, so there is no batch normalisation:
+it would make log p(x) depend on the other data. A context c is a second input, joined to the first.
+"""
+
+from pyrovae.networks.base import Headed, Network
+from pyrovae.networks.dense import MLP, Gated
+from pyrovae.networks.images import ConvDecoder, ConvEncoder
+from pyrovae.networks.layers import Activation
+from pyrovae.networks.precision import Precision, networks_in, products_in
+from pyrovae.networks.residual import ResidualDecoder, ResidualEncoder
+from pyrovae.networks.wrapped import Wrapped
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Gated",
+    "Headed",
+    "Network",
+    "Precision",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "Wrapped",
+    "networks_in",
+    "products_in",
+]

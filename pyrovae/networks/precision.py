@@ -1,0 +1,58 @@
+"""The precision of the networks' matrix products: float32, tf32 or bf16.
+
+A log-density needs the precision of its data; the products that lead to its parameters do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+
+from pyrovae.errors import InputError
+
+__all__ = ["Precision", "networks_in", "product_dtype", "products_in"]
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+_PRODUCTS: ContextVar[torch.dtype | None] = ContextVar("products", default=None)
+
+
+def product_dtype() -> torch.dtype | None:
+    """The type in which networks multiply now; None is their own."""
+    return _PRODUCTS.get()
+
+
+@contextmanager
+def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
+    """Run the products of all networks in fewer bits, and nothing else; None is their own precision."""
+    token = _PRODUCTS.set(dtype)
+    try:
+        yield
+    finally:
+        _PRODUCTS.reset(token)
+
+
+@contextmanager
+def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Run matrix products in a precision; the caller's settings come back.
+
+    Raises:
+        InputError: for an unknown precision, or tf32 without CUDA.
+    """
+    if precision not in ("float32", "tf32", "bf16"):
+        raise InputError(f"unknown precision {precision!r}: choose float32, tf32 or bf16")
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError("precision 'tf32' needs CUDA; use float32 or bf16 on a CPU")
+    before = torch.get_float32_matmul_precision()
+    try:
+        if precision == "tf32":
+            torch.set_float32_matmul_precision("high")
+        with networks_in(torch.bfloat16 if precision == "bf16" else None):
+            yield
+    finally:
+        if precision == "tf32":
+            torch.set_float32_matmul_precision(before)

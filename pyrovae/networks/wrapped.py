@@ -1,0 +1,176 @@
+"""Any module as a network.
+
+    Wrapped("mynets.encoder", features=64)          an import path: in Python, YAML and on the command line
+    Wrapped(nn.Sequential(...), features=64)        a module: in Python, for a run that is not written down
+
+The module sees plain batches: x (N, *input_shape), and c (N, C) where the VAE has a context; it gives
+(N, features).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import InputError
+from pyrovae.networks.base import Network, Shape
+from pyrovae.networks.layers import check_sizes
+
+__all__ = ["Wrapped"]
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class Wrapped(Network):
+    r"""A module of your own, \(x \mapsto\) features; in a VAE with a context, \((x, c) \mapsto\) features.
+
+    It is called as `module(x)` with x (N, *input_shape), in a VAE with a context as `module(x, c)` with
+    c (N, C), and returns (N, features); a decoder's x is z. Layers that learn their input size at the first
+    call (`nn.LazyLinear`) do so when the VAE is declared.
+
+    Arguments:
+        module: the import path of a module's class, or of a function that returns a module; it is written to
+            YAML and run folders, and built anew from there. Or a module, which cannot be written: each VAE
+            that is declared with it begins with a copy of its weights.
+        features: the size of its output.
+        options: the keyword arguments of the class or function.
+
+    Raises:
+        InputError: for a path that cannot be imported, an output of another size, a module without a place
+            for the context, or batch normalisation; for a module that is to be written down.
+
+    Reference:
+        Paszke et al. (2019), "PyTorch: An Imperative Style, High-Performance Deep Learning Library".
+
+    Example:
+        >>> layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(64), nn.GELU())
+        >>> network = Wrapped(layers, features=64)
+        >>> network.attach((1, 28, 28))
+        >>> network(torch.zeros(5, 2, 1, 28, 28)).shape
+        torch.Size([5, 2, 64])
+    """
+
+    module: str | nn.Module
+
+    # Not `str | nn.Module`: the command line's help would list every module there is.
+    def __init__(
+        self,
+        module: Any,  # noqa: ANN401
+        features: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        # No submodule: it stays as it was given, and what is trained is a copy of it.
+        self.__dict__["module"] = module
+        self.features = features
+        self.options = None if options is None else dict(options)
+
+    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
+        check_sizes("Wrapped", [self.features])
+        self.input_shape = tuple(input_shape)
+        self.net = self._built()
+        self._try(context_dim)
+
+    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        lead = value.shape[: value.dim() - len(self.input_shape)]
+        if context is None:
+            rows = value.reshape(-1, *self.input_shape)
+            return self.net(rows).reshape(*lead, self.features)
+        lead = torch.broadcast_shapes(lead, context.shape[:-1])
+        rows = value.expand(*lead, *self.input_shape).reshape(-1, *self.input_shape)
+        given = context.expand(*lead, -1).reshape(-1, context.shape[-1])
+        return self.net(rows, given).reshape(*lead, self.features)
+
+    def _built(self) -> nn.Module:
+        if isinstance(self.module, str):
+            built = _made(self.module, self.options or {})
+        else:
+            built = copy.deepcopy(self.module)
+        if not isinstance(built, nn.Module):
+            raise InputError(
+                f"Wrapped needs a torch.nn.Module or the import path of one, as in 'mynets.Encoder', not "
+                f"{self.module!r}"
+            )
+        if any(isinstance(layer, _BatchNorm) for layer in built.modules()):
+            raise InputError(
+                f"{self!r} holds batch normalisation, with which log p(x) of a datum would depend on the "
+                "others: use GroupNorm, LayerNorm or none"
+            )
+        return built
+
+    def _try(self, context_dim: int) -> None:
+        """One pass on two data; layers without an input size find it here."""
+        given = [torch.zeros(2, *self.input_shape)]
+        if context_dim:
+            given.append(torch.zeros(2, context_dim))
+            try:
+                inspect.signature(self.net.forward).bind(*given)
+            except TypeError:
+                raise InputError(
+                    f"{self!r} has no place for the context of this VAE: write its module with a "
+                    "forward(self, x, c)"
+                ) from None
+        mode = self.net.training
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            out = self.net.eval()(*given)
+        self.net.train(mode)
+        if tuple(out.shape) != (2, self.features):
+            raise InputError(
+                f"{self!r} gives an output of shape {tuple(out.shape)} for two data of shape "
+                f"{self.input_shape}, expected (2, {self.features}): change features, or flatten"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        if not isinstance(self.module, str):
+            raise InputError(
+                f"the module of {self!r} was built in Python and cannot be written to a run folder: build it "
+                "in a function of a file of yours and give the import path, as in Wrapped('mynets.encoder', "
+                f"features={self.features})"
+            )
+        return super().to_dict()
+
+    def _same_declaration(self, other: object) -> bool:
+        if not isinstance(other, Wrapped) or type(self) is not type(other):
+            return False
+        one, two = self.module, other.module
+        if isinstance(one, str) or isinstance(two, str):
+            return isinstance(one, str) and isinstance(two, str) and super()._same_declaration(other)
+        return self.features == other.features and _same_modules(one, two)
+
+    def __repr__(self) -> str:
+        if isinstance(self.module, str):
+            options = "" if self.options is None else f", options={self.options!r}"
+            return f"Wrapped({self.module!r}, features={self.features}{options})"
+        return f"Wrapped({type(self.module).__name__}(...), features={self.features})"
+
+
+def _made(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not callable(found):
+        raise InputError(
+            f"Wrapped cannot import {path!r}; give the import path of a module's class, or of a function "
+            "that returns a module, as in 'mynets.Encoder'"
+        )
+    try:
+        return found(**options)
+    except TypeError as error:
+        raise InputError(f"Wrapped cannot build {path!r} with options {dict(options)}: {error}") from None
+
+
+def _same_modules(one: nn.Module, two: nn.Module) -> bool:
+    first, second = one.state_dict(), two.state_dict()
+    if repr(one) != repr(two) or first.keys() != second.keys():
+        return False
+    lazy = nn.parameter.is_lazy
+    pairs = [(first[name], second[name]) for name in first]
+    return all(lazy(a) == lazy(b) and (lazy(a) or torch.equal(a, b)) for a, b in pairs)
