@@ -40,7 +40,7 @@ class LaplacePrior(Prior):
         return dist.Laplace(loc, 1 / self.rate).to_event(1)
 
 
-class Laplace(Likelihood):
+class HeavyTails(Likelihood):
     """A user's own likelihood: real elements with heavier tails, one learned scale."""
 
     def __init__(self) -> None:
@@ -75,17 +75,50 @@ class LaplaceGuide(Guide):
 # Hyperparameters to try beside the default ones, by the name of the class.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "GaussianMixture": [{"components": 3}],
-    "Normal": [{"scale": "learned"}, {"scale": "predicted"}],
+    "priors.GaussianMixture": [{"components": 3}, {"components": 2, "covariance": "full", "start": "spread"}],
+    "priors.VampPrior": [{"components": 4, "pseudo_inputs": "data"}],
+    "priors.Categorical": [{"classes": 3, "temperature": 0.7}],
+    "guides.Flow": [{"flow": "planar", "transforms": 3}],
+    "guides.Hierarchical": [{"layers": (1,), "hidden": (5,), "order": "ladder"}],
+    "guides.Categorical": [{"classes": 3, "temperature": 0.7}],
+    "likelihoods.Categorical": [{"classes": 3, "grey": False}],
+    "DiscretizedLogistic": [{"levels": 4, "components": 2}],
+    "likelihoods.Normal": [{"scale": "learned"}, {"scale": "predicted"}, {"scale": "optimal"}],
+    "likelihoods.Laplace": [{"scale": "predicted"}],
+    "likelihoods.StudentT": [{"df": 4.0, "scale": "predicted"}],
+    "NegativeBinomial": [{"dispersion": "predicted"}],
     "MLP": [{"sizes": (6, 5), "activation": "tanh"}],
-    "ELBO": [{"particles": 3}, {"beta": 0.5}],
+    "ELBO": [{"particles": 3}, {"beta": 0.5}, {"free_bits": 0.05}],
     "IWAE": [{"particles": 1}],
+    "ReweightedWakeSleep": [{"particles": 3, "insomnia": 0.5}],
+    "ScoreFunction": [{"particles": 1, "baseline": "batch"}],
+    "DIP": [{"kind": "II"}],
 }
 # In place of the default ones, where these would be slow.
 SMALL: dict[str, dict[str, Any]] = {
+    "likelihoods.Categorical": {"classes": 4},
+    "DiscretizedLogistic": {"levels": 5},
     "GaussianMixture": {"components": 2},
+    "priors.VampPrior": {"components": 3},
+    "priors.Autoregressive": {"hidden": (6,)},
+    "priors.Conditional": {"hidden": (6,)},
+    "priors.Flow": {"transforms": 2, "hidden": (5,)},
+    "priors.Hierarchical": {"layers": (1,), "hidden": (5,)},
+    "priors.Categorical": {"classes": 3},
+    "guides.Flow": {"transforms": 2, "hidden": (5,)},
+    "guides.Hierarchical": {"layers": (1,), "hidden": (5,)},
+    "guides.Categorical": {"classes": 3},
     "MLP": {"sizes": (8,), "activation": "silu"},
     "ConvEncoder": {"channels": (2, 3), "features": 5, "activation": "silu"},
+    "Gated": {"sizes": (7,)},
+    "Wrapped": {"module": "user_networks.Both", "features": 5, "options": {"width": 6}},
+    "ResidualEncoder": {"channels": (2, 3), "blocks": 1, "features": 5},
+    "ResidualDecoder": {"channels": (3, 2), "blocks": 1},
     "ConvDecoder": {"channels": (3, 2), "activation": "silu"},
+    "MIWAE": {"groups": 2, "particles": 4},
+    "PIWAE": {"groups": 2, "particles": 4},
+    "CIWAE": {"particles": 4},
+    "Factor": {"layers": (8,)},
 }
 
 
@@ -99,14 +132,14 @@ def classes(base: type) -> list[type]:
 def table(base: type) -> list[Any]:
     """Every part of a kind: the default hyperparameters, then the variants."""
     return [
-        cls(**given)
-        for cls in classes(base)
-        for given in (SMALL.get(cls.__name__, {}), *variants(cls.__name__))
+        cls(**given) for cls in classes(base) for given in (entry(SMALL, cls, {}), *entry(VARIANTS, cls, []))
     ]
 
 
-def variants(name: str) -> list[dict[str, Any]]:
-    return VARIANTS.get(name, [])
+def entry(entries: Mapping[str, Any], cls: type, default: Any) -> Any:
+    """What a table has for a class: under its name, or under "likelihoods.Normal" where two axes have one."""
+    axis = cls.__module__.split(".")[1] if cls.__module__.startswith("pyrovae.") else "tests"
+    return entries.get(f"{axis}.{cls.__name__}", entries.get(cls.__name__, default))
 
 
 PRIORS: list[Prior] = table(Prior)

@@ -1,6 +1,5 @@
 """Captured evaluation: the numbers of the eager one, or the eager one itself."""
 
-import itertools
 from collections import Counter
 
 import numpy as np
@@ -8,7 +7,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from parts import GUIDES, LIKELIHOODS, PAIRS, PRIORS, data_for, raises_one_sentence, small_vae
+from cells import cell_name, cover, declared
+from parts import PAIRS, data_for, raises_one_sentence, small_vae
 
 import pyrovae as pv
 from pyrovae import cli, graphs
@@ -19,10 +19,7 @@ from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
 from pyrovae.terms import Program
 
 # Networks, events and contexts take turns over the table of the other parts.
-CELLS = [
-    (prior, likelihood, guide, PAIRS[k % len(PAIRS)], [None, (2,)][k // 3 % 2])
-    for k, (prior, likelihood, guide) in enumerate(itertools.product(PRIORS, LIKELIHOODS, GUIDES))
-]
+CELLS = cover(1)
 
 
 @pytest.fixture
@@ -41,13 +38,6 @@ def interpreted(monkeypatch):
     return calls
 
 
-def declared(cell):
-    prior, likelihood, guide, networks, context_shape = cell
-    shape = (5,) if "MLP" in repr(networks[0]) and "MLP" in repr(networks[1]) else (2, 4, 5)
-    parts = {"prior": prior, "likelihood": likelihood, "guide": guide, "networks": networks}
-    return small_vae(shape, 2, context_shape=context_shape, **parts)
-
-
 def same(found, wanted, tolerance=2e-4):
     for name in ("log_px", "mc_stderr", "ess", "khat"):
         a, b = getattr(found, name), getattr(wanted, name)
@@ -62,7 +52,7 @@ def both(program, x, *context, **options):
 # ---------------------------------------------------------------- the same numbers
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "-".join(map(repr, cell[:3])))
+@pytest.mark.parametrize("cell", CELLS, ids=cell_name)
 def test_a_captured_cell_gives_the_eager_numbers(cell, interpreted):
     vae = declared(cell)
     same(*both(vae, *data_for(vae, 4), particles=600, chunk=500))
@@ -73,7 +63,11 @@ def test_a_captured_cell_gives_the_eager_numbers(cell, interpreted):
 @pytest.mark.parametrize("name", ["bernoulli", "mixture, context"])
 def test_machine_code_gives_the_eager_numbers(name, tmp_path, monkeypatch):
     monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
-    more = {"prior": PRIORS[1], "likelihood": pv.likelihoods.Normal("predicted"), "context_shape": (3,)}
+    more = {
+        "prior": pv.priors.GaussianMixture(3),
+        "likelihood": pv.likelihoods.Normal("predicted"),
+        "context_shape": (3,),
+    }
     vae = small_vae((6,), 3, networks=PAIRS[0], **({} if name == "bernoulli" else more))
     data = data_for(vae, 4)
     same(*both(vae, *data, particles=600, chunk=500))

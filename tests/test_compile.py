@@ -6,7 +6,6 @@ parts meet in some cell for 12 steps and every part stands in one of 100 steps; 
 on the whole.
 """
 
-import dataclasses
 import itertools
 import os
 from types import SimpleNamespace
@@ -16,13 +15,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, raises_one_sentence, small_vae
+from cells import cell_name, declared, sample, tiny
+from parts import raises_one_sentence
 from same_runs import assert_same_runs, binary, checkpoint, same, small, untimed
 from test_resume import Crashed, crash_after, fit_in_pieces
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.datasets import Splits
 from pyrovae.graphs import Compiled, Graph
 from pyrovae.networks import MLP
 from pyrovae.training import steps
@@ -109,42 +108,6 @@ def alike(make, data, objective=None, *, apart=2e-5, compiles=(False, True), **s
 
 # ---------------------------------------------------------------- the table of parts
 
-COLUMNS = (PRIORS, LIKELIHOODS, GUIDES, OBJECTIVES, PAIRS, (None, (3,)))
-
-
-def cover(size):
-    """A few cells in which every choice from `size` columns stands once at least, found greedily."""
-    cells = {
-        cell: set(itertools.combinations(enumerate(map(id, cell)), size))
-        for cell in itertools.product(*COLUMNS)
-    }
-    missing, chosen = set().union(*cells.values()), []
-    while missing:
-        chosen.append(max(cells, key=lambda cell: len(cells[cell] & missing)))
-        missing -= cells[chosen[-1]]
-    return chosen
-
-
-def name(cell):
-    *parts, networks, context = cell
-    return "-".join([*map(repr, parts), repr(networks[0]), str(context)])
-
-
-def declared(cell):
-    prior, likelihood, guide, _, networks, context = cell
-    shape = (5,) if isinstance(networks[0], MLP) else (1, 8, 8)
-    parts = {"prior": prior, "likelihood": likelihood, "guide": guide, "networks": networks}
-    return small_vae(shape, 2, context_shape=context, wide=False, **parts)
-
-
-def tiny(vae):
-    """Twenty training rows that the VAE drew itself: three batches of six, and one of two."""
-    x, *context = data_for(vae, 26)
-    data = pv.datasets.load(x, validation=3, test=3)
-    if not context:
-        return data
-    return dataclasses.replace(data, context=Splits(*context[0].split([20, 3, 3])))
-
 
 def agrees(cell, code, *, epochs, **settings):
     data = tiny(declared(cell))
@@ -152,14 +115,10 @@ def agrees(cell, code, *, epochs, **settings):
     assert code.calls == 3 * epochs - 1  # every full batch but the first
 
 
-@pytest.mark.parametrize("cell", list(itertools.product(*COLUMNS)) if LONG else cover(2), ids=name)
+@pytest.mark.parametrize("cell", sample(4, seed=2), ids=cell_name)
 def test_a_captured_run_is_the_run(cell, code):
+    """In single precision, over epochs whose last batch is smaller; double precision is in test_grid.py."""
     agrees(cell, code, epochs=25 if LONG else 3)
-
-
-@pytest.mark.parametrize("cell", cover(1), ids=name)
-def test_a_captured_run_is_the_run_in_double_precision(cell, code, float64):
-    agrees(cell, code, epochs=25, apart=1e-9)
 
 
 # ---------------------------------------------------------------- optimisers and schedules

@@ -624,9 +624,10 @@ def test_nan_is_counted_and_placed(tmp_path):
     np.save(tmp_path / "bad.npy", x)
     refused(tmp_path / "bad.npy", match="bad.npy has 3 values")
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,\n5,6\n")
-    refused(
-        tmp_path / "a.csv", match=r"1 value that is NaN or infinite, in 1 row, the first \(nan\) in row 1"
-    )
+    assert datasets.load(tmp_path / "a.csv").record["rows"] == {"train": 1, "validation": 1, "test": 1}
+    refused(tmp_path / "a.csv", binarize="threshold", match=r"1 value that is NaN or infinite, in 1 row")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n3,inf\n5,6\n")
+    refused(tmp_path / "b.csv", match=r"1 value that is NaN or infinite, .* the first \(inf\) in row 1")
 
 
 @pytest.mark.parametrize(

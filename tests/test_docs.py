@@ -40,6 +40,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
+def own_files() -> dict[str, str]:
+    """The modules that a reader writes: blocks that open with a comment of the file's name."""
+    found = [block for page in PAGES for block in blocks(page.read_text(encoding="utf-8"), "python")]
+    return {named[1]: block for block in found if (named := re.match(r"# (\w+\.py)\n", block))}
+
+
 def shorter(text: str, table: list[tuple[str, str]]) -> str:
     for pattern, replacement in table:
         text = re.sub(pattern, replacement, text)
@@ -70,8 +76,8 @@ def workplace(tmp_path_factory):
         pixels = rng.integers(0, 256, size=(9, 12), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "my_images" / f"{i}.png")
     np.savetxt(folder / "table.csv", rng.normal(size=(300, 3)), delimiter=",", header="a,b,c", comments="")
-    (own,) = (block for block in blocks(README, "python") if block.startswith("# mypriors.py"))
-    (folder / "mypriors.py").write_text(own, encoding="utf-8")
+    for name, block in own_files().items():
+        (folder / name).write_text(block, encoding="utf-8")
     return folder
 
 
@@ -87,6 +93,7 @@ def demo(workplace):
 @pytest.fixture
 def inside(workplace, demo, monkeypatch):
     monkeypatch.chdir(workplace)
+    monkeypatch.syspath_prepend(workplace)
     return workplace
 
 
@@ -115,6 +122,28 @@ def test_the_commands_of_the_readme_do_what_they_say(inside, capsys):
     tree = next(block for block in blocks(README, "text") if "last.ckpt" in block)
     for line in tree.splitlines():
         assert (inside / line.split()[0]).exists(), f"the README promises {line.split()[0]}"
+
+
+def test_the_commands_of_the_other_pages_run(inside, capsys):
+    for page in PAGES[1:]:
+        for words in commands(page.read_text(encoding="utf-8")):
+            if words[0] == "pyrovae":
+                short = shorter(shlex.join(words), SHORTER_COMMAND).replace("'", "")
+                assert cli.main(shlex.split(short)[1:]) == 0, f"{short}: {capsys.readouterr().err}"
+
+
+def test_a_readers_files_are_more_than_one():
+    assert {"myparts.py", "mymore.py", "mynets.py"} <= own_files().keys()
+
+
+def test_the_page_of_parts_is_what_the_code_says(capsys):
+    page = (ROOT / "docs/parts.md").read_text(encoding="utf-8")
+    written = page[page.index("## prior") : page.index("## What goes with what")].splitlines()
+    assert cli.main(["parts", "--markdown"]) == 0
+    for row in capsys.readouterr().out.splitlines():
+        assert row in written, f"docs/parts.md lacks {row!r}: `pyrovae parts --markdown` prints its tables"
+        written.remove(row)
+    assert not any(written), f"docs/parts.md has {max(written)!r}, which is no longer so"
 
 
 def test_the_readme_names_no_other_programs_than_these():

@@ -11,7 +11,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, each, perturb, small_vae
+from cells import cell_name, cover, declared, partner, space
+from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, each, label, perturb, small_vae
 from scipy.stats import chi2
 from torch.distributions import kl_divergence
 
@@ -158,7 +159,7 @@ def test_bounds_of_the_same_draws():
     torch.testing.assert_close(IWAE(5).bound(five), by_hand, rtol=0, atol=1e-12)
 
 
-@each("objective", OBJECTIVES)
+@each("objective", [part for part in OBJECTIVES if not isinstance(part, pv.objectives.Capacity)])
 def test_the_weight_of_the_divergence_stands_outside_the_logarithm(objective):
     rng = torch.Generator().manual_seed(0)
     found = Terms(*torch.randn(3, objective.particles, 6, generator=rng))
@@ -181,7 +182,11 @@ def test_beta_weighs_the_divergence():
 def programs():
     torch.set_default_dtype(torch.float64)
     try:
-        vaes = [small_vae(guide=guide, context_shape=c) for guide in GUIDES for c in (None, (3,))]
+        vaes = [
+            small_vae((9,), guide=guide, prior=partner(guide), context_shape=c)
+            for guide in GUIDES
+            for c in (None, (3,))
+        ]
         return [(vae, *data_for(vae, 7)) for vae in vaes]
     finally:
         torch.set_default_dtype(torch.float32)
@@ -218,13 +223,11 @@ def test_another_seed_gives_other_draws_and_the_same_seed_the_same(programs):
         assert (first != pv.log_evidence(*program, particles=50, seed=2).log_px).all()
 
 
-@each("networks", PAIRS)
-@each("likelihood", LIKELIHOODS)
-@each("prior", PRIORS)
-def test_rows_do_not_see_each_other(prior, likelihood, networks):
-    vae = small_vae((2, 6, 5), networks=networks, prior=prior, likelihood=likelihood, context_shape=(2,))
+@pytest.mark.parametrize("cell", cover(1), ids=cell_name)
+def test_rows_do_not_see_each_other(cell):
+    vae = declared(cell._replace(context=(3,)), image=(2, 6, 5)).eval()
     x, c = data_for(vae, 4)
-    z = torch.randn(3, 4, 2)
+    z = vae.latents(c).expand((3, 4)).sample()
 
     def log_densities(rows: slice):
         q, p, px = vae.encode(x[rows], c[rows]), vae.latents(c[rows]), vae.decode(z[:, rows], c[rows])
@@ -314,15 +317,24 @@ def test_the_monte_carlo_error_is_the_spread_of_the_estimate():
     assert evidence.stderr == pytest.approx(evidence.log_px.std(ddof=1) / math.sqrt(500))
 
 
-@each("likelihood", LIKELIHOODS)
-@each("prior", PRIORS)
+PLAIN = (pv.priors.StandardNormal(), pv.likelihoods.Bernoulli())
+ON_A_LINE = [part for part in PRIORS if space(part) == "real" and not isinstance(part, pv.priors.Conditional)]
+
+
+@pytest.mark.parametrize(
+    ("prior", "likelihood"),
+    [*((part, PLAIN[1]) for part in ON_A_LINE), *((PLAIN[0], part) for part in LIKELIHOODS)],
+    ids=label,
+)
 def test_evidence_of_one_latent_agrees_with_quadrature(prior, likelihood):
-    vae = small_vae((3,), 1, prior=prior, likelihood=likelihood)
+    if sum(getattr(prior, "layers", ())) or isinstance(likelihood, pv.likelihoods.Mixed):
+        pytest.skip("its z has more entries, or its columns are other ones")
+    vae = small_vae((3,), 1, prior=prior, likelihood=likelihood).eval()
     (x,) = data_for(vae, 10)
     _agrees_with_quadrature(vae, x, limit=12.0, points=24_001)  # steps of 0.001: Laplace has a corner
 
 
-@each("prior", PRIORS)
+@each("prior", [part for part in ON_A_LINE if not getattr(part, "layers", ())])
 def test_evidence_of_two_latents_agrees_with_quadrature(prior):
     vae = small_vae((3,), 2, prior=prior)
     (x,) = data_for(vae, 6)

@@ -2,7 +2,6 @@
 
 import copy
 import io
-import itertools
 import re
 
 import numpy as np
@@ -11,12 +10,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 import yaml
+from cells import cell_name, cover, is_discrete, tiny
 from parts import (
-    GUIDES,
     LIKELIHOODS,
-    OBJECTIVES,
-    PAIRS,
-    PRIORS,
     LaplaceGuide,
     LaplacePrior,
     data_for,
@@ -24,7 +20,7 @@ from parts import (
     raises_one_sentence,
     small_vae,
 )
-from parts import Laplace as LaplaceLikelihood
+from parts import HeavyTails as LaplaceLikelihood
 
 import pyrovae as pv
 from pyrovae.datasets import Splits
@@ -34,38 +30,23 @@ from pyrovae.priors import GaussianMixture, Prior
 from pyrovae.terms import Program
 
 SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64)]
-CONTEXTS = [None, (), (3,), (2, 2)]
-# Shapes and contexts take turns over the table of the other parts.
-CELLS = [
-    (prior, likelihood, guide, networks, SHAPES[k % 4], CONTEXTS[k // 3 % 4])
-    for k, (prior, likelihood, guide, networks) in enumerate(
-        itertools.product(PRIORS, LIKELIHOODS, GUIDES, PAIRS)
-    )
-]
+CONTEXTS = [(), (3,), (2, 2)]
+# Shapes and contexts take turns; every part stands in one cell at least.
+CELLS = [(cell, SHAPES[k % 4], cell.context and CONTEXTS[k % 3]) for k, cell in enumerate(cover(1))]
 
 
 def declared(cell, **more):
-    prior, likelihood, guide, networks, shape, context_shape = cell
-    parts = {"prior": prior, "likelihood": likelihood, "guide": guide, "networks": networks}
-    return small_vae(shape, 2, context_shape=context_shape, wide=False, **parts, **more)
-
-
-def name(cell):
-    *parts, networks, shape, context = cell
-    return "-".join([*map(repr, parts), type(networks[0]).__name__, str(shape), str(context)])
-
-
-each_cell = pytest.mark.parametrize("cell", CELLS, ids=name)
-# Prior x likelihood x network x objective; there guides take turns too.
-TRAINED = [
-    (
-        (prior, likelihood, GUIDES[k // 3 % len(GUIDES)], networks, SHAPES[k % 4], CONTEXTS[k // 4 % 4]),
-        objective,
+    cell, shape, context_shape = cell
+    shape = (5,) if isinstance(cell.likelihood, pv.likelihoods.Mixed) else shape
+    parts = {"prior": cell.prior, "likelihood": cell.likelihood, "guide": cell.guide}
+    return small_vae(
+        shape, 2, context_shape=context_shape, wide=False, networks=cell.networks, **parts, **more
     )
-    for k, (prior, likelihood, networks, objective) in enumerate(
-        itertools.product(PRIORS, LIKELIHOODS, PAIRS, OBJECTIVES)
-    )
-]
+
+
+each_cell = pytest.mark.parametrize(
+    "cell", CELLS, ids=lambda cell: f"{cell_name(cell[0])}-{cell[1]}-{cell[2]}"
+)
 
 
 def same_weights(one, two):
@@ -117,7 +98,8 @@ def test_every_parameter_is_trained(cell):
     vae = declared(cell)
     given = data_for(vae, 8)
     moved = {n: torch.zeros_like(p) for n, p in vae.named_parameters()}
-    for objective in (pv.objectives.ELBO(2), pv.objectives.IWAE(3)):
+    objectives = (pv.objectives.ELBO(2), pv.objectives.IWAE(3))
+    for objective in (pv.objectives.ScoreFunction(2),) if is_discrete(vae.q) else objectives:
         vae.zero_grad(set_to_none=True)
         with pyro.get_param_store().scope():
             objective.differentiable_loss(vae.model, vae.guide, *given).backward()
@@ -128,45 +110,8 @@ def test_every_parameter_is_trained(cell):
     assert [n for n, total in moved.items() if not total.any()] == []
 
 
-@pytest.mark.parametrize(
-    ("cell", "objective"), TRAINED, ids=lambda v: name(v) if isinstance(v, tuple) else repr(v)
-)
-def test_a_combination_trains_ten_steps_and_evaluates(cell, objective, tmp_path):
-    vae = declared(cell)
-    before = copy.deepcopy(vae)
-    data = tiny(vae)
-    run = pv.fit(
-        vae, data, objective, epochs=2, batch_size=4, lr=1e-3, progress=False, out=tmp_path, figures=False
-    )
-    assert run.program is vae
-    for column in ("train", "validation", "reconstruction", "kl"):
-        assert run.history[column].shape == (2,)
-        assert np.isfinite(run.history[column]).all()
-    still = [
-        n for (n, p), q in zip(vae.named_parameters(), before.parameters(), strict=True) if torch.equal(p, q)
-    ]
-    assert still == []
-    loaded = pv.load(tmp_path)
-    assert loaded == vae
-    assert same_weights(loaded, vae)
-    context = () if data.context is None else (data.context.test,)
-    evidence = pv.log_evidence(loaded, data.test, *context, particles=4)
-    assert np.isfinite(evidence.log_px).all()
-    assert len(pyro.get_param_store()) == 0
-
-
-def tiny(vae):
-    """Twenty training rows that the VAE drew itself: five batches of four, so ten steps in two epochs."""
-    x, *context = data_for(vae, 26)
-    data = pv.datasets.load(x, validation=3, test=3)
-    if not context:
-        return data
-    (c,) = context
-    return type(data)(**(vars(data) | {"context": Splits(c[:20], c[20:23], c[23:])}))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("cell", CELLS[::12], ids=name)
+@pytest.mark.parametrize("cell", CELLS[::12], ids=cell_name)
 def test_a_combination_trains_on_a_gpu(cell):
     vae = declared(cell)
     data = tiny(vae)
@@ -300,7 +245,7 @@ class Stepwise(LaplaceGuide):
         ({"prior": pv.likelihoods.Bernoulli()}, ("prior must be", "StandardNormal()", "Bernoulli()")),
         ({"prior": GaussianMixture}, ("prior must be", "StandardNormal()")),
         ({"likelihood": "Bernoulli"}, ("likelihood must be", "'Bernoulli'")),
-        ({"guide": Stepwise()}, ("guide", "Stepwise()", "reparameterised")),
+        ({"guide": Stepwise()}, ("guide Stepwise()", "different spaces", "whole numbers")),
         ({"encoder": ConvEncoder()}, ("ConvEncoder", "(4,)", "MLP")),
         ({"decoder": ConvDecoder()}, ("ConvDecoder", "(4,)", "MLP")),
         ({"event_shape": (1, 8, 8), "encoder": ConvDecoder()}, ("ConvDecoder",)),

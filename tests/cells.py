@@ -1,0 +1,192 @@
+"""Cells of the grid: combinations of parts in which every two that go together meet.
+
+The full product has millions of cells. `cover(2)` finds a few hundred in which each pair of entries of two
+axes stands together once at least; `cover(1)` a few dozen in which each entry stands. What is refused (see
+docs/parts.md) is left out by `goes`, and tested where refusals are.
+"""
+
+import dataclasses
+import itertools
+import random
+from functools import cache
+from typing import Any, NamedTuple
+
+from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, small_vae
+
+import pyrovae as pv
+from pyrovae import guides, likelihoods, objectives, priors
+from pyrovae.datasets import Splits
+
+CONTEXTS = (None, (3,))
+
+
+class Cell(NamedTuple):
+    """One combination; `networks` is an encoder with its decoder."""
+
+    prior: Any
+    likelihood: Any
+    guide: Any
+    objective: Any
+    networks: Any
+    context: Any
+
+
+AXES = Cell(PRIORS, LIKELIHOODS, GUIDES, OBJECTIVES, PAIRS, CONTEXTS)
+
+
+def space(part: Any) -> Any:
+    """On what z lives, as far as a prior and a guide must agree."""
+    if isinstance(part, (priors.HypersphericalUniform, guides.ProjectedNormal)):
+        return "sphere"
+    if isinstance(part, (priors.Categorical, guides.Categorical)):
+        return ("one-hot" if part.temperature is None else "simplex", part.classes)
+    return "real"
+
+
+def is_discrete(part: Any) -> bool:
+    return space(part)[0] == "one-hot"
+
+
+def has_strata(part: Any) -> bool:
+    """Whether draws of a guide may come from each stratum in turn, which no other code does."""
+    return is_discrete(part) or isinstance(part, guides.GaussianMixture)
+
+
+def partner(guide: Any) -> Any:
+    """A prior on the space of a guide."""
+    if isinstance(guide, guides.Hierarchical):
+        return priors.Hierarchical(guide.layers, hidden=(5,))
+    known = {"sphere": priors.HypersphericalUniform(), "real": priors.StandardNormal()}
+    there = space(guide)
+    return known.get(there) or priors.Categorical(guide.classes, guide.temperature)
+
+
+def goes(cell: Cell) -> bool:
+    """Whether a cell has a meaning."""
+    return all(rule(cell) for rule in (_spaces, _context, _columns, _gradients, _laws))
+
+
+def _spaces(cell: Cell) -> bool:
+    """A VampPrior lives where its guide does; two latents are no one-hot pieces of three classes."""
+    if isinstance(cell.prior, priors.VampPrior):
+        return space(cell.guide) in ("real", "sphere")
+    return space(cell.prior) == space(cell.guide)
+
+
+def _context(cell: Cell) -> bool:
+    return not isinstance(cell.prior, priors.Conditional) or cell.context is not None
+
+
+def _columns(cell: Cell) -> bool:
+    """A table has rows, no images."""
+    return not isinstance(cell.likelihood, likelihoods.Mixed) or flat(cell.networks)
+
+
+def _gradients(cell: Cell) -> bool:
+    """A discrete guide gives a gradient to what needs no path, or sums over its strata."""
+    if not is_discrete(cell.guide):
+        return True
+    objective = cell.objective
+    if objective.is_exact_when_summed_out or objective.draws == "routed":
+        return False
+    return objective.draws == "detached" or objective.stratified
+
+
+def _laws(cell: Cell) -> bool:
+    """Objectives that are known for some laws only."""
+    normal = isinstance(cell.guide, guides.DiagonalNormal)
+    normal_prior = isinstance(cell.prior, (priors.StandardNormal, priors.Normal, priors.Conditional))
+    if isinstance(cell.objective, objectives.JensenShannon) or getattr(cell.objective, "analytic_kl", False):
+        return normal and normal_prior
+    if isinstance(cell.objective, objectives.BetaTC):
+        return normal
+    if isinstance(cell.objective, objectives.DIP):
+        return normal or isinstance(cell.guide, guides.FullRankNormal)
+    return True
+
+
+def flat(pair: Any) -> bool:
+    """Whether two networks take rows of any shape, not only images."""
+    return not any("Conv" in type(n).__name__ or "Residual" in type(n).__name__ for n in pair)
+
+
+def event_of(cell: Cell, image: tuple[int, ...] = (1, 8, 8)) -> tuple[int, ...]:
+    """An event that the networks of a cell take."""
+    return (5,) if flat(cell.networks) else image
+
+
+def declared(cell: Cell, *, image: tuple[int, ...] = (1, 8, 8), **more: Any) -> pv.VAE:
+    """The VAE of a cell."""
+    parts = {"prior": cell.prior, "likelihood": cell.likelihood, "guide": cell.guide}
+    return small_vae(
+        event_of(cell, image),
+        2,
+        context_shape=cell.context,
+        networks=cell.networks,
+        wide=False,
+        **parts,
+        **more,
+    )
+
+
+def tiny(vae: pv.VAE) -> pv.datasets.Data:
+    """Twenty training rows that the VAE drew itself, three for validation and three for the test."""
+    x, *context = data_for(vae, 26)
+    data = pv.datasets.load(x, validation=3, test=3)
+    if not context:
+        return data
+    return dataclasses.replace(data, context=Splits(*context[0].split([20, 3, 3])))
+
+
+def cell_name(cell: Cell) -> str:
+    """A cell in the name of a test."""
+    *parts, pair, context = cell
+    return "-".join([*map(repr, parts), type(pair[0]).__name__, str(context)])
+
+
+@cache
+def cover(strength: int, seed: int = 0) -> list[Cell]:
+    """Cells in which all entries (1) or all pairs of entries of two axes (2) stand once at least."""
+    rng = random.Random(seed)
+    entries = [(axis, k) for axis, column in enumerate(AXES) for k in range(len(column))]
+    wanted = [(e,) for e in entries]
+    if strength == 2:
+        wanted = [(a, b) for a, b in itertools.combinations(entries, 2) if a[0] != b[0]]
+    rng.shuffle(wanted)
+    missing, chosen = set(wanted), []
+    for group in wanted:
+        if group in missing:
+            found = _best(group, missing, strength, rng)
+            if found is not None:
+                chosen.append(Cell(*(AXES[axis][k] for axis, k in enumerate(found))))
+                missing -= _groups(found, strength)
+    return chosen
+
+
+def sample(count: int, seed: int = 0) -> list[Cell]:
+    """Cells of the full product, drawn at random."""
+    rng = random.Random(seed)
+    drawn = (Cell(*(rng.choice(column) for column in AXES)) for _ in itertools.count())
+    return list(itertools.islice((cell for cell in drawn if goes(cell)), count))
+
+
+def _best(group: tuple, missing: set, strength: int, rng: random.Random) -> list[int] | None:
+    """Of some cells that hold a group, the one with most of what is missing; None when none goes."""
+    best, most, good = None, -1, 0
+    for _ in range(400):
+        cell = [rng.randrange(len(column)) for column in AXES]
+        for axis, k in group:
+            cell[axis] = k
+        if not goes(Cell(*(AXES[axis][k] for axis, k in enumerate(cell)))):
+            continue
+        count = len(_groups(cell, strength) & missing)
+        if count > most:
+            best, most = cell, count
+        good += 1
+        if good == 25:
+            break
+    return best
+
+
+def _groups(cell: list[int], strength: int) -> set[tuple]:
+    return set(itertools.combinations(enumerate(cell), strength))

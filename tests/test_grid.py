@@ -1,0 +1,107 @@
+"""The whole grid: every two parts that go together do so in some cell.
+
+Each cell declares, prints, goes through YAML, trains ten steps, gives a finite log p(x), and comes back from
+its run folder. Every part is trained ten steps by the captured step too, to the weights of the eager one;
+PYROVAE_LONG=1 does that in all cells.
+"""
+
+import itertools
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyro
+import pytest
+import torch
+import yaml
+from cells import AXES, Cell, cell_name, cover, declared, goes, is_discrete, sample, space, tiny
+from parts import raises_one_sentence
+from test_compile import interpreted
+
+import pyrovae as pv
+from pyrovae import report
+
+LONG = bool(os.environ.get("PYROVAE_LONG"))
+QUIET = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "progress": False, "figures": False}
+
+
+def same_weights(one, two):
+    a, b = one.state_dict(), two.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("cell", [*cover(2), *sample(30)], ids=cell_name)
+def test_a_cell_is_declared_trained_evaluated_saved_and_loaded(cell, tmp_path):
+    vae = declared(cell)
+    written = vae.to_dict()
+    assert pv.VAE.from_dict(yaml.safe_load(yaml.safe_dump(written))).to_dict() == written
+    assert all(repr(part) in str(vae) for part in (vae.prior, vae.likelihood, vae.q, vae.encoder))
+    before = {n: p.detach().clone() for n, p in vae.named_parameters()}
+    data = tiny(vae)
+    run = pv.fit(vae, data, cell.objective, out=tmp_path, compile=False, **QUIET)
+    for column in ("train", "validation", "reconstruction", "kl"):
+        assert run.history[column].shape == (2,)
+        assert np.isfinite(run.history[column]).all()
+    assert [n for n, p in vae.named_parameters() if torch.equal(p, before[n])] == []
+    loaded = pv.load(tmp_path)
+    assert loaded == vae
+    assert same_weights(loaded, vae)
+    context = () if data.context is None else (data.context.test,)
+    evidence = pv.log_evidence(loaded, data.test, *context, particles=4, compile=False)
+    assert np.isfinite(evidence.log_px).all()
+    assert len(pyro.get_param_store()) == 0
+
+
+@pytest.mark.parametrize("cell", cover(2) if LONG else cover(1, seed=1), ids=cell_name)
+def test_a_captured_cell_is_the_eager_one(cell, monkeypatch, float64):
+    code = interpreted(monkeypatch)
+    eager, captured = declared(cell), declared(cell)
+    pv.fit(eager, tiny(eager), cell.objective, compile=False, **QUIET)
+    pv.fit(captured, tiny(captured), cell.objective, compile=True, **QUIET)
+    assert code.calls > 0
+    torch.testing.assert_close(captured.state_dict(), eager.state_dict(), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("cell", cover(1), ids=cell_name)
+def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
+    vae = declared(cell)
+    data = tiny(vae)
+    given = (data.test,) if data.context is None else (data.test, data.context.test)
+    verbs = [
+        lambda: pv.log_evidence(vae, *given, method=pv.evidence.AIS(temperatures=3), particles=3),
+        lambda: pv.log_evidence(vae, *given, method="defensive", particles=30),
+        lambda: pv.diagnose(vae, data),
+        lambda: pv.gaps(vae, *given, steps=2, particles=5),
+        lambda: pv.to_arviz(vae, *given, draws=3),
+    ]
+    if is_discrete(cell.guide) or space(cell.guide) == "sphere":
+        for verb in verbs:
+            raises_one_sentence(verb, "the latent site 'z'")
+    else:
+        assert all(str(verb()) for verb in verbs)
+    assert pv.iwae_bound(vae, *given, particles=(1, 5)).bound.shape == (2, 3)
+    assert report.save_figures(vae, data, tmp_path)
+    plt.close("all")
+
+
+def test_every_pair_that_goes_is_there():
+    """Against the pairs of all feasible cells; likelihood and networks are tied to each other alone."""
+    flat_pair, plain = AXES.networks[0], AXES.likelihood[6]
+    tied = itertools.product(AXES.prior, [plain], AXES.guide, AXES.objective, [flat_pair], AXES.context)
+    feasible = [cell for cell in map(Cell._make, tied) if goes(cell)]
+    free = itertools.product(AXES.likelihood, AXES.networks, feasible[:1])
+    images = [cell._replace(likelihood=a, networks=b) for a, b, cell in free]
+    images = [cell for cell in images if goes(cell)]
+    wanted = {pair for cell in feasible for pair in pairs(cell, (0, 2, 3, 5))}
+    wanted |= {pair for cell in images for pair in pairs(cell, (1, 4))}
+    wanted |= {((1, repr(a)), (k, part)) for a in AXES.likelihood for k, part in others(feasible)}
+    found = {pair for cell in cover(2) for pair in pairs(cell, range(6))}
+    assert not {frozenset(pair) for pair in wanted} - {frozenset(pair) for pair in found}
+
+
+def pairs(cell, axes):
+    return set(itertools.combinations([(k, repr(cell[k])) for k in axes], 2))
+
+
+def others(cells):
+    return {(k, repr(cell[k])) for cell in cells for k in (0, 2, 3, 5)}
