@@ -306,14 +306,14 @@ def refused(case, folder):
 
 def broken_step(case, folder):
     """Something goes wrong at step 6 in one process."""
-    terms, write = Loop.terms, RunFolder.write_checkpoint
+    pair, write = Loop.pair, RunFolder.write_checkpoint
 
     def bad(self, x, context):
         if case == "NaN in one" and sharing.rank() == 1 and self.state.position.step == 6 and x.requires_grad:
             raise AssertionError
         if case == "error in one" and sharing.rank() == 1 and self.state.position.step == 6:
             raise ValueError("no more")
-        return terms(self, x, context)
+        return pair(self, x, context)
 
     def full(self, path, content):
         last = path.name == "last.ckpt"
@@ -322,7 +322,7 @@ def broken_step(case, folder):
         write(self, path, content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "terms", bad)
+        patch.setattr(Loop, "pair", bad)
         patch.setattr(RunFolder, "write_checkpoint", full)
         return fitted({"out": folder / case, "checkpoint_seconds": 0})
 

@@ -169,8 +169,9 @@ def test_the_guide_has_the_moments_of_the_posterior(name):
 
 
 def test_no_grid_for_three_latents():
-    with pytest.raises(InputError, match="latent_dim of 1 or 2"):
-        quadrature(SimpleNamespace(latent_dim=3), torch.zeros(1, 2))
+    three = SimpleNamespace(latents=lambda: dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    with pytest.raises(InputError, match="a z of 1 or 2 entries, not 3"):
+        quadrature(three, torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("make", [*CLOSED.values(), *CURVED.values()])

@@ -9,12 +9,16 @@ Laplace          z = loc + scale * Laplace noise
 from __future__ import annotations
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
 from pyrovae.guides.base import Guide, Shape, at_least
 from pyrovae.numerics import positive
 
 __all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal"]
+
+
+REACH = 100.0
 
 
 class DiagonalNormal(Guide):
@@ -74,6 +78,9 @@ class FullRankNormal(Guide):
 class LowRankNormal(Guide):
     r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), W of a few columns.
 
+    Row d of W is \(\sigma_d\) times what the encoder gives, bent to stay within 100: beyond, a Cholesky
+    factor in single precision may not exist.
+
     Arguments:
         rank: the number of columns of W.
 
@@ -106,7 +113,9 @@ class LowRankNormal(Guide):
         return {"loc": (size,), "raw_scale": (size,), "factors": (self.rank, size)}
 
     def forward(self, loc: Tensor, raw_scale: Tensor, factors: Tensor) -> dist.TorchDistribution:
-        return dist.LowRankMultivariateNormal(loc, factors.mT, positive(raw_scale).square())
+        scale = positive(raw_scale)
+        within = scale.unsqueeze(-2) * REACH * torch.tanh(factors / REACH)
+        return dist.LowRankMultivariateNormal(loc, within.mT, scale.square())
 
 
 class Laplace(Guide):

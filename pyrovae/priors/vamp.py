@@ -26,15 +26,15 @@ class VampPrior(Prior):
     The encoder and the guide are those of the VAE, and learn through the prior too. Given a context, the
     pseudo-inputs are read with it: \(p(z|c) = \frac1K \sum_k q(z|u_k, c)\).
 
+    This prior widens with its guide at no cost, so a guide that starts out too noisy may stay so and tell
+    nothing: the network `Gated` of the paper starts well, others may need `kl_warmup`.
+
     Arguments:
         components: the number K of pseudo-inputs.
         pseudo_inputs: "learned", clamped to [0, 1] where the data are; or "data", random rows of the training
             data (of a stream, of its validation set), which stay.
         start: where learned ones begin: "constant", all near 0.05, as in the paper; or "data", at random rows
             of the training data (data outside [0, 1] always start so).
-
-    This prior widens with its guide at no cost, so a guide that starts out too noisy may stay so and tell
-    nothing: the network `Gated` of the paper starts well, others may need `kl_warmup`.
 
     Raises:
         InputError: when `components` is below 1, for other words, or used outside a VAE.
