@@ -184,7 +184,8 @@ class MMD(Batchwise):
     \[\mathbb E_q[\log p(x|z)] - (1 - \alpha)\, \mathrm{KL}(q(z|x) \| p(z))
     - (\alpha + \lambda - 1)\, \mathrm{MMD}^2(q(z), p(z))\]
 
-    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the draws of the batch.
+    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the draws of the batch. A
+    learned prior whose draws are not reparameterised (a mixture) is not moved by the discrepancy.
 
     Arguments:
         alpha: how much of the divergence is left out; 1 leaves none of it.

@@ -97,6 +97,7 @@ def fit(
 
     Under torchrun (in a script of one's own: once torch.distributed is initialised) all processes call this
     alike and share each batch. A run may go on with another number of processes; it has other noise then.
+    What looks at a batch as a whole (free bits, a penalty on q(z), an optimal scale) is refused there.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
@@ -120,8 +121,8 @@ def fit(
         progress: False shows nothing.
         compile: run the step as compiled code instead of in Python: "auto" where the steps to come pay for
             the compilation, True always (or be told why it cannot be), False never.
-        precision: of the networks' matrix products: float32, bf16, or tf32 on CUDA. Log-densities, the
-            weights and the validation bound keep their own.
+        precision: float32; bf16 for the networks' matrix products; or tf32 for all products of a step, on
+            CUDA. The weights and the validation bound keep their own.
         kl_schedule: with kl_warmup, "linear" stays at 1 after it; "cyclic" starts again from 0 after as many
             epochs at 1, until the last epoch.
 
