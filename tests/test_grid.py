@@ -52,7 +52,16 @@ def test_a_cell_is_declared_trained_evaluated_saved_and_loaded(cell, tmp_path):
     assert len(pyro.get_param_store()) == 0
 
 
-@pytest.mark.parametrize("cell", cover(2) if LONG else cover(1, seed=1), ids=cell_name)
+def can_be_captured(cell):
+    """The sleep phase draws data, and torch's multinomial draws take a number out of a tensor."""
+    sleeps = getattr(cell.objective, "insomnia", 1) < 1
+    return not (sleeps and isinstance(cell.likelihood, pv.likelihoods.Multinomial))
+
+
+CAPTURED = [cell for cell in (cover(2) if LONG else cover(1, seed=1)) if can_be_captured(cell)]
+
+
+@pytest.mark.parametrize("cell", CAPTURED, ids=cell_name)
 def test_a_captured_cell_is_the_eager_one(cell, monkeypatch, float64):
     code = interpreted(monkeypatch)
     eager, captured = declared(cell), declared(cell)
