@@ -56,7 +56,8 @@ class Data:
         validation: prepared rows, fixed.
         test: prepared rows, fixed.
         labels: int64 class numbers, or None.
-        context: float32 (N, C) that a conditional program is given, or None.
+        context: float32 (N, C) that a conditional program is given, or None; of labels that are known for
+            few data only, zeros for the others.
         declaration: arguments of `load` that give the same data again ("data" is its first); "data" is
             None for data that came from memory.
         record: counts, scaling, preparation and a fingerprint, in plain values.
@@ -154,6 +155,8 @@ class Data:
         counts = ", ".join(f"{count:,} {part}" for part, count in rows.items())
         kind = f", {classes} classes" if classes else ""
         given = f", context {tuple(self.context.test.shape[1:])}" if self.context else ""
+        known = self.record.get("known")
+        given = f", {known:,} labels known" if known else given
         return (
             f"Data({self.name}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{given}\n"

@@ -41,6 +41,7 @@ def load(
     test: int | float | None = None,
     split_seed: int = 0,
     context: Literal["labels"] | None = None,
+    known: int | None = None,
     count: int | None = None,
     kinds: dict[str, str] | None = None,
     stream: bool | None = None,
@@ -59,6 +60,8 @@ def load(
         test: rows (int) or share (float); default a fifth, or the set's own test set.
         split_seed: of the split, and of everything that is drawn once.
         context: "labels" gives one-hot labels to a conditional program.
+        known: of these keep so many, of each class alike and in the training set only; the others are rows of
+            zeros, for a prior with labels=True.
         count: rows to draw (toys, default 5,000) or to keep in all (an own test set shrinks in proportion).
         kinds: what columns of a table hold, where their values mislead, as in {"zip": "categorical"}; the
             words are those of `pyrovae.likelihoods.Mixed`.
@@ -83,6 +86,7 @@ def load(
         raise InputError(
             f"stream=True was asked for {_title(name)}, which is held in memory: leave stream out"
         )
+    _check_known(known, context)
     declaration = {
         "data": _plain_name(name),
         "root": None if root is None else os.path.abspath(os.path.expanduser(os.fspath(root))),
@@ -92,6 +96,7 @@ def load(
         "test": test,
         "split_seed": split_seed,
         "context": context,
+        "known": known,
         "count": count,
         "kinds": None if kinds is None else dict(kinds),
     }
@@ -135,7 +140,7 @@ def _streamed(dataset: Dataset[Any], declaration: dict[str, Any]) -> Data:
         cut.train,
         tuple(source.x.shape[1:]),
         divisor=source.levels - 1 if source.levels else 1,
-        context=_context(source, labels).train if labels and declaration["context"] else None,
+        context=_context(source, labels, declaration).train if labels and declaration["context"] else None,
         static_seed=declaration["split_seed"] if declaration["binarize"] == "static" else None,
     )
     grey = Splits(source.x[:0], *source.x.split([len(cut.validation), len(cut.test)]))
@@ -150,7 +155,7 @@ def _data(
     if preparation.binarize is not None:  # of a missing entry there is nothing to compare
         refuse_not_finite(source.x, source.name)
     seed = declaration["split_seed"]
-    context = _context(source, labels) if declaration["context"] else None
+    context = _context(source, labels, declaration) if declaration["context"] else None
     train: Tensor | Rows
     if rows is not None:
         train = rows
@@ -177,6 +182,7 @@ def _data(
             "preparation": preparation.in_words,
             "levels": source.levels,
             "classes": len(source.classes) if source.classes and labels is not None else None,
+            "known": declaration["known"],
             "split_seed": seed,
             "streams": rows is not None,
             "columns": source.columns and {column.name: column.kind for column in source.columns},
@@ -223,12 +229,37 @@ def _source(
     )
 
 
-def _context(source: Source, labels: Splits | None) -> Splits:
-    """Labels as one-hot rows, (N, C), in the order of the classes."""
+def _check_known(known: int | None, context: str | None) -> None:
+    if known is None:
+        return
+    if context is None:
+        raise InputError(f"known={known} keeps so many of the labels: give context='labels' too")
+    if isinstance(known, bool) or int(known) != known or known < 1:
+        raise InputError(f"known must be a whole number of 1 or more, not {known!r}")
+
+
+def _context(source: Source, labels: Splits | None, declaration: dict[str, Any]) -> Splits:
+    """Labels as one-hot rows, (N, C), in the order of the classes; zeros where they are not known."""
     if labels is None or source.classes is None:
         raise InputError(f"context='labels' was asked for and {source.name} has no labels: leave context out")
     classes = torch.tensor(source.classes)
-    return labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
+    rows = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
+    known = declaration["known"]
+    return rows if known is None else _few(rows, known, declaration["split_seed"], source.name)
+
+
+def _few(rows: Splits, known: int, seed: int, name: str) -> Splits:
+    """One-hot rows of which a few in the training set are kept, as many of each class as there can be."""
+    count, classes = rows.train.shape
+    if known > count:
+        raise InputError(f"known={known} is more than the {count} training data of {name}: use fewer")
+    shuffled = torch.randperm(count, generator=generator_of("known", seed))
+    # The number of a row among those of its class: the first of each class come first.
+    order = rows.train[shuffled].cumsum(0)[torch.arange(count), rows.train[shuffled].argmax(-1)]
+    kept = shuffled[order.argsort(stable=True)[:known]]
+    train = torch.zeros_like(rows.train)
+    train[kept] = rows.train[kept]
+    return Splits(train, torch.zeros_like(rows.validation), torch.zeros_like(rows.test))
 
 
 def _sizes(declaration: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.beta import Beta
 from pyrovae.distributions.calibrated import CalibratedNormal
 from pyrovae.distributions.chain import Chain, Step
+from pyrovae.distributions.classes import LOWER, Classed, Classes, Label, pick, restricted
 from pyrovae.distributions.columns import Columns
 from pyrovae.distributions.composed import Composed
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
@@ -16,9 +17,11 @@ from pyrovae.distributions.multinomial import Multinomial
 from pyrovae.distributions.onehot import LOWEST, Concrete, OneHots, within_reach
 from pyrovae.distributions.planar import Planar
 from pyrovae.distributions.pushforward import Pushforward
+from pyrovae.distributions.regressed import RegressedNormal
 from pyrovae.distributions.sphere import HypersphericalUniform, ProjectedNormal
 
 __all__ = [
+    "LOWER",
     "LOWEST",
     "within_reach",
     "Aggregate",
@@ -26,6 +29,8 @@ __all__ = [
     "Beta",
     "CalibratedNormal",
     "Chain",
+    "Classed",
+    "Classes",
     "Columns",
     "Composed",
     "Concrete",
@@ -34,15 +39,19 @@ __all__ = [
     "FlowName",
     "Grid",
     "HypersphericalUniform",
+    "Label",
     "Levels",
     "Multinomial",
     "OneHots",
     "Planar",
     "ProjectedNormal",
     "Pushforward",
+    "RegressedNormal",
     "Step",
     "ZeroInflated",
     "check_passes",
     "flow_transform",
     "masked_network",
+    "pick",
+    "restricted",
 ]

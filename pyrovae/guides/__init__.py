@@ -15,6 +15,7 @@ shape (D,): a draw is a differentiable function of the parameters and of noise, 
 
 from pyrovae.guides.base import Guide
 from pyrovae.guides.categorical import Categorical
+from pyrovae.guides.classes import Classes
 from pyrovae.guides.flow import Flow
 from pyrovae.guides.layers import Hierarchical
 from pyrovae.guides.mixture import GaussianMixture
@@ -23,6 +24,7 @@ from pyrovae.guides.sphere import ProjectedNormal
 
 __all__ = [
     "Categorical",
+    "Classes",
     "DiagonalNormal",
     "Flow",
     "FullRankNormal",

@@ -2,11 +2,14 @@ r"""A mixture as a guide: q(z|x) = sum_k pi_k(x) N(z; mu_k(x), diag sigma_k(x)^2
 
 from __future__ import annotations
 
+import pyro
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.distributions import DiagonalMixture
+from pyrovae.distributions import Classes as Law
+from pyrovae.distributions import DiagonalMixture, restricted
 from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.classes import given
 from pyrovae.numerics import positive
 
 __all__ = ["GaussianMixture"]
@@ -18,15 +21,20 @@ class GaussianMixture(Guide):
     For posteriors with several modes. Its draws are differentiable in the weights too; with a number of
     particles that is a multiple of K they are stratified, one component after another.
 
+    With `explicit` the component is the site "c", \(q(c|x)\, q(z|x, c)\), as in the prior `GaussianMixture`
+    with `explicit` and as many components.
+
     Arguments:
         components: K.
+        explicit: whether the component is a site of the program.
 
     Raises:
         InputError: when `components` is below 1.
 
     Reference:
         Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational Inference
-        with Mixtures"; Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients".
+        with Mixtures"; Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients";
+        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs" (explicit).
 
     Example:
         >>> import torch
@@ -36,9 +44,10 @@ class GaussianMixture(Guide):
         torch.Size([5, 2])
     """
 
-    def __init__(self, components: int = 3) -> None:
+    def __init__(self, components: int = 3, *, explicit: bool = False) -> None:
         super().__init__()
         self.components = components
+        self.explicit = explicit
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
@@ -49,5 +58,18 @@ class GaussianMixture(Guide):
         each = (self.components, self.latent_dim)
         return {"logits": (self.components,), "loc": each, "raw_scale": each}
 
-    def forward(self, logits: Tensor, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
-        return DiagonalMixture(logits, loc, positive(raw_scale))
+    @property
+    def states(self) -> int | None:  # type: ignore[override]
+        """K, when the component is a site."""
+        return self.components if self.explicit else None
+
+    def forward(
+        self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None
+    ) -> dist.TorchDistribution:
+        return DiagonalMixture(restricted(logits, known), loc, positive(raw_scale))
+
+    def sites(self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None) -> Tensor:
+        if not self.explicit:
+            return super().sites(logits, loc, raw_scale)
+        c = pyro.sample("c", Law(logits, known))
+        return pyro.sample("z", given(loc, positive(raw_scale), c))

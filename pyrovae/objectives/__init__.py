@@ -17,6 +17,7 @@ divergence (annealing) is applied after the log-mean-exp, never inside a weight:
 
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.batchwise import DIP, MMD, BetaTC
+from pyrovae.objectives.classes import Balanced, SemiSupervised
 from pyrovae.objectives.divergences import JensenShannon
 from pyrovae.objectives.elbo import ELBO, Capacity
 from pyrovae.objectives.factor import Factor
@@ -32,6 +33,7 @@ __all__ = [
     "MIWAE",
     "MMD",
     "PIWAE",
+    "Balanced",
     "BetaTC",
     "Capacity",
     "DReG",
@@ -41,6 +43,7 @@ __all__ = [
     "Renyi",
     "ReweightedWakeSleep",
     "ScoreFunction",
+    "SemiSupervised",
     "StickingTheLanding",
     "as_objective",
 ]

@@ -82,6 +82,9 @@ class Objective(Declared, PyroELBO):
         """Learn the number of training data and of entries of z (0 when there are several sites)."""
         self.rows = rows
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Learn how many epochs are done, at the start of the next one and where a run goes on."""
+
     # ---------------------------------------------------------------- Pyro's protocol
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401

@@ -15,6 +15,7 @@ from `forward`. It can then be named in Python, in YAML and on the command line.
 
 from pyrovae.priors.base import Prior
 from pyrovae.priors.categorical import Categorical
+from pyrovae.priors.classes import Classes
 from pyrovae.priors.flow import Autoregressive, Flow
 from pyrovae.priors.layers import Conditional, Hierarchical
 from pyrovae.priors.located import Laplace, Normal, StudentT
@@ -26,6 +27,7 @@ from pyrovae.priors.vamp import VampPrior
 __all__ = [
     "Autoregressive",
     "Categorical",
+    "Classes",
     "Conditional",
     "Flow",
     "GaussianMixture",

@@ -2,47 +2,67 @@ r"""Mixtures of Gaussians as priors.
 
 p(z) = sum_k pi_k N(z; mu_k, Sigma_k)
 
-Means that are spread lie on a sphere, as far from each other as they can, the closest two 4 standard
-deviations apart: on a circle in the plane, at the corners of a simplex where there are enough dimensions.
+Either the sum is one law of z ("collapsed"), or the program has the component as a site of its own,
+p(c) p(z|c), summed over by enumeration or drawn by a guide q(c|x) q(z|x, c).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Literal
 
+import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.distributions import LOWER, RegressedNormal, pick, restricted
 from pyrovae.errors import InputError
-from pyrovae.numerics import inverse_positive, positive
-from pyrovae.priors.base import Prior, at_least
+from pyrovae.numerics import SCALE_FLOOR, inverse_positive, inverse_softplus, positive
+from pyrovae.priors.base import Prior, at_least, class_site
+from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, spread
 
 __all__ = ["GaussianMixture"]
 
-APART = 4.0
+COVARIANCES = ("spherical", "diagonal", "full")
+UNIT = inverse_positive(1.0)
 
 
 class GaussianMixture(Prior):
-    r"""A mixture of Gaussians with learned weights, means and scales, marginalised over components.
+    r"""A mixture of Gaussians with learned weights, means and covariances.
 
     \[p(z) = \sum_{k=1}^{K} \pi_k \, \mathcal N(z; \mu_k, \Sigma_k), \qquad
-    \Sigma_k = \mathrm{diag}\, \sigma_k^2 \quad\text{or}\quad L_k L_k^\top\]
+    \Sigma_k = \sigma_k^2 I, \quad \mathrm{diag}\, \sigma_k^2 \quad\text{or any}\]
 
     Given a context c the weights depend on it, \(\pi(c) = \mathrm{softmax}(b + A c)\), with A zero at first.
 
+    With `explicit` the program has the component as its site "c": \(p(c)\, p(z|c)\, p(x|z)\). A guide over z
+    alone leaves it to be summed out (VaDE; q(c|x) is Bayes' rule from z); the guide `GaussianMixture` with
+    `explicit` draws it (GMVAE). Both bounds count the same program.
+
+    A start from the data looks at the encodings, the means of q(z|x), after `start_epoch` epochs; until then
+    the prior is N(0, I).
+
     Arguments:
         components: the number K of components.
-        covariance: "diagonal" or "full".
-        start: means at "random", or "spread", the closest two 4 standard deviations apart.
+        covariance: "spherical", "diagonal" or "full".
+        start: means at "random", or "spread", the closest two 4 standard deviations apart; or components on
+            the clusters that "kmeans", a "fit" by EM or the communities of the neighbours' "graph" are
+            among the encodings.
         learned: with False weights, means and scales stay as they start; A is learned all the same.
+        explicit: whether the component is a site of the program.
+        labels: whether the context (C,) is the component where it is known, one-hot, and zeros where not;
+            no network reads it. It makes the site explicit.
+        start_epoch: the epochs before a start from the data.
+        floor: the least weight of a component, in units of 1/K, so that none is given up.
+        prune: at the start of an epoch components are switched off whose share of the encodings is below it.
 
     Raises:
-        InputError: when `components` is below 1, or for an unknown `covariance` or `start`.
+        InputError: for a number out of its range, or an unknown `covariance` or `start`.
 
     Reference:
-        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs".
+        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"; Jiang, Zheng,
+        Tan, Tang & Zhou (2017), "Variational Deep Embedding".
 
     Example:
         >>> prior = GaussianMixture(components=10)
@@ -54,81 +74,189 @@ class GaussianMixture(Prior):
     logits: Tensor
     loc: Tensor
     raw_scale: Tensor
-    lower: Tensor
+    regression: Tensor
+    begun: Tensor
+    alive: Tensor
 
     def __init__(
         self,
         components: int = 10,
-        covariance: Literal["diagonal", "full"] = "diagonal",
-        start: Literal["random", "spread"] = "random",
+        covariance: Literal["spherical", "diagonal", "full"] = "diagonal",
+        start: Start = "random",
         *,
         learned: bool = True,
+        explicit: bool = False,
+        labels: bool = False,
+        start_epoch: int = 0,
+        floor: float = 0.0,
+        prune: float = 0.0,
     ) -> None:
         super().__init__()
         self.components = components
         self.covariance = covariance
         self.start = start
         self.learned = learned
+        self.explicit = explicit
+        self.labels = labels
+        self.start_epoch = start_epoch
+        self.floor = floor
+        self.prune = prune
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
         self._check()
         shape = (self.components, latent_dim)
-        spread = self.start == "spread"
         self._keep("logits", torch.zeros(self.components))
-        self._keep("loc", _spread(*shape) if spread else torch.randn(shape))
-        self._keep("raw_scale", torch.full(shape, inverse_positive(1.0)))
+        self._keep("loc", spread(*shape) if self.start == "spread" else torch.randn(shape))
+        width = 1 if self.covariance == "spherical" else latent_dim
+        self._keep("raw_scale", torch.full((self.components, width), UNIT))
         if self.covariance == "full":
-            self._keep("lower", torch.zeros(*shape, latent_dim))
+            self._keep("regression", torch.zeros(*shape, latent_dim))
+        if self.start in FROM_DATA:
+            self.register_buffer("begun", torch.tensor(False))
+        if self.prune:
+            self.register_buffer("alive", torch.ones(self.components, dtype=torch.bool))
         self.gate = nn.Linear(context_dim, self.components, bias=False) if context_dim else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
 
     def _check(self) -> None:
         at_least(self, 1, components=self.components)
-        if self.covariance not in ("diagonal", "full"):
-            raise InputError(f"unknown covariance {self.covariance!r}: choose diagonal or full")
-        if self.start not in ("random", "spread"):
-            raise InputError(f"unknown start {self.start!r}: choose random or spread")
+        at_least(self, 0, start_epoch=self.start_epoch)
+        for name, known in (("covariance", COVARIANCES), ("start", STARTS)):
+            if getattr(self, name) not in known:
+                options = f"{', '.join(known[:-1])} or {known[-1]}"
+                raise InputError(f"unknown {name} {getattr(self, name)!r}: choose {options}")
+        if self.start_epoch and self.start not in FROM_DATA:
+            raise InputError(
+                f"start_epoch={self.start_epoch} waits for encodings, which start={self.start!r} does not "
+                "look at: use start='kmeans', 'fit' or 'graph', or leave start_epoch out"
+            )
+        for name, most in (("floor", 1.0), ("prune", 1.0 / self.components)):
+            if not 0 <= getattr(self, name) < most:
+                raise InputError(
+                    f"GaussianMixture needs a {name} from 0 to below {most:g}, not {getattr(self, name)}"
+                )
 
     def _keep(self, name: str, value: Tensor) -> None:
         if self.learned:
             setattr(self, name, nn.Parameter(value))
-        else:  # what was drawn must come back with the weights
-            self.register_buffer(name, value, persistent=self.start == "random")
+        else:  # what was drawn or seen must come back with the weights
+            self.register_buffer(name, value, persistent=self.start != "spread")
+
+    # ---------------------------------------------------------------- laws
+
+    @property
+    def states(self) -> int | None:  # type: ignore[override]
+        """K, when the component is a site."""
+        return self.components if self.explicit or self.labels else None
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        logits = self.logits if self.gate is None or context is None else self.logits + self.gate(context)
-        return dist.MixtureSameFamily(dist.Categorical(logits=logits), self._components(logits.shape))
+        return self.mixture(context)
 
-    def _components(self, batch: torch.Size) -> dist.TorchDistribution:
-        scale = positive(self.raw_scale)
+    def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily:
+        logits = self._weights(context)
+        if self.labels:
+            logits = restricted(logits, context)
+        return dist.MixtureSameFamily(
+            dist.Categorical(logits=logits), self._law(*self._tables()).expand(logits.shape)
+        )
+
+    def sites(
+        self, context: Tensor | None = None, *, observed: bool = True, enumerated: bool = True
+    ) -> Tensor:
+        if self.states is None:
+            return super().sites(context)
+        known = context if self.labels else None
+        c = class_site(self._weights(context), known, observed=observed, enumerated=enumerated)
+        return pyro.sample("z", self._law(*(pick(table, c) for table in self._tables())))
+
+    def _weights(self, context: Tensor | None) -> Tensor:
+        """The logarithms of the weights, (*, K)."""
+        logits = self._begun(self.logits, 0.0)
+        if self.gate is not None and context is not None:
+            logits = logits + self.gate(context)
+        if self.prune:
+            logits = torch.where(self.alive, logits, LOWER)
+        log_pi = torch.log_softmax(logits, -1)
+        if self.floor:
+            lifted = torch.log(log_pi.exp() * (1 - self.floor) + self.floor / self.components)
+            log_pi = torch.where(self.alive, lifted, log_pi) if self.prune else lifted
+        return log_pi
+
+    def _tables(self) -> list[Tensor]:
+        """The means (K, D), standard deviations (K, D or 1), and the regressions (K, D D) when full."""
+        tables = [self._begun(self.loc, 0.0), positive(self._begun(self.raw_scale, UNIT))]
         if self.covariance == "full":
-            factor = self.lower.tril(-1) + scale.diag_embed()
-            return dist.MultivariateNormal(self.loc, scale_tril=factor).expand(batch)
-        return dist.Normal(self.loc, scale).expand((*batch, self.latent_dim)).to_event(1)
+            tables.append(self._begun(self.regression, 0.0).flatten(1))
+        return tables
 
+    def _begun(self, value: Tensor, before: float) -> Tensor:
+        return torch.where(self.begun, value, before) if self.start in FROM_DATA else value
 
-def _spread(count: int, dim: int) -> Tensor:
-    """Points (count, dim), a pure function of the two numbers."""
-    if dim == 1:
-        return APART * (torch.arange(count) - (count - 1) / 2).unsqueeze(-1).to(torch.get_default_dtype())
-    if dim == 2:
-        angle = 2 * math.pi * torch.arange(count) / count
-        points = torch.stack([angle.cos(), angle.sin()], -1).to(torch.get_default_dtype())
-    else:
-        points = _repelled(count, dim)
-    nearest = torch.pdist(points).min() if count > 1 else torch.tensor(math.inf)
-    return points * (APART / nearest)
+    def _law(self, loc: Tensor, scale: Tensor, *regression: Tensor) -> dist.TorchDistribution:
+        if regression:
+            return RegressedNormal(loc, regression[0].unflatten(-1, (self.latent_dim, -1)), scale)
+        return dist.Normal(loc, scale).to_event(1)
 
+    # ---------------------------------------------------------------- where the components are
 
-def _repelled(count: int, dim: int) -> Tensor:
-    """Points on the unit sphere that have pushed each other apart."""
-    points = torch.randn(count, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for step in range(400):
-        points = points / points.norm(dim=-1, keepdim=True)
-        apart = points.unsqueeze(1) - points
-        push = (apart / apart.square().sum(-1, keepdim=True).clamp_min(1e-6)).sum(1)
-        along = push - (push * points).sum(-1, keepdim=True) * points
-        points = points + 0.5 * 0.99**step * along / along.norm(dim=-1, keepdim=True).max().clamp_min(1e-6)
-    return (points / points.norm(dim=-1, keepdim=True)).to(torch.get_default_dtype())
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, encodings: Callable[[], Tensor]) -> bool:
+        waits = self.start in FROM_DATA and not self.begun
+        if waits and epoch >= self.start_epoch:
+            self.put(*from_encodings(self.start, encodings(), self.components))
+            return True
+        if waits or not self.prune or not epoch:
+            return False
+        return self._pruned(encodings())
+
+    def _pruned(self, z: Tensor) -> bool:
+        """Switch components off whose share of the encodings is too small."""
+        law = self.mixture()
+        each = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
+        share = each.softmax(-1).mean(0)
+        kept = self.alive & ((share >= self.prune) | (share == share.max()))
+        fewer = bool((kept != self.alive).any())
+        self.alive.copy_(kept)
+        return fewer
+
+    @torch.no_grad()
+    def put(self, weights: Tensor, loc: Tensor, covariance: Tensor) -> None:
+        """Set the mixture's weights (K,), means (K, D) and covariances (K, D, D).
+
+        What a narrower form of covariance does not hold is left out: of "diagonal" the correlations, of
+        "spherical" the differences between variances too. All components are alive afterwards.
+
+        Raises:
+            InputError: for shapes of another mixture, or a covariance that is not positive definite.
+        """
+        expected = (self.components, self.latent_dim)
+        if tuple(loc.shape) != expected or tuple(covariance.shape) != (*expected, self.latent_dim):
+            raise InputError(
+                f"means of shape {tuple(loc.shape)} and covariances of shape {tuple(covariance.shape)} are "
+                f"not those of {self.components} components of {self.latent_dim} latents"
+            )
+        factor, failed = torch.linalg.cholesky_ex(covariance.double())
+        if failed.any():
+            raise InputError("a covariance is not positive definite: give one that is")
+        self.logits.copy_(self._logits(weights.double()))
+        self.loc.copy_(loc)
+        variance = covariance.double().diagonal(dim1=-2, dim2=-1)
+        scale = factor.diagonal(dim1=-2, dim2=-1) if self.covariance == "full" else variance.sqrt()
+        if self.covariance == "spherical":
+            scale = variance.mean(-1, keepdim=True).sqrt()
+        self.raw_scale.copy_(inverse_softplus((scale - SCALE_FLOOR).clamp_min(1e-6)))
+        if self.covariance == "full":
+            unit = factor / factor.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+            self.regression.copy_(torch.linalg.inv(unit).tril(-1))
+        if self.start in FROM_DATA:
+            self.begun.fill_(True)
+        if self.prune:
+            self.alive.fill_(True)
+
+    def _logits(self, weights: Tensor) -> Tensor:
+        """Those that give the weights, or the nearest that the floor lets be."""
+        own = (weights / weights.sum() - self.floor / self.components).clamp_min(1e-12)
+        log_pi = (own / own.sum()).log()
+        return log_pi - log_pi.mean()

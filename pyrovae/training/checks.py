@@ -122,15 +122,34 @@ def _check_support(vae: VAE, data: Data) -> None:
             f"the VAE was declared for events {vae.event_shape}, the data have {data.event_shape}: declare "
             f"it with event_shape={data.event_shape}"
         )
+    if vae.prior.labels and data.context is None:
+        raise InputError(
+            "the prior reads labels, the data have none: load them with context='labels' and known=, or "
+            "declare it with labels=False"
+        )
     if vae.context_shape is not None and data.context is None:
         raise InputError(
             "the VAE was declared with a context, the data have none: load them with context='labels'"
+        )
+    if bool(data.record.get("known")) and not vae.prior.labels:
+        raise InputError(
+            f"{data.record['known']} labels are known, and the prior {vae.prior!r} reads none: give it "
+            "labels=True, or leave known out"
+        )
+    if vae.prior.labels and data.context is not None and not _are_labels(data.context.train):
+        raise InputError(
+            "the prior reads the context as labels, and these are no one-hot rows or zeros: load the data "
+            "with context='labels'"
         )
     vae.likelihood.check_columns(data.columns)
     if not data.streams:  # a stream is looked at batch by batch
         vae.likelihood.check(data.epoch(0, 0), "the training data")
     vae.likelihood.check(data.validation, "the validation data")
     vae.likelihood.check(data.test, "the test data")
+
+
+def _are_labels(context: Tensor) -> bool:
+    return bool((((context == 0) | (context == 1)).all(-1) & (context.sum(-1) <= 1)).all())
 
 
 def moved(program: Program, data: Data, device: torch.device) -> Data:

@@ -21,19 +21,22 @@ from dataclasses import dataclass
 
 import pyro
 import torch
+from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.errors import NumericalError
 from pyrovae.networks import products_in
 from pyrovae.numerics import keep_freed_memory
-from pyrovae.training.batches import Rows, rows_of
+from pyrovae.training.batches import Rows, order, rows_of
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.progress import Progress
 from pyrovae.training.steps import Steps
+from pyrovae.vae import VAE
 
 __all__ = ["Loop"]
 
 VALIDATION_ROWS = 1024
+SOME = 10_000
 VALIDATION_SEED = 20140416
 COLUMNS = ("epoch", "train", "validation", "reconstruction", "kl", "lr", "seconds", "data_per_second")
 
@@ -83,6 +86,7 @@ class Loop(Job):
     # ---------------------------------------------------------------- epochs
 
     def _epoch(self, progress: Progress) -> None:
+        self._begin_epoch(progress)
         position, began, first = self.state.position, time.perf_counter(), self.state.position.batch
         for rows, number in rows_of(self.data, position, self.settings):
             self._step(rows, number)
@@ -94,6 +98,31 @@ class Loop(Job):
                 if self.stop():
                     return
         self._end_epoch(progress, time.perf_counter() - began, self.batch_count - first)
+
+    def _begin_epoch(self, progress: Progress) -> None:
+        """Let objective and prior know; a prior may start or lose components now."""
+        position, target = self.state.position, self.program.target
+        self.objective.begin_epoch(position.epoch)
+        if position.batch or not isinstance(target, VAE):
+            return
+        with _mode(self.program.module, training=False):
+            changed = target.begin_epoch(position.epoch, self._some)
+        if not sharing.agreed(changed):
+            return
+        if sharing.is_shared():  # clusters are found by sums whose order may differ
+            law = {name: w.cpu() for name, w in target.prior.state_dict().items()}
+            target.prior.load_state_dict(sharing.agreed(law))
+        self.state.best_validation = -math.inf  # of another program
+        progress.tell(f"epoch {position.epoch + 1}: the encodings changed the prior, {target.prior!r}")
+
+    def _some(self) -> tuple[Tensor, Tensor | None]:
+        """Some training data in an order of the seed's, of a stream validation data, and their context."""
+        data, context = self.data, self.data.context
+        if data.streams:
+            return data.validation[:SOME], None if context is None else context.validation[:SOME]
+        rows = order(len(data.train), self.settings.seed, 0)[:SOME].to(data.validation.device)  # type: ignore[arg-type]
+        x = data.train[rows].to(self.precise)  # grey, where an epoch is binarised: encoded without that noise
+        return x, None if context is None else context.train[rows]
 
     def _step(self, rows: Rows, number: int) -> None:
         assert self.steps is not None

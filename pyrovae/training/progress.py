@@ -60,12 +60,16 @@ class Progress:
     def say(self, kind: str, why: str) -> None:
         """Show which kind of step is taken from now on, and why in a line of its own when that is said."""
         self.kind = f", {kind}"
-        line = f"{kind} steps: {why}"
         if self.live is not None:
             self.bar.update(self.task, description=f"{self._epoch(self.number)}{self.kind}")
-            if why:
-                self.live.console.print(line, highlight=False, markup=False)
-        elif self.show and why:
+        if why:
+            self.tell(f"{kind} steps: {why}")
+
+    def tell(self, line: str) -> None:
+        """Show a line that stays."""
+        if self.live is not None:
+            self.live.console.print(line, highlight=False, markup=False)
+        elif self.show:
             print(line, flush=True)
 
     def epoch(self, row: Mapping[str, float]) -> None:

@@ -18,8 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import pyro
@@ -27,27 +26,24 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.distributions import Classes as ClassLaw
 from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
 from pyrovae.networks import MLP, Headed, Network
-from pyrovae.part import Declared, Part, public_path
+from pyrovae.part import Declared, Part
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.terms import DATA
+from pyrovae.vae.checks import Shape, covers, draw, naming, part_of, shape_of, size_of, space
+from pyrovae.vae.words import in_words
 
 __all__ = ["VAE"]
-
-Shape = tuple[int, ...]
 
 # Pyro's parameter store is global: two models under one name would share (and never train) parameters.
 _NAMES: weakref.WeakKeyDictionary[VAE, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
-_SPACES = {
-    "Real": "the reals",
-    "IntegerGreaterThan": "whole numbers",
-    "Sphere": "the sphere",
-    "OneHot": "one-hot vectors",
-}
+
+PIECE = 1000
 
 
 class VAE(Declared, nn.Module):
@@ -96,34 +92,48 @@ class VAE(Declared, nn.Module):
         context_shape: Shape | None = None,
     ) -> None:
         super().__init__()
-        self.event_shape = _shape("event_shape", event_shape)
-        self.latent_dim = _size("latent_dim", latent_dim)
-        self.context_shape = None if context_shape is None else _shape("context_shape", context_shape)
-        self.prior = _part("prior", prior, StandardNormal, Prior)
-        self.likelihood = _part("likelihood", likelihood, Bernoulli, Likelihood)
-        self.q = _part("guide", guide, DiagonalNormal, Guide)
-        encoder = _part("encoder", encoder, MLP, Network)
-        decoder = _part("decoder", decoder, MLP, Network)
+        self.event_shape = shape_of("event_shape", event_shape)
+        self.latent_dim = size_of("latent_dim", latent_dim)
+        self.prior = part_of("prior", prior, StandardNormal, Prior)
+        self.context_shape = self._context_shape(context_shape)
+        self.likelihood = part_of("likelihood", likelihood, Bernoulli, Likelihood)
+        self.q = part_of("guide", guide, DiagonalNormal, Guide)
+        encoder = part_of("encoder", encoder, MLP, Network)
+        decoder = part_of("decoder", decoder, MLP, Network)
         self._attach(encoder, decoder)
         self._dry_run()
 
+    def _context_shape(self, given: Shape | None) -> Shape | None:
+        """As given; that of the labels for a prior that reads them."""
+        shape = None if given is None else shape_of("context_shape", given)
+        if not self.prior.labels:
+            return shape
+        labels = (int(self.prior.states or 0),)
+        if shape not in (None, labels):
+            raise InputError(
+                f"the prior {self.prior!r} reads the context as labels of shape {labels}, not {shape}: leave "
+                "context_shape out, or labels"
+            )
+        return labels
+
     def _attach(self, encoder: Network, decoder: Network) -> None:
-        context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)
-        with _naming("prior", self.prior):
+        read = None if self.prior.labels else self.context_shape
+        context_dim = 0 if read is None else math.prod(read)
+        with naming("prior", self.prior):
             self.prior.latent_dim = self.latent_dim  # also for an `attach` that forgets its base's
             self.prior.attach(self.latent_dim, context_dim)
-        with _naming("likelihood", self.likelihood):
+        with naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
-        with _naming("encoder", encoder):
+        with naming("encoder", encoder):
             encoder.attach(self.likelihood.input_shape, None, context_dim)
-        with _naming("decoder", decoder):
+        with naming("decoder", decoder):
             decoder.attach((self.prior.visible,), self.event_shape, context_dim)
-        with _naming("encoder and guide", encoder, self.q):
+        with naming("encoder and guide", encoder, self.q):
             self.q.attach(self.prior.size, encoder.features)
             self.recognition = Headed(encoder, self.q.param_shapes)
-        with _naming("decoder and likelihood", decoder, self.likelihood):
+        with naming("decoder and likelihood", decoder, self.likelihood):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
-        with _naming("prior", self.prior):
+        with naming("prior", self.prior):
             self.prior.connect(self.recognition, self.q, self.likelihood.input_shape)
 
     @property
@@ -140,15 +150,56 @@ class VAE(Declared, nn.Module):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution q(z|x): x (*, *event) -> batch (*), event (D,)."""
-        return self.q(**self.recognition(self.likelihood.inputs(x), self._flat(context)))
+        return self.q(**self._params(x, context))
+
+    def _params(self, x: Tensor, context: Tensor | None) -> dict[str, Any]:
+        """The guide's parameters; with labels also the class where it is known."""
+        params = self.recognition(self.likelihood.inputs(x), self._read(context))
+        known = self.prior.labels and self.q.states is not None
+        return params | {"known": self._flat(context)} if known else params
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(x|z): z (*, D) -> batch (*), event `event_shape`."""
-        return self.likelihood(**self.generation(z[..., : self.prior.visible], self._flat(context)))
+        return self.likelihood(**self.generation(z[..., : self.prior.visible], self._read(context)))
 
     def latents(self, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(z), or p(z|c): event (D,)."""
         return self.prior(self._flat(context))
+
+    def responsibilities(self, x: Tensor, context: Tensor | None = None, *, particles: int = 100) -> Tensor:
+        r"""The probabilities of the classes of each datum, (K, B, C).
+
+        \(p(c|z_k)\) at draws \(z_k \sim q(z|x)\), by Bayes' rule from a mixture prior; their mean over K
+        estimates \(E_q[p(c|z)]\). A guide that draws the class gives q(c|x) itself, with K = 1.
+
+        Arguments:
+            x: data (B, *event).
+            context: theirs; labels are looked at too.
+            particles: K.
+
+        Raises:
+            InputError: for a prior that is no mixture, under a guide without classes.
+        """
+        if self.q.states is not None:
+            params = self._params(x, context)
+            return ClassLaw(params["logits"], params.get("known")).probs.unsqueeze(0)
+        law = self.prior.mixture(self._flat(context))
+        if law is None:
+            raise InputError(
+                f"the prior {self.prior!r} has no components: declare a GaussianMixture, or Classes with the "
+                "guide of the same name"
+            )
+        q, logits = self.encode(x, context), law.mixture_distribution.logits
+        parts = law.component_distribution
+        draws = (
+            q.sample().unsqueeze(-2) for _ in range(particles)
+        )  # one at a time: (K, B, C, D) may be large
+        return torch.stack([(parts.log_prob(z) + logits).softmax(-1) for z in draws])
+
+    def _read(self, context: Tensor | None) -> Tensor | None:
+        """The context as the networks read it: labels are not for them."""
+        flat = self._flat(context)
+        return None if self.prior.labels else flat
 
     def _flat(self, context: Tensor | None) -> Tensor | None:
         if self.context_shape is None:
@@ -156,6 +207,8 @@ class VAE(Declared, nn.Module):
                 raise InputError("this VAE takes no context: declare it with context_shape=")
             return None
         dims = len(self.context_shape)
+        if context is None and self.prior.labels:
+            return None  # nothing is known
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
             came = "none" if context is None else f"shape {tuple(context.shape)}"
             raise InputError(
@@ -171,17 +224,20 @@ class VAE(Declared, nn.Module):
         """
         z = self.latents(context).expand((count,)).sample()
         law = self.decode(z, context)
-        return _mean_or_draw(law) if mean else law.sample()
+        return mean_or_draw(law) if mean else law.sample()
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """E[x|z], or a draw where it is not known, at a draw z ~ q(z|x): x (B, *event) -> (B, *event)."""
-        return _mean_or_draw(self.decode(self.encode(x, context).sample(), context))
+        return mean_or_draw(self.decode(self.encode(x, context).sample(), context))
 
     # ---------------------------------------------------------------- programs
 
     def model(self, x: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """The generative program p(z) p(x|z), a Pyro model; with x None it draws data.
+
+        A prior with classes has a site "c" before "z", enumerated unless the guide draws it, and observes
+        what is known of the labels at the site "y".
 
         Arguments:
             x: data (B, *event), observed when given.
@@ -192,14 +248,16 @@ class VAE(Declared, nn.Module):
         """
         self._register("generative", self.prior, self.generation, self.likelihood)
         with pyro.plate(DATA, self._count(x, context), dim=-1):
-            z = pyro.sample("z", self.latents(context))
+            z = self.prior.sites(
+                self._flat(context), observed=x is not None, enumerated=self.q.states is None
+            )
             return pyro.sample("x", self.decode(z, context), obs=x)
 
     def guide(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The recognition program q(z|x), a Pyro guide; returns z of shape (*, B, D)."""
+        """The recognition program q(z|x), a Pyro guide; returns z of shape (*, B, size)."""
         self._register("recognition", self.recognition, self.q)
         with pyro.plate(DATA, self._count(x, context), dim=-1):
-            return pyro.sample("z", self.encode(x, context))
+            return self.q.sites(**self._params(x, context))
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
@@ -211,6 +269,25 @@ class VAE(Declared, nn.Module):
         read = self.likelihood.inputs(x)
         for part in (self.prior, self.q, self.encoder, self.decoder):
             part.start_from(read)
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, some: Callable[[], tuple[Tensor, Tensor | None]]) -> bool:
+        """Let the prior look at the encodings of training data (N, *event) after `epoch` epochs.
+
+        Arguments:
+            epoch: how many are done.
+            some: gives data and their context, if they are wanted.
+
+        Returns:
+            Whether it is now another law, so that earlier bounds no longer compare.
+        """
+        return self.prior.begin_epoch(epoch, lambda: self._encodings(*some()))
+
+    def _encodings(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The means of q(z|x), or draws where a law knows none."""
+        contexts = [None] * len(x) if context is None else context.split(PIECE)
+        pieces = zip(x.split(PIECE), contexts, strict=False)
+        return torch.cat([mean_or_draw(self.encode(*piece)) for piece in pieces])
 
     def _register(self, role: str, *modules: nn.Module) -> None:
         name = _NAMES.setdefault(self, f"vae{next(_COUNT)}")
@@ -268,22 +345,7 @@ class VAE(Declared, nn.Module):
         yield "decoder", self.decoder
 
     def __repr__(self) -> str:
-        c = "" if self.context_shape is None else ", c"
-        given = "" if self.context_shape is None else " | c"
-        context = "" if self.context_shape is None else f", contexts {self.context_shape}"
-        count = sum(p.numel() for p in self.parameters())
-        x_law, z_law = repr(self.likelihood), repr(self.q)
-        width = max(len(x_law), len(z_law))
-        rows = [
-            (f"z{given}", repr(self.prior), f"p(z{given})"),
-            (f"x | z{c}", f"{x_law:<{width}}  of {self.decoder!r}(z{c})", f"p(x|z{c})"),
-            (f"z | x{c}", f"{z_law:<{width}}  of {self.encoder!r}(x{c})", f"q(z|x{c})"),
-        ]
-        left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
-        lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]
-        what = f"events {self.event_shape} with latents ({self.latent_dim},){context}"
-        head = f"VAE of {what}, {count:,} parameters"
-        return "\n".join([head, *lines])
+        return in_words(self)
 
     __hash__ = object.__hash__
 
@@ -296,85 +358,31 @@ class VAE(Declared, nn.Module):
         lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
         context = None if self.context_shape is None else torch.zeros(2, *self.context_shape, **lead)
         with torch.random.fork_rng(devices=[]):
-            with _naming("prior", self.prior):
+            with naming("prior", self.prior):
                 prior = self.latents(context)
-                z = _draw(prior, (self.prior.size,))
-            with _naming("decoder and likelihood", self.decoder, self.likelihood):
-                x = _draw(self.decode(z, context), self.event_shape)
-            with _naming("encoder and guide", self.encoder, self.q):
+                z = draw(prior, (self.prior.size,))
+            with naming("decoder and likelihood", self.decoder, self.likelihood):
+                x = draw(self.decode(z, context), self.event_shape)
+            self._check_classes()
+            with naming("encoder and guide", self.encoder, self.q):
                 q = self.encode(x.to(first.dtype), context)
-                _draw(q, (self.prior.size,))
-            if not (_covers(prior, q) and _covers(q, prior)):
+                draw(q, (self.prior.size,))
+            if not (covers(prior, q) and covers(q, prior)):
                 raise InputError(
                     f"the guide {self.q!r} and the prior {self.prior!r} live on different spaces "
-                    f"({_space(q)} and {_space(prior)}): {self.prior.advice}"
+                    f"({space(q)} and {space(prior)}): {self.prior.advice}"
                 )
 
-
-def _draw(law: dist.TorchDistribution, event_shape: Shape) -> Tensor:
-    if tuple(law.event_shape) != event_shape:
-        raise ValueError(f"its distribution has event shape {tuple(law.event_shape)}, expected {event_shape}")
-    law = law if tuple(law.batch_shape) == (2,) else law.expand((2,))
-    draw = law.sample()
-    law.log_prob(draw)
-    return draw
+    def _check_classes(self) -> None:
+        if self.q.states is not None and self.q.states != self.prior.states:
+            raise InputError(
+                f"the guide {self.q!r} draws {self.q.states} classes and the prior {self.prior!r} has "
+                f"{self.prior.states or 'none'}: use GaussianMixture(explicit=True), or Classes, for both"
+            )
 
 
-def _covers(law: dist.TorchDistribution, other: dist.TorchDistribution) -> bool:
-    """Whether draws of the other law have a density under this one."""
-    draws = (other if tuple(other.batch_shape) == (2,) else other.expand((2,))).sample()
-    try:
-        support = law.support
-    except NotImplementedError:
-        return True
-    return support is None or bool(support.check(draws).all())
-
-
-def _space(law: dist.TorchDistribution) -> str:
-    """The space of a law in words, as far as its support says."""
-    support = law.support
-    name = type(getattr(support, "base_constraint", support)).__name__.strip("_")
-    return _SPACES.get(name, name.lower())
-
-
-def _mean_or_draw(law: dist.TorchDistribution) -> Tensor:
+def mean_or_draw(law: dist.TorchDistribution) -> Tensor:
     try:
         return law.mean
     except NotImplementedError:
         return law.sample()
-
-
-@contextmanager
-def _naming(role: str, *parts: Part) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        shown = " with ".join(map(repr, parts))
-        reason = " ".join(str(error).split())
-        raise InputError(f"the {role} {shown} cannot be used here: {reason}") from error
-
-
-def _part(role: str, given: Part | None, default: type[Part], base: type[Part]) -> Any:  # noqa: ANN401
-    part = default() if given is None else given
-    if not isinstance(part, base):
-        raise InputError(f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {part!r}")
-    return part.clone()
-
-
-def _shape(name: str, given: Any) -> Shape:  # noqa: ANN401
-    if isinstance(given, str) or not isinstance(given, (int, Sequence)):
-        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {given!r}")
-    sizes = (given,) if isinstance(given, int) else given
-    return tuple(_size(name, size) for size in sizes)
-
-
-def _size(name: str, size: Any) -> int:  # noqa: ANN401
-    try:
-        whole = not isinstance(size, bool) and int(size) == size and size >= 1
-    except (TypeError, ValueError, OverflowError):
-        whole = False
-    if not whole:
-        raise InputError(f"{name} must be made of whole numbers of 1 or more, not {size!r}")
-    return int(size)

@@ -1,0 +1,82 @@
+r"""A class and, given it, a normal law of the style: q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor
+
+from pyrovae.distributions import Classed, pick
+from pyrovae.distributions import Classes as Law
+from pyrovae.errors import InputError
+from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.numerics import positive
+
+__all__ = ["Classes"]
+
+
+class Classes(Guide):
+    r"""A class and its style, \(q(c|x)\, \mathcal N(z; \mu_c(x), \mathrm{diag}\,\sigma_c(x)^2)\).
+
+    The guide of the prior `Classes`. With a number of particles that is a multiple of C all classes are
+    summed over; `fit` does so. Where the class is known, q(c|x) is on it.
+
+    Arguments:
+        classes: C, as in the prior.
+
+    Raises:
+        InputError: when `classes` is below 2, or no latent is left beside them.
+
+    Reference:
+        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
+
+    Example:
+        >>> import torch
+        >>> guide = Classes(classes=3)
+        >>> guide.attach(latent_dim=5)
+        >>> guide(torch.zeros(4, 3), torch.zeros(4, 3, 2), torch.zeros(4, 3, 2)).sample().shape
+        torch.Size([4, 5])
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
+        super().attach(latent_dim, feature_dim)
+        at_least(self, 2, classes=self.classes)
+        if latent_dim <= self.classes:
+            raise InputError(
+                f"{latent_dim} latents leave none beside {self.classes} classes: use the prior "
+                f"Classes(classes={self.classes})"
+            )
+
+    @property
+    def states(self) -> int:  # type: ignore[override]
+        return self.classes
+
+    @property
+    def style_dim(self) -> int:
+        """D, the latents beside the class."""
+        return self.latent_dim - self.classes
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        each = (self.classes, self.style_dim)
+        return {"logits": (self.classes,), "loc": each, "raw_scale": each}
+
+    def forward(
+        self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None
+    ) -> dist.TorchDistribution:
+        scale = positive(raw_scale)
+        return Classed(Law(logits, known), lambda c: given(loc, scale, c), self.style_dim)
+
+    def sites(self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None) -> Tensor:
+        law = self(logits, loc, raw_scale, known)
+        c = pyro.sample("c", law.law)
+        return law.joined(pyro.sample("z", law.given(c)), c)
+
+
+def given(loc: Tensor, scale: Tensor, c: Tensor) -> dist.TorchDistribution:
+    """q(z|x, c) for parameters of every class (*, C, D)."""
+    return dist.Normal(pick(loc, c), pick(scale, c)).to_event(1)

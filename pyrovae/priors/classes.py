@@ -1,0 +1,88 @@
+r"""A class beside the latents: p(z, c) = P(c) N(z; 0, I), both read by the decoder."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.distributions import Classed
+from pyrovae.distributions import Classes as Law
+from pyrovae.priors.base import Prior, at_least, class_site
+
+__all__ = ["Classes"]
+
+
+class Classes(Prior):
+    r"""A class c and a style z that do not depend on each other, \(p(z, c) = \pi_c\, \mathcal N(z; 0, I)\).
+
+    The generative half of Kingma's M2: the decoder reads (z, one-hot c), in a row. The program has the sites
+    "c" and "z"; its guide is `Classes` with as many classes. Where the data have few labels, `labels` has
+    them read as the class.
+
+    Arguments:
+        classes: C.
+        labels: whether the context (C,) is the class where it is known, one-hot, and zeros where not; no
+            network reads it. Without it a context moves the logits of the classes by A c, A zero at first.
+
+    Raises:
+        InputError: when `classes` is below 2.
+
+    Reference:
+        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
+
+    Example:
+        >>> prior = Classes(classes=10)
+        >>> prior.attach(latent_dim=2)
+        >>> prior.size, prior().sample()[2:].sum()
+        (12, tensor(1.))
+    """
+
+    zero: Tensor
+
+    def __init__(self, classes: int = 10, *, labels: bool = False) -> None:
+        super().__init__()
+        self.classes = classes
+        self.labels = labels
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        at_least(self, 2, classes=self.classes)
+        self.logits = nn.Parameter(torch.zeros(self.classes))
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.gate = nn.Linear(context_dim, self.classes, bias=False) if context_dim else None
+        if self.gate is not None:
+            nn.init.zeros_(self.gate.weight)
+
+    @property
+    def states(self) -> int:  # type: ignore[override]
+        return self.classes
+
+    @property
+    def size(self) -> int:
+        return self.latent_dim + self.classes
+
+    @property
+    def advice(self) -> str:  # type: ignore[override]
+        """The guide to take instead."""
+        return f"use the guide Classes(classes={self.classes})"
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        law = Law(self._logits(context), context if self.labels else None)
+        return Classed(law, self._style, self.latent_dim)
+
+    def sites(
+        self, context: Tensor | None = None, *, observed: bool = True, enumerated: bool = True
+    ) -> Tensor:
+        known = context if self.labels else None
+        logits = self._logits(context)
+        c = class_site(logits, known, observed=observed, enumerated=False)
+        z = pyro.sample("z", self._style(c))
+        return Classed(Law(logits), self._style, self.latent_dim).joined(z, c)
+
+    def _logits(self, context: Tensor | None) -> Tensor:
+        return self.logits if self.gate is None or context is None else self.logits + self.gate(context)
+
+    def _style(self, c: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)

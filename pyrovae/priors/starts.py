@@ -1,0 +1,153 @@
+r"""Where the components of a mixture begin.
+
+random      means from N(0, I)
+spread      means on a sphere, as far from each other as they can, the closest two 4 standard deviations
+            apart: on a circle in the plane, at the corners of a simplex where there are enough dimensions
+kmeans      the moments of the clusters that k-means finds in encodings
+fit         a mixture of Gaussians fitted to encodings by EM
+graph       the moments of communities: each encoding is joined to its nearest ones, and the graph is cut
+            into groups that are joined more often than by chance (modularity), of whatever shape
+
+Reference:
+    Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008), "Fast
+    Unfolding of Communities in Large Networks"; Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep
+    Embedding" (a start from a mixture fitted to encodings).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+
+__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "spread"]
+
+Start = Literal["random", "spread", "kmeans", "fit", "graph"]
+STARTS = ("random", "spread", "kmeans", "fit", "graph")
+FROM_DATA = ("kmeans", "fit", "graph")
+APART = 4.0
+
+NEIGHBOURS = 15
+FINEST = 1000.0
+SMALLEST = 1e-3  # variance of a cluster, in units of the encodings'
+
+
+class Moments(NamedTuple):
+    """Weights (K,), means (K, D) and covariances (K, D, D) of clusters."""
+
+    weights: Tensor
+    loc: Tensor
+    covariance: Tensor
+
+
+def spread(count: int, dim: int) -> Tensor:
+    """Points (count, dim), a pure function of the two numbers."""
+    if dim == 1:
+        return APART * (torch.arange(count) - (count - 1) / 2).unsqueeze(-1).to(torch.get_default_dtype())
+    if dim == 2:
+        angle = 2 * math.pi * torch.arange(count) / count
+        points = torch.stack([angle.cos(), angle.sin()], -1).to(torch.get_default_dtype())
+    else:
+        points = _repelled(count, dim)
+    nearest = torch.pdist(points).min() if count > 1 else torch.tensor(math.inf)
+    return points * (APART / nearest)
+
+
+def _repelled(count: int, dim: int) -> Tensor:
+    """Points on the unit sphere that have pushed each other apart."""
+    points = torch.randn(count, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for step in range(400):
+        points = points / points.norm(dim=-1, keepdim=True)
+        apart = points.unsqueeze(1) - points
+        push = (apart / apart.square().sum(-1, keepdim=True).clamp_min(1e-6)).sum(1)
+        along = push - (push * points).sum(-1, keepdim=True) * points
+        points = points + 0.5 * 0.99**step * along / along.norm(dim=-1, keepdim=True).max().clamp_min(1e-6)
+    return (points / points.norm(dim=-1, keepdim=True)).to(torch.get_default_dtype())
+
+
+def from_encodings(start: Start, z: Tensor, components: int) -> Moments:
+    """Weights, means and covariances of clusters of encodings z (N, D); the same for the same z.
+
+    Raises:
+        InputError: for fewer different encodings than components.
+    """
+    points = z.detach().double().cpu().numpy()
+    if len(np.unique(points, axis=0)) < components:
+        raise InputError(
+            f"{len(np.unique(points, axis=0))} different encodings cannot start {components} components: use "
+            "fewer, or start='spread'"
+        )
+    if start == "fit":
+        return _fitted(points, components)
+    label = _by_graph(points, components) if start == "graph" else _by_means(points, components)
+    return _moments(points, label, components)
+
+
+def _by_means(points: np.ndarray, components: int) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    return KMeans(components, n_init=10, random_state=0).fit_predict(points)
+
+
+def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
+    """Communities of the neighbours' graph, those that are joined most made one until K are left."""
+    import networkx as nx
+    from sklearn.neighbors import kneighbors_graph
+
+    near = kneighbors_graph(points, min(NEIGHBOURS, len(points) - 1))
+    graph = nx.from_scipy_sparse_array((near + near.T) / 2)
+    groups: list[set[int]] = []
+    resolution = 1.0
+    while len(groups) < components and resolution < FINEST:  # finer, until there are enough
+        groups = nx.community.louvain_communities(graph, resolution=resolution, seed=0)
+        resolution *= 1.5
+    label = np.empty(len(points), dtype=int)
+    for k, members in enumerate(groups):
+        label[list(members)] = k
+    return _joined(near + near.T, label, components)
+
+
+def _joined(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
+    """Labels after the merges that lose least modularity, e_ij - d_i d_j / 2m."""
+    one_hot = np.eye(label.max() + 1)[label]
+    between = one_hot.T @ (graph @ one_hot)
+    while len(between) > components:
+        degree = between.sum(0)
+        gain = between - np.outer(degree, degree) / degree.sum()
+        np.fill_diagonal(gain, -np.inf)
+        i, j = sorted(np.unravel_index(gain.argmax(), gain.shape))
+        between[i] += between[j]
+        between[:, i] += between[:, j]
+        between = np.delete(np.delete(between, j, 0), j, 1)
+        label = np.where(label == j, i, label - (label > j))
+    return label
+
+
+def _fitted(points: np.ndarray, components: int) -> Moments:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    floor = SMALLEST * float(points.var(0).mean())
+    mixture = GaussianMixture(components, n_init=5, reg_covar=max(floor, 1e-12), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
+        mixture.fit(points)
+    return Moments(*map(torch.as_tensor, (mixture.weights_, mixture.means_, mixture.covariances_)))
+
+
+def _moments(points: np.ndarray, label: np.ndarray, components: int) -> Moments:
+    """Of the points of each label; a label without points has the moments of all and hardly a weight."""
+    floor = SMALLEST * points.var(0).mean() * np.eye(points.shape[1])
+    parts = [points[label == k] for k in range(components)]
+    parts = [part if len(part) else points for part in parts]
+    weights = np.array([max((label == k).sum(), 0.5) for k in range(components)], dtype=float)
+    centred = [part - part.mean(0) for part in parts]
+    covariance = np.stack([c.T @ c / len(c) + floor for c in centred])
+    loc = np.stack([part.mean(0) for part in parts])
+    return Moments(*map(torch.as_tensor, (weights / weights.sum(), loc, covariance)))
