@@ -1,23 +1,24 @@
 r"""Priors whose laws come from networks.
 
 Conditional     p(z|c) = N(z; mu(c), diag sigma(c)^2)
-Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I)
+Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I) or a prior
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pyro.distributions as dist
-import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.networks import MLP, Headed
 from pyrovae.numerics import inverse_positive, positive
-from pyrovae.priors.base import Prior, at_least
+from pyrovae.priors.base import Prior, Shape, at_least
+from pyrovae.priors.normal import StandardNormal
+from pyrovae.priors.vamp import VampPrior
 
 __all__ = ["Conditional", "Hierarchical"]
 
@@ -63,18 +64,19 @@ class Conditional(Prior):
 
 
 class Hierarchical(Prior):
-    r"""Several layers of latents, \(p(z) = p(z_1|z_2) \cdots p(z_{L-1}|z_L)\, \mathcal N(z_L; 0, I)\).
+    r"""Several layers of latents, \(p(z) = p(z_1|z_2) \cdots p(z_{L-1}|z_L)\, p(z_L)\).
 
     z is \((z_1, \ldots, z_L)\) in a row; the decoder reads \(z_1\), of size `latent_dim`. Each conditional
     is a diagonal normal from a network, which a context enters too. Its guide is `Hierarchical` with the same
     layers; any other on the reals will do.
 
     Arguments:
-        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); with none it is `StandardNormal`.
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); with none it is the law on top.
         hidden: the sizes of the hidden layers of each network.
+        top: the law of \(z_L\), a mixture say; `StandardNormal` unless given.
 
     Raises:
-        InputError: for a size below 1.
+        InputError: for a size below 1, or a `top` of other laws than one over as many reals as \(z_L\) has.
 
     Reference:
         Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
@@ -88,12 +90,13 @@ class Hierarchical(Prior):
         (14, 8, torch.Size([14]))
     """
 
-    zero: Tensor
-
-    def __init__(self, layers: Sequence[int] = (8,), hidden: Sequence[int] = (64,)) -> None:
+    def __init__(
+        self, layers: Sequence[int] = (8,), hidden: Sequence[int] = (64,), top: Prior | None = None
+    ) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.hidden = tuple(hidden)
+        self.top = None if top is None else top.clone()  # nothing learned comes with it
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
@@ -101,7 +104,33 @@ class Hierarchical(Prior):
         self.sizes = (latent_dim, *self.layers)
         pairs = zip(self.sizes[1:], self.sizes[:-1], strict=True)
         self.nets = nn.ModuleList(_network(n, out, self.hidden, context_dim) for n, out in pairs)
-        self.register_buffer("zero", torch.zeros(self.sizes[-1]), persistent=False)
+        if self.top is None:
+            self.normal = StandardNormal()
+        self.highest.attach(self.sizes[-1], context_dim)
+        self._check_top()
+
+    @property
+    def highest(self) -> Prior:
+        """The law of z_L."""
+        return self.normal if self.top is None else self.top
+
+    def _check_top(self) -> None:
+        top = self.highest
+        plain = top.size == top.visible == self.sizes[-1] and top.states is None and not top.labels
+        if not plain or isinstance(top, VampPrior):
+            raise InputError(
+                f"{top!r} cannot be the law on top of layers: use one of {self.sizes[-1]} reals that stands "
+                "alone, as GaussianMixture with explicit=False"
+            )
+
+    def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
+        self.highest.connect(recognition, q, input_shape)
+
+    def begin_epoch(self, epoch: int, encodings: Callable[[], Tensor]) -> bool:
+        return self.highest.begin_epoch(epoch, lambda: encodings()[..., -self.sizes[-1] :])
+
+    def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily | None:
+        return None if self.layers else self.highest.mixture(context)
 
     @property
     def size(self) -> int:
@@ -112,10 +141,10 @@ class Hierarchical(Prior):
         return self.latent_dim
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        top = dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
+        top = self.highest(context)
         steps: list[Step] = [(len(self.nets), lambda parts: top)]
         steps += [(i, partial(self._below, i, context)) for i in reversed(range(len(self.nets)))]
-        return Chain(self.sizes, steps, torch.Size(() if context is None else context.shape[:-1]))
+        return Chain(self.sizes, steps, Size(() if context is None else context.shape[:-1]))
 
     def _below(self, i: int, context: Tensor | None, parts: Mapping[int, Tensor]) -> dist.TorchDistribution:
         return _normal(**self.nets[i](parts[i + 1], context))
