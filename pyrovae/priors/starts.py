@@ -35,6 +35,7 @@ APART = 4.0
 
 NEIGHBOURS = 15
 FINEST = 1000.0
+TRIES = 3
 SMALLEST = 1e-3  # variance of a cluster, in units of the encodings'
 
 
@@ -96,27 +97,51 @@ def _by_means(points: np.ndarray, components: int) -> np.ndarray:
 
 
 def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
-    """Communities of the neighbours' graph, those that are joined most made one until K are left."""
+    """Communities of the neighbours' graph, those that are joined most made one until K are left.
+
+    The search for communities depends on its seed: the best of a few is taken.
+    """
     import networkx as nx
     from sklearn.neighbors import kneighbors_graph
 
     near = kneighbors_graph(points, min(NEIGHBOURS, len(points) - 1))
-    graph = nx.from_scipy_sparse_array((near + near.T) / 2)
+    weights = (near + near.T) / 2
+    graph = nx.from_scipy_sparse_array(weights)
+    found = [_joined(weights, _communities(graph, components, seed), components) for seed in range(TRIES)]
+    return max(found, key=lambda label: _modularity(weights, label))
+
+
+def _communities(graph: Any, components: int, seed: int) -> np.ndarray:  # noqa: ANN401
+    """The number of each node's community; finer ones, until there are enough."""
+    import networkx as nx
+
     groups: list[set[int]] = []
     resolution = 1.0
-    while len(groups) < components and resolution < FINEST:  # finer, until there are enough
-        groups = nx.community.louvain_communities(graph, resolution=resolution, seed=0)
-        resolution *= 1.5
-    label = np.empty(len(points), dtype=int)
+    while len(groups) < components and resolution < FINEST:
+        groups = nx.community.louvain_communities(graph, resolution=resolution, seed=seed)
+        resolution *= 1.2
+    label = np.empty(len(graph), dtype=int)
     for k, members in enumerate(groups):
         label[list(members)] = k
-    return _joined(near + near.T, label, components)
+    return label
+
+
+def _modularity(graph: Any, label: np.ndarray) -> float:  # noqa: ANN401
+    """The share of joints within groups, over what it would be by chance."""
+    between = _between(graph, label)
+    degree = between.sum(0)
+    return float(np.trace(between) / degree.sum() - np.square(degree / degree.sum()).sum())
+
+
+def _between(graph: Any, label: np.ndarray) -> np.ndarray:  # noqa: ANN401
+    """The joints between every two groups, (G, G)."""
+    one_hot = np.eye(label.max() + 1)[label]
+    return one_hot.T @ (graph @ one_hot)
 
 
 def _joined(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
     """Labels after the merges that lose least modularity, e_ij - d_i d_j / 2m."""
-    one_hot = np.eye(label.max() + 1)[label]
-    between = one_hot.T @ (graph @ one_hot)
+    between = _between(graph, label)
     while len(between) > components:
         degree = between.sum(0)
         gain = between - np.outer(degree, degree) / degree.sum()
