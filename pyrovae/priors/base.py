@@ -60,12 +60,18 @@ class Prior(Part):
             input_shape: the shape of one u.
         """
 
-    def begin_epoch(self, epoch: int, encodings: Callable[[], Tensor]) -> bool:
+    def begin_epoch(
+        self,
+        epoch: int,
+        encodings: Callable[[], Tensor],
+        known: Callable[[], Tensor | None] = lambda: None,
+    ) -> bool:
         """Look at the encodings of training data (N, size) at the start of an epoch of a run.
 
         Arguments:
             epoch: how many are done.
             encodings: gives them, at a price.
+            known: gives what is known of their classes, (N, C), or None.
 
         Returns:
             Whether the law is now another one, so that bounds of earlier epochs no longer compare.

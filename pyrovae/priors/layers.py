@@ -40,6 +40,7 @@ class Conditional(Prior):
         Generative Models".
 
     Example:
+        >>> import torch
         >>> prior = Conditional(hidden=(16,))
         >>> prior.attach(latent_dim=2, context_dim=3)
         >>> prior(torch.zeros(5, 3)).sample().shape
@@ -126,7 +127,12 @@ class Hierarchical(Prior):
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
         self.highest.connect(recognition, q, input_shape)
 
-    def begin_epoch(self, epoch: int, encodings: Callable[[], Tensor]) -> bool:
+    def begin_epoch(
+        self,
+        epoch: int,
+        encodings: Callable[[], Tensor],
+        known: Callable[[], Tensor | None] = lambda: None,
+    ) -> bool:
         return self.highest.begin_epoch(epoch, lambda: encodings()[..., -self.sizes[-1] :])
 
     def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily | None:

@@ -20,7 +20,7 @@ from pyrovae.distributions import LOWER, RegressedNormal, pick, restricted
 from pyrovae.errors import InputError
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, inverse_softplus, positive
 from pyrovae.priors.base import Prior, at_least, class_site
-from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, spread
+from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, named, spread
 
 __all__ = ["GaussianMixture"]
 
@@ -195,27 +195,39 @@ class GaussianMixture(Prior):
         return torch.where(self.begun, value, before) if self.start in FROM_DATA else value
 
     def _law(self, loc: Tensor, scale: Tensor, *regression: Tensor) -> dist.TorchDistribution:
-        if regression:
-            return RegressedNormal(loc, regression[0].unflatten(-1, (self.latent_dim, -1)), scale)
-        return dist.Normal(loc, scale).to_event(1)
+        size = self.latent_dim
+        return RegressedNormal(loc, scale, *(flat.unflatten(-1, (size, size)) for flat in regression))
 
     # ---------------------------------------------------------------- where the components are
 
     @torch.no_grad()
-    def begin_epoch(self, epoch: int, encodings: Callable[[], Tensor]) -> bool:
+    def begin_epoch(
+        self,
+        epoch: int,
+        encodings: Callable[[], Tensor],
+        known: Callable[[], Tensor | None] = lambda: None,
+    ) -> bool:
         waits = self.start in FROM_DATA and not self.begun
         if waits and epoch >= self.start_epoch:
-            self.put(*from_encodings(self.start, encodings(), self.components))
+            moments = from_encodings(self.start, z := encodings(), self.components)
+            self.put(*moments)
+            if self.labels and (labels := known()) is not None:
+                order = named(self._shares(z), labels)
+                self.put(*(part[order] for part in moments))
             return True
         if waits or not self.prune or not epoch:
             return False
         return self._pruned(encodings())
 
-    def _pruned(self, z: Tensor) -> bool:
-        """Switch components off whose share of the encodings is too small."""
+    def _shares(self, z: Tensor) -> Tensor:
+        """p(c|z), (N, K)."""
         law = self.mixture()
         each = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
-        share = each.softmax(-1).mean(0)
+        return each.softmax(-1)
+
+    def _pruned(self, z: Tensor) -> bool:
+        """Switch components off whose share of the encodings is too small."""
+        share = self._shares(z).mean(0)
         kept = self.alive & ((share >= self.prune) | (share == share.max()))
         fewer = bool((kept != self.alive).any())
         self.alive.copy_(kept)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "spread"]
+__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "named", "spread"]
 
 Start = Literal["random", "spread", "kmeans", "fit", "graph"]
 STARTS = ("random", "spread", "kmeans", "fit", "graph")
@@ -88,6 +88,19 @@ def from_encodings(start: Start, z: Tensor, components: int) -> Moments:
         return _fitted(points, components)
     label = _by_graph(points, components) if start == "graph" else _by_means(points, components)
     return _moments(points, label, components)
+
+
+def named(shares: Tensor, known: Tensor) -> Tensor:
+    """The number of the component that stands for each class, by the best matching with what is known, (K,).
+
+    Arguments:
+        shares: p(c|z) of some data, (N, K).
+        known: their classes, one-hot, and zeros where they are not known, (N, K).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    agreed = known.double().T @ shares.double()  # (classes, components)
+    return torch.as_tensor(linear_sum_assignment(agreed.cpu().numpy(), maximize=True)[1])
 
 
 def _by_means(points: np.ndarray, components: int) -> np.ndarray:

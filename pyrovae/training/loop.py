@@ -120,7 +120,10 @@ class Loop(Job):
         data, context = self.data, self.data.context
         if data.streams:
             return data.validation[:SOME], None if context is None else context.validation[:SOME]
-        rows = order(len(data.train), self.settings.seed, 0)[:SOME].to(data.validation.device)  # type: ignore[arg-type]
+        rows = order(len(data.train), self.settings.seed, 0).to(data.validation.device)  # type: ignore[arg-type]
+        if context is not None and self.program.target.prior.labels:  # those with a label first
+            rows = rows[context.train[rows].sum(-1).argsort(descending=True, stable=True)]
+        rows = rows[:SOME]
         x = data.train[rows].to(self.precise)  # grey, where an epoch is binarised: encoded without that noise
         return x, None if context is None else context.train[rows]
 

@@ -19,6 +19,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Self
 
 import pyro
@@ -281,11 +282,14 @@ class VAE(Declared, nn.Module):
         Returns:
             Whether it is now another law, so that earlier bounds no longer compare.
         """
-        return self.prior.begin_epoch(epoch, lambda: self._encodings(*some()))
+        seen = cache(some)
+        known = (lambda: seen()[1]) if self.prior.labels else (lambda: None)
+        return self.prior.begin_epoch(epoch, lambda: self._encodings(*seen()), known)
 
     def _encodings(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """The means of q(z|x), or draws where a law knows none."""
-        contexts = [None] * len(x) if context is None else context.split(PIECE)
+        """The means of q(z|x) that know of no label, or draws where a law knows none."""
+        read = None if self.prior.labels else context
+        contexts = [None] * len(x) if read is None else read.split(PIECE)
         pieces = zip(x.split(PIECE), contexts, strict=False)
         return torch.cat([mean_or_draw(self.encode(*piece)) for piece in pieces])
 
