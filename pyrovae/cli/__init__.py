@@ -5,6 +5,7 @@
     pyrovae evaluate runs/mog --particles 1000
     pyrovae sample runs/mog --count 100
     pyrovae reconstruct runs/mog
+    pyrovae explore runs/mog
     pyrovae datasets
     pyrovae parts
     pyrovae parts GaussianMixture

@@ -16,7 +16,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pyrovae import datasets
-from pyrovae.cli import commands, evaluating
+from pyrovae.cli import clusters, commands, evaluating, exploring
 from pyrovae.cli.messages import sentence
 from pyrovae.cli.parts import list_parts, names_of, near_names
 from pyrovae.errors import InputError
@@ -43,6 +43,8 @@ _COMMANDS: dict[str, Callable] = {
     "compare": evaluating.compare_runs,
     "sample": commands.sample,
     "reconstruct": commands.reconstruct,
+    "clusters": clusters.clusters,
+    "explore": exploring.explore_run,
     "datasets": commands.list_datasets,
     "parts": list_parts,
     "demo": commands.demo,
@@ -129,14 +131,14 @@ def _resumed(argv: list[str]) -> list[str]:
 
 def _listed(argv: list[str]) -> list[str]:
     """`compare RUN RUN` is `compare [RUN, RUN]` to jsonargparse."""
-    if argv[:1] != ["compare"]:
+    if argv[:1] not in (["compare"], ["clusters"]):
         return argv
     runs: list[str] = []
     options: list[str] = []
     for before, word in zip(argv, argv[1:], strict=False):
         value = before.startswith("--") and "=" not in before
         (options if word.startswith("-") or value else runs).append(word)
-    return ["compare", *([json.dumps(runs)] if runs else []), *options]
+    return [argv[0], *([json.dumps(runs)] if runs else []), *options]
 
 
 def _named(argv: list[str]) -> list[str]:

@@ -49,6 +49,11 @@ class Prior(Part):
         """The decoder reads the first so many entries of z."""
         return self.size
 
+    @property
+    def waits_for(self) -> int:
+        """The epochs of a run before it starts from encodings; 0 once it has."""
+        return 0
+
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
         """Take note of the encoder with its heads and of the guide, for a prior that is made of q(z|u).
 

@@ -135,6 +135,10 @@ class Hierarchical(Prior):
     ) -> bool:
         return self.highest.begin_epoch(epoch, lambda: encodings()[..., -self.sizes[-1] :])
 
+    @property
+    def waits_for(self) -> int:
+        return self.highest.waits_for
+
     def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily | None:
         return None if self.layers else self.highest.mixture(context)
 

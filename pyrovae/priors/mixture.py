@@ -200,6 +200,10 @@ class GaussianMixture(Prior):
 
     # ---------------------------------------------------------------- where the components are
 
+    @property
+    def waits_for(self) -> int:
+        return self.start_epoch if self.start in FROM_DATA and not self.begun else 0
+
     @torch.no_grad()
     def begin_epoch(
         self,
@@ -241,16 +245,24 @@ class GaussianMixture(Prior):
         "spherical" the differences between variances too. All components are alive afterwards.
 
         Raises:
-            InputError: for shapes of another mixture, or a covariance that is not positive definite.
+            InputError: for shapes of another mixture, numbers that are not finite, weights that are none, or
+                a covariance that is not positive definite.
         """
         expected = (self.components, self.latent_dim)
+        fit = weights.shape == expected[:1] and bool((weights >= 0).all() and weights.isfinite().all())
+        if not fit or not weights.any():
+            raise InputError(
+                f"weights must be {self.components} numbers of 0 or more and not all 0, not {weights.tolist()}"
+            )
         if tuple(loc.shape) != expected or tuple(covariance.shape) != (*expected, self.latent_dim):
             raise InputError(
                 f"means of shape {tuple(loc.shape)} and covariances of shape {tuple(covariance.shape)} are "
                 f"not those of {self.components} components of {self.latent_dim} latents"
             )
+        if not loc.isfinite().all():
+            raise InputError("the means are not all finite: give numbers")
         factor, failed = torch.linalg.cholesky_ex(covariance.double())
-        if failed.any():
+        if failed.any() or not factor.isfinite().all():
             raise InputError("a covariance is not positive definite: give one that is")
         self.logits.copy_(self._logits(weights.double()))
         self.loc.copy_(loc)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.numerics import SCALE_FLOOR
 
 __all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "named", "spread"]
 
@@ -171,17 +172,21 @@ def _fitted(points: np.ndarray, components: int) -> Moments:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    floor = SMALLEST * float(points.var(0).mean())
-    mixture = GaussianMixture(components, n_init=5, reg_covar=max(floor, 1e-12), random_state=0)
+    mixture = GaussianMixture(components, n_init=5, reg_covar=_least(points), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
         mixture.fit(points)
     return Moments(*map(torch.as_tensor, (mixture.weights_, mixture.means_, mixture.covariances_)))
 
 
+def _least(points: np.ndarray) -> float:
+    """The variance that is added to each cluster's: above zero for points that are all the same too."""
+    return max(SMALLEST * float(points.var(0).mean()), SCALE_FLOOR**2)
+
+
 def _moments(points: np.ndarray, label: np.ndarray, components: int) -> Moments:
     """Of the points of each label; a label without points has the moments of all and hardly a weight."""
-    floor = SMALLEST * points.var(0).mean() * np.eye(points.shape[1])
+    floor = _least(points) * np.eye(points.shape[1])
     parts = [points[label == k] for k in range(components)]
     parts = [part if len(part) else points for part in parts]
     weights = np.array([max((label == k).sum(), 0.5) for k in range(components)], dtype=float)

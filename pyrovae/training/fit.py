@@ -238,6 +238,11 @@ def _prepared(program: Program, data: Any, objective: Objective, settings: Setti
             f"{target.likelihood!r} looks at a batch as a whole, which several processes share out: train it "
             "in one, or use scale='learned'"
         )
+    if isinstance(target, VAE) and target.prior.waits_for >= settings.epochs:
+        raise InputError(
+            f"the prior {target.prior!r} would not start in {settings.epochs} epochs: use more, or a "
+            "start_epoch below that"
+        )
     objective.begin(len(data.train), target.prior.size if isinstance(target, VAE) else 0)
     _move(objective, data.validation)
     check_program(program, data, objective)

@@ -79,8 +79,10 @@ class Loop(Job):
 
     def over(self) -> bool:
         """Whether the last epoch is done or patience is out."""
-        position, patience = self.state.position, self.settings.patience
-        tired = patience is not None and position.epoch - self.state.best_epoch >= patience
+        position, patience, target = self.state.position, self.settings.patience, self.program.target
+        waits = target.prior.waits_for if isinstance(target, VAE) else 0
+        since = max(self.state.best_epoch, waits)  # bounds of a prior that waits are of another program
+        tired = patience is not None and position.epoch - since >= patience
         return position.epoch >= self.settings.epochs or (tired and not position.batch)
 
     # ---------------------------------------------------------------- epochs

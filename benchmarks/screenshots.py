@@ -1,0 +1,108 @@
+"""The pictures of the app that the README shows, taken of a run in a headless Chromium.
+
+    python benchmarks/screenshots.py runs/mog                       # writes docs/images/explore_*.png
+    python benchmarks/screenshots.py runs/mog --out /tmp/pictures --datum 7 --component 3
+
+Needs the extra "app", playwright and a Chromium. A run of MNIST with ten components is what it is meant for:
+
+    pyrovae fit --data mnist --binarize dynamic --latent_dim 10 --batch_size 200 --epochs 10 \\
+        --prior GaussianMixture --prior.start kmeans --prior.start_epoch 2 --out runs/mog
+"""
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SIZE = {"width": 1280, "height": 782}
+
+
+def main() -> None:
+    """Serve the run, take the pictures, and end the server."""
+    given = _arguments()
+    command = [sys.executable, "-m", "pyrovae", "explore", given.run, "--show", "false"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        address = re.search(r"http://\S+", server.stdout.readline())
+        if address is None:
+            sys.exit(f"{given.run} was not served")
+        try:
+            take(address[0], given)
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def take(address: str, given: argparse.Namespace) -> None:
+    """The whole page; a component whose sliders were moved; a doubtful datum, and dots coloured by label."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = next(filter(None, map(shutil.which, CHROMIUM)))
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE, device_scale_factor=given.scale)
+        page.goto(address)
+        page.wait_for_selector(".evidence b")
+        choose(page, given.component, given.datum)
+        drag(page)
+        save(page, given.out / "explore_page.png")
+        slide(page, given.component)
+        save(page, given.out / "explore_component.png")
+        page.get_by_role("button", name="Most doubtful").click()
+        page.get_by_role("button", name="label").click()
+        save(page, given.out / "explore_datum.png")
+        browser.close()
+
+
+def choose(page: Page, component: int, datum: int) -> None:
+    """A row of the table, and a datum by its number."""
+    page.locator(".tabulator-row").nth(component).click()
+    page.locator(".number input").fill(str(datum))
+    page.locator(".number input").press("Enter")
+
+
+def drag(page: Page) -> None:
+    """From one place of the map to another."""
+    box = page.locator("canvas").first.bounding_box()
+    for i, (right, down) in enumerate(((0.45, 0.4), (0.42, 0.35), (0.4, 0.3))):
+        page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
+        page.wait_for_timeout(100)
+        if not i:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def slide(page: Page, component: int) -> None:
+    """Away from a component's mean, along two of its axes."""
+    rows = page.locator(".tabulator-row")
+    rows.nth((component + 1) % rows.count()).click()
+    page.wait_for_timeout(500)
+    for axis, key, times in ((0, "ArrowRight", 14), (1, "ArrowLeft", 9)):
+        for _ in range(times):
+            page.locator(f".axis{axis} .noUi-handle").press(key)
+
+
+def save(page: Page, path: Path) -> None:
+    """The page when it has come to rest."""
+    page.mouse.move(2, 2)
+    page.wait_for_timeout(2500)
+    page.evaluate("document.activeElement.blur()")
+    page.screenshot(path=path)
+    print(f"written: {path}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--component", type=int, default=0)
+    parser.add_argument("--datum", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture for one of the page")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

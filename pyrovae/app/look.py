@@ -1,0 +1,85 @@
+"""How the page looks: white cards on a warm grey, dark text, one blue for what is chosen.
+
+A component of Panel lives in a shadow tree of its own, which no style of the page reaches: each is given its
+sheet. Only fonts that a machine has are named, for nothing is fetched.
+"""
+
+__all__ = ["ACCENT", "BUTTON", "CARD", "DARK", "FIELD", "HEADER", "HTML", "LINE", "PAGE", "SLIDER", "TABLE"]
+
+ACCENT, DARK, MUTED, LINE = "#0072b2", "#262626", "#73736f", "#e4e4df"
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
+
+PAGE = f"""
+html, body {{ margin: 0; background: #f6f6f3; color: {DARK}; font-family: {FONT}; }}
+"""
+CARD = f"""
+:host(.card) {{ background: #fff; border: 1px solid {LINE}; border-radius: 8px; box-sizing: border-box; }}
+"""
+HTML = f"""
+:host {{ font: 13px/1.45 {FONT}; color: {DARK}; }}
+h2 {{ font-size: 14px; font-weight: 600; margin: 0; display: inline; }}
+small {{ font-size: 12px; color: {MUTED}; }}
+b {{ font-weight: 600; }}
+p {{ margin: 9px 0 3px; }}
+svg text {{ fill: {DARK}; }}
+img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
+.grid {{ display: flex; flex-wrap: wrap; gap: 4px; }}
+.pair {{ display: flex; gap: 14px; }}
+.pair > div {{ display: flex; flex-direction: column; gap: 3px; }}
+.dot {{ display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 5px; }}
+.row {{ display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; }}
+.rule {{ border-top: 1px solid {LINE}; margin: 8px 0; }}
+"""
+HEADER = f"""
+:host {{ font: 13px/1.4 {FONT}; color: {MUTED}; }}
+h1 {{ font-size: 16px; font-weight: 600; color: {DARK}; margin: 0; display: inline; }}
+span {{ margin-left: 14px; }}
+"""
+SLIDER = f"""
+:host {{ font: 12px/1.3 {FONT}; color: {MUTED}; }}
+.noUi-connect, .bk-noUi-connect {{ background: {ACCENT}; }}
+.noUi-target {{ height: 4px; border: none; background: {LINE}; box-shadow: none; }}
+.noUi-handle {{ width: 16px !important; height: 16px !important; top: -6px !important; right: -8px !important;
+  border-radius: 50%; border: 1px solid #b9b9b4; background: #fff; box-shadow: 0 1px 2px #0002; }}
+.noUi-handle:focus-visible {{ outline: 2px solid {ACCENT}; }}
+.bk-slider-title, .bk-slider-value {{ color: {DARK}; }}
+"""
+FIELD = f"""
+:host {{ font: 13px/1.3 {FONT}; }}
+.bk-input {{ border: 1px solid #d4d4cf; border-radius: 6px; padding: 0 8px; height: 30px; color: {DARK}; }}
+.bk-input:focus {{ border-color: {ACCENT}; box-shadow: none; outline: 1px solid {ACCENT}; }}
+"""
+BUTTON = f"""
+:host {{ font: 13px/1.3 {FONT}; }}
+:host .bk-btn.bk-btn-default {{ border: 1px solid #d4d4cf; border-radius: 6px; background: #fff !important;
+  color: {DARK}; padding: 0 10px; height: 30px; font: inherit; cursor: pointer; box-shadow: none !important;
+  border-color: #d4d4cf !important; }}
+:host .bk-btn.bk-btn-default:hover {{ border-color: {ACCENT}; color: {ACCENT}; }}
+:host .bk-btn.bk-btn-default:focus-visible {{ outline: 2px solid {ACCENT}; }}
+:host .bk-btn-group > .bk-btn.bk-btn-default {{ height: 26px; padding: 0 10px; font-size: 12px; }}
+:host .bk-btn-group > .bk-btn.bk-btn-default:first-child:not(:last-child) {{ border-radius: 6px 0 0 6px; }}
+:host .bk-btn-group > .bk-btn.bk-btn-default:last-child:not(:first-child) {{ border-radius: 0 6px 6px 0;
+  border-left: none !important; }}
+:host .bk-btn-group > .bk-btn.bk-btn-default.bk-active {{ background: #e6f0f6 !important; color: {ACCENT}; }}
+"""
+TABLE = f"""
+:host {{ font: 13px/1.3 {FONT}; }}
+:host .tabulator {{ font-size: 13px; border: none; background: #fff; color: {DARK}; }}
+:host .tabulator .tabulator-header {{ background: #fff; border: none; border-bottom: 1px solid {LINE}; }}
+:host .tabulator .tabulator-header .tabulator-col {{ background: #fff; border: none; }}
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-content {{ padding: 2px 6px 4px; }}
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-title {{ font-weight: 500; font-size: 12px;
+  color: {MUTED}; padding: 0 !important; }}
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-sorter {{ display: none !important; }}
+:host .tabulator .tabulator-header .tabulator-col[aria-sort="ascending"] .tabulator-col-title,
+:host .tabulator .tabulator-header .tabulator-col[aria-sort="descending"] .tabulator-col-title {{
+  color: {ACCENT}; }}
+:host .tabulator .tabulator-row {{ border: none; min-height: 0; cursor: pointer; background: #fff; }}
+:host .tabulator .tabulator-row .tabulator-cell {{ border: none; padding: 3px 6px; height: 26px;
+  font-size: 13px; line-height: 20px; font-variant-numeric: tabular-nums; }}
+:host .tabulator .tabulator-row.tabulator-selectable:hover {{ background: #f4f4f1; }}
+:host .tabulator .tabulator-row.tabulator-selected,
+:host .tabulator .tabulator-row.tabulator-selected:hover {{ background: #e6f0f6; color: {DARK}; }}
+.tabulator img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
+.dot {{ display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px; }}
+"""

@@ -1,0 +1,151 @@
+"""What all pages of one run share, computed before the first is opened.
+
+The components and the data on the map's plane, their colours, and what draws a datum. What costs more,
+log p(x) above all, waits until it is asked for and is then kept.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrovae.app.colours import mixed, of_classes
+from pyrovae.app.pictures import pictures_of
+from pyrovae.exploring.gaussians import principal
+
+if TYPE_CHECKING:
+    from pyrovae.exploring import Exploration
+
+__all__ = ["Scene", "dot", "number"]
+
+Array = NDArray[np.float64]
+REACH = 2.0
+PARTICLES = 1000
+RANKED = 100
+LEGEND = 12
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for reading, with a minus sign instead of a hyphen.
+
+    Example:
+        >>> number(-1.5), number(-0.001), number(float("nan"))
+        ('−1.50', '0.00', '–')
+    """
+    value = round(value, digits) + 0.0  # no minus before a zero
+    return "–" if not np.isfinite(value) else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def dot(colour: str) -> str:
+    """A dot of a colour, as HTML."""
+    return f'<span class="dot" style="background:{colour}"></span>'
+
+
+class Scene:
+    """An exploration, ready to be drawn.
+
+    Arguments:
+        ex: what `pv.explore` gave.
+        title: the name of the run.
+    """
+
+    def __init__(self, ex: Exploration, title: str) -> None:
+        self.ex, self.title = ex, title
+        self.pictures = pictures_of(ex.x)
+        self.mixture = ex.reader.mixture
+        self.colours = of_classes(len(ex.components.weight))
+        self.points = ex.map.to_plane(ex.z)
+        if ex.z.shape[1] == 1:  # a line of dots would hide how many there are
+            self.points[:, 1] += 0.2 * ex.z.std() * np.random.default_rng(0).standard_normal(len(ex.z))
+        self.evidence: dict[int, str] = {}
+        self.ranks: dict[str, NDArray[np.int64]] = {}
+        self.by_component = mixed(self.colours, ex.responsibilities)
+
+    @cached_property
+    def by_label(self) -> list[str] | None:
+        """The colour of each datum's label."""
+        if self.ex.labels is None:
+            return None
+        colours = of_classes(int(self.ex.labels.max()) + 1)
+        return [colours[label] for label in self.ex.labels]
+
+    def legend(self) -> str:
+        """Which colour is which label, while there are few."""
+        count = 0 if self.ex.labels is None else int(self.ex.labels.max()) + 1
+        if count > LEGEND:
+            return f"<small>{count} labels</small>"
+        return " &nbsp;".join(f"{dot(colour)}{i}" for i, colour in enumerate(of_classes(count)))
+
+    @cached_property
+    def outlines(self) -> list[Array]:
+        """Each component on the plane, as an outline (S, 2)."""
+        c = self.ex.components
+        return [self.outline(m, s) for m, s in zip(c.mean, c.covariance, strict=True)]
+
+    def outline(self, mean: Array, covariance: Array) -> Array:
+        """A Gaussian over the latents as an ellipse of two standard deviations on the plane, (S, 2)."""
+        middle, spread = self.ex.map.ellipse(mean, covariance)
+        if len(mean) == 1:  # a line has no height to draw
+            spread = spread + np.diag([0.0, spread[0, 0]])
+        variance, axes = np.linalg.eigh(spread)
+        turn = np.linspace(0, 2 * np.pi, 73)
+        circle = np.stack([np.cos(turn), np.sin(turn)], 1)
+        return middle + REACH * circle * np.sqrt(variance.clip(0)) @ axes.T
+
+    def place(self, z: Array) -> Array:
+        """A latent point (D,) on the plane."""
+        return self.ex.map.to_plane(z)
+
+    def decode(self, z: Array, k: int) -> Array:
+        """E[x|z] of one latent point (D,); of class k where the decoder reads the class."""
+        return self.ex.decode(z, k=k)
+
+    def axes(self, k: int) -> Array:
+        """The principal axes of a component, (D, D), a row each, as long as its standard deviations."""
+        variance, axes = principal(self.ex.components.covariance[k])
+        return axes * np.sqrt(variance)[:, None]
+
+    def posterior(self, i: int) -> Array:
+        """The outline of q(z|x) of a datum on the plane."""
+        return self.outline(self.ex.z[i], np.diag(self.ex.encoding.sd[i] ** 2))
+
+    def reconstruction(self, i: int) -> Array:
+        """E[x|z] at the mean of q(z|x)."""
+        return self.decode(self.ex.z[i], int(self.ex.assignment[i]))
+
+    def weigh(self, i: int) -> str:
+        """log p(x) of a datum with its Monte Carlo error, in words; kept."""
+        if i not in self.evidence:
+            found = self.ex.datum(i, particles=PARTICLES)
+            self.evidence[i] = f"<b>{number(found.log_px)}</b> ± {number(found.log_px_se)} nats"
+        return self.evidence[i]
+
+    def ranked(self, kind: str) -> NDArray[np.int64]:
+        """The most "doubtful" data, or those that are "far" from every component; kept."""
+        if kind not in self.ranks:
+            count = min(RANKED, len(self.ex.x))
+            self.ranks[kind] = self.ex.far(count) if kind == "far" else self.ex.doubtful(count)
+        return self.ranks[kind]
+
+    def facts(self) -> list[str]:
+        """What the header says."""
+        ex, c = self.ex, self.ex.components
+        count = ex.z.shape[1]
+        latents = f"{count} latents, seen on a plane" if count > 2 else ("1 latent", "2 latents")[count - 1]
+        used = f"{c.in_use:.1f} of {len(c)} components in use"
+        return [f"{len(ex.x):,} data", f"{ex.vae.prior!r}", latents, used]
+
+    @cached_property
+    def window(self) -> tuple[Array, Array]:
+        """The lower and the upper corner of what the map shows."""
+        shown = np.concatenate([np.quantile(self.points, [0.002, 0.998], axis=0), self._used()])
+        low, high = shown.min(0), shown.max(0)
+        return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+    def _used(self) -> Array:
+        """The outlines of the components that have data; an idle one may be as wide as it likes."""
+        used = [o for o, count in zip(self.outlines, self.ex.components.hard, strict=True) if count]
+        return np.concatenate(used) if used else self.points

@@ -1,0 +1,100 @@
+"""The server of the app: on this machine only, until Ctrl-C.
+
+It listens on 127.0.0.1, answers only pages that came from there, and all that a page loads is its own.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pyrovae.app.look import PAGE
+from pyrovae.app.page import Page
+from pyrovae.app.scene import Scene
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from pyrovae.exploring import Exploration
+
+__all__ = ["HOST", "check_extra", "serve"]
+
+HOST = "127.0.0.1"
+
+
+def check_extra() -> None:
+    """Refuse when what draws the page is not installed.
+
+    Raises:
+        InputError: naming the extra that has it.
+    """
+    if find_spec("panel") is None:
+        raise InputError('the app needs the extra "app": pip install "pyrovae[app]"')
+
+
+def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show: bool = True) -> None:
+    """Serve the app until the process is interrupted.
+
+    Arguments:
+        ex: what `pv.explore` gave.
+        title: the name of the run, on top of the page.
+        port: where to listen; a free one unless given.
+        show: open a browser.
+
+    Raises:
+        InputError: when Panel is missing, or the port is taken.
+        KeyboardInterrupt: after Ctrl-C, when all is closed.
+    """
+    check_extra()
+    port = _free(port)
+    server = _server(Scene(ex, title), title, port)
+    address = f"http://{HOST}:{port}/"
+    print(f"exploring {title} at {address} (Ctrl-C ends it)", flush=True)
+    if show:
+        server.io_loop.add_callback(_open, address)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own would end without a word
+    try:
+        server.io_loop.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        server.stop()
+
+
+def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
+    import panel as pn
+
+    pn.extension("tabulator")
+    pn.config.global_css = [PAGE]
+    origins = [f"{HOST}:{port}", f"localhost:{port}"]
+    server = pn.io.server.get_server(
+        lambda: Page(scene).view(),
+        port=port,
+        address=HOST,
+        websocket_origin=origins,
+        title=f"{title} · PyroVAE",
+        warm=True,  # what the first page imports and compiles is there before it is asked for
+    )
+    server.start()
+    return server
+
+
+def _free(port: int | None) -> int:
+    """A port on which nobody listens yet."""
+    if port is not None and not 1 <= port <= 65535:
+        raise InputError(f"port must be between 1 and 65535, not {port}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port or 0))
+        except OSError as error:
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror}): name another, or leave --port out"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    webbrowser.open(address)
