@@ -4,25 +4,34 @@ r"""Programs whose log p(x) is known exactly: what every estimate is tested agai
     LinearGaussianMixture   the same, z from a mixture          closed form; collapsed, or with a site c
     LatentClass             c in 1..C,  bits x given c          a sum of C terms
     Curve, Fold, Banana     x = f(z) + noise                    one or two latents: `quadrature`, to 1e-8
+    Ring                    x = z / 10 + z / ||z|| + noise      an integral over the radius, to 1e-8
 
-An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. The guide of the first three is
+An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. Those with f also give z and x
+together (`ancestral`) and the true posterior on a grid, which `posterior_on_grid` does for any VAE of one or
+two latents. The guide of the first three is
 the exact posterior, so that every importance weight equals p(x): an estimator that is right has no
 variance there. Each can be made worse on purpose: too narrow, too wide, blind to a mode.
 """
 
 from pyrovae.oracles.classes import LatentClass
-from pyrovae.oracles.curved import Banana, Curve, Curved, Fold
+from pyrovae.oracles.curved import Ancestral, Banana, Curve, Curved, Fold
 from pyrovae.oracles.linear import LinearGaussian
 from pyrovae.oracles.mixture import LinearGaussianMixture
-from pyrovae.oracles.quadrature import quadrature
+from pyrovae.oracles.quadrature import GridPosterior, Nodes, posterior_on_grid, quadrature
+from pyrovae.oracles.ring import Ring
 
 __all__ = [
+    "Ancestral",
     "Banana",
     "Curve",
     "Curved",
     "Fold",
+    "GridPosterior",
     "LatentClass",
     "LinearGaussian",
     "LinearGaussianMixture",
+    "Nodes",
+    "Ring",
+    "posterior_on_grid",
     "quadrature",
 ]

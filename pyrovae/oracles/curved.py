@@ -1,13 +1,15 @@
 r"""Nonlinear decoders of one or two latents, whose evidence is an integral that a grid does to 1e-8.
 
     z ~ N(0, I_D),   x = f(z) + noise,   noise ~ N(0, s^2),   D = 1 or 2
-    p(x) = integral N(z; 0, I) N(x; f(z), s^2) dz
+    p(x) = integral N(z; 0, I) N(x; f(z), s^2) dz,   p(z|x) = N(z; 0, I) N(x; f(z), s^2) / p(x)
 
     Curve    f(z) = (exp(sin(2 + 3.675 z)) / 2, cos(2 + 2.85 z))   D = 1, the example of Prince's chapter
     Fold     f(z) = z^2                                            D = 1, two modes, +z and -z
     Banana   f(z) = (z_1, z_2 + z_1^2)                             D = 2, a bent posterior
 
-The guide is the normal law with the posterior's own mean and covariance, read from a grid.
+The guide is the normal law with the posterior's own mean and covariance, read from a grid. Any other goes
+with the same model as a pair, `(oracle.model, vae.guide)`, for `fit` and `log_evidence` alike. With
+`learned=True` the constants of f and s are parameters: a decoder of known shape.
 
 Reference:
     Prince (2023), "Understanding Deep Learning", chapter 17.
@@ -15,17 +17,33 @@ Reference:
 
 from __future__ import annotations
 
+import copy
+import itertools
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, Self
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.oracles.quadrature import grid, quadrature
+from pyrovae.errors import InputError
+from pyrovae.oracles.quadrature import GridPosterior, Nodes, even, grid, posterior_on_grid, quadrature
 from pyrovae.terms import DATA
 
-__all__ = ["Banana", "Curve", "Curved", "Fold"]
+__all__ = ["Ancestral", "Banana", "Curve", "Curved", "Fold"]
+
+# Pyro's parameter store is global: two models under one name would share (and never train) parameters.
+_COUNT = itertools.count()
+
+
+class Ancestral(NamedTuple):
+    """Latents and the data made of them: z (N, D) and x (N, E)."""
+
+    z: Tensor
+    x: Tensor
 
 
 class Curved(nn.Module, ABC):
@@ -34,26 +52,47 @@ class Curved(nn.Module, ABC):
     Arguments:
         scale: s.
         guide_scale: factor on the standard deviations of the guide; 1 has those of the posterior.
+        learned: whether s and the `constants` of f are parameters, which begin at the values given here.
+
+    Raises:
+        InputError: for a scale that is no finite number above 0.
 
     Attributes:
         latent_dim: D.
+        constants: the numbers in f, by name; each is an attribute.
         one_side: whether the guide looks only at z_1 > 0.
     """
 
     latent_dim: int = 1
     one_side: bool = False
-    scale: Tensor
+    constants: ClassVar[Mapping[str, float]] = {}
+    log_scale: Tensor
     zero: Tensor
 
-    def __init__(self, scale: float = 0.25, *, guide_scale: float = 1.0) -> None:
+    def __init__(self, scale: float = 0.25, *, guide_scale: float = 1.0, learned: bool = False) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.tensor(scale))
+        for name, value in (("scale", scale), ("guide_scale", guide_scale)):
+            if not 0 < value < math.inf:
+                raise InputError(f"{type(self).__name__} needs a {name} above 0, not {value!r}")
+        self.learned, self.guide_scale = learned, guide_scale
         self.register_buffer("zero", torch.zeros(self.latent_dim))
-        self.guide_scale = guide_scale
+        if learned:
+            self.log_scale = nn.Parameter(torch.tensor(scale).log())
+        else:
+            self.register_buffer("log_scale", torch.tensor(scale).log())
+        for name, value in self.constants.items():
+            # As Python numbers they are exact in float32 and float64 alike.
+            setattr(self, name, nn.Parameter(torch.tensor(value)) if learned else value)
+        self._name = f"{type(self).__name__}{next(_COUNT)}"
 
     @abstractmethod
     def mean(self, z: Tensor) -> Tensor:
         """f(z): (*, D) -> (*, E)."""
+
+    @property
+    def scale(self) -> Tensor:
+        """The standard deviation s of the noise, a scalar."""
+        return self.log_scale.exp()
 
     def latents(self) -> dist.TorchDistribution:
         """p(z), event (D,)."""
@@ -65,6 +104,8 @@ class Curved(nn.Module, ABC):
 
     def model(self, x: Tensor | None = None) -> Tensor:
         """The generative program; x (B, E), observed when given."""
+        if self.learned:
+            pyro.module(self._name, self)  # a pair (model, guide) is trained through Pyro's store
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             z = pyro.sample("z", self.latents())
             return pyro.sample("x", self.decode(z), obs=x)
@@ -80,8 +121,9 @@ class Curved(nn.Module, ABC):
     def moments(self, x: Tensor, *, limit: float = 6.0) -> tuple[Tensor, Tensor]:
         """The mean (B, D) and covariance (B, D, D) of p(z|x), of its half z_1 > 0 when `one_side`."""
         z = grid(self.latent_dim, limit, 1201 if self.latent_dim == 1 else 121).to(x)
-        z = z[z[:, 0] > 0] if self.one_side else z
         log_p = self.latents().log_prob(z).unsqueeze(1) + self.decode(z.unsqueeze(1)).log_prob(x)
+        if self.one_side:
+            log_p = log_p.masked_fill(z[:, :1] <= 0, -math.inf)
         share = log_p.softmax(0).mT  # (B, G)
         loc = share @ z
         second = torch.einsum("bg,gi,gj->bij", share, z, z)
@@ -89,20 +131,66 @@ class Curved(nn.Module, ABC):
 
     def log_px(self, x: Tensor) -> Tensor:
         """log p(x) in nats, exact to 1e-8: x (B, E) -> (B,), float64."""
-        return quadrature(self.double_copy(), x.double())
+        return quadrature(self.double_copy(), self._rows(x))
 
-    def double_copy(self) -> Curved:
+    def posterior(self, x: Tensor, *, limit: float = 6.0, points: int | None = None) -> GridPosterior:
+        r"""The true \(p(z|x) = p(z)\, p(x|z) / p(x)\) on a grid, with the exact p(x).
+
+        Arguments:
+            x: data (B, E).
+            limit: half the side of the grid.
+            points: along each axis; 2,001 for one latent and 401 for two unless given.
+
+        Raises:
+            InputError: for data of another shape, or a grid that is too small or too coarse.
+
+        Example:
+            >>> oracle = Curve()
+            >>> x = oracle.sample(3)
+            >>> found = oracle.posterior(x)
+            >>> bool((found.mass - 1).abs().max() < 1e-8)
+            True
+            >>> q = dist.Normal(found.mean, 0.3).to_event(1)  # any guess at it
+            >>> bool((found.elbo(q) < oracle.log_px(x)).all())
+            True
+        """
+        x = self._rows(x)
+        nodes = self.nodes(limit, points or (2001 if self.latent_dim == 1 else 401))
+        return posterior_on_grid(self.double_copy(), x, log_px=self.log_px(x), nodes=nodes)
+
+    def nodes(self, limit: float, points: int) -> Nodes:
+        """Where `posterior` looks: an even grid, unless a subclass knows better."""
+        return even(self.latent_dim, limit, points)
+
+    def double_copy(self) -> Self:
         """The same model in float64: a grid's sum needs the digits."""
-        copy = type(self)(guide_scale=self.guide_scale).double()
-        copy.load_state_dict(self.state_dict())
-        return copy.to(self.zero.device)
+        return copy.deepcopy(self).double()
 
-    def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, E) drawn from the model."""
+    @torch.no_grad()
+    def ancestral(self, count: int, *, seed: int = 0) -> Ancestral:
+        """Draws in the order of the program: z ~ p(z), then x ~ p(x|z).
+
+        Example:
+            >>> z, x = Curve().ancestral(5)
+            >>> z.shape, x.shape
+            (torch.Size([5, 1]), torch.Size([5, 2]))
+        """
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(count, self.latent_dim, generator=rng, dtype=self.zero.dtype)
         mean = self.mean(z.to(self.zero)).cpu()
-        return mean + self.scale.cpu() * torch.randn(mean.shape, generator=rng, dtype=mean.dtype)
+        noise = torch.randn(mean.shape, generator=rng, dtype=mean.dtype)
+        return Ancestral(z, mean + self.scale.cpu() * noise)
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Data (count, E) drawn from the model."""
+        return self.ancestral(count, seed=seed).x
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """x in float64, or a sentence when it is no matrix of data."""
+        (size,) = self.mean(self.zero).shape
+        if x.dim() != 2 or x.shape[1] != size:
+            raise InputError(f"{type(self).__name__} needs data of shape (B, {size}), not {tuple(x.shape)}")
+        return x.double()
 
 
 class Curve(Curved):
@@ -116,8 +204,14 @@ class Curve(Curved):
         True
     """
 
+    constants: ClassVar[Mapping[str, float]] = {"phase": 2.0, "first": 3.675, "second": 2.85}
+    phase: float | Tensor
+    first: float | Tensor
+    second: float | Tensor
+
     def mean(self, z: Tensor) -> Tensor:
-        return torch.cat([torch.exp(torch.sin(2 + 3.675 * z)) / 2, torch.cos(2 + 2.85 * z)], -1)
+        along = torch.exp(torch.sin(self.phase + self.first * z)) / 2
+        return torch.cat([along, torch.cos(self.phase + self.second * z)], -1)
 
 
 class Fold(Curved):
@@ -134,9 +228,11 @@ class Fold(Curved):
     """
 
     one_side = True
+    constants: ClassVar[Mapping[str, float]] = {"bend": 1.0}
+    bend: float | Tensor
 
     def mean(self, z: Tensor) -> Tensor:
-        return z.square()
+        return self.bend * z.square()
 
 
 class Banana(Curved):
@@ -149,7 +245,9 @@ class Banana(Curved):
     """
 
     latent_dim = 2
+    constants: ClassVar[Mapping[str, float]] = {"bend": 1.0}
+    bend: float | Tensor
 
     def mean(self, z: Tensor) -> Tensor:
         first, second = z.unbind(-1)
-        return torch.stack([first, second + first.square()], -1)
+        return torch.stack([first, second + self.bend * first.square()], -1)

@@ -1,4 +1,6 @@
-r"""log p(x) of a model with one or two latents, by the trapezoidal rule.
+r"""log p(x) and p(z|x) of a model with one or two latents, by the trapezoidal rule.
+
+    p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x),   KL(q || p(z|x)) = log p(x) - ELBO(q)
 
 The integrand is smooth and dies at both ends of the grid, where the rule converges faster than any power
 of the step: 4,001 points on [-8, 8] give ten digits when the posterior is wider than two steps.
@@ -7,7 +9,9 @@ of the step: 4,001 points on [-8, 8] give ten digits when the posterior is wider
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import pyro.distributions as dist
 import torch
@@ -15,7 +19,24 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["LatentModel", "grid", "quadrature"]
+__all__ = ["GridPosterior", "LatentModel", "Nodes", "even", "grid", "posterior_on_grid", "quadrature"]
+
+CHUNK = 2048  # nodes that are decoded at a time
+OFF = 0.01  # how far from 1 the mass on a grid may be
+
+
+class Nodes(NamedTuple):
+    """A rule of integration.
+
+    Attributes:
+        z: places, (G, D), float64.
+        weight: the length or area of each, (G,).
+        shape: how they stand, (P,) or (P, P).
+    """
+
+    z: Tensor
+    weight: Tensor
+    shape: tuple[int, ...]
 
 
 class LatentModel(Protocol):
@@ -46,22 +67,173 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
     Raises:
         InputError: for more than two latents.
     """
-    prior = vae.latents()
-    (size,) = prior.event_shape
-    if size > 2:
-        raise InputError(f"quadrature needs a z of 1 or 2 entries, not {size}: use log_evidence")
+    size = _latent_size(vae)
     points = points or (4001 if size == 1 else 401)
     nodes = grid(size, limit, points).to(x)
-    log_step = size * math.log(2 * limit / (points - 1))
-    log_pz = prior.log_prob(nodes).double()
     total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
-    for z, log_p in zip(nodes.split(2048), log_pz.split(2048), strict=True):
-        log_px = vae.decode(z.unsqueeze(1)).log_prob(x).double()
-        total = torch.logaddexp(total, torch.logsumexp(log_px + log_p.unsqueeze(1), 0))
-    return total + log_step
+    for log_joint in _log_joint(vae, x, nodes):
+        total = torch.logaddexp(total, torch.logsumexp(log_joint, 0))
+    return total + size * math.log(2 * limit / (points - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class GridPosterior:
+    r"""p(z|x) of B data at the G nodes of a grid.
+
+    Attributes:
+        nodes: the places of the nodes and their weights, float64.
+        log_density: log p(z|x), (B, G), in nats.
+        log_px: log p(x), (B,), by which the joint density was divided.
+    """
+
+    nodes: Nodes = field(repr=False)
+    log_density: Tensor = field(repr=False)
+    log_px: Tensor = field(repr=False)
+
+    @property
+    def z(self) -> Tensor:
+        """The nodes as they stand: (P, 1) for one latent; (P, P, 2) for two, z_1 along the first axis."""
+        return self.nodes.z.unflatten(0, self.nodes.shape)
+
+    @property
+    def density(self) -> Tensor:
+        """p(z|x) at `z`: (B, P) for one latent; (B, P, P) for two."""
+        return self.log_density.exp().unflatten(1, self.nodes.shape)
+
+    @property
+    def mass(self) -> Tensor:
+        """The integral of p(z|x) over the grid, (B,): 1 when the grid is wide and fine enough."""
+        return self.log_density.exp() @ self.nodes.weight
+
+    @property
+    def mean(self) -> Tensor:
+        """E[z|x], (B, D)."""
+        return self._share() @ self.nodes.z
+
+    @property
+    def covariance(self) -> Tensor:
+        """Cov[z|x], (B, D, D)."""
+        second = torch.einsum("bg,gi,gj->bij", self._share(), self.nodes.z, self.nodes.z)
+        return second - self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
+
+    @torch.no_grad()
+    def kl(self, q: dist.TorchDistribution) -> Tensor:
+        r"""\(\mathrm{KL}(q(z|x) \,\|\, p(z|x))\) in nats, (B,): how far the ELBO of q lies below log p(x).
+
+        Arguments:
+            q: a law with batch (B,) and event (D,), as `vae.encode(x)` gives.
+
+        Raises:
+            InputError: when q has another shape, or mass between or beyond the nodes.
+        """
+        wanted, came = (self.log_px.shape, self.nodes.z.shape[1:]), (q.batch_shape, q.event_shape)
+        if wanted != came:
+            raise InputError(
+                f"q must have batch {tuple(wanted[0])} and event {tuple(wanted[1])}, one law for each datum "
+                f"of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
+            )
+        nodes = self.nodes.z.to(_dtype_of(q)).split(CHUNK)
+        log_q = torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
+        _check_mass(log_q.exp() @ self.nodes.weight, "q")
+        # Where q is 0 its logarithm is -inf, and so would be the ratio: 0 times that is no number.
+        ratio = (log_q - self.log_density).clamp(min=-1e300)
+        return (log_q.exp() * ratio) @ self.nodes.weight
+
+    def elbo(self, q: dist.TorchDistribution) -> Tensor:
+        r"""\(\mathrm{E}_q[\log p(x, z) - \log q(z|x)]\) in nats, (B,), without a draw."""
+        return self.log_px - self.kl(q)
+
+    def _share(self) -> Tensor:
+        """The share of the mass at each node, (B, G)."""
+        return (self.log_density + self.nodes.weight.log()).softmax(1)
+
+
+@torch.no_grad()
+def posterior_on_grid(
+    vae: LatentModel,
+    x: Tensor,
+    *,
+    log_px: Tensor | None = None,
+    limit: float = 6.0,
+    points: int | None = None,
+    nodes: Nodes | None = None,
+) -> GridPosterior:
+    r"""The true posterior p(z|x) of a VAE with one or two latents, on a grid over \([-\ell, \ell]^D\).
+
+    \[p(z|x) = \frac{p(z)\, p(x|z)}{p(x)}\]
+
+    p(x) comes from elsewhere (from `quadrature`, unless it is given), so that the integral of the density
+    over this grid is a check of both: it must be 1 to a hundredth. B data take B times as many numbers as
+    there are nodes.
+
+    Arguments:
+        vae: whose z has one or two entries; a VAE, or an oracle.
+        x: data (B, *event).
+        log_px: log p(x), (B,), where it is known.
+        limit: half the side of the grid.
+        points: grid points along each axis; 2,001 for one latent and 401 for two unless given.
+        nodes: a rule of another kind, in place of limit and points.
+
+    Raises:
+        InputError: for more than two latents, or a posterior that reaches over the grid or falls between
+            its nodes.
+
+    Example:
+        >>> from pyrovae.oracles import Fold
+        >>> found = posterior_on_grid(Fold(), torch.tensor([[4.0]]))
+        >>> round(float(found.mass), 6), bool(found.mean.abs() < 1e-6)  # two modes, -2 and 2
+        (1.0, True)
+    """
+    size = _latent_size(vae)
+    rule = nodes or even(size, limit, points or (2001 if size == 1 else 401))
+    rule = rule._replace(z=rule.z.to(x.device), weight=rule.weight.to(x.device))
+    log_px = quadrature(vae, x) if log_px is None else log_px.double()
+    log_joint = torch.cat(list(_log_joint(vae, x, rule.z.to(x)))).mT
+    found = GridPosterior(rule, log_joint - log_px.unsqueeze(1), log_px)
+    _check_mass(found.mass, "p(z|x)")
+    return found
+
+
+def even(latent_dim: int, limit: float, points: int) -> Nodes:
+    """The trapezoidal rule on [-limit, limit]^D, whose ends weigh as much as the rest: nothing is there."""
+    z = grid(latent_dim, limit, points)
+    cell = (2 * limit / (points - 1)) ** latent_dim
+    return Nodes(z, torch.full_like(z[:, 0], cell), (points,) * latent_dim)
 
 
 def grid(latent_dim: int, limit: float, points: int) -> Tensor:
     """The nodes of an even grid on [-limit, limit]^D, (points^D, D), float64."""
     axis = torch.linspace(-limit, limit, points, dtype=torch.float64)
     return torch.cartesian_prod(*[axis] * latent_dim).reshape(-1, latent_dim)
+
+
+def _log_joint(vae: LatentModel, x: Tensor, nodes: Tensor) -> Iterator[Tensor]:
+    """log p(x, z) at some nodes after others, each (G', N), float64."""
+    log_pz = vae.latents().log_prob(nodes).double()
+    for z, log_p in zip(nodes.split(CHUNK), log_pz.split(CHUNK), strict=True):
+        yield vae.decode(z.unsqueeze(1)).log_prob(x).double() + log_p.unsqueeze(1)
+
+
+def _latent_size(vae: LatentModel) -> int:
+    (size,) = vae.latents().event_shape
+    if size > 2:
+        raise InputError(f"quadrature needs a z of 1 or 2 entries, not {size}: use log_evidence")
+    return size
+
+
+def _dtype_of(law: dist.TorchDistribution) -> torch.dtype:
+    """The dtype of a law's draws, as far as its mean is known."""
+    try:
+        return law.mean.dtype
+    except NotImplementedError:
+        return torch.get_default_dtype()
+
+
+def _check_mass(mass: Tensor, law: str) -> None:
+    wrong = (~((mass - 1).abs() < OFF)).nonzero()
+    if len(wrong):
+        first = int(wrong[0])
+        raise InputError(
+            f"{law} of datum {first} has mass {float(mass[first]):.3g} on this grid instead of 1: give a "
+            "larger limit= when it reaches over the edge, more points= when it is narrower than the step"
+        )

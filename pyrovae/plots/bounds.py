@@ -1,0 +1,237 @@
+r"""Bounds and what they bound: the ELBO below log p(x), q(z|x) beside p(z|x), the noise of gradients.
+
+    log p(x) = ELBO(q) + KL(q(z|x) || p(z|x))
+
+What is bounded is dark grey and dashed, or filled; the bounds and the approximations are in colour and never
+cross it.
+
+Reference:
+    Prince (2023), "Understanding Deep Learning", chapter 17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyrovae.errors import InputError
+from pyrovae.plots.style import CLASSES, COLOURS, as_array, axes_or_new, label_ends, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["bounds_below", "gradient_noise", "posterior_density"]
+
+FILL = "#d9d9d9"
+SHARES = (0.95, 0.8, 0.5, 0.2)  # of the mass, inside the contours of a density in the plane
+
+
+def bounds_below(
+    at: ArrayLike,
+    log_px: ArrayLike,
+    bounds: Mapping[str, ArrayLike],
+    *,
+    steps: ArrayLike | None = None,
+    label: str = "parameter",
+    ax: Axes | None = None,
+) -> Axes:
+    """Lower bounds as functions of a parameter, below log p(x) as another, or each below a level of its own.
+
+    Args:
+        at: the parameter, (P,).
+        log_px: log p(x) there, (P,): one curve; or one level for each bound, (T,), in their order.
+        bounds: name -> bound, (P,), nats.
+        steps: (parameter, value) of points on the way up, (S, 2), joined by a line.
+        label: of the horizontal axis.
+        ax: axes to draw on; new ones otherwise.
+
+    Raises:
+        InputError: for lengths that differ, NaN, or a bound above log p(x).
+
+    Example:
+        >>> at = np.linspace(-1, 1, 5)
+        >>> ax = bounds_below(at, -(at**2), {"q": -2 * at**2})
+        >>> len(ax.lines)
+        2
+    """
+    at, target = as_array(at, "at"), as_array(log_px, "log_px")
+    curves = {name: as_array(value, name) for name, value in bounds.items()}
+    level = target.shape != at.shape
+    _check_bounds(at, target, curves, level=level)
+    with style():
+        ax = axes_or_new(ax)
+        look: dict[str, Any] = {"color": COLOURS["data"], "linestyle": (0, (4, 2)), "linewidth": 1.3}
+        if not level:
+            ax.plot(at, target, zorder=3, **look)
+        for k, (name, bound) in enumerate(curves.items()):
+            ax.plot(at, bound, color=CLASSES[k % len(CLASSES)], label=name)
+            if level:
+                ax.axhline(target[k], **look | {"color": CLASSES[k % len(CLASSES)]})
+        if steps is not None:
+            path = as_array(steps, "steps")
+            ax.plot(*path.T, color=COLOURS["warning"], marker="o", markersize=3.5, linewidth=1.0, zorder=4)
+        ax.set(xlabel=label, ylabel="nats per datum", xlim=(at.min(), at.max()))
+        _frame(ax, target, curves)
+    return ax
+
+
+def posterior_density(
+    z: ArrayLike,
+    posterior: ArrayLike,
+    approximations: Mapping[str, ArrayLike] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """The true posterior of one datum, filled, and laws that stand for it, as lines.
+
+    In the plane a density is drawn by the contours that hold 95, 80, 50 and 20 % of its mass.
+
+    Args:
+        z: the places, (P,) or (P, 1); in the plane (P, Q, 2).
+        posterior: p(z|x) there, (P,) or (P, Q).
+        approximations: name -> q(z|x) at the same places.
+        ax: axes to draw on; new ones otherwise.
+
+    Raises:
+        InputError: for shapes that differ or NaN.
+
+    Example:
+        >>> z = np.linspace(-4, 4, 101)
+        >>> ax = posterior_density(z, np.exp(-(z**2)), {"q": np.exp(-2 * z**2)})
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['p(z|x)', 'q']
+    """
+    places, laws = as_array(z, "z"), {"p(z|x)": posterior, **(approximations or {})}
+    places = places[:, 0] if places.ndim == 2 and places.shape[1] == 1 else places
+    shape = places.shape if places.ndim == 1 else places.shape[:-1]
+    values = {name: as_array(value, name) for name, value in laws.items()}
+    for name, value in values.items():
+        if value.shape != shape or places.ndim not in (1, 3):
+            raise InputError(
+                f"{name} has shape {value.shape} and z {places.shape}; give one value for each of places "
+                "(P,) or (P, Q, 2)"
+            )
+    with style():
+        ax = axes_or_new(ax, height=3.4, width=4.4)
+        if places.ndim == 1:
+            _curves(ax, places, values)
+        else:
+            _contours(ax, places, values)
+    return ax
+
+
+def gradient_noise(
+    particles: Sequence[int], spread: Mapping[str, ArrayLike], *, ax: Axes | None = None
+) -> Axes:
+    """The standard deviation of gradient estimates against the number of particles, on logarithmic axes.
+
+    Args:
+        particles: the numbers K, ascending.
+        spread: name -> standard deviation at each K.
+        ax: axes to draw on; new ones otherwise.
+
+    Raises:
+        InputError: for lengths that differ, NaN, or a spread that is not above 0.
+
+    Example:
+        >>> ax = gradient_noise([1, 4], {"path": [1.0, 0.5], "score": [8.0, 4.0]})
+        >>> ax.get_yscale()
+        'log'
+    """
+    at = as_array(particles, "particles")
+    curves = {name: as_array(value, name) for name, value in spread.items()}
+    for name, value in curves.items():
+        if value.shape != at.shape or (value <= 0).any():
+            raise InputError(f"{name} needs one standard deviation above 0 for each of {len(at)} particles")
+    with style():
+        ax = axes_or_new(ax)
+        ax.set(xscale="log", yscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
+        ends = []
+        for k, (name, value) in enumerate(curves.items()):
+            ax.plot(at, value, color=CLASSES[k % len(CLASSES)], marker="o", markersize=3.5)
+            ends.append((name, float(value[-1]), CLASSES[k % len(CLASSES)]))
+        ax.set_xticks(at, [f"{k:g}" for k in at])
+        ax.minorticks_off()
+        label_ends(ax, ends)
+    return ax
+
+
+def _check_bounds(
+    at: NDArray[np.float64],
+    target: NDArray[np.float64],
+    curves: Mapping[str, NDArray[np.float64]],
+    *,
+    level: bool,
+) -> None:
+    if at.ndim != 1 or (level and target.shape != (len(curves),)):
+        raise InputError(
+            f"log_px has shape {target.shape} where one value for each of {len(at)} places or {len(curves)} "
+            "bounds was expected"
+        )
+    for k, (name, bound) in enumerate(curves.items()):
+        if bound.shape != at.shape:
+            raise InputError(
+                f"{name} has shape {bound.shape} but there are {len(at)} places; give one for each"
+            )
+        above = float((bound - (target[k] if level else target)).max())
+        if above > 1e-6 * (1 + np.abs(target).max()):
+            raise InputError(f"{name} lies {above:.3g} nats above log p(x) and bounds nothing; check both")
+
+
+def _frame(ax: Axes, target: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]]) -> None:
+    """Room for what is bounded and the upper part of each bound: far below, they all fall alike."""
+    tops = [bound.max() for bound in curves.values()]
+    low = min(float(np.quantile(target, 0.1)), *(float(t) for t in tops))
+    high = float(max(target.max(), *tops))
+    ax.set_ylim(low - 0.6 * max(high - low, 0.5), high + 0.12 * max(high - low, 0.5))
+
+
+def _curves(ax: Axes, z: NDArray[np.float64], values: Mapping[str, NDArray[np.float64]]) -> None:
+    for k, (name, value) in enumerate(values.items()):
+        if k == 0:
+            ax.fill_between(z, value, color=FILL, linewidth=0, label=name)
+        else:
+            ax.plot(z, value, color=CLASSES[k - 1], label=name, linewidth=1.3)
+    held = np.concatenate([z[v > 1e-3 * v.max()] for v in values.values()])
+    room = 0.1 * (held.max() - held.min())
+    ax.set(xlabel="$z$", ylabel="density", xlim=(held.min() - room, held.max() + room), ylim=(0, None))
+    ax.legend()
+
+
+def _contours(ax: Axes, z: NDArray[np.float64], values: Mapping[str, NDArray[np.float64]]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    area, at = _areas(z), (z[..., 0], z[..., 1])
+    handles: list[Any] = []
+    held = []
+    for k, (name, value) in enumerate(values.items()):
+        levels, top = _levels(value, area), 1.01 * value.max()
+        held.append(z[value > levels[0] / 3])
+        if k == 0:
+            ax.contourf(*at, value, levels=[*levels, top], cmap="Greys", alpha=0.7)
+            handles.append(Patch(color="#9a9a9a", label=name))
+        else:
+            colour = CLASSES[k - 1]
+            ax.contour(*at, value, levels=levels, colors=colour, linewidths=1.1)
+            handles.append(Line2D([], [], color=colour, label=name))
+    (left, low), (right, high) = (pick(np.concatenate(held), axis=0) for pick in (np.min, np.max))
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(left, right), ylim=(low, high), aspect="equal")
+    ax.legend(handles=handles)
+
+
+def _areas(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The area that belongs to each place of a grid, even or bent: the Jacobian's determinant."""
+    down, along = np.gradient(z, axis=0), np.gradient(z, axis=1)
+    return np.abs(down[..., 0] * along[..., 1] - down[..., 1] * along[..., 0])
+
+
+def _levels(p: NDArray[np.float64], area: NDArray[np.float64]) -> list[float]:
+    """The heights above which the density holds each of `SHARES`, ascending."""
+    order = np.argsort(p, axis=None)[::-1]
+    mass = np.cumsum((p * area).ravel()[order])
+    at = np.searchsorted(mass, np.array(SHARES) * mass[-1])
+    return sorted({float(p.ravel()[order[min(i, p.size - 1)]]) for i in at})
