@@ -8,9 +8,22 @@ r"""PyroVAE: variational autoencoders as probabilistic programs.
 Declare those four lines as a `VAE`, train it with `fit`, and ask for log p(x) with `log_evidence`.
 """
 
-from pyrovae import datasets, evidence, guides, likelihoods, networks, objectives, oracles, plots, priors
+from pyrovae import (
+    datasets,
+    evidence,
+    exploring,
+    guides,
+    likelihoods,
+    mixtures,
+    networks,
+    objectives,
+    oracles,
+    plots,
+    priors,
+)
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.evidence import Evidence, diagnose, elpd, gaps, iwae_bound, log_evidence, sandwich, to_arviz
+from pyrovae.exploring import explore
 from pyrovae.training import Run, fit, load
 from pyrovae.vae import VAE
 
@@ -26,6 +39,8 @@ __all__ = [
     "diagnose",
     "elpd",
     "evidence",
+    "explore",
+    "exploring",
     "fit",
     "gaps",
     "guides",
@@ -33,6 +48,7 @@ __all__ = [
     "likelihoods",
     "load",
     "log_evidence",
+    "mixtures",
     "networks",
     "objectives",
     "oracles",

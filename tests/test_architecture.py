@@ -19,9 +19,10 @@ FLOORS = {
     "parts": {"priors", "likelihoods", "guides", "objectives", "plots"},
     "programs": {"vae", "oracles", "mixtures"},
     "sights": {"report"},
-    "verbs": {"training", "evidence", "tasks", "clustering", "baselines"},
+    "verbs": {"training", "evidence", "tasks", "baselines"},
+    "views": {"exploring"},
     "search": {"search"},
-    "doors": {"__init__", "demo", "cli", "__main__"},
+    "doors": {"__init__", "demo", "cli", "app", "__main__"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}
 DOORS = FLOORS["doors"]  # they open onto each other, without a cycle

@@ -1,0 +1,72 @@
+"""What a fit that ends at one point returns, and the ascent of a function without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Ascent", "ascended"]
+
+INNER = 20  # steps of L-BFGS between two records
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """How a fit rose.
+
+    Attributes:
+        what: what rose, "log-likelihood" or "log posterior".
+        values: it, in nats per datum, at the start and after each iteration.
+        converged: whether the last gain was below the tolerance.
+
+    Example:
+        >>> print(Ascent("log-likelihood", np.array([-3.0, -2.5, -2.5]), True))
+        2 iterations to a log-likelihood of -2.500 nats per datum, converged
+    """
+
+    what: str
+    values: np.ndarray
+    converged: bool
+
+    @property
+    def value(self) -> float:
+        """The last of the values."""
+        return float(self.values[-1])
+
+    def __str__(self) -> str:
+        end = "converged" if self.converged else "not converged: allow more iterations"
+        return f"{len(self.values) - 1} iterations to a {self.what} of {self.value:.3f} nats per datum, {end}"
+
+
+def ascended(
+    what: str, value: Callable[[], Tensor], parameters: Iterable[Tensor], iterations: int, tol: float
+) -> Ascent:
+    """Ascend a function of parameters by L-BFGS until it gains less than `tol`.
+
+    Reference:
+        Liu & Nocedal (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
+    """
+    optimizer = torch.optim.LBFGS(
+        list(parameters),
+        max_iter=INNER,
+        tolerance_grad=1e-12,
+        tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = -value()
+        found.backward()
+        return found
+
+    values, converged = [-float(loss().detach())], False
+    while len(values) <= iterations and not converged:
+        optimizer.step(loss)
+        values.append(-float(loss().detach()))
+        converged = values[-1] - values[-2] < tol
+    return Ascent(what, np.array(values), converged)

@@ -1,0 +1,66 @@
+r"""Where q(theta) begins: with components merged as long as the bound on log p(X) rises.
+
+Gradients empty a component that shares its data with another only slowly, along a plateau of the bound. So
+before the first step pairs are tried, those that share most data first: one takes the data of both, the other
+none. The bound itself decides, under a q(theta) that is as wide as so many data leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+from pyrovae.mixtures.em import expected
+from pyrovae.mixtures.moments import EMPTY, maximised
+from pyrovae.mixtures.program import MixtureProgram
+
+__all__ = ["merged"]
+
+ROUNDS = 20  # of EM after a merger
+
+
+@torch.no_grad()
+def merged(mixture: MixtureProgram, x: Tensor, bound: Callable[[MixtureProgram], float]) -> MixtureProgram:
+    """A mixture whose pairs of components have been merged as long as the bound rises."""
+    best = _settled(mixture, x)
+    value, tried = bound(best), True
+    while tried:
+        tried = False
+        for other in _neighbours(best, x):
+            found = bound(other)
+            if found > value:
+                best, value, tried = other, found, True
+                break
+    return best
+
+
+def _neighbours(mixture: MixtureProgram, x: Tensor) -> Iterator[MixtureProgram]:
+    """The mixture with two of its components merged, those first that share most data."""
+    q, _ = expected(mixture, x)
+    used = (q.sum(0) > EMPTY).nonzero().flatten()
+    count = q.sum(0).clamp_min(EMPTY).sqrt()
+    shared = (q.mT @ q) / (count.unsqueeze(-1) * count)
+    pairs = torch.combinations(used, 2) if len(used) > 1 else used.new_empty(0, 2)
+    order = shared[pairs[:, 0], pairs[:, 1]].argsort(descending=True)
+    for into, gone in pairs[order[: 2 * len(used)]].tolist():
+        together = q.clone()
+        together[:, into] += together[:, gone]
+        together[:, gone] = 0.0
+        new = deepcopy(mixture)
+        new.put(*maximised(x, together, mixture.covariance, _regular(mixture)))
+        yield _settled(new, x)
+
+
+def _settled(mixture: MixtureProgram, x: Tensor) -> MixtureProgram:
+    new = deepcopy(mixture)
+    for _ in range(ROUNDS):
+        new.put(*maximised(x, expected(new, x)[0], new.covariance, _regular(mixture)))
+    return new
+
+
+def _regular(mixture: MixtureProgram) -> float:
+    """What keeps variances above the floor, of data in a unit of their own."""
+    return max(1e-6, 4 * float(torch.as_tensor(mixture.floors).max()) ** 2)

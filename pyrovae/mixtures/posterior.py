@@ -1,0 +1,171 @@
+r"""The posterior of all parameters, by variational inference.
+
+    q(pi) = Dirichlet(a_1, ..., a_C)
+    q(mu_c) = N(m_c, T_c T_c'),   q(log s_c) = N(l_c, S_c S_c'),   q(R_c) = normals under tanh
+
+Under each draw of the parameters the components of the data are summed out, so the only noise is that of one
+draw a step.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.transforms import CorrCholeskyTransform
+from pyro.infer import TraceEnum_ELBO
+from torch import Tensor, nn
+from torch.distributions import ExpTransform, constraints, transform_to
+
+from pyrovae.mixtures.bayes import COMPONENTS, Bayesian, Beliefs
+from pyrovae.mixtures.merging import merged
+from pyrovae.mixtures.moments import Start, started, usable, whole
+from pyrovae.mixtures.program import MixtureProgram
+from pyrovae.mixtures.unit import Unit
+
+__all__ = ["Posterior", "posterior"]
+
+FEW = 8
+TRIL = transform_to(constraints.lower_cholesky)
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws from q(theta).
+
+    Attributes:
+        weights: (S, C).
+        loc: means, (S, C, D).
+        covariance: (S, C, D, D).
+        bound: of each step on log p(X), under one draw of the parameters, in nats per datum.
+    """
+
+    weights: Tensor
+    loc: Tensor
+    covariance: Tensor
+    bound: np.ndarray
+
+    @torch.no_grad()
+    def log_px(self, x: Tensor) -> Tensor:
+        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\), by the draws: x (B, D) -> (B,)."""
+        each = [
+            torch.logsumexp(
+                weights.log() + dist.MultivariateNormal(loc, covariance).log_prob(x.to(loc).unsqueeze(-2)), -1
+            )
+            for weights, loc, covariance in zip(self.weights, self.loc, self.covariance, strict=True)
+        ]
+        return torch.stack(each).logsumexp(0) - float(np.log(len(each)))
+
+    def used(self, share: float = 0.01) -> Tensor:
+        """How many components have a weight above `share`, in each draw, (S,)."""
+        return (self.weights > share).sum(-1)
+
+    def __str__(self) -> str:
+        used = self.used().double()
+        return (
+            f"{len(self.weights)} draws of {self.weights.shape[-1]} components, of which "
+            f"{float(used.mean()):.1f} hold more than 1 % of the data"
+        )
+
+
+class Guide(nn.Module):
+    """q(theta), begun at values of the sites with the spread that so many data leave."""
+
+    def __init__(self, bayesian: Bayesian, rows: int) -> None:
+        super().__init__()
+        values = bayesian.values()
+        count = rows * values["weights"] + 1  # (C,)
+        self.angle: nn.Parameter | None = None
+        self.log_a = nn.Parameter((rows * values["weights"] + bayesian.beliefs.concentration).log())
+        self.loc, self.loc_tril = self._normal(values["loc"], count)
+        self.scale, self.scale_tril = self._normal(values["scale"].log(), 2 * count)
+        if bayesian.correlated:
+            angles = CorrCholeskyTransform()._inverse(values["correlation"])
+            self.angle, self.angle_tril = self._normal(angles, count)
+
+    def _normal(self, loc: Tensor, count: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+        eye = torch.eye(loc.shape[-1]).to(loc) * count.rsqrt()[:, None, None]
+        return nn.Parameter(loc.clone()), nn.Parameter(TRIL.inv(eye))
+
+    def forward(self, _: Tensor) -> None:
+        """The sites "weights", "loc", "scale", "correlation"."""
+        pyro.sample("weights", dist.Dirichlet(self.log_a.exp()))
+        with pyro.plate(COMPONENTS, len(self.log_a)):
+            pyro.sample("loc", dist.MultivariateNormal(self.loc, scale_tril=TRIL(self.loc_tril)))
+            spread = dist.MultivariateNormal(self.scale, scale_tril=TRIL(self.scale_tril))
+            pyro.sample("scale", dist.TransformedDistribution(spread, [ExpTransform()]))
+            if self.angle is not None:
+                angle = dist.MultivariateNormal(self.angle, scale_tril=TRIL(self.angle_tril))
+                pyro.sample("correlation", dist.TransformedDistribution(angle, [CorrCholeskyTransform()]))
+
+
+def posterior(
+    mixture: MixtureProgram,
+    x: Any,  # noqa: ANN401
+    start: Start,
+    beliefs: Beliefs,
+    *,
+    steps: int,
+    lr: float,
+    draws: int,
+    merge: bool,
+    seed: int,
+) -> Posterior:
+    """Ascend Pyro's bound under q(theta), and put the mixture at q's centre."""
+    whole(steps=steps, draws=draws)
+    x, begun = usable(mixture, x, start), deepcopy(mixture).double()
+    started(begun, x, start, seed)
+    unit = Unit.of(mixture, x)
+    within, z = unit.enter(begun), unit.inside(x)
+    with torch.random.fork_rng(devices=[]):
+        if merge:
+            within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))
+        bayesian = Bayesian(within, beliefs, mode=False)
+        guide = Guide(bayesian, len(z))
+        torch.manual_seed(seed)
+        bound = _trained(bayesian, guide, z, steps, lr) - float(unit.lost(mixture))
+        drawn = [_draw(guide, z) for _ in range(draws)]
+    moments = [bayesian.moments(values, unit) for values in drawn]
+    weights, loc, covariance = (torch.stack(each) for each in zip(*moments, strict=True))
+    mixture.put(weights.mean(0), loc.mean(0), covariance.mean(0))
+    return Posterior(weights, loc, covariance, bound)
+
+
+def _bound(mixture: MixtureProgram, beliefs: Beliefs, z: Tensor, seed: int) -> float:
+    """The bound on log p(X) under the first q(theta) of a mixture, by a few draws of one seed."""
+    torch.manual_seed(seed)
+    bayesian = Bayesian(mixture, beliefs, mode=False)
+    guide, loss = Guide(bayesian, len(z)), TraceEnum_ELBO(max_plate_nesting=1).loss
+    return -sum(loss(bayesian.model, guide, z) for _ in range(FEW))
+
+
+def _trained(bayesian: Bayesian, guide: Guide, z: Tensor, steps: int, lr: float) -> np.ndarray:
+    loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss
+    optimizer = torch.optim.Adam(guide.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    bound = []
+    with torch.enable_grad():
+        for _ in range(steps):
+            optimizer.zero_grad()
+            value = loss(bayesian.model, guide, z) / len(z)
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            bound.append(-float(value.detach()))
+    return np.array(bound)
+
+
+@torch.no_grad()
+def _draw(guide: Guide, z: Tensor) -> dict[str, Tensor]:
+    trace = poutine.trace(guide).get_trace(z)
+    return {
+        name: torch.as_tensor(trace.nodes[name]["value"])
+        for name in ("weights", "loc", "scale", "correlation")
+        if name in trace.nodes
+    }

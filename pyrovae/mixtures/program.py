@@ -1,0 +1,217 @@
+r"""A mixture of Gaussians as a Pyro program: one discrete latent, summed out.
+
+    c ~ Categorical(pi),   x | c ~ N(mu_c, Sigma_c)
+    p(x)   = sum_c pi_c N(x; mu_c, Sigma_c)
+    p(c|x) = pi_c N(x; mu_c, Sigma_c) / p(x)                       the responsibilities
+    log p(x) = E_q[log p(x, c) - log q(c)] + KL(q || p(c|x))       for any q(c)
+
+Sigma_c = L_c L_c' with a positive diagonal of L_c, so that every value of the parameters is a mixture and
+gradients cannot leave them; spherical and diagonal mixtures keep the diagonal alone.
+
+Reference:
+    Pearson (1894), "Contributions to the Mathematical Theory of Evolution".
+"""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pyrovae.errors import InputError
+from pyrovae.numerics import inverse_softplus
+from pyrovae.part import Declared
+from pyrovae.terms import DATA
+
+__all__ = ["COVARIANCES", "MixtureProgram"]
+
+COVARIANCES = ("spherical", "diagonal", "full")
+TINY = 1e-37  # a number in every precision
+
+
+class MixtureProgram(Declared, nn.Module):
+    """The program and its densities; `GaussianMixture` declares it and adds the ways to fit it."""
+
+    components: int
+    event_dim: int
+    covariance: str
+    floor: float
+    floors: float | Tensor  # of each dimension, when a fit measures them in units of their own
+
+    def attach(self) -> None:
+        """Create the parameters: equal weights, means at random, standard deviations of 1."""
+        self._check()
+        self.floors = self.floor
+        count, size = self.components, self.event_dim
+        self.logits = nn.Parameter(torch.zeros(count))
+        self.loc = nn.Parameter(torch.randn(count, size))
+        ones = torch.ones(count, 1 if self.covariance == "spherical" else size)
+        self.raw_scale = nn.Parameter(inverse_softplus(ones * (1.0 - self.floor)))
+        self.lower = nn.Parameter(torch.zeros(count, size, size)) if self.covariance == "full" else None
+
+    def _check(self) -> None:
+        for name in ("components", "event_dim"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or int(value) != value or value < 1:
+                raise InputError(f"a mixture needs {name} of 1 or more, not {value}")
+        if self.covariance not in COVARIANCES:
+            raise InputError(f"unknown covariance {self.covariance!r}: choose {', '.join(COVARIANCES)}")
+        if not 0 <= self.floor < 1:
+            raise InputError(f"a mixture needs a floor from 0 to below 1, not {self.floor}")
+
+    # ---------------------------------------------------------------- the program
+
+    def model(self, x: Tensor | None = None) -> Tensor:
+        """The generative program with the sites "c" and "x"; x (B, D), observed when given."""
+        if x is not None:
+            self.check(x)
+        with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
+            c = pyro.sample("c", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
+            return pyro.sample("x", self.laws(c), obs=x)
+
+    def guide(self, x: Tensor | None = None) -> None:
+        """No site: the only latent is summed out of the model."""
+
+    def laws(self, c: Tensor | slice = slice(None)) -> dist.TorchDistribution:
+        """p(x|c) of every component, batch (C,), or of those that are named; event (D,)."""
+        loc, scale = self.loc[c], self.scale[c]
+        if self.lower is None:
+            return dist.Normal(loc, scale).to_event(1)
+        return dist.MultivariateNormal(loc, scale_tril=self.factor[c])
+
+    def mixture(self) -> dist.MixtureSameFamily:
+        """p(x) as one law, batch (), event (D,)."""
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.laws())
+
+    # ---------------------------------------------------------------- the parameters
+
+    @property
+    def scale(self) -> Tensor:
+        """The diagonal of the components' Cholesky factors, (C, D); spherical (C, 1)."""
+        return softplus(self.raw_scale) + self.floors
+
+    @property
+    def factor(self) -> Tensor:
+        """The components' lower Cholesky factors, (C, D, D)."""
+        diagonal = self.scale.expand(-1, self.event_dim).diag_embed()
+        return diagonal if self.lower is None else self.lower.tril(-1) + diagonal
+
+    @property
+    def weights(self) -> Tensor:
+        """pi, (C,)."""
+        return self.logits.softmax(-1)
+
+    @property
+    def means(self) -> Tensor:
+        """mu, (C, D)."""
+        return self.loc
+
+    @property
+    def covariances(self) -> Tensor:
+        """Sigma, (C, D, D)."""
+        factor = self.factor
+        return factor @ factor.mT
+
+    @torch.no_grad()
+    def put(self, weights: Tensor, loc: Tensor, covariance: Tensor) -> None:
+        """Set the parameters.
+
+        Arguments:
+            weights: (C,), up to a factor; 0 is read as the smallest number above it.
+            loc: means, (C, D).
+            covariance: (C, D, D), or variances (C, D), or (C,). A mixture that cannot hold them takes the
+                nearest (in KL) that it can: the diagonal, or its mean.
+
+        Raises:
+            InputError: for other shapes, numbers that are no mixture, or a component narrower than the floor.
+        """
+        given = (weights, loc, covariance)
+        # In double precision: a narrow covariance has a factor that single precision does not find.
+        weights, loc, covariance = (torch.as_tensor(t).to(self.loc.device, torch.float64) for t in given)
+        shape = (self.components, self.event_dim)
+        covariance = _square(covariance, self.event_dim)
+        if weights.shape != shape[:1] or loc.shape != shape or covariance.shape != (*shape, shape[1]):
+            raise InputError(
+                f"this mixture has {shape[0]} components in {shape[1]} dimensions: give weights {shape[:1]}, "
+                f"means {shape} and covariances {(*shape, shape[1])}"
+            )
+        finite = all(t.isfinite().all() for t in (weights, loc, covariance))
+        if not (finite and (weights >= 0).all() and weights.sum() > 0):
+            raise InputError(
+                "the parameters of a mixture must be finite, and its weights 0 or more and not all 0"
+            )
+        scale, factor = self._factors(covariance)
+        share = weights / weights.sum()
+        self.logits.copy_(share.clamp_min(TINY).log())
+        self.loc.copy_(loc)
+        self.raw_scale.copy_(inverse_softplus((scale - self.floors).clamp_min(TINY)))
+        if self.lower is not None:
+            self.lower.copy_(factor.tril(-1))
+
+    def _factors(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """The diagonal of Cholesky factors in this mixture's shape, and the factors themselves."""
+        factor, info = torch.linalg.cholesky_ex(covariance)
+        scale = factor.diagonal(dim1=-2, dim2=-1)
+        if self.lower is None:
+            variance = covariance.diagonal(dim1=-2, dim2=-1)
+            variance = variance.mean(-1, keepdim=True) if self.covariance == "spherical" else variance
+            info, scale = torch.zeros_like(info), variance.sqrt()
+        thin = (info > 0) | ~((scale > 0) & (scale > 0.999 * self.floors)).all(-1)  # rounding aside
+        if thin.any():
+            raise InputError(
+                f"component {int(thin.nonzero()[0])} is narrower than the mixture's floor of {self.floor:g}: "
+                "raise reg_covar, rescale the data, or declare a smaller floor"
+            )
+        return scale, factor
+
+    # ---------------------------------------------------------------- the densities
+
+    def check(self, x: Tensor) -> Tensor:
+        """The data as they are, when they have the shape of this mixture's.
+
+        Raises:
+            InputError: when they do not.
+        """
+        if x.dim() != 2 or x.shape[-1] != self.event_dim:
+            raise InputError(
+                f"a mixture in {self.event_dim} dimensions needs data of shape (N, {self.event_dim}), not "
+                f"{tuple(x.shape)}"
+            )
+        return x
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """log p(x, c): x (B, D) -> (B, C)."""
+        return self.logits.log_softmax(-1) + self.laws().log_prob(self.check(x).unsqueeze(-2))
+
+    def log_px(self, x: Tensor) -> Tensor:
+        """The exact log p(x) in nats: x (B, D) -> (B,)."""
+        return self.log_joint(x).logsumexp(-1)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """p(c|x): x (B, D) -> (B, C)."""
+        return self.log_joint(x).softmax(-1)
+
+    def bound(self, x: Tensor, q: Tensor) -> Tensor:
+        r"""The ELBO of any q(c), (B, C) -> (B,), which is log p(x) where q is the responsibilities.
+
+        \[\sum_c q_c \left(\log p(x, c) - \log q_c\right) = \log p(x) - \mathrm{KL}(q \,\|\, p(c|x))\]
+        """
+        return (q * self.log_joint(x)).sum(-1) - torch.xlogy(q, q).sum(-1)
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Data (count, D) drawn from the mixture."""
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            c = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=rng)
+            eps = torch.randn(count, self.event_dim, generator=rng, dtype=self.loc.dtype)
+            drawn = self.loc.cpu()[c] + (self.factor.cpu()[c] @ eps.unsqueeze(-1)).squeeze(-1)
+        return drawn.to(self.loc.device)
+
+
+def _square(covariance: Tensor, size: int) -> Tensor:
+    """Covariances (C, D, D) from themselves, variances (C, D) or (C,)."""
+    if covariance.dim() == 1:
+        covariance = covariance.unsqueeze(-1).expand(-1, size)
+    return covariance.diag_embed() if covariance.dim() == 2 else covariance
