@@ -25,10 +25,12 @@ SHORTER_CODE = [
     (r'load\("mnist", binarize="dynamic"\)', 'load("digits", binarize="threshold")'),
     (r"epochs=\d+", "epochs=1"),
     (r"particles=\d{2,}", "particles=10"),
+    (r"start_epoch=\d+", "start_epoch=0"),
 ]
 SHORTER_COMMAND = [
     (r"--data mnist", "--data digits"),
     (r"--epochs \d+", ""),
+    (r"--prior.start_epoch \d+", ""),
     (r"--particles \d+", ""),
     (r"(pyrovae (fit|demo)\b.*)", r"\1 --epochs 1"),
     (r"(pyrovae evaluate\b.*)", r"\1 --particles 10 --rows 20 --bounds [1,5]"),

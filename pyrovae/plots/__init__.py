@@ -9,24 +9,34 @@ frame and the panels are `ax.child_axes`. The look is set for the drawing alone,
     pv.plots.save(ax, "figures/reconstructions.png")
 """
 
+from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, weights
 from pyrovae.plots.files import save
 from pyrovae.plots.images import image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
+from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
 from pyrovae.plots.style import style
 from pyrovae.plots.surgery import inference_gaps, latent_kl
 
 __all__ = [
     "bound_curve",
+    "bounds_below",
     "compare",
+    "component_grid",
+    "confusion",
+    "doubt",
     "gap_curve",
+    "gradient_noise",
     "image_grid",
     "inference_gaps",
     "latent_kl",
+    "latent_map",
     "latent_scatter",
     "manifold",
+    "overlap",
+    "posterior_density",
     "prior_density",
     "reconstructions",
     "samples_1d",
@@ -34,5 +44,6 @@ __all__ = [
     "scatter_2d",
     "style",
     "training_curves",
+    "walks",
     "weights",
 ]

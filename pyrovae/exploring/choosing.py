@@ -1,0 +1,260 @@
+r"""How many components: held-out log p(x) for each number, on the same data.
+
+    d_n(K) = log p_K(x_n) - log p_best(x_n),      error of its mean = sd(d) / sqrt(N)
+
+Between two numbers the data are paired, so what makes a datum hard for all of them drops out. The best mean
+is one answer; `enough`, the smallest number that is not worse than it by more than two paired errors, is
+the more careful one. One fit says little about a number of components (its start decides much): try several
+seeds.
+
+Reference:
+    Smyth (2000), "Model Selection for Probabilistic Clustering Using Cross-Validated Likelihood".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from pyrovae.errors import InputError
+from pyrovae.evidence import log_evidence
+from pyrovae.evidence.run import whole_number
+from pyrovae.exploring.gaussians import effective
+from pyrovae.exploring.mixture import mixture_of
+from pyrovae.mixtures import GaussianMixture
+from pyrovae.numerics import stderr_of_mean
+from pyrovae.plots.style import as_array
+from pyrovae.terms import Program
+from pyrovae.training import fit
+from pyrovae.training.checks import as_data
+from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pyrovae.objectives import Objective
+
+__all__ = ["Choice", "choose", "choose_plain"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Numbers of components, weighed by log p(x) of held-out data; it prints as a table.
+
+    Attributes:
+        components: those tried, ascending, (M,).
+        programs: the fitted programs, one for each.
+        log_px: of each held-out datum, (M, N).
+        mc_stderr: its Monte Carlo error, (M, N); 0 where log p(x) is exact.
+        effective: components of equal size with the entropy of the weights, (M,).
+    """
+
+    components: tuple[int, ...]
+    programs: tuple[Any, ...] = field(repr=False)
+    log_px: Array = field(repr=False)
+    mc_stderr: Array = field(repr=False)
+    effective: Array = field(repr=False)
+
+    @property
+    def mean(self) -> Array:
+        """Of log p(x), in nats per datum, (M,)."""
+        return self.log_px.mean(1)
+
+    @property
+    def stderr(self) -> Array:
+        """The error of each mean between data, (M,)."""
+        return stderr_of_mean(self.log_px)
+
+    @property
+    def mc_error(self) -> Array:
+        """The Monte Carlo error of each mean, (M,)."""
+        return np.sqrt((self.mc_stderr**2).sum(1)) / self.log_px.shape[1]
+
+    @property
+    def best(self) -> int:
+        """The number with the highest mean."""
+        return self.components[int(self.mean.argmax())]
+
+    @property
+    def difference(self) -> Array:
+        """To the best, in nats per datum, (M,); at most 0."""
+        return self._paired.mean(1)
+
+    @property
+    def difference_se(self) -> Array:
+        """Its paired error, (M,)."""
+        return stderr_of_mean(self._paired)
+
+    @property
+    def enough(self) -> int:
+        """The smallest number that is not worse than the best by more than two paired errors."""
+        fine = self.difference >= -2 * np.nan_to_num(self.difference_se)
+        return self.components[int(fine.argmax())]
+
+    @property
+    def _paired(self) -> Array:
+        return self.log_px - self.log_px[self.mean.argmax()]
+
+    def __getitem__(self, components: int) -> Any:  # noqa: ANN401
+        """The program that was fitted with so many components."""
+        if components not in self.components:
+            raise InputError(f"{components} components were not tried: choose from {list(self.components)}")
+        return self.programs[self.components.index(components)]
+
+    def table(self) -> pd.DataFrame:
+        """A row for each number of components."""
+        import pandas as pd
+
+        names = ("effective", "mean", "stderr", "mc_error", "difference", "difference_se")
+        index = pd.Index(self.components, name="components")
+        return pd.DataFrame({name: getattr(self, name) for name in names}, index=index)
+
+    def __str__(self) -> str:
+        head = (
+            f"{'components':>10} {'effective':>9} {'log p(x)':>10} {'error':>7} {'MC':>7} "
+            f"{'to best':>9} {'paired error':>12}"
+        )
+        rows = [
+            f"{k:10} {size:9.1f} {mean:10.3f} {error:7.3f} {mc:7.4f} {to_best:9.3f} {paired:12.3f}"
+            for k, size, mean, error, mc, to_best, paired in self.table().itertuples()
+        ]
+        foot = f"best {self.best}; {self.enough} are enough (within two paired errors of it)"
+        return "\n".join([head, *rows, foot])
+
+
+def choose(
+    vae: VAE,
+    data: Any,  # noqa: ANN401
+    components: Sequence[int] = (5, 10, 20),
+    *,
+    objective: Objective | None = None,
+    split: Literal["validation", "test"] = "validation",
+    particles: int = 100,
+    seed: int = 0,
+    **options: Any,  # noqa: ANN401
+) -> Choice:
+    """Fit a VAE with each number of components and weigh them by held-out log p(x).
+
+    Each begins from first weights of the same seed. The VAE that is given only declares.
+
+    Arguments:
+        vae: with a mixture in its prior.
+        data: what `datasets.load` gives, or a tensor, a tenth of which validates.
+        components: the numbers to try.
+        objective: of `fit`.
+        split: the part that was held out; the test set only when nothing else is chosen by it.
+        particles: draws of z for each datum, for log p(x).
+        seed: of first weights, training and draws.
+        options: of `fit`.
+
+    Raises:
+        InputError: for a VAE without components, numbers below 1, or as `fit`.
+    """
+    mixture_of(vae)
+    if split not in ("validation", "test"):
+        raise InputError(f"unknown split {split!r}: choose validation or test, which are not trained on")
+    data = as_data(data, Program(vae))
+    options = {"progress": False, "figures": False} | options
+
+    def fitted(count: int) -> VAE:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            new = VAE.from_dict(_declared(vae, count))
+        new.to(next(vae.parameters()).dtype)
+        fit(new, data, objective, seed=seed, **options)
+        return new
+
+    def weigh(new: VAE) -> tuple[Array, Array, float]:
+        found = log_evidence(new, getattr(data, split), particles=particles, seed=seed)
+        return found.log_px, found.mc_stderr, effective(mixture_of(new).weight)
+
+    return _tried(components, fitted, weigh)
+
+
+def choose_plain(
+    x: ArrayLike,
+    components: Sequence[int] = (1, 2, 3, 5, 10),
+    *,
+    covariance: Literal["spherical", "diagonal", "full"] = "full",
+    held_out: float = 0.2,
+    seed: int = 0,
+    **options: Any,  # noqa: ANN401
+) -> Choice:
+    """Fit plain mixtures of Gaussians by EM and weigh them by their exact held-out log p(x).
+
+    Arguments:
+        x: data (N, D).
+        components: the numbers to try.
+        covariance: of the mixtures.
+        held_out: the share of the data that is kept for weighing.
+        seed: of the cut and the starts.
+        options: of `fit_em`.
+
+    Raises:
+        InputError: for data that are no matrix or too few, numbers below 1, or as `fit_em`.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([[-4.0], [4.0]], 150, 0)
+        >>> choose_plain(x, components=(1, 2)).best
+        2
+    """
+    rows = as_array(x, "x")
+    if rows.ndim != 2:
+        raise InputError(f"x has shape {rows.shape}: give data (N, D)")
+    if not 0 < held_out < 1:
+        raise InputError(f"held_out is {held_out}: give a share of the data between 0 and 1")
+    kept = int(round(held_out * len(rows)))
+    if not 0 < kept < len(rows):
+        raise InputError(f"{len(rows)} data leave none to fit or none to weigh by: give more")
+    order = np.random.default_rng(seed).permutation(len(rows))
+    test, train = (torch.from_numpy(rows[part]) for part in (order[:kept], order[kept:]))
+
+    def fitted(count: int) -> GaussianMixture:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            mixture = GaussianMixture(count, rows.shape[1], covariance).double()
+        mixture.fit_em(train, seed=seed, **options)
+        return mixture
+
+    def weigh(mixture: GaussianMixture) -> tuple[Array, Array, float]:
+        log_px = mixture.log_px(test).detach().numpy()
+        return log_px, np.zeros_like(log_px), effective(mixture.weights.detach().double().numpy())
+
+    return _tried(components, fitted, weigh)
+
+
+def _tried(
+    components: Sequence[int],
+    fitted: Callable[[int], Any],
+    weigh: Callable[[Any], tuple[Array, Array, float]],
+) -> Choice:
+    counts = sorted({whole_number("components", count) for count in components})
+    if not counts:
+        raise InputError("there is nothing to choose from: give at least one number of components")
+    programs = [fitted(count) for count in counts]
+    log_px, mc_stderr, size = zip(*map(weigh, programs), strict=True)
+    return Choice(tuple(counts), tuple(programs), np.stack(log_px), np.stack(mc_stderr), np.array(size))
+
+
+def _declared(vae: VAE, count: int) -> dict[str, Any]:
+    """The VAE's declaration with another number of components, or classes."""
+    declared = vae.to_dict()
+    if vae.prior.labels:
+        raise InputError(
+            "the classes of this VAE are labels, so their number is known: declare it without labels"
+        )
+    parts = [declared["prior"], declared["guide"]] if vae.q.states is not None else [declared["prior"]]
+    for part in parts:
+        inside = part["init_args"]
+        inside = inside["top"]["init_args"] if isinstance(inside.get("top"), dict) else inside
+        inside["components" if "components" in inside else "classes"] = count
+        if inside.get("prune", 0.0) >= 1 / count:
+            inside["prune"] = 0.0
+    return declared

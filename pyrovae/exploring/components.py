@@ -1,0 +1,113 @@
+r"""The components of a mixture, each with its size, its place, what it holds of the data and what it costs.
+
+    hard_k  = #{n: k = argmax_c p(c|x_n)}          soft_k = sum_n p(k|x_n)
+    kl_k    = sum_n p(k|x_n) KL(q(z|x_n) || N_k) / soft_k
+    in use  = exp H(soft / N)                      components of equal size with that entropy
+    overlap = int sqrt(N_j N_k)                    the Bhattacharyya coefficient
+
+Weights are the prior's own; counts and nats are of the data that it is seen through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrovae.exploring.gaussians import effective, overlaps
+from pyrovae.exploring.mixture import Mixture
+from pyrovae.exploring.reading import Encoding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Components", "components_of"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """K components as arrays; it prints as a table.
+
+    Attributes:
+        weight: pi_k, (K,).
+        mean: (K, D).
+        covariance: (K, D, D).
+        hard: data whose most probable component it is, (K,).
+        soft: the sum of p(k|x) over the data, (K,).
+        kl: what its data pay for it, KL(q(z|x) || N_k) in nats, (K,); nan where it has no data.
+        overlap: Bhattacharyya coefficients, (K, K): 1 for equal components, 0 for separate ones; between
+            classes that share one p(z), as in M2, all are 1.
+    """
+
+    weight: Array = field(repr=False)
+    mean: Array = field(repr=False)
+    covariance: Array = field(repr=False)
+    hard: NDArray[np.int64] = field(repr=False)
+    soft: Array = field(repr=False)
+    kl: Array = field(repr=False)
+    overlap: Array = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def effective(self) -> float:
+        """How many components of equal weight have the weights' entropy, exp H(pi)."""
+        return effective(self.weight)
+
+    @property
+    def in_use(self) -> float:
+        """The same of the data's shares, exp H(soft / N)."""
+        return effective(self.soft)
+
+    @property
+    def closest(self) -> NDArray[np.int64]:
+        """The component that each overlaps most with, (K,); itself when it is the only one."""
+        others = self.overlap - 2 * np.eye(len(self)) if len(self) > 1 else self.overlap
+        return others.argmax(1)
+
+    def table(self) -> pd.DataFrame:
+        """A row for each component: weight, data (hard and soft), nats, and its closest neighbour."""
+        import pandas as pd
+
+        columns = {
+            "weight": self.weight,
+            "data": self.hard,
+            "soft": self.soft,
+            "kl": self.kl,
+            "closest": self.closest,
+            "overlap": self.overlap[np.arange(len(self)), self.closest],
+        }
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(self), name="component"))
+
+    def __str__(self) -> str:
+        head = (
+            f"{'component':>9} {'weight':>8} {'data':>7} {'soft':>9} {'KL':>7} {'closest':>8} {'overlap':>8}"
+        )
+        rows = [
+            f"{k:9} {weight:8.4f} {hard:7,} {soft:9,.1f} {kl:7.2f} {closest:8} {overlap:8.3f}"
+            for k, weight, hard, soft, kl, closest, overlap in self.table().itertuples()
+        ]
+        foot = f"{self.effective:.1f} of {len(self)} components by the weights, {self.in_use:.1f} by the data"
+        return "\n".join([head, *rows, foot])
+
+
+def components_of(mixture: Mixture, encoding: Encoding) -> Components:
+    """The components of a mixture, with what data that were encoded say of them."""
+    share = encoding.responsibilities
+    count = len(mixture)
+    soft = share.sum(0)
+    paid = (share * encoding.kl).sum(0)
+    return Components(
+        weight=mixture.weight,
+        mean=mixture.mean,
+        covariance=mixture.covariance,
+        hard=np.bincount(share.argmax(1), minlength=count),
+        soft=soft,
+        kl=np.divide(paid, soft, out=np.full(count, np.nan), where=soft > 0),
+        overlap=np.ones((count, count)) if mixture.classed else overlaps(mixture.mean, mixture.covariance),
+    )

@@ -1,0 +1,114 @@
+r"""A plane in latent space in which the components stand apart, and the way back from it.
+
+Two latents are their own plane. Of more, the plane is spanned by the directions v that separate the
+components best for their widths (Fisher's, with the mixture's own weights),
+
+    maximise  v'Bv / v'Wv,     W = sum pi_k S_k,    B = sum pi_k (m_k - m)(m_k - m)',
+
+made orthonormal, so that an ellipse keeps its shape; where fewer than two separate anything, principal
+components of the encodings follow. A point u of the plane stands for E[z | its projection is u] under the
+mixture: on an ellipse that is what its component looks like there, and its projection is u again.
+
+Reference:
+    Fisher (1936), "The Use of Multiple Measurements in Taxonomic Problems"; Rao (1948), "The Utilization of
+    Multiple Measurements in Problems of Biological Classification".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyrovae.errors import InputError
+from pyrovae.exploring.mixture import Mixture
+from pyrovae.plots.style import as_array
+
+__all__ = ["Projection", "plane_of"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A plane in latent space: u = basis (z - origin).
+
+    Attributes:
+        origin: (D,).
+        basis: orthonormal rows, (2, D).
+        mixture: for the way back.
+    """
+
+    origin: Array
+    basis: Array
+    mixture: Mixture = field(repr=False)
+
+    @property
+    def identity(self) -> bool:
+        """Whether the plane is latent space itself."""
+        return self.basis.shape == (2, 2)
+
+    def to_plane(self, z: ArrayLike) -> Array:
+        """Latents (..., D) to points of the plane (..., 2)."""
+        z = as_array(z, "z")
+        if z.shape[-1:] != self.origin.shape:
+            raise InputError(f"z has shape {z.shape} where (..., {len(self.origin)}) was expected")
+        return (z - self.origin) @ self.basis.T
+
+    def to_latent(self, point: ArrayLike) -> Array:
+        """Points of the plane (..., 2) to the latents that they stand for, (..., D)."""
+        point = as_array(point, "point")
+        if point.shape[-1:] != (2,):
+            raise InputError(f"point has shape {point.shape} where (..., 2) was expected")
+        flat = point.reshape(-1, 2)
+        if len(self.origin) > 2:
+            z = self.mixture.given(flat + self.basis @ self.origin, self.basis)
+        else:
+            z = self.origin + flat @ self.basis
+        return z.reshape(*point.shape[:-1], len(self.origin))
+
+    def ellipse(self, mean: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
+        """A Gaussian over the latents as it is seen in the plane: its mean (2,) and covariance (2, 2)."""
+        return self.to_plane(mean), self.basis @ as_array(covariance, "covariance") @ self.basis.T
+
+
+def plane_of(mixture: Mixture, z: Array) -> Projection:
+    """The plane of a mixture; encodings (N, D) decide where the mixture leaves it open."""
+    dim = mixture.dim
+    if dim <= 2:
+        return Projection(np.zeros(dim), np.eye(2)[:, :dim], mixture)
+    origin = mixture.weight @ mixture.mean
+    apart = mixture.mean - origin
+    between = np.einsum("k,ki,kj->ij", mixture.weight, apart, apart)
+    within = np.einsum("k,kij->ij", mixture.weight, mixture.covariance)
+    directions = [*_separating(between, within), *_principal(z)]
+    basis = np.zeros((0, dim))
+    for direction in directions:
+        rest = direction - basis.T @ (basis @ direction)
+        length = np.linalg.norm(rest)
+        if length > 1e-6 and len(basis) < 2:
+            basis = np.concatenate([basis, rest[None] / length])
+    return Projection(origin, basis, mixture)
+
+
+def _separating(between: Array, within: Array) -> list[Array]:
+    """Directions of unit length in falling order of separation, those that separate."""
+    from scipy.linalg import eigh
+
+    ratio, vectors = eigh(between, within)
+    order = [i for i in np.argsort(-ratio) if ratio[i] > 1e-6]
+    return [_pointing(vectors[:, i]) for i in order]
+
+
+def _principal(z: Array) -> list[Array]:
+    """Principal directions of the encodings, then the axes themselves."""
+    centred = z - z.mean(0)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    return [_pointing(v) for v in (*vectors.T[::-1], *np.eye(z.shape[1]))]
+
+
+def _pointing(vector: Array) -> Array:
+    """Of unit length, its largest entry positive, so that a picture is the same each time."""
+    vector = vector / np.linalg.norm(vector)
+    return vector * np.sign(vector[np.abs(vector).argmax()])
