@@ -45,6 +45,8 @@ class Graph:
         try:
             on_gpu = held[0].is_cuda
             run = cuda.recorded(self.module, held) if on_gpu else native.loaded(self.module, self.key, held)
+        except Uncapturable:
+            raise
         except Exception as error:
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
         return Compiled(run, self.lifted, time.perf_counter() - began)

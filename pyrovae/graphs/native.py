@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pyrovae.errors import Uncapturable
 from pyrovae.graphs.quiet import compiling
 
 __all__ = ["OPTIONS", "cache_folder", "compile_seconds", "is_stored", "loaded", "stored"]
@@ -27,7 +28,12 @@ OPTIONS = {
 
 
 def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
-    """The machine code of a graph, compiled first when it does not lie on the disk."""
+    """The machine code of a graph, compiled first when it does not lie on the disk.
+
+    Raises:
+        Uncapturable: for an operation that this code would not find when it runs.
+    """
+    _refuse(module)
     began, place = time.perf_counter(), stored(key)
     if place.exists():
         with contextlib.suppress(RuntimeError):  # cut off by a full disk: it is made again
@@ -35,6 +41,13 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
     _build(module, place, inputs)
     _remember(time.perf_counter() - began)
     return _load(place)
+
+
+def _refuse(module: torch.fx.GraphModule) -> None:
+    if any(node.target is torch.ops.aten.linalg_solve_triangular.default for node in module.graph.nodes):
+        raise Uncapturable(
+            "compiled code solves no triangular systems, which the density of a MultivariateNormal asks for"
+        )
 
 
 def is_stored(key: str) -> bool:
