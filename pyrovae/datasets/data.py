@@ -96,6 +96,11 @@ class Data:
         """Whether the training set is read a batch at a time."""
         return not isinstance(self.train, Tensor)
 
+    @property
+    def distinct(self) -> int:
+        """The number of training rows that are no copies of others; they come first."""
+        return len(self.train) - self.record.get("repeated", 0)  # type: ignore[arg-type]
+
     def epoch(self, number: int, seed: int) -> Tensor:
         """The training set of epoch `number` in a run of `seed`, (N, *event), on the device of `train`.
 

@@ -8,6 +8,8 @@ The same arguments give the same numbers, on every machine.
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +44,7 @@ def load(
     split_seed: int = 0,
     context: Literal["labels"] | None = None,
     known: int | None = None,
+    copies: int = 1,
     count: int | None = None,
     kinds: dict[str, str] | None = None,
     stream: bool | None = None,
@@ -62,6 +65,8 @@ def load(
         context: "labels" gives one-hot labels to a conditional program.
         known: of these keep so many, of each class alike and in the training set only; the others are rows of
             zeros, for a prior with labels=True.
+        copies: how many times each row with a known label stands in the training set, so that batches hold
+            some.
         count: rows to draw (toys, default 5,000) or to keep in all (an own test set shrinks in proportion).
         kinds: what columns of a table hold, where their values mislead, as in {"zip": "categorical"}; the
             words are those of `pyrovae.likelihoods.Mixed`.
@@ -86,7 +91,7 @@ def load(
         raise InputError(
             f"stream=True was asked for {_title(name)}, which is held in memory: leave stream out"
         )
-    _check_known(known, context)
+    _check_known(known, context, copies)
     declaration = {
         "data": _plain_name(name),
         "root": None if root is None else os.path.abspath(os.path.expanduser(os.fspath(root))),
@@ -97,6 +102,7 @@ def load(
         "split_seed": split_seed,
         "context": context,
         "known": known,
+        "copies": copies,
         "count": count,
         "kinds": None if kinds is None else dict(kinds),
     }
@@ -119,7 +125,25 @@ def _held(source: Source, declaration: dict[str, Any]) -> Data:
         labels = Splits(source.labels[cut.train], source.labels[cut.validation], tests[cut.test])
     tests = source.x if source.test_x is None else source.test_x
     grey = Splits(source.x[cut.train], source.x[cut.validation], tests[cut.test])
-    return _data(source, grey, labels, declaration)
+    data = _data(source, grey, labels, declaration)
+    return data if declaration["copies"] == 1 else _repeated(data, declaration["copies"])
+
+
+def _repeated(data: Data, copies: int) -> Data:
+    """The rows of the training set whose label is known once more behind it, and so often."""
+    assert data.context is not None
+    assert data.labels is not None
+    assert isinstance(data.train, Tensor)
+    some = data.context.train.sum(-1).nonzero().squeeze(-1).repeat(copies - 1)
+    rows = torch.cat([torch.arange(len(data.train)), some])
+    counts = data.record["rows"] | {"train": len(rows)}
+    return replace(
+        data,
+        train=data.train[rows],
+        labels=replace(data.labels, train=data.labels.train[rows]),
+        context=replace(data.context, train=data.context.train[rows]),
+        record=data.record | {"rows": counts, "repeated": len(some)},
+    )
 
 
 def _streamed(dataset: Dataset[Any], declaration: dict[str, Any]) -> Data:
@@ -135,6 +159,8 @@ def _streamed(dataset: Dataset[Any], declaration: dict[str, Any]) -> Data:
             f"{source.name} streams and its labels are not known without reading all of it: give it an "
             "attribute `targets` with one label for each row, or leave context out"
         )
+    if declaration["copies"] > 1:
+        raise InputError(f"{source.name} streams, and copies are of rows held in memory: leave copies out")
     rows = Rows(
         dataset,
         cut.train,
@@ -229,12 +255,16 @@ def _source(
     )
 
 
-def _check_known(known: int | None, context: str | None) -> None:
+def _check_known(known: int | None, context: str | None, copies: int) -> None:
+    if isinstance(copies, bool) or not isinstance(copies, Integral) or copies < 1:
+        raise InputError(f"copies must be a whole number of 1 or more, not {copies!r}")
+    if copies > 1 and known is None:
+        raise InputError(f"copies={copies} are of rows with a known label: give known= too, or leave it out")
     if known is None:
         return
     if context is None:
         raise InputError(f"known={known} keeps so many of the labels: give context='labels' too")
-    if isinstance(known, bool) or int(known) != known or known < 1:
+    if isinstance(known, bool) or not isinstance(known, Integral) or known < 1:
         raise InputError(f"known must be a whole number of 1 or more, not {known!r}")
 
 

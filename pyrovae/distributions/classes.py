@@ -99,7 +99,7 @@ class Classes(Composed):
     def compose(self, draw: Draw) -> Tensor:
         uniform = draw(dist.Uniform(torch.zeros_like(self.logits[..., 0]), 1.0))
         above = self.probs.cumsum(-1)[..., :-1]
-        return (uniform.unsqueeze(-1) > above).sum(-1)
+        return (uniform.unsqueeze(-1) >= above).sum(-1)  # so that a zero draws no class of probability zero
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: ANN401
         raise NotImplementedError("classes are not differentiable in their logits")

@@ -73,10 +73,9 @@ class RegressedNormal(Composed):
         return self.scale_tril @ self.scale_tril.mT
 
     def compose(self, draw: Draw) -> Tensor:
-        eps = draw(dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1))
-        if self.regression is None:
-            return self.loc + self.scale * eps
-        return self.loc + (self.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
+        zero = torch.zeros_like(self.loc).expand(*self.batch_shape, -1)
+        eps = draw(dist.Normal(zero, 1.0).to_event(1))
+        return self.loc + (self.scale * eps if self.regression is None else _product(self.scale_tril, eps))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), (*), in nats."""
@@ -84,22 +83,28 @@ class RegressedNormal(Composed):
             self._validate_sample(value)
         apart = value - self.loc
         if self.regression is not None:
-            apart = apart + (self.regression.tril(-1) @ apart.unsqueeze(-1)).squeeze(-1)
+            apart = apart + _product(self.regression.tril(-1), apart)
         log_factor = -self.scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * self.event_shape[0]
-        return log_factor - 0.5 * (apart * self.scale.reciprocal()).square().sum(-1)
+        log_p = log_factor - 0.5 * (apart * self.scale.reciprocal()).square().sum(-1)
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
 
     @property
     def mean(self) -> Tensor:
-        return self.loc
+        return self.loc.expand(*self.batch_shape, -1)
 
     @property
     def variance(self) -> Tensor:
-        return self.scale.square() if self.regression is None else self.scale_tril.square().sum(-1)
+        variance = self.scale.square() if self.regression is None else self.scale_tril.square().sum(-1)
+        return variance.expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RegressedNormal:  # noqa: ANN401
-        batch, size = torch.Size(batch_shape), self.event_shape[0]
-        regression = None if self.regression is None else self.regression.expand(*batch, size, size)
-        kept = (self.loc.expand(*batch, -1), self.scale.expand(*batch, -1), regression)
-        new = RegressedNormal(*kept, validate_args=False)
+        # The parameters stay as they are: products with a copy of them for each datum are dear.
+        new = RegressedNormal(self.loc, self.scale, self.regression, validate_args=False)
+        new._batch_shape = torch.Size(batch_shape)
         new._validate_args = self._validate_args
         return new
+
+
+def _product(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrices (*, D, D) with vectors (*, D), without a copy of a matrix for each vector."""
+    return torch.einsum("...ij,...j->...i", matrix, vector)

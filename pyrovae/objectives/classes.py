@@ -70,7 +70,7 @@ class Balanced(ELBO, nn.Module):  # in this order: called, it is Pyro's ELBO and
         class_log_probs(pair, "Balanced")
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        mean = class_log_probs(pair, "Balanced").exp().mean((0, 1))
+        mean = _mean(pair, class_log_probs(pair, "Balanced").exp()).mean(0)
         entropy = -(mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
         return super().ascended(pair, kl_weight) + self.now.to(mean.dtype) * entropy
 
@@ -117,7 +117,7 @@ class SemiSupervised(ELBO):
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         site: Any = pair.model.nodes["y"]
         known = site["value"]
-        score = (class_log_probs(pair, "SemiSupervised") * known).sum(-1).mean(0)
+        score = (_mean(pair, class_log_probs(pair, "SemiSupervised")) * known).sum(-1)
         return super().ascended(pair, kl_weight) + self.alpha * score
 
 
@@ -150,4 +150,12 @@ def _enumerated(pair: TracePair) -> Tensor | None:
     if site is None or site["infer"].get("enumerate") != "parallel":
         return None
     logs = pair.site_log_probs()
-    return (site["fn"].free.movedim(-1, 0) + logs["p(z)"]).movedim(0, -1)
+    return (logs["p(c)"] + logs["p(z)"]).movedim(0, -1)
+
+
+def _mean(pair: TracePair, values: Tensor) -> Tensor:
+    """The mean over particles, weighted where they are strata: (K or 1, B, C) -> (B, C)."""
+    log_v = pair.terms().log_v
+    if log_v is None or len(values) == 1:
+        return values.mean(0)
+    return (values * log_v.exp().unsqueeze(-1)).mean(0)

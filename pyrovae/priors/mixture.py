@@ -20,7 +20,7 @@ from pyrovae.distributions import LOWER, RegressedNormal, pick, restricted
 from pyrovae.errors import InputError
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, inverse_softplus, positive
 from pyrovae.priors.base import Prior, at_least, class_site
-from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, named, spread
+from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, spread
 
 __all__ = ["GaussianMixture"]
 
@@ -213,11 +213,8 @@ class GaussianMixture(Prior):
     ) -> bool:
         waits = self.start in FROM_DATA and not self.begun
         if waits and epoch >= self.start_epoch:
-            moments = from_encodings(self.start, z := encodings(), self.components)
-            self.put(*moments)
-            if self.labels and (labels := known()) is not None:
-                order = named(self._shares(z), labels)
-                self.put(*(part[order] for part in moments))
+            labels = known() if self.labels else None
+            self.put(*from_encodings(self.start, encodings(), self.components, labels))
             return True
         if waits or not self.prune or not epoch:
             return False
@@ -252,7 +249,8 @@ class GaussianMixture(Prior):
         fit = weights.shape == expected[:1] and bool((weights >= 0).all() and weights.isfinite().all())
         if not fit or not weights.any():
             raise InputError(
-                f"weights must be {self.components} numbers of 0 or more and not all 0, not {weights.tolist()}"
+                f"weights must be {self.components} numbers of 0 or more, one at least above, not "
+                f"{weights.tolist()}"
             )
         if tuple(loc.shape) != expected or tuple(covariance.shape) != (*expected, self.latent_dim):
             raise InputError(

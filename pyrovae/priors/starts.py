@@ -11,7 +11,8 @@ graph       the moments of communities: each encoding is joined to its nearest o
 Reference:
     Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008), "Fast
     Unfolding of Communities in Large Networks"; Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep
-    Embedding" (a start from a mixture fitted to encodings).
+    Embedding" (a start from a mixture fitted to encodings); Zhou, Bousquet, Lal, Weston & Schölkopf (2003),
+    "Learning with Local and Global Consistency" (labels along a graph).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.numerics import SCALE_FLOOR
 
-__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "named", "spread"]
+__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "spread"]
 
 Start = Literal["random", "spread", "kmeans", "fit", "graph"]
 STARTS = ("random", "spread", "kmeans", "fit", "graph")
@@ -73,8 +74,11 @@ def _repelled(count: int, dim: int) -> Tensor:
     return (points / points.norm(dim=-1, keepdim=True)).to(torch.get_default_dtype())
 
 
-def from_encodings(start: Start, z: Tensor, components: int) -> Moments:
+def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | None = None) -> Moments:
     """Weights, means and covariances of clusters of encodings z (N, D); the same for the same z.
+
+    With known classes, one-hot rows (N, K) and zeros, cluster k is class k: labels of every class spread
+    along the graph; other clusters are named by the best matching.
 
     Raises:
         InputError: for fewer different encodings than components.
@@ -85,29 +89,50 @@ def from_encodings(start: Start, z: Tensor, components: int) -> Moments:
             f"{len(np.unique(points, axis=0))} different encodings cannot start {components} components: use "
             "fewer, or start='spread'"
         )
+    told = None if known is None else known.detach().double().cpu().numpy()
+    if start == "graph" and told is not None and (told.sum(0) > 0).all():
+        return _moments(points, _spread_labels(points, told), components)
     if start == "fit":
-        return _fitted(points, components)
-    label = _by_graph(points, components) if start == "graph" else _by_means(points, components)
-    return _moments(points, label, components)
+        found, shares = _fitted(points, components)
+    else:
+        label = _by_graph(points, components) if start == "graph" else _by_means(points, components)
+        found, shares = _moments(points, label, components), np.eye(components)[label]
+    if told is None:
+        return found
+    order = torch.as_tensor(_named(shares, told))
+    return Moments(*(part[order] for part in found))
 
 
-def named(shares: Tensor, known: Tensor) -> Tensor:
-    """The number of the component that stands for each class, by the best matching with what is known, (K,).
-
-    Arguments:
-        shares: p(c|z) of some data, (N, K).
-        known: their classes, one-hot, and zeros where they are not known, (N, K).
-    """
+def _named(shares: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The cluster that stands for each class, by the best matching of p(k|z) (N, K) with what is known."""
     from scipy.optimize import linear_sum_assignment
 
-    agreed = known.double().T @ shares.double()  # (classes, components)
-    return torch.as_tensor(linear_sum_assignment(agreed.cpu().numpy(), maximize=True)[1])
+    return linear_sum_assignment(known.T @ shares, maximize=True)[1]
 
 
 def _by_means(points: np.ndarray, components: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     return KMeans(components, n_init=10, random_state=0).fit_predict(points)
+
+
+def _spread_labels(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The class that reaches each datum first when labels flow along the neighbours' graph."""
+    from scipy.sparse import csr_array
+    from sklearn.neighbors import kneighbors_graph
+
+    near = min(NEIGHBOURS, len(points) - 1)
+    apart = csr_array(kneighbors_graph(points, near, mode="distance"))
+    width = np.maximum(apart.max(1).toarray().ravel(), 1e-12)
+    rows = np.repeat(np.arange(len(points)), near)
+    close = np.exp(-np.square(apart.data) / (width[rows] * width[apart.indices]))
+    weights = csr_array((close, apart.indices, apart.indptr), shape=apart.shape)
+    weights = weights + weights.T
+    flow = weights / weights.sum(1)[:, None]
+    found = known
+    for _ in range(300):
+        found = 0.99 * (flow @ found) + 0.01 * known
+    return (found / found.sum(0)).argmax(1)
 
 
 def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
@@ -168,7 +193,8 @@ def _joined(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # no
     return label
 
 
-def _fitted(points: np.ndarray, components: int) -> Moments:
+def _fitted(points: np.ndarray, components: int) -> tuple[Moments, np.ndarray]:
+    """The mixture by EM, and p(k|z) of the points."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -176,7 +202,8 @@ def _fitted(points: np.ndarray, components: int) -> Moments:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
         mixture.fit(points)
-    return Moments(*map(torch.as_tensor, (mixture.weights_, mixture.means_, mixture.covariances_)))
+    moments = Moments(*map(torch.as_tensor, (mixture.weights_, mixture.means_, mixture.covariances_)))
+    return moments, mixture.predict_proba(points)
 
 
 def _least(points: np.ndarray) -> float:

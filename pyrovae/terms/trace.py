@@ -18,7 +18,15 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.numerics import log_mean_exp
 from pyrovae.terms.draws import Detached, Draws, Routing, Stratified
-from pyrovae.terms.sites import DATA, PARTICLES, check_enumerated, data_size, plate_dim, sites_of
+from pyrovae.terms.sites import (
+    DATA,
+    PARTICLES,
+    check_enumerated,
+    data_size,
+    is_enumerated,
+    plate_dim,
+    sites_of,
+)
 
 __all__ = ["Fixed", "Latent", "Terms", "TracePair", "run", "terms"]
 
@@ -161,11 +169,17 @@ class TracePair:
         """The one latent site, for an objective that needs its laws.
 
         Raises:
-            InputError: when there are several, or it is no vector.
+            InputError: when there are several, or it is no vector, or the model sums a site out.
         """
         sites = list(sites_of(self.guide))
         if len(sites) != 1 or len(sites[0][1]["fn"].event_shape) != 1:
             raise InputError(f"{who} needs a program with one latent vector z, as a VAE has")
+        summed = next((n for n, s in sites_of(self.model) if is_enumerated(s)), None)
+        if summed is not None:
+            raise InputError(
+                f"{who} needs the law of z, from which this program sums the site {summed!r} out: leave "
+                "explicit and labels out of the prior"
+            )
         name, site = sites[0]
         q: Any = site["fn"]
         p: Any = self.model.nodes[name]["fn"]  # a replayed site is not broadcast to the particles

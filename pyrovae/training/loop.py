@@ -122,7 +122,7 @@ class Loop(Job):
         data, context = self.data, self.data.context
         if data.streams:
             return data.validation[:SOME], None if context is None else context.validation[:SOME]
-        rows = order(len(data.train), self.settings.seed, 0).to(data.validation.device)  # type: ignore[arg-type]
+        rows = order(data.distinct, self.settings.seed, 0).to(data.validation.device)
         if context is not None and self.program.target.prior.labels:  # those with a label first
             rows = rows[context.train[rows].sum(-1).argsort(descending=True, stable=True)]
         rows = rows[:SOME]
