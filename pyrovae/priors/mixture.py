@@ -204,6 +204,13 @@ class GaussianMixture(Prior):
     def waits_for(self) -> int:
         return self.start_epoch if self.start in FROM_DATA and not self.begun else 0
 
+    def _waits(self) -> bool:
+        return self.start in FROM_DATA and not bool(self.begun)
+
+    @property
+    def awaits(self) -> int:
+        return self.start_epoch if self._waits() else 0
+
     @torch.no_grad()
     def begin_epoch(
         self,
@@ -211,7 +218,7 @@ class GaussianMixture(Prior):
         encodings: Callable[[], Tensor],
         known: Callable[[], Tensor | None] = lambda: None,
     ) -> bool:
-        waits = self.start in FROM_DATA and not self.begun
+        waits = self._waits()
         if waits and epoch >= self.start_epoch:
             labels = known() if self.labels else None
             self.put(*from_encodings(self.start, encodings(), self.components, labels))
