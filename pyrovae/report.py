@@ -101,8 +101,19 @@ def _latents(vae: VAE, data: Data, x: Tensor, context: Tensor | None) -> Axes:
     labels = None if data.labels is None else _array(data.labels.test[: len(x)])
     law = vae.encode(x, context)
     prior = vae.latents() if vae.prior.size == 2 and vae.context_shape is None else None
-    density = None if prior is None else (lambda z: _array(prior.log_prob(_tensor(z, x))))
+    density = None
+    if prior is not None and _is_everywhere(prior):
+        density = lambda z: _array(prior.log_prob(_tensor(z, x)))  # noqa: E731
     return plots.latent_scatter(_array(_mean(law)), labels, density=density)
+
+
+def _is_everywhere(law: dist.TorchDistribution) -> bool:
+    """Whether a law has a density at any point, as the sphere's and one-hot ones have not."""
+    try:
+        support = law.support
+    except NotImplementedError:
+        return True
+    return support is None or bool(support.check(torch.zeros(1, *law.event_shape)).all())
 
 
 def _mean(law: dist.TorchDistribution) -> Tensor:

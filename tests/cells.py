@@ -18,6 +18,14 @@ from pyrovae import guides, likelihoods, objectives, priors
 from pyrovae.datasets import Splits
 
 CONTEXTS = (None, (3,))
+# Objectives that look at the laws of the one latent site.
+ONE_VECTOR = (
+    objectives.BetaTC,
+    objectives.DIP,
+    objectives.Factor,
+    objectives.JensenShannon,
+    objectives.MMD,
+)
 
 
 class Cell(NamedTuple):
@@ -40,11 +48,14 @@ def space(part: Any) -> Any:
         return "sphere"
     if isinstance(part, (priors.Categorical, guides.Categorical)):
         return ("one-hot" if part.temperature is None else "simplex", part.classes)
+    if isinstance(part, (priors.Classes, guides.Classes)):
+        return ("with a class", part.classes)
     return "real"
 
 
-def is_discrete(part: Any) -> bool:
-    return space(part)[0] == "one-hot"
+def is_discrete(guide: Any) -> bool:
+    """Whether a guide draws what has no path: one-hot vectors, or a class."""
+    return space(guide)[0] == "one-hot" or guide.states is not None
 
 
 def has_strata(part: Any) -> bool:
@@ -56,6 +67,10 @@ def partner(guide: Any) -> Any:
     """A prior on the space of a guide."""
     if isinstance(guide, guides.Hierarchical):
         return priors.Hierarchical(guide.layers, hidden=(5,))
+    if isinstance(guide, guides.Classes):
+        return priors.Classes(guide.classes)
+    if guide.states is not None:
+        return priors.GaussianMixture(guide.states, explicit=True)
     known = {"sphere": priors.HypersphericalUniform(), "real": priors.StandardNormal()}
     there = space(guide)
     return known.get(there) or priors.Categorical(guide.classes, guide.temperature)
@@ -67,14 +82,18 @@ def goes(cell: Cell) -> bool:
 
 
 def _spaces(cell: Cell) -> bool:
-    """A VampPrior lives where its guide does; two latents are no one-hot pieces of three classes."""
+    """A VampPrior lives where its guide does; a guide draws the classes that the prior has, or none."""
+    if cell.guide.states not in (None, cell.prior.states):
+        return False
     if isinstance(cell.prior, priors.VampPrior):
         return space(cell.guide) in ("real", "sphere")
     return space(cell.prior) == space(cell.guide)
 
 
 def _context(cell: Cell) -> bool:
-    return not isinstance(cell.prior, priors.Conditional) or cell.context is not None
+    """Labels are a context."""
+    needs = isinstance(cell.prior, priors.Conditional) or cell.prior.labels
+    return not needs or cell.context is not None
 
 
 def _columns(cell: Cell) -> bool:
@@ -94,6 +113,15 @@ def _gradients(cell: Cell) -> bool:
 
 def _laws(cell: Cell) -> bool:
     """Objectives that are known for some laws only."""
+    of_one = isinstance(cell.objective, ONE_VECTOR) or getattr(cell.objective, "free_bits", 0)
+    if of_one and cell.prior.states is not None:
+        return False
+    if getattr(cell.objective, "insomnia", 1) < 1 and cell.prior.labels:  # two sites are observed
+        return False
+    if isinstance(cell.objective, objectives.Balanced):
+        return isinstance(cell.prior, (priors.GaussianMixture, priors.Classes))
+    if isinstance(cell.objective, objectives.SemiSupervised):
+        return cell.prior.labels
     normal = isinstance(cell.guide, guides.DiagonalNormal)
     normal_prior = isinstance(cell.prior, (priors.StandardNormal, priors.Normal, priors.Conditional))
     if isinstance(cell.objective, objectives.JensenShannon) or getattr(cell.objective, "analytic_kl", False):
@@ -175,7 +203,7 @@ def sample(count: int, seed: int = 0) -> list[Cell]:
 def _best(group: tuple, missing: set, strength: int, rng: random.Random) -> list[int] | None:
     """Of some cells that hold a group, the one with most of what is missing; None when none goes."""
     best, most, good = None, -1, 0
-    for _ in range(400):
+    for _ in range(1500):
         cell = [rng.randrange(len(column)) for column in AXES]
         for axis, k in group:
             cell[axis] = k

@@ -27,6 +27,8 @@ REAL_PRIORS: list[Prior] = [
     priors.GaussianMixture(3, covariance="full"),
     priors.GaussianMixture(3, "full", "spread"),
     priors.GaussianMixture(3, start="spread", learned=False),
+    priors.GaussianMixture(3, "spherical", "kmeans", floor=0.3, prune=0.1),
+    priors.GaussianMixture(3, explicit=True),
     priors.VampPrior(3),
     priors.VampPrior(4, "data"),
     *(priors.Flow(name, **SMALL) for name in EXACT),
@@ -39,7 +41,8 @@ LAYERED_PRIORS: list[Prior] = [priors.Hierarchical((1,), (5,)), priors.Hierarchi
 ROUND_PRIORS: list[Prior] = [priors.HypersphericalUniform()]
 DISCRETE_PRIORS: list[Prior] = [priors.Categorical(3)]
 RELAXED_PRIORS: list[Prior] = [priors.Categorical(3, temperature=0.7), priors.Categorical(2, 1.5)]
-PRIORS = [*REAL_PRIORS, *LAYERED_PRIORS, *ROUND_PRIORS, *DISCRETE_PRIORS, *RELAXED_PRIORS]
+CLASS_PRIORS: list[Prior] = [priors.Classes(3)]
+PRIORS = [*REAL_PRIORS, *LAYERED_PRIORS, *ROUND_PRIORS, *DISCRETE_PRIORS, *RELAXED_PRIORS, *CLASS_PRIORS]
 
 REAL_GUIDES: list[guides.Guide] = [
     guides.DiagonalNormal(),
@@ -54,6 +57,7 @@ REAL_GUIDES: list[guides.Guide] = [
     guides.Flow("iaf", **SMALL, passes=2),
     guides.GaussianMixture(1),
     guides.GaussianMixture(3),
+    guides.GaussianMixture(2, explicit=True),
     guides.Hierarchical(()),
     guides.Hierarchical((), order="ladder"),
 ]
@@ -64,7 +68,8 @@ LAYERED_GUIDES: list[guides.Guide] = [
 ROUND_GUIDES: list[guides.Guide] = [guides.ProjectedNormal()]
 DISCRETE_GUIDES: list[guides.Guide] = [guides.Categorical(3)]
 RELAXED_GUIDES: list[guides.Guide] = [guides.Categorical(3, temperature=0.7), guides.Categorical(2, 1.5)]
-GUIDES = [*REAL_GUIDES, *LAYERED_GUIDES, *ROUND_GUIDES, *DISCRETE_GUIDES, *RELAXED_GUIDES]
+CLASS_GUIDES: list[guides.Guide] = [guides.Classes(3)]
+GUIDES = [*REAL_GUIDES, *LAYERED_GUIDES, *ROUND_GUIDES, *DISCRETE_GUIDES, *RELAXED_GUIDES, *CLASS_GUIDES]
 
 
 def guide_beside(prior: Prior) -> guides.Guide:
@@ -73,6 +78,8 @@ def guide_beside(prior: Prior) -> guides.Guide:
         return guides.ProjectedNormal()
     if isinstance(prior, priors.Categorical):
         return guides.Categorical(prior.classes, prior.temperature)
+    if isinstance(prior, priors.Classes):
+        return guides.Classes(prior.classes)
     return guides.DiagonalNormal()
 
 
@@ -82,13 +89,17 @@ def prior_beside(guide: guides.Guide) -> tuple[Prior, int]:
         return priors.HypersphericalUniform(), 3
     if isinstance(guide, guides.Categorical):
         return priors.Categorical(guide.classes, guide.temperature), 2
+    if guide.states is not None:
+        of_class = isinstance(guide, guides.Classes)
+        return priors.Classes(guide.states) if of_class else priors.GaussianMixture(2, explicit=True), 2
     return priors.Hierarchical(getattr(guide, "layers", ()), (4,)), 2
 
 
 def prior_of(prior: Prior, size: int, context_dim: int = 0, seed: int = 0) -> Prior:
     """The prior attached so that z has `size` entries, where its layers and classes allow."""
-    inner = size - sum(getattr(prior, "layers", ()))
-    classes = getattr(prior, "classes", 1)
+    beside = prior.classes if isinstance(prior, priors.Classes) else sum(getattr(prior, "layers", ()))
+    inner = size - beside
+    classes = getattr(prior, "classes", 1) if isinstance(prior, priors.Categorical) else 1
     context_dim = context_dim or (2 if isinstance(prior, priors.Conditional) else 0)
     prior = attached(prior, inner // classes, context_dim=context_dim, seed=seed)
     assert prior.size == size

@@ -74,8 +74,15 @@ class LaplaceGuide(Guide):
 
 # Hyperparameters to try beside the default ones, by the name of the class.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "GaussianMixture": [{"components": 3}],
-    "priors.GaussianMixture": [{"components": 3}, {"components": 2, "covariance": "full", "start": "spread"}],
+    "guides.GaussianMixture": [{"components": 3}, {"components": 3, "explicit": True}],
+    "priors.GaussianMixture": [
+        {"components": 3},
+        {"components": 2, "covariance": "full", "start": "spread"},
+        {"components": 3, "covariance": "full", "explicit": True},
+        {"components": 3, "covariance": "spherical", "labels": True, "floor": 0.2, "prune": 0.01},
+        {"components": 3, "start": "kmeans", "floor": 0.2},
+    ],
+    "priors.Classes": [{"classes": 3, "labels": True}],
     "priors.VampPrior": [{"components": 4, "pseudo_inputs": "data"}],
     "priors.Categorical": [{"classes": 3, "temperature": 0.7}],
     "guides.Flow": [{"flow": "planar", "transforms": 3}],
@@ -105,6 +112,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "priors.Flow": {"transforms": 2, "hidden": (5,)},
     "priors.Hierarchical": {"layers": (1,), "hidden": (5,)},
     "priors.Categorical": {"classes": 3},
+    "priors.Classes": {"classes": 3},
+    "guides.Classes": {"classes": 3},
     "guides.Flow": {"transforms": 2, "hidden": (5,)},
     "guides.Hierarchical": {"layers": (1,), "hidden": (5,)},
     "guides.Categorical": {"classes": 3},
@@ -182,8 +191,12 @@ def attached(part: Any, *sizes: Any, seed: int = 0, **named: Any) -> Any:
 
 @torch.no_grad()
 def perturb(module: nn.Module, size: float = 0.3) -> nn.Module:
+    """Parameters that are no special values, of a prior that no longer waits for encodings."""
     for p in module.parameters():
         p.add_(size * torch.randn_like(p))
+    for name, buffer in module.named_buffers():
+        if name.endswith("begun"):
+            buffer.fill_(True)
     return module
 
 
@@ -210,14 +223,29 @@ def small_vae(event_shape=(5,), latent_dim=2, *, seed=0, wide=True, **parts: Any
     return vae
 
 
+def prior_for(objective: Objective) -> Prior | None:
+    """A prior with what the objective asks for; None where any will do."""
+    if isinstance(objective, pv.objectives.SemiSupervised):
+        return pv.priors.GaussianMixture(3, labels=True)
+    return pv.priors.GaussianMixture(3) if isinstance(objective, pv.objectives.Balanced) else None
+
+
 def data_for(vae: pv.VAE, count: int, *, seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Data that the VAE itself draws (x,), or (x, context) when it has a context."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if vae.context_shape is None:
             return (vae.sample(count),)
-        context = torch.randn(count, *vae.context_shape)
+        context = contexts(vae, count)
         return vae.sample(count, context), context
+
+
+def contexts(vae: pv.VAE, count: int) -> torch.Tensor:
+    """Numbers, or labels of which every third is not known."""
+    if not vae.prior.labels:
+        return torch.randn(count, *vae.context_shape)
+    known = torch.eye(vae.prior.states)[torch.randint(vae.prior.states, (count,))]
+    return known * (torch.arange(count) % 3 > 0).unsqueeze(-1)
 
 
 def raises_one_sentence(call: Callable[[], Any], *words: str) -> None:

@@ -7,7 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from cells import cell_name, cover, declared
+from cells import cell_name, cover, declared, space
 from parts import PAIRS, data_for, raises_one_sentence, small_vae
 
 import pyrovae as pv
@@ -38,8 +38,11 @@ def interpreted(monkeypatch):
     return calls
 
 
-def same(found, wanted, tolerance=2e-4):
-    for name in ("log_px", "mc_stderr", "ess", "khat"):
+NUMBERS = ("log_px", "mc_stderr", "ess", "khat")
+
+
+def same(found, wanted, tolerance=2e-4, names=NUMBERS):
+    for name in names:
         a, b = getattr(found, name), getattr(wanted, name)
         size = np.nanmax(np.abs(b)) if name in ("log_px", "ess") else 1
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1 + size), err_msg=name)
@@ -55,7 +58,9 @@ def both(program, x, *context, **options):
 @pytest.mark.parametrize("cell", CELLS, ids=cell_name)
 def test_a_captured_cell_gives_the_eager_numbers(cell, interpreted):
     vae = declared(cell)
-    same(*both(vae, *data_for(vae, 4), particles=600, chunk=500))
+    # Of a few one-hot states most weights are equal, and a tail fitted to them is one of rounding.
+    names = NUMBERS[:3] if space(cell.guide)[0] == "one-hot" else NUMBERS
+    same(*both(vae, *data_for(vae, 4), particles=600, chunk=500), names=names)
     assert len(interpreted) > 2
 
 

@@ -42,7 +42,10 @@ def test_a_cell_is_declared_trained_evaluated_saved_and_loaded(cell, tmp_path):
     for column in ("train", "validation", "reconstruction", "kl"):
         assert run.history[column].shape == (2,)
         assert np.isfinite(run.history[column]).all()
-    assert [n for n, p in vae.named_parameters() if torch.equal(p, before[n])] == []
+    still = [n for n, p in vae.named_parameters() if torch.equal(p, before[n])]
+    if getattr(cell.objective, "free_bits", 0):  # a divergence that costs nothing teaches a prior nothing
+        still = [n for n in still if not n.startswith("prior.")]
+    assert still == []
     loaded = pv.load(tmp_path)
     assert loaded == vae
     assert same_weights(loaded, vae)
@@ -92,8 +95,9 @@ def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
         lambda: pv.to_arviz(vae, *given, draws=3),
     ]
     if is_discrete(cell.guide) or space(cell.guide) == "sphere":
+        site = "z" if cell.guide.states is None else "c"
         for verb in verbs:
-            raises_one_sentence(verb, "the latent site 'z'")
+            raises_one_sentence(verb, f"the latent site {site!r}")
     else:
         assert all(str(verb()) for verb in verbs)
     assert pv.iwae_bound(vae, *given, particles=(1, 5)).bound.shape == (2, 3)

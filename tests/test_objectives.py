@@ -12,7 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from parts import OBJECTIVES, data_for, each, small_vae
+from parts import OBJECTIVES, data_for, each, prior_for, small_vae
 from same_runs import binary, small
 from test_compile import QUIET
 from torch import nn
@@ -50,10 +50,12 @@ def near(draws, exact, slack=0.0):
 
 def drawn(objective, vae=None, rows=6, **how):
     """A small VAE and a pair of traces of it, as the objective wants its draws."""
-    vae = vae or small_vae()
-    (x,) = data_for(vae, rows)
+    vae = vae or small_vae(prior=prior_for(objective))
+    given = data_for(vae, rows)
     pyro.set_rng_seed(1)
-    return vae, Program(vae).check(x).run(x, particles=objective.particles, draws=objective.draws, **how)
+    return vae, Program(vae).check(*given).run(
+        *given, particles=objective.particles, draws=objective.draws, **how
+    )
 
 
 def latent(loc, scale, *, particles=1):

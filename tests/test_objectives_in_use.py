@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from parts import OBJECTIVES, data_for, each, raises_one_sentence, small_vae
+from parts import OBJECTIVES, data_for, each, prior_for, raises_one_sentence, small_vae
 from pyro import infer
 from same_runs import binary, same, small, untimed
 from test_compile import QUIET, alike, interpreted
@@ -265,6 +265,10 @@ def test_a_sleep_phase_needs_what_the_guide_reads(tmp_path):
 @each("objective", OBJECTIVES)
 def test_the_captured_step_is_the_eager_one(objective, monkeypatch):
     code = interpreted(monkeypatch)
-    data = pv.datasets.load(binary(58), validation=10, test=10)
-    alike(lambda: small().double(), data, objective, apart=1e-9, kl_warmup=2.0 if objective.anneals else 0.0)
+    prior = prior_for(objective)
+    labelled = torch.utils.data.TensorDataset(binary(58), torch.arange(58) % 3)
+    labels = {"context": "labels", "known": 9} if prior is not None and prior.labels else {}
+    data = pv.datasets.load(labelled, validation=10, test=10, **labels)
+    warmup = 2.0 if objective.anneals else 0.0
+    alike(lambda: small(prior=prior).double(), data, objective, apart=1e-9, kl_warmup=warmup)
     assert code.calls == 3 * 4 - 1

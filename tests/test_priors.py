@@ -496,7 +496,8 @@ def test_a_mixture_is_the_sum_of_its_components():
 def test_a_mixture_of_one_is_a_normal(covariance):
     prior = attached(GaussianMixture(1, covariance), 3)
     factor = positive(prior.raw_scale[0]).diag_embed()
-    factor = factor + prior.lower[0].tril(-1) if covariance == "full" else factor
+    if covariance == "full":
+        factor = torch.linalg.inv(torch.eye(3) + prior.regression[0].tril(-1)) @ factor
     normal = dist.MultivariateNormal(prior.loc[0], factor @ factor.mT)
     z = torch.randn(7, 3)
     torch.testing.assert_close(prior().log_prob(z), normal.log_prob(z))

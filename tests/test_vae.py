@@ -33,6 +33,7 @@ SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64)]
 CONTEXTS = [(), (3,), (2, 2)]
 # Shapes and contexts take turns; every part stands in one cell at least.
 CELLS = [(cell, SHAPES[k % 4], cell.context and CONTEXTS[k % 3]) for k, cell in enumerate(cover(1))]
+CELLS = [(cell, shape, (3,) if cell.prior.labels else context) for cell, shape, context in CELLS]
 
 
 def declared(cell, **more):

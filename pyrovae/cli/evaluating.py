@@ -38,7 +38,7 @@ def evaluate(
     run: str,
     *,
     particles: int = 5000,
-    method: MethodName = "ais",
+    method: MethodName | None = None,
     chains: int = 16,
     temperatures: int | None = None,
     start: Literal["guide", "prior"] = "guide",
@@ -62,7 +62,8 @@ def evaluate(
     Args:
         run: the run folder.
         particles: K, draws for each datum.
-        method: what stands beside L_K; with importance, nothing does.
+        method: what stands beside L_K; with importance, nothing does. Annealing unless given, where the
+            latents are on the reals.
         chains: of annealed importance sampling, for each datum.
         temperatures: of annealed importance sampling; chosen by doubling unless given.
         start: where annealing starts.
@@ -78,7 +79,8 @@ def evaluate(
         compile: whether L_K comes from compiled code: auto where that pays, true, or false.
         device: where to compute; CUDA when there is one, unless given.
     """
-    chosen: Method = AIS(temperatures, start) if method == "ais" else as_method(method)
+    beside = method or "ais"
+    chosen: Method = AIS(temperatures, start) if beside == "ais" else as_method(beside)
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         whole_number(name, value)
     if not bounds or any(k < 1 for k in bounds):
@@ -88,10 +90,16 @@ def evaluate(
     usual = log_evidence(vae, x, context, particles=particles, compile=compile, **given)
     found = {f"L_{particles}": usual}
     x, context = x[: len(usual)], None if context is None else context[: len(usual)]
-    if method != "importance" and not usual.partial:
+    if beside != "importance" and not usual.partial:
         few = None if context is None else context[:method_rows]
-        count = chains if method == "ais" else particles
-        found[method] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
+        count = chains if beside == "ais" else particles
+        try:
+            found[beside] = log_evidence(vae, x[:method_rows], few, method=chosen, particles=count, **given)
+        except InputError as error:
+            if method is not None:
+                raise
+            if is_first():
+                print(f"L_{particles} alone, without annealing: {error}")
     curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
 
     def report() -> None:

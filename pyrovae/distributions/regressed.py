@@ -56,16 +56,19 @@ class RegressedNormal(Composed):
         validate_args: bool | None = None,
     ) -> None:
         self.loc, self.scale, self.regression = loc, scale.expand_as(loc), regression
+        self._own = self.loc, self.scale, None if regression is None else regression.tril(-1)
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     @property
     def scale_tril(self) -> Tensor:
         """The Cholesky factor of the covariance, (*, D, D)."""
-        scale = self.scale.diag_embed()
-        if self.regression is None:
-            return scale
-        below = self.regression.tril(-1)
-        return torch.linalg.solve_triangular(below, scale, upper=False, unitriangular=True)
+        return self._factor().expand(*self.batch_shape, -1, -1)
+
+    def _factor(self) -> Tensor:
+        _, scale, below = self._own
+        if below is None:
+            return scale.diag_embed()
+        return torch.linalg.solve_triangular(below, scale.diag_embed(), upper=False, unitriangular=True)
 
     @property
     def covariance_matrix(self) -> Tensor:
@@ -73,34 +76,38 @@ class RegressedNormal(Composed):
         return self.scale_tril @ self.scale_tril.mT
 
     def compose(self, draw: Draw) -> Tensor:
-        zero = torch.zeros_like(self.loc).expand(*self.batch_shape, -1)
-        eps = draw(dist.Normal(zero, 1.0).to_event(1))
-        return self.loc + (self.scale * eps if self.regression is None else _product(self.scale_tril, eps))
+        eps = draw(dist.Normal(torch.zeros_like(self.loc), 1.0).to_event(1))
+        return self.loc + (self.scale * eps if self.regression is None else _product(self._factor(), eps))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), (*), in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        apart = value - self.loc
-        if self.regression is not None:
-            apart = apart + _product(self.regression.tril(-1), apart)
-        log_factor = -self.scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * self.event_shape[0]
-        log_p = log_factor - 0.5 * (apart * self.scale.reciprocal()).square().sum(-1)
+        loc, scale, below = self._own
+        apart = value - loc
+        if below is not None:
+            apart = apart + _product(below, apart)
+        log_factor = -scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * self.event_shape[0]
+        log_p = log_factor - 0.5 * (apart * scale.reciprocal()).square().sum(-1)
         return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
 
     @property
     def mean(self) -> Tensor:
-        return self.loc.expand(*self.batch_shape, -1)
+        return self.loc
 
     @property
     def variance(self) -> Tensor:
-        variance = self.scale.square() if self.regression is None else self.scale_tril.square().sum(-1)
+        variance = self.scale.square() if self.regression is None else self._factor().square().sum(-1)
         return variance.expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RegressedNormal:  # noqa: ANN401
-        # The parameters stay as they are: products with a copy of them for each datum are dear.
-        new = RegressedNormal(self.loc, self.scale, self.regression, validate_args=False)
-        new._batch_shape = torch.Size(batch_shape)
+        batch, size = torch.Size(batch_shape), self.event_shape[0]
+        regression = None if self.regression is None else self.regression.expand(*batch, size, size)
+        new = RegressedNormal.__new__(RegressedNormal)
+        new.loc, new.scale = self.loc.expand(*batch, -1), self.scale.expand(*batch, -1)
+        new.regression = regression
+        new._own = self._own  # a density with a copy of the parameters for each datum is dear
+        super(RegressedNormal, new).__init__(batch, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 

@@ -233,12 +233,14 @@ def _cut(fn: Any, data: int, row: int, particles: int | None, block: slice) -> A
         index[particles] = block
     cut: dict[str, Any] = {}
     for name in names:
-        value = getattr(fn, name, None)
+        value = getattr(fn, name, cut)
+        if value is None:  # a parameter that is left out
+            continue
         if isinstance(value, torch.distributions.Distribution):
             value = _cut(value, data, row, particles, block)
         elif isinstance(value, Tensor) and value.dim():
             value = value[tuple(index)] if value.shape[: len(index)] == fn.batch_shape else None
-        if value is None:
+        if value is None or value is cut:
             return None
         cut[name] = value
     return type(fn)(**cut, validate_args=False)

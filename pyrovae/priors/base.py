@@ -65,11 +65,6 @@ class Prior(Part):
             input_shape: the shape of one u.
         """
 
-    @property
-    def awaits(self) -> int:
-        """The epochs before it starts from encodings; 0 when it does not or has."""
-        return 0
-
     def begin_epoch(
         self,
         epoch: int,

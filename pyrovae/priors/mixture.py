@@ -202,14 +202,10 @@ class GaussianMixture(Prior):
 
     @property
     def waits_for(self) -> int:
-        return self.start_epoch if self.start in FROM_DATA and not self.begun else 0
+        return self.start_epoch if self._waits() else 0
 
     def _waits(self) -> bool:
         return self.start in FROM_DATA and not bool(self.begun)
-
-    @property
-    def awaits(self) -> int:
-        return self.start_epoch if self._waits() else 0
 
     @torch.no_grad()
     def begin_epoch(
@@ -252,6 +248,8 @@ class GaussianMixture(Prior):
             InputError: for shapes of another mixture, numbers that are not finite, weights that are none, or
                 a covariance that is not positive definite.
         """
+        if not self.learned and self.start == "spread":
+            raise InputError(f"the components of {self!r} stand where they are declared: use start='random'")
         expected = (self.components, self.latent_dim)
         fit = weights.shape == expected[:1] and bool((weights >= 0).all() and weights.isfinite().all())
         if not fit or not weights.any():

@@ -6,7 +6,7 @@ spread      means on a sphere, as far from each other as they can, the closest t
 kmeans      the moments of the clusters that k-means finds in encodings
 fit         a mixture of Gaussians fitted to encodings by EM
 graph       the moments of communities: each encoding is joined to its nearest ones, and the graph is cut
-            into groups that are joined more often than by chance (modularity), of whatever shape
+            into groups that are joined more often than by chance (modularity); they may be bent
 
 Reference:
     Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008), "Fast

@@ -109,7 +109,7 @@ class Loop(Job):
             return
         with _mode(self.program.module, training=False):
             changed = target.begin_epoch(position.epoch, self._some)
-        if not sharing.agreed(changed):
+        if not sharing.add_up(torch.tensor(float(changed), device=self.data.validation.device)):
             return
         if sharing.is_shared():  # clusters are found by sums whose order may differ
             law = {name: w.cpu() for name, w in target.prior.state_dict().items()}

@@ -378,6 +378,11 @@ class VAE(Declared, nn.Module):
                 )
 
     def _check_classes(self) -> None:
+        if self.q.states is not None and getattr(self.prior, "prune", False):
+            raise InputError(
+                f"the prior {self.prior!r} is pruned by p(c|z), and the guide {self.q!r} would still draw "
+                "what is gone: leave prune out, or use a guide over z alone"
+            )
         if self.q.states is not None and self.q.states != self.prior.states:
             raise InputError(
                 f"the guide {self.q!r} draws {self.q.states} classes and the prior {self.prior!r} has "

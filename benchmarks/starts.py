@@ -1,0 +1,54 @@
+"""Where components begin: the accuracy of each start on the encodings of a VAE with a plain prior.
+
+    python benchmarks/starts.py runs/normal [--components 10]
+
+The run is of a StandardNormal prior on data with labels. Each start sees the encodings of 10,000 training
+data; the accuracy is that of the best matching of components and labels on the test set.
+"""
+
+import argparse
+import time
+
+import torch
+
+import pyrovae as pv
+from pyrovae.cli.runs import open_run
+from pyrovae.priors.starts import from_encodings
+from pyrovae.training.batches import order
+
+ROWS = 10_000
+
+
+@torch.no_grad()
+def main() -> None:
+    given = arguments()
+    vae, data = open_run(given.run, None)
+    train = data.train[order(data.distinct, 0, 0)[:ROWS]]
+    z, held_out = (torch.cat([vae.encode(p).mean for p in x.split(1000)]) for x in (train, data.test))
+    print(f"{'start':<8} {'full':>6} {'diagonal':>9} {'spherical':>10} {'seconds':>8}")
+    for start in ("kmeans", "fit", "graph"):
+        began = time.process_time()
+        moments = from_encodings(start, z, given.components)
+        seconds = time.process_time() - began
+        found = [accuracy(c, moments, held_out, data.labels.test) for c in ("full", "diagonal", "spherical")]
+        print(f"{start:<8} {found[0]:6.3f} {found[1]:9.3f} {found[2]:10.3f} {seconds:8.1f}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--components", type=int, default=10)
+    return parser.parse_args()
+
+
+def accuracy(covariance: str, moments: tuple, z: torch.Tensor, labels: torch.Tensor) -> float:
+    prior = pv.priors.GaussianMixture(len(moments[0]), covariance)
+    prior.attach(z.shape[1])
+    prior.put(*moments)
+    law = prior.mixture()
+    joint = law.component_distribution.log_prob(z.unsqueeze(1)) + law.mixture_distribution.logits
+    return pv.exploring.agreement(joint.argmax(-1), labels, prior.components).accuracy
+
+
+if __name__ == "__main__":
+    main()
