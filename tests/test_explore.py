@@ -547,7 +547,7 @@ def test_agreement_by_hand():
     assert found.accuracy == 5 / 8
     assert found.purity == 7 / 8
     assert found.plain is None
-    perfect = agreement(c, c, components=3, named=True)
+    perfect = agreement(c, c, components=3, names=range(3))
     assert (perfect.accuracy, perfect.plain, perfect.nmi, perfect.ari, perfect.purity) == pytest.approx(
         (1,) * 5
     )

@@ -282,3 +282,20 @@ def test_a_run_with_few_labels_stands_in_its_folder(tmp_path, capsys, monkeypatc
     assert written
     assert main(["evaluate", "r", "--particles", "3", "--method", "importance", "--bounds", "[1]"]) == 0
     assert "log p(x)" in capsys.readouterr().out
+
+
+def test_what_labels_and_the_context_do_not_go_with_is_refused():
+    labelled = GaussianMixture(3, labels=True, prune=0.1)
+    raises_one_sentence(lambda: pv.VAE((4,), 2, prior=labelled), "prune", "labels")
+    pruned = GaussianMixture(3, prune=0.1)
+    raises_one_sentence(lambda: pv.VAE((4,), 2, prior=pruned, context_shape=(2,)), "prune", "context")
+    guide = pv.guides.GaussianMixture(3, explicit=True)
+    explicit = GaussianMixture(3, explicit=True, prune=0.1)
+    raises_one_sentence(lambda: pv.VAE((4,), 2, prior=explicit, guide=guide), "prune", "guide over z")
+    sphere = pv.priors.Hierarchical((2,), top=pv.priors.HypersphericalUniform())
+    raises_one_sentence(lambda: pv.VAE((4,), 2, prior=sphere), "HypersphericalUniform", "reals")
+
+
+def test_a_component_is_its_label_whatever_the_labels_are_called():
+    found = pv.exploring.agreement([0, 1, 2, 2], [5, 7, 9, 5], 3, names=[5, 7, 9])
+    assert found.plain == 0.75

@@ -93,7 +93,7 @@ def test_a_start_takes_what_data_there_are(start):
 def test_before_its_start_a_prior_is_the_standard_normal_and_learns_nothing(explicit, float64):
     for covariance in COVARIANCES:
         prior = GaussianMixture(
-            3, covariance, "kmeans", start_epoch=2, explicit=explicit, floor=0.1, prune=0.1
+            3, covariance, "kmeans", start_epoch=2, explicit=explicit, floor=0.1, prune=0.1 * explicit
         )
         vae = small(prior=prior, context_shape=None if explicit else (2,))
         with torch.no_grad():
@@ -188,7 +188,7 @@ def test_a_run_that_ends_before_the_start_is_refused(tmp_path):
 CAPTURED = {
     "start": lambda: (late(), ELBO()),
     "prune": lambda: (late("graph", prune=0.3, covariance="full", explicit=True), IWAE(2)),
-    "balanced": lambda: (late("fit", floor=0.2), Balanced(5.0, 3, start=1)),
+    "balanced": lambda: (late("fit", floor=0.2), Balanced(5.0, 3, start=2)),
     "gmvae": lambda: (
         small(prior=GaussianMixture(3, explicit=True), guide=MixtureGuide(3, explicit=True)),
         ELBO(),

@@ -54,8 +54,8 @@ def test_losses_and_gradients_are_finite_wherever_training_goes(components, cova
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_a_guide_with_a_class_is_as_safe(covariance):
-    for how in PLACES:
-        prior = GaussianMixture(3, covariance, explicit=True, prune=1e-4)
+    for how in set(PLACES) - {"dead"}:  # prune needs a guide over z alone
+        prior = GaussianMixture(3, covariance, explicit=True)
         vae = small((6,), latent_dim=3, prior=prior, guide=MixtureGuide(3, explicit=True))
         driven(vae.prior, how)
         with torch.no_grad():

@@ -98,8 +98,8 @@ def _majority(labels: np.ndarray) -> str:
     """
     if not len(labels):
         return "–"
-    counts = np.bincount(labels)
-    return f"{counts.argmax()}, {counts.max() / counts.sum():.0%}".replace("%", " %")
+    values, counts = np.unique(labels, return_counts=True)
+    return f"{values[counts.argmax()]}, {counts.max() / counts.sum():.0%}".replace("%", " %")
 
 
 class ComponentCard:

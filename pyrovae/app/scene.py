@@ -69,15 +69,17 @@ class Scene:
         """The colour of each datum's label."""
         if self.ex.labels is None:
             return None
-        colours = of_classes(int(self.ex.labels.max()) + 1)
-        return [colours[label] for label in self.ex.labels]
+        values, index = np.unique(self.ex.labels, return_inverse=True)
+        colours = of_classes(len(values))
+        return [colours[i] for i in index]
 
     def legend(self) -> str:
         """Which colour is which label, while there are few."""
-        count = 0 if self.ex.labels is None else int(self.ex.labels.max()) + 1
-        if count > LEGEND:
-            return f"<small>{count} labels</small>"
-        return " &nbsp;".join(f"{dot(colour)}{i}" for i, colour in enumerate(of_classes(count)))
+        values = [] if self.ex.labels is None else np.unique(self.ex.labels).tolist()
+        if len(values) > LEGEND:
+            return f"<small>{len(values)} labels</small>"
+        colours = of_classes(len(values))
+        return " &nbsp;".join(f"{dot(c)}{label}" for c, label in zip(colours, values, strict=True))
 
     @cached_property
     def outlines(self) -> list[Array]:

@@ -69,8 +69,9 @@ def sample(
         raise InputError(f"count must be 1 or more, not {count}")
     vae = load(run).eval()
     image, context = report.is_image(vae.event_shape), None
-    sets = open_run(run, data)[1] if vae.context_shape is not None or not image else None
-    if vae.context_shape is not None:
+    conditional = vae.context_shape is not None and not vae.prior.labels
+    sets = open_run(run, data)[1] if conditional or not image else None
+    if conditional:
         available = sets.context.test  # type: ignore[union-attr]
         context = available[torch.arange(count) % len(available)]
     _seed(seed)

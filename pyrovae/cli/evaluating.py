@@ -99,7 +99,7 @@ def evaluate(
             if method is not None:
                 raise
             if is_first():
-                print(f"L_{particles} alone, without annealing: {error}")
+                print(f"L_{particles} stands alone, for annealing is refused: {error}")
     curve = _extended(iwae_bound(vae, x, context, particles=bounds, seed=seed, chunk=chunk), usual)
 
     def report() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,13 +34,14 @@ def open_run(run: str, data: str | None) -> tuple[VAE, datasets.Data]:
         raise InputError(
             f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
         ) from None
-    return vae, load_data(config | ({"data": data} if data else {}))
+    sets = load_data(config | ({"data": data} if data else {}))
+    return vae, replace(sets, context=None) if vae.prior.labels else sets  # log p(x), not log p(x, y)
 
 
 def load_data(given: dict[str, Any]) -> datasets.Data:
     """The data that options name; the options of `datasets.load` are taken out of the mapping."""
     options = {name: given.pop(name) for name in names(datasets.load) if name in given}
-    name = given.pop("data")
+    name = given.pop("data", None)
     if not name:
         raise InputError(
             "the data have no name (those of a run from memory have none): name them with --data"

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -198,6 +199,8 @@ def diagnose(
             "a pyrovae.VAE, or use log_evidence, which takes any program"
         )
     whole_number("particles", particles)
+    if isinstance(data, Data) and vae.prior.labels:
+        data = dataclasses.replace(data, context=None)  # log p(x), not log p(x, y)
     (x, context), train = _chosen(data, context, whole_number("rows", rows), seed)
     program = Program(vae)
     with evaluating(program):
@@ -290,7 +293,9 @@ def _chosen(
     test = _subset(data.test, None if given is None else given.test, rows, seed)
     if data.streams:
         return test, None
-    train = _subset(data.epoch(0, seed), None if given is None else given.train, rows, seed)
+    own = slice(data.distinct)
+    seen = data.epoch(0, seed)[own]
+    train = _subset(seen, None if given is None else given.train[own], rows, seed)
     return test, train
 
 

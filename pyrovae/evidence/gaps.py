@@ -257,8 +257,7 @@ class _Split:
 
     def _encoded(self) -> Params:
         """What the encoder gives for each datum, (B, *shape) by name."""
-        context = None if self.context is None else self.context.reshape(len(self.x), -1)
-        return self.vae.recognition(self.vae.likelihood.inputs(self.x), context)
+        return self.vae._params(self.x, self.context)
 
     def _family(self, params: Params) -> dist.TorchDistribution:
         return self.vae.q(**params)

@@ -17,6 +17,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.distributions import RegressedNormal
+
 __all__ = ["MarginalKL", "kl_of_marginals", "means"]
 
 
@@ -75,8 +77,8 @@ def _factors(law: Any) -> Any:  # noqa: ANN401
 
 def _univariate(law: Any) -> Any:  # noqa: ANN401
     """The marginals as one distribution of batch (*, D), where they are of one kind."""
-    if isinstance(law, torch.distributions.MultivariateNormal):
-        return dist.Normal(law.loc, law.variance.sqrt())
+    if isinstance(law, (torch.distributions.MultivariateNormal, RegressedNormal)):
+        return dist.Normal(law.mean, law.variance.sqrt())
     return _factors(law)
 
 

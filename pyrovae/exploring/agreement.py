@@ -103,14 +103,16 @@ class Agreements:
         return "\n".join(rows)
 
 
-def agreement(assignment: ArrayLike, labels: ArrayLike, components: int, *, named: bool = False) -> Agreement:
+def agreement(
+    assignment: ArrayLike, labels: ArrayLike, components: int, *, names: ArrayLike | None = None
+) -> Agreement:
     """Compare hard assignments with labels.
 
     Arguments:
         assignment: component numbers from 0, (N,).
         labels: whole numbers, (N,).
         components: K.
-        named: whether the components are meant to be the labels themselves.
+        names: the label that each component is meant to be, (K,), where training was told labels.
 
     Raises:
         InputError: for lengths that differ, no data, or numbers outside the components.
@@ -143,7 +145,7 @@ def agreement(assignment: ArrayLike, labels: ArrayLike, components: int, *, name
         confusion=confusion,
         matching=matching,
         classes=classes,
-        plain=float((c == y).mean()) if named else None,
+        plain=None if names is None else float((np.asarray(names)[c] == y).mean()),
     )
 
 

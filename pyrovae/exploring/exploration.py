@@ -64,6 +64,7 @@ class Exploration:
         components: the components, as arrays and as a table.
         particles: draws of z for each datum.
         seed: of the rows and the draws.
+        names: the label that each component was told to be, (K,), where there were labels; else None.
     """
 
     vae: VAE
@@ -75,6 +76,7 @@ class Exploration:
     seed: int
     reader: Reader = field(repr=False)
     encoding: Encoding = field(repr=False)
+    names: Integers | None = field(repr=False, default=None)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -248,7 +250,7 @@ class Exploration:
         """How the components agree with the labels; None without labels."""
         if self.labels is None:
             return None
-        return agreement(self.assignment, self.labels, len(self.components), named=self.vae.prior.labels)
+        return agreement(self.assignment, self.labels, len(self.components), names=self.names)
 
     # ---------------------------------------------------------------- editing
 
@@ -347,7 +349,17 @@ def explore(
         seed=seed,
         reader=reader,
         encoding=encoding,
+        names=_names(vae, data, y),
     )
+
+
+def _names(vae: VAE, data: Any, labels: Integers | None) -> Integers | None:  # noqa: ANN401
+    """The labels in the order of the classes, for a prior that was told some."""
+    if not vae.prior.labels or labels is None:
+        return None
+    known = data.labels.train.cpu().numpy() if isinstance(data, Data) and data.labels else labels
+    values = np.unique(known)
+    return values if len(values) == vae.prior.states else None
 
 
 def _part(data: Data, split: str, seed: int) -> tuple[Any, Any]:
@@ -355,7 +367,10 @@ def _part(data: Data, split: str, seed: int) -> tuple[Any, Any]:
     if split not in get_args(Split):
         raise InputError(f"unknown split {split!r}: choose test, validation or train")
     labels = None if data.labels is None else getattr(data.labels, split)
-    return data.epoch(0, seed) if split == "train" else getattr(data, split), labels
+    if split != "train":
+        return getattr(data, split), labels
+    own = slice(data.distinct)  # behind them are copies
+    return data.epoch(0, seed)[own], None if labels is None else labels[own]
 
 
 def _labels(given: Any, count: int) -> Integers:  # noqa: ANN401

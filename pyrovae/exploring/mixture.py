@@ -134,6 +134,10 @@ def mixture_of(vae: Any) -> Mixture:  # noqa: ANN401
             "explore looks into one mixture, and a conditional VAE has another for each context: declare it "
             "without context_shape=, or with a prior that reads it as labels"
         )
+    if vae.prior.waits_for:
+        raise InputError(
+            f"{vae.prior!r} has no components before epoch {vae.prior.waits_for}: train it for longer"
+        )
     law = vae.prior.mixture()
     if law is None:
         return _classes_of(vae)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pyro.distributions as dist
+import torch
 from torch import Size, Tensor, nn
 
 from pyrovae.distributions import Chain, Step
@@ -118,7 +119,7 @@ class Hierarchical(Prior):
     def _check_top(self) -> None:
         top = self.highest
         plain = top.size == top.visible == self.sizes[-1] and top.states is None and not top.labels
-        if not plain or isinstance(top, VampPrior):
+        if not plain or not _over_the_reals(top):
             raise InputError(
                 f"{top!r} cannot be the law on top of layers: use one of {self.sizes[-1]} reals that stands "
                 "alone, as GaussianMixture with explicit=False"
@@ -158,6 +159,14 @@ class Hierarchical(Prior):
 
     def _below(self, i: int, context: Tensor | None, parts: Mapping[int, Tensor]) -> dist.TorchDistribution:
         return _normal(**self.nets[i](parts[i + 1], context))
+
+
+def _over_the_reals(top: Prior) -> bool:
+    """Whether any point has a density; a prior made of q(z|u) has no law yet."""
+    if isinstance(top, (VampPrior, Conditional)):
+        return isinstance(top, Conditional)
+    support = top().support
+    return bool(support.check(torch.full((1, top.size), 0.3)).all())
 
 
 def _network(inputs: int, outputs: int, hidden: Sequence[int], context_dim: int = 0) -> Headed:

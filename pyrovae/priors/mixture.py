@@ -26,6 +26,7 @@ __all__ = ["GaussianMixture"]
 
 COVARIANCES = ("spherical", "diagonal", "full")
 UNIT = inverse_positive(1.0)
+PIECE = 1000
 
 
 class GaussianMixture(Prior):
@@ -114,6 +115,10 @@ class GaussianMixture(Prior):
             self._keep("regression", torch.zeros(*shape, latent_dim))
         if self.start in FROM_DATA:
             self.register_buffer("begun", torch.tensor(False))
+        if self.prune and context_dim:
+            raise InputError(
+                f"{self!r} has other weights for each context, and prune looks at none: leave prune out"
+            )
         if self.prune:
             self.register_buffer("alive", torch.ones(self.components, dtype=torch.bool))
         self.gate = nn.Linear(context_dim, self.components, bias=False) if context_dim else None
@@ -131,6 +136,10 @@ class GaussianMixture(Prior):
             raise InputError(
                 f"start_epoch={self.start_epoch} waits for encodings, which start={self.start!r} does not "
                 "look at: use start='kmeans', 'fit' or 'graph', or leave start_epoch out"
+            )
+        if self.prune and self.labels:
+            raise InputError(
+                f"{self!r} would switch classes off that have labels: leave prune out, or labels"
             )
         for name, most in (("floor", 1.0), ("prune", 1.0 / self.components)):
             if not 0 <= getattr(self, name) < most:
@@ -226,8 +235,9 @@ class GaussianMixture(Prior):
     def _shares(self, z: Tensor) -> Tensor:
         """p(c|z), (N, K)."""
         law = self.mixture()
-        each = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
-        return each.softmax(-1)
+        parts, logits = law.component_distribution, law.mixture_distribution.logits
+        pieces = z.unsqueeze(-2).split(PIECE)  # (N, K, D) at once may be large
+        return torch.cat([(parts.log_prob(piece) + logits).softmax(-1) for piece in pieces])
 
     def _pruned(self, z: Tensor) -> bool:
         """Switch components off whose share of the encodings is too small."""

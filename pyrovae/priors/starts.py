@@ -11,8 +11,7 @@ graph       the moments of communities: each encoding is joined to its nearest o
 Reference:
     Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008), "Fast
     Unfolding of Communities in Large Networks"; Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep
-    Embedding" (a start from a mixture fitted to encodings); Zhou, Bousquet, Lal, Weston & Schölkopf (2003),
-    "Learning with Local and Global Consistency" (labels along a graph).
+    Embedding" (a start from a mixture fitted to encodings).
 """
 
 from __future__ import annotations
@@ -67,8 +66,9 @@ def _repelled(count: int, dim: int) -> Tensor:
     points = torch.randn(count, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for step in range(400):
         points = points / points.norm(dim=-1, keepdim=True)
-        apart = points.unsqueeze(1) - points
-        push = (apart / apart.square().sum(-1, keepdim=True).clamp_min(1e-6)).sum(1)
+        near = 1 / (2 - 2 * points @ points.mT).clamp_min(1e-6)  # one over the squared distances
+        near.fill_diagonal_(0.0)
+        push = points * near.sum(1, keepdim=True) - near @ points
         along = push - (push * points).sum(-1, keepdim=True) * points
         points = points + 0.5 * 0.99**step * along / along.norm(dim=-1, keepdim=True).max().clamp_min(1e-6)
     return (points / points.norm(dim=-1, keepdim=True)).to(torch.get_default_dtype())
@@ -77,8 +77,7 @@ def _repelled(count: int, dim: int) -> Tensor:
 def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | None = None) -> Moments:
     """Weights, means and covariances of clusters of encodings z (N, D); the same for the same z.
 
-    With known classes, one-hot rows (N, K) and zeros, cluster k is class k: labels of every class spread
-    along the graph; other clusters are named by the best matching.
+    With known classes, one-hot rows (N, K) and zeros, cluster k is class k, by the best matching.
 
     Raises:
         InputError: for fewer different encodings than components.
@@ -90,8 +89,6 @@ def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | Non
             "fewer, or start='spread'"
         )
     told = None if known is None else known.detach().double().cpu().numpy()
-    if start == "graph" and told is not None and (told.sum(0) > 0).all():
-        return _moments(points, _spread_labels(points, told), components)
     if start == "fit":
         found, shares = _fitted(points, components)
     else:
@@ -114,25 +111,6 @@ def _by_means(points: np.ndarray, components: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     return KMeans(components, n_init=10, random_state=0).fit_predict(points)
-
-
-def _spread_labels(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The class that reaches each datum first when labels flow along the neighbours' graph."""
-    from scipy.sparse import csr_array
-    from sklearn.neighbors import kneighbors_graph
-
-    near = min(NEIGHBOURS, len(points) - 1)
-    apart = csr_array(kneighbors_graph(points, near, mode="distance"))
-    width = np.maximum(apart.max(1).toarray().ravel(), 1e-12)
-    rows = np.repeat(np.arange(len(points)), near)
-    close = np.exp(-np.square(apart.data) / (width[rows] * width[apart.indices]))
-    weights = csr_array((close, apart.indices, apart.indptr), shape=apart.shape)
-    weights = weights + weights.T
-    flow = weights / weights.sum(1)[:, None]
-    found = known
-    for _ in range(300):
-        found = 0.99 * (flow @ found) + 0.01 * known
-    return (found / found.sum(0)).argmax(1)
 
 
 def _by_graph(points: np.ndarray, components: int) -> np.ndarray:

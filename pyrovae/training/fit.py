@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae import report, sharing
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
-from pyrovae.objectives import ELBO, Objective, as_objective
+from pyrovae.objectives import ELBO, Balanced, Objective, as_objective
 from pyrovae.terms import Program
 from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
 from pyrovae.training.exchange import Exchange
@@ -242,6 +242,11 @@ def _prepared(program: Program, data: Any, objective: Objective, settings: Setti
         raise InputError(
             f"the prior {target.prior!r} would not start in {settings.epochs} epochs: use more, or a "
             "start_epoch below that"
+        )
+    waits = target.prior.waits_for if isinstance(target, VAE) and target.q.states is None else 0
+    if isinstance(objective, Balanced) and waits > objective.start:
+        raise InputError(
+            f"{objective!r} begins before the prior {target.prior!r} has components: give it start={waits}"
         )
     objective.begin(len(data.train), target.prior.size if isinstance(target, VAE) else 0)
     _move(objective, data.validation)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import sharing
-from pyrovae.errors import NumericalError
+from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import products_in
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.training.batches import Rows, order, rows_of
@@ -120,6 +120,11 @@ class Loop(Job):
     def _some(self) -> tuple[Tensor, Tensor | None]:
         """Some training data in an order of the seed's, of a stream validation data, and their context."""
         data, context = self.data, self.data.context
+        if data.streams and self.program.target.prior.labels:
+            raise InputError(
+                f"the prior {self.program.target.prior!r} needs encodings with their labels, and the data "
+                "stream: use start='random' or 'spread', or data held in memory"
+            )
         if data.streams:
             return data.validation[:SOME], None if context is None else context.validation[:SOME]
         rows = order(data.distinct, self.settings.seed, 0).to(data.validation.device)
@@ -170,6 +175,8 @@ class Loop(Job):
     def _validated(self, piece: int, rows: slice) -> float:
         torch.manual_seed(VALIDATION_SEED + piece)
         context = None if self.data.context is None else self.data.context.validation[rows]
+        if isinstance(target := self.program.target, VAE) and target.prior.labels:
+            context = None  # log p(x), not log p(x, y)
         terms = self.pair(self.data.validation[rows], context).terms()
         return self.objective.bound(terms).sum(dtype=torch.float64).item()
 

@@ -34,7 +34,7 @@ __all__ = ["Saver"]
 _FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 # What runs had before it was an option.
 _ADDED = {"precision": "float32", "kl_schedule": "linear"}
-_ADDED_TO_RECORD: dict[str, Any] = {"columns": None}
+_ADDED_TO_RECORD: dict[str, Any] = {"columns": None, "known": None}
 
 
 class Saver:

@@ -181,7 +181,8 @@ class VAE(Declared, nn.Module):
         Raises:
             InputError: for a prior that is no mixture, under a guide without classes.
         """
-        if self.q.states is not None:
+        self._count(x, context)
+        if size_of("particles", particles) and self.q.states is not None:
             params = self._params(x, context)
             return ClassLaw(params["logits"], params.get("known")).probs.unsqueeze(0)
         law = self.prior.mixture(self._flat(context))
