@@ -27,7 +27,7 @@ REAL_PRIORS: list[Prior] = [
     priors.GaussianMixture(3, covariance="full"),
     priors.GaussianMixture(3, "full", "spread"),
     priors.GaussianMixture(3, start="spread", learned=False),
-    priors.GaussianMixture(3, "spherical", "kmeans", floor=0.3, prune=0.1),
+    priors.GaussianMixture(3, "spherical", "kmeans", floor=0.3),
     priors.GaussianMixture(3, explicit=True),
     priors.VampPrior(3),
     priors.VampPrior(4, "data"),

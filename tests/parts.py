@@ -79,7 +79,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"components": 3},
         {"components": 2, "covariance": "full", "start": "spread"},
         {"components": 3, "covariance": "full", "explicit": True},
-        {"components": 3, "covariance": "spherical", "labels": True, "floor": 0.2, "prune": 0.01},
+        {"components": 3, "covariance": "spherical", "labels": True, "floor": 0.2},
         {"components": 3, "start": "kmeans", "floor": 0.2},
     ],
     "priors.Classes": [{"classes": 3, "labels": True}],

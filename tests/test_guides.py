@@ -425,7 +425,7 @@ def test_a_loss_is_captured_into_a_graph(guide):
         priors.Autoregressive((5,)),
         priors.GaussianMixture(3, "full"),
         priors.GaussianMixture(3, "full", explicit=True),
-        priors.GaussianMixture(3, "spherical", "fit", labels=True, floor=0.1, prune=0.1),
+        priors.GaussianMixture(3, "spherical", "fit", labels=True, floor=0.1),
         priors.StudentT(),
         priors.Laplace(),
         priors.Normal(),
