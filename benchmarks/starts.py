@@ -13,6 +13,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.cli.runs import open_run
+from pyrovae.distributions import log_shares
 from pyrovae.priors.starts import from_encodings
 from pyrovae.training.batches import order
 
@@ -45,9 +46,9 @@ def accuracy(covariance: str, moments: tuple, z: torch.Tensor, labels: torch.Ten
     prior = pv.priors.GaussianMixture(len(moments[0]), covariance)
     prior.attach(z.shape[1])
     prior.put(*moments)
-    law = prior.mixture()
-    joint = law.component_distribution.log_prob(z.unsqueeze(1)) + law.mixture_distribution.logits
-    return pv.exploring.agreement(joint.argmax(-1), labels, prior.components).accuracy
+    return pv.exploring.agreement(
+        log_shares(prior.mixture(), z).argmax(-1), labels, prior.components
+    ).accuracy
 
 
 if __name__ == "__main__":

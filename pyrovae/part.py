@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 
-__all__ = ["Declared", "Part", "filled", "public_path"]
+__all__ = ["Declared", "Part", "at_least", "filled", "public_path"]
 
 
 class Declared:
@@ -116,6 +116,17 @@ class Part(Declared, nn.Module, ABC):
 
     __repr__ = Declared.__repr__
     __hash__ = object.__hash__
+
+
+def at_least(part: Part, least: int, **given: int) -> None:
+    """Refuse hyperparameters that are no whole numbers of `least` or more.
+
+    Raises:
+        InputError: for the first such.
+    """
+    for name, value in given.items():
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value}")
 
 
 def filled(declaration: Any) -> Any:  # noqa: ANN401

@@ -5,7 +5,7 @@ from pyrovae.distributions.bernoulli import Bernoulli
 from pyrovae.distributions.beta import Beta
 from pyrovae.distributions.calibrated import CalibratedNormal
 from pyrovae.distributions.chain import Chain, Step
-from pyrovae.distributions.classes import LOWER, Classed, Classes, Label, pick, restricted
+from pyrovae.distributions.classes import LOWER, Classed, Classes, Label, log_shares, pick, restricted
 from pyrovae.distributions.columns import Columns
 from pyrovae.distributions.composed import Composed
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
@@ -51,6 +51,7 @@ __all__ = [
     "ZeroInflated",
     "check_passes",
     "flow_transform",
+    "log_shares",
     "masked_network",
     "pick",
     "restricted",

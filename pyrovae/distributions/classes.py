@@ -22,7 +22,7 @@ from torch.distributions import constraints
 from pyrovae.distributions.composed import Composed, Draw
 from pyrovae.distributions.onehot import OneHot
 
-__all__ = ["LOWER", "Classed", "Classes", "Label", "pick", "restricted"]
+__all__ = ["LOWER", "Classed", "Classes", "Label", "log_shares", "pick", "restricted"]
 
 LOWER = -1e4
 
@@ -38,6 +38,12 @@ def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
     if known is None:
         return free
     return torch.where(known.sum(-1, keepdim=True) > 0, LOWER * (1 - known), free)
+
+
+def log_shares(law: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+    """Bayes' rule in a mixture: log p(c|z), (*, C), of z (*, D)."""
+    joint = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
+    return torch.log_softmax(joint, -1)
 
 
 def pick(table: Tensor, c: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.part import Part
 
-__all__ = ["Guide", "Shape", "at_least"]
+__all__ = ["Guide", "Shape"]
 
 Shape = tuple[int, ...]
 
@@ -51,14 +50,3 @@ class Guide(Part):
     @abstractmethod
     def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
         """The distribution q(z|x) for parameters of shape (*, *shape)."""
-
-
-def at_least(part: Part, least: int, **given: int) -> None:
-    """Refuse hyperparameters that are no whole numbers of `least` or more.
-
-    Raises:
-        InputError: for the first such.
-    """
-    for name, value in given.items():
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value}")

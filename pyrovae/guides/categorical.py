@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pyrovae.distributions import LOWEST, Concrete, OneHots, within_reach
 from pyrovae.errors import InputError
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
+from pyrovae.part import at_least
 
 __all__ = ["Categorical"]
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from pyrovae.distributions import Classed, pick
 from pyrovae.distributions import Classes as Law
 from pyrovae.errors import InputError
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
+from pyrovae.part import at_least
 
 __all__ = ["Classes"]
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from pyrovae.distributions import FlowName, Planar, Pushforward, check_passes, flow_transform
 from pyrovae.errors import InputError
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
+from pyrovae.part import at_least
 
 __all__ = ["Flow"]
 

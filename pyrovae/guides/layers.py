@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
 from pyrovae.networks import MLP, Headed
 from pyrovae.numerics import positive
+from pyrovae.part import at_least
 
 __all__ = ["Hierarchical"]
 

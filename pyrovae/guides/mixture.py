@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pyrovae.distributions import Classes as Law
 from pyrovae.distributions import DiagonalMixture, restricted
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
 from pyrovae.guides.classes import given
 from pyrovae.numerics import positive
+from pyrovae.part import at_least
 
 __all__ = ["GaussianMixture"]
 

@@ -12,8 +12,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.guides.base import Guide, Shape, at_least
+from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
+from pyrovae.part import at_least
 
 __all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import Classes
+from pyrovae.distributions import Classes, log_shares
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import at_least_one, not_negative
 from pyrovae.objectives.elbo import ELBO
@@ -140,7 +140,7 @@ def class_log_probs(pair: TracePair, who: str) -> Tensor:
                 f"{who} needs a program with components or classes: use the prior GaussianMixture or Classes"
             )
         z: Any = pair.model.nodes["z"]["value"]
-        joint = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
+        return log_shares(law, z)
     return torch.log_softmax(joint, -1)
 
 

@@ -10,10 +10,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.distributions import Classes, Label
-from pyrovae.errors import InputError
 from pyrovae.part import Part
 
-__all__ = ["Prior", "Shape", "at_least", "class_site"]
+__all__ = ["Prior", "Shape", "class_site"]
 
 Shape = tuple[int, ...]
 
@@ -111,14 +110,3 @@ def class_site(logits: Tensor, known: Tensor | None, *, observed: bool, enumerat
     if known is not None and observed:
         pyro.sample("y", Label(c, law.strata), obs=known)
     return c
-
-
-def at_least(part: Part, least: int, **given: int) -> None:
-    """Refuse hyperparameters that are no whole numbers of `least` or more.
-
-    Raises:
-        InputError: for the first such.
-    """
-    for name, value in given.items():
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value}")

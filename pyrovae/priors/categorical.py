@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import LOWEST, Concrete, OneHots, within_reach
 from pyrovae.errors import InputError
-from pyrovae.priors.base import Prior, at_least
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior
 
 __all__ = ["Categorical"]
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import Classed
 from pyrovae.distributions import Classes as Law
-from pyrovae.priors.base import Prior, at_least, class_site
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior, class_site
 
 __all__ = ["Classes"]
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from pyrovae.distributions import FlowName, Pushforward, check_passes, flow_transform, masked_network
 from pyrovae.errors import InputError
 from pyrovae.numerics import inverse_positive, positive
-from pyrovae.priors.base import Prior, at_least
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior
 
 __all__ = ["Autoregressive", "Flow"]
 

@@ -17,7 +17,8 @@ from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.networks import MLP, Headed
 from pyrovae.numerics import inverse_positive, positive
-from pyrovae.priors.base import Prior, Shape, at_least
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior, Shape
 from pyrovae.priors.normal import StandardNormal
 from pyrovae.priors.vamp import VampPrior
 

@@ -16,10 +16,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import LOWER, RegressedNormal, pick, restricted
+from pyrovae.distributions import LOWER, RegressedNormal, log_shares, pick, restricted
 from pyrovae.errors import InputError
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, inverse_softplus, positive
-from pyrovae.priors.base import Prior, at_least, class_site
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior, class_site
 from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, spread
 
 __all__ = ["GaussianMixture"]
@@ -234,15 +235,12 @@ class GaussianMixture(Prior):
 
     def _shares(self, z: Tensor) -> Tensor:
         """p(c|z), (N, K)."""
-        law = self.mixture()
-        parts, logits = law.component_distribution, law.mixture_distribution.logits
-        pieces = z.unsqueeze(-2).split(PIECE)  # (N, K, D) at once may be large
-        return torch.cat([(parts.log_prob(piece) + logits).softmax(-1) for piece in pieces])
+        law, pieces = self.mixture(), z.split(PIECE)  # (N, K, D) at once may be large
+        return torch.cat([log_shares(law, piece).exp() for piece in pieces])
 
     def _pruned(self, z: Tensor) -> bool:
         """Switch components off whose share of the encodings is too small."""
-        share = self._shares(z).mean(0)
-        kept = self.alive & ((share >= self.prune) | (share == share.max()))
+        kept = self._shares(z).mean(0) >= self.prune  # below 1/K, so one stays; what is off has no share
         fewer = bool((kept != self.alive).any())
         self.alive.copy_(kept)
         return fewer

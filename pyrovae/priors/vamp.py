@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import Aggregate
 from pyrovae.errors import InputError, sizes
-from pyrovae.priors.base import Prior, Shape, at_least
+from pyrovae.part import at_least
+from pyrovae.priors.base import Prior, Shape
 
 __all__ = ["VampPrior"]
 

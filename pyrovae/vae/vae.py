@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import Classes as ClassLaw
+from pyrovae.distributions import log_shares
 from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
@@ -191,12 +192,9 @@ class VAE(Declared, nn.Module):
                 f"the prior {self.prior!r} has no components: declare a GaussianMixture, or Classes with the "
                 "guide of the same name"
             )
-        q, logits = self.encode(x, context), law.mixture_distribution.logits
-        parts = law.component_distribution
-        draws = (
-            q.sample().unsqueeze(-2) for _ in range(particles)
-        )  # one at a time: (K, B, C, D) may be large
-        return torch.stack([(parts.log_prob(z) + logits).softmax(-1) for z in draws])
+        q = self.encode(x, context)
+        # One draw at a time: (K, B, C, D) may be large.
+        return torch.stack([log_shares(law, q.sample()).exp() for _ in range(particles)])
 
     def _read(self, context: Tensor | None) -> Tensor | None:
         """The context as the networks read it: labels are not for them."""
