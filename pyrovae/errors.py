@@ -4,9 +4,10 @@ An `InputError` is one sentence that says what was wrong, what was expected and 
 command line prints it and leaves with status 2; from Python it is a `ValueError`.
 """
 
+import warnings
 from collections.abc import Sequence
 
-__all__ = ["InputError", "NumericalError", "Uncapturable", "sizes"]
+__all__ = ["InputError", "NumericalError", "Uncapturable", "deprecated", "sizes"]
 
 
 class InputError(ValueError):
@@ -29,3 +30,8 @@ def sizes(shape: Sequence[int]) -> str:
         '(N, 1, 28, 28)'
     """
     return ", ".join(map(str, shape))
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warn that a public name or option will go, two minor versions from now, and say what to use."""
+    warnings.warn(f"{old} is deprecated and will be removed: use {new}", DeprecationWarning, stacklevel=3)

@@ -137,10 +137,10 @@ class Latents:
         """log start(u) and log p(x, u), each (K, B), float64."""
         values, jacobian = self.unpack(u)
         terms = self._terms(values, len(u), start)
-        if u.requires_grad and not terms.log_px.requires_grad:
+        if u.requires_grad and not terms.log_px_z.requires_grad:
             raise InputError(_NO_GRADIENT)
         log_start = terms.log_qz if start == "guide" else terms.log_pz
-        joint = terms.log_px.double() + terms.log_pz.double()
+        joint = terms.log_px_z.double() + terms.log_pz.double()
         return log_start.double() + jacobian.double(), joint + jacobian.double()
 
     def _terms(self, values: dict[str, Tensor], particles: int, start: Start) -> Terms:

@@ -132,7 +132,7 @@ def weighted(ascended: Tensor, terms: Terms, kl_weight: Tensor | float | None) -
     """What is ascended while the divergence has a weight: outside the logarithm, never inside a weight."""
     if kl_weight is None:
         return ascended
-    return kl_weight * ascended + (1 - kl_weight) * terms.mean(terms.log_px)
+    return kl_weight * ascended + (1 - kl_weight) * terms.mean(terms.log_px_z)
 
 
 def in_place_of(value: Tensor, surrogate: Tensor) -> Tensor:

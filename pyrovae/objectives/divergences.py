@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted, within
 from pyrovae.objectives.elbo import is_product
-from pyrovae.terms import Latent, Terms, TracePair, law_of
+from pyrovae.terms import Latent, Terms, TracePair, distribution_name
 
 __all__ = ["JensenShannon"]
 
@@ -58,7 +58,7 @@ class JensenShannon(Objective):
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
         divergence = self.divergence(pair.latent("JensenShannon")).mean(0)
-        return weighted(terms.mean(terms.log_px) - self.weight * divergence, terms, kl_weight)
+        return weighted(terms.mean(terms.log_px_z) - self.weight * divergence, terms, kl_weight)
 
     def check(self, pair: TracePair) -> None:
         super().check(pair)
@@ -74,7 +74,7 @@ class JensenShannon(Objective):
         if not (isinstance(q, Normal) and isinstance(p, Normal)):
             raise InputError(
                 f"JensenShannon is known between normals with independent latents only, not between "
-                f"{law_of(latent.q)} and {law_of(latent.p)}: use DiagonalNormal with StandardNormal, Normal "
+                f"{distribution_name(latent.q)} and {distribution_name(latent.p)}: use DiagonalNormal with StandardNormal, Normal "
                 "or Conditional"
             )
         precision = self.alpha / q.variance + (1 - self.alpha) / p.variance

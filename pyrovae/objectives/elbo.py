@@ -17,7 +17,7 @@ from torch.distributions import Independent, kl_divergence
 
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted
-from pyrovae.terms import Latent, Terms, TracePair, law_of
+from pyrovae.terms import Latent, Terms, TracePair, distribution_name
 
 __all__ = ["ELBO", "Capacity", "analytic_kl", "is_product", "per_latent"]
 
@@ -67,14 +67,14 @@ class ELBO(Objective):
         return terms.mean(terms.log_w)
 
     def maximised(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_px - self.beta * (terms.log_qz - terms.log_pz))
+        return terms.mean(terms.log_px_z - self.beta * (terms.log_qz - terms.log_pz))
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         if not self.free_bits and not self.analytic_kl:
             return super().ascended(pair, kl_weight)
         terms = pair.terms()
         kl = self._kl(pair.latent("an analytic KL or free bits"), terms)
-        return weighted(terms.mean(terms.log_px) - self.beta * kl, terms, kl_weight)
+        return weighted(terms.mean(terms.log_px_z) - self.beta * kl, terms, kl_weight)
 
     def check(self, pair: TracePair) -> None:
         super().check(pair)
@@ -139,7 +139,7 @@ class Capacity(Objective):
 
     def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
         kl = terms.mean(terms.log_qz - terms.log_pz).mean()
-        return terms.mean(terms.log_px) - self.gamma * (kl - self.capacity * kl_weight).abs()
+        return terms.mean(terms.log_px_z) - self.gamma * (kl - self.capacity * kl_weight).abs()
 
 
 def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
@@ -155,7 +155,7 @@ def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
         return kl_divergence(q, p).unsqueeze(-1).expand(*latent.value.shape[:2], 1)
     except NotImplementedError:
         raise InputError(
-            f"no formula is known for the KL divergence from {law_of(q)} to {law_of(p)}: leave analytic_kl "
+            f"no formula is known for the KL divergence from {distribution_name(q)} to {distribution_name(p)}: leave analytic_kl "
             "out, so that it is taken from the draws"
         ) from None
 

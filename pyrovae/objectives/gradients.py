@@ -95,7 +95,7 @@ class DReG(Objective):
         assert pair.routing is not None
         pair.routing.weight = weight  # once here, and once on its way back from the model to z
         path = terms.log_qz - score
-        surrogate = weight * (terms.log_px + terms.log_pz) - weight.square() * path
+        surrogate = weight * (terms.log_px_z + terms.log_pz) - weight.square() * path
         return in_place_of(self.bound(terms), surrogate.sum(0))
 
 
@@ -146,10 +146,10 @@ class ScoreFunction(Objective):
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
         kl = terms.log_qz - terms.log_pz
-        log_w = terms.log_px - (kl if kl_weight is None else kl_weight * kl)
+        log_w = terms.log_px_z - (kl if kl_weight is None else kl_weight * kl)
         signal = (log_w - self._baseline(log_w)).detach()
         of_prior = terms.log_pz if kl_weight is None else kl_weight * terms.log_pz
-        return in_place_of(log_w.mean(0), (terms.log_px + of_prior + signal * terms.log_qz).mean(0))
+        return in_place_of(log_w.mean(0), (terms.log_px_z + of_prior + signal * terms.log_qz).mean(0))
 
     def _baseline(self, log_w: Tensor) -> Tensor | float:
         count = log_w.shape[0] if self.baseline == "particles" else log_w.shape[1]
@@ -205,7 +205,7 @@ class ReweightedWakeSleep(Objective):
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
         weight = torch.softmax(terms.log_weights(), 0).detach()
-        surrogate = (weight * (terms.log_px + terms.log_pz)).sum(0)
+        surrogate = (weight * (terms.log_px_z + terms.log_pz)).sum(0)
         if self.insomnia:
             surrogate = surrogate + self.insomnia * (weight * terms.log_qz).sum(0)
         if self.insomnia < 1:

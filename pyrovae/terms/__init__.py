@@ -3,10 +3,10 @@ r"""Run any guide and model once and read the terms of every bound.
 A guide draws K particles of the latent sites for each of B data; the model is replayed on them. What
 an objective or an estimate of the evidence needs are three numbers for each particle and datum:
 
-    log p(x|z)     the model's observed sites
-    log p(z)       the model's latent sites
-    log q(z|x)     the guide's sites
-    log w = log p(x|z) + log p(z) - log q(z|x)
+    log_px_z   log p(x|z)    the model's observed sites
+    log_pz     log p(z)      the model's latent sites
+    log_qz     log q(z|x)    the guide's sites
+    log_w = log_px_z + log_pz - log_qz
 
 They are read from Pyro traces, site by site, and summed over everything but the particles and the plate
 named "data". So they are right for any number of sites and for programs that PyroVAE did not build, and
@@ -14,8 +14,9 @@ never scaled: a scale inside a weight would raise it to a power.
 """
 
 from pyrovae.terms.draws import Draws
-from pyrovae.terms.program import Program, arguments
-from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, law_of
+from pyrovae.terms.program import Pair, Program, as_program
+from pyrovae.terms.runner import Runner
+from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, distribution_name
 from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "Draws",
     "Fixed",
     "Latent",
+    "Pair",
     "Program",
+    "Runner",
     "Terms",
     "TracePair",
-    "arguments",
+    "as_program",
     "check_gradients",
-    "law_of",
+    "distribution_name",
     "run",
     "terms",
 ]

@@ -1,168 +1,157 @@
-"""A program: a model and a guide that belong together."""
+"""A program: a model and a guide that belong together, and what else training and evaluation ask of them.
+
+`Program` is the interface. A hand-written pair (model, guide) inherits its defaults (`as_program` wraps it); a
+`VAE` overrides them, and so may any class of your own:
+
+    class MyProgram(Program, nn.Module):
+        def model(self, x=None, context=None, y=None): ...
+        def guide(self, x, context=None, y=None): ...
+        def check_rows(self, rows, what): ...
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from pyrovae.errors import InputError
-from pyrovae.terms.draws import Draws, strata_of
-from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
-from pyrovae.terms.trace import Fixed, Terms, TracePair, run
 
-__all__ = ["Program", "arguments"]
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data, Rows
+
+__all__ = ["Pair", "Program", "as_program"]
 
 
 class Program:
-    """A model and a guide, with what must be known of them before they run under particles.
+    """A Pyro model and guide over rows, with defaults for everything else.
+
+    The local sites of both are inside one plate named "data". `context` conditions, `y` is observed; a program that
+    is given neither is called with x alone.
 
     Attributes:
-        max_plate_nesting: the depth of the program's own plates.
-        strata: of the guide's draws; 1 when its laws have none.
-
-    Arguments:
-        target: an object with `.model` and `.guide` (a VAE, an oracle), or a pair of Pyro callables
-            whose local sites stand inside one plate named "data".
-
-    Raises:
-        InputError: when it is neither.
+        event_shape: the shape of one observation, where the program declares it.
+        latent_size: the number of entries of z, 0 where there are several latent sites.
+        waits_for: the epochs before `begin_epoch` changes the program for the first time; bounds of these are
+            not compared with later ones.
+        components_wait: the epochs before a mixture has its components.
+        checks_support: whether `check_rows` refuses values outside the support, so that no run has to.
     """
 
-    def __init__(self, target: Any) -> None:  # noqa: ANN401
-        self.target = target
-        self.max_plate_nesting = 1
-        self.strata = 1
-        if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
-            self.model, self.guide = target
-        elif callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
-            self.model, self.guide = target.model, target.guide
-        else:
-            raise InputError(
-                f"{type(target).__name__} is no probabilistic program: give a VAE, or a pair (model, guide) "
-                "of Pyro functions with their local sites in a plate named 'data'"
-            )
+    event_shape: tuple[int, ...] | None = None
+    latent_size: int = 0
+    waits_for: int = 0
+    components_wait: int = 0
+    checks_support: bool = False
+
+    def model(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """The Pyro model of rows (x, context=None, y=None)."""
+        raise NotImplementedError(f"{type(self).__name__} has no model")
+
+    def guide(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """The Pyro guide of the same rows."""
+        raise NotImplementedError(f"{type(self).__name__} has no guide")
 
     @property
     def module(self) -> torch.nn.Module | None:
-        """The module that owns all parameters, or None when they live in Pyro's parameter store."""
-        return self.target if isinstance(self.target, torch.nn.Module) else None
+        """The module that owns all parameters, or None when they are in Pyro's parameter store."""
+        return self if isinstance(self, torch.nn.Module) else None
 
-    @contextmanager
-    def isolated(self) -> Iterator[None]:
-        """Leave Pyro's parameter store as it was, when the program owns its parameters itself."""
-        if self.module is None:
-            yield
-            return
-        with pyro.get_param_store().scope():
-            yield
+    def declaration(self) -> dict[str, Any] | None:
+        """The program as plain values from which it can be built again; None when it has no such form."""
+        return None
 
-    def check(self, x: Tensor, context: Tensor | None = None) -> Program:
-        """Run the program once on two data, refuse what cannot be weighed, and note its plates and strata.
-
-        Arguments:
-            x: data (N, *event), of which two are looked at.
-            context: theirs.
+    def check_rows(self, rows: Rows, what: str) -> None:
+        """Refuse rows that the program cannot score; `what` names them in the message.
 
         Raises:
-            InputError: for a local site outside the plate "data", a site that the guide lacks or that
-                the model lacks; for a module, a parameter in Pyro's store that is not its own.
+            InputError: with the reason.
         """
-        args = arguments(x[:2], None if context is None else context[:2])
-        with self.isolated(), torch.random.fork_rng(devices=_devices(x)), torch.no_grad():
-            try:
-                guide = poutine.trace(self.guide).get_trace(*args)
-                model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
-            except InputError as error:  # Pyro appends the shapes of a trace to it
-                raise InputError(str(error).splitlines()[0]) from None
-            check_sites(model, guide)
-            self._check_owned()
-        self.max_plate_nesting = max(1, *(depth(site) for t in (model, guide) for _, site in sites_of(t)))
-        self.strata = strata_of(guide)
-        return self
 
-    def _check_owned(self) -> None:
-        """Refuse what a module keeps in the store of `isolated`, which is thrown away with it."""
-        if self.module is None:
-            return
-        own = {id(p) for p in self.module.parameters()}
-        # `items()` gives constrained values; the store's own tensors are the parameters themselves.
-        for name, value in pyro.get_param_store()._params.items():
-            if id(value) not in own:
-                raise InputError(
-                    f"the parameter {name!r} lives in Pyro's store, not in the {type(self.target).__name__} "
-                    "and would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
-                )
+    def check_data(self, data: Data) -> None:
+        """Refuse a data set that the program cannot be trained on.
 
-    def run(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        particles: int = 1,
-        draws: Draws = "reparameterised",
-        stratified: bool = False,
-    ) -> TracePair:
-        """`run` on this program's model and guide."""
-        return run(
-            self.model,
-            self.guide,
-            *arguments(x, context),
-            particles=particles,
-            max_plate_nesting=self.max_plate_nesting,
-            draws=draws,
-            stratified=stratified,
-        )
+        Raises:
+            InputError: with the reason.
+        """
 
-    def terms(self, x: Tensor, context: Tensor | None = None, *, particles: int = 1) -> Terms:
-        """`terms` of this program for data x of shape (B, *event)."""
-        return self.run(x, context, particles=particles).terms()
+    def check_run(self, epochs: int, processes: int) -> None:
+        """Refuse a run of this length, or one shared by this number of processes.
 
-    def terms_at(
-        self, values: Mapping[str, Tensor], x: Tensor, context: Tensor | None = None, *, particles: int
-    ) -> Terms:
-        """The terms at given values of the latent sites, each (K, B, *shape)."""
-        with Fixed(values):
-            return self.terms(x, context, particles=particles)
+        Raises:
+            InputError: with the reason.
+        """
 
-    def joint_at(
-        self, values: Mapping[str, Tensor], x: Tensor, context: Tensor | None = None, *, particles: int
-    ) -> Terms:
-        """The model's terms at given values; the guide does not run, and log q(z|x) is zero."""
-        with Fixed(values):
-            return run(
-                self.model,
-                _no_guide,
-                *arguments(x, context),
-                particles=particles,
-                max_plate_nesting=self.max_plate_nesting,
-            ).terms()
+    def start_from(self, x: Tensor) -> None:
+        """Initialise what starts from training data (N, *event); called once, before a run's first step."""
 
-    def prior_draws(self, x: Tensor, context: Tensor | None = None, *, particles: int) -> dict[str, Tensor]:
-        """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
-        plate = pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting)
-        with plate:
-            model = poutine.trace(self.model).get_trace(*arguments(x, context))
-        return {
-            name: site["value"]
-            for name, site in sites_of(model)
-            if not site["is_observed"] and not is_enumerated(site)
-        }
+    def begin_epoch(self, epoch: int, some: Callable[[], Rows]) -> str | None:
+        """Change the program before an epoch.
+
+        Arguments:
+            epoch: the number of epochs done.
+            some: gives training rows, if they are wanted.
+
+        Returns:
+            What was changed, for the user, when bounds of earlier epochs no longer compare; else None.
+        """
+        return None
+
+    def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Observations (count, *event) drawn from the model, and the latents (1, count, *shape) behind them.
+
+        Raises:
+            InputError: for a model that needs data to run, or has no site "x".
+        """
+        if context is not None:
+            raise InputError("only a program that declares its context can be simulated with one")
+        try:
+            traces = [poutine.trace(self.model).get_trace() for _ in range(count)]
+        except TypeError as error:
+            raise InputError(
+                f"the model cannot be simulated: let it draw one observation when it is called without data "
+                f"({error})"
+            ) from None
+        sites = [n for n, s in traces[0].nodes.items() if s["type"] == "sample" and hasattr(s["value"], "dim")]
+        drawn = {n: torch.cat([t.nodes[n]["value"] for t in traces]) for n in sites if n != "data"}
+        x = drawn.pop("x", None)
+        if x is None:
+            raise InputError("the model cannot be simulated: it has no sample site named 'x'")
+        return x, {name: value.unsqueeze(0) for name, value in drawn.items()}
 
 
-def arguments(x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
-    """The positional arguments of a model: (x,) or (x, context)."""
-    return (x,) if context is None else (x, context)
+class Pair(Program):
+    """A hand-written model and guide.
+
+    Arguments:
+        model, guide: Pyro callables whose local sites are inside one plate named "data".
+        module: owns their parameters; None when these are in Pyro's parameter store.
+    """
+
+    def __init__(self, model: Callable, guide: Callable, module: torch.nn.Module | None = None) -> None:
+        self.model, self.guide, self._module = model, guide, module  # type: ignore[method-assign]
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        return self._module
 
 
-def _no_guide(*_: Any) -> None:  # noqa: ANN401
-    """The guide of a model whose latents are all given."""
+def as_program(target: Any) -> Program:  # noqa: ANN401
+    """A program as it is; a pair (model, guide), or an object with both, as a `Pair`.
 
-
-def _devices(x: Tensor) -> list[torch.device]:
-    return [x.device] if x.device.type == "cuda" else []
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(target, Program):
+        return target
+    if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
+        return Pair(*target)
+    if callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
+        return Pair(target.model, target.guide, target if isinstance(target, torch.nn.Module) else None)
+    raise InputError(
+        f"{type(target).__name__} is not a probabilistic program: give a VAE, or a pair (model, guide) of Pyro "
+        "functions with their local sites in a plate named 'data'"
+    )

@@ -21,7 +21,7 @@ __all__ = [
     "depth",
     "is_enumerated",
     "plate_dim",
-    "law_of",
+    "distribution_name",
     "sites_of",
 ]
 
@@ -41,14 +41,14 @@ def check_gradients(guide: poutine.Trace) -> None:
             continue
         if not fn.has_rsample and torch.is_grad_enabled() and fn.log_prob(value).requires_grad:
             raise InputError(
-                f"the guide's site {name!r} is drawn from {law_of(fn)} with learned parameters and gives no "
+                f"the guide's site {name!r} is drawn from {distribution_name(fn)} with learned parameters and gives no "
                 "gradient: use a reparameterised distribution (has_rsample), an objective that needs none "
                 "(ScoreFunction, ReweightedWakeSleep), or sum the site out in the model"
             )
 
 
-def law_of(fn: Any) -> str:  # noqa: ANN401
-    """The name of a site's law, inside what it is wrapped in."""
+def distribution_name(fn: Any) -> str:  # noqa: ANN401
+    """The name of a site's distribution, inside what it is wrapped in."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return type(fn).__name__

@@ -15,7 +15,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, deprecated
 from pyrovae.numerics import log_mean_exp
 from pyrovae.terms.draws import Detached, Draws, Routing, Stratified
 from pyrovae.terms.sites import (
@@ -37,15 +37,21 @@ class Terms(NamedTuple):
     `log_v` is the logarithm of the weight that a stratified particle has in a mean; None stands for 0.
     """
 
-    log_px: Tensor
+    log_px_z: Tensor
     log_pz: Tensor
     log_qz: Tensor
     log_v: Tensor | None = None
 
     @property
+    def log_px(self) -> Tensor:
+        """Deprecated name of `log_px_z`."""
+        deprecated("Terms.log_px", "Terms.log_px_z, log p(x|z)")
+        return self.log_px_z
+
+    @property
     def log_w(self) -> Tensor:
         """The logarithm of the importance weight p(x, z) / q(z|x), of shape (K, B)."""
-        return self.log_px + self.log_pz - self.log_qz
+        return self.log_px_z + self.log_pz - self.log_qz
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over particles, (K, ..., B) -> (..., B)."""
@@ -116,8 +122,8 @@ class TracePair:
 
     @cached_property
     def _terms(self) -> Terms:
-        log_px, log_pz = self._of_model(self.model)
-        return Terms(log_px, log_pz, self._of_guide(self.guide, log_px), self._log_v())
+        log_px_z, log_pz = self._of_model(self.model)
+        return Terms(log_px_z, log_pz, self._of_guide(self.guide, log_px_z), self._log_v())
 
     def score(self) -> Tensor:
         r"""log q(z|x) at draws that stand alone: its gradient is the score of the guide, (K, B)."""

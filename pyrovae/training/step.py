@@ -134,5 +134,5 @@ def _loss(
 @torch.no_grad()
 def _sums(objective: Objective, terms: Terms) -> Tensor:
     kl = terms.mean(terms.log_qz - terms.log_pz)
-    rows = torch.stack([objective.bound(terms), terms.mean(terms.log_px), kl, torch.ones_like(kl)])
+    rows = torch.stack([objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)])
     return rows.sum(1, dtype=torch.float64)

@@ -1,0 +1,90 @@
+"""What a number or a word given by a user must be: one check of each kind, with one sentence.
+
+A whole number may come as 5, 5.0 or a numpy scalar, a number as any real scalar; booleans are neither.
+Each check gives the plain Python value, so that what is stored can be written and compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from numbers import Real
+from typing import Any, TypeVar
+
+from pyrovae.errors import InputError
+
+__all__ = ["number", "one_of", "whole"]
+
+T = TypeVar("T")
+LARGEST = 2**63
+
+
+def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int:  # noqa: ANN401
+    """The value as an int from `least` to `most`.
+
+    Raises:
+        InputError: when it is not a whole number in that range.
+
+    Example:
+        >>> whole("particles", 5.0)
+        5
+    """
+    plain = _scalar(value)
+    if plain is None or plain % 1 != 0 or not least <= plain <= most:
+        bound = f"of {least} or more" if most == LARGEST - 1 else f"from {least} to {most}"
+        raise InputError(f"{name} must be a whole number {bound}, not {value!r}")
+    return int(plain)
+
+
+def number(
+    name: str,
+    value: Any,  # noqa: ANN401
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> float:
+    """The value as a finite float in the given range.
+
+    Raises:
+        InputError: when it is not a finite number in that range.
+
+    Example:
+        >>> number("lr", 1, above=0)
+        1.0
+    """
+    plain = _scalar(value)
+    if plain is None or not (math.isfinite(plain) and least <= plain <= most and above < plain < below):
+        raise InputError(f"{name} must be a finite number{_range(least, above, most, below)}, not {value!r}")
+    return float(plain)
+
+
+def one_of(name: str, value: T, choices: Collection[T]) -> T:
+    """The value, when it is one of the choices.
+
+    Raises:
+        InputError: when it is not.
+    """
+    # `True == 1`, but the option that takes True does not take 1.
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        *first, last = map(repr, choices)
+        options = f"{', '.join(first)} or {last}" if first else last
+        raise InputError(f"{name} must be {options}, not {value!r}")
+    return value
+
+
+def _scalar(value: Any) -> Any:  # noqa: ANN401
+    """A Python number, also from a scalar of numpy or torch; None for anything else."""
+    if not isinstance(value, Real) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
+def _range(least: float, above: float, most: float, below: float) -> str:
+    low = f"{least:g} or more" if above == -math.inf else f"above {above:g}"
+    high = f"{most:g} or less" if below == math.inf else f"below {below:g}"
+    has_low, has_high = max(least, above) > -math.inf, min(most, below) < math.inf
+    if has_low and has_high and above == -math.inf and below == math.inf:
+        return f" from {least:g} to {most:g}"
+    return "".join(f", {text}" for text, there in ((low, has_low), (high, has_high)) if there)

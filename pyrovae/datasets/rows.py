@@ -1,0 +1,157 @@
+"""Rows of data: what is observed, what it is conditioned on, what labels are known, and which rows they are.
+
+Every part of a data set is a `Rows`, and every function that takes data takes one, or a tensor or array
+that becomes one.
+
+    x         (N, *event)     NaN is a missing entry, where the likelihood's elements are independent given z
+    context   (N, *context)   a conditioning input of the program: p(x, z | context)
+    y         (N,)            class indices that a program observes; -1 is a label that is not known
+    index     (N,)            row numbers in the source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+
+__all__ = ["Rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """N observations with their context, labels and row numbers, of which all but x may be None.
+
+    Arguments:
+        x: observations, (N, *event).
+        context: conditioning inputs, (N, *context_shape).
+        y: int64 class indices, (N,), -1 where the label is not known.
+        index: int64 row numbers in the source, (N,).
+
+    Raises:
+        InputError: when the parts differ in length.
+
+    Example:
+        >>> rows = Rows(torch.eye(3), y=torch.tensor([0, 1, -1]))
+        >>> len(rows[1:]), rows[1:].y.tolist()
+        (2, [1, -1])
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+    y: Tensor | None = None
+    index: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, part in (("context", self.context), ("y", self.y), ("index", self.index)):
+            if part is not None and self.x.dim() and part.dim() and len(part) != len(self.x):
+                raise InputError(f"x has {len(self.x)} rows and {name} {len(part)}: give one for each row")
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,  # noqa: ANN401
+        context: Any = None,  # noqa: ANN401
+        y: Any = None,  # noqa: ANN401
+        *,
+        like: Tensor | None = None,
+    ) -> Rows:
+        """Rows from rows, tensors or arrays of any number type, where `like` is and of its type.
+
+        Without `like`, floating point numbers stay as they are and others take the default type.
+
+        Raises:
+            InputError: for what is not numbers, or parts that differ in length.
+        """
+        if isinstance(x, Rows):
+            rows = x if context is None else replace(x, context=_numbers("context", context, like))
+            rows = rows if y is None else replace(rows, y=_class_indices(y))
+            return rows if like is None else rows.to(like.device, like.dtype)
+        return cls(
+            _numbers("x", x, like),
+            None if context is None else _numbers("context", context, like),
+            None if y is None else _class_indices(y).to(None if like is None else like.device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Any) -> Rows:  # noqa: ANN401
+        """Some rows by a slice, a number, or row numbers or a mask as a tensor, array or list."""
+        if isinstance(rows, int):
+            rows = [range(len(self))[rows]]
+        if isinstance(rows, (list, np.ndarray)):
+            rows = torch.as_tensor(rows, device=self.x.device)
+        return self._each(lambda part: part[rows])
+
+    __iter__ = None  # `batches` says how many at a time
+
+    def batches(self, size: int) -> Iterator[Rows]:
+        """The rows in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
+        """The same rows on a device, and x and context in a floating point type."""
+        rows = self if device is None else self._each(lambda part: part.to(device))
+        return rows if dtype is None else rows.map(lambda part: part.to(dtype))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """The same rows with a function applied to x and context."""
+        context = None if self.context is None else function(self.context)
+        return replace(self, x=function(self.x), context=context)
+
+    def of_values(self, x: Tensor) -> Rows:
+        """The same rows with other values."""
+        return replace(self, x=x)
+
+    def unlabelled(self) -> Rows:
+        """The same rows without their labels: p(x), not p(x, y)."""
+        return replace(self, y=None)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments of a program: (x,), (x, context) or (x, context, y)."""
+        every = (self.x, self.context, self.y)
+        return every[: 3 if self.y is not None else 2 if self.context is not None else 1]
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        parts = (self.x, self.context, self.y, self.index)
+        return Rows(*(None if part is None else function(part) for part in parts))  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        shapes = (f"{k}={tuple(v.shape)}" for k, v in vars(self).items() if v is not None)
+        return f"Rows({', '.join(shapes)})"
+
+
+def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
+    if not isinstance(given, Tensor):
+        try:
+            given = torch.as_tensor(np.ascontiguousarray(given))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
+    if like is not None:
+        return given.to(device=like.device, dtype=like.dtype)
+    return given if given.is_floating_point() else given.to(torch.get_default_dtype())
+
+
+def _class_indices(given: Any) -> Tensor:  # noqa: ANN401
+    """Labels as int64, (N,), with -1 for NaN and for what is below 0."""
+    y = given if isinstance(given, Tensor) else torch.as_tensor(np.ascontiguousarray(given))
+    if y.dtype == torch.int64 and y.dim() < 2:  # no look at values, which a captured step cannot have
+        return y
+    if y.is_floating_point():
+        y = torch.where(y.isnan(), -1.0, y)
+    whole = y.long()
+    if y.dim() > 1 or not bool((whole == y).all()):
+        raise InputError(
+            f"y must hold one class index for each row, with -1 where none is known, not shape "
+            f"{tuple(y.shape)} of {y.dtype}"
+        )
+    return whole.clamp_min(-1)

@@ -1,0 +1,148 @@
+"""Running a program on rows: its traces, and the terms that are read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.terms.draws import Draws, strata_of
+from pyrovae.terms.program import as_program
+from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
+from pyrovae.terms.trace import Fixed, Terms, TracePair, run
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """Runs a program under a plate of particles.
+
+    Attributes:
+        target: as it was given.
+        program: the same as a `Program`.
+        max_plate_nesting: the depth of the program's own plates.
+        strata: of the guide's draws; 1 when its distributions have none.
+
+    Arguments:
+        target: a `Program` (a VAE), an object with `.model` and `.guide` (an oracle), or a pair of Pyro callables.
+
+    Raises:
+        InputError: when it is none of these.
+    """
+
+    def __init__(self, target: Any) -> None:  # noqa: ANN401
+        self.target = target
+        self.program = as_program(target)
+        self.model, self.guide = self.program.model, self.program.guide
+        self.module = self.program.module
+        self.max_plate_nesting = 1
+        self.strata = 1
+
+    @property
+    def parameter(self) -> Tensor | None:
+        """A floating point tensor of the module, for its device and type; None without one."""
+        if self.module is None:
+            return None
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Leave Pyro's parameter store as it was, when the program owns its parameters itself."""
+        if self.module is None:
+            yield
+            return
+        with pyro.get_param_store().scope():
+            yield
+
+    def check(self, rows: Rows) -> Runner:
+        """Run the program once on two rows, refuse what cannot be scored, and note its plates and strata.
+
+        Raises:
+            InputError: for a local site outside the plate "data", a site that the guide or the model lacks;
+                for a module, a parameter in Pyro's store that is not its own.
+        """
+        args = rows[:2].arguments
+        with self.isolated(), torch.random.fork_rng(devices=_devices(rows.x)), torch.no_grad():
+            try:
+                guide = poutine.trace(self.guide).get_trace(*args)
+                model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
+            except InputError as error:  # Pyro appends the shapes of a trace to it
+                raise InputError(str(error).splitlines()[0]) from None
+            check_sites(model, guide)
+            self._check_owned()
+        self.max_plate_nesting = max(1, *(depth(site) for t in (model, guide) for _, site in sites_of(t)))
+        self.strata = strata_of(guide)
+        return self
+
+    def _check_owned(self) -> None:
+        """Refuse what a module keeps in the store of `isolated`, which is thrown away with it."""
+        if self.module is None:
+            return
+        own = {id(p) for p in self.module.parameters()}
+        # `items()` gives constrained values; the store's own tensors are the parameters themselves.
+        for name, value in pyro.get_param_store()._params.items():
+            if id(value) not in own:
+                raise InputError(
+                    f"the parameter {name!r} is in Pyro's store, not in the {type(self.target).__name__}, and "
+                    "would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
+                )
+
+    def run(
+        self,
+        rows: Rows,
+        *,
+        particles: int = 1,
+        draws: Draws = "reparameterised",
+        stratified: bool = False,
+    ) -> TracePair:
+        """`run` of this program's model and guide on rows."""
+        return run(
+            self.model,
+            self.guide,
+            *rows.arguments,
+            particles=particles,
+            max_plate_nesting=self.max_plate_nesting,
+            draws=draws,
+            stratified=stratified,
+        )
+
+    def terms(self, rows: Rows, *, particles: int = 1) -> Terms:
+        """`terms` of this program for B rows."""
+        return self.run(rows, particles=particles).terms()
+
+    def terms_at(self, values: Mapping[str, Tensor], rows: Rows, *, particles: int) -> Terms:
+        """The terms at given values of the latent sites, each (K, B, *shape)."""
+        with Fixed(values):
+            return self.terms(rows, particles=particles)
+
+    def joint_at(self, values: Mapping[str, Tensor], rows: Rows, *, particles: int) -> Terms:
+        """The model's terms at given values; the guide does not run, and log q(z|x) is zero."""
+        args, nesting = rows.arguments, self.max_plate_nesting
+        with Fixed(values):
+            return run(self.model, _no_guide, *args, particles=particles, max_plate_nesting=nesting).terms()
+
+    def prior_draws(self, rows: Rows, *, particles: int) -> dict[str, Tensor]:
+        """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
+        with pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting):
+            model = poutine.trace(self.model).get_trace(*rows.arguments)
+        return {
+            name: site["value"]
+            for name, site in sites_of(model)
+            if not site["is_observed"] and not is_enumerated(site)
+        }
+
+
+def _no_guide(*_: Any) -> None:  # noqa: ANN401
+    """The guide of a model whose latents are all given."""
+
+
+def _devices(x: Tensor) -> list[torch.device]:
+    return [x.device] if x.device.type == "cuda" else []
