@@ -22,7 +22,7 @@ from test_resume import Crashed, crash_after, fit_in_pieces
 from torch import nn
 
 import pyrovae as pv
-from pyrovae.graphs import Compiled, Graph
+from pyrovae.compiling import Compiled, Graph
 from pyrovae.networks import MLP
 from pyrovae.training import steps
 from pyrovae.training.step import moved, shortened
@@ -71,7 +71,7 @@ def interpreted(monkeypatch):
 def willing(monkeypatch, seconds=0.0):
     """`auto` captures where it would gain so many seconds."""
     monkeypatch.setattr(steps, "TRACING_SECONDS", seconds)
-    monkeypatch.setattr("pyrovae.graphs.compile_seconds", lambda: 0.0)
+    monkeypatch.setattr("pyrovae.compiling.compile_seconds", lambda: 0.0)
 
 
 @pytest.fixture

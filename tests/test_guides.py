@@ -33,7 +33,7 @@ import pyrovae as pv
 from pyrovae import distributions, guides, priors
 from pyrovae.distributions import DiagonalMixture, OneHots, Planar, ProjectedNormal
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs import traced
+from pyrovae.compiling import traced
 from pyrovae.numerics import positive
 from pyrovae.objectives import ELBO
 

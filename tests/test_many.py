@@ -22,7 +22,7 @@ import pyrovae as pv
 from pyrovae import sharing
 from pyrovae.cli import main
 from pyrovae.errors import InputError, NumericalError, Uncapturable
-from pyrovae.graphs import Compiled, Graph
+from pyrovae.compiling import Compiled, Graph
 from pyrovae.training import exchange
 from pyrovae.training.captured import Captured
 from pyrovae.training.folder import RunFolder

@@ -12,11 +12,11 @@ import difflib
 import os
 from pathlib import Path
 
+from pyrovae.checks import whole
 from pyrovae.datasets.archive import LAYOUTS, present, read_known
 from pyrovae.datasets.files import READERS, read_file
 from pyrovae.datasets.images import read_folder
 from pyrovae.datasets.source import Source, as_source
-from pyrovae.datasets.split import whole_number
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError
 
@@ -63,7 +63,7 @@ def find(
     if word == "digits":
         return _digits()
     if word in TOYS:
-        toy = TOYS[word](5000 if count is None else whole_number("count", count, 3))
+        toy = TOYS[word](5000 if count is None else whole("count", count, 3))
         return as_source(word, toy.x, toy.labels)
     if word is not None:
         return read_known(word, root)

@@ -1,7 +1,8 @@
-"""A data set ready for use: three tensors, what they mean, and how to make them again.
+"""A data set ready for use: three parts, what they mean, and how to make them again.
 
-    epoch(number, seed)   the training set of one epoch, a pure function of its arguments
+    epoch(number, seed)   the training rows of one epoch, a pure function of its arguments
     validation, test      prepared once; every call about them sees the same numbers
+    schema                what the numbers stand for
     declaration           keyword arguments with which `load` gives the same data again
     record                what was done, in plain values, for a run's log
 
@@ -18,11 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.preparation import Preparation, generator_of
-from pyrovae.errors import InputError
+from pyrovae.datasets.rows import Rows
+from pyrovae.datasets.schema import Schema
+from pyrovae.datasets.streams import Stream
+from pyrovae.errors import InputError, deprecated
 
 __all__ = ["Data", "Splits"]
 
@@ -50,14 +53,13 @@ class Data:
 
     Attributes:
         name: of the set.
-        event_shape: shape of one datum.
-        train: what an epoch is drawn from, (N, *event); grey values when each epoch is drawn anew. A
-            torch `Dataset` of such rows, or of pairs (row, context), when the set streams.
-        validation: prepared rows, fixed.
-        test: prepared rows, fixed.
-        labels: int64 class numbers, or None.
-        context: float32 (N, C) that a conditional program is given, or None; of labels that are known for
-            few data only, zeros for the others.
+        event_shape: shape of one observation.
+        train: the `Rows` that an epoch is drawn from; grey values when each epoch is drawn again. A `Stream` when
+            the set streams. Its y are the labels that a program observes, if they were asked for.
+        validation: prepared `Rows`, fixed, without labels.
+        test: prepared `Rows`, fixed, without labels.
+        labels: int64 class numbers of all rows, for pictures and comparisons, or None.
+        schema: what the numbers stand for.
         declaration: arguments of `load` that give the same data again ("data" is its first); "data" is
             None for data that came from memory.
         record: counts, scaling, preparation and a fingerprint, in plain values.
@@ -71,19 +73,19 @@ class Data:
         >>> data = datasets.load("digits", binarize="dynamic")
         >>> data.event_shape, len(data.train), len(data.validation), len(data.test)
         ((1, 8, 8), 1257, 180, 360)
-        >>> bool((data.epoch(3, seed=0) == data.epoch(3, seed=0)).all())
+        >>> bool((data.epoch(3, seed=0).x == data.epoch(3, seed=0).x).all())
         True
-        >>> data.epoch(0, seed=0).unique().tolist()
+        >>> data.epoch(0, seed=0).x.unique().tolist()
         [0.0, 1.0]
     """
 
     name: str
     event_shape: tuple[int, ...]
-    train: Tensor | Dataset[Any]
-    validation: Tensor
-    test: Tensor
+    train: Rows | Stream
+    validation: Rows
+    test: Rows
     labels: Splits | None
-    context: Splits | None
+    schema: Schema
     declaration: dict[str, Any]
     record: dict[str, Any]
     binarize: str | None = None
@@ -94,31 +96,50 @@ class Data:
     @property
     def streams(self) -> bool:
         """Whether the training set is read a batch at a time."""
-        return not isinstance(self.train, Tensor)
+        return not isinstance(self.train, Rows)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether training rows come with labels for the program to observe."""
+        return self.train.y is not None
+
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:
+        """The shape of one context, or None without."""
+        context = self.validation.context
+        return None if context is None else tuple(context.shape[1:])
+
+    @property
+    def context(self) -> Splits | None:
+        """Deprecated: the context of each part is that of its rows."""
+        deprecated("Data.context", "the context of data.train, data.validation and data.test")
+        if self.validation.context is None or self.test.context is None or self.train.context is None:
+            return None
+        return Splits(self.train.context, self.validation.context, self.test.context)
 
     @property
     def distinct(self) -> int:
-        """The number of training rows that are no copies of others; they come first."""
-        return len(self.train) - self.record.get("repeated", 0)  # type: ignore[arg-type]
+        """The number of training rows that are not copies of others; they come first."""
+        return len(self.train) - self.record.get("repeated", 0)
 
-    def epoch(self, number: int, seed: int) -> Tensor:
-        """The training set of epoch `number` in a run of `seed`, (N, *event), on the device of `train`.
+    def epoch(self, number: int, seed: int) -> Rows:
+        """The training rows of epoch `number` in a run of `seed`, on the device of `train`.
 
-        A set with no chance in its preparation is returned as it is, without a copy. Draws are made
+        A set without randomness in its preparation is returned as it is, without a copy. Draws are made
         on the CPU, so that every device sees the same numbers.
 
         Raises:
             InputError: for a set that streams.
         """
-        if not isinstance(self.train, Tensor):
+        if not isinstance(self.train, Rows):
             raise InputError(
                 f"{self.name} streams and has no tensor for a whole epoch: read batches of `train` through a "
                 "torch DataLoader and give each to `collate`"
             )
         if not self._preparation.each_epoch:
             return self.train
-        draw = generator_of("epoch", int(seed), int(number))
-        return self._preparation.apply(self.train.cpu(), draw).to(self.train.device)
+        draw, grey = generator_of("epoch", int(seed), int(number)), self.train.x
+        return self.train.of_values(self._preparation.apply(grey.cpu(), draw).to(grey.device))
 
     def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Prepare one batch of rows of a streamed `train`, (B, *event), drawing from a CPU `generator`."""
@@ -128,17 +149,12 @@ class Data:
 
     def to(self, device: torch.device | str) -> Data:
         """The same data with its tensors on `device`; a streamed training set stays where it is."""
-
-        def move(part: Tensor) -> Tensor:
-            return part.to(device)
-
         return replace(
             self,
-            train=move(self.train) if isinstance(self.train, Tensor) else self.train,
-            validation=move(self.validation),
-            test=move(self.test),
-            labels=self.labels and self.labels.map(move),
-            context=self.context and self.context.map(move),
+            train=self.train if isinstance(self.train, Stream) else self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+            labels=self.labels and self.labels.map(lambda part: part.to(device)),
         )
 
     def _kinds(self) -> str:
@@ -146,8 +162,8 @@ class Data:
         if self.columns is None:
             return ""
         kinds = Counter(column.kind for column in self.columns)
-        parts = [t for t in (self.train, self.validation, self.test) if isinstance(t, Tensor)]
-        missing = sum(int(part.isnan().sum()) for part in parts)
+        parts = [part for part in (self.train, self.validation, self.test) if isinstance(part, Rows)]
+        missing = sum(int(part.x.isnan().sum()) for part in parts)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 
@@ -159,12 +175,12 @@ class Data:
         rows, classes = self.record["rows"], self.record["classes"]
         counts = ", ".join(f"{count:,} {part}" for part, count in rows.items())
         kind = f", {classes} classes" if classes else ""
-        given = f", context {tuple(self.context.test.shape[1:])}" if self.context else ""
-        known = self.record.get("known")
-        given = f", {known:,} labels known" if known else given
+        also = "" if self.context_shape is None else f", context {self.context_shape}"
+        if self.has_labels:
+            also += f", {self.record.get('known') or 'all'} labels observed"
         return (
             f"Data({self.name}): {counts}{' (streamed)' if self.streams else ''}\n"
-            f"  event shape {self.event_shape}{kind}{given}\n"
+            f"  event shape {self.event_shape}{kind}{also}\n"
             f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
         )

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
 
-__all__ = ["Parts", "parts", "whole_number"]
+__all__ = ["Parts", "parts"]
 
 
 class Parts(NamedTuple):
@@ -57,8 +58,8 @@ def parts(
         >>> [len(part) for part in parts(1797)]
         [1257, 180, 360]
     """
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(whole_number("split_seed", seed, 0)))
-    kept = rows if count is None else whole_number("count", count, 3)
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(whole("split_seed", seed, 0)))
+    kept = rows if count is None else whole("count", count, 3)
     if kept > rows:
         raise InputError(f"count={count} rows were asked for and there are {rows}: ask for at most {rows}")
     order = order[:kept]
@@ -77,13 +78,6 @@ def parts(
             f"(validation {validations}, test {len(test_rows)}): give more rows or ask for smaller parts"
         )
     return found
-
-
-def whole_number(name: str, value: object, least: int) -> int:
-    """`value` as an int of at least `least`, or InputError naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}={value!r} cannot be used: give a whole number of at least {least}")
-    return value
 
 
 def _size(name: str, asked: int | float, rows: int, at_most: int | None) -> int:

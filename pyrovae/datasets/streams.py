@@ -3,7 +3,7 @@
     rows * numbers a row * 4 bytes < 2 GB  ->  a tensor;   else a stream
 
 An item is a tensor or a pair (tensor, label). A stream's validation and test rows are read once and held;
-its training rows are a `Rows`: a `Dataset` of float32 grey rows whose random preparation is left to
+its training rows are a `Stream`: a `Dataset` of float32 grey rows whose random preparation is left to
 `Data.collate`, or, for "static", is a function of the split seed and the row.
 """
 
@@ -18,23 +18,25 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.source import as_labels, as_rows, refuse_not_finite
 from pyrovae.errors import InputError
 
-__all__ = ["Rows", "gather", "is_large", "length", "stored_labels"]
+__all__ = ["Stream", "gather", "is_large", "length", "stored_labels"]
 
 LARGE = 2 * 10**9
 
 
-class Rows(Dataset[Any]):
-    """Rows of a torch `Dataset` by their numbers: float32, (*event), or pairs (row, context).
+class Stream(Dataset[Any]):
+    """The training rows of a torch `Dataset`, read one by one.
 
     Arguments:
         dataset: whose items are read.
         index: row numbers, (N,).
         event_shape: that every row must have.
         divisor: of 8-bit values, or 1.
-        context: (N, C), given beside each row, or None.
+        context: (N, C), or None.
+        y: class indices (N,), or None.
         static_seed: draw each row once, binary, from this seed and its number; None leaves it grey.
     """
 
@@ -46,25 +48,33 @@ class Rows(Dataset[Any]):
         *,
         divisor: int = 1,
         context: Tensor | None = None,
+        y: Tensor | None = None,
         static_seed: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.index = index
         self.event_shape = event_shape
         self.divisor = divisor
-        self.context = context
+        self.context, self.y = context, y
         self.static_seed = static_seed
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, row: int) -> Any:  # noqa: ANN401
+    def __getitem__(self, row: int) -> Tensor:
+        """One row, (*event), float32."""
         number = int(self.index[row])
         x = item(self.dataset, number, self.event_shape)[0].to(torch.float32) / self.divisor
         refuse_not_finite(x[None], "the streamed set", first_row=number)
         if self.static_seed is not None:
             x = Preparation("static").apply(x, generator_of("static row", self.static_seed, number))
-        return x if self.context is None else (x, self.context[row])
+        return x
+
+    def rows(self, x: Tensor, numbers: list[int]) -> Rows:
+        """Rows of values read for these row numbers, with their context and labels."""
+        context = None if self.context is None else self.context[numbers].to(x)
+        y = None if self.y is None else self.y[numbers].to(x.device)
+        return Rows(x, context, y, self.index[numbers].to(x.device))
 
 
 def length(dataset: Dataset[Any]) -> int:

@@ -22,11 +22,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae import graphs
+from pyrovae import compiling
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.path import is_latent
-from pyrovae.graphs import Compiled, traced
+from pyrovae.compiling import Compiled, traced
 from pyrovae.networks import Precision
 from pyrovae.terms import PARTICLES, Program, Terms, arguments
 
@@ -129,7 +129,7 @@ class Evaluator:
 
     def _capture(self, piece: Piece, gain: float) -> None:
         captured = Captured(self.program, piece, self.seed)
-        if not captured.graph.is_stored and gain < TRACING_SECONDS + graphs.compile_seconds():
+        if not captured.graph.is_stored and gain < TRACING_SECONDS + compiling.compile_seconds():
             return
         captured.compile()
         captured.check(piece, self.precision)

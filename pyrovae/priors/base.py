@@ -26,7 +26,8 @@ class Prior(Part):
     Attributes:
         advice: which guide to take instead of one on another space.
         states: of a discrete site "c" of the program; None when it has none.
-        labels: whether the context is that class where it is known, read by no network.
+        labels: whether the program observes labels y of that site; `forward` and `mixture` then take `known`
+            too, the rows (*, C) of `sites`.
     """
 
     latent_dim: int
@@ -82,17 +83,25 @@ class Prior(Part):
         """
         return False
 
-    def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily | None:
-        """The prior as a mixture of K components over z, event (D,); None when it is none."""
+    def mixture(
+        self, context: Tensor | None = None, known: Tensor | None = None
+    ) -> dist.MixtureSameFamily | None:
+        """The prior as a mixture of K components over z, event (D,); None when it is not a mixture."""
         return None
 
     def sites(
-        self, context: Tensor | None = None, *, observed: bool = True, enumerated: bool = True
+        self,
+        context: Tensor | None = None,
+        known: Tensor | None = None,
+        *,
+        observed: bool = True,
+        enumerated: bool = True,
     ) -> Tensor:
         """Draw z in a Pyro program: the site "z", unless there is a class before it.
 
         Arguments:
-            context: (*, context_dim), or the classes (*, C) that are known when `labels`.
+            context: (*, context_dim).
+            known: one-hot classes (*, C), zeros where the label is not known; only with `labels`.
             observed: whether data are, and with them the labels; otherwise these choose what is drawn.
             enumerated: whether a class is summed out, as no guide draws it.
         """

@@ -19,13 +19,12 @@ class Classes(Prior):
     r"""A class c and a style z that do not depend on each other, \(p(z, c) = \pi_c\, \mathcal N(z; 0, I)\).
 
     The generative half of Kingma's M2: the decoder reads (z, one-hot c), in a row. The program has the sites
-    "c" and "z"; its guide is `Classes` with as many classes. Where the data have few labels, `labels` has
-    them read as the class.
+    "c" and "z"; its guide is `Classes` with the same number of classes. With `labels` the program observes the
+    labels of the rows that have one. A context moves the logits of the classes by A c, with A zero at first.
 
     Arguments:
         classes: C.
-        labels: whether the context (C,) is the class where it is known, one-hot, and zeros where not; no
-            network reads it. Without it a context moves the logits of the classes by A c, A zero at first.
+        labels: whether the program observes labels y, each the index of a class.
 
     Raises:
         InputError: when `classes` is below 2.
@@ -69,14 +68,18 @@ class Classes(Prior):
         """The guide to take instead."""
         return f"use the guide Classes(classes={self.classes})"
 
-    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        law = Law(self._logits(context), context if self.labels else None)
+    def forward(self, context: Tensor | None = None, known: Tensor | None = None) -> dist.TorchDistribution:
+        law = Law(self._logits(context), known)
         return Classed(law, self._style, self.latent_dim)
 
     def sites(
-        self, context: Tensor | None = None, *, observed: bool = True, enumerated: bool = True
+        self,
+        context: Tensor | None = None,
+        known: Tensor | None = None,
+        *,
+        observed: bool = True,
+        enumerated: bool = True,
     ) -> Tensor:
-        known = context if self.labels else None
         logits = self._logits(context)
         c = class_site(logits, known, observed=observed, enumerated=False)
         z = pyro.sample("z", self._style(c))

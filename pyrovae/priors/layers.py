@@ -141,7 +141,9 @@ class Hierarchical(Prior):
     def waits_for(self) -> int:
         return self.highest.waits_for
 
-    def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily | None:
+    def mixture(
+        self, context: Tensor | None = None, known: Tensor | None = None
+    ) -> dist.MixtureSameFamily | None:
         return None if self.layers else self.highest.mixture(context)
 
     @property

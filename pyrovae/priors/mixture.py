@@ -53,8 +53,8 @@ class GaussianMixture(Prior):
             among the encodings.
         learned: with False weights, means and scales stay as they start; A is learned all the same.
         explicit: whether the component is a site of the program.
-        labels: whether the context (C,) is the component where it is known, one-hot, and zeros where not;
-            no network reads it. It makes the site explicit.
+        labels: whether the program observes labels y, each the index of a component. It makes the site
+            explicit.
         start_epoch: the epochs before a start from the data.
         floor: the least weight of a component, in units of 1/K, so that none is given up.
         prune: at the start of an epoch components are switched off whose share of the encodings is below it.
@@ -161,23 +161,27 @@ class GaussianMixture(Prior):
         """K, when the component is a site."""
         return self.components if self.explicit or self.labels else None
 
-    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        return self.mixture(context)
+    def forward(self, context: Tensor | None = None, known: Tensor | None = None) -> dist.TorchDistribution:
+        return self.mixture(context, known)
 
-    def mixture(self, context: Tensor | None = None) -> dist.MixtureSameFamily:
+    def mixture(self, context: Tensor | None = None, known: Tensor | None = None) -> dist.MixtureSameFamily:
         logits = self._weights(context)
         if self.labels:
-            logits = restricted(logits, context)
+            logits = restricted(logits, known)
         return dist.MixtureSameFamily(
             dist.Categorical(logits=logits), self._law(*self._tables()).expand(logits.shape)
         )
 
     def sites(
-        self, context: Tensor | None = None, *, observed: bool = True, enumerated: bool = True
+        self,
+        context: Tensor | None = None,
+        known: Tensor | None = None,
+        *,
+        observed: bool = True,
+        enumerated: bool = True,
     ) -> Tensor:
         if self.states is None:
             return super().sites(context)
-        known = context if self.labels else None
         c = class_site(self._weights(context), known, observed=observed, enumerated=enumerated)
         return pyro.sample("z", self._law(*(pick(table, c) for table in self._tables())))
 

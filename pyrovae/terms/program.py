@@ -115,7 +115,9 @@ class Program:
                 f"the model cannot be simulated: let it draw one observation when it is called without data "
                 f"({error})"
             ) from None
-        sites = [n for n, s in traces[0].nodes.items() if s["type"] == "sample" and hasattr(s["value"], "dim")]
+        sites = [
+            n for n, s in traces[0].nodes.items() if s["type"] == "sample" and hasattr(s["value"], "dim")
+        ]
         drawn = {n: torch.cat([t.nodes[n]["value"] for t in traces]) for n in sites if n != "data"}
         x = drawn.pop("x", None)
         if x is None:

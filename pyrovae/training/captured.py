@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs import Compiled, Graph, random_state, set_random_state, traced
+from pyrovae.compiling import Compiled, Graph, random_state, set_random_state, traced
 from pyrovae.training.batches import Batch, Rows
 from pyrovae.training.exchange import packed, unpacked
 from pyrovae.training.layout import Layout, turnable

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyrovae import graphs, sharing
+from pyrovae import compiling, sharing
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.training.batches import Rows
 from pyrovae.training.captured import Captured, captured
@@ -129,7 +129,7 @@ class Steps:
 
     def _capture(self, rows: Rows, gain: float) -> None:
         made = captured(self.job, rows)
-        stored, needed = sharing.agreed((made.is_stored, graphs.compile_seconds()))
+        stored, needed = sharing.agreed((made.is_stored, compiling.compile_seconds()))
         if not stored and gain < needed:
             self._stay_eager("")
             return

@@ -8,9 +8,8 @@ __all__ = ["in_words"]
 
 
 def in_words(vae: Any) -> str:  # noqa: ANN401
-    """Four lines: what it is of, and the three laws with the networks behind them."""
-    labels = vae.prior.labels
-    context = None if labels else vae.context_shape
+    """Four lines: its sizes, and the three distributions with the networks behind them."""
+    context = vae.context_shape
     given, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
     x_law, z_law = repr(vae.likelihood), repr(vae.q)
@@ -28,7 +27,7 @@ def in_words(vae: Any) -> str:  # noqa: ANN401
     lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]
     what = f"events {vae.event_shape} with latents ({vae.latent_dim},)"
     what += "" if context is None else f", contexts {context}"
-    what += ", some labels known" if labels else ""
+    what += ", labels observed" if vae.prior.labels else ""
     return "\n".join([f"VAE of {what}, {count:,} parameters", *lines])
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyrovae.compiling import cuda, native
+from pyrovae.compiling.quiet import first_line
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs import cuda, native
-from pyrovae.graphs.quiet import first_line
 
 __all__ = ["Compiled", "Graph"]
 

@@ -20,7 +20,7 @@ from test_compile import QUIET, interpreted, learned, willing
 
 import pyrovae as pv
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs import cache_folder, compile_seconds, native, traced
+from pyrovae.compiling import cache_folder, compile_seconds, native, traced
 from pyrovae.networks import MLP
 
 SCALE = torch.tensor([1.0, 2.0, 3.0])

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.compiling.fusable import Fusable
+from pyrovae.compiling.graph import Graph
+from pyrovae.compiling.native import OPTIONS
+from pyrovae.compiling.quiet import validation_kept
+from pyrovae.compiling.reasons import NoNumbers, python_state, reason
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs.fusable import Fusable
-from pyrovae.graphs.graph import Graph
-from pyrovae.graphs.native import OPTIONS
-from pyrovae.graphs.quiet import validation_kept
-from pyrovae.graphs.reasons import NoNumbers, python_state, reason
 
 __all__ = ["traced"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.graphs.quiet import compiling, random_state, set_random_state
+from pyrovae.compiling.quiet import compiling, random_state, set_random_state
 
 __all__ = ["recorded"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyrovae.graphs.quiet import first_line
+from pyrovae.compiling.quiet import first_line
 
 __all__ = ["NoNumbers", "python_state", "reason"]
 
@@ -47,7 +47,7 @@ def _place(error: BaseException) -> str:
     while trace is not None:
         frame = trace.tb_frame
         name = str(frame.f_globals.get("__name__", ""))
-        if name.split(".")[0] not in libraries and not name.startswith("pyrovae.graphs"):
+        if name.split(".")[0] not in libraries and not name.startswith("pyrovae.compiling"):
             owner = frame.f_locals.get("self")
             whose = f"{type(owner).__name__}, " if isinstance(owner, torch.nn.Module) else ""
             found = f", in {whose}{Path(frame.f_code.co_filename).name}:{trace.tb_lineno}"

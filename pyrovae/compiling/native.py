@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pyrovae import files
+from pyrovae.compiling.quiet import compiling
 from pyrovae.errors import Uncapturable
-from pyrovae.graphs.quiet import compiling
 
 __all__ = ["OPTIONS", "cache_folder", "compile_seconds", "is_stored", "loaded", "stored"]
 
@@ -66,9 +67,7 @@ def stored(key: str) -> Path:
 def cache_folder() -> Path:
     """Where compiled graphs are kept: $PYROVAE_CACHE, or pyrovae in the user's cache folder."""
     given = os.environ.get("PYROVAE_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrovae"
+    return Path(given) if given else files.cache_folder()
 
 
 def compile_seconds() -> float:

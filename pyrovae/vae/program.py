@@ -1,0 +1,270 @@
+"""A VAE as a Pyro program: the model and guide that its parts make, and what training asks of them.
+
+model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with a class, "c" before z and "y" for its labels
+guide   q(z|x)         site "z", or "c" and "z"
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError, sizes
+from pyrovae.terms import DATA, Program
+
+if TYPE_CHECKING:
+    import pyro.distributions as dist
+
+    from pyrovae.datasets import Data
+    from pyrovae.guides import Guide
+    from pyrovae.likelihoods import Likelihood
+    from pyrovae.networks import Headed, Network
+    from pyrovae.priors import Prior
+
+__all__ = ["PartsProgram", "mean_or_draw"]
+
+# Pyro's parameter store is global: two models under one name would share (and never train) parameters.
+_NAMES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+_COUNT = itertools.count()
+
+PIECE = 1000
+
+
+class PartsProgram(Program):
+    """The program that prior, likelihood, guide and networks make.
+
+    A subclass has them as attributes, and gives the distributions `encode`, `decode` and `latents`.
+    """
+
+    event_shape: tuple[int, ...]
+    context_shape: tuple[int, ...] | None
+    prior: Prior
+    likelihood: Likelihood
+    q: Guide
+    encoder: Network
+    decoder: Network
+    recognition: Headed
+    generation: Headed
+    checks_support = True
+
+    encode: Callable[..., dist.TorchDistribution]
+    decode: Callable[..., dist.TorchDistribution]
+    latents: Callable[..., dist.TorchDistribution]
+    to_dict: Callable[[], dict[str, Any]]
+
+    def model(
+        self, x: Tensor | None = None, context: Tensor | None = None, y: Tensor | None = None
+    ) -> Tensor:
+        """The generative program p(z) p(x|z), a Pyro model; with x None it draws observations.
+
+        A prior with classes has a site "c" before "z", enumerated unless the guide draws it; with labels their
+        site is "y".
+
+        Arguments:
+            x: (B, *event), observed when given.
+            context: (B, *context_shape) for a conditional VAE; it sets B when x is None, else B is 1.
+            y: (B,), class indices, -1 where not known; observed with x, else the classes to draw from.
+
+        Returns:
+            x, observed or drawn, of shape (*, B, *event).
+        """
+        self._register("generative", self.prior, self.generation, self.likelihood)
+        with pyro.plate(DATA, self._count(x, context, y), dim=-1):
+            z = self.prior.sites(
+                self._flat(context),
+                **self._known(y),
+                observed=x is not None,
+                enumerated=self.q.states is None,
+            )
+            return pyro.sample("x", self.decode(z, context), obs=x)
+
+    def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """The recognition program q(z|x), a Pyro guide; returns z of shape (*, B, size)."""
+        self._register("recognition", self.recognition, self.q)
+        with pyro.plate(DATA, self._count(x, context, y), dim=-1):
+            return self.q.sites(**self._guide_params(x, context, y))
+
+    def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
+        """The guide's parameters, and the classes that are known where the guide draws the class."""
+        known = self._known(y) if self.q.states is not None else {}
+        return self.recognition(self.likelihood.inputs(x), self._flat(context)) | known
+
+    def _known(self, y: Tensor | None) -> dict[str, Tensor]:
+        """The labels as one-hot rows (B, C), zeros where none is known, as an argument; none without labels."""
+        if y is None:
+            return {}
+        if not self.prior.labels or self.prior.states is None:
+            raise InputError(
+                f"the prior {self.prior!r} observes no labels: declare it with labels=True, or leave y out "
+                "(rows.unlabelled())"
+            )
+        classes = torch.arange(self.prior.states, device=y.device)
+        return {"known": (y.unsqueeze(-1) == classes).to(next(self.parameters()).dtype)}  # type: ignore[attr-defined]
+
+    def _flat(self, context: Tensor | None) -> Tensor | None:
+        """The context as the networks read it, (*, context_dim)."""
+        if self.context_shape is None:
+            if context is not None:
+                raise InputError(
+                    "this VAE takes no context: declare it with context_shape= (labels are given as y)"
+                )
+            return None
+        dims = len(self.context_shape)
+        if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
+            came = "none" if context is None else f"shape {tuple(context.shape)}"
+            raise InputError(
+                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {came}"
+            )
+        return context.flatten(-dims) if dims else context.unsqueeze(-1)
+
+    def _count(self, x: Tensor | None, context: Tensor | None, y: Tensor | None) -> int:
+        if x is None:
+            return next((len(part) for part in (context, y) if part is not None), 1)
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise InputError(f"x must have shape (B, {sizes(self.event_shape)}), not {tuple(x.shape)}")
+        return len(x)
+
+    def _register(self, role: str, *modules: nn.Module) -> None:
+        name = _NAMES.setdefault(self, f"vae{next(_COUNT)}")
+        for i, module in enumerate(modules):
+            pyro.module(f"{name}.{role}{i}", module)
+
+    # ---------------------------------------------------------------- what training and evaluation ask
+
+    @property
+    def latent_size(self) -> int:  # type: ignore[override]
+        """The number of entries of z."""
+        return self.prior.size
+
+    @property
+    def waits_for(self) -> int:  # type: ignore[override]
+        """The epochs before the prior starts from encodings."""
+        return self.prior.waits_for
+
+    @property
+    def components_wait(self) -> int:  # type: ignore[override]
+        """The same, unless the guide has the components from the start."""
+        return self.prior.waits_for if self.q.states is None else 0
+
+    def declaration(self) -> dict[str, Any]:
+        return self.to_dict()
+
+    def check_rows(self, rows: Rows, what: str) -> None:
+        if tuple(rows.x.shape[1:]) != self.event_shape:
+            raise InputError(
+                f"{what} must have shape (N, {sizes(self.event_shape)}), not {tuple(rows.x.shape)}"
+            )
+        self.likelihood.check(rows.x, what)
+        states = self.prior.states or 0
+        if rows.y is not None and self.prior.labels and len(rows) and int(rows.y.max()) >= states:
+            raise InputError(
+                f"y holds the class {int(rows.y.max())}, and the prior {self.prior!r} has the classes 0 to "
+                f"{states - 1}: give it a class for every label"
+            )
+
+    def check_data(self, data: Data) -> None:
+        if tuple(data.event_shape) != self.event_shape:
+            raise InputError(
+                f"the VAE was declared for events {self.event_shape}, the data have {data.event_shape}: declare "
+                f"it with event_shape={data.event_shape}"
+            )
+        self._check_context(data)
+        self._check_labels(data)
+        self.likelihood.check_columns(data.columns)
+        if not data.streams:  # a stream is checked batch by batch
+            self.check_rows(data.epoch(0, 0), "the training data")
+        self.check_rows(data.validation, "the validation data")
+        self.check_rows(data.test, "the test data")
+
+    def _check_context(self, data: Data) -> None:
+        if self.context_shape is not None and data.validation.context is None:
+            raise InputError(
+                "the VAE was declared with a context, the data have none: load them with context='labels'"
+            )
+        if self.context_shape is None and data.validation.context is not None:
+            cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"
+            where = "load them with" if self.prior.labels else "declare it with"
+            raise InputError(f"the data have a context, and the VAE takes none: {where} {cure}")
+
+    def _check_labels(self, data: Data) -> None:
+        if self.prior.labels and not data.has_labels:
+            raise InputError(
+                "the prior observes labels, the data give none: load them with labels=True or known=, or declare "
+                "it with labels=False"
+            )
+        if data.has_labels and not self.prior.labels:
+            raise InputError(
+                f"the data come with labels to observe, and the prior {self.prior!r} observes none: give it "
+                "labels=True, or load them without labels= and known="
+            )
+
+    def check_run(self, epochs: int, processes: int) -> None:
+        if self.likelihood.of_batch and processes > 1:
+            raise InputError(
+                f"{self.likelihood!r} uses a batch as a whole, which several processes share: train it in "
+                "one, or use scale='learned'"
+            )
+        if self.prior.waits_for >= epochs:
+            raise InputError(
+                f"the prior {self.prior!r} would not start in {epochs} epochs: use more, or a start_epoch below "
+                "that"
+            )
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Let the parts that start from data use training data (N, *event), before the first step.
+
+        The likelihood sees the observations, the other parts what the encoder reads of them.
+        """
+        self.likelihood.start_from(x)
+        read = self.likelihood.inputs(x)
+        for part in (self.prior, self.q, self.encoder, self.decoder):
+            part.start_from(read)
+
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, some: Callable[[], Rows]) -> str | None:
+        """Let the prior use the encodings of training rows, at the start of an epoch."""
+        some = cache(some)
+        changed = self.prior.begin_epoch(
+            epoch, lambda: self._encodings(some()), lambda: self._labels_of(some())
+        )
+        return f"the encodings changed the prior, {self.prior!r}" if changed else None
+
+    def _labels_of(self, rows: Rows) -> Tensor | None:
+        if not self.prior.labels:
+            return None
+        if rows.y is None:
+            raise InputError(
+                f"the prior {self.prior!r} starts from encodings with their labels, and the data stream: use "
+                "start='random' or 'spread', or data held in memory"
+            )
+        return self._known(rows.y)["known"]
+
+    def _encodings(self, rows: Rows) -> Tensor:
+        """The means of q(z|x) without labels, or draws where a distribution has no mean."""
+        pieces = rows.unlabelled().batches(PIECE)
+        return torch.cat([mean_or_draw(self.encode(piece)) for piece in pieces])
+
+    def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        like = next(self.parameters())  # type: ignore[attr-defined]
+        context = None if context is None else context.to(like)
+        if context is not None and len(context) != count:
+            raise InputError(f"context has {len(context)} rows for {count} observations: give one for each")
+        z = self.latents(context).expand((count,)).sample()
+        return self.decode(z, context).sample().to(like.dtype), {"z": z.unsqueeze(0)}
+
+
+def mean_or_draw(law: dist.TorchDistribution) -> Tensor:
+    """The mean, or a draw where it is not known."""
+    try:
+        return law.mean
+    except NotImplementedError:
+        return law.sample()
