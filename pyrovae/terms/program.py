@@ -21,7 +21,7 @@ from torch import Tensor
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
-    from pyrovae.datasets import Data, Rows
+    from pyrovae.datasets import Data, Rows, Schema
 
 __all__ = ["Pair", "Program", "as_program"]
 
@@ -39,6 +39,7 @@ class Program:
             not compared with later ones.
         components_wait: the epochs before a mixture has its components.
         checks_support: whether `check_rows` refuses values outside the support, so that no run has to.
+        schema: what the numbers of the rows stand for, once the program was trained or loaded.
     """
 
     event_shape: tuple[int, ...] | None = None
@@ -46,6 +47,7 @@ class Program:
     waits_for: int = 0
     components_wait: int = 0
     checks_support: bool = False
+    schema: Schema | None = None
 
     def model(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """The Pyro model of rows (x, context=None, y=None)."""

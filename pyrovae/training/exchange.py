@@ -1,12 +1,13 @@
-r"""Training by several processes: what they exchange at a step.
+r"""The gradient of a batch, from one process or from several that exchange theirs.
 
     loss of process r    L_r = -(1/B) sum of maximised(x_n) over its rows n          B rows in all processes
-    one vector           [dL_r/dw, L_r, sums of its rows, asked to stop, in trouble]
+    one vector           [dL_r/dw, which w have a gradient, L_r, sums of its rows, asked to stop, in trouble]
     one all-reduce       adds the vectors up: the gradient of the whole batch, its loss and its sums
 
 After it all processes hold the same numbers: they make the same move, so their weights stay equal bit for
-bit; they stop at the same step when one was asked to; they end together when one is in trouble. The noise of
-process r at step t is a function of (seed, r, t) alone, so a checkpoint holds nothing of other processes.
+bit; they stop at the same step when one was asked to; they end together when one is in trouble. A parameter
+without a gradient in any process has none afterwards, as in one process alone. The noise of process r at step t
+is a function of (seed, r, t) alone, so a checkpoint holds nothing of other processes.
 
 Reference:
     Goyal et al. (2017), "Accurate, Large Minibatch SGD", on what a gradient must be divided by.
@@ -15,85 +16,117 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.errors import NumericalError
-from pyrovae.training.batches import Batch, Rows, mixed
+from pyrovae.training.batches import Epoch, mixed
 
-__all__ = ["Exchange", "packed", "unpacked"]
+if TYPE_CHECKING:
+    from pyrovae.training.job import Job
+
+__all__ = ["Alone", "Exchange", "exchange_of", "gradients", "packed", "unpacked"]
 
 SUMS = 4
 FLAGS = 2
 TAIL = 1 + SUMS + FLAGS
 NOISE = 20140415  # keeps the noise apart from the order of the data, which has the same seed
-# Reading a number waits for a GPU, so there the flags are looked at every so many steps.
+# Reading a number waits for a GPU, so there the flags are read every so many steps.
 GPU_LOOKS = 10
 
-
-def packed(loss: Tensor, gradient: Sequence[Tensor], sums: Tensor) -> Tensor:
-    """What a process tells the others at a step, (P + 7,); the flags are zero."""
-    flat = torch.cat([g.reshape(-1) for g in gradient])
-    tail = [loss.reshape(1).to(flat), sums.to(flat), flat.new_zeros(FLAGS)]
-    return torch.cat([flat, *tail])
+Gradient = list[Tensor | None]
 
 
-def unpacked(flat: Tensor, trained: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The loss, the gradient and the sums of the whole batch from the vectors' sum."""
-    pieces = flat[:-TAIL].split([w.numel() for w in trained])
-    gradient = [piece.view(w.shape).to(w.dtype) for piece, w in zip(pieces, trained, strict=True)]
-    return flat[-TAIL], gradient, flat[1 - TAIL : -FLAGS].double()
+class Alone:
+    """The exchange of one process with nobody.
+
+    Arguments:
+        asked: says whether this process was asked to stop.
+    """
+
+    is_shared = False
+
+    def __init__(self, asked: Callable[[], bool] = lambda: False) -> None:
+        self.asked = asked
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was asked to stop; looked at after each step."""
+        return self.asked()
+
+    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+        """Leave the gradient of batch `number` at the parameters; gives the batch's sums.
+
+        Raises:
+            NumericalError: when the loss is not finite.
+        """
+        rows, random = epoch.batch(number), torch.get_rng_state()
+        loss, sums = job.loss(rows, weight)
+        # Reading the loss waits for a GPU; there the sums of the epoch are checked instead.
+        if not loss.is_cuda and not math.isfinite(loss.item()):
+            job.explain(rows, random)
+        loss.backward()
+        return sums
+
+    def announced(self, work: Callable[[], None]) -> None:
+        """Do what this process may fail at; in the end all fail with it."""
+        work()
+
+    def finish(self) -> None:
+        """End the run in all processes."""
 
 
-class Exchange:
+class Exchange(Alone):
     """The all-reduce of a run's steps.
 
     Arguments:
-        trained: the tensors that are learned.
-        seed: of the noise.
         asked: says whether this process was asked to stop.
-        explain: given a batch and a random state, says why the loss of that step is no finite number.
+        seed: of the noise.
 
     Attributes:
-        stopped: whether any process was; the same in all of them.
+        stopped: whether any process was asked; the same in all of them.
     """
 
-    def __init__(
-        self,
-        trained: Iterable[Tensor],
-        seed: int,
-        asked: Callable[[], bool],
-        explain: Callable[[Batch, Tensor], None],
-    ) -> None:
-        self.trained, self.seed, self.asked, self.explain = list(trained), seed, asked, explain
-        self.stopped, self.step = False, 0
-        self.trouble: Exception | None = None
-        self.device = self.trained[0].device
-        self.looks = GPU_LOOKS if self.device.type == "cuda" else 1
+    is_shared = True
+    stopped = False  # type: ignore[assignment]
 
-    def __call__(self, share: Callable[[], Tensor], step: int, rows: Rows, number: int) -> Tensor:
+    def __init__(self, asked: Callable[[], bool], seed: int) -> None:
+        super().__init__(asked)
+        self.seed = seed
+        self.trouble: Exception | None = None
+
+    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+        flat = self.added_up(lambda: _share(job, epoch, number, weight), job, epoch, number)
+        trained = list(job.trained.values())
+        _, gradient, used, sums = unpacked(flat, trained)
+        for w, g, has in zip(trained, gradient, used.tolist(), strict=True):
+            w.grad = g if has else None
+        return sums
+
+    def added_up(self, share: Callable[[], Tensor], job: Job, epoch: Epoch, number: int) -> Tensor:
         """The sum of all processes' vectors at a step; `share` gives this one's part of batch `number`.
 
         Raises:
             InputError, NumericalError: in every process, what one of them had; nothing was moved then.
             Lost: when another process ended.
         """
-        self.step = step
-        self._reseed()
-        flat = self._own(share)
+        like, step = next(iter(job.trained.values())), job.state.position.step
+        self._reseed(like.device, step)
+        flat = self._own(share, job)
         own_loss = flat[-TAIL].clone()
         flat[-2] = float(self.asked())
         flat[-1] = float(self.trouble is not None)
         sharing.add_up(flat)
-        if step % self.looks == 0:
-            self._look(flat, own_loss, rows, number)
+        if step % (GPU_LOOKS if like.is_cuda else 1) == 0:
+            self._look(flat, own_loss, job, epoch, number)
         return flat
 
     def announced(self, work: Callable[[], None]) -> None:
-        """Do what this process may fail at; the others learn of it at the next step."""
+        """Do what this process may fail at; the others are told of it at the next step."""
         try:
             work()
         except Exception as error:
@@ -108,42 +141,80 @@ class Exchange:
         """
         sharing.together(self._raise_own)
 
-    def nothing(self) -> Tensor:
-        """The vector of a process that has no row of a batch."""
-        zero = torch.zeros((), device=self.device)
-        return packed(zero, [torch.zeros_like(w) for w in self.trained], zero.expand(SUMS))
-
     # ---------------------------------------------------------------- pieces
 
-    def _reseed(self) -> None:
+    def _reseed(self, device: torch.device, step: int) -> None:
         # Not torch.manual_seed: without a GPU in use it records a stack trace at every call.
-        seed = mixed(NOISE, self.seed, sharing.rank(), self.step)
+        seed = mixed(NOISE, self.seed, sharing.rank(), step)
         torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            with torch.cuda.device(self.device):
+        if device.type == "cuda":
+            with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
 
-    def _own(self, share: Callable[[], Tensor]) -> Tensor:
+    def _own(self, share: Callable[[], Tensor], job: Job) -> Tensor:
         if self.trouble is None:
             try:
                 return share()
             except Exception as error:
                 self.trouble = error
-        return self.nothing()
+        return nothing(job)
 
-    def _look(self, flat: Tensor, own_loss: Tensor, rows: Rows, number: int) -> None:
+    def _look(self, flat: Tensor, own_loss: Tensor, job: Job, epoch: Epoch, number: int) -> None:
         loss, asked, trouble = flat[[-TAIL, -2, -1]].tolist()
         self.stopped = asked > 0
         if trouble or not math.isfinite(loss):
-            sharing.together(lambda: self._explain(own_loss, rows, number))
-            raise NumericalError(f"the loss is no finite number at step {self.step + 1}")
+            sharing.together(lambda: self._explain(own_loss, job, epoch, number))
+            raise NumericalError(f"the loss is not finite at step {job.state.position.step + 1}")
 
-    def _explain(self, own_loss: Tensor, rows: Rows, number: int) -> None:
+    def _explain(self, own_loss: Tensor, job: Job, epoch: Epoch, number: int) -> None:
         self._raise_own()
         if not math.isfinite(own_loss.item()):
-            self._reseed()
-            self.explain(rows.batch(number), torch.get_rng_state())
+            self._reseed(own_loss.device, job.state.position.step)
+            job.explain(epoch.batch(number), torch.get_rng_state())
 
     def _raise_own(self) -> None:
         if self.trouble is not None:
             raise self.trouble
+
+
+def exchange_of(asked: Callable[[], bool], seed: int) -> Alone:
+    """The exchange among the processes that there are."""
+    return Exchange(asked, seed) if sharing.is_shared() else Alone(asked)
+
+
+def gradients(
+    job: Job, batch: object, weight: Tensor | float | None, count: int | None = None
+) -> tuple[Tensor, Gradient, Tensor]:
+    """The loss of a batch, its gradient for each trained tensor or None, and the batch's sums (see `Job.loss`)."""
+    loss, sums = job.loss(batch, weight, count)  # type: ignore[arg-type]
+    return loss.detach(), list(torch.autograd.grad(loss, list(job.trained.values()), allow_unused=True)), sums
+
+
+def packed(trained: Sequence[Tensor], loss: Tensor, gradient: Gradient, sums: Tensor) -> Tensor:
+    """What a process tells the others at a step; asked to stop and in trouble are zero."""
+    zeros = (torch.zeros_like(w) for w in trained)
+    flat = torch.cat([(z if g is None else g).reshape(-1) for g, z in zip(gradient, zeros, strict=True)])
+    used = flat.new_tensor([float(g is not None) for g in gradient])
+    return torch.cat([flat, used, loss.reshape(1).to(flat), sums.to(flat), flat.new_zeros(FLAGS)])
+
+
+def unpacked(flat: Tensor, trained: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+    """From the vectors' sum: the loss, the gradient, which tensors have one, and the sums of the whole batch."""
+    *pieces, used, _ = flat.split([*(w.numel() for w in trained), len(trained), TAIL])
+    gradient = [piece.view(w.shape).to(w.dtype) for piece, w in zip(pieces, trained, strict=True)]
+    return flat[-TAIL], gradient, used, flat[1 - TAIL : -FLAGS].double()
+
+
+def nothing(job: Job) -> Tensor:
+    """The vector of a process that has no row of a batch."""
+    trained = list(job.trained.values())
+    zero = torch.zeros((), device=trained[0].device)
+    return packed(trained, zero, [None] * len(trained), zero.expand(SUMS))
+
+
+def _share(job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+    """What this process tells the others of batch `number`."""
+    rows = epoch.batch(number)
+    if not len(rows):
+        return nothing(job)
+    return packed(list(job.trained.values()), *gradients(job, rows, weight, epoch.count(number)))

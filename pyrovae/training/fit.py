@@ -1,7 +1,7 @@
-"""`fit`: train a program on data, in a folder that a killed run goes on from.
+"""`fit`: train a program on data, in a folder from which a killed run resumes.
 
 Where torch.distributed is initialised, its processes train together (`exchange`); what one of them is refused
-ends all, and the first alone writes and shows.
+ends all, and only the first writes and prints.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
+from pyrovae.compiling import Compile
+from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
-from pyrovae.objectives import ELBO, Balanced, Objective, as_objective
-from pyrovae.terms import Program
-from pyrovae.training.checks import as_data, check_data, check_program, moved, usable_device
-from pyrovae.training.exchange import Exchange
-from pyrovae.training.folder import RunFolder, read_checkpoint
+from pyrovae.objectives import ELBO, Objective, as_objective
+from pyrovae.terms import Runner
+from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.exchange import exchange_of
+from pyrovae.training.folder import RunFolder
+from pyrovae.training.job import Job
 from pyrovae.training.loop import Loop
+from pyrovae.training.optimizers import OPTIMIZERS
+from pyrovae.training.preparing import as_data, check_data, check_program, placed, usable_device
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
-from pyrovae.training.settings import Compile, Settings
-from pyrovae.training.state import State, load_weights, make_optimizer, parameters, parameters_of
+from pyrovae.training.settings import Settings
+from pyrovae.training.state import State, load_weights, parameters, parameters_of
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -46,8 +51,8 @@ class Run:
     """What `fit` returns.
 
     Attributes:
-        program: the VAE (or pair) that was trained, holding the best weights.
-        history: name -> array with one entry an epoch; bounds in nats per datum.
+        program: the VAE (or pair) that was trained, with the best weights.
+        history: name -> array with one entry an epoch; bounds in nats per observation.
         best_epoch: the epoch whose weights were best on the validation set.
         folder: the run folder, or None.
     """
@@ -62,7 +67,7 @@ class Run:
         where = f", in {self.folder}" if self.folder else ""
         return (
             f"{len(self.history['epoch'])} epochs, best at {self.best_epoch}: validation "
-            f"{self.history['validation'][best]:.3f} nats per datum{where}"
+            f"{self.history['validation'][best]:.3f} nats per observation{where}"
         )
 
 
@@ -95,41 +100,41 @@ def fit(
     Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. The program ends with
     the weights that were best on the validation set. The caller's random state is left as it was.
 
-    Under torchrun (in a script of one's own: once torch.distributed is initialised) all processes call this
-    alike and share each batch. A run may go on with another number of processes; it has other noise then.
-    What looks at a batch as a whole (free bits, a penalty on q(z), an optimal scale) is refused there.
+    Under torchrun (in your own script: once torch.distributed is initialised) all processes make the same call
+    and share each batch. A run may be resumed with another number of processes; its random numbers will then
+    differ. What uses a batch as a whole (free bits, a penalty on q(z), an optimal scale) is refused there.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
-        data: what `datasets.load` gives, or a tensor or array (N, *event), a tenth of which validates.
-        objective: `ELBO()` unless given; one of Pyro's is read as the one here that it stands for.
+        data: what `datasets.load` gives, or a tensor or array (N, *event), a tenth of it for validation.
+        objective: `ELBO()` by default; one of Pyro's is read as the one here that it stands for.
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.
         epochs: passes over the training data.
-        batch_size: data in a minibatch, in all processes together.
+        batch_size: rows in a minibatch, in all processes together.
         seed: of the order of the data, the dynamic binarisation and the noise.
-        device: where to train; "cuda" when there is one (each process its own), else "cpu", unless given.
+        device: where to train; by default "cuda" when there is one (each process its own), else "cpu".
         lr_schedule: constant, linear or cosine (to zero at the last step).
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
         clip: the largest norm of the gradient; None does not clip.
-        patience: stop after so many epochs without a better validation bound; None never does.
+        patience: stop after this number of epochs without a better validation bound; None never does.
         out: the run folder; without one nothing is left on disk (the command line takes runs/NAME-1).
-        resume: go on with the run in `out`, to the same weights as one never stopped; begins it when there
-            is none.
-        checkpoint_seconds: at least so often `last.ckpt` is written, also within an epoch.
+        resume: resume the run in `out` and end with the weights of an uninterrupted run; start a new one if
+            `out` does not exist.
+        checkpoint_seconds: maximum number of seconds between two checkpoints.
         figures: draw the pictures that apply into the run folder at the end.
         progress: False shows nothing.
-        compile: run the step as compiled code instead of in Python: "auto" where the steps to come pay for
-            the compilation, True always (or be told why it cannot be), False never.
+        compile: run the step as compiled code instead of in Python: "auto" where the remaining steps pay for
+            the compilation, True always (or refuse with the reason), False never.
         precision: float32; bf16 for the networks' matrix products; or tf32 for all products of a step, on
             CUDA. The weights and the validation bound keep their own.
-        kl_schedule: with kl_warmup, "linear" stays at 1 after it; "cyclic" starts again from 0 after as many
-            epochs at 1, until the last epoch.
+        kl_schedule: with kl_warmup, "linear" stays at 1 after it; "cyclic" starts again from 0 after the same
+            number of epochs at 1, until the last epoch.
 
     Raises:
-        InputError: for data that the program cannot weigh, an option that makes no sense, or a folder
+        InputError: for data that the program cannot score, an option that makes no sense, or a folder
             that cannot be used.
-        NumericalError: when the loss is no finite number; the last good checkpoint is kept.
+        NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
 
@@ -145,182 +150,149 @@ def fit(
         >>> len(run.history["train"])
         2
     """
-    program, objective = Program(vae), as_objective(ELBO() if objective is None else objective).clone()
+    runner = Runner(vae)
+    objective = as_objective(ELBO() if objective is None else objective).clone()
     settings = Settings(
-        optimizer,
-        lr,
-        epochs,
-        batch_size,
-        seed,
-        lr_schedule,
-        kl_warmup,
-        clip,
-        patience,
-        checkpoint_seconds,
-        compile,
-        precision,
-        kl_schedule,
+        optimizer=optimizer,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        lr_schedule=lr_schedule,
+        kl_warmup=kl_warmup,
+        clip=clip,
+        patience=patience,
+        checkpoint_seconds=checkpoint_seconds,
+        compile=compile,
+        precision=precision,
+        kl_schedule=kl_schedule,
     )
-    if settings.kl_warmup and not objective.anneals:
-        raise InputError(
-            f"{type(objective).__name__} has no divergence on which a weight could grow: leave kl_warmup out"
-        )
-    where, data = sharing.together(lambda: _checked(program, data, device, settings.batch_size))
+    where, data = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
     cuda = [where] if where.type == "cuda" else []
-    with program.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad(), ExitStack() as held:
+    with runner.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad(), ExitStack() as stack:
         torch.manual_seed(settings.seed)
-        loop = sharing.together(lambda: _prepared(program, moved(program, data, where), objective, settings))
-        folder = sharing.together(lambda: _folder(out, held, program, resume=resume))
-        run = _train(loop, folder, None if out is None else Path(out), show=progress)
-        if figures and isinstance(vae, VAE):
-            sharing.together(lambda: _draw(loop, folder, run))
-        return run
+        data = placed(runner, data, where)
+        trained = sharing.together(lambda: _trained(runner, data, objective, settings))
+        folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
+        asked = stack.enter_context(_stop_requests())
+        job = _job(runner, data, objective, settings, trained, asked)
+        saver = Saver(job, folder)
+        sharing.together(saver.begin)
+        saver.spread()
+        with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
+            Loop(job, saver, shown).run()
+            job.exchange.finish()
+        result = _finished(job, saver, out)
+        if figures and folder is not None:
+            sharing.together(lambda: report.save_figures(vae, data, folder.figures, history=result.history))
+        return result
 
 
 def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
-    """The VAE of a run folder, with its best weights or its last.
+    """The VAE of a run folder, with its best weights or its last, and the schema of its data.
 
     Raises:
         InputError: when the folder holds no run, a checkpoint is cut off, or the run was not of a VAE.
     """
-    saved = read_checkpoint(Path(folder) / f"{which}.ckpt")
-    if saved["declaration"] is None:
+    saved = Checkpoint.read(Path(folder) / f"{which}.ckpt")
+    if saved.declaration is None:
         raise InputError(
             f"{folder} holds a run of a hand-written program: build it and load its weights yourself"
         )
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then not used
-        vae = VAE.from_dict(saved["declaration"])
-    dtypes = [w.dtype for w in saved["weights"].values() if w.is_floating_point()]
+        vae = VAE.from_dict(saved.declaration)
+    dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
     vae.to(dtypes[0])
-    load_weights(Program(vae), {}, saved["weights"])
+    load_weights(Runner(vae), {}, saved.weights)
+    vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
     return vae
 
 
 def _checked(
-    program: Program,
+    runner: Runner,
     data: Any,  # noqa: ANN401
     device: str | None,
     batch_size: int,
 ) -> tuple[torch.device, Data]:
-    where, data = usable_device(device), as_data(data, program)
-    check_data(program, data, batch_size)
+    where, data = usable_device(device), as_data(data, runner)
+    check_data(runner, data, batch_size)
+    runner.program.schema = data.schema
     return where, data
 
 
+def _trained(runner: Runner, data: Data, objective: Objective, settings: Settings) -> dict[str, Tensor]:
+    """The tensors that will be learned; what cannot be trained is refused here, before there is a folder."""
+    if settings.kl_warmup and not objective.anneals:
+        raise InputError(
+            f"{type(objective).__name__} has no divergence on which a weight could grow: leave kl_warmup out"
+        )
+    if objective.of_batch and sharing.is_shared():
+        raise InputError(
+            f"{objective!r} uses a batch as a whole, which several processes share: train it in one"
+        )
+    runner.program.check_run(settings.epochs, sharing.world())
+    objective.begin(len(data.train), runner.program)
+    if isinstance(objective, torch.nn.Module):
+        objective.to(data.validation.x)
+    check_program(runner, data, objective)
+    return parameters(runner, data.validation) | parameters_of(objective)
+
+
 def _folder(
-    out: str | os.PathLike | None, held: ExitStack, program: Program, *, resume: bool
+    out: str | os.PathLike | None, stack: ExitStack, runner: Runner, *, resume: bool
 ) -> RunFolder | None:
-    """The run folder, locked until `held` is left; of several processes only the first has it."""
+    """The run folder, locked until the stack is left; of several processes only the first has it."""
     if out is None or not sharing.is_first():
         return None
-    if isinstance(program.target, VAE):
-        program.target.to_dict()  # what cannot be written is refused before there is a folder
+    runner.program.declaration()  # what cannot be written is refused before there is a folder
     folder = RunFolder(out, resume=resume)
-    held.enter_context(folder.locked())
+    stack.enter_context(folder.locked())
     return folder
 
 
-def _draw(loop: Loop, folder: RunFolder | None, run: Run) -> None:
-    if folder is not None:
-        report.save_figures(loop.program.target, loop.data, folder.figures, history=run.history)
+def _job(
+    runner: Runner,
+    data: Data,
+    objective: Objective,
+    settings: Settings,
+    trained: dict[str, Tensor],
+    asked: Callable[[], bool],
+) -> Job:
+    optimizer = OPTIMIZERS[settings.optimizer].over(trained, settings.lr)
+    exchange = exchange_of(asked, settings.seed)
+    return Job(runner, data, objective, settings, trained, optimizer, State(), exchange)
 
 
-def _prepared(program: Program, data: Any, objective: Objective, settings: Settings) -> Loop:  # noqa: ANN401
-    """A run at its first step; whatever cannot be trained is refused here, before there is a folder."""
-    context = data.context.validation if data.context else None
-    target = program.target
-    if objective.of_batch and sharing.is_shared():
-        raise InputError(
-            f"{objective!r} looks at a batch as a whole, which several processes share out: train it in one"
-        )
-    if isinstance(target, VAE) and target.likelihood.of_batch and sharing.is_shared():
-        raise InputError(
-            f"{target.likelihood!r} looks at a batch as a whole, which several processes share out: train it "
-            "in one, or use scale='learned'"
-        )
-    if isinstance(target, VAE) and target.prior.waits_for >= settings.epochs:
-        raise InputError(
-            f"the prior {target.prior!r} would not start in {settings.epochs} epochs: use more, or a "
-            "start_epoch below that"
-        )
-    waits = target.prior.waits_for if isinstance(target, VAE) and target.q.states is None else 0
-    if isinstance(objective, Balanced) and waits > objective.start:
-        raise InputError(
-            f"{objective!r} begins before the prior {target.prior!r} has components: give it start={waits}"
-        )
-    objective.begin(len(data.train), target.prior.size if isinstance(target, VAE) else 0)
-    _move(objective, data.validation)
-    check_program(program, data, objective)
-    trained = parameters(program, data.validation, context) | parameters_of(objective)
-    optimizer = make_optimizer(settings.optimizer, trained, settings.lr)
-    return Loop(program, data, objective, settings, trained, optimizer, State())
-
-
-def _move(objective: Objective, like: Tensor) -> None:
-    if isinstance(objective, torch.nn.Module):
-        objective.to(like)
-
-
-def _train(loop: Loop, folder: RunFolder | None, out: Path | None, *, show: bool) -> Run:
-    """Train from the start, or from the checkpoint in the folder; `out` is where others see its files."""
-    saver = Saver(folder, loop.settings.checkpoint_seconds)
-    with _stop_requests() as asked:
-        loop.save, loop.stop = saver, asked
-        sharing.together(lambda: _begin(loop, saver))
-        if sharing.is_shared():
-            saver.spread(loop)
-            exchange = Exchange(loop.trained.values(), loop.settings.seed, asked, loop.explain)
-            loop.exchange = exchange
-            loop.save = lambda loop, now: exchange.announced(lambda: saver(loop, now))
-            loop.stop = lambda: exchange.stopped
-        _run(loop, saver, out, show=show and sharing.is_first())
+def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
+    """The run with its best weights."""
     if saver.best is not None:
-        load_weights(loop.program, loop.trained, saver.best)
-    history = {name: np.asarray(values) for name, values in loop.state.history.items()}
-    return Run(loop.program.target, history, loop.state.best_epoch, out)
+        load_weights(job.runner, job.trained, saver.best)
+    history = {name: np.asarray(values) for name, values in job.state.history.items()}
+    return Run(job.runner.target, history, job.state.best_epoch, None if out is None else Path(out))
 
 
-def _begin(loop: Loop, saver: Saver) -> None:
-    if saver.folder is not None and saver.folder.resume and saver.folder.last.exists():
-        saver.restore(loop)
-        return
-    _start_from_data(loop)
-    saver.start(loop)
-
-
-def _start_from_data(loop: Loop) -> None:
-    """Show the parts the training data; of a stream, which has no tensor, the validation data."""
-    vae, data = loop.program.target, loop.data
-    if isinstance(vae, VAE):
-        x = data.validation if data.streams else data.epoch(0, loop.settings.seed)
-        vae.start_from(x.to(loop.precise))
-
-
-def _run(loop: Loop, saver: Saver, out: Path | None, *, show: bool) -> None:
-    kept = f"; the last good checkpoint is {out / 'last.ckpt'}" if out else ""
-    again = f"; go on with resume=True (--resume true) in {out}" if out else ""
+@contextmanager
+def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator[None]:
+    """Say of a run that fails, or was stopped, what is kept of it and how to resume it."""
+    kept = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
+    again = f"; resume it with resume=True (--resume true) in {out}" if out else ""
     try:
-        with Progress(loop.settings.epochs, loop.batch_count, loop.state.position.step, show=show) as bar:
-            loop.run(bar)
-        if not loop.over():
-            loop.save(loop, True)
-        if loop.exchange is not None:
-            loop.exchange.finish()
+        yield
     except NumericalError as error:
         raise NumericalError(f"{error}{kept}") from None
     except sharing.Lost as error:
-        with suppress(InputError):  # nothing of the step was moved, so this is as good as any
-            saver(loop, True)
-        raise sharing.Lost(f"{error}, in step {loop.state.position.step + 1}{again}") from error
-    if not loop.over():
-        raise KeyboardInterrupt(f"stopped after {loop.state.position.step} steps{again}")
+        with suppress(InputError):  # nothing of the step was moved, so this state is as good as any
+            saver.save(now=True)
+        raise sharing.Lost(f"{error}, in step {job.state.position.step + 1}{again}") from error
+    if job.exchange.stopped and not job.is_over:
+        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{again}")
 
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps.
 
-    A second one stops at once, but not under torchrun: there it is sent on by itself.
+    A second one stops at once, but not under torchrun, which sends one itself.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,13 +1,11 @@
-"""The run folder: what a run leaves on disk, each file written whole or not at all.
+"""The run folder: what a run leaves on disk, each file written whole or not at all (`files.write_whole`).
 
     config.yaml   the declaration of data, program and training: enough to repeat the run
     metrics.csv   one row an epoch
     last.ckpt     where the run is; best.ckpt: the weights that were best on the validation set
     figures/      pictures
 
-A file is written beside its place, flushed to the disk and then renamed, so a reader (or a resumed
-run) sees the old file or the new one and never half of one. A lock keeps two runs out of one folder;
-the system releases it when a process dies.
+A lock keeps two runs out of one folder; the system releases it when a process dies.
 """
 
 from __future__ import annotations
@@ -15,66 +13,17 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
-import torch
 import yaml
 
 from pyrovae.errors import InputError
+from pyrovae.files import reason_of, write_whole
 
-__all__ = ["RunFolder", "read_checkpoint", "write_whole"]
-
-FORMAT = 1
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        InputError: when the folder cannot be written or the disk is full; the old file is kept.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer.
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {path}: {_reason(error)}; free space or choose another folder"
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def read_checkpoint(path: Path, *, to_resume: bool = False) -> dict[str, Any]:
-    """A checkpoint's content, read without running any code of it.
-
-    Raises:
-        InputError: when the file is missing, cut off, or not one of ours.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}: is this the folder of a run?")
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read: it is cut off or no PyroVAE checkpoint; resume from a copy or fit again"
-        ) from error
-    needed = {"declaration", "weights"} | (
-        {"identity", "optimizer", "random", "state"} if to_resume else set()
-    )
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT or needed - saved.keys():
-        kind = "a run goes on from" if to_resume else f"of format {FORMAT}"
-        raise InputError(f"{path} is no PyroVAE checkpoint {kind}: resume from a copy or fit again")
-    return saved
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -82,7 +31,7 @@ class RunFolder:
 
     Arguments:
         path: the folder; created when absent.
-        resume: go on with the run that is in it.
+        resume: resume the run that is in it.
 
     Raises:
         InputError: when the folder cannot be written, or holds another run and `resume` is False.
@@ -94,7 +43,7 @@ class RunFolder:
             (self.path / "figures").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"cannot make the folder {self.path}: {_reason(error)}; choose another"
+                f"cannot make the folder {self.path}: {reason_of(error)}; choose another"
             ) from error
         if not os.access(self.path, os.W_OK):
             raise InputError(f"cannot write to the folder {self.path}; choose another or change its rights")
@@ -102,7 +51,7 @@ class RunFolder:
         self.refuse_another_run()
 
     def refuse_another_run(self) -> None:
-        """Refuse a folder that holds a run, unless that is to go on.
+        """Refuse a folder that holds a run, unless that is to be resumed.
 
         Raises:
             InputError: when it does.
@@ -114,7 +63,7 @@ class RunFolder:
             )
 
     def forget(self) -> None:
-        """Take back the files of a run that could not begin."""
+        """Remove the files of a run that could not start."""
         for name in ("config.yaml", "last.ckpt", "metrics.csv"):
             (self.path / name).unlink(missing_ok=True)
 
@@ -146,7 +95,7 @@ class RunFolder:
             return open(self.path / ".lock", "w")
         except OSError as error:
             raise InputError(
-                f"cannot write to the folder {self.path}: {_reason(error)}; choose another"
+                f"cannot write to the folder {self.path}: {reason_of(error)}; choose another"
             ) from error
 
     @property
@@ -161,12 +110,8 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Where pictures lie."""
+        """Where pictures go."""
         return self.path / "figures"
-
-    def write_checkpoint(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a checkpoint: tensors and plain values only."""
-        write_whole(path, lambda file: torch.save({"format": FORMAT} | content, file))
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml."""
@@ -180,12 +125,3 @@ class RunFolder:
         rows.writerow(history)
         rows.writerows(zip(*history.values(), strict=True))
         write_whole(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
-    return "the disk may be full" if isinstance(error, RuntimeError) else str(error)

@@ -3,90 +3,128 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pyrovae.errors import NumericalError
 from pyrovae.objectives import Objective
-from pyrovae.terms import Program, TracePair
-from pyrovae.training.batches import Batch
-from pyrovae.training.checks import drawn_for
-from pyrovae.training.exchange import Exchange
-from pyrovae.training.schedules import lr_factor
+from pyrovae.terms import Runner, TracePair
+from pyrovae.training.optimizers import OPTIMIZERS, Optimizer
+from pyrovae.training.schedules import kl_weight, lr_factor
 from pyrovae.training.settings import Settings
 from pyrovae.training.state import State
 
 if TYPE_CHECKING:
-    from pyrovae.datasets import Data
+    from pyrovae.datasets import Data, Rows
+    from pyrovae.training.exchange import Alone
 
 __all__ = ["ADVICE", "Job"]
 
-ADVICE = "lower lr, set clip=, or look at the data"
+ADVICE = "lower lr, set clip=, or check the data"
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """What a step needs to know of its run.
 
     Attributes:
         trained: the tensors that are learned, by name.
         optimizer: torch's, which holds the moments.
-        state: where the run is, and what it has seen.
-        exchange: with the other processes of the run, where there are any.
+        state: where the run is, and its history.
+        exchange: with the other processes of the run, or with nobody.
     """
 
-    program: Program
+    runner: Runner
     data: Data
     objective: Objective
     settings: Settings
     trained: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
     state: State
-    exchange: Exchange | None = None
+    exchange: Alone
 
     @cached_property
     def batch_count(self) -> int:
         """The number of batches in an epoch; the last one may be smaller."""
-        return math.ceil(len(self.data.train) / self.settings.batch_size)  # type: ignore[arg-type]
+        return math.ceil(len(self.data.train) / self.settings.batch_size)
 
     @property
     def precise(self) -> torch.dtype:
         """The floating point type of the densities."""
-        return self.data.validation.dtype
+        return self.data.validation.x.dtype
 
-    def pair(self, x: Tensor, context: Tensor | None) -> TracePair:
-        """Guide and model on a batch, drawn as the objective wants."""
-        return drawn_for(self.objective, self.program, x, context)
+    @property
+    def update(self) -> type[Optimizer]:
+        """The optimiser as arithmetic."""
+        return OPTIMIZERS[self.settings.optimizer]
+
+    @property
+    def draws(self) -> dict[str, Any]:
+        """How the objective wants guide and model to be run, as arguments of `Runner.run`."""
+        return self.objective.draw_options(self.runner.strata)
+
+    def loss(
+        self, rows: Rows, weight: Tensor | float | None, count: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Minus what is ascended, a mean over the batch, and the sums that an epoch reports.
+
+        Arguments:
+            rows: the batch.
+            weight: of the KL divergence; None is a weight of 1.
+            count: divide a sum over the batch by it, as one process among others does.
+        """
+        objective = self.objective
+        pair = self.runner.run(rows, **self.draws)
+        plain = weight is None or (not isinstance(weight, Tensor) and weight == 1)
+        ascended = objective.ascended(pair, None if plain else weight)
+        mean = ascended.mean() if count is None else ascended.sum() / count
+        with torch.no_grad():
+            terms = pair.terms()
+            kl = terms.mean(terms.log_qz - terms.log_pz)
+            every = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
+            return -mean, torch.stack(every).sum(1, dtype=torch.float64)
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         total = self.settings.epochs * self.batch_count
         return self.settings.lr * lr_factor(self.settings.lr_schedule, step / total)
 
-    def announced(self, work: Callable[[], None]) -> None:
-        """Do what one process may fail at; in the end all fail with it."""
-        (work() if self.exchange is None else self.exchange.announced(work))
+    def kl_weight(self, step: int) -> float:
+        """The weight of the KL divergence in a step."""
+        return kl_weight(self.settings.kl_warmup, step / self.batch_count, self.settings.kl_schedule)
 
-    def explain(self, batch: Batch, random: Tensor) -> None:
-        """Run the failed step once more, with the same draws, and name the first site that is at fault."""
+    @property
+    def is_over(self) -> bool:
+        """Whether the last epoch is done or patience has run out."""
+        position, settings = self.state.position, self.settings
+        # Bounds of a program that is still to be changed are of another program.
+        since = max(self.state.best_epoch, self.runner.program.waits_for)
+        tired = settings.patience is not None and position.epoch - since >= settings.patience
+        return position.epoch >= settings.epochs or (tired and not position.batch)
+
+    def explain(self, rows: Rows, random: Tensor) -> None:
+        """Run the failed step again, with the same draws, and name the first site that is at fault.
+
+        Raises:
+            NumericalError: with that name.
+        """
         position = self.state.position
         torch.set_rng_state(random)
         with torch.no_grad():
-            pair = self.pair(*batch)
-            found = pair.site_log_probs()
-        bad = sorted((n for n in found if not torch.isfinite(found[n]).all()), reverse=True)  # q before p
+            pair = self.runner.run(rows, **self.draws)
+            logs = pair.site_log_probs()
+        bad = sorted((n for n in logs if not torch.isfinite(logs[n]).all()), reverse=True)  # q before p
         raise NumericalError(
-            f"the loss is no finite number at step {position.step + 1} (epoch {position.epoch + 1}, batch "
+            f"the loss is not finite at step {position.step + 1} (epoch {position.epoch + 1}, batch "
             f"{position.batch + 1}): {_term(pair, bad)}{self.spoilt()}; {ADVICE}"
         )
 
     def spoilt(self) -> str:
-        """What to add when a parameter is no finite number any more."""
+        """What to add when a parameter is not finite any more."""
         names = [name for name, p in self.trained.items() if not torch.isfinite(p).all()]
         if not names:
             return ""

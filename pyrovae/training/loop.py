@@ -1,37 +1,36 @@
-r"""Steps and epochs of stochastic variational inference.
+r"""Epochs of stochastic variational inference.
 
 One step draws particles from the guide, reads the terms of the objective, and moves the parameters along
 the gradient. The same terms give the numbers that are shown, so what is reported is what was trained:
 
     train, validation   the objective's bound on log p(x)
     reconstruction      E_q[log p(x|z)]
-    kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per datum
+    kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per observation
 
 Validation goes over pieces of the data; the noise of a piece depends on its number alone, so that several
-processes, which share them out, find what one would.
+processes, which share them, compute what one would.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pyro
 import torch
-from torch import Tensor
 
 from pyrovae import sharing
-from pyrovae.errors import InputError, NumericalError
+from pyrovae.datasets import Rows
+from pyrovae.errors import NumericalError
 from pyrovae.networks import products_in
 from pyrovae.numerics import keep_freed_memory
-from pyrovae.training.batches import Rows, order, rows_of
+from pyrovae.training.batches import batches_of, order
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.progress import Progress
+from pyrovae.training.saver import Saver
 from pyrovae.training.steps import Steps
-from pyrovae.vae import VAE
 
 __all__ = ["Loop"]
 
@@ -41,150 +40,132 @@ VALIDATION_SEED = 20140416
 COLUMNS = ("epoch", "train", "validation", "reconstruction", "kl", "lr", "seconds", "data_per_second")
 
 
-@dataclass
-class Loop(Job):
-    """A run in progress.
+class Loop:
+    """The epochs of a run.
 
-    Attributes:
-        save: called with this loop where a checkpoint is due; True means at once.
-        stop: says whether somebody asked the run to stop, in all processes at the same step; looked at
-            after each step.
-        steps: takes the steps, once the run goes on.
+    Arguments:
+        job: the run.
+        saver: writes checkpoints where they are due.
+        progress: shows the epochs.
     """
 
-    save: Callable[[Loop, bool], None] = lambda loop, now: None  # noqa: E731
-    stop: Callable[[], bool] = lambda: False  # noqa: E731
-    steps: Steps | None = None
+    def __init__(self, job: Job, saver: Saver, progress: Progress) -> None:
+        self.job, self.saver, self.progress = job, saver, progress
+        self.steps = Steps(job, progress.say)
 
-    def run(self, progress: Progress) -> None:
-        """Train until the last epoch, until patience is out, or until somebody stops it."""
-        first = self.state.position.step
+    def run(self) -> None:
+        """Train until the last epoch, until patience runs out, or until somebody stops it."""
+        job, position = self.job, self.job.state.position
+        start, device = position.step, job.data.validation.x.device
         keep_freed_memory()
-        self.state.sums = self.state.sums.to(self.data.validation.device)
-        self.steps = self.steps or Steps(self, progress.say)
-        precision = products_in(self.settings.precision, self.data.validation.device)
-        with pyro.validation_enabled(False), _mode(self.program.module, training=True), precision:
-            try:
-                while not self.over() and not self.stop():
-                    self._epoch(progress)
-            finally:
-                self.settle()
-        if self.over() and self.state.position.step > first:
-            self.save(self, True)
+        job.state.sums = job.state.sums.to(device)
+        with _training(job, device), self._settled():
+            while not (job.is_over or job.exchange.stopped):
+                self._begin_epoch()
+                began, first = time.perf_counter(), position.batch
+                for epoch, number in batches_of(job.data, position, job.settings):
+                    self.steps.take(epoch, number)
+                    position.batch += 1
+                    position.step += 1
+                    self.progress.step(position.step)
+                    if position.batch < job.batch_count:
+                        self._save(now=False)
+                        if job.exchange.stopped:
+                            break
+                else:
+                    self._end_epoch(time.perf_counter() - began, job.batch_count - first)
+        if not job.is_over or position.step > start:
+            self._save(now=True)
 
-    def settle(self) -> None:
-        """Leave weights and optimiser as all but the steps themselves need them."""
-        if self.steps is not None:
+    def _save(self, *, now: bool) -> None:
+        self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
             self.steps.settle()
-
-    def over(self) -> bool:
-        """Whether the last epoch is done or patience is out."""
-        position, patience, target = self.state.position, self.settings.patience, self.program.target
-        waits = target.prior.waits_for if isinstance(target, VAE) else 0
-        since = max(self.state.best_epoch, waits)  # bounds of a prior that waits are of another program
-        tired = patience is not None and position.epoch - since >= patience
-        return position.epoch >= self.settings.epochs or (tired and not position.batch)
 
     # ---------------------------------------------------------------- epochs
 
-    def _epoch(self, progress: Progress) -> None:
-        self._begin_epoch(progress)
-        position, began, first = self.state.position, time.perf_counter(), self.state.position.batch
-        for rows, number in rows_of(self.data, position, self.settings):
-            self._step(rows, number)
-            position.batch += 1
-            position.step += 1
-            progress.step(position.step)
-            if position.batch < self.batch_count:
-                self.save(self, False)
-                if self.stop():
-                    return
-        self._end_epoch(progress, time.perf_counter() - began, self.batch_count - first)
-
-    def _begin_epoch(self, progress: Progress) -> None:
-        """Let objective and prior know; a prior may start or lose components now."""
-        position, target = self.state.position, self.program.target
-        self.objective.begin_epoch(position.epoch)
-        if position.batch or not isinstance(target, VAE):
+    def _begin_epoch(self) -> None:
+        """Let objective and program know; a prior may start or lose components now."""
+        job, position = self.job, self.job.state.position
+        job.objective.begin_epoch(position.epoch)
+        if position.batch:
             return
-        with _mode(self.program.module, training=False):
-            changed = target.begin_epoch(position.epoch, self._some)
-        if not sharing.add_up(torch.tensor(float(changed), device=self.data.validation.device)):
+        with _mode(job.runner.module, training=False):
+            change = job.runner.program.begin_epoch(position.epoch, self._some)
+        changed = torch.tensor(float(change is not None), device=job.data.validation.x.device)
+        if not sharing.add_up(changed):
             return
-        if sharing.is_shared():  # clusters are found by sums whose order may differ
-            law = {name: w.cpu() for name, w in target.prior.state_dict().items()}
-            target.prior.load_state_dict(sharing.agreed(law))
-        self.state.best_validation = -math.inf  # of another program
-        progress.tell(f"epoch {position.epoch + 1}: the encodings changed the prior, {target.prior!r}")
+        if sharing.is_shared() and job.runner.module is not None:  # sums may differ in their order
+            state = {name: w.cpu() for name, w in job.runner.module.state_dict().items()}
+            job.runner.module.load_state_dict(sharing.agreed(state))
+        job.state.best_validation = -math.inf  # of another program
+        self.progress.tell(f"epoch {position.epoch + 1}: {change}")
 
-    def _some(self) -> tuple[Tensor, Tensor | None]:
-        """Some training data in an order of the seed's, of a stream validation data, and their context."""
-        data, context = self.data, self.data.context
-        if data.streams and self.program.target.prior.labels:
-            raise InputError(
-                f"the prior {self.program.target.prior!r} needs encodings with their labels, and the data "
-                "stream: use start='random' or 'spread', or data held in memory"
-            )
-        if data.streams:
-            return data.validation[:SOME], None if context is None else context.validation[:SOME]
-        rows = order(data.distinct, self.settings.seed, 0).to(data.validation.device)
-        if context is not None and self.program.target.prior.labels:  # those with a label first
-            rows = rows[context.train[rows].sum(-1).argsort(descending=True, stable=True)]
-        rows = rows[:SOME]
-        x = data.train[rows].to(self.precise)  # grey, where an epoch is binarised: encoded without that noise
-        return x, None if context is None else context.train[rows]
+    def _some(self) -> Rows:
+        """Some training rows in an order of the seed's, those with a label first; of a stream validation rows."""
+        data, device = self.job.data, self.job.data.validation.x.device
+        if not isinstance(data.train, Rows):
+            return data.validation[:SOME]
+        rows = order(data.distinct, self.job.settings.seed, 0).to(device)
+        if data.train.y is not None:
+            rows = rows[(data.train.y[rows] >= 0).int().argsort(descending=True, stable=True)]
+        # Grey, where an epoch is binarised: encoded without that noise.
+        return data.train[rows[:SOME]].to(dtype=self.job.precise)
 
-    def _step(self, rows: Rows, number: int) -> None:
-        assert self.steps is not None
-        self.steps.take(rows, number)
-
-    def _end_epoch(self, progress: Progress, seconds: float, steps: int) -> None:
-        self.settle()
-        position = self.state.position
-        train, reconstruction, kl, count = self.state.sums.tolist()
+    def _end_epoch(self, seconds: float, steps: int) -> None:
+        self.steps.settle()
+        job, position, state = self.job, self.job.state.position, self.job.state
+        train, reconstruction, kl, count = state.sums.tolist()
         validation = self.validate()
-        numbers = (train / count, validation, reconstruction / count, kl / count, self.lr(position.step - 1))
-        seen = min(steps * self.settings.batch_size, count)
-        row = dict(zip(COLUMNS, (position.epoch + 1, *numbers, seconds, seen / seconds), strict=True))
+        numbers = (train / count, validation, reconstruction / count, kl / count, job.lr(position.step - 1))
+        rows = min(steps * job.settings.batch_size, count)
+        row = dict(zip(COLUMNS, (position.epoch + 1, *numbers, seconds, rows / seconds), strict=True))
         self._check_finite(row)
         position.epoch, position.batch = position.epoch + 1, 0
         for name, value in row.items():
-            self.state.history.setdefault(name, []).append(value)
-        self.state.sums.zero_()
-        if validation > self.state.best_validation:
-            self.state.best_validation, self.state.best_epoch = validation, position.epoch
-        self.save(self, position.epoch == self.state.best_epoch)
-        progress.epoch(row)
+            state.history.setdefault(name, []).append(value)
+        state.sums.zero_()
+        if validation > state.best_validation:
+            state.best_validation, state.best_epoch = validation, position.epoch
+        self._save(now=position.epoch == state.best_epoch)
+        self.progress.epoch(row)
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The mean bound on the validation set, with the same noise at every epoch, in nats per datum."""
-        x, module = self.data.validation, self.program.module
-        starts = range(0, len(x), VALIDATION_ROWS)
-        totals = torch.zeros(len(starts), dtype=torch.float64)
-        cuda = [x.device] if x.is_cuda else []
+        """The mean bound on the validation set, with the same noise at every epoch, in nats per observation."""
+        rows = self.job.data.validation
+        pieces = list(rows.batches(VALIDATION_ROWS))
+        totals = torch.zeros(len(pieces), dtype=torch.float64)
+        cuda = [rows.x.device] if rows.x.is_cuda else []
         with (
             torch.random.fork_rng(devices=cuda),
-            _mode(module, training=False),
-            products_in("float32", x.device),
+            _mode(self.job.runner.module, training=False),
+            products_in("float32", rows.x.device),
         ):
-            for piece in sharing.own_rows(len(starts)).tolist():
-                totals[piece] = self._validated(piece, slice(starts[piece], starts[piece] + VALIDATION_ROWS))
-        return sum(sharing.add_up(totals.to(x.device)).tolist()) / len(x)
-
-    def _validated(self, piece: int, rows: slice) -> float:
-        torch.manual_seed(VALIDATION_SEED + piece)
-        context = None if self.data.context is None else self.data.context.validation[rows]
-        if isinstance(target := self.program.target, VAE) and target.prior.labels:
-            context = None  # log p(x), not log p(x, y)
-        terms = self.pair(self.data.validation[rows], context).terms()
-        return self.objective.bound(terms).sum(dtype=torch.float64).item()
+            for number in sharing.own_rows(len(pieces)).tolist():
+                torch.manual_seed(VALIDATION_SEED + number)
+                terms = self.job.runner.run(pieces[number], **self.job.draws).terms()
+                totals[number] = self.job.objective.bound(terms).sum(dtype=torch.float64).item()
+        return sum(sharing.add_up(totals.to(rows.x.device)).tolist()) / len(rows)
 
     def _check_finite(self, row: dict[str, float]) -> None:
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if bad:
             where = f"{bad[0]} became {row[bad[0]]} at the end of epoch {int(row['epoch'])}"
-            raise NumericalError(f"{where}{self.spoilt()}; {ADVICE}")
+            raise NumericalError(f"{where}{self.job.spoilt()}; {ADVICE}")
+
+
+@contextmanager
+def _training(job: Job, device: torch.device) -> Iterator[None]:
+    """Training mode, the products' precision, and no checks of arguments by Pyro."""
+    precision = products_in(job.settings.precision, device)
+    with pyro.validation_enabled(False), _mode(job.runner.module, training=True), precision:
+        yield
 
 
 @contextmanager

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pyrovae.training.job import Job
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Shows epochs as they end; nats per datum, larger is better for all but the KL.
+    """Shows epochs as they end; nats per observation, larger is better for all but the KL.
 
     Arguments:
-        epochs: how many there will be.
-        steps: how many steps an epoch has.
-        done: how many steps were done before.
+        job: the run.
         show: False shows nothing.
     """
 
-    def __init__(self, epochs: int, steps: int, done: int = 0, *, show: bool = True) -> None:
-        self.epochs, self.steps, self.show = epochs, steps, show
+    def __init__(self, job: Job, *, show: bool = True) -> None:
+        self.epochs, self.steps, self.show = job.settings.epochs, job.batch_count, show
+        done, steps, epochs = job.state.position.step, self.steps, self.epochs
         self.kind = ""
         self.number = min(done // steps + 1, epochs)
         self.live: Any = None
@@ -90,4 +92,4 @@ class Progress:
 def _numbers(row: Mapping[str, float], *, digits: int) -> str:
     names = ("train", "validation", "reconstruction", "kl")
     shown = [f"{name} {row[name]:.{digits}f}" for name in names]
-    return "  ".join([*shown, f"{row['data_per_second']:,.0f} data/s"])
+    return "  ".join([*shown, f"{row['data_per_second']:,.0f} rows/s"])

@@ -1,0 +1,114 @@
+"""What a fit is given, made ready: data of any kind, on the device, refused before anything is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae import datasets, sharing
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError, NumericalError
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
+    from pyrovae.objectives import Objective
+    from pyrovae.terms import Runner
+
+__all__ = ["as_data", "check_data", "check_program", "placed", "usable_device"]
+
+
+def as_data(given: Any, runner: Runner) -> Data:  # noqa: ANN401
+    """Data as they are; a tensor or array split into nine tenths for training and one for validation.
+
+    A program that declares no event shape is given numbers (N,) as such; a VAE sees them as events of shape (1,).
+    """
+    if isinstance(given, datasets.Data):
+        return given
+    data = datasets.load(given, test=1)
+    flat = isinstance(given, (Tensor, np.ndarray)) and given.ndim == 1
+    if runner.program.event_shape is not None or not flat:
+        return data
+    assert isinstance(data.train, Rows)
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    squeezed = {name: rows.map(lambda x: x.squeeze(-1)) for name, rows in parts.items()}
+    return dataclasses.replace(data, event_shape=(), **squeezed)  # type: ignore[arg-type]
+
+
+def check_program(runner: Runner, data: Data, objective: Objective) -> None:
+    """`Runner.check` on two validation rows, and whether the objective can train the program.
+
+    Raises:
+        InputError: as `Runner.check` and `Objective.check`, and for data that the program cannot take.
+    """
+    rows = data.validation[:2]
+    try:
+        runner.check(rows)
+        with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
+            objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
+    except InputError as error:  # Pyro appends the shapes of a trace to it
+        raise InputError(str(error).splitlines()[0]) from None
+    except (NumericalError, torch.OutOfMemoryError):
+        raise
+    except (ValueError, RuntimeError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
+
+
+def usable_device(given: str | torch.device | None) -> torch.device:
+    """The device to compute on: what was asked for, else CUDA when there is one.
+
+    Of several processes on a machine each has a GPU of its own, by its number there.
+
+    Raises:
+        InputError: for a name that torch does not know, or a device that is not there.
+    """
+    try:
+        device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and device.index is None and sharing.is_shared():
+            device = torch.device("cuda", sharing.local_rank())
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+        raise InputError(
+            f"device {str(given or device)!r} was asked for but torch finds none here: use device='cpu' or "
+            "leave it out"
+        ) from None
+    return device
+
+
+def check_data(runner: Runner, data: Data, batch_size: int) -> None:
+    """Refuse data with fewer rows than a batch, and what the program itself refuses.
+
+    Raises:
+        InputError: for a batch larger than the data or smaller than the number of processes that share it, and as
+            `Program.check_data`.
+    """
+    rows, processes = len(data.train), sharing.world()
+    if batch_size < processes:
+        raise InputError(
+            f"batch_size {batch_size} is smaller than the number of processes that share a batch, {processes}: "
+            f"use {processes} or more, or start fewer processes"
+        )
+    if batch_size > rows:
+        raise InputError(
+            f"batch_size {batch_size} is larger than the {rows} training rows: use {rows} or less"
+        )
+    runner.program.check_data(data)
+
+
+def placed(runner: Runner, data: Data, device: torch.device) -> Data:
+    """Program and data on one device, and the data in the program's floating point type.
+
+    Training rows keep their type, from which an epoch is drawn; batches take that of the validation set.
+    """
+    dtype = torch.get_default_dtype()
+    if runner.module is not None:
+        runner.module.to(device)
+        dtype = next((p.dtype for p in runner.module.parameters()), dtype)
+    data = data.to(device)
+    return dataclasses.replace(
+        data, validation=data.validation.to(dtype=dtype), test=data.test.to(dtype=dtype)
+    )
