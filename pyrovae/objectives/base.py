@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer import ELBO as PyroELBO  # noqa: N811
@@ -14,7 +14,10 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
-from pyrovae.terms import Draws, Terms, TracePair, check_gradients, run
+from pyrovae.terms import Draws, Terms, TracePair, check_gradients, dry_run, run
+
+if TYPE_CHECKING:
+    from pyrovae.terms import Program
 
 __all__ = ["Objective", "at_least_one", "in_place_of", "not_negative", "weighted", "within"]
 
@@ -22,18 +25,17 @@ __all__ = ["Objective", "at_least_one", "in_place_of", "not_negative", "weighted
 class Objective(Declared, PyroELBO):
     """Base class of objectives: a subclass writes `bound`, and what is ascended when it differs.
 
-    An objective of terms alone writes `maximised`; one that needs more of the program (the laws of z, the
-    score) writes `ascended`.
+    An objective of terms alone writes `maximised`; one that needs more of the program (the distributions of
+    z, the score) writes `ascended`.
 
     Attributes:
-        particles: the number K of particles for each datum.
-        draws: which way the gradients of the draws go (see `pyrovae.terms`).
-        stratified: whether it may draw a law with strata (a mixture) from each of them in turn.
+        particles: the number K of particles for each row.
+        draws: which way the gradients of the samples go (see `pyrovae.terms`).
+        stratified: whether a distribution with strata (a mixture) may be sampled from each of them in turn.
         anneals: whether a weight on its KL divergence has a meaning.
-        of_batch: whether what is ascended couples the data of a batch.
+        of_batch: whether what is ascended couples the rows of a batch.
         is_exact_when_summed_out: whether it no longer depends on a guide whose states are all summed over.
-        max_plate_nesting: the depth of the program's own plates.
-        rows: the number of training data, once `fit` has begun.
+        rows: the number of training rows, once `begin` was called.
     """
 
     particles: int = 1
@@ -42,9 +44,8 @@ class Objective(Declared, PyroELBO):
     anneals: bool = True
     of_batch: bool = False
     is_exact_when_summed_out: bool = False
-    max_plate_nesting: int = 1
     rows: int | None = None
-    _checked: bool = False
+    _checked: tuple[Callable, Callable, int, int] | None = None  # model, guide, their plates and strata
 
     @abstractmethod
     def bound(self, terms: Terms) -> Tensor:
@@ -63,8 +64,18 @@ class Objective(Declared, PyroELBO):
         terms = pair.terms()
         return self.maximised(terms) if kl_weight is None else self.annealed(terms, kl_weight)
 
+    def draw_options(self, strata: int = 1) -> dict[str, Any]:
+        """How guide and model are to be run for this objective: the options of `terms.run` and `Runner.run`.
+
+        Arguments:
+            strata: of the guide; each of them gets `particles` where they are sampled in turn.
+        """
+        stratified = self.stratified and self.draws == "reparameterised"
+        particles = self.particles * (strata if stratified else 1)
+        return {"particles": particles, "draws": self.draws, "stratified": stratified}
+
     def check(self, pair: TracePair) -> None:
-        """Refuse a program for which the objective has no meaning; called by `fit` on a few data.
+        """Refuse a program for which the objective has no meaning; called by `fit` on a few rows.
 
         Raises:
             InputError: with the reason.
@@ -78,34 +89,34 @@ class Objective(Declared, PyroELBO):
                 "the guide untrained: use ELBO, ScoreFunction or ReweightedWakeSleep"
             )
 
-    def begin(self, rows: int, size: int) -> None:
-        """Learn the number of training data and of entries of z (0 when there are several sites)."""
+    def begin(self, rows: int, program: Program) -> None:
+        """Learn the number of training rows and which program is trained, before the first step."""
         self.rows = rows
 
     def begin_epoch(self, epoch: int) -> None:
-        """Learn how many epochs are done, at the start of the next one and where a run goes on."""
+        """Learn the number of epochs done, at the start of the next one and when a run is resumed."""
 
     # ---------------------------------------------------------------- Pyro's protocol
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """Minus what is maximised, mean over the batch, in nats per datum; a tensor that can be captured."""
-        pair = self._pair(model, guide, args, kwargs)
-        if not self._checked:
-            self.check(pair)
-            self._checked = True
-        return -self.ascended(pair).mean()
+        """Minus what is maximised, mean over the batch, in nats per row; a tensor that can be captured."""
+        return -self.ascended(self._pair(model, guide, args, kwargs)).mean()
 
     def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:
-        return run(
-            model,
-            guide,
-            *args,
-            particles=self.particles,
-            max_plate_nesting=self.max_plate_nesting,
-            draws=self.draws,
-            stratified=self.stratified,
-            **kwargs,
-        )
+        """Guide and model as they run; a pair that is new is checked first."""
+        if self._checked is not None and self._checked[:2] == (model, guide):
+            return self._run(*self._checked, args, kwargs)
+        *_, nesting, strata = dry_run(model, guide, *args, **kwargs)
+        pair = self._run(model, guide, nesting, strata, args, kwargs)
+        self.check(pair)
+        self._checked = (model, guide, nesting, strata)
+        return pair
+
+    def _run(
+        self, model: Callable, guide: Callable, nesting: int, strata: int, args: tuple, kwargs: dict
+    ) -> TracePair:
+        options = self.draw_options(strata)
+        return run(model, guide, *args, max_plate_nesting=nesting, **options, **kwargs)
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
         pair = self._pair(model, guide, args, kwargs)

@@ -94,11 +94,16 @@ class BetaTC(Batchwise):
         return terms.mean(off + (self.gamma - 1) * dimensions)
 
     def aggregated(self, latent: Latent) -> tuple[Tensor, Tensor]:
-        """log q(z) and sum_d log q(z_d) at each draw, both (K, B).
+        """log q(z) and sum_d log q(z_d) at each sample, both (K, B).
 
         Raises:
-            InputError: for a guide whose latents depend on each other.
+            InputError: before `begin`, and for a guide whose latents depend on each other.
         """
+        if self.rows is None:
+            raise InputError(
+                f"{type(self).__name__} needs the number of training rows: call its begin(rows, program), or "
+                "train with pv.fit"
+            )
         if not is_product(latent.q):
             raise InputError(
                 f"{type(self).__name__} needs a guide with independent latents, as DiagonalNormal: that of "
@@ -107,7 +112,7 @@ class BetaTC(Batchwise):
         z = latent.value.transpose(0, 1).unsqueeze(-2)  # (B, K, 1, D), under laws of batch (K, B)
         of_pairs = per_latent(latent.q, z)  # (B, K, B, D): the draws of datum i under the law of datum j
         count = of_pairs.shape[-2]
-        scale = math.log(count * (self.rows or count))
+        scale = math.log(count * self.rows)
         whole = torch.logsumexp(of_pairs.sum(-1), -1) - scale
         product = (torch.logsumexp(of_pairs, -2) - scale).sum(-1)
         return whole.mT, product.mT

@@ -6,7 +6,7 @@ SemiSupervised    ELBO + alpha log q(y|x) where the label y is known
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from pyrovae.errors import InputError
 from pyrovae.objectives.base import at_least_one, not_negative
 from pyrovae.objectives.elbo import ELBO
 from pyrovae.terms import TracePair
+
+if TYPE_CHECKING:
+    from pyrovae.terms import Program
 
 __all__ = ["Balanced", "SemiSupervised"]
 
@@ -59,6 +62,13 @@ class Balanced(ELBO, nn.Module):  # in this order: called, it is Pyro's ELBO and
         self.particles = at_least_one(particles)
         self.beta, self.free_bits, self.analytic_kl = 1.0, 0.0, False
         self.register_buffer("now", torch.tensor(float(weight)))
+
+    def begin(self, rows: int, program: Program) -> None:
+        super().begin(rows, program)
+        if program.components_wait > self.start:
+            raise InputError(
+                f"{self!r} begins before the prior has components: give it start={program.components_wait}"
+            )
 
     def begin_epoch(self, epoch: int) -> None:
         done = epoch - self.start

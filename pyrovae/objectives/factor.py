@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -22,6 +22,9 @@ from pyrovae.errors import InputError
 from pyrovae.objectives.base import at_least_one, in_place_of, not_negative
 from pyrovae.objectives.batchwise import Batchwise
 from pyrovae.terms import Latent, Terms, TracePair
+
+if TYPE_CHECKING:
+    from pyrovae.terms import Program
 
 __all__ = ["Factor"]
 
@@ -57,12 +60,12 @@ class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO 
         self.layers = tuple(at_least_one(size, "layers") for size in layers)
         self.particles = at_least_one(particles)
 
-    def begin(self, rows: int, size: int) -> None:
-        """Create the classifier for a z of `size` entries."""
-        super().begin(rows, size)
-        if not size:
+    def begin(self, rows: int, program: Program) -> None:
+        """Create the classifier for the z of a program."""
+        super().begin(rows, program)
+        if not program.latent_size:
             raise InputError("Factor needs a program with one latent vector z, as a VAE has")
-        widths = [size, *self.layers]
+        widths = [program.latent_size, *self.layers]
         stages: list[nn.Module] = []
         for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
             stages += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
@@ -73,12 +76,12 @@ class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO 
         """Minus what is maximised; `pyro.infer.SVI` then trains the classifier too.
 
         Raises:
-            InputError: before `begin(rows, size)`, which makes the classifier.
+            InputError: before `begin(rows, program)`, which makes the classifier.
         """
         if not hasattr(self, "classifier"):
             raise InputError(
-                "Factor has no classifier yet: call its begin(rows, size) with the numbers of training data "
-                "and of entries of z, or train with pv.fit"
+                "Factor has no classifier yet: call its begin(rows, program) with the number of training rows "
+                "and the VAE, or train with pv.fit"
             )
         pyro.module(self.name, self.classifier)
         return super().differentiable_loss(model, guide, *args, **kwargs)

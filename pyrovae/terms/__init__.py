@@ -15,7 +15,7 @@ never scaled: a scale inside a weight would raise it to a power.
 
 from pyrovae.terms.draws import Draws
 from pyrovae.terms.program import Pair, Program, as_program
-from pyrovae.terms.runner import Runner
+from pyrovae.terms.runner import Runner, dry_run
 from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, distribution_name
 from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
 
@@ -33,6 +33,7 @@ __all__ = [
     "as_program",
     "check_gradients",
     "distribution_name",
+    "dry_run",
     "run",
     "terms",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from pyrovae.terms.program import as_program
 from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
 from pyrovae.terms.trace import Fixed, Terms, TracePair, run
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "dry_run"]
 
 
 class Runner:
@@ -69,17 +69,14 @@ class Runner:
             InputError: for a local site outside the plate "data", a site that the guide or the model lacks;
                 for a module, a parameter in Pyro's store that is not its own.
         """
-        args = rows[:2].arguments
-        with self.isolated(), torch.random.fork_rng(devices=_devices(rows.x)), torch.no_grad():
+        with self.isolated():
             try:
-                guide = poutine.trace(self.guide).get_trace(*args)
-                model = poutine.trace(poutine.replay(self.model, trace=guide)).get_trace(*args)
+                model, guide, *about = dry_run(self.model, self.guide, *rows[:2].arguments)
             except InputError as error:  # Pyro appends the shapes of a trace to it
                 raise InputError(str(error).splitlines()[0]) from None
             check_sites(model, guide)
             self._check_owned()
-        self.max_plate_nesting = max(1, *(depth(site) for t in (model, guide) for _, site in sites_of(t)))
-        self.strata = strata_of(guide)
+        self.max_plate_nesting, self.strata = about
         return self
 
     def _check_owned(self) -> None:
@@ -144,5 +141,20 @@ def _no_guide(*_: Any) -> None:  # noqa: ANN401
     """The guide of a model whose latents are all given."""
 
 
-def _devices(x: Tensor) -> list[torch.device]:
-    return [x.device] if x.device.type == "cuda" else []
+@torch.no_grad()
+def dry_run(
+    model: Callable,
+    guide: Callable,
+    *args: Any,  # noqa: ANN401
+    **kwargs: Any,  # noqa: ANN401
+) -> tuple[poutine.Trace, poutine.Trace, int, int]:
+    """Traces of a model and its guide, the depth of their own plates, and the strata of the guide's samples.
+
+    Random numbers are left as they were.
+    """
+    devices = {part.device for part in args if isinstance(part, Tensor) and part.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)):
+        drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
+    nesting = max(1, *(depth(site) for trace in (replayed, drawn) for _, site in sites_of(trace)))
+    return replayed, drawn, nesting, strata_of(drawn)
