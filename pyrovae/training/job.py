@@ -81,12 +81,13 @@ class Job:
         pair = self.runner.run(rows, **self.draws)
         plain = weight is None or (not isinstance(weight, Tensor) and weight == 1)
         ascended = objective.ascended(pair, None if plain else weight)
-        mean = ascended.mean() if count is None else ascended.sum() / count
+        loss = -(ascended.mean() if count is None else ascended.sum() / count)
         with torch.no_grad():
             terms = pair.terms()
             kl = terms.mean(terms.log_qz - terms.log_pz)
             every = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
-            return -mean, torch.stack(every).sum(1, dtype=torch.float64)
+            sums = torch.stack(every).sum(1, dtype=torch.float64)
+        return loss, sums
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
