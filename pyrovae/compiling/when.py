@@ -73,7 +73,7 @@ class When:
         return statistics.median(self.seconds[1:])
 
     def gain(self, calls: int) -> float:
-        """The seconds that compiled code may save over this number of calls; no end of them where it is insisted on."""
+        """The seconds that compiled code may save over this number of calls; inf with compile=True."""
         return math.inf if self.insists else SAVED * calls * self.usual_seconds
 
     def pays(self, gain: float, *, is_stored: bool = True, seconds: float | None = None) -> bool:

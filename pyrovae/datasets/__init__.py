@@ -3,10 +3,11 @@
     data = datasets.load("mnist", binarize="dynamic")
     data.train, data.validation, data.test, data.event_shape
 
-Each part is a `Rows`: x, and with it a context, labels and row numbers. The three parts are cut by one
-permutation, a function of `split_seed`. What is drawn at random (dynamic binarisation, dequantisation) is drawn
-again for every epoch of the training set from a generator that is a function of the run's seed and the epoch's
-number; validation and test sets are drawn once, so that bounds computed on different days are comparable.
+Each part is a `Rows`: x, and with it a context, labels and row numbers. The three parts are cut by
+one permutation, a function of `split_seed`. What is drawn at random (dynamic binarisation,
+dequantisation) is drawn again for every epoch of the training set from a generator that is a
+function of the run's seed and the epoch's number; validation and test sets are drawn once, so that
+bounds computed on different days are comparable.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
 tensor or a torch `Dataset`. `toys` holds sets whose density is known exactly.

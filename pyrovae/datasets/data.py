@@ -54,8 +54,9 @@ class Data:
     Attributes:
         name: of the set.
         event_shape: shape of one observation.
-        train: the `Rows` that an epoch is drawn from; grey values when each epoch is drawn again. A `Stream` when
-            the set streams. Its y are the labels that a program observes, if they were asked for.
+        train: the `Rows` that an epoch is drawn from; grey values when each epoch is drawn again. A
+            `Stream` when the set streams. Its y are the labels that a program observes, if they
+            were asked for.
         validation: prepared `Rows`, fixed, without labels.
         test: prepared `Rows`, fixed, without labels.
         labels: int64 class numbers of all rows, for pictures and comparisons, or None.

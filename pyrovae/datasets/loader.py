@@ -103,11 +103,12 @@ def load(
         test: rows (int) or share (float); by default a fifth, or the set's own test set.
         split_seed: of the split, and of everything that is drawn once.
         context: "labels" gives one-hot labels as context to a conditional program, p(x|c).
-        labels: give the labels of the training set as y, which a prior with labels=True observes. Validation and
-            test rows have none, so that bounds on them are on log p(x).
+        labels: give the labels of the training set as y, which a prior with labels=True observes.
+            Validation and test rows have none, so that bounds on them are on log p(x).
         known: keep only this many of these labels, balanced over classes; the others are -1.
         copies: how many times each row with a known label is in the training set, so that batches hold some.
-        count: rows to draw (toys, 5,000 by default) or to keep in all (an own test set shrinks in proportion).
+        count: rows to draw (toys, 5,000 by default) or to keep in all (an own test set shrinks in
+            proportion).
         kinds: what columns of a table hold, where their values mislead, as in {"zip": "categorical"}; the
             words are those of `pyrovae.likelihoods.Mixed`.
         stream: read a torch `Dataset` row by row; None does so from 2 GB on.

@@ -1,4 +1,4 @@
-"""What the numbers of a data set stand for: kept in a run, so that new data can be read as the model was trained.
+"""What the numbers of a data set stand for, kept in a run so that new data are read the same way.
 
 columns   name, kind and levels of each column of a table
 levels    number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
@@ -86,21 +86,21 @@ class Schema:
         """
         if other.event_shape != self.event_shape and self.columns is None:
             raise InputError(
-                f"{name} has rows of shape {other.event_shape}, and the model was trained on {self.event_shape}: "
-                "give rows of that shape"
+                f"{name} has rows of shape {other.event_shape}, and the model was trained on "
+                f"{self.event_shape}: give rows of that shape"
             )
         mine, theirs = self.columns or (), other.columns or ()
         names, other_names = [c.name for c in mine], [c.name for c in theirs]
         if names != other_names:
             raise InputError(
-                f"{name} has the columns {', '.join(other_names) or 'of no table'}, and the model was trained on "
-                f"{', '.join(names) or 'no table'}: give the same columns in the same order"
+                f"{name} has the columns {', '.join(other_names) or 'of no table'}, and the model was "
+                f"trained on {', '.join(names) or 'no table'}: give the same columns in the same order"
             )
         for one, two in zip(mine, theirs, strict=True):
             if one.levels != two.levels:
                 raise InputError(
-                    f"column {one.name!r} of {name} has the words {_words(two)}, and the model was trained on "
-                    f"{_words(one)}: give data with the same words"
+                    f"column {one.name!r} of {name} has the words {_words(two)}, and the model was "
+                    f"trained on {_words(one)}: give data with the same words"
                 )
 
 

@@ -1,7 +1,7 @@
 """A program: a model and a guide that belong together, and what else training and evaluation ask of them.
 
-`Program` is the interface. A hand-written pair (model, guide) inherits its defaults (`as_program` wraps it); a
-`VAE` overrides them, and so may any class of your own:
+`Program` is the interface. A hand-written pair (model, guide) inherits its defaults (`as_program`
+wraps it); a `VAE` overrides them, and so may any class of your own:
 
     class MyProgram(Program, nn.Module):
         def model(self, x=None, context=None, y=None): ...
@@ -29,8 +29,8 @@ __all__ = ["Pair", "Program", "as_program"]
 class Program:
     """A Pyro model and guide over rows, with defaults for everything else.
 
-    The local sites of both are inside one plate named "data". `context` conditions, `y` is observed; a program that
-    is given neither is called with x alone.
+    The local sites of both are inside one plate named "data". `context` conditions, `y` is
+    observed; a program that is given neither is called with x alone.
 
     Attributes:
         event_shape: the shape of one observation, where the program declares it.
@@ -156,6 +156,6 @@ def as_program(target: Any) -> Program:  # noqa: ANN401
     if callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
         return Pair(target.model, target.guide, target if isinstance(target, torch.nn.Module) else None)
     raise InputError(
-        f"{type(target).__name__} is not a probabilistic program: give a VAE, or a pair (model, guide) of Pyro "
-        "functions with their local sites in a plate named 'data'"
+        f"{type(target).__name__} is not a probabilistic program: give a VAE, or a pair (model, guide) of "
+        "Pyro functions with their local sites in a plate named 'data'"
     )

@@ -31,7 +31,8 @@ class Runner:
         strata: of the guide's draws; 1 when its distributions have none.
 
     Arguments:
-        target: a `Program` (a VAE), an object with `.model` and `.guide` (an oracle), or a pair of Pyro callables.
+        target: a `Program` (a VAE), an object with `.model` and `.guide` (an oracle), or a pair of
+            Pyro callables.
 
     Raises:
         InputError: when it is none of these.
@@ -88,8 +89,8 @@ class Runner:
         for name, value in pyro.get_param_store()._params.items():
             if id(value) not in own:
                 raise InputError(
-                    f"the parameter {name!r} is in Pyro's store, not in the {type(self.target).__name__}, and "
-                    "would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
+                    f"the parameter {name!r} is in Pyro's store, not in the {type(self.target).__name__}, "
+                    "and would be lost: register it as an nn.Parameter, or give a pair (model, guide)"
                 )
 
     def run(

@@ -41,8 +41,9 @@ def check_gradients(guide: poutine.Trace) -> None:
             continue
         if not fn.has_rsample and torch.is_grad_enabled() and fn.log_prob(value).requires_grad:
             raise InputError(
-                f"the guide's site {name!r} is drawn from {distribution_name(fn)} with learned parameters and gives no "
-                "gradient: use a reparameterised distribution (has_rsample), an objective that needs none "
+                f"the guide's site {name!r} is drawn from {distribution_name(fn)} with learned parameters "
+                "and gives no gradient: use a reparameterised distribution (has_rsample), an objective "
+                "that needs none "
                 "(ScoreFunction, ReweightedWakeSleep), or sum the site out in the model"
             )
 

@@ -67,8 +67,8 @@ class Checkpoint:
         """Read a checkpoint of this format or an older one.
 
         Raises:
-            InputError: when the file is missing, cut off, or not one of ours; with `to_resume` also when it does not
-                hold all that a run resumes from.
+            InputError: when the file is missing, cut off, or not one of ours; with `to_resume` also
+                when it does not hold all that a run resumes from.
         """
         if not path.is_file():
             raise InputError(f"there is no checkpoint {path}: is this the folder of a run?")
@@ -76,8 +76,8 @@ class Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise InputError(
-                f"{path} cannot be read: it is cut off or not a PyroVAE checkpoint; resume from a copy or fit "
-                "again"
+                f"{path} cannot be read: it is cut off or not a PyroVAE checkpoint; resume from a copy or "
+                "fit again"
             ) from error
         content = _upgraded(content, path)
         needed = {"weights", "declaration", "identity"}

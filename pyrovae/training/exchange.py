@@ -4,10 +4,11 @@ r"""The gradient of a batch, from one process or from several that exchange thei
     one vector           [dL_r/dw, which w have a gradient, L_r, sums of its rows, asked to stop, in trouble]
     one all-reduce       adds the vectors up: the gradient of the whole batch, its loss and its sums
 
-After it all processes hold the same numbers: they make the same move, so their weights stay equal bit for
-bit; they stop at the same step when one was asked to; they end together when one is in trouble. A parameter
-without a gradient in any process has none afterwards, as in one process alone. The noise of process r at step t
-is a function of (seed, r, t) alone, so a checkpoint holds nothing of other processes.
+After it all processes hold the same numbers: they make the same move, so their weights stay equal
+bit for bit; they stop at the same step when one was asked to; they end together when one is in
+trouble. A parameter without a gradient in any process has none afterwards, as in one process alone.
+The noise of process r at step t is a function of (seed, r, t) alone, so a checkpoint holds nothing
+of other processes.
 
 Reference:
     Goyal et al. (2017), "Accurate, Large Minibatch SGD", on what a gradient must be divided by.
@@ -185,7 +186,7 @@ def exchange_of(asked: Callable[[], bool], seed: int) -> Alone:
 def gradients(
     job: Job, batch: object, weight: Tensor | float | None, count: int | None = None
 ) -> tuple[Tensor, Gradient, Tensor]:
-    """The loss of a batch, its gradient for each trained tensor or None, and the batch's sums (see `Job.loss`)."""
+    """The loss of a batch, its gradient for each trained tensor or None, and its sums (`Job.loss`)."""
     loss, sums = job.loss(batch, weight, count)  # type: ignore[arg-type]
     return loss.detach(), list(torch.autograd.grad(loss, list(job.trained.values()), allow_unused=True)), sums
 
@@ -199,7 +200,7 @@ def packed(trained: Sequence[Tensor], loss: Tensor, gradient: Gradient, sums: Te
 
 
 def unpacked(flat: Tensor, trained: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-    """From the vectors' sum: the loss, the gradient, which tensors have one, and the sums of the whole batch."""
+    """From the vectors' sum: the loss, the gradient, which tensors have one, and the batch's sums."""
     *pieces, used, _ = flat.split([*(w.numel() for w in trained), len(trained), TAIL])
     gradient = [piece.view(w.shape).to(w.dtype) for piece, w in zip(pieces, trained, strict=True)]
     return flat[-TAIL], gradient, used, flat[1 - TAIL : -FLAGS].double()

@@ -100,9 +100,10 @@ def fit(
     Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. The program ends with
     the weights that were best on the validation set. The caller's random state is left as it was.
 
-    Under torchrun (in your own script: once torch.distributed is initialised) all processes make the same call
-    and share each batch. A run may be resumed with another number of processes; its random numbers will then
-    differ. What uses a batch as a whole (free bits, a penalty on q(z), an optimal scale) is refused there.
+    Under torchrun (in your own script: once torch.distributed is initialised) all processes make
+    the same call and share each batch. A run may be resumed with another number of processes; its
+    random numbers will then differ. What uses a batch as a whole (free bits, a penalty on q(z), an
+    optimal scale) is refused there.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).

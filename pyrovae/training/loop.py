@@ -107,7 +107,7 @@ class Loop:
         self.progress.tell(f"epoch {position.epoch + 1}: {change}")
 
     def _some(self) -> Rows:
-        """Some training rows in an order of the seed's, those with a label first; of a stream validation rows."""
+        """Some training rows in random order, those with a label first; of a stream validation rows."""
         data, device = self.job.data, self.job.data.validation.x.device
         if not isinstance(data.train, Rows):
             return data.validation[:SOME]
@@ -137,7 +137,7 @@ class Loop:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The mean bound on the validation set, with the same noise at every epoch, in nats per observation."""
+        """The mean bound on the validation set in nats per observation, with the same noise every epoch."""
         rows = self.job.data.validation
         pieces = list(rows.batches(VALIDATION_ROWS))
         totals = torch.zeros(len(pieces), dtype=torch.float64)

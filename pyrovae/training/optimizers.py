@@ -1,8 +1,9 @@
 r"""Optimisers: torch's own for eager steps, and the same arithmetic for compiled ones.
 
-Each class is torch's optimiser of the same name with its default settings. `updated` works on the moments that
-the torch optimiser keeps and gives the same numbers to rounding, so a run may change between the two at any step.
-What depends on the step alone is worked out beforehand in double precision (`coefficients`):
+Each class is torch's optimiser of the same name with its default settings. `updated` works on the
+moments that the torch optimiser keeps and gives the same numbers to rounding, so a run may change
+between the two at any step. What depends on the step alone is worked out beforehand in double
+precision (`coefficients`):
 
     m <- m + (1 - b1) (g - m)            v <- b2 v + (1 - b2) g^2
     Adam    w <- w - c0 m / (sqrt(v) / c1 + eps)             c0 = lr / (1 - b1^t),  c1 = sqrt(1 - b2^t)

@@ -24,7 +24,8 @@ __all__ = ["as_data", "check_data", "check_program", "placed", "usable_device"]
 def as_data(given: Any, runner: Runner) -> Data:  # noqa: ANN401
     """Data as they are; a tensor or array split into nine tenths for training and one for validation.
 
-    A program that declares no event shape is given numbers (N,) as such; a VAE sees them as events of shape (1,).
+    A program that declares no event shape is given numbers (N,) as such; a VAE sees them as events
+    of shape (1,).
     """
     if isinstance(given, datasets.Data):
         return given
@@ -83,14 +84,14 @@ def check_data(runner: Runner, data: Data, batch_size: int) -> None:
     """Refuse data with fewer rows than a batch, and what the program itself refuses.
 
     Raises:
-        InputError: for a batch larger than the data or smaller than the number of processes that share it, and as
-            `Program.check_data`.
+        InputError: for a batch larger than the data or smaller than the number of processes that
+            share it, and as `Program.check_data`.
     """
     rows, processes = len(data.train), sharing.world()
     if batch_size < processes:
         raise InputError(
-            f"batch_size {batch_size} is smaller than the number of processes that share a batch, {processes}: "
-            f"use {processes} or more, or start fewer processes"
+            f"batch_size {batch_size} is smaller than the number of processes that share a batch, "
+            f"{processes}: use {processes} or more, or start fewer processes"
         )
     if batch_size > rows:
         raise InputError(

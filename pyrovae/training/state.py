@@ -1,4 +1,4 @@
-"""What decides the rest of a run: weights, optimiser, random numbers and position, saved and restored together."""
+"""What decides the rest of a run: weights, optimiser, random numbers and position."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@ r"""One step: the gradient of a batch, and the move along it.
 
     L = -(1/B) sum_n maximised(x_n)          g = dL/dw, shortened to the norm `clip`          w <- w - ... g
 
-`eager_step` goes through autograd and torch's own optimiser. `shortened` and `move` are the same arithmetic on
-tensors without a Python number in it: the compiled step is made of them.
+`eager_step` goes through autograd and torch's own optimiser. `shortened` and `move` are the same
+arithmetic on tensors without a Python number in it: the compiled step is made of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which kind of step a run takes: eager until it is known what a compiled one would cost and save.
 
-The policy is that of `compiling.When`. What was chosen is in the checkpoint, so that a resumed run takes the same
-steps. A batch of another size (the last of an epoch) is an eager step: both kinds give the same numbers to
-rounding. Of several processes the first chooses for all, and code that one of them cannot have is used by none.
+The policy is that of `compiling.When`. What was chosen is in the checkpoint, so that a resumed run
+takes the same steps. A batch of another size (the last of an epoch) is an eager step: both kinds
+give the same numbers to rounding. Of several processes the first chooses for all, and code that one
+of them cannot have is used by none.
 """
 
 from __future__ import annotations

@@ -71,13 +71,13 @@ def _check_classes(vae: VAE) -> None:
     prior, states = vae.prior, vae.q.states
     if states is not None and getattr(prior, "prune", False):
         raise InputError(
-            f"the prior {prior!r} is pruned by p(c|z), and the guide {vae.q!r} would still draw the components "
-            "that are gone: leave prune out, or use a guide over z alone"
+            f"the prior {prior!r} is pruned by p(c|z), and the guide {vae.q!r} would still draw the "
+            "components that are gone: leave prune out, or use a guide over z alone"
         )
     if states is not None and states != prior.states:
         raise InputError(
-            f"the guide {vae.q!r} draws {states} classes and the prior {prior!r} has {prior.states or 'none'}: "
-            "use GaussianMixture(explicit=True), or Classes, for both"
+            f"the guide {vae.q!r} draws {states} classes and the prior {prior!r} has "
+            f"{prior.states or 'none'}: use GaussianMixture(explicit=True), or Classes, for both"
         )
 
 

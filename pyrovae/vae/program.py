@@ -1,6 +1,6 @@
 """A VAE as a Pyro program: the model and guide that its parts make, and what training asks of them.
 
-model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with a class, "c" before z and "y" for its labels
+model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with a class, "c" and "y" for its labels
 guide   q(z|x)         site "z", or "c" and "z"
 """
 
@@ -65,8 +65,8 @@ class PartsProgram(Program):
     ) -> Tensor:
         """The generative program p(z) p(x|z), a Pyro model; with x None it draws observations.
 
-        A prior with classes has a site "c" before "z", enumerated unless the guide draws it; with labels their
-        site is "y".
+        A prior with classes has a site "c" before "z", enumerated unless the guide draws it; with
+        labels their site is "y".
 
         Arguments:
             x: (B, *event), observed when given.
@@ -98,7 +98,7 @@ class PartsProgram(Program):
         return self.recognition(self.likelihood.inputs(x), self._flat(context)) | known
 
     def _known(self, y: Tensor | None) -> dict[str, Tensor]:
-        """The labels as one-hot rows (B, C), zeros where none is known, as an argument; none without labels."""
+        """The labels as the argument `known`, one-hot rows (B, C) with zeros where none is known."""
         if y is None:
             return {}
         if not self.prior.labels or self.prior.states is None:
@@ -173,8 +173,8 @@ class PartsProgram(Program):
     def check_data(self, data: Data) -> None:
         if tuple(data.event_shape) != self.event_shape:
             raise InputError(
-                f"the VAE was declared for events {self.event_shape}, the data have {data.event_shape}: declare "
-                f"it with event_shape={data.event_shape}"
+                f"the VAE was declared for events {self.event_shape}, the data have {data.event_shape}: "
+                f"declare it with event_shape={data.event_shape}"
             )
         self._check_context(data)
         self._check_labels(data)
@@ -197,8 +197,8 @@ class PartsProgram(Program):
     def _check_labels(self, data: Data) -> None:
         if self.prior.labels and not data.has_labels:
             raise InputError(
-                "the prior observes labels, the data give none: load them with labels=True or known=, or declare "
-                "it with labels=False"
+                "the prior observes labels, the data give none: load them with labels=True or known=, or "
+                "declare it with labels=False"
             )
         if data.has_labels and not self.prior.labels:
             raise InputError(
@@ -214,8 +214,8 @@ class PartsProgram(Program):
             )
         if self.prior.waits_for >= epochs:
             raise InputError(
-                f"the prior {self.prior!r} would not start in {epochs} epochs: use more, or a start_epoch below "
-                "that"
+                f"the prior {self.prior!r} would not start in {epochs} epochs: use more, or a start_epoch "
+                "below that"
             )
 
     @torch.no_grad()
