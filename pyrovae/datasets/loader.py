@@ -209,7 +209,7 @@ def _streamed(dataset: Dataset[Any], options: Options) -> Data:
         cut.train,
         tuple(source.x.shape[1:]),
         divisor=source.levels - 1 if source.levels else 1,
-        context=context and context.train,
+        context=_part(context, "train"),
         y=y,
         static_seed=options.split_seed if options.binarize == "static" else None,
     )
@@ -231,14 +231,14 @@ def _data(
         refuse_not_finite(source.x, source.name)
     context, y = _conditions(source, labels, options)
     x = _prepared(preparation, grey, options.split_seed, streams=stream is not None)
-    train = stream if stream is not None else Rows(x.train, context and context.train, y, index.train)
+    train = stream if stream is not None else Rows(x.train, _part(context, "train"), y, index.train)
     event_shape = tuple(source.x.shape[1:])
     return Data(
         name=source.name,
         event_shape=event_shape,
         train=train,
-        validation=Rows(x.validation, context and context.validation, None, index.validation),
-        test=Rows(x.test, context and context.test, None, index.test),
+        validation=Rows(x.validation, _part(context, "validation"), None, index.validation),
+        test=Rows(x.test, _part(context, "test"), None, index.test),
         labels=labels,
         schema=Schema.of(source, preparation, options.context),
         declaration=dict(vars(options)),
@@ -263,6 +263,10 @@ def _data(
         dequantize=preparation.dequantize,
         columns=source.columns,
     )
+
+
+def _part(splits: Splits | None, name: str) -> Tensor | None:
+    return None if splits is None else getattr(splits, name)
 
 
 def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: bool) -> Splits:

@@ -111,7 +111,7 @@ class Program:
         if context is not None:
             raise InputError("only a program that declares its context can be simulated with one")
         try:
-            traces = [poutine.trace(self.model).get_trace() for _ in range(count)]
+            traces: list[Any] = [poutine.trace(self.model).get_trace() for _ in range(count)]
         except TypeError as error:
             raise InputError(
                 f"the model cannot be simulated: let it draw one observation when it is called without data "

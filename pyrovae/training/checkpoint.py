@@ -85,7 +85,8 @@ class Checkpoint:
         if any(name not in content for name in needed) or to_resume and content["state"] is None:
             kind = "that a run resumes from" if to_resume else "of a run"
             raise InputError(f"{path} is not a PyroVAE checkpoint {kind}: resume from a copy or fit again")
-        return cls(**{field.name: content.get(field.name) for field in fields(cls)})
+        values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(cls)}
+        return cls(**values)
 
 
 def _upgraded(content: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401

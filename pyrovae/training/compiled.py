@@ -223,8 +223,8 @@ class CompiledStep:
         count, kinds = len(self.weights), len(self.job.update.moments)
         weights, flat = state[1 : 1 + count], state[1 + count :]
         moments = [flat[i * kinds : (i + 1) * kinds] for i in range(count)]
-        own = [gradient[i] for i in self.moving]
-        own = [torch.zeros_like(w) if g is None else g for g, w in zip(own, weights, strict=True)]
+        moving = zip((gradient[i] for i in self.moving), weights, strict=True)
+        own = [torch.zeros_like(w) if g is None else g for g, w in moving]
         move(self.job.update, weights, moments, shortened(own, self.job.settings.clip), row, loss.isfinite())
         state[0].add_(sums)
 

@@ -20,7 +20,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -41,7 +41,7 @@ class Optimizer:
         fused: whether torch has a fused step.
     """
 
-    torch_class: ClassVar[type[torch.optim.Optimizer]]
+    torch_class: ClassVar[Callable[..., torch.optim.Optimizer]]
     moments: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
     fused: ClassVar[bool] = False
 

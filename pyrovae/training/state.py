@@ -55,13 +55,14 @@ def parameters(runner: Runner, rows: Rows) -> dict[str, Tensor]:
     Raises:
         InputError: when there are none.
     """
+    trained: dict[str, Tensor]
     if runner.module is not None:
         trained = {n: p for n, p in runner.module.named_parameters() if p.requires_grad}
     else:
         trained = _stored_parameters(runner, rows[:2].arguments)
     if not trained:
         raise InputError("the program has no parameters to train")
-    return trained  # type: ignore[return-value]
+    return trained
 
 
 def _stored_parameters(runner: Runner, args: tuple[Any, ...]) -> dict[str, Tensor]:
