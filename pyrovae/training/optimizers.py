@@ -72,7 +72,7 @@ class Optimizer:
 class Adam(Optimizer):
     """Adam."""
 
-    torch_class = torch.optim.Adam
+    torch_class: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.Adam
     fused = True
 
     @classmethod
