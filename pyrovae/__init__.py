@@ -6,26 +6,34 @@ r"""PyroVAE: variational autoencoders as probabilistic programs.
     maximise objective(log p(x|z) + log p(z) - log q(z|x))
 
 Declare those four lines as a `VAE`, train it with `fit`, and ask for log p(x) with `log_evidence`.
+
+Names are imported when they are first used, so that `import pyrovae` alone costs nothing.
 """
 
-from pyrovae import (
-    datasets,
-    evidence,
-    exploring,
-    guides,
-    likelihoods,
-    mixtures,
-    networks,
-    objectives,
-    oracles,
-    plots,
-    priors,
-)
+from typing import TYPE_CHECKING
+
 from pyrovae.errors import InputError, NumericalError
-from pyrovae.evidence import Evidence, diagnose, elpd, gaps, iwae_bound, log_evidence, sandwich, to_arviz
-from pyrovae.exploring import explore
-from pyrovae.training import Run, fit, load
-from pyrovae.vae import VAE
+from pyrovae.lazy import lazy
+
+if TYPE_CHECKING:
+    from pyrovae import (
+        datasets,
+        evidence,
+        exploring,
+        guides,
+        likelihoods,
+        mixtures,
+        networks,
+        objectives,
+        oracles,
+        plots,
+        priors,
+    )
+    from pyrovae.datasets import Rows
+    from pyrovae.evidence import Evidence, diagnose, elpd, gaps, iwae_bound, log_evidence, sandwich, to_arviz
+    from pyrovae.exploring import explore
+    from pyrovae.training import Run, fit, load
+    from pyrovae.vae import VAE
 
 __version__ = "0.1.0"
 
@@ -34,6 +42,7 @@ __all__ = [
     "Evidence",
     "InputError",
     "NumericalError",
+    "Rows",
     "Run",
     "datasets",
     "diagnose",
@@ -57,3 +66,24 @@ __all__ = [
     "sandwich",
     "to_arviz",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "datasets": ["Rows"],
+            "evidence": [
+                "Evidence",
+                "diagnose",
+                "elpd",
+                "gaps",
+                "iwae_bound",
+                "log_evidence",
+                "sandwich",
+                "to_arviz",
+            ],
+            "exploring": ["explore"],
+            "training": ["Run", "fit", "load"],
+            "vae": ["VAE"],
+        },
+    )

@@ -7,7 +7,7 @@ command line prints it and leaves with status 2; from Python it is a `ValueError
 import warnings
 from collections.abc import Sequence
 
-__all__ = ["InputError", "NumericalError", "Uncapturable", "deprecated", "sizes"]
+__all__ = ["InputError", "Lost", "NumericalError", "Uncapturable", "deprecated", "sizes"]
 
 
 class InputError(ValueError):
@@ -16,6 +16,10 @@ class InputError(ValueError):
 
 class NumericalError(ArithmeticError):
     """A computation left the real numbers; the message names the step, the term and the site."""
+
+
+class Lost(RuntimeError):
+    """Another process of the run ended or failed, and this one cannot go on without it."""
 
 
 class Uncapturable(RuntimeError):

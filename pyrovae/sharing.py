@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pyrovae.errors import InputError, NumericalError, Uncapturable
+from pyrovae.errors import InputError, Lost, NumericalError, Uncapturable
 
 __all__ = [
     "Lost",
@@ -32,6 +32,7 @@ __all__ = [
     "is_shared",
     "local_rank",
     "own_rows",
+    "print_first",
     "processes",
     "rank",
     "together",
@@ -42,10 +43,6 @@ T = TypeVar("T")
 
 # What is the same sentence in every process; anything else is a program's own fault, with its own traceback.
 KNOWN = (InputError, NumericalError, Uncapturable)
-
-
-class Lost(RuntimeError):
-    """Another process of the run ended or failed, and this one cannot go on without it."""
 
 
 # ------------------------------------------------------------------ who shares
@@ -79,6 +76,12 @@ def is_shared() -> bool:
 def is_first() -> bool:
     """Whether this process writes and prints."""
     return rank() == 0
+
+
+def print_first(*things: object) -> None:
+    """Print a line for each thing, from the first process only."""
+    if is_first():
+        print(*things, sep="\n", flush=True)
 
 
 def world() -> int:

@@ -1,178 +1,186 @@
-"""From words to a call: options by name from signatures, parts by name from their base classes.
+"""From words to a call: a command by the name of its file, its options from its function's signature.
 
-    fit --prior GaussianMixture --prior.components 20
-        -> fit_from({"prior": GaussianMixture(components=20), ...})
+    evaluate runs/a --method AIS --method.temperatures 200
+        -> evaluate("runs/a", method=AIS(temperatures=200))
 
-Nothing is registered: a part is known because its class exists. What cannot be used is answered with one
-sentence that names the option and what it takes.
+Nothing is registered. Input that cannot be used is answered with one sentence that names the option and what
+it takes.
 """
 
+from __future__ import annotations
+
+import ast
+import importlib
 import inspect
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pyrovae import datasets
-from pyrovae.cli import clusters, commands, evaluating, exploring
+import pyrovae
+from pyrovae.cli import commands
+from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
-from pyrovae.cli.parts import list_parts, names_of, near_names
+from pyrovae.cli.names import names_of, near_names
 from pyrovae.errors import InputError
-from pyrovae.guides import Guide
-from pyrovae.likelihoods import Likelihood
-from pyrovae.networks import Network
-from pyrovae.objectives import Objective
-from pyrovae.priors import Prior
-from pyrovae.training import fit
-from pyrovae.vae import VAE
 
 __all__ = ["parse"]
 
-_BASES = {
-    "prior": Prior,
-    "likelihood": Likelihood,
-    "guide": Guide,
-    "encoder": Network,
-    "decoder": Network,
-    "objective": Objective,
-}
-_COMMANDS: dict[str, Callable] = {
-    "evaluate": evaluating.evaluate,
-    "compare": evaluating.compare_runs,
-    "sample": commands.sample,
-    "reconstruct": commands.reconstruct,
-    "clusters": clusters.clusters,
-    "explore": exploring.explore_run,
-    "datasets": commands.list_datasets,
-    "parts": list_parts,
-    "demo": commands.demo,
-}
-_SIGNATURES: list[Callable] = [datasets.load, fit, *_COMMANDS.values()]
-_FLAGS = {
-    f"--{parameter.name}"
-    for function in _SIGNATURES
-    for parameter in inspect.signature(function, eval_str=True).parameters.values()
-    if parameter.annotation is bool
-}
-_WORDS = {"true", "false", "yes", "no"}
+Option = tuple[str, str | None]  # "" names a word that belongs to no option
+
+SUMMARY = "Variational autoencoders as probabilistic programs."
+
+_TRUTH = {"true", "false", "yes", "no"}
+_ALONE = {"help", "print_config"}  # these never take the next word
 
 
-def parse(argv: Sequence[str]) -> Callable[[], None]:
+def parse(words: Sequence[str]) -> Callable[[], None]:
     """The call that a command line asks for.
 
     Raises:
         InputError: for an unknown command, option, part or value.
-        SystemExit: after `--help` and `--print_config` have been answered.
+        SystemExit: after a command's `--help` and `--print_config`.
     """
-    given = _named(_listed(_resumed(_flags(list(argv)))))
-    _check_parts(given)
-    parsers = {"fit": _fit_parser()} | {name: _parser(function) for name, function in _COMMANDS.items()}
-    parser = ArgumentParser(
-        prog="pyrovae", description="Variational autoencoders as probabilistic programs.", exit_on_error=False
-    )
-    subcommands = parser.add_subcommands(required=True)
-    for name, sub in parsers.items():
-        subcommands.add_subcommand(name, sub, help=sub.description)
+    name, *rest = words or ["--help"]
+    if name in ("--help", "-h"):
+        return partial(print, _overview())
+    if name == "--version":
+        return partial(print, f"pyrovae {pyrovae.__version__}")
+    if name not in (names := sorted(_files())):
+        near = near_names(name, names)
+        meant = f" did you mean {' or '.join(near)}?" if near else ""
+        raise InputError(f"there is no command {name!r}:{meant} choose one of {', '.join(names)}")
+    return _call(name, rest)
+
+
+def _files() -> dict[str, Path]:
+    folder = Path(next(iter(commands.__path__)))
+    return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+
+
+def _overview() -> str:
+    """What `pyrovae --help` prints, from the source of the commands."""
+    lines = ["usage: pyrovae COMMAND [options]", "", SUMMARY, ""]
+    for name, file in _files().items():
+        functions = ast.parse(file.read_text(encoding="utf-8")).body
+        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == name)
+        lines.append(f"    {name:<12} {(ast.get_docstring(function) or '').splitlines()[0].rstrip('.')}")
+    return "\n".join([*lines, "", "`pyrovae COMMAND --help` lists the options of a command."])
+
+
+def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
+    module = importlib.import_module(f"{commands.__name__}.{name}")
+    function = getattr(module, name)
+    parser = _parser(name, function, getattr(module, "add_options", None))
+    bases = _bases(parser)
+    options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
+    if hasattr(module, "completed"):
+        options = module.completed(options)
     try:
-        chosen = parser.instantiate(parser.parse_args(given))
+        chosen = parser.instantiate(parser.parse_args(_words(options)))
     except InputError:
         raise
     except (ArgumentError, ValueError, TypeError) as error:
-        known = next((parsers[word] for word in given if word in parsers), parser)
-        options = [option for action in known._actions for option in action.option_strings]
-        parts = {option: names_of(base) for option, base in _BASES.items()}
-        raise InputError(sentence(str(error), options, parts)) from None
-    name, options = chosen.subcommand, vars(chosen[chosen.subcommand])
-    return partial(commands.fit_from, options) if name == "fit" else partial(_COMMANDS[name], **options)
+        known = [option for action in parser._actions for option in action.option_strings]
+        parts = {option: names_of(base) for option, base in bases.items()}
+        raise InputError(sentence(str(error), known, parts)) from None
+    return partial(function, **vars(chosen))
 
 
-def _fit_parser() -> ArgumentParser:
-    parser = ArgumentParser(description=inspect.getdoc(commands.fit_from), exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a YAML file of these options, as in a run folder")
-    about = "a known name (see `pyrovae datasets`), file or folder"
-    parser.add_argument("--data", type=str | None, default="digits", help=about)
-    parser.add_function_arguments(datasets.load, skip={"name", "stream"})
-    parser.add_class_arguments(VAE, skip={"event_shape", "context_shape"})
-    parser.add_function_arguments(fit, skip={"vae", "data", "progress"})
+# -------------------------------------------------------------------- the parser of a command
+
+
+def _parser(
+    name: str, function: Callable, add_options: Callable[[ArgumentParser], None] | None
+) -> ArgumentParser:
+    text = described(function)
+    description = f"{text.summary} {text.body}".strip()
+    parser = ArgumentParser(prog=f"pyrovae {name}", description=description, exit_on_error=False)
+    if add_options is not None:
+        add_options(parser)
+    else:
+        words = _add_words(parser, function, text)
+        parser.add_function_arguments(function, as_group=False, skip=words)
     return parser
 
 
-def _parser(function: Callable) -> ArgumentParser:
-    summary = (inspect.getdoc(function) or "").splitlines()[0]
-    parser = ArgumentParser(description=summary, exit_on_error=False)
-    parser.add_function_arguments(function, as_positional=True, as_group=False)
-    return parser
+def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> set[str]:
+    """Add the parameters that are given by words, several of them for a list; returns their names."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    words = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for p in words:
+        count = "+" if p.annotation == list[str] else None if p.default is p.empty else "?"
+        default = {} if p.default is p.empty else {"default": p.default}
+        parser.add_argument(p.name, type=str, nargs=count, help=dict(text.arguments)[p.name], **default)
+    return {p.name for p in words}
 
 
-# -------------------------------------------------------------------- before jsonargparse
+def _bases(parser: ArgumentParser) -> dict[str, type]:
+    """The options that take a class of the package, and the base of those classes."""
+    hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    return {
+        name: kind
+        for name, hint in hints.items()
+        for kind in (get_args(hint) or (hint,))
+        if isinstance(kind, type) and kind.__module__.startswith("pyrovae.")
+    }
 
 
-def _flags(argv: list[str]) -> list[str]:
-    """`--array` alone means `--array true`."""
-    takes_run = argv[:1] != ["fit"]  # there the next word may be the run: `sample --array runs/mog`
-    given = []
-    for word, after in zip(argv, [*argv[1:], "--"], strict=True):
-        alone = after.startswith("--") or (takes_run and after.lower() not in _WORDS)
-        given.append(f"{word}=true" if word in _FLAGS and alone else word)
-    return given
+# -------------------------------------------------------------------- words
 
 
-def _resumed(argv: list[str]) -> list[str]:
-    """`fit --out RUN --resume` goes on as RUN/config.yaml says; options beside it must agree with the run."""
-    options = dict(_options(argv))
-    config = Path(options.get("out", "")) / "config.yaml"
-    resumes = options.get("resume", "").lower() in ("true", "yes")
-    if argv[:1] != ["fit"] or not resumes or "config" in options or "out" not in options:
-        return argv
-    return ["fit", "--config", str(config), *argv[1:]] if config.is_file() else argv
-
-
-def _listed(argv: list[str]) -> list[str]:
-    """`compare RUN RUN` is `compare [RUN, RUN]` to jsonargparse."""
-    if argv[:1] not in (["compare"], ["clusters"]):
-        return argv
-    runs: list[str] = []
-    options: list[str] = []
-    for before, word in zip(argv, argv[1:], strict=False):
-        value = before.startswith("--") and "=" not in before
-        (options if word.startswith("-") or value else runs).append(word)
-    return [argv[0], *([json.dumps(runs)] if runs else []), *options]
-
-
-def _named(argv: list[str]) -> list[str]:
-    """`parts GaussianMixture` is `parts --name GaussianMixture`: a part need not be named."""
-    if argv[:1] != ["parts"]:
-        return argv
-    given = ["parts"]
-    for before, word in zip(argv, argv[1:], strict=False):
-        stays = word.startswith("-") or (before.startswith("--") and "=" not in before)
-        named = any(w.startswith("--name") for w in given)
-        given.append(word if stays or named else f"--name={word}")
-    return given
-
-
-def _check_parts(argv: Sequence[str]) -> None:
-    """A part that no class has the name of is answered with the names there are."""
-    for option, value in _options(argv):
-        base = _BASES.get(option.removesuffix(".help"))
-        if base is None or any(mark in value for mark in ".{") or value in ("null", "None"):
+def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
+    """The options by name, with underscores and flags set to true; a word of no option has the name ""."""
+    flags = {action.dest for action in parser._actions if getattr(action, "_typehint", None) is bool}
+    takes_words = any(not action.option_strings for action in parser._actions)
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        if not word.startswith("--"):
+            yield ("help", None) if word == "-h" else ("", word)
             continue
-        option = option.removesuffix(".help")
-        known = names_of(base)
-        if value not in known:
-            asked = f"which {option}?" if value[:2] in ("", "--") else f"there is no {option} {value!r}:"
-            near = near_names(value, known)
-            meant = f" did you mean {' or '.join(near)}?" if near else ""
-            raise InputError(
-                f"{asked}{meant} choose one of {', '.join(known)}, or give the import path of your own "
-                f"class, as in mypackage.{option}s.My{base.__name__}"
-            )
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        following = rest[0] if rest and not rest[0].startswith("--") else None
+        if equals:
+            yield name, value
+        elif name in flags and _is_flag(following, takes_words):
+            yield name, "true"
+        else:
+            yield name, None if following is None or name in _ALONE else rest.popleft()
 
 
-def _options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for i, word in enumerate(argv):
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            yield name, value if equals else (argv[i + 1] if i + 1 < len(argv) else "")
+def _is_flag(following: str | None, takes_words: bool) -> bool:  # noqa: FBT001
+    """Whether a boolean option stands alone, as in `sample --array RUN`."""
+    return following is None or (takes_words and following.lower() not in _TRUTH)
+
+
+def _words(options: Collection[Option]) -> list[str]:
+    named = [f"--{name}" + ("" if value is None else f"={value}") for name, value in options if name]
+    return [*(value for name, value in options if not name and value is not None), *named]
+
+
+def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | None:
+    """The class that a name means, in whichever case it is written.
+
+    Raises:
+        InputError: when no class has that name, with the names there are.
+    """
+    role = name.removesuffix(".help")
+    base = bases.get(role)
+    if base is None or (value and (any(mark in value for mark in ".{") or value in ("null", "None"))):
+        return value
+    known = names_of(base)
+    for candidate in (value, *known):
+        if value and candidate in known and candidate.lower() == value.lower():
+            return candidate
+    asked = f"there is no {role} {value!r}:" if value else f"which {role}?"
+    near = near_names(value or "", known)
+    meant = f" did you mean {' or '.join(near)}?" if near else ""
+    raise InputError(
+        f"{asked}{meant} choose one of {', '.join(known)}, or give the import path of your own "
+        f"class, as in mypackage.{role}s.My{base.__name__}"
+    )

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 
 from pyrovae import datasets
+from pyrovae.checks import whole
+from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
+from pyrovae.files import write_whole
 from pyrovae.training import load
+from pyrovae.training.checkpoint import upgraded_config
 from pyrovae.vae import VAE
 
-__all__ = ["Split", "load_data", "names", "open_run", "split_of"]
+__all__ = ["Split", "load_data", "open_run", "options_of", "rows_of", "save_array", "save_text", "set_seed"]
 
 Split = Literal["train", "validation", "test"]
 
 
-def open_run(run: str, data: str | None) -> tuple[VAE, datasets.Data]:
-    """The VAE of a run folder with its best weights, and its data, or others by name.
+def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
+    """The VAE of a run folder with its best weights, and the data of the run or of another name.
 
     Raises:
         InputError: when the folder holds no run, or its data have no name.
@@ -34,30 +38,41 @@ def open_run(run: str, data: str | None) -> tuple[VAE, datasets.Data]:
         raise InputError(
             f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
         ) from None
-    sets = load_data(config | ({"data": data} if data else {}))
-    return vae, replace(sets, context=None) if vae.prior.labels else sets  # log p(x), not log p(x, y)
+    return vae, load_data(upgraded_config(config) | ({"data": data} if data else {}))
 
 
-def load_data(given: dict[str, Any]) -> datasets.Data:
-    """The data that options name; the options of `datasets.load` are taken out of the mapping."""
-    options = {name: given.pop(name) for name in names(datasets.load) if name in given}
-    name = given.pop("data", None)
-    if not name:
+def load_data(options: Mapping[str, Any]) -> Data:
+    """The data set that a command's options or a run's config name."""
+    if not options.get("data"):
         raise InputError(
             "the data have no name (those of a run from memory have none): name them with --data"
         )
-    return datasets.load(name, **options)
+    return datasets.load(options["data"], **options_of(datasets.load, options))
 
 
-def names(function: Callable) -> list[str]:
-    """The arguments of a function."""
-    return list(inspect.signature(function).parameters)
+def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some options that a function takes."""
+    return {name: options[name] for name in inspect.signature(function).parameters if name in options}
 
 
-def split_of(sets: datasets.Data, split: Split, rows: int | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The first rows of one part of the data, and their context."""
-    if rows is not None and rows < 1:
-        raise InputError(f"the number of data must be 1 or more, not {rows}")
-    x = sets.epoch(0, 0) if split == "train" else getattr(sets, split)
-    context = None if sets.context is None else getattr(sets.context, split)[:rows]
-    return x[:rows], context
+def rows_of(data: Data, split: Split, count: int | None) -> Rows:
+    """The first rows of one part of the data, without labels: a command's log p(x) is not log p(x, y)."""
+    rows = data.epoch(0, 0) if split == "train" else getattr(data, split)
+    return rows[: None if count is None else whole("rows", count)].unlabelled()
+
+
+def set_seed(seed: int) -> None:
+    """Seed torch's random numbers."""
+    torch.manual_seed(whole("seed", seed, 0))
+
+
+def save_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all; returns its path."""
+    write_whole(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file whole or not at all, and say so."""
+    write_whole(path, lambda file: np.save(file, array))
+    print(f"written: {path}, {array.shape}")

@@ -13,12 +13,30 @@ bounds computed on different days are comparable.
 tensor or a torch `Dataset`. `toys` holds sets whose density is known exactly.
 """
 
-from pyrovae.datasets import toys
-from pyrovae.datasets.catalogue import known
-from pyrovae.datasets.columns import Column
-from pyrovae.datasets.data import Data, Splits
-from pyrovae.datasets.loader import load
-from pyrovae.datasets.rows import Rows
-from pyrovae.datasets.schema import Schema
+from typing import TYPE_CHECKING
+
+from pyrovae.lazy import lazy
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import toys
+    from pyrovae.datasets.catalogue import known
+    from pyrovae.datasets.columns import Column
+    from pyrovae.datasets.data import Data, Splits
+    from pyrovae.datasets.loader import load
+    from pyrovae.datasets.rows import Rows
+    from pyrovae.datasets.schema import Schema
 
 __all__ = ["Column", "Data", "Rows", "Schema", "Splits", "known", "load", "toys"]
+
+if not TYPE_CHECKING:  # the list of known sets needs no torch
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "catalogue": ["known"],
+            "columns": ["Column"],
+            "data": ["Data", "Splits"],
+            "loader": ["load"],
+            "rows": ["Rows"],
+            "schema": ["Schema"],
+        },
+    )

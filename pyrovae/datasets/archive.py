@@ -21,78 +21,18 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from pyrovae.datasets.layouts import LAYOUTS, Layout, data_root
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
+from pyrovae.files import cache_folder
 
-__all__ = ["LAYOUTS", "Layout", "cache_folder", "data_root", "present", "read_known"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where torchvision looks for a set: `files[i]`, in `folder`, is unpacked from `packed[i]`."""
-
-    class_name: str
-    folder: str
-    files: tuple[str, ...]
-    packed: tuple[str, ...]
-    held_out: int = 10_000
-
-    def holds(self, root: Path, names: tuple[str, ...]) -> bool:
-        """Whether all the names lie in `root`."""
-        return all((root / self.folder / name).exists() for name in names)
-
-
-def _idx(class_name: str, *files: str) -> Layout:
-    return Layout(class_name, f"{class_name}/raw", files, tuple(f"{name}.gz" for name in files))
-
-
-_MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-_QMNIST_FILES = (
-    "qmnist-train-images-idx3-ubyte",
-    "qmnist-train-labels-idx2-int",
-    "qmnist-test-images-idx3-ubyte",
-    "qmnist-test-labels-idx2-int",
-)
-
-LAYOUTS: dict[str, Layout] = {
-    "mnist": _idx("MNIST", *_MNIST_FILES),
-    "fashion_mnist": _idx("FashionMNIST", *_MNIST_FILES),
-    "qmnist": _idx("QMNIST", *_QMNIST_FILES),
-    "cifar10": Layout("CIFAR10", "", ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",), held_out=5_000),
-}
-
-
-def cache_folder() -> Path:
-    """`pyrovae` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pyrovae"
-
-
-def data_root(root: str | os.PathLike[str] | None) -> Path:
-    """The folder to look in: the argument, else PYROVAE_DATA, else the cache folder."""
-    given = root if root is not None else os.environ.get("PYROVAE_DATA")
-    return Path(given).expanduser().absolute() if given else cache_folder()
-
-
-def present(name: str, root: str | os.PathLike[str] | None = None) -> bool:
-    """Whether a set lies on this disk, packed or not, so that `load` needs no network."""
-    layout = LAYOUTS[name]
-    place = data_root(root)
-    return layout.holds(cache_folder(), layout.files) or all(
-        layout.holds(place, (file,)) or layout.holds(place, (packed,)) for file, packed in _pairs(layout)
-    )
+__all__ = ["LAYOUTS", "read_known"]
 
 
 def read_known(name: str, root: str | os.PathLike[str] | None = None) -> Source:
@@ -137,7 +77,7 @@ def _provide(name: str, layout: Layout, root: Path) -> Path:
         target = kept if _any_of(root, layout) else cache_folder()
     try:
         (target / layout.folder).mkdir(parents=True, exist_ok=True)
-        for file, packed in _pairs(layout):
+        for file, packed in layout.pairs():
             _provide_one(name, layout, (root, target), file, packed)
     except OSError as error:
         raise InputError(
@@ -200,7 +140,7 @@ def _fetch(name: str, layout: Layout, target: Path) -> None:
         else:
             return
     missing = [
-        packed for file, packed in _pairs(layout) if not layout.holds(target.parents[_depth(layout)], (file,))
+        packed for file, packed in layout.pairs() if not layout.holds(target.parents[_depth(layout)], (file,))
     ]
     raise InputError(
         f"{name} is not on this disk and cannot be downloaded ({reason}): connect to a network, or put "
@@ -279,10 +219,6 @@ def _key(root: Path, layout: Layout) -> str:
     found = [root / layout.folder / file for file in (*layout.packed, *layout.files)]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.exists()]
     return hashlib.sha256(repr((str(root), stats)).encode()).hexdigest()[:16]
-
-
-def _pairs(layout: Layout) -> Iterator[tuple[str, str]]:
-    return zip(layout.files, layout.packed, strict=True)
 
 
 def _depth(layout: Layout) -> int:

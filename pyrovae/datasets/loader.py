@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyrovae.checks import one_of, whole
-from pyrovae.datasets.catalogue import canonical, find
+from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.files import read_file
+from pyrovae.datasets.find import find
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema

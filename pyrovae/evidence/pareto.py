@@ -1,31 +1,32 @@
-r"""Pareto-smoothed importance sampling, through ArviZ: k-hat and the smoothed largest weights.
+r"""Pareto-smoothed importance sampling: k-hat and the smoothed largest weights.
 
-The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto law in the limit. Its index k-hat
-tells how many moments the weights have: their variance is finite below 1/2, and above min(1 - 1/log10 K, 0.7)
-the estimate cannot be trusted at this K.
+The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto distribution in the limit. Its shape
+k-hat tells how many moments the weights have: their variance is finite below 1/2, and above
+min(1 - 1/log10 K, 0.7) the estimate cannot be trusted at this K.
 
-Both generations of ArviZ serve: 0.23 takes log weights, 1.x takes minus log weights (the wrong sign looks
-perfect: k-hat near -0.9 for every heavy tail). Two cases never reach them, since the two disagree there:
-largest weights that are equal to rounding have no tail, k-hat 0; fewer than 25 give no fit, k-hat nan.
+The fit is that of ArviZ (`arviz.psislw` with reff=1), for many rows at once. Two cases are not fitted: largest
+weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give no fit, k-hat nan.
 
 Reference:
-    Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Zhang & Stephens
+    (2009), "A New and Efficient Estimation Method for the Generalized Pareto Distribution".
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
+import sys
 
-import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = ["SMALLEST_SAMPLE", "smoothed_tail", "tail_size"]
 
 SMALLEST_SAMPLE = 25
+SMALLEST_TAIL = 5
 ROUNDING = 1e-4
+BLOCK = 256  # rows that are fitted at once
+EPS, TINY = sys.float_info.epsilon, math.log(sys.float_info.min)
 
 
 def tail_size(particles: int) -> int:
@@ -34,7 +35,7 @@ def tail_size(particles: int) -> int:
 
 
 def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tensor, Tensor]:
-    """Smooth the largest log weights of each datum.
+    """Smooth the largest log weights of each row.
 
     Arguments:
         tail: the `tail_size(particles)` + 1 largest log weights in descending order, (B, M + 1).
@@ -44,36 +45,56 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
     Returns:
         The smoothed tail, (B, M + 1), and k-hat, (B,).
     """
-    khat = torch.full((len(tail),), math.nan, dtype=torch.float64)
+    khat = torch.full_like(smallest, math.nan, dtype=torch.float64)
     if particles < SMALLEST_SAMPLE:
-        return tail, khat.to(tail.device)
-    smoothed, psislw = tail.cpu().numpy().copy(), _psislw()
+        return tail, khat
     # Ties, as discrete latents have them: the largest weights are equal and end there.
-    equal = torch.minimum(tail[:, 0] - smallest, tail[:, 0] - tail[:, -2]).cpu() < ROUNDING
+    equal = torch.minimum(tail[:, 0] - smallest, tail[:, 0] - tail[:, -2]) < ROUNDING
+    finite = torch.isfinite(tail[:, -1])
     khat[equal] = 0.0
-    khat[~torch.isfinite(tail[:, -1].cpu())] = math.inf  # fewer weights than the tail has places
-    for row in (~equal & torch.isfinite(tail[:, -1].cpu())).nonzero().flatten().tolist():
-        smoothed[row], khat[row] = _fit(smoothed[row], psislw)
-    return torch.from_numpy(smoothed).to(tail.device), khat.to(tail.device)
+    khat[~finite] = math.inf  # fewer weights than the tail has places
+    smoothed = tail.clone()
+    for rows in (~equal & finite).nonzero().flatten().split(BLOCK):
+        tails, khat[rows] = _smoothed(tail[rows].double())
+        smoothed[rows] = tails.to(tail.dtype)
+    return smoothed, khat
 
 
-def _fit(tail: np.ndarray, psislw: Callable) -> tuple[np.ndarray, float]:
-    # ArviZ reads the tail's size from the number of weights: five times as many, the rest at the cutoff.
-    largest, size = tail[0], len(tail) - 1
-    filled = np.full(5 * size, tail[-1] - largest - 1.0)
-    filled[: size + 1] = tail - largest
-    smoothed, khat = psislw(filled)
-    shift = filled[-1] - smoothed[-1]
-    return smoothed[: size + 1] + shift + largest, float(khat)
+def _smoothed(tail: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of rows that have a tail: weights above the last one, which is the cutoff."""
+    smoothed, khat = tail.clone(), torch.full_like(tail[:, 0], math.inf)
+    log_w = tail - tail[:, :1]
+    cutoff = log_w[:, -1:].clamp_min(TINY)
+    sizes = (log_w > cutoff).sum(1)
+    for size in sizes[sizes >= SMALLEST_TAIL].unique().tolist():
+        rows = sizes == size
+        floor = cutoff[rows].exp()
+        khat[rows], scale = _fit_pareto((log_w[rows, :size].exp() - floor).flip(1))
+        quantiles = _quantiles(khat[rows], scale, size) + floor
+        smoothed[rows, :size] = quantiles.log().clamp_max(0).flip(1) + tail[rows, :1]
+    return smoothed, khat
 
 
-def _psislw() -> Callable[[np.ndarray], tuple[np.ndarray, float]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from arviz_stats.base import array_stats
-        except ImportError:
-            import arviz
+def _fit_pareto(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Shape and scale, each (B,), of generalised Pareto distributions fitted to ascending rows (B, n).
 
-            return lambda log_w: arviz.psislw(log_w.copy(), reff=1e-9)
-    return lambda log_w: array_stats.psislw(-log_w, r_eff=1e-9)
+    The mean of a profile likelihood over a grid of theta = -shape / scale, and a weak prior for a shape of 1/2.
+    """
+    n = x.shape[1]
+    count = 30 + math.isqrt(n)
+    places = torch.arange(1, count + 1, dtype=x.dtype, device=x.device) - 0.5
+    theta = (1 - (count / places).sqrt()) / (3 * x[:, int(n / 4 + 0.5) - 1, None]) + 1 / x[:, -1:]
+    shape = torch.log1p(-theta[..., None] * x[:, None]).mean(-1)
+    profile = n * ((-theta / shape).log() - shape - 1)
+    weights = torch.softmax(profile, 1)
+    weights = torch.where(weights < 10 * EPS, 0.0, weights)
+    mean = (theta * weights).sum(1) / weights.sum(1)
+    khat = torch.log1p(-mean[:, None] * x).mean(1)
+    return (n * khat + 5) / (n + 10), -khat / mean
+
+
+def _quantiles(shape: Tensor, scale: Tensor, count: int) -> Tensor:
+    """The quantiles of ranks (i - 1/2) / n of generalised Pareto distributions, (B, n)."""
+    ranks = torch.arange(0.5, count, dtype=shape.dtype, device=shape.device) / count
+    k = torch.where(shape.abs() < EPS, EPS, shape)[:, None]
+    return scale[:, None] * torch.expm1(-k * torch.log1p(-ranks)) / k

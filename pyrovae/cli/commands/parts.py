@@ -1,124 +1,120 @@
-"""What parts there are, read from the code: classes, signatures, docstrings.
+"""`parts`: which parts there are, read from the source: classes, signatures, docstrings.
 
     pyrovae parts                           every part of each axis, with its options
     pyrovae parts --axis prior              those of one axis
-    pyrovae parts GaussianMixture           all about one, or several of one name
-    pyrovae parts mypriors.Horseshoe        all about a part of one's own
+    pyrovae parts GaussianMixture           everything about one part, or about each part of that name
+    pyrovae parts mypriors.Horseshoe        everything about your own part
 
 A new part is listed because its class exists.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pyrovae.cli.docstrings import Described, described, formula, formulas, plain
+from pyrovae.cli.names import named_classes, near_names
+from pyrovae.cli.source import skeleton
 from pyrovae.errors import InputError
-from pyrovae.guides import Guide
-from pyrovae.likelihoods import Likelihood
-from pyrovae.networks import Network
-from pyrovae.objectives import Objective
-from pyrovae.priors import Prior
 
-__all__ = ["AXES", "Axis", "list_parts", "markdown_table", "named_classes", "names_of", "near_names"]
+__all__ = ["AXES", "AxisName", "classes_of", "markdown_table", "parts"]
 
-Axis = Literal["prior", "likelihood", "guide", "network", "objective"]
+AxisName = Literal["prior", "likelihood", "guide", "network", "objective", "method"]
 
-AXES: dict[str, type] = {
-    "prior": Prior,
-    "likelihood": Likelihood,
-    "guide": Guide,
-    "network": Network,
-    "objective": Objective,
-}
-_TITLES = {
-    "prior": "p(z)",
-    "likelihood": "p(x|z)",
-    "guide": "q(z|x)",
-    "network": "encoder and decoder",
-    "objective": "what is maximised",
+
+@dataclass(frozen=True)
+class Axis:
+    """A kind of part: what it is, the folder and name of its base class, and how one is used."""
+
+    title: str
+    folder: str
+    base: str
+    python: str = "pv.VAE(..., {})"
+    command: str = "pyrovae fit"
+
+    @property
+    def path(self) -> str:
+        """The import path of the base class."""
+        return f"pyrovae.{self.folder}.{self.base}"
+
+    def base_class(self) -> type:
+        """The base class itself, which imports torch."""
+        return getattr(importlib.import_module(f"pyrovae.{self.folder}"), self.base)
+
+
+AXES: dict[str, Axis] = {
+    "prior": Axis("p(z)", "priors", "Prior"),
+    "likelihood": Axis("p(x|z)", "likelihoods", "Likelihood"),
+    "guide": Axis("q(z|x)", "guides", "Guide"),
+    "network": Axis("encoder and decoder", "networks", "Network"),
+    "objective": Axis("what is maximised", "objectives", "Objective", "pv.fit(vae, data, {})"),
+    "method": Axis(
+        "how log p(x) is estimated",
+        "evidence",
+        "Method",
+        "pv.log_evidence(vae, x, {})",
+        "pyrovae evaluate RUN",
+    ),
 }
 _WORDS = {int: "whole number", float: "number", str: "word", bool: "True or False", NoneType: "None"}
 _WIDTH, _NAME = 100, 32
 _HARD = "\N{NO-BREAK SPACE}"  # textwrap breaks at ASCII blanks alone
 
 
-def list_parts(*, axis: Axis | None = None, name: str | None = None, markdown: bool = False) -> None:
-    """List the parts, or explain one: `pyrovae parts`, `pyrovae parts GaussianMixture`.
+def parts(name: str | None = None, *, axis: AxisName | None = None, markdown: bool = False) -> None:
+    """List the parts of a VAE and their options, or explain one.
 
-    Args:
-        axis: prior, likelihood, guide, network or objective alone.
+    Arguments:
         name: the part to explain: its class, or the import path of your own.
-        markdown: tables, as in docs/parts.md.
+        axis: list only this kind of part.
+        markdown: print tables, as in docs/parts.md.
     """
     axes = list(AXES) if axis is None else [axis]
     if name is not None:
-        found = _found(name, axes)
-        print("\n\n\n".join(_explained(cls, axis) for axis, cls in found))
+        print("\n\n\n".join(_explained(cls, axis) for axis, cls in _asked(name, axes)))
     elif markdown:
-        print("\n\n".join(f"## {axis}: {_TITLES[axis]}\n\n{markdown_table(axis)}" for axis in axes))
+        print("\n\n".join(f"## {axis}: {AXES[axis].title}\n\n{markdown_table(axis)}" for axis in axes))
     else:
         print("\n\n".join(_listed(axis) for axis in axes))
-        print("\n`pyrovae parts NAME` explains one; your own are named by their import path")
+        print("\n`pyrovae parts NAME` explains one; name your own part by its import path")
 
 
-def names_of(base: type) -> list[str]:
-    """The names of the classes of a kind that can be built."""
-    return list(named_classes(base))
-
-
-def named_classes(base: type) -> dict[str, type]:
-    """The classes of a kind that can be built, by name."""
-    classes = [c for c in _subclasses(base) if not inspect.isabstract(c) and not c.__name__.startswith("_")]
-    return {cls.__name__: cls for cls in sorted(classes, key=lambda cls: cls.__name__.lower())}
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    cls: type
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)
+def classes_of(axis: str) -> dict[str, type]:
+    """The parts of an axis by name, as skeletons of their classes."""
+    return named_classes(skeleton(AXES[axis].folder, AXES[axis].base))
 
 
 # -------------------------------------------------------------------- which
 
 
-def _found(name: str, axes: list[Axis] | list[str]) -> list[tuple[str, type]]:
+def _asked(name: str, axes: list[str] | list[AxisName]) -> list[tuple[str, type]]:
     if "." in name:
-        cls = _imported(name)
-        kind = next(axis for axis, base in AXES.items() if issubclass(cls, base))
-        if kind not in axes:
-            raise InputError(f"{name} is a {kind}, not a {axes[0]}: leave --axis out")
-        return [(kind, cls)]
-    known = {axis: named_classes(AXES[axis]) for axis in axes}
-    found = [(axis, classes[name]) for axis, classes in known.items() if name in classes]
-    if found:
-        return found
-    names = list(dict.fromkeys(n for classes in known.values() for n in classes))
-    near = near_names(name, names)
+        axis, cls = _imported(name)
+        if axis not in axes:
+            raise InputError(f"{name} is a {axis}, not a {axes[0]}: leave --axis out")
+        return [(axis, cls)]
+    classes = {axis: classes_of(axis) for axis in axes}
+    asked = [(axis, known[name]) for axis, known in classes.items() if name in known]
+    if asked:
+        return asked
+    near = near_names(name, list(dict.fromkeys(n for known in classes.values() for n in known)))
     what = axes[0] if len(axes) == 1 else "part"
     advice = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists those there are"
     raise InputError(
-        f"there is no {what} {name!r}: {advice} (one of your own is named by its import path, as in "
+        f"there is no {what} {name!r}: {advice} (name your own part by its import path, as in "
         "mypackage.priors.MyPrior)"
     )
 
 
-def near_names(name: str, names: Sequence[str]) -> list[str]:
-    """Those of some names that a misspelt one may mean."""
-    lower = {n.lower(): n for n in names}
-    return [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)]
-
-
-def _imported(path: str) -> type:
+def _imported(path: str) -> tuple[str, type]:
+    """A class by its import path, and the axis it belongs to."""
     module, _, name = path.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
@@ -126,21 +122,19 @@ def _imported(path: str) -> type:
         raise InputError(
             f"{path!r} cannot be imported; give the import path of a class, as in mypackage.priors.MyPrior"
         ) from None
-    if not (isinstance(cls, type) and issubclass(cls, tuple(AXES.values()))):
-        raise InputError(f"{path} is no part: a part is a subclass of {', '.join(_bases())}")
-    return cls
-
-
-def _bases() -> list[str]:
-    return [f"pyrovae.{base.__module__.split('.')[1]}.{base.__name__}" for base in AXES.values()]
+    for axis, kind in AXES.items():
+        if isinstance(cls, type) and issubclass(cls, kind.base_class()):
+            return axis, cls
+    bases = ", ".join(kind.path for kind in AXES.values())
+    raise InputError(f"{path} is not a part: a part is a subclass of one of {bases}")
 
 
 # -------------------------------------------------------------------- a list
 
 
 def _listed(axis: str) -> str:
-    lines = [f"{axis}: {_TITLES[axis]}"]
-    for name, cls in named_classes(AXES[axis]).items():
+    lines = [f"{axis}: {AXES[axis].title}"]
+    for name, cls in classes_of(axis).items():
         lines.append(_filled(described(cls).summary, " " * _NAME, first=f"  {name}".ljust(_NAME)))
         options = ", ".join(_shown(p) for p in _parameters(cls))
         lines += [_filled(options, " " * _NAME)] if options else []
@@ -148,12 +142,12 @@ def _listed(axis: str) -> str:
 
 
 def markdown_table(axis: str) -> str:
-    """The parts of an axis as a table: name, law, options, source."""
+    """The parts of an axis as a table: name, definition, options, source."""
     rows = ["| part | it is | options | source |", "|---|---|---|---|"]
-    for name, cls in named_classes(AXES[axis]).items():
-        if cls.__module__.startswith("pyrovae."):
-            cells = [f"`{name}`", _law(described(cls)), _options(cls), described(cls).reference.rstrip(".")]
-            rows.append(f"| {' | '.join(_cell(text) for text in cells)} |")
+    for name, cls in classes_of(axis).items():
+        text = described(cls)
+        cells = [f"`{name}`", _definition(text), _options(cls), text.reference.rstrip(".")]
+        rows.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(rows)
 
 
@@ -161,7 +155,7 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|")  # a bar would end the cell, in code too
 
 
-def _law(text: Described) -> str:
+def _definition(text: Described) -> str:
     """The summary, with the first displayed formula where it has none of its own."""
     summary, shown = plain(text.summary, mark="`").rstrip("."), formulas(text.body)
     return summary if "\\(" in text.summary or not shown else f"{summary}: `{shown[0]}`"
@@ -192,12 +186,12 @@ def _shown(p: inspect.Parameter) -> str:
 
 def _explained(cls: type, axis: str) -> str:
     text = described(cls)
-    lines = [f"{cls.__name__}: {axis}, {_TITLES[axis]}", ""]
+    lines = [f"{cls.__name__}: {axis}, {AXES[axis].title}", ""]
     lines += _paragraphs(f"{text.summary}\n\n{text.body}")
     if parameters := _parameters(cls):
         about = dict(text.arguments)
         lines += ["", "options", *(_option(p, about.get(p.name, "")) for p in parameters)]
-    for title, line in (("refused, in one sentence", text.raises), ("source", text.reference)):
+    for title, line in (("refused", text.raises), ("source", text.reference)):
         if line:
             lines += ["", title, _filled(line.removeprefix("InputError: "))]
     lines += ["", "in Python", f"  {_in_python(cls, axis)}"]
@@ -216,8 +210,8 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _displayed(whole: str) -> str:
-    parts = [whole] if len(whole) <= _WIDTH - 4 else whole.split("   ")
-    lines = [line for part in parts for line in textwrap.wrap(part, _WIDTH - 8, drop_whitespace=False)]
+    pieces = [whole] if len(whole) <= _WIDTH - 4 else whole.split("   ")
+    lines = [line for piece in pieces for line in textwrap.wrap(piece, _WIDTH - 8, drop_whitespace=False)]
     return "\n".join(f"{'    ' if i == 0 else '        '}{line.strip()}" for i, line in enumerate(lines))
 
 
@@ -237,7 +231,7 @@ def _filled(text: str, indent: str = "  ", *, first: str | None = None) -> str:
 
 
 def _option(p: inspect.Parameter, about: str) -> str:
-    default = "required" if p.default is p.empty else f"{p.default!r} unless given"
+    default = "required" if p.default is p.empty else f"default {p.default!r}"
     lines = [_filled(f"{p.name}: {_kind(p.annotation)}; {default}", "      ", first="  ")]
     return "\n".join([*lines, _filled(about, "      ")] if about else lines)
 
@@ -265,15 +259,14 @@ def _in_python(cls: type, axis: str) -> str:
     module = cls.__module__.split(".")
     where = f"pv.{module[1]}" if module[0] == "pyrovae" else cls.__module__
     call = f"{where}.{cls.__name__}({', '.join(_example(p, repr) for p in _telling(cls))})"
-    role = _role(cls, axis)
-    return f"pv.fit(vae, data, {role}={call})" if axis == "objective" else f"pv.VAE(..., {role}={call})"
+    return AXES[axis].python.format(f"{_role(cls, axis)}={call}")
 
 
 def _on_the_command_line(cls: type, axis: str) -> str:
     own = not cls.__module__.startswith("pyrovae.")
     role, name = _role(cls, axis), f"{cls.__module__}.{cls.__name__}" if own else cls.__name__
     options = "".join(f" --{role}.{_example(p, _typed, ' ')}" for p in _telling(cls))
-    return f"pyrovae fit --{role} {name}{options}"
+    return f"{AXES[axis].command} --{role} {name}{options}"
 
 
 def _telling(cls: type) -> list[inspect.Parameter]:

@@ -1,0 +1,54 @@
+"""`clusters`: the components of runs in words, and how far they agree with labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyrovae import exploring
+from pyrovae.cli.runs import Split, open_run, save_text
+
+if TYPE_CHECKING:
+    from pyrovae.exploring import Agreement
+
+__all__ = ["clusters"]
+
+
+def clusters(
+    runs: list[str],
+    *,
+    rows: int = 10_000,
+    split: Split = "test",
+    particles: int = 20,
+    data: str | None = None,
+    seed: int = 0,
+) -> None:
+    """List the components of a run and their agreement with labels; for several runs, the spread.
+
+    Writes clusters.json into each run folder.
+
+    Arguments:
+        runs: run folders, such as one declaration with several seeds.
+        rows: number of rows, chosen at random where there are more.
+        split: part of the data.
+        particles: samples of z for each observation.
+        data: name, file or folder, when the runs' data came from memory or have moved.
+        seed: seed of the rows and the samples.
+    """
+    agreements = []
+    for run in runs:
+        vae, data_set = open_run(run, data)
+        ex = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
+        print(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}", flush=True)
+        agreements.append(ex.agreement)
+        components = json.loads(ex.components.table().to_json(orient="records"))
+        content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
+        save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
+    if len(runs) > 1:
+        print(exploring.agreements(agreements))
+
+
+def _plain(agreement: Agreement) -> dict[str, Any]:
+    values = {name: getattr(agreement, name) for name in ("accuracy", "nmi", "ari", "purity", "plain")}
+    return values | {"confusion": agreement.confusion.tolist(), "matching": agreement.matching.tolist()}

@@ -1,0 +1,61 @@
+"""`compare`: several runs ranked by log p(x) of the same data."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from pyrovae import evidence
+from pyrovae.cli.commands.evaluate import opened
+from pyrovae.cli.runs import Split
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.evidence import Evidence, Importance, Method, log_evidence
+from pyrovae.sharing import in_turn, print_first
+
+__all__ = ["compare"]
+
+
+def compare(
+    runs: list[str],
+    *,
+    particles: int = 1000,
+    method: Method | None = None,
+    chains: int = 16,
+    split: Split = "test",
+    rows: int | None = None,
+    data: str | None = None,
+    seed: int = 0,
+    device: str | None = None,
+) -> None:
+    """Rank runs by log p(x) of the same data, with paired differences and their errors.
+
+    Arguments:
+        runs: the run folders.
+        particles: number of samples for each observation.
+        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by default.
+        chains: chains of AIS for each observation.
+        split: part of the data.
+        rows: use only this many rows, from the first on.
+        data: name, file or folder, when the runs' data came from memory or have moved.
+        seed: seed of the samples.
+        device: where to compute; CUDA by default, where there is one.
+    """
+    method = method or Importance()
+    count = chains if method.annealed else particles
+    evidences: dict[str, Evidence] = {}
+    first: Rows | None = None
+    for run in runs:
+        vae, _, x = in_turn(partial(opened, run, data, split, rows, device))
+        first = first or x
+        if x.x.shape != first.x.shape or not torch.allclose(x.x, first.x, rtol=0, atol=0, equal_nan=True):
+            raise InputError(
+                f"{run} has other data than {runs[0]}: compare runs on one data set with the same preparation"
+            )
+        evidences[run] = log_evidence(vae, x, method=method, particles=count, seed=seed, progress=True)
+        if evidences[run].partial:
+            raise KeyboardInterrupt("stopped early: nothing was compared")
+    print_first(evidence.compare(evidences))
+    for run, result in evidences.items():
+        print_first(f"{run}: {result.verdict}")

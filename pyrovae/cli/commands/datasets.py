@@ -1,0 +1,20 @@
+"""`datasets`: the data sets that `--data` knows by name."""
+
+from __future__ import annotations
+
+from pyrovae.datasets import known
+
+__all__ = ["datasets"]
+
+
+def datasets(*, root: str | None = None) -> None:
+    """List the data sets that are known by name, and whether they are on this machine.
+
+    Arguments:
+        root: folder to look in, in torchvision's layout.
+    """
+    lines = known(root)
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        print(f"{name:<{width}}  {line}")
+    print("or your own: .npy, .npz, .csv, .parquet, or a folder of images")

@@ -1,0 +1,229 @@
+"""`evaluate`: log p(x) of a run in two ways, with errors, diagnostics and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pyrovae import baselines, plots
+from pyrovae.checks import whole
+from pyrovae.cli.runs import Split, open_run, rows_of, save_text
+from pyrovae.compiling import Compile
+from pyrovae.datasets import Data, Rows
+from pyrovae.errors import InputError
+from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, iwae_bound, log_evidence
+from pyrovae.evidence.precision import Precision
+from pyrovae.likelihoods import Bernoulli, Mixed
+from pyrovae.numerics import stderr_of_mean
+from pyrovae.sharing import in_turn, is_first, print_first, together
+from pyrovae.training.preparing import usable_device
+from pyrovae.vae import VAE
+
+__all__ = ["evaluate", "opened"]
+
+AIS_ROWS = 1000
+
+
+def evaluate(
+    run: str,
+    *,
+    particles: int = 5000,
+    method: Method | None = None,
+    chains: int = 16,
+    method_rows: int = AIS_ROWS,
+    bounds: tuple[int, ...] = (1, 5, 50, 500),
+    split: Split = "test",
+    rows: int | None = None,
+    baseline: bool = True,
+    data: str | None = None,
+    seed: int = 0,
+    chunk: int | None = None,
+    precision: Precision = "float32",
+    compile: Compile = "auto",
+    device: str | None = None,
+    temperatures: int | None = None,
+    start: Literal["guide", "prior"] | None = None,
+) -> None:
+    """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
+
+    The first is L_K, the lower bound that papers report. Writes evidence.json, evidence.csv (one row for each
+    observation), and figures of the bound against K and of k-hat.
+
+    Arguments:
+        run: the run folder.
+        particles: K, the number of samples for each observation.
+        method: the second method (see `pyrovae parts --axis method`); AIS where latents are real numbers.
+        chains: chains of AIS for each observation.
+        method_rows: number of rows for the second method, as AIS is slower than sampling.
+        bounds: further numbers of particles for the curve.
+        split: part of the data.
+        rows: use only this many rows, from the first on.
+        baseline: compare with densities without a network.
+        data: name, file or folder, when the run's data came from memory or have moved.
+        seed: seed of the samples.
+        chunk: number of (particle, row) pairs that are computed at once.
+        precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).
+        compile: whether to compile L_K; auto where that saves time.
+        device: where to compute; CUDA by default, where there is one.
+        temperatures: deprecated, use --method.temperatures.
+        start: deprecated, use --method.start.
+    """
+    for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
+        whole(name, value)
+    if not bounds or any(k < 1 for k in bounds):
+        raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
+    second = _with_old_options(method, temperatures=temperatures, start=start)
+    vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device))
+    estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
+    bound = estimate(x, particles=particles, compile=compile)
+    x = x[: len(bound)]
+    results = {f"L_{particles}": bound}
+    if not second.is_bound and not bound.partial:
+        count = chains if second.annealed else particles
+        try:
+            results[_word(second)] = estimate(x[:method_rows], method=second, particles=count)
+        except InputError as error:
+            if method is not None:
+                raise
+            print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+    curve = _extended(iwae_bound(vae, x, particles=bounds, seed=seed, chunk=chunk), bound)
+
+    def report() -> None:
+        found = Results(split, results, curve, _baselines(vae, data_set, x) if baseline else {})
+        print(found)
+        print("written: " + ", ".join(map(str, found.save(Path(run)))))
+
+    together(lambda: report() if is_first() else None)
+    if any(evidence.partial for evidence in results.values()):
+        raise KeyboardInterrupt("stopped early: the finished rows are written and marked as partial")
+
+
+def opened(
+    run: str, data: str | None, split: Split, rows: int | None, device: str | None
+) -> tuple[VAE, Data, Rows]:
+    """The VAE of a run on a device, its data, and the rows to score."""
+    vae, data_set = open_run(run, data)
+    vae.to(usable_device(device))
+    return vae, data_set, rows_of(data_set, split, rows)
+
+
+def _with_old_options(method: Method | None, **options: Any) -> Method:  # noqa: ANN401
+    """The method, or AIS, with options that had a place of their own before methods did."""
+    second = method or AIS()
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return AIS(**(second.hyperparameters() | chosen)) if isinstance(second, AIS) else second
+
+
+def _word(method: Method) -> str:
+    return type(method).__name__.lower()
+
+
+def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
+    """The curve up to L_K, which uses the same samples."""
+    below = [i for i, k in enumerate(curve.particles) if k < bound.particles]
+    counts = (*(curve.particles[i] for i in below), bound.particles)
+    values = np.concatenate([curve.bound[below], bound.log_px[None]])
+    return BoundCurve(counts, values, np.concatenate([curve.mc_stderr[below], bound.mc_stderr[None]]))
+
+
+def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
+    """log p(x) of densities without a network, where the likelihood has them."""
+    if data.streams or len(data.train) > 10_000:
+        return {}
+    train, likelihood = data.epoch(0, 0).x, vae.likelihood
+    if isinstance(likelihood, Mixed) and likelihood.columns is not None:
+        columns = baselines.independent_columns(train, x.x, likelihood.columns)
+        return {"independent columns": columns.mean().item()}
+    if not isinstance(likelihood, Bernoulli):
+        return {}
+    return {
+        "pixel means": baselines.pixel_means(train, x.x).mean().item(),
+        "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x.x).mean().item(),
+    }
+
+
+# -------------------------------------------------------------------- what is printed and written
+
+
+@dataclass(frozen=True)
+class Results:
+    """Estimates of log p(x) by name, of which the first is L_K, the curve of bounds, and baselines."""
+
+    split: Split
+    evidences: dict[str, Evidence]
+    curve: BoundCurve
+    baselines: dict[str, float]
+
+    @property
+    def bound(self) -> Evidence:
+        """L_K."""
+        return next(iter(self.evidences.values()))
+
+    @property
+    def second(self) -> tuple[str, Evidence] | None:
+        """The other estimate and its name."""
+        return next(reversed(self.evidences.items())) if len(self.evidences) > 1 else None
+
+    def __str__(self) -> str:
+        lines = [str(evidence) for evidence in self.evidences.values()]
+        lines += [] if self.second is None else self._difference(self.second[1])
+        lines += [str(self.curve), *(["without a network"] if self.baselines else [])]
+        lines += [f"  {name:<32} {value:.3f} nats per observation" for name, value in self.baselines.items()]
+        return "\n".join(lines)
+
+    def _difference(self, second: Evidence) -> Iterator[str]:
+        difference = second.log_px - self.bound.log_px[: len(second)]
+        yield (
+            f"second minus first, on the same {len(second):,} observations: "
+            f"{difference.mean():.3f} +- {float(stderr_of_mean(difference)):.3f} nats"
+        )
+        if second.annealed:
+            yield (
+                f"quote the second as log p(x); compare L_{self.bound.particles} with papers that report it"
+            )
+
+    def save(self, run: Path) -> Iterator[Path]:
+        """Write the tables and figures into a run folder."""
+        content = {
+            "split": self.split,
+            **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
+            "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
+            "baselines": self.baselines,
+        }
+        yield save_text(run / "evidence.json", json.dumps(content, indent=2))
+        yield save_text(run / "evidence.csv", self._table())
+        yield plots.save(self._bounds(), run / "figures" / "bounds.png")
+        khat = self.bound.khat
+        if not np.isnan(khat).all():
+            ax = plots.weights(khat, self.bound.ess, self.bound.particles)
+            yield plots.save(ax, run / "figures" / "khat.png")
+
+    def _table(self) -> str:
+        """Estimate, error, effective sample size and k-hat of each method for each row; empty if not done."""
+        columns = ["log_px", "mc_stderr", "ess", "khat"]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["row", *(f"{name}_{column}" for name in self.evidences for column in columns)])
+        evidences = list(self.evidences.values())
+        for i in range(max(map(len, evidences))):
+            cells = [getattr(e, column)[i] if i < len(e) else "" for e in evidences for column in columns]
+            table.writerow([i, *cells])
+        return text.getvalue()
+
+    def _bounds(self) -> Any:  # noqa: ANN401
+        options: dict[str, Any] = {}
+        count = len(self.bound)
+        if self.second is not None:  # the same rows, so that its Monte Carlo error is what matters
+            name, second = self.second
+            options, count = {"reference": second.mean, "reference_name": name}, len(second)
+        curve, error = self.curve.bound[:, :count], self.curve.mc_stderr[:, :count]
+        stderr = np.nan_to_num(np.sqrt((error**2).sum(1)) / count)
+        return plots.bound_curve(self.curve.particles, curve.mean(1), stderr, **options)

@@ -1,0 +1,39 @@
+"""`explore`: the latent space of a run in a browser, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyrovae import app, exploring
+from pyrovae.cli.runs import Split, open_run
+
+__all__ = ["explore"]
+
+
+def explore(
+    run: str,
+    *,
+    rows: int = 2000,
+    split: Split = "test",
+    port: int | None = None,
+    show: bool = True,
+    data: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Explore the latent space, the components and the data of a run in a browser.
+
+    Serves a page on this machine only, until Ctrl-C.
+
+    Arguments:
+        run: the run folder.
+        rows: number of rows, chosen at random where there are more.
+        split: part of the data.
+        port: port to serve on; a free one by default.
+        show: open a browser.
+        data: name, file or folder, when the run's data came from memory or have moved.
+        seed: seed of the rows and the samples.
+    """
+    app.check_extra()
+    vae, data_set = open_run(run, data)
+    ex = exploring.explore(vae, data_set, split=split, rows=rows, seed=seed)
+    app.serve(ex, Path(run).resolve().name, port=port, show=show)

@@ -1,0 +1,74 @@
+"""`fit`: from the name of a data set to a trained VAE in a run folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pyrovae import datasets, training
+from pyrovae.cli.runs import load_data, options_of, set_seed
+from pyrovae.likelihoods import Bernoulli
+from pyrovae.sharing import agreed, in_turn, print_first, together
+from pyrovae.training.checkpoint import upgraded_config
+from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from pyrovae.cli.parsing import Option
+
+__all__ = ["add_options", "completed", "fit"]
+
+
+def fit(**options: Any) -> None:  # noqa: ANN401
+    """Train a VAE on data.
+
+    Writes a run folder, --out, which is runs/NAME-1 by default: config, checkpoints, metrics and figures.
+    """
+    data = in_turn(lambda: load_data(options))
+    settings = options_of(training.fit, options | {"data": data})
+    settings["out"] = agreed(settings["out"] or _new_folder(data.name))
+    set_seed(settings["seed"])
+    parts = options_of(VAE, options) | {"context_shape": data.context_shape}
+    parts["likelihood"] = together(lambda: (parts["likelihood"] or Bernoulli()).suited(data))
+    vae = together(lambda: VAE(data.event_shape, **parts))
+    print_first(vae, data)
+    print_first(training.fit(vae, **settings))
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `datasets.load`, `VAE` and `training.fit`."""
+    parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
+    about = "a known name (see `pyrovae datasets`), a file or a folder of images"
+    parser.add_argument("--data", type=str | None, default="digits", help=about)
+    parser.add_function_arguments(datasets.load, skip={"name", "stream"})
+    parser.add_class_arguments(VAE, skip={"event_shape", "context_shape"})
+    parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
+
+
+def completed(options: list[Option]) -> list[Option]:
+    """Config files in today's words; `--out RUN --resume` reads RUN/config.yaml unless another is named."""
+    values = dict(options)
+    resumes = (values.get("resume") or "").lower() in ("true", "yes")
+    config = Path(values.get("out") or "", "config.yaml")
+    if resumes and values.get("out") and "config" not in values and config.is_file():
+        options = [("config", str(config)), *options]
+    return [(name, _upgraded(value) if name == "config" else value) for name, value in options]
+
+
+def _upgraded(path: str | None) -> str | None:
+    """A config file: its path, or its content where another version of the package wrote it."""
+    try:
+        config = yaml.safe_load(Path(path or "").read_text(encoding="utf-8"))
+        upgraded = upgraded_config(dict(config))
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return path  # the parser says what is wrong with it
+    return path if upgraded == config else yaml.safe_dump(upgraded)
+
+
+def _new_folder(name: str) -> str:
+    stem = Path(name).stem or "run"
+    return next(p for n in range(1, 10_000) if not os.path.exists(p := f"runs/{stem}-{n}"))

@@ -1,0 +1,46 @@
+"""`reconstruct`: data next to what a trained VAE makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyrovae import plots, report
+from pyrovae.cli.runs import Split, open_run, rows_of, save_array, set_seed
+from pyrovae.errors import InputError
+
+__all__ = ["reconstruct"]
+
+
+def reconstruct(
+    run: str,
+    *,
+    count: int = 10,
+    split: Split = "test",
+    data: str | None = None,
+    array: bool = False,
+    seed: int = 0,
+) -> None:
+    """Encode data, decode them again, and plot both.
+
+    Arguments:
+        run: the run folder.
+        count: number of rows.
+        split: part of the data.
+        data: name, file or folder, when the run's data came from memory or have moved.
+        array: write reconstructions.npy too.
+        seed: seed of the samples of q(z|x).
+    """
+    vae, data_set = open_run(run, data)
+    rows = rows_of(data_set, split, count)
+    set_seed(seed)
+    x, x_hat = rows.x, vae.reconstruct(rows)
+    if report.is_image(vae.event_shape):
+        ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=len(x))
+    else:
+        whole = ~x.flatten(1).isnan().any(1)
+        if not whole.any():
+            raise InputError("every row has missing entries: there is no complete row to plot")
+        ax = plots.compare(x[whole].flatten(1).numpy(), x_hat[whole].flatten(1).numpy())
+    print(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
+    if array:
+        save_array(Path(run) / "reconstructions.npy", x_hat.numpy())

@@ -1,0 +1,49 @@
+"""`sample`: new data from a trained VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pyrovae import plots, report
+from pyrovae.checks import whole
+from pyrovae.cli.runs import open_run, save_array, set_seed
+from pyrovae.training import load
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: str,
+    *,
+    count: int = 100,
+    mean: bool = True,
+    data: str | None = None,
+    array: bool = False,
+    seed: int = 0,
+) -> None:
+    """Draw samples from p(x) and plot them.
+
+    Arguments:
+        run: the run folder.
+        count: number of samples.
+        mean: for images, show E[x|z] of each drawn z instead of a sample of p(x|z).
+        data: name, file or folder, when the run's data came from memory or have moved.
+        array: write samples.npy too.
+        seed: seed of the samples.
+    """
+    whole("count", count)
+    vae = load(run).eval()
+    image, context = report.is_image(vae.event_shape), None
+    data_set = open_run(run, data)[1] if vae.context_shape is not None or not image else None
+    if data_set is not None and data_set.test.context is not None:
+        context = data_set.test.context[torch.arange(count) % len(data_set.test)]
+    set_seed(seed)
+    x = vae.sample(count, context, mean=mean and image).numpy()
+    observed = x[:0] if data_set is None else report.whole_rows(data_set.test.x).flatten(1).numpy()
+    if image or len(observed):
+        ax = plots.image_grid(x) if image else plots.compare(observed, x.reshape(count, -1))
+        print(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
+    if array:
+        save_array(Path(run) / "samples.npy", x)

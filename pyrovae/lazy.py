@@ -1,0 +1,44 @@
+"""Packages whose names are imported when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["lazy"]
+
+
+def lazy(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package.
+
+    Arguments:
+        package: its `__name__`.
+        names: the names that each submodule gives to the package; a submodule has its own name too.
+
+    Example:
+        >>> import xml
+        >>> get, names = lazy("xml", {"dom": ["Node"]})
+        >>> get("Node") is get("dom").Node
+        True
+    """
+    homes = {name: module for module, given in names.items() for name in given}
+
+    def get(name: str) -> Any:  # noqa: ANN401
+        path = f"{package}.{homes.get(name, name)}"
+        try:
+            if name.startswith("_"):
+                raise ModuleNotFoundError(name=path)
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if error.name != path:
+                raise
+            raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
+        value = getattr(module, name) if name in homes else module
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get, lambda: sorted({*vars(sys.modules[package]), *names, *homes})
