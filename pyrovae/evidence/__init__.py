@@ -1,11 +1,11 @@
-r"""Evidence: log p(x) for each datum, with its errors.
+r"""Evidence: log p(x) of each observation, with its errors.
 
     log p(x) = log E_q[w],   w = p(x, z) / q(z|x)        estimated by  log (1/K) sum_k w_k
 
-Everything here reads the importance weights from `pyrovae.terms`, the same terms that training ascends, so
-the bound that is trained and the log p(x) that is reported cannot drift apart. Nothing is changed by an
-evaluation: not a parameter, not a buffer, not the training mode, not the caller's random state.
-"""
+Everything here reads the importance weights from `pyrovae.terms`, the same terms that training
+ascends, so the bound that is trained and the log p(x) that is reported cannot differ. An evaluation
+changes nothing: not a parameter, not a buffer, not the training mode, not the caller's random
+state. """
 
 from pyrovae.evidence.arviz import elpd, to_arviz
 from pyrovae.evidence.compare import Comparison, compare

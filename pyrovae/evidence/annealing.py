@@ -3,34 +3,33 @@ r"""Annealed importance sampling: from the guide (or the prior) to the posterior
     u_0 ~ start,   log w = sum_t (b_t - b_{t-1}) [log p(x, u_{t-1}) - log start(u_{t-1})],
     u_t ~ HMC step that leaves f_t invariant,          E[w] = p(x)
 
-Chains run side by side over data and particles. Step sizes are tuned in a first round, one for each datum
-and temperature, and then frozen: the round that counts runs with new draws, since a step that adapts to
-its own chain leaves nothing invariant. Weights and energies are kept in float64.
+All chains of all rows run at the same time. Step sizes are tuned in a first round, one for each row
+and temperature, and then frozen. The round that counts runs with new samples, since a step that
+adapts to its own chain leaves nothing invariant. Weights and energies are kept in float64.
 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
-References:
-    Neal (2001), "Annealed Importance Sampling"; Neal (2011), "MCMC Using Hamiltonian Dynamics"; Grosse,
-    Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional Monte Carlo".
+References: Neal (2001), "Annealed Importance Sampling"; Neal (2011), "MCMC Using Hamiltonian
+    Dynamics"; Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using
+    bidirectional Monte Carlo".
 """
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.path import Latents, Start
 
 __all__ = ["Annealer", "Schedule", "temperatures_of"]
 
 Schedule = Literal["linear", "sigmoid"]
-TARGET = 0.75
+ACCEPTANCE = 0.75
 PILOT = 50
 
 
@@ -41,8 +40,6 @@ def temperatures_of(schedule: Schedule, count: int) -> Tensor:
         >>> temperatures_of("linear", 4)
         tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000], dtype=torch.float64)
     """
-    if schedule not in get_args(Schedule):
-        raise InputError(f"unknown schedule {schedule!r}: choose one of {', '.join(get_args(Schedule))}")
     t = torch.linspace(0, 1, count + 1, dtype=torch.float64)
     if schedule == "linear":
         return t
@@ -56,26 +53,23 @@ class _State(NamedTuple):
     u: Tensor
     log_start: Tensor
     joint: Tensor
-    of_start: Tensor
-    of_joint: Tensor
+    start_gradient: Tensor
+    joint_gradient: Tensor
 
     def log_path(self, beta: float) -> Tensor:
         return (1 - beta) * self.log_start + beta * self.joint
 
     def gradient(self, beta: float) -> Tensor:
-        return (1 - beta) * self.of_start + beta * self.of_joint
+        return (1 - beta) * self.start_gradient + beta * self.joint_gradient
 
 
 class Annealer:
-    """Anneals the latents of B data with C chains each.
+    """Anneals the latents of B rows with C chains each.
 
     Arguments:
-        latents: of the data.
+        latents: of the rows.
         chains: C.
-        temperatures: T, the number of steps.
-        start: "guide" or "prior".
-        schedule: how the inverse temperatures are spaced.
-        leapfrog: steps of one HMC trajectory.
+        temperatures, start, schedule, leapfrog: as for `AIS`.
     """
 
     def __init__(
@@ -90,23 +84,23 @@ class Annealer:
     ) -> None:
         self.latents, self.chains, self.start, self.leapfrog = latents, chains, start, leapfrog
         self.betas = temperatures_of(schedule, temperatures).tolist()
-        pilot = latents.pack(self._draw(PILOT, first=10**9))
-        self.scale = pilot.std(0).clamp(min=1e-6)  # (B, D): HMC moves in these units
+        self.scale = (
+            self._starts(PILOT, first=10**9).std(0).clamp(min=1e-6)
+        )  # (B, D): HMC moves in these units
         self.steps = self._tuned()
 
-    def _draw(self, count: int, first: int = 0) -> dict[str, Tensor]:
-        draw = self.latents.from_prior if self.start == "prior" else self._from_guide
-        return draw(count, first)
-
-    def _from_guide(self, count: int, first: int) -> dict[str, Tensor]:
-        return self.latents.from_guide(count, first)[0]
+    def _starts(self, count: int, first: int = 0) -> Tensor:
+        """Samples of the start, (count, B, D)."""
+        if self.start == "prior":
+            return self.latents.pack(self.latents.from_prior(count, first))
+        return self.latents.pack(self.latents.from_guide(count, first)[0])
 
     # ---------------------------------------------------------------- the two directions
 
     def forward(self) -> Tensor:
         """log w of each chain, (C, B): the mean of w is p(x)."""
-        noise = KeyedNoise(self.latents.keys, self.latents.seed, "ais forward")
-        state = self._at(self.latents.pack(self._draw(self.chains)))
+        noise = self._noise("ais forward")
+        state = self._at(self._starts(self.chains))
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in enumerate(pairwise(self.betas)):
             log_w += (beta - before) * (state.joint - state.log_start)
@@ -116,7 +110,7 @@ class Annealer:
 
     def reverse(self, values: dict[str, Tensor]) -> Tensor:
         """log w of chains from posterior samples (1, B, *shape), (C, B): the mean of 1/w is 1/p(x)."""
-        noise = KeyedNoise(self.latents.keys, self.latents.seed, "ais reverse")
+        noise = self._noise("ais reverse")
         u = self.latents.pack(values)
         state = self._at(u.expand(self.chains, *u.shape[1:]))
         log_w = torch.zeros_like(state.joint)
@@ -127,6 +121,9 @@ class Annealer:
         return log_w
 
     # ---------------------------------------------------------------- one step
+
+    def _noise(self, name: str) -> KeyedNoise:
+        return KeyedNoise(self.latents.keys, self.latents.seed, name)
 
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.latents.gradients(u, self.start))
@@ -149,24 +146,22 @@ class Annealer:
     # ---------------------------------------------------------------- tuning
 
     def _tuned(self) -> Tensor:
-        """Step sizes of each datum for each temperature, (T, B), from a round that is thrown away."""
-        noise = KeyedNoise(self.latents.keys, self.latents.seed, "ais tuning")
-        state = self._at(self.latents.pack(self._draw(self.chains, first=2 * 10**9)))
+        """Step sizes of each row for each temperature, (T, B), from a round that is thrown away."""
+        noise = self._noise("ais tuning")
+        state = self._at(self._starts(self.chains, first=2 * 10**9))
         log_step = torch.full_like(state.joint[0], -0.5 - 0.25 * math.log(self.latents.dim))
         steps = []
         for beta in self.betas[1:]:
             state, accept = self._hmc(state, beta, log_step.exp(), noise)
-            log_step = log_step + 0.3 * (accept.mean(0) - TARGET)
+            log_step = log_step + 0.3 * (accept.mean(0) - ACCEPTANCE)
             steps.append(log_step)
         return _smoothed(torch.stack(steps)).exp()
 
 
 def _smoothed(log_steps: Tensor, width: int = 9) -> Tensor:
     # A single temperature's step is a noisy guess; its neighbours' mean is a better one.
-    padded = torch.cat(
-        [log_steps[:1].expand(width // 2, -1), log_steps, log_steps[-1:].expand(width // 2, -1)]
-    )
-    return padded.unfold(0, width, 1).mean(-1)
+    before, after = (end.expand(width // 2, -1) for end in (log_steps[:1], log_steps[-1:]))
+    return torch.cat([before, log_steps, after]).unfold(0, width, 1).mean(-1)
 
 
 def _kinetic(momentum: Tensor) -> Tensor:

@@ -1,19 +1,19 @@
 r"""To ArviZ: what it can use of a VAE, and no more than is true.
 
-    posterior              z ~ q(z|x), the guide's draws       prior              z ~ p(z)
+    posterior              z ~ q(z|x), the guide's samples     prior              z ~ p(z)
     posterior_predictive   x ~ p(x|z) at these                 prior_predictive   x ~ p(x|z) at these
     observed_data          x                                   importance         log w, ess, k-hat, log p(x)
 
-There is no group "log_likelihood": log p(x|z) given a local latent is no term of a leave-one-out sum, and
-`az.loo` on it would report a number far above log p(x). What can be compared between models is
-log p(x_n) itself; `elpd` hands it over as the pointwise values of an `ELPDData`, which `az.compare` ranks
-and `az.plot_khat` draws.
+There is no group "log_likelihood": log p(x|z) given a local latent is not a term of a leave-one-out
+sum, and `az.loo` on it would report a number far above log p(x). What can be compared between
+models is log p(x_n) itself; `elpd` gives it as the pointwise values of an `ELPDData`, which
+`az.compare` ranks and `az.plot_khat` plots.
 
-Both generations of ArviZ serve: 0.23 (`InferenceData`; Python 3.11) and 1.x (`xarray.DataTree`).
+Both generations of ArviZ are supported: 0.23 (`InferenceData`; Python 3.11) and 1.x
+    (`xarray.DataTree`).
 
-Reference:
-    Kumar, Carroll, Hartikainen & Martin (2019), "ArviZ a unified library for exploratory analysis of Bayesian
-    models in Python".
+Reference: Kumar, Carroll, Hartikainen & Martin (2019), "ArviZ a unified library for exploratory
+    analysis of Bayesian models in Python".
 """
 
 from __future__ import annotations
@@ -27,51 +27,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.evidence.result import Evidence
-from pyrovae.evidence.run import Pieces, evaluating, inputs, whole_number
+from pyrovae.evidence.result import Evidence, array, index_of
+from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
-from pyrovae.terms import Program, Terms
 from pyrovae.vae import VAE
 
 __all__ = ["elpd", "to_arviz"]
 
 # Numbers of one group beyond which it is refused (4 GB), rather than run out of memory after an hour.
 MOST = 2**30
-SAMPLES = ("chain", "draw")
+Group = dict[str, tuple[tuple[str, ...], Tensor]]
 
 
 def to_arviz(
     vae: VAE,
     x: Any,  # noqa: ANN401
     context: Any = None,  # noqa: ANN401
+    y: Any = None,  # noqa: ANN401
     *,
     draws: int = 500,
     chains: int = 2,
     seed: int = 0,
     chunk: int | None = None,
 ) -> Any:  # noqa: ANN401
-    """Draws and importance weights of a VAE, in ArviZ's form.
+    """Samples and importance weights of a VAE, in ArviZ's form.
 
-    The draws are independent; they are cut into chains since ArviZ expects some. The group "posterior" holds
-    draws from the guide, which is the posterior only as far as "importance" says (its k-hat and ess).
+    The samples are independent; they are cut into chains since ArviZ expects some. The group
+    "posterior" holds samples from the guide, which is the posterior only as far as "importance"
+    says (its k-hat and ess).
 
-    Arguments:
-        vae: a `VAE`.
-        x: data (N, *event); the predictive group holds chains * draws * N * event numbers, so give a few.
-        context: (N, *context_shape) for a conditional VAE; prior draws are then made for each datum.
-        draws: in each chain.
-        chains: how many.
-        seed: of the draws.
-        chunk: how many (particle, datum) pairs run at once; None chooses.
+    Arguments: vae: a `VAE`. x: observations as for `log_evidence`; the predictive group holds
+        chains * draws * N * event numbers, so
+            give a few.
+        context, y: as for `log_evidence`; prior samples are then made for each observation.
+        draws: samples in each chain.
+        chains: the number of chains.
+        seed, chunk: as for `log_evidence`.
 
-    Returns:
-        An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups posterior (z), prior
-        (z), posterior_predictive (x), prior_predictive (x), observed_data (x) and importance (log_w, ess,
-        khat, log_px).
+    Returns: An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups
+        posterior (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x)
+        and importance (log_w, ess, khat, log_px). The coordinate "datum" has the row numbers in the
+        source, where these are known.
 
-    Raises:
-        InputError: for anything but a VAE, draws or chains below 1, or draws that would not fit in memory.
+    Raises: InputError: for anything but a VAE, draws or chains below 1, or samples that would not
+        fit in memory.
 
     Example:
         >>> from pyrovae.networks import MLP
@@ -85,24 +86,28 @@ def to_arviz(
             f"to_arviz reads p(z), p(x|z) and q(z|x) of a VAE, not of a {type(vae).__name__}: declare a "
             "pyrovae.VAE, or give elpd the result of log_evidence, which takes any program"
         )
-    count = whole_number("draws", draws) * whole_number("chains", chains)
-    program = Program(vae)
-    x, context = inputs(program, x, context)
-    _check_size(count * len(x) * max(math.prod(vae.event_shape), vae.prior.size))
-    with evaluating(program):
-        program.check(x, context)
-        groups = _groups(vae, Pieces(program, x, context, seed=seed, chunk=chunk), count)
-    return _tree({name: _dataset(name, group, chains) for name, group in groups.items()})
+    chains = whole("chains", chains)
+    count = whole("draws", draws) * chains
+    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
+        _check_size(count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size))
+        groups = _groups(vae, pieces, count)
+    index = index_of(pieces.rows)
+    sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
+    if not _is_new():
+        return _arviz().InferenceData(**sets)
+    import xarray
+
+    return xarray.DataTree.from_dict(sets)
 
 
 def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
-    """An `arviz.ELPDData` whose pointwise values are log p(x_n), with each datum's k-hat.
+    """An `arviz.ELPDData` whose pointwise values are log p(x_n), with the k-hat of each observation.
 
-    `az.compare({"normal": elpd(a), "mixture": elpd(b)})` ranks VAEs on the same data, and `az.plot_khat`
-    draws the k-hat. Where ArviZ 0.23 writes "loo" read "log p(x) of held-out data": nothing is left out,
-    since test data were never in, so the effective number of parameters is not defined (nan). Stacking, the
-    default of `az.compare`, takes exp(log p(x_n)), which underflows below -745 nats: use
-    `method="pseudo-BMA"` there.
+    `az.compare({"normal": elpd(a), "mixture": elpd(b)})` ranks VAEs on the same rows, and
+    `az.plot_khat` plots the k-hat. Where ArviZ 0.23 writes "loo" read "log p(x) of held-out data":
+    nothing is left out, since test rows were never in, so the effective number of parameters is not
+    defined (nan). Stacking, the default of `az.compare`, takes exp(log p(x_n)), which underflows
+    below -745 nats: use `method="pseudo-BMA"` there.
 
     Arguments:
         evidence: from `log_evidence`.
@@ -126,7 +131,7 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         raise InputError(
             f"elpd takes what log_evidence returns, not a {type(evidence).__name__}: call log_evidence first"
         )
-    khat = None if np.isnan(evidence.khat).all() else _by_datum(evidence.khat, "pareto_k")
+    has_khat = not np.isnan(evidence.khat).all()
     values = {
         "elpd": float(evidence.log_px.sum()),
         "se": float(math.sqrt(len(evidence)) * evidence.log_px.std()),
@@ -134,80 +139,60 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         "n_samples": evidence.particles,
         "n_data_points": len(evidence),
         "warning": bool(evidence.doubtful > 0),
-        "elpd_i": _by_datum(evidence.log_px, "log_px"),
+        "elpd_i": _pointwise(evidence, "log_px"),
         "scale": "log",
-        "pareto_k": khat,
+        "pareto_k": _pointwise(evidence, "khat") if has_khat else None,
         "good_k": evidence.threshold,
     }
     return _new_elpd(values) if _is_new() else _old_elpd(values)
 
 
-def _by_datum(values: np.ndarray, name: str) -> Any:  # noqa: ANN401
+def _pointwise(evidence: Evidence, name: str) -> Any:  # noqa: ANN401
     import xarray
 
-    return xarray.DataArray(values, dims=["datum"], coords={"datum": np.arange(len(values))}, name=name)
+    index = np.arange(len(evidence)) if evidence.index is None else evidence.index
+    name_there = "pareto_k" if name == "khat" else name
+    return xarray.DataArray(getattr(evidence, name), dims=["datum"], coords={"datum": index}, name=name_there)
 
 
 # -------------------------------------------------------------------- the groups
 
 
-def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, dict[str, tuple[tuple[str, ...], Tensor]]]:
-    """Each group's variables by name: the names of the dimensions behind the draws, and the values."""
+def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
+    """Each group's variables by name: the names of the dimensions behind the samples, and the values."""
     torch.manual_seed(pieces.seed)
-    event = tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
-    given, datum = pieces.context, ("datum",)
-    z, log_w, summary = _drawn(pieces, count)
-    shape = (count,) if given is None else (count, len(given))
-    prior, lead = vae.latents(given).expand(shape).sample(), () if given is None else datum
+    rows, event = pieces.rows, tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
+    z, terms = pieces.samples(count)
+    is_conditional = len(rows.arguments) > 1
+    shape, lead = ((count, len(rows)), ("datum",)) if is_conditional else ((count,), ())
+    prior = vae.latents(rows.context, rows.y).expand(shape).sample()
+    log_w = terms.log_w.double()
+    sums = WeightSums(len(rows), count, pieces.device)
+    sums.add(log_w)
+    log_px, _, ess, khat = sums.summary()
     return {
-        "posterior": {"z": ((*datum, "latent"), z)},
-        "posterior_predictive": {"x": ((*datum, *event), _decoded(vae, z, given))},
+        "posterior": {"z": (("datum", "latent"), z)},
+        "posterior_predictive": {"x": (("datum", *event), _decoded(vae, z, rows.context))},
         "prior": {"z": ((*lead, "latent"), prior)},
-        "prior_predictive": {"x": ((*lead, *event), _decoded(vae, prior, given))},
-        "observed_data": {"x": ((*datum, *event), pieces.x)},
+        "prior_predictive": {"x": ((*lead, *event), _decoded(vae, prior, rows.context))},
+        "observed_data": {"x": (("datum", *event), rows.x)},
         "importance": {
-            "log_w": (datum, log_w),
-            **{
-                name: (datum, row) for name, row in zip(_SUMMARY, summary, strict=True) if name != "mc_stderr"
-            },
+            name: (("datum",), values)
+            for name, values in (("log_w", log_w), ("log_px", log_px), ("ess", ess), ("khat", khat))
         },
     }
 
 
-_SUMMARY = ("log_px", "mc_stderr", "ess", "khat")
-
-
-def _drawn(pieces: Pieces, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """z (count, N, D), log w (count, N) and the rows of `_SUMMARY`, (4, N)."""
-    columns, summaries = [], []
-    for rows in pieces.rows(count):
-        latents, parts = pieces.latents(rows), []
-        for first, some in pieces.cuts(rows, count):
-            values, terms = latents.from_guide(some, first)
-            parts.append((values["z"], _log_w(terms)))
-        z, log_w = (torch.cat(part) for part in zip(*parts, strict=True))
-        sums = WeightSums(log_w.shape[1], count, log_w.device)
-        sums.add(log_w)
-        columns.append((z, log_w))
-        summaries.append(sums.summary())
-    z, log_w = (torch.cat(column, 1) for column in zip(*columns, strict=True))
-    return z, log_w, torch.cat(summaries, 1)
-
-
-def _log_w(terms: Terms) -> Tensor:
-    return terms.log_w.double()
-
-
 def _decoded(vae: VAE, z: Tensor, context: Tensor | None) -> Tensor:
-    """Draws from p(x|z), piece by piece: z (S, *, D) -> (S, *, *event)."""
+    """Samples from p(x|z), piece by piece: z (S, *, D) -> (S, *, *event)."""
     return torch.cat([vae.decode(some, context).sample().cpu() for some in z.split(50)])
 
 
 def _check_size(numbers: int) -> None:
     if numbers > MOST:
         raise InputError(
-            f"the predictive draws would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer data, draws "
-            "or chains"
+            f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer observations, "
+            "draws or chains"
         )
 
 
@@ -225,40 +210,34 @@ def _is_new() -> bool:
     return int(_arviz().__version__.split(".")[0]) >= 1
 
 
-def _dataset(name: str, group: dict[str, tuple[tuple[str, ...], Tensor]], chains: int) -> Any:  # noqa: ANN401
+def _dataset(name: str, group: Group, chains: int, index: np.ndarray | None) -> Any:  # noqa: ANN401
     import xarray
 
-    variables = {}
+    variables, sizes = {}, {}
     for variable, (dims, tensor) in group.items():
-        values = tensor.detach().cpu().numpy()
-        if values.ndim > len(dims):  # draws in front
-            values, dims = values.reshape(chains, -1, *values.shape[1:]), (*SAMPLES, *dims)
+        values = array(tensor)
+        if values.ndim > len(dims):  # samples in front
+            values, dims = values.reshape(chains, -1, *values.shape[1:]), ("chain", "draw", *dims)
         variables[variable] = (dims, values)
-    sizes = {d: n for dims, values in variables.values() for d, n in zip(dims, values.shape, strict=True)}
+        sizes |= dict(zip(dims, values.shape, strict=True))
     coords = {dim: np.arange(size) for dim, size in sizes.items()}
+    if index is not None and "datum" in coords:
+        coords["datum"] = index
     note = _NOTES.get(name, {})
     return xarray.Dataset(variables, coords=coords, attrs={"inference_library": "pyrovae", **note})
 
 
 _NOTES = {
-    "posterior": {"note": "independent draws from the guide q(z|x), not from the exact posterior"},
-    "importance": {"note": "log_w = log p(x, z) - log q(z|x) at the posterior group's draws"},
+    "posterior": {"note": "independent samples from the guide q(z|x), not from the exact posterior"},
+    "importance": {"note": "log_w = log p(x, z) - log q(z|x) at the posterior group's samples"},
 }
 
 
-def _tree(datasets: dict[str, Any]) -> Any:  # noqa: ANN401
-    if _is_new():
-        import xarray
-
-        return xarray.DataTree.from_dict(datasets)
-    return _arviz().InferenceData(**datasets)
-
-
 def _new_elpd(values: dict[str, Any]) -> Any:  # noqa: ANN401
-    found = _arviz().ELPDData
+    cls = _arviz().ELPDData
     # Which estimator made it was an argument before arviz-stats made a class of each.
-    kind = {"kind": "loo"} if "kind" in {f.name for f in fields(found)} else {}
-    return found(**values, **kind)
+    kind = {"kind": "loo"} if "kind" in {f.name for f in fields(cls)} else {}
+    return cls(**values, **kind)
 
 
 def _old_elpd(values: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -1,10 +1,9 @@
-r"""Models compared on the same data: paired differences of log p(x), with their errors.
+r"""Models compared on the same rows: paired differences of log p(x), with their errors.
 
     d_n = log p_A(x_n) - log p_B(x_n),     error of the mean of d = sd(d) / sqrt(N)
 
-The data are the same, so what they have in common (a hard digit is hard for every model) drops out of the
-difference, and its error is far smaller than that of either mean.
-"""
+What the models have in common (a hard digit is hard for every model) cancels in the difference,
+whose error is far smaller than that of either mean. """
 
 from __future__ import annotations
 
@@ -22,14 +21,15 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Models in falling order of mean log p(x), in nats per datum.
+    """Models in falling order of mean log p(x), in nats per observation.
 
     Attributes:
         names: of the models.
         mean: of log p(x), (M,).
-        stderr: the error of each mean between data, which holds what Monte Carlo adds, (M,).
+        stderr: the standard error of each mean, which includes what Monte Carlo adds, (M,).
         difference: to the first model, (M,); at most 0.
         difference_stderr: its paired error, (M,).
+        quantity: what is compared, "log p(x)" or another as in `Evidence`.
     """
 
     names: tuple[str, ...]
@@ -37,10 +37,11 @@ class Comparison:
     stderr: np.ndarray = field(repr=False)
     difference: np.ndarray = field(repr=False)
     difference_stderr: np.ndarray = field(repr=False)
+    quantity: str = "log p(x)"
 
     def __str__(self) -> str:
         width = max(5, *map(len, self.names))
-        head = f"{'':<{width}}  {'log p(x)':>10} {'error':>7}   {'to best':>8} {'paired error':>12}"
+        head = f"{'':<{width}}  {self.quantity:>10} {'error':>7}   {'to best':>8} {'paired error':>12}"
         columns = zip(
             self.names, self.mean, self.stderr, self.difference, self.difference_stderr, strict=True
         )
@@ -49,13 +50,13 @@ class Comparison:
 
 
 def compare(evidences: Mapping[str, Evidence]) -> Comparison:
-    """Rank models by the mean log p(x) of the same data.
+    """Rank models by the mean log p(x) of the same rows.
 
     Arguments:
-        evidences: name -> what `log_evidence` gave, all on the same data in the same order.
+        evidences: name -> what `log_evidence` gave, all on the same rows in the same order.
 
     Raises:
-        InputError: when there are none, or the numbers of data differ.
+        InputError: when there are none, or when rows or quantities differ.
 
     Example:
         >>> from pyrovae.evidence import log_evidence
@@ -66,26 +67,32 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
         >>> table.names
         ('a', 'b')
     """
-    if not evidences:
-        raise InputError("there is nothing to compare: give at least one evidence")
-    sizes = {name: len(evidence) for name, evidence in evidences.items()}
-    if len(set(sizes.values())) > 1:
-        raise InputError(
-            f"the models were evaluated on different numbers of data, {sizes}: use the same data"
-        )
-    ranked = sorted(evidences.items(), key=lambda item: -item[1].mean)
-    best = ranked[0][1]
-    pairs = [_paired(evidence, best) for _, evidence in ranked]
+    _check(evidences)
+    ranked = dict(sorted(evidences.items(), key=lambda item: -item[1].mean))
+    best = next(iter(ranked.values()))
+    # What Monte Carlo adds is in the spread of the differences already.
+    differences = np.stack([evidence.log_px - best.log_px for evidence in ranked.values()])
     return Comparison(
-        tuple(name for name, _ in ranked),
-        np.array([evidence.mean for _, evidence in ranked]),
-        np.array([evidence.stderr for _, evidence in ranked]),
-        np.array([mean for mean, _ in pairs]),
-        np.array([error for _, error in pairs]),
+        tuple(ranked),
+        np.array([evidence.mean for evidence in ranked.values()]),
+        np.array([evidence.stderr for evidence in ranked.values()]),
+        differences.mean(1),
+        stderr_of_mean(differences),
+        best.quantity,
     )
 
 
-def _paired(one: Evidence, best: Evidence) -> tuple[float, float]:
-    """The mean of the differences and its error; what Monte Carlo adds is in their spread already."""
-    difference = one.log_px - best.log_px
-    return float(difference.mean()), float(stderr_of_mean(difference))
+def _check(evidences: Mapping[str, Evidence]) -> None:
+    if not evidences:
+        raise InputError("there is nothing to compare: give at least one evidence")
+    counts = {name: len(evidence) for name, evidence in evidences.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            f"the models were evaluated on different numbers of rows, {counts}: use the same rows"
+        )
+    quantities = {name: evidence.quantity for name, evidence in evidences.items()}
+    if len(set(quantities.values())) > 1:
+        raise InputError(f"these quantities cannot be ranked with each other: {quantities}")
+    known = [evidence.index for evidence in evidences.values() if evidence.index is not None]
+    if any((index != known[0]).any() for index in known):
+        raise InputError("the models were evaluated on different rows of the data: use the same rows")

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, whole_number
+from pyrovae.evidence.result import PerRow, index_of, table, with_error
+from pyrovae.evidence.run import evaluation
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
-from pyrovae.terms import Program
 
 __all__ = ["BoundCurve", "iwae_bound"]
 
 
 @dataclass(frozen=True, eq=False)
-class BoundCurve:
+class BoundCurve(PerRow):
     """L_K for several K, in nats.
 
-    Attributes:
-        particles: the values of K, ascending.
-        bound: L_K of each datum, (len(particles), N).
-        mc_stderr: its Monte Carlo standard error, of the same shape; nan where only one group was drawn.
+    Attributes: particles: the values of K, ascending. bound: L_K of each observation,
+        (len(particles), N). mc_stderr: its Monte Carlo standard error, of the same shape; nan where
+        only one group was drawn.
     """
 
     particles: tuple[int, ...]
@@ -35,38 +35,39 @@ class BoundCurve:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean over the data for each K, in nats per datum."""
+        """The mean for each K, in nats per observation."""
         return self.bound.mean(1)
 
     @property
     def stderr(self) -> np.ndarray:
-        """The standard error between data of each mean."""
+        """The standard error of each mean over observations."""
         return stderr_of_mean(self.bound)
 
     def __str__(self) -> str:
-        rows = zip(self.particles, self.mean, self.stderr, strict=True)
-        lines = [f"  L_{k:<7} {mean:10.3f} +- {error:.3f} between data" for k, mean, error in rows]
-        return "\n".join(["importance-weighted bounds, nats per datum", *lines])
+        lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
+        head = "importance-weighted bounds, mean and standard error in nats per observation"
+        return table(head, lines, width=8)
 
 
 def iwae_bound(
     vae: Any,  # noqa: ANN401
     x: Any,  # noqa: ANN401
     context: Any = None,  # noqa: ANN401
+    y: Any = None,  # noqa: ANN401
     *,
     particles: Sequence[int] = (1, 5, 50),
     seed: int = 0,
     chunk: int | None = None,
 ) -> BoundCurve:
-    r"""The bound L_K of each datum for several K, from one set of draws.
+    r"""The bound L_K of each observation for several K, from one set of samples.
 
     \[\mathcal L_K = \mathbb E\Big[\log \frac1K \sum_{k=1}^K w_k\Big], \qquad
     \mathrm{ELBO} = \mathcal L_1 \le \mathcal L_5 \le \dots \le \log p(x)\]
 
-    The largest K draws are cut into groups of each smaller K, whose bounds are averaged.
+    The samples of the largest K are cut into groups of each smaller K, whose bounds are averaged.
 
     Arguments:
-        vae, x, context, seed, chunk: as for `log_evidence`.
+        vae, x, context, y, seed, chunk: as for `log_evidence`.
         particles: the values of K.
 
     Returns:
@@ -85,20 +86,16 @@ def iwae_bound(
         >>> curve.bound.shape
         (2, 3)
     """
-    counts = tuple(sorted({whole_number("particles", k) for k in particles}))
+    counts = tuple(sorted({whole("particles", k) for k in particles}))
     if not counts:
         raise InputError("particles must name at least one number, as in (1, 5, 50)")
-    program = Program(vae)
-    x, context = inputs(program, x, context)
-    pieces = Pieces(program, x, context, seed=seed, chunk=chunk)
-    found = []
-    with evaluating(program):
-        checked(program, x, context)
-        for rows in pieces.rows(counts[-1]):
-            log_w = torch.cat([terms.log_w.double() for terms in pieces.terms(rows, counts[-1])])
-            found.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
-    bound, error = torch.cat(found, -1).unbind(1)
-    return BoundCurve(counts, bound.numpy(), error.numpy())
+    columns = []
+    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
+        for some in pieces.parts(counts[-1]):
+            log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
+            columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
+    bound, error = torch.cat(columns, -1).unbind(1)
+    return BoundCurve(counts, bound.numpy(), error.numpy(), index=index_of(pieces.rows))
 
 
 def _grouped(log_w: Tensor, k: int) -> Tensor:

@@ -1,12 +1,11 @@
-"""Draws that depend on the seed and the datum alone, never on how the work was cut into pieces.
+"""Samples that depend on the seed and the row alone, never on how the work was cut into pieces.
 
-Every datum has a key, a hash of its own values, and its noise for a block of particles comes from a
-generator seeded with (seed, site, key, block). So the estimate for a datum is the same to rounding
-whatever the chunk sizes, the order of the data or the number of processes. Sites whose law is Normal,
-is elementwise with an inverse distribution function, or is a transformation of these are drawn for all
-data at once; any other is drawn for one datum after another. Only a law that cannot be cut into its data
-is drawn whole, seeded for the first datum of the piece.
-"""
+Every row has a key, a hash of its own values, and its noise for a block of particles comes from a
+generator seeded with (seed, site, key, block). So the estimate for a row is the same to rounding
+whatever the chunk sizes, the order of the rows or the number of processes. Sites whose distribution
+is Normal, is elementwise with an inverse distribution function, or is a transformation of these are
+drawn for all rows at once; any other is drawn for one row after another. Only a distribution that
+cannot be cut into its rows is drawn whole, seeded for the first row of the piece. """
 
 from __future__ import annotations
 
@@ -24,6 +23,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyrovae.datasets import Rows
 from pyrovae.distributions import Composed
 from pyrovae.terms import DATA, PARTICLES
 
@@ -33,25 +33,26 @@ __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 BLOCK = 250
 
 
-def data_keys(x: Tensor, context: Tensor | None = None) -> list[int]:
-    """A key for each datum: a hash of its values, of its context's, and of how many equal ones came before.
+def data_keys(rows: Rows) -> list[int]:
+    """A key for each row: a hash of its values, of its context and label, and of how many equal ones came before.
 
-    Without the last, equal data would share their draws, and the error of their mean would not shrink.
-    """
-    tables = [t.detach().cpu().reshape(len(t), -1).numpy() for t in (x, context) if t is not None]
-    keys, seen = [], Counter[int]()
-    for rows in zip(*tables, strict=True):
-        key = _hash(*(row.tobytes() for row in rows))
-        keys.append(_hash(key, seen[key]))
-        seen[key] += 1
+    Without the last, equal rows would share their samples, and the error of their mean would not
+    shrink. """
+    parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
+    tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]
+    keys, counts = [], Counter[int]()
+    for row in zip(*tables, strict=True):
+        key = _hash(*(values.tobytes() for values in row))
+        keys.append(_hash(key, counts[key]))
+        counts[key] += 1
     return keys
 
 
 class KeyedDraws(Messenger):
-    """Draws the latent sites of a program from generators keyed by datum and particle block.
+    """Draws the latent sites of a program from generators keyed by row and particle block.
 
     Arguments:
-        keys: the keys of the data of this piece, one for each column.
+        keys: the keys of the rows of this piece, one for each column.
         seed: the caller's.
         first: the number of this piece's first particle, a multiple of `BLOCK`.
     """
@@ -74,10 +75,10 @@ class KeyedDraws(Messenger):
 
 
 class KeyedNoise:
-    """A stream of noise for each datum, for steps that are taken one after another.
+    """A stream of noise for each row, for steps that are taken one after another.
 
     Arguments:
-        keys: of B data.
+        keys: of B rows.
         seed: the caller's.
         name: of the stream.
     """
@@ -102,12 +103,12 @@ class KeyedNoise:
 
 
 class _Noise:
-    """The noise of one site: for each datum and block of particles a generator of its own.
+    """The noise of one site, from one generator for each row and block of particles.
 
     Arguments:
-        draws: whose.
+        draws: with the keys and the seed.
         name: of the site.
-        data: the axis of the data in the batch of the site's law, counted from the left.
+        data: the axis of the rows in the batch of the site's distribution, counted from the left.
         particles: the axis of the particles, or None.
     """
 
@@ -131,7 +132,7 @@ class _Noise:
         return self._in_place(out.reshape(shape)).to(like.device)
 
     def each(self, fn: Any) -> Tensor | None:  # noqa: ANN401
-        """A draw of a law for one datum and block after another; None when it cannot be cut so."""
+        """A sample of a distribution for one row and block after another; None when it cannot be cut so."""
         self.calls += 1
         count = 1 if self.particles is None else fn.batch_shape[self.particles]
         columns: list[list[Tensor]] = [[] for _ in self.draws.keys]
@@ -164,9 +165,9 @@ class _Noise:
 
 
 def _axes(msg: Any) -> tuple[int, int | None] | None:  # noqa: ANN401
-    """The axes of data and particles in the batch of a site's law; None outside their plates."""
-    found = {f.name: f.dim + len(msg["fn"].batch_shape) for f in msg["cond_indep_stack"] if f.vectorized}
-    return (found[DATA], found.get(PARTICLES)) if DATA in found else None
+    """The axes of rows and particles in the batch of a site's distribution; None outside their plates."""
+    axes = {f.name: f.dim + len(msg["fn"].batch_shape) for f in msg["cond_indep_stack"] if f.vectorized}
+    return (axes[DATA], axes.get(PARTICLES)) if DATA in axes else None
 
 
 def _fill(out: Tensor, generator: torch.Generator, *, normal: bool) -> None:
@@ -193,14 +194,14 @@ def _draw(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
     if isinstance(fn, Composed):
         with suppress(_Uncut):
-            return fn.compose(lambda law: _whole(_draw(law, noise)))
+            return fn.compose(lambda part: _whole(_draw(part, noise)))
         return None
     value = _by_inversion(fn, noise)
     return noise.each(fn) if value is None else value
 
 
 class _Uncut(Exception):
-    """A law inside a composed one cannot be cut into its data."""
+    """A distribution inside a composed one cannot be cut into its rows."""
 
 
 def _whole(value: Tensor | None) -> Tensor:
@@ -220,30 +221,30 @@ def _by_inversion(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
 
 
 def _cut(fn: Any, data: int, row: int, particles: int | None, block: slice) -> Any:  # noqa: ANN401
-    """The law of one datum and some particles, all axes kept; None when its parameters do not tell."""
+    """The distribution of one row and some particles, with all axes; None when its parameters do not say."""
     if isinstance(fn, torch.distributions.Independent):
         inner = _cut(fn.base_dist, data, row, particles, block)
         return None if inner is None else inner.to_event(fn.reinterpreted_batch_ndims)
     names = set(inspect.signature(type(fn)).parameters) - {"validate_args"}
-    for chosen, others in _SAME_PARAMETER.items():
-        names -= others if chosen in names else set()
+    for name, others in _SAME_PARAMETER.items():
+        names -= others if name in names else set()
     index: list[slice] = [slice(None)] * len(fn.batch_shape)
     index[data] = slice(row, row + 1)
     if particles is not None:
         index[particles] = block
-    cut: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for name in names:
-        value = getattr(fn, name, cut)
+        value = getattr(fn, name, parameters)
         if value is None:  # a parameter that is left out
             continue
         if isinstance(value, torch.distributions.Distribution):
             value = _cut(value, data, row, particles, block)
         elif isinstance(value, Tensor) and value.dim():
             value = value[tuple(index)] if value.shape[: len(index)] == fn.batch_shape else None
-        if value is None or value is cut:
+        if value is None or value is parameters:
             return None
-        cut[name] = value
-    return type(fn)(**cut, validate_args=False)
+        parameters[name] = value
+    return type(fn)(**parameters, validate_args=False)
 
 
 # Several names of one parameter, of which a constructor takes one.

@@ -1,4 +1,4 @@
-"""log p(x) of each datum, by the method of one's choice, with its errors."""
+"""log p(x) of each observation, by a method of choice, with its errors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
+from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
-from pyrovae.evidence.captured import Compile, Evaluator
-from pyrovae.evidence.methods import AIS, Method, as_method
+from pyrovae.evidence.compiled import Evaluator
+from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
-from pyrovae.evidence.result import Evidence
-from pyrovae.evidence.run import Pieces, checked, evaluating, inputs, shown, whole_number
+from pyrovae.evidence.result import Evidence, index_of
+from pyrovae.evidence.run import Pieces, evaluation, quantity_of, shown
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
-from pyrovae.terms import Program
 
 __all__ = ["log_evidence"]
 
@@ -25,6 +26,7 @@ def log_evidence(
     vae: Any,  # noqa: ANN401
     x: Any,  # noqa: ANN401
     context: Any = None,  # noqa: ANN401
+    y: Any = None,  # noqa: ANN401
     *,
     particles: int | None = None,
     method: str | Method = "importance",
@@ -34,43 +36,44 @@ def log_evidence(
     compile: Compile = "auto",
     progress: bool = False,
 ) -> Evidence:
-    r"""Estimate log p(x) of each datum, with its Monte Carlo error, effective sample size and k-hat.
+    r"""Estimate log p(x) of each observation, with its Monte Carlo error, effective sample size and k-hat.
 
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)\]
 
-    Each datum has weights of its own. With `method="importance"` the estimate is a lower bound in
-    expectation (Burda et al.'s \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the
-    data alone, not on chunks, order or the number of processes (equal data may exchange their draws).
+    With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
+    \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the rows alone, not
+    on chunks, order or the number of processes (equal rows may exchange their samples). Given a
+    context it is log p(x|c), and where class indices y are observed log p(x, y): the result says
+    which.
 
-    Arguments:
-        vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
-        x: data (N, *event).
-        context: (N, *context_shape) for a conditional VAE.
-        particles: K; 1000 unless given, and 16 chains for "ais".
-        method: "importance", "psis", "defensive", "ais", or one of `pyrovae.evidence`'s methods with
-            options of its own, as in `AIS(temperatures=200)`.
-        seed: of the draws.
-        chunk: how many (particle, datum) pairs run at once, 250 at the least; None chooses. It changes memory
-            and speed only.
-        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto, which takes bf16
-            where a pilot with the same draws moves the mean by less than its Monte Carlo error and is faster.
-        compile: run the pieces of "importance" and "psis" as compiled code instead of in Python: "auto" where
-            the pieces to come pay for the compilation, True always (or be told why it cannot be), False
-            never. The draws are the same, and the numbers to rounding.
+    Arguments: vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
+        x: observations (N, *event), as `Rows` (`data.test`), a tensor, or an array of any number
+        type. context: (N, *context_shape) for a conditional VAE. y: class indices (N,) for a prior
+        that observes labels; -1 is a label that is not known. particles: K; 1000 unless given, and
+        16 chains for "ais". method: "importance", "psis", "defensive", "ais", the name of your own,
+        or a method with its options,
+            as in `AIS(temperatures=200)`.
+        seed: of the samples.
+        chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
+            changes memory and speed only.
+        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto, which
+            takes bf16 where a pilot with the same samples moves the mean by less than its Monte
+            Carlo error and is faster.
+        compile: run "importance" and "psis" as compiled code instead of in Python: "auto" where the
+            work to come pays for the compilation, True always (or refused with the reason), False
+            never. The samples are the same, and the numbers to rounding.
         progress: show a bar with the time left.
 
-    Returns:
-        `Evidence`, with arrays of shape (N,) in nats. Ctrl-C gives the data that are finished, marked as
-        partial.
+    Returns: `Evidence`, with arrays of shape (N,) in nats. Ctrl-C gives the rows that are finished,
+        marked as partial.
 
-    Raises:
-        InputError: for particles or chunk below 1, no data, another shape, values outside the support, a
-            site that guide or model lacks, a datum whose weights are all zero, or compile=True where there
-            is nothing to compile or no way to.
+    Raises: InputError: for particles or chunk below 1, no rows, another shape, values outside the
+        support, a
+            site that guide or model lacks, a row whose weights are all zero, or compile=True where
+            there is nothing to compile or no way to.
 
-    References:
-        Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013), "Monte Carlo
-        theory, methods and examples", chapter 9.
+    References: Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen
+        (2013), "Monte Carlo theory, methods and examples", chapter 9.
 
     Example:
         >>> from pyrovae.oracles import LinearGaussian
@@ -81,46 +84,49 @@ def log_evidence(
         True
     """
     method, began = as_method(method), time.perf_counter()
-    particles = whole_number("particles", method.particles if particles is None else particles)
+    particles = whole("particles", method.particles if particles is None else particles)
     _check_compile(compile, method)
-    program = Program(vae)
-    x, context = inputs(program, x, context)
-    with evaluating(program):
-        checked(program, x, context)
-        every = Pieces(program, x, context, seed=seed, chunk=chunk)
+    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as every:
         method = method.prepared(every, particles)
-        precision, why = chosen(precision, method, every, particles)
-        own = own_rows(len(x))
+        precision, remark = chosen(precision, method, every, particles)
+        own = own_rows(len(every))
         pieces = every.take(own.tolist()) if is_shared() else every
-        if method.capturable and compile is not False and len(own):
-            pieces.evaluate = Evaluator(program, seed, compile, pieces.shapes(particles), precision)
-        with products_in(precision, x.device):
-            found = gathered(lambda: _summaries(pieces, method, particles, own, progress=progress), len(x))
-    log_px, mc_stderr, ess, khat = found.numpy()
+        if method.compilable and compile is not False and len(own):
+            shapes = pieces.shapes(particles)
+            pieces.evaluate = Evaluator(every.runner, seed, compile, shapes, precision)
+        with products_in(precision, every.device):
+            summaries = gathered(
+                lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)
+            )
+    log_px, mc_stderr, ess, khat = summaries.numpy()
+    rows = every.rows[: len(log_px)]
     return Evidence(
         log_px,
         mc_stderr,
         ess,
         khat,
         particles=particles,
-        event_shape=tuple(x.shape[1:]),
+        event_shape=tuple(rows.x.shape[1:]),
+        quantity=quantity_of(every.rows),
         method=method.name,
-        settings=method.to_dict()["init_args"] | why,
-        annealed=isinstance(method, AIS),
-        partial=len(log_px) < len(x),
+        settings=method.to_dict()["init_args"] | remark,
+        is_bound=method.is_bound,
+        annealed=method.annealed,
+        partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
+        index=index_of(rows),
     )
 
 
 def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, progress: bool) -> Tensor:
     done = [torch.empty(4, 0, dtype=torch.float64)]
-    with shown(method.name, len(pieces.x), show=progress and is_first()) as advance:
+    with shown(method.name, len(pieces), show=progress and is_first()) as advance:
         try:
-            for rows in pieces.rows(particles):
-                summary = method.summary(pieces, rows, particles).cpu()
-                _check(summary, own[rows])
+            for some in pieces.parts(particles):
+                summary = method.summary(some, particles).cpu()
+                _check(summary, own[some.where])
                 done.append(summary)
-                advance(rows.stop - rows.start)
+                advance(len(some))
         except KeyboardInterrupt:
             if len(done) == 1 or is_shared():
                 raise
@@ -128,19 +134,18 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
 
 
 def _check_compile(compile: Compile, method: Method) -> None:
-    if compile not in (True, False, "auto"):
-        raise InputError(f"compile must be True, False or 'auto', not {compile!r}")
-    if compile is True and not method.capturable:
+    check_option(compile)
+    if compile is True and not method.compilable:
         raise InputError(
             f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto'"
         )
 
 
-def _check(summary: Tensor, index: Tensor) -> None:
+def _check(summary: Tensor, numbers: Tensor) -> None:
     bad = ~summary[0].isfinite()
     if bad.any():
-        datum = int(index[int(bad.nonzero()[0])])
+        row = int(numbers[int(bad.nonzero()[0])])
         raise InputError(
-            f"the model gives the datum {datum} no probability: its weights are all zero or no "
-            "number; is it in the support of p(x|z)?"
+            f"the model gives row {row} no probability: its weights are all zero or not a number; is it in the "
+            "support of p(x|z)?"
         )

@@ -1,16 +1,18 @@
-r"""How log p(x) is estimated: which weights, from which draws. One class a method.
+r"""How log p(x) is estimated: which weights, from which samples. One class for each method.
 
-    importance   z ~ q(z|x)                                    the bound L_K of the papers
-    psis         the same draws, the largest weights smoothed
-    defensive    z ~ (1/J) sum_j q_j: the guide, the guide widened about its mean, the prior
-    ais          z annealed from the guide (or the prior) to the posterior by HMC
+    Importance   z ~ q(z|x)                                    the bound L_K of the papers
+    PSIS         the same samples, the largest weights smoothed
+    Defensive    z ~ (1/J) sum_j q_j: the guide, the guide widened about its mean, the prior
+    AIS          z annealed from the guide (or the prior) to the posterior by HMC
 
-A method turns data into the rows log_px, mc_stderr, ess, khat; the loop over data, the draws and the
-sums are shared.
-"""
+A method turns rows into log_px, mc_stderr, ess and khat; the loop over the rows, the samples and
+the sums are shared. A new method is a subclass of `Method`, and is then known by the name of its
+class. """
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,14 +21,15 @@ from typing import Self, get_args
 import torch
 from torch import Tensor
 
+from pyrovae.checks import number, one_of, whole
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Annealer, Schedule
 from pyrovae.evidence.path import Latents, Start
-from pyrovae.evidence.run import Pieces, whole_number
+from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.part import Declared
 
-__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method"]
+__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method", "methods"]
 
 
 class Method(Declared, ABC):
@@ -34,24 +37,28 @@ class Method(Declared, ABC):
 
     Attributes:
         name: as it is shown.
-        particles: how many draws for each datum unless the caller says so.
-        capturable: whether all its work is the terms of pieces, which can be compiled code.
+        particles: samples per row unless the caller says otherwise.
+        is_bound: whether the estimate is a lower bound on log p(x) in expectation.
+        annealed: whether the particles are chains that are moved to the posterior.
+        compilable: whether all its work is the terms of pieces, which can be compiled code.
     """
 
     name: str
     particles: int = 1000
-    capturable: bool = False
+    is_bound: bool = False
+    annealed: bool = False
+    compilable: bool = False
 
     def __init__(self) -> None:
-        """Most methods have nothing to choose."""
+        """Most methods have no options."""
 
     def prepared(self, pieces: Pieces, particles: int) -> Self:
         """The method with everything chosen that it left open."""
         return self
 
     @abstractmethod
-    def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
-        """Rows log_px, mc_stderr, ess and khat of some data, (4, B), float64."""
+    def summary(self, pieces: Pieces, particles: int) -> Tensor:
+        """log_px, mc_stderr, ess and khat of B rows that run together, (4, B), float64."""
 
 
 class Importance(Method):
@@ -62,41 +69,39 @@ class Importance(Method):
     """
 
     name = "importance sampling"
-    capturable = True
+    is_bound = True
+    compilable = True
     smooth = False
 
-    def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
-        sums = WeightSums(rows.stop - rows.start, particles, pieces.x.device)
-        for log_w in self.log_weights(pieces, rows, particles):
-            sums.add(log_w)
+    def summary(self, pieces: Pieces, particles: int) -> Tensor:
+        sums = WeightSums(len(pieces), particles, pieces.device)
+        for terms in pieces.terms(particles):
+            sums.add(terms.log_w)
         return sums.summary(smooth=self.smooth)
-
-    def log_weights(self, pieces: Pieces, rows: slice, particles: int) -> Iterator[Tensor]:
-        """The log weights in pieces (K_i, B)."""
-        for terms in pieces.terms(rows, particles):
-            yield terms.log_w
 
 
 class PSIS(Importance):
-    """Importance sampling whose largest weights are replaced by quantiles of a fitted Pareto law.
+    """Importance sampling whose largest weights are replaced by quantiles of a fitted Pareto distribution.
 
     Reference:
         Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
     """
 
     name = "Pareto-smoothed importance sampling"
+    is_bound = False
     smooth = True
 
 
-class Defensive(Importance):
-    r"""Importance sampling from a mixture that a too narrow guide cannot spoil, stratified.
+class Defensive(Method):
+    r"""Importance sampling from a mixture that a guide which is too narrow cannot spoil, stratified.
 
     \[w = \frac{p(x, z)}{\frac1J \sum_j q_j(z)}, \quad
     q_j(z) = c_j^{-D} q\big(m + (z - m) / c_j \mid x\big)\ \text{or}\ p(z)\]
 
-    Each of the J components draws K/J of the particles; every weight has the whole mixture below it (the
-    balance heuristic). The latents are those on the real line; m is the mean of a pilot set of draws. The
-    error is that of stratified draws: the variance between components does not enter it.
+    Each of the J components draws K/J of the particles, and every weight is divided by the whole
+    mixture (the balance heuristic). Latents are mapped to the real line; m is the mean of a pilot
+    sample. The error is that of a stratified sample: the variance between components does not enter
+    it.
 
     Arguments:
         widths: the factors c_j of the widened guides; 1 is the guide itself.
@@ -105,49 +110,42 @@ class Defensive(Importance):
     Raises:
         InputError: when no width is given or one is not above 0.
 
-    References:
-        Hesterberg (1995), "Weighted average importance sampling and defensive mixture distributions"; Veach &
-        Guibas (1995), "Optimally combining sampling techniques for Monte Carlo rendering".
+    References: Hesterberg (1995), "Weighted average importance sampling and defensive mixture
+        distributions"; Veach & Guibas (1995), "Optimally combining sampling techniques for Monte
+        Carlo rendering".
     """
 
     name = "defensive importance sampling"
-    capturable = False
+    is_bound = True
 
     def __init__(self, widths: Sequence[float] = (1.0, 1.5, 2.0, 3.0), *, prior: bool = True) -> None:
-        self.widths = tuple(widths)
+        self.widths = tuple(number("a width of Defensive", width, above=0) for width in widths)
         self.prior = prior
-        if not self.widths or not all(0 < c < math.inf for c in self.widths):
-            raise InputError(f"Defensive needs widths above 0, not {list(self.widths)}")
+        if not self.widths:
+            raise InputError("Defensive needs at least one width, as in (1.0, 2.0)")
 
-    def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
-        whole = WeightSums(rows.stop - rows.start, particles, pieces.x.device)
+    def summary(self, pieces: Pieces, particles: int) -> Tensor:
+        total = WeightSums(len(pieces), particles, pieces.device)
         strata: dict[int, WeightSums] = {}
-        for component, log_w in self.log_weights_of(pieces, rows, particles):
-            whole.add(log_w)
-            if component not in strata:
-                strata[component] = WeightSums(rows.stop - rows.start, 1, pieces.x.device)
-            strata[component].add(log_w)
-        summary = whole.summary()
+        for component, log_w in self._log_weights(pieces, particles):
+            total.add(log_w)
+            strata.setdefault(component, WeightSums(len(pieces), 1, pieces.device)).add(log_w)
+        summary = total.summary()
         if particles >= 2 * len(strata):
-            variances = [stratum.variance_beside(whole.log_s1) for stratum in strata.values()]
+            variances = [stratum.relative_variance(total.log_s1) for stratum in strata.values()]
             summary[1] = torch.stack(variances).sum(0).sqrt()
         return summary
 
-    def log_weights(self, pieces: Pieces, rows: slice, particles: int) -> Iterator[Tensor]:
-        """The log weights of every component's draws, (K_i, B)."""
-        for _, log_w in self.log_weights_of(pieces, rows, particles):
-            yield log_w
-
-    def log_weights_of(self, pieces: Pieces, rows: slice, particles: int) -> Iterator[tuple[int, Tensor]]:
-        """The number of each component and the log weights of its draws, (K_i, B)."""
-        latents = pieces.latents(rows)
+    def _log_weights(self, pieces: Pieces, particles: int) -> Iterator[tuple[int, Tensor]]:
+        """The number of each component and the log weights of its samples, (K_i, B)."""
+        latents = pieces.latents()
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
         components = [*self.widths, None] if self.prior else [*self.widths]
         shares = _shares(particles, len(components))
-        for number, (width, share) in enumerate(zip(components, shares, strict=True)):
-            for first, count in pieces.cuts(rows, share):
-                u = self._draw(latents, width, count, number * 10**7 + first, centre)
-                yield number, self._log_w(latents, u, centre, shares)
+        for component, (width, share) in enumerate(zip(components, shares, strict=True)):
+            for first, count in pieces.cuts(share):
+                u = self._draw(latents, width, count, component * 10**7 + first, centre)
+                yield component, self._log_w(latents, u, centre, shares)
 
     def _draw(self, latents: Latents, width: float | None, count: int, first: int, centre: Tensor) -> Tensor:
         if width is None:
@@ -156,21 +154,21 @@ class Defensive(Importance):
         return centre + width * (u - centre)
 
     def _log_w(self, latents: Latents, u: Tensor, centre: Tensor, shares: list[int]) -> Tensor:
-        log_p, joint = latents.log_densities(u, "prior")
-        laws = []
+        log_prior, joint = latents.log_densities(u, "prior")
+        proposals = []
         for width in self.widths:
             inner = latents.log_start(centre + (u - centre) / width, "guide")
-            laws.append(inner - u.shape[-1] * math.log(width))
-        laws += [log_p] if self.prior else []
+            proposals.append(inner - u.shape[-1] * math.log(width))
+        proposals += [log_prior] if self.prior else []
         share = torch.tensor(shares, dtype=torch.float64, device=u.device).log() - math.log(sum(shares))
-        return joint - torch.logsumexp(torch.stack(laws) + share.reshape(-1, 1, 1), 0)
+        return joint - torch.logsumexp(torch.stack(proposals) + share.reshape(-1, 1, 1), 0)
 
 
 class AIS(Method):
     """Annealed importance sampling with HMC, started at the guide; the one to quote.
 
-    Arguments:
-        temperatures: steps from the start to the posterior. None doubles them, on some of the data, until
+    Arguments: temperatures: steps from the start to the posterior. None doubles them, on some of
+        the rows, until
             that changes the mean by less than its error.
         start: "guide" needs far fewer than "prior".
         schedule: how the inverse temperatures are spaced, linear or sigmoid.
@@ -179,13 +177,14 @@ class AIS(Method):
     Raises:
         InputError: when temperatures or leapfrog are below 1, or for an unknown start or schedule.
 
-    References:
-        Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse (2017), "On the
-        Quantitative Analysis of Decoder-Based Generative Models".
+    References: Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse
+        (2017), "On the Quantitative Analysis of Decoder-Based Generative Models".
     """
 
     name = "annealed importance sampling"
     particles = 16
+    is_bound = True
+    annealed = True
 
     def __init__(
         self,
@@ -194,65 +193,84 @@ class AIS(Method):
         schedule: Schedule = "linear",
         leapfrog: int = 2,
     ) -> None:
-        self.temperatures = None if temperatures is None else whole_number("temperatures", temperatures)
-        self.start, self.schedule = start, schedule
-        self.leapfrog = whole_number("leapfrog", leapfrog)
-        for name, given, known in (("start", start, Start), ("schedule", schedule, Schedule)):
-            if given not in get_args(known):
-                raise InputError(f"unknown {name} {given!r}: choose one of {', '.join(get_args(known))}")
+        self.temperatures = temperatures if temperatures is None else whole("temperatures", temperatures)
+        self.start = one_of("start", start, get_args(Start))
+        self.schedule = one_of("schedule", schedule, get_args(Schedule))
+        self.leapfrog = whole("leapfrog", leapfrog)
 
     def prepared(self, pieces: Pieces, particles: int) -> Self:
         if self.temperatures is not None:
             return self
-        pieces = pieces.few(_PILOT_ROWS)
-        count, chosen = _FEWEST, type(self)(_FEWEST, self.start, self.schedule, self.leapfrog)
-        after = chosen._pilot(pieces, particles)
+        pilot = pieces.pilot(_PILOT_ROWS)
+        count, method = _FEWEST, self._with(_FEWEST)
+        after = method._of_pilot(pilot, particles)
         while count < _MOST:
             count, before = 2 * count, after
-            chosen = type(self)(count, self.start, self.schedule, self.leapfrog)
-            after = chosen._pilot(pieces, particles)
+            method = self._with(count)
+            after = method._of_pilot(pilot, particles)
             if _agree(before, after):
                 break
-        return chosen
+        return method
 
-    def _pilot(self, pieces: Pieces, particles: int) -> Tensor:
-        return torch.cat([self.summary(pieces, rows, particles) for rows in pieces.rows(particles)], 1)
+    def _with(self, temperatures: int) -> Self:
+        return type(self)(**self.hyperparameters() | {"temperatures": temperatures})
 
-    def summary(self, pieces: Pieces, rows: slice, particles: int) -> Tensor:
-        log_w = self.annealer(pieces.latents(rows), particles).forward()
+    def _of_pilot(self, pilot: Pieces, particles: int) -> Tensor:
+        return torch.cat([self.summary(some, particles) for some in pilot.parts(particles)], 1)
+
+    def summary(self, pieces: Pieces, particles: int) -> Tensor:
+        log_w = self.annealer(pieces, particles).forward()
         sums = WeightSums(log_w.shape[1], particles, log_w.device)
         sums.add(log_w)
         return sums.summary()
 
-    def annealer(self, latents: Latents, chains: int) -> Annealer:
-        """The annealer of some data."""
-        return Annealer(
-            latents,
-            chains=chains,
-            temperatures=self.temperatures or _FEWEST,
-            start=self.start,
-            schedule=self.schedule,
-            leapfrog=self.leapfrog,
-        )
+    def annealer(self, pieces: Pieces, chains: int) -> Annealer:
+        """The annealer of some rows."""
+        options = self.hyperparameters() | {"temperatures": self.temperatures or _FEWEST}
+        return Annealer(pieces.latents(), chains=chains, **options)
 
 
 _PILOT_ROWS = 64
 _FEWEST = 25
 _MOST = 3200
-_METHODS = {"importance": Importance, "psis": PSIS, "defensive": Defensive, "ais": AIS}
 
 
-def as_method(given: str | Method) -> Method:
-    """A method by its name, with its defaults, or as it is.
+def methods() -> dict[str, type[Method]]:
+    """Every method that can be built, by the name of its class."""
+    return {cls.__name__: cls for cls in _subclasses(Method) if not inspect.isabstract(cls)}
+
+
+def as_method(method: str | Method) -> Method:
+    """A method as it is; or by the name of its class in any case, with its defaults.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or a method that has options without defaults.
+
+    Example:
+        >>> as_method("ais"), as_method("Defensive")
+        (AIS(temperatures=None), Defensive(widths=(1.0, 1.5, 2.0, 3.0)))
     """
-    if isinstance(given, Method):
-        return given
-    if str(given).lower() not in _METHODS:
-        raise InputError(f"unknown method {given!r}: choose one of {', '.join(_METHODS)}")
-    return _METHODS[given.lower()]()
+    if isinstance(method, Method):
+        return method
+    named = {name.lower(): cls for name, cls in methods().items()}
+    word = str(method).lower()
+    if word not in named:
+        near = [named[n].__name__ for n in difflib.get_close_matches(word, named, n=2, cutoff=0.6)]
+        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(methods())}"
+        raise InputError(f"there is no method {method!r}: {advice}")
+    try:
+        return named[word]()
+    except TypeError as error:
+        name = named[word].__name__
+        raise InputError(
+            f"{name} needs options ({error}): give the method itself, as in {name}(...)"
+        ) from None
+
+
+def _subclasses(base: type[Method]) -> Iterator[type[Method]]:
+    for cls in base.__subclasses__():
+        yield cls
+        yield from _subclasses(cls)
 
 
 def _shares(particles: int, components: int) -> list[int]:
@@ -264,7 +282,7 @@ def _shares(particles: int, components: int) -> list[int]:
 
 
 def _agree(before: Tensor, after: Tensor) -> bool:
-    """Whether two estimates of the same data differ in the mean by less than the error of the difference."""
+    """Whether two estimates of the same rows differ in the mean by less than the error of the difference."""
     difference = (after[0] - before[0]).mean()
     error = (before[1].square() + after[1].square()).sum().sqrt() / before.shape[1]
     return bool(difference.abs() < error)

@@ -2,13 +2,13 @@ r"""Latents as one real vector, and the annealing path between a start and the j
 
     log f_t(u) = (1 - t) log start(u) + t log p(x, u),      t from 0 to 1
 
-The start is the guide q(z|x) or the prior p(z). Every latent site with a constrained support is mapped to
-the real line, u = T^-1(z), and both densities carry the same Jacobian.
-"""
+The start is the guide q(z|x) or the prior p(z). A latent site with a constrained support is mapped
+to the real line, u = T^-1(z), and both densities are multiplied by the same Jacobian. """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,24 +16,27 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedDraws
-from pyrovae.terms import DATA, Program, Terms, arguments
+from pyrovae.terms import DATA, Runner, Terms
+from pyrovae.terms.sites import plate_dim, sites_of
 
-__all__ = ["Latents", "Start", "is_latent"]
+__all__ = ["Latents", "Start", "latent_sites"]
 
 Start = Literal["guide", "prior"]
+_NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
 
 
 class _Site(NamedTuple):
     name: str
     support: constraints.Constraint
-    data: int  # the axis of the data among the values (K, ...)
+    data: int  # the axis of the rows among the values (K, ...)
     inner: tuple[int, ...]  # the sizes of inner plates, then of the event on the real line
 
     @property
     def size(self) -> int:
-        """How many real numbers stand for the site."""
+        """The number of entries of the site on the real line."""
         return math.prod(self.inner)
 
     def to_real(self, value: Tensor) -> Tensor:
@@ -51,66 +54,67 @@ class _Site(NamedTuple):
 
 
 class Latents:
-    """The latent sites of a program on B data, as vectors u (K, B, D).
+    """The latent sites of a program on B rows, as vectors u (K, B, D).
 
     Arguments:
-        program: checked.
-        x, context: B data.
-        keys: of the data, for draws that depend on nothing else.
-        seed: of the draws.
+        runner: of a checked program.
+        rows: B of them.
+        keys: of the rows, for samples that depend on nothing else.
+        seed: of the samples.
 
     Raises:
-        InputError: for a discrete latent site, which has no real line.
+        InputError: for a discrete latent site, which cannot be mapped to the real line.
     """
 
-    def __init__(
-        self, program: Program, x: Tensor, context: Tensor | None, keys: list[int], seed: int
-    ) -> None:
-        self.program, self.x, self.context, self.keys, self.seed = program, x, context, keys, seed
-        guide: Any = poutine.trace(program.guide).get_trace(*arguments(x, context))
-        self.sites = [self._site(name, site) for name, site in guide.nodes.items() if is_latent(site)]
+    def __init__(self, runner: Runner, rows: Rows, keys: Sequence[int], seed: int) -> None:
+        self.runner, self.rows, self.keys, self.seed = runner, rows, keys, seed
+        guide: Any = poutine.trace(runner.guide).get_trace(*rows.arguments)
+        latent = latent_sites(guide)
+        self.sites = [self._site(name, site) for name, site in latent.items()]
         self.dim = sum(site.size for site in self.sites)
-        # A guide with one site has the same law whatever is drawn: its encoder need not run again.
-        laws = [site["fn"] for site in guide.nodes.values() if is_latent(site)]
-        alone = len(laws) == 1 and program.max_plate_nesting == 1 and laws[0].batch_shape == (len(x),)
-        self.law = laws[0] if alone else None
+        # A guide with one site has the same distribution whatever is drawn: its encoder need not run again.
+        fns = [site["fn"] for site in latent.values()]
+        is_fixed = len(fns) == 1 and runner.max_plate_nesting == 1 and fns[0].batch_shape == (len(rows),)
+        self.q = fns[0] if is_fixed else None
 
-    def _site(self, name: str, site: dict) -> _Site:
-        support = site["fn"].support
+    def _site(self, name: str, site: dict[str, Any]) -> _Site:
+        fn = site["fn"]
+        support = fn.support
         if support.is_discrete:
             raise InputError(
                 f"the latent site {name!r} is discrete and has no real line: use method='importance', or sum "
                 "it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
             )
         # A mixture's support is a constraint of its own kind, which no bijection is registered for.
-        support = getattr(support, "base_constraint", support) if _is_mixture(site["fn"]) else support
+        if isinstance(fn, torch.distributions.MixtureSameFamily):
+            support = getattr(support, "base_constraint", support)
         try:
-            biject_to(support)
+            transform = biject_to(support)
         except NotImplementedError:
+            kind = support if isinstance(support, type) else type(support)
             raise InputError(
-                f"the latent site {name!r} lives on {_words(support)}, which no real vector stands for: use "
-                "log_evidence with method='importance'"
+                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real vector "
+                "stands for: use log_evidence with method='importance'"
             ) from None
-        depth = self.program.max_plate_nesting
-        plates = [1] * (depth - len(site["fn"].batch_shape)) + list(site["fn"].batch_shape)
-        data = depth + next(frame.dim for frame in site["cond_indep_stack"] if frame.name == DATA)
+        depth = self.runner.max_plate_nesting
+        plates = [1] * (depth - len(fn.batch_shape)) + list(fn.batch_shape)
+        data = depth + plate_dim(site, DATA)
         del plates[data]
-        event = biject_to(support).inverse_shape(site["fn"].event_shape)
-        return _Site(name, support, 1 + data, (*plates, *event))
+        return _Site(name, support, 1 + data, (*plates, *transform.inverse_shape(fn.event_shape)))
 
-    # ---------------------------------------------------------------- draws
+    # ---------------------------------------------------------------- samples
 
     def from_guide(self, particles: int, first: int = 0) -> tuple[dict[str, Tensor], Terms]:
         """Values drawn from the guide, and the terms there."""
         with KeyedDraws(self.keys, self.seed, first):
-            pair = self.program.run(self.x, self.context, particles=particles)
+            pair = self.runner.run(self.rows, particles=particles)
         drawn: Any = pair.guide.nodes
         return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
 
     def from_prior(self, particles: int, first: int = 0) -> dict[str, Tensor]:
         """Values drawn from the prior."""
         with KeyedDraws(self.keys, self.seed, first):
-            return self.program.prior_draws(self.x, self.context, particles=particles)
+            return self.runner.prior_draws(self.rows, particles=particles)
 
     # ---------------------------------------------------------------- densities
 
@@ -127,11 +131,11 @@ class Latents:
         return values, jacobian
 
     def log_start(self, u: Tensor, start: Start) -> Tensor:
-        """log start(u) alone, (K, B), float64, without the likelihood when the guide's law is known."""
-        if start == "prior" or self.law is None:
+        """log start(u) alone, (K, B), float64, without the likelihood when the guide's distribution is known."""
+        if start == "prior" or self.q is None:
             return self.log_densities(u, start)[0]
         values, jacobian = self.unpack(u)
-        return self.law.log_prob(values[self.sites[0].name]).double() + jacobian.double()
+        return self._log_q(values).double() + jacobian.double()
 
     def log_densities(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """log start(u) and log p(x, u), each (K, B), float64."""
@@ -144,12 +148,14 @@ class Latents:
         return log_start.double() + jacobian.double(), joint + jacobian.double()
 
     def _terms(self, values: dict[str, Tensor], particles: int, start: Start) -> Terms:
-        if start == "guide" and self.law is None:
-            return self.program.terms_at(values, self.x, self.context, particles=particles)
-        terms = self.program.joint_at(values, self.x, self.context, particles=particles)
-        if start == "prior" or self.law is None:
-            return terms
-        return terms._replace(log_qz=self.law.log_prob(values[self.sites[0].name]))
+        if start == "guide" and self.q is None:
+            return self.runner.terms_at(values, self.rows, particles=particles)
+        terms = self.runner.joint_at(values, self.rows, particles=particles)
+        return terms._replace(log_qz=self._log_q(values)) if start == "guide" else terms
+
+    def _log_q(self, values: dict[str, Tensor]) -> Tensor:
+        assert self.q is not None
+        return self.q.log_prob(values[self.sites[0].name])
 
     def gradients(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """log start(u) and log p(x, u), each (K, B), and their gradients in u, each (K, B, D).
@@ -173,20 +179,6 @@ class Latents:
             raise
 
 
-_NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
-
-
-def _words(support: constraints.Constraint) -> str:
-    name = (support if isinstance(support, type) else type(support)).__name__.strip("_")
-    return f"the {name.lower()}"
-
-
-def _is_mixture(fn: object) -> bool:
-    return isinstance(fn, torch.distributions.MixtureSameFamily)
-
-
-def is_latent(site: Any) -> bool:  # noqa: ANN401
-    """Whether a node of a trace is a latent site, no subsample of a plate."""
-    from pyro.poutine.util import site_is_subsample
-
-    return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+def latent_sites(trace: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401
+    """The latent sites of a trace by name, without subsamples of a plate."""
+    return {name: site for name, site in sites_of(trace) if not site["is_observed"]}

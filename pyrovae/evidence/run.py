@@ -4,37 +4,68 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyrovae.errors import InputError, sizes
-from pyrovae.evidence.captured import Piece, eager
+from pyrovae.checks import whole
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.evidence.compiled import Piece, eager_terms
 from pyrovae.evidence.draws import BLOCK, data_keys
 from pyrovae.evidence.path import Latents
 from pyrovae.numerics import keep_freed_memory
-from pyrovae.terms import DATA, Program, Terms
-from pyrovae.vae import VAE
+from pyrovae.terms import DATA, Runner, Terms
 
-__all__ = ["Pieces", "checked", "evaluating", "inputs", "shown", "whole_number"]
+__all__ = ["Pieces", "evaluating", "evaluation", "inputs", "quantity_of", "shown"]
 
-# Cells (particles x data x elements of a datum) of one piece: small enough for the processor's cache.
+# Cells (particles x rows x elements of a row) of one piece: small enough for the processor's cache.
 CELLS = 2**21
 # On a GPU: four bytes a number, and room for the activations and log-densities that live at once.
 BYTES_A_CELL = 256
 
 
 @contextmanager
-def evaluating(program: Program) -> Iterator[None]:
+def evaluation(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    context: Any = None,  # noqa: ANN401
+    y: Any = None,  # noqa: ANN401
+    *,
+    seed: int,
+    chunk: int | None,
+) -> Iterator[Pieces]:
+    """Evaluate a program on checked rows, in pieces, without a trace of it afterwards.
+
+    Arguments:
+        vae: a `Program`, an object with a Pyro `model` and `guide`, or a pair of these.
+        x, context, y: as for `inputs`.
+        seed: of the samples.
+        chunk: the number of (particle, row) pairs that run at once; None chooses.
+
+    Raises: InputError: for what cannot be evaluated; for a value outside the support of its site,
+        with the
+            number of its row.
+    """
+    runner = Runner(vae)
+    rows = inputs(runner, x, context, y)
+    pairs = None if chunk is None else whole("chunk", chunk)
+    keep_freed_memory()
+    with evaluating(runner):
+        _check(runner, rows)
+        yield Pieces(runner, rows, seed=seed, pairs=pairs)
+
+
+@contextmanager
+def evaluating(runner: Runner) -> Iterator[None]:
     """No gradients, no training mode, nothing of the caller's touched."""
-    module = program.module
+    module = runner.module
     training = {m: m.training for m in module.modules()} if module is not None else {}
     if module is not None:
         module.eval()
@@ -55,59 +86,64 @@ def evaluating(program: Program) -> Iterator[None]:
             m.training = mode
 
 
-def inputs(program: Program, x: Any, context: Any = None) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
-    """x and context as tensors where the program's parameters are.
+def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
+    """Rows in the program's type and where its parameters are.
+
+    Arguments:
+        runner: of the program.
+        x: observations (N, *event), as rows, a tensor or an array of any number type.
+        context: (N, *context_shape), of a conditional program.
+        y: class indices (N,) that the program observes, -1 where they are not known.
 
     Raises:
-        InputError: for no data, another event shape, missing numbers or values outside the support.
+        InputError: for no rows, another event shape, missing numbers or values outside the support.
     """
-    like = _parameter(program.module)
     if hasattr(x, "test") and hasattr(x, "event_shape"):
-        raise InputError("log p(x) is of a tensor of data: give one part of the set, as in data.test")
-    x, context = _tensor(x, like), None if context is None else _tensor(context, like)
-    if x.dim() == 0 or len(x) == 0:
-        raise InputError("there are no data to evaluate: x has no rows")
-    if context is not None and len(context) != len(x):
-        raise InputError(f"x has {len(x)} rows and context {len(context)}: give one context for each datum")
-    if isinstance(program.target, VAE):
-        vae = program.target
-        if tuple(x.shape[1:]) != vae.event_shape:
-            raise InputError(f"x must have shape (N, {sizes(vae.event_shape)}), not {tuple(x.shape)}")
-        vae.likelihood.check(x, "x")
-    return x, context
+        raise InputError("log p(x) is of rows, not of a whole data set: give one part of it, as in data.test")
+    rows = Rows.of(x, context, y, like=runner.parameter)
+    if rows.x.dim() == 0 or len(rows) == 0:
+        raise InputError("there is nothing to evaluate: x has no rows")
+    runner.program.check_rows(rows, "x")
+    return rows
 
 
-def checked(program: Program, x: Tensor, context: Tensor | None) -> Program:
-    """`Program.check`; a program that is no VAE also runs once over all data with validation on.
+def quantity_of(rows: Rows) -> str:
+    """What the weights of some rows estimate, in words.
 
-    Raises:
-        InputError: as `Program.check`; for data that the program cannot take; for a value outside the
-            support of its site, with the number of its datum.
+    Example:
+        >>> quantity_of(Rows(torch.zeros(2, 4), y=torch.tensor([3, -1])))
+        'log p(x, y)'
     """
-    if isinstance(program.target, VAE):
-        return program.check(x, context)
+    what = "x, y" if rows.y is not None and bool((rows.y >= 0).any()) else "x"
+    return f"log p({what})" if rows.context is None else f"log p({what} | c)"
+
+
+def _check(runner: Runner, rows: Rows) -> None:
+    """`Runner.check`; a program that checks no support itself also runs once over all rows, with validation on."""
+    if runner.program.checks_support:
+        runner.check(rows)
+        return
     with pyro.validation_enabled(True):
         try:
-            program.check(x, context)
-            for rows in Pieces(program, x, context, seed=0, chunk=None).rows(1):
-                _validate(program, x, context, rows)
+            runner.check(rows)
+            for some in Pieces(runner, rows, seed=0, keys=range(len(rows))).parts(1):
+                _validate(runner, some)
         except (InputError, torch.OutOfMemoryError):
             raise
         except (ValueError, RuntimeError, IndexError) as error:
-            raise InputError(_refusal(x, error)) from error
-    return program
+            raise InputError(_refusal(rows, error)) from error
 
 
-def _refusal(x: Tensor, error: Exception) -> str:
+def _refusal(rows: Rows, error: Exception) -> str:
     reason = str(error).splitlines()[0].rstrip(":")  # Pyro appends the shapes of a whole trace
-    odd = (~x.isfinite()).nonzero()
+    odd = (~rows.x.isfinite()).nonzero()
     if len(odd):
-        return f"x is not finite at datum {int(odd[0, 0])}, which the program cannot take: {reason}"
-    return f"the program cannot take x of shape {tuple(x.shape)}: {reason}"
+        return f"x is not finite in row {int(odd[0, 0])}, which the program cannot take: {reason}"
+    return f"the program cannot take x of shape {tuple(rows.x.shape)}: {reason}"
 
 
-def _validate(program: Program, x: Tensor, context: Tensor | None, rows: slice) -> None:
-    pair = program.run(x[rows], None if context is None else context[rows])
+def _validate(runner: Runner, some: Pieces) -> None:
+    pair = runner.run(some.rows)
     site: Any
     for site in (*pair.guide.nodes.values(), *pair.model.nodes.values()):
         plate = {frame.name: frame.dim for frame in site.get("cond_indep_stack", ())}
@@ -115,84 +151,109 @@ def _validate(program: Program, x: Tensor, context: Tensor | None, rows: slice) 
             continue
         outside = ~site["fn"].support.check(site["value"])
         if outside.any() and getattr(site["fn"], "_validate_args", True):
-            datum = rows.start + int(outside.nonzero()[0][plate[DATA]])
+            row = some.where.start + int(outside.nonzero()[0][plate[DATA]])
             whose = "x is" if site["is_observed"] else "the guide draws a value"
-            raise InputError(f"{whose} outside the support of the site {site['name']!r} at datum {datum}")
+            raise InputError(f"{whose} outside the support of the site {site['name']!r} in row {row}")
     pair.terms()
 
 
 class Pieces:
-    """The weights of a program on data, piece by piece.
+    """The weights of a program on rows, piece by piece.
 
     Arguments:
-        program: checked.
-        x, context: from `inputs`.
-        seed: of the draws.
-        chunk: how many (particle, datum) pairs run at once; None chooses.
-        keys: of the data, when they are known.
+        runner: of a checked program.
+        rows: from `inputs`.
+        seed: of the samples.
+        pairs: the number of (particle, row) pairs that run at once; None chooses.
+        keys: of the rows, when they are known.
+        where: which of more rows these are.
 
-    Attributes:
-        evaluate: gives the terms of a piece; the program in Python unless another way is put here.
+    Attributes: evaluate: gives the terms of a piece; the program in Python unless another function
+        is put here.
     """
 
     def __init__(
         self,
-        program: Program,
-        x: Tensor,
-        context: Tensor | None,
+        runner: Runner,
+        rows: Rows,
         *,
         seed: int,
-        chunk: int | None,
-        keys: list[int] | None = None,
+        pairs: int | None = None,
+        keys: Sequence[int] | None = None,
+        where: slice | None = None,
     ) -> None:
-        if chunk is not None:
-            whole_number("chunk", chunk)
-        self.program, self.x, self.context, self.seed = program, x, context, seed
-        self.keys = data_keys(x, context) if keys is None else keys
-        self.evaluate: Callable[[Piece], Terms] = partial(eager, program, seed=seed)
-        keep_freed_memory()
-        self.pairs = chunk or max(1, _cells(x.device) // max(64, math.prod(x.shape[1:])))
+        self.runner, self.rows, self.seed = runner, rows, seed
+        self.keys = data_keys(rows) if keys is None else keys
+        self.where = slice(0, len(rows)) if where is None else where
+        self.evaluate: Callable[[Piece], Terms] = partial(eager_terms, runner, seed=seed)
+        self.pairs = pairs or max(1, _cells(self.device) // max(64, math.prod(rows.x.shape[1:])))
 
-    def rows(self, particles: int) -> Iterator[slice]:
-        """Data that run together, so that their particles fill a piece."""
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.rows.x.device
+
+    def parts(self, particles: int) -> Iterator[Pieces]:
+        """Rows that run together, so that their particles fill a piece."""
         blocks = min(particles, BLOCK * max(1, self.pairs // BLOCK))
         size = max(1, self.pairs // blocks)
-        for start in range(0, len(self.x), size):
-            yield slice(start, min(start + size, len(self.x)))
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, min(start + size, len(self))))
 
-    def cuts(self, rows: slice, particles: int) -> Iterator[tuple[int, int]]:
-        """The particles of some data in runs (first, count) that fit a piece, cut at whole blocks."""
-        size = BLOCK * max(1, self.pairs // (BLOCK * (rows.stop - rows.start)))
+    def cuts(self, particles: int) -> Iterator[tuple[int, int]]:
+        """The particles in runs (first, count) that fit a piece, cut at whole blocks."""
+        size = BLOCK * max(1, self.pairs // (BLOCK * len(self)))
         for first in range(0, particles, size):
             yield first, min(size, particles - first)
 
-    def terms(self, rows: slice, particles: int) -> Iterator[Terms]:
-        """The terms of some data, in pieces (K_i, B) of the K particles."""
-        context = None if self.context is None else self.context[rows]
-        for first, count in self.cuts(rows, particles):
-            yield self.evaluate(Piece(self.x[rows], context, self.keys[rows], first, count))
+    def terms(self, particles: int) -> Iterator[Terms]:
+        """The terms of all rows, in pieces (K_i, N) of the K particles."""
+        for first, count in self.cuts(particles):
+            yield self.evaluate(Piece(self.rows, self.keys, first, count))
+
+    def samples(self, particles: int) -> tuple[Tensor, Terms]:
+        """Samples of the guide's site "z", (K, N, D), and the terms there, (K, N)."""
+        columns = []
+        for some in self.parts(particles):
+            latents, runs = some.latents(), []
+            for first, count in some.cuts(particles):
+                values, terms = latents.from_guide(count, first)
+                runs.append((values["z"], *terms[:3]))
+            columns.append([torch.cat(run) for run in zip(*runs, strict=True)])
+        z, *log_densities = (torch.cat(column, 1) for column in zip(*columns, strict=True))
+        return z, Terms(*log_densities)
 
     def shapes(self, particles: int) -> Counter[tuple[int, int]]:
-        """How many pieces there are of each shape (K_i, B)."""
-        found = Counter[tuple[int, int]]()
-        for rows in self.rows(particles):
-            found.update((count, rows.stop - rows.start) for _, count in self.cuts(rows, particles))
-        return found
+        """The number of pieces of each shape (K_i, B)."""
+        return Counter(
+            (count, len(some)) for some in self.parts(particles) for _, count in some.cuts(particles)
+        )
 
-    def few(self, count: int) -> Pieces:
-        """Some of the data, chosen by their keys: the same ones in any order."""
-        return self.take(sorted(range(len(self.keys)), key=self.keys.__getitem__)[:count])
+    def pilot(self, count: int) -> Pieces:
+        """A few of the rows, chosen by their keys: the same ones in any order."""
+        return self.take(sorted(range(len(self)), key=self.keys.__getitem__)[:count])
 
-    def take(self, index: list[int]) -> Pieces:
-        """Some of the data, by their numbers, with the draws they have here."""
-        context = None if self.context is None else self.context[index]
-        keys = [self.keys[i] for i in index]
-        return Pieces(self.program, self.x[index], context, seed=self.seed, chunk=self.pairs, keys=keys)
+    def take(self, chosen: slice | list[int]) -> Pieces:
+        """Some of the rows, with the samples that they have here."""
+        is_slice = isinstance(chosen, slice)
+        keys = self.keys[chosen] if is_slice else [self.keys[i] for i in chosen]
+        some = Pieces(
+            self.runner,
+            self.rows[chosen],
+            seed=self.seed,
+            pairs=self.pairs,
+            keys=keys,
+            where=chosen if is_slice else None,
+        )
+        some.evaluate = self.evaluate
+        return some
 
-    def latents(self, rows: slice) -> Latents:
-        """The latents of some data, for methods that move them."""
-        context = None if self.context is None else self.context[rows]
-        return Latents(self.program, self.x[rows], context, self.keys[rows], self.seed)
+    def latents(self) -> Latents:
+        """The latents of the rows, for methods that move them."""
+        return Latents(self.runner, self.rows, self.keys, self.seed)
 
 
 @contextmanager
@@ -207,33 +268,8 @@ def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None
         yield lambda count: bar.advance(task, count)
 
 
-def whole_number(name: str, value: Any) -> int:  # noqa: ANN401
-    """A whole number of 1 or more.
-
-    Raises:
-        InputError: when it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
-    return int(value)
-
-
 def _cells(device: torch.device) -> int:
     """Cells of one piece: what a processor's cache likes, or a part of what is free on a GPU."""
     if device.type != "cuda":
         return CELLS
     return max(CELLS, torch.cuda.mem_get_info(device)[0] // BYTES_A_CELL)
-
-
-def _parameter(module: torch.nn.Module | None) -> Tensor | None:
-    """A floating tensor of the module, for its device and dtype."""
-    if module is None:
-        return None
-    return next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
-
-
-def _tensor(given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
-    tensor = torch.as_tensor(given)
-    if like is None:
-        return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-    return tensor.to(device=like.device, dtype=like.dtype)

@@ -1,50 +1,52 @@
 r"""The sandwich: a lower and an upper bound on log p(x) that close on it (bidirectional Monte Carlo).
 
-On data simulated from the model the latents that made each datum are an exact sample of its posterior.
-From there annealing can run backwards:
+Where observations are simulated from the model, the latents that made each of them are an exact
+sample of its posterior. From there annealing can run backwards:
 
     forward   E[w]   = p(x)       log mean w       is a lower bound in expectation
     reverse   E[1/w] = 1/p(x)     -log mean (1/w)  is an upper bound in expectation
 
-The gap between them bounds the error of annealed importance sampling on such data, whatever the guide.
+The gap between them bounds the error of annealed importance sampling on such observations, whatever
+    the guide.
 
-Reference:
-    Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional Monte Carlo".
+Reference: Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using
+    bidirectional Monte Carlo".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
+from pyrovae.checks import whole
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.path import Start
-from pyrovae.evidence.run import Pieces, checked, evaluating, shown, whole_number
+from pyrovae.evidence.result import array, table
+from pyrovae.evidence.run import Pieces, evaluating, evaluation, shown
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
-from pyrovae.terms import Program
-from pyrovae.vae import VAE
+from pyrovae.terms import Runner
 
 __all__ = ["Sandwich", "sandwich"]
 
 
 @dataclass(frozen=True, eq=False)
 class Sandwich:
-    """Bounds on log p(x) of N simulated data for several lengths of the schedule, in nats.
+    """Bounds on log p(x) of N simulated observations for several lengths of the schedule, in nats.
 
     Attributes:
         temperatures: the lengths T of the schedule, ascending.
         lower: forward AIS, (len(temperatures), N).
         upper: reverse AIS, (len(temperatures), N).
-        x: the simulated data, (N, *event).
-        chains: for each datum and direction.
+        x: the simulated observations, (N, *event).
+        chains: for each observation and direction.
     """
 
     temperatures: tuple[int, ...]
@@ -55,7 +57,7 @@ class Sandwich:
 
     @property
     def gap(self) -> np.ndarray:
-        """upper - lower of each datum with the longest schedule, (N,)."""
+        """upper - lower of each observation with the longest schedule, (N,)."""
         return self.upper[-1] - self.lower[-1]
 
     @property
@@ -65,19 +67,18 @@ class Sandwich:
 
     @property
     def gap_errors(self) -> np.ndarray:
-        """The standard error between data of each mean gap."""
+        """The standard error of each mean gap over observations."""
         return stderr_of_mean(self.upper - self.lower)
 
     def __str__(self) -> str:
-        head = f"log p(x) of {self.lower.shape[1]:,} simulated data between AIS bounds, {self.chains} chains"
-        columns = zip(
-            self.temperatures, self.lower.mean(1), self.upper.mean(1), self.gaps, self.gap_errors, strict=True
-        )
-        rows = [
-            f"  T = {t:<6} {low:10.3f} <= log p(x) <= {high:9.3f}   gap {gap:.3f} +- {error:.3f}"
-            for t, low, high, gap, error in columns
+        columns = self.temperatures, self.lower.mean(1), self.upper.mean(1), self.gaps, self.gap_errors
+        lines = [
+            (f"T = {t}", f"{low:10.3f} <= log p(x) <= {high:9.3f}   gap {gap:.3f} +- {error:.3f}")
+            for t, low, high, gap, error in zip(*columns, strict=True)
         ]
-        return "\n".join([head, *rows])
+        count = self.lower.shape[1]
+        head = f"log p(x) of {count:,} simulated observations between AIS bounds, {self.chains} chains"
+        return table(head, lines, width=10)
 
 
 def sandwich(
@@ -94,27 +95,26 @@ def sandwich(
     chunk: int | None = None,
     progress: bool = False,
 ) -> Sandwich:
-    r"""Bound log p(x) from below and above on data simulated from the model.
+    r"""Bound log p(x) from below and above on observations simulated from the model.
 
     \[\mathbb E\Big[\log \tfrac1C \sum_c w_c\Big] \le \log p(x) \le
     \mathbb E\Big[-\log \tfrac1C \sum_c \tfrac1{w_c}\Big]\]
 
     Arguments:
-        vae: a `VAE`, or an object whose Pyro `model()` draws a datum when it is given none.
-        count: the number N of data to simulate.
+        vae: a `VAE`, or an object whose Pyro `model()` draws an observation when it is given none.
+        count: the number N of observations to simulate.
         context: (count, *context_shape) for a conditional VAE.
         temperatures: the lengths of the schedule to try.
-        chains: for each datum and direction.
+        chains: for each observation and direction.
         start, schedule, leapfrog: as for `AIS`.
-        seed: of the data and the draws.
-        chunk: how many (chain, datum) pairs run at once; None chooses.
-        progress: show a bar with the time left.
+        seed: of the observations and the samples.
+        chunk, progress: as for `log_evidence`.
 
     Returns:
         `Sandwich`, with arrays of shape (len(temperatures), N) in nats.
 
-    Raises:
-        InputError: for a count, chains or temperatures below 1, or a model that cannot be simulated.
+    Raises: InputError: for a count, chains or temperatures below 1, or a model that cannot be
+        simulated.
 
     Example:
         >>> from pyrovae.oracles import LinearGaussian
@@ -123,62 +123,35 @@ def sandwich(
         >>> bool(bounds.gaps[1] < bounds.gaps[0])
         True
     """
-    lengths = tuple(sorted({whole_number("temperatures", t) for t in temperatures}))
+    lengths = tuple(sorted({whole("temperatures", t) for t in temperatures}))
     if not lengths:
         raise InputError("temperatures must name at least one length of the schedule, as in (10, 30, 100)")
-    whole_number("count", count), whole_number("chains", chains)
-    program = Program(vae)
-    with evaluating(program):
+    methods = [AIS(length, start, schedule, leapfrog) for length in lengths]
+    count, chains = whole("count", count), whole("chains", chains)
+    runner = Runner(vae)
+    if context is not None:
+        context = Rows.of(context, like=runner.parameter).x
+    with evaluating(runner):
         torch.manual_seed(seed)
-        x, values, context = _simulated(program, count, context)
-        checked(program, x, context)
-        pieces = Pieces(program, x, context, seed=seed, chunk=chunk)
-        bounds = []
-        with shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance:
-            for length in lengths:
-                method, found = AIS(length, start, schedule, leapfrog), []
-                for rows in pieces.rows(2 * chains):
-                    found.append(_bounds(method, pieces, rows, values, chains))
-                    advance(rows.stop - rows.start)
-                bounds.append(torch.cat(found, 1))
-    lower, upper = torch.stack(bounds, 1).cpu().numpy()
-    return Sandwich(lengths, lower, upper, x.cpu().numpy(), chains)
+        x, values = runner.program.simulate(count, context)
+        with (
+            evaluation(vae, x, context, seed=seed, chunk=chunk) as pieces,
+            shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
+        ):
+            bounds = [_bounds(method, pieces, values, chains, advance) for method in methods]
+    lower, upper = array(torch.stack(bounds, 1))
+    return Sandwich(lengths, lower, upper, array(x), chains)
 
 
-def _bounds(method: AIS, pieces: Pieces, rows: slice, values: dict[str, Tensor], chains: int) -> Tensor:
-    annealer = method.annealer(pieces.latents(rows), chains)
-    lower = log_mean_exp(annealer.forward(), 0)
-    upper = -log_mean_exp(-annealer.reverse({name: value[:, rows] for name, value in values.items()}), 0)
-    return torch.stack([lower, upper])
-
-
-def _simulated(program: Program, count: int, context: Any) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:  # noqa: ANN401
-    """Data (N, *event), and the latents (1, N, *shape) that made them."""
-    given = None if context is None else torch.as_tensor(context)
-    if isinstance(program.target, VAE):
-        like = next(program.target.parameters())
-        given = None if given is None else given.to(like)
-        if given is not None and len(given) != count:
-            raise InputError(f"context has {len(given)} rows for {count} data: give one context for each")
-        z = program.target.latents(given).expand((count,)).sample()
-        x = program.target.decode(z, given).sample()
-        return x.to(like.dtype), {"z": z.unsqueeze(0)}, given
-    return *_by_tracing(program, count), None
-
-
-def _by_tracing(program: Program, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-    traces: list[Any] = []
-    for _ in range(count):
-        try:
-            trace = poutine.trace(program.model).get_trace()
-        except TypeError as error:
-            raise InputError(
-                f"the model cannot be simulated: call it without data to draw one datum ({error})"
-            ) from None
-        traces.append(trace)
-    sites = [n for n, s in traces[0].nodes.items() if s["type"] == "sample" and hasattr(s["value"], "dim")]
-    drawn = {n: torch.cat([t.nodes[n]["value"] for t in traces]) for n in sites if n != "data"}
-    x = drawn.pop("x", None)
-    if x is None:
-        raise InputError("the model cannot be simulated: it has no sample site named 'x'")
-    return x, {n: v.unsqueeze(0) for n, v in drawn.items()}
+def _bounds(
+    method: AIS, pieces: Pieces, values: dict[str, Tensor], chains: int, advance: Callable[[int], None]
+) -> Tensor:
+    """The lower and the upper bound of each observation, (2, N)."""
+    columns = []
+    for some in pieces.parts(2 * chains):
+        annealer = method.annealer(some, chains)
+        lower = log_mean_exp(annealer.forward(), 0)
+        latents = {name: value[:, some.where] for name, value in values.items()}
+        columns.append(torch.stack([lower, -log_mean_exp(-annealer.reverse(latents), 0)]))
+        advance(len(some))
+    return torch.cat(columns, 1)

@@ -1,16 +1,16 @@
 r"""Sums of importance weights that stream: memory does not grow with the number of particles.
 
-For each datum, from log w_1 .. log w_K in any number of pieces:
+For each row, from log w_1 .. log w_K in any number of pieces:
 
     log p(x)  ~  log S1 - log K,            S1 = sum w,  S2 = sum w^2
     ess        = S1^2 / S2                  (Kong, 1992)
     mc_stderr  = sqrt(K/(K-1) (1/ess - 1/K))   the relative error of the mean weight, which is the error
                                               of its logarithm to first order (delta method)
-    khat       the index of a generalised Pareto law fitted to the largest weights (Vehtari et al., 2024)
+    khat       the index of a generalised Pareto distribution fitted to the largest weights
+                                              (Vehtari et al., 2024)
 
-Of the weights themselves only the largest min(K/5, 3 sqrt K) are kept: k-hat and the smoothed estimate
-need no others.
-"""
+Of the weights themselves only the largest min(K/5, 3 sqrt K) are kept: k-hat and the smoothed
+estimate need no others. """
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["WeightSums"]
 
 
 class WeightSums:
-    """Running log-sums of the weights of B data, in float64.
+    """Running log-sums of the weights of B rows, in float64.
 
     Arguments:
         rows: B.
-        particles: K, how many there will be.
+        particles: K, the number that will be added.
         device: where the weights are.
     """
 
@@ -38,7 +38,7 @@ class WeightSums:
         self.log_s1 = torch.full((rows,), -math.inf, dtype=torch.float64, device=device)
         self.log_s2 = self.log_s1.clone()
         self.smallest = -self.log_s1
-        self.kept = min(particles, tail_size(particles) + 1)
+        self.tail_length = min(particles, tail_size(particles) + 1)
         self.tail = self.log_s1.new_empty(rows, 0)
 
     def add(self, log_w: Tensor) -> None:
@@ -48,49 +48,34 @@ class WeightSums:
         self.log_s1 = torch.logaddexp(self.log_s1, torch.logsumexp(log_w, 1))
         self.log_s2 = torch.logaddexp(self.log_s2, torch.logsumexp(2 * log_w, 1))
         self.smallest = torch.minimum(self.smallest, log_w.min(1).values)
-        seen = torch.cat([self.tail, log_w], 1)
-        self.tail = seen.topk(min(self.kept, seen.shape[1]), 1).values
+        candidates = torch.cat([self.tail, log_w], 1)
+        self.tail = candidates.topk(min(self.tail_length, candidates.shape[1]), 1).values
 
-    @property
-    def log_px(self) -> Tensor:
-        """The estimate of log p(x) for each datum, (B,)."""
-        return self.log_s1 - math.log(self.particles)
-
-    @property
-    def ess(self) -> Tensor:
-        """The effective sample size, between 1 and K, (B,)."""
-        return torch.exp(2 * self.log_s1 - self.log_s2)
-
-    @property
-    def mc_stderr(self) -> Tensor:
-        """The Monte Carlo standard error of `log_px`; nan for one particle, which tells nothing of it."""
-        return self._stderr(self.ess)
+    def summary(self, *, smooth: bool = False) -> Tensor:
+        """log_px, mc_stderr, ess and khat, (4, B); with `smooth` of the smoothed weights."""
+        tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
+        log_s1, log_s2 = self.log_s1, self.log_s2
+        if smooth:
+            log_s1 = _replaced(log_s1, self.tail, tail)
+            log_s2 = _replaced(log_s2, 2 * self.tail, 2 * tail)
+        ess = torch.exp(2 * log_s1 - log_s2)
+        return torch.stack([log_s1 - math.log(self.particles), self._stderr(ess), ess, khat])
 
     def _stderr(self, ess: Tensor) -> Tensor:
-        if self.particles < 2:
+        if self.particles < 2:  # one weight tells nothing of its error
             return torch.full_like(ess, math.nan)
         k = self.particles
         return ((1 / ess - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
 
-    def variance_beside(self, log_whole: Tensor) -> Tensor:
+    def relative_variance(self, log_total: Tensor) -> Tensor:
         """The variance of the sum of these weights in units of the square of a larger sum, (B,).
 
         Arguments:
-            log_whole: the logarithm of the larger sum, (B,).
+            log_total: the logarithm of the larger sum, (B,).
         """
         k = self.particles
-        second, first = self.log_s2 - 2 * log_whole, 2 * (self.log_s1 - log_whole)
+        second, first = self.log_s2 - 2 * log_total, 2 * (self.log_s1 - log_total)
         return (second.exp() - first.exp() / k).clamp(min=0) * k / (k - 1)
-
-    def summary(self, *, smooth: bool = False) -> Tensor:
-        """Rows log_px, mc_stderr, ess, khat, of shape (4, B); with `smooth` of the smoothed weights."""
-        tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
-        if not smooth:
-            return torch.stack([self.log_px, self.mc_stderr, self.ess, khat])
-        log_s1 = _replaced(self.log_s1, self.tail, tail)
-        log_s2 = _replaced(self.log_s2, 2 * self.tail, 2 * tail)
-        ess = torch.exp(2 * log_s1 - log_s2)
-        return torch.stack([log_s1 - math.log(self.particles), self._stderr(ess), ess, khat])
 
 
 def _replaced(log_sum: Tensor, old: Tensor, new: Tensor) -> Tensor:
