@@ -179,7 +179,7 @@ RUN_LINES = {
     "evaluate r --data digits": "must have shape",
     "evaluate r --chunk 0": "chunk must be a whole number of 1 or more",
     "sample r --count 0": "count must be a whole number of 1 or more, not 0",
-    "reconstruct r --count 0": "rows must be a whole number of 1 or more, not 0",
+    "reconstruct r --count 0": "count must be a whole number of 1 or more, not 0",
 }
 
 
