@@ -41,4 +41,8 @@ def lazy(
         setattr(sys.modules[package], name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *names, *homes})
+    def public() -> list[str]:
+        module = vars(sys.modules[package])
+        return sorted({*module, *module.get("__all__", ())})
+
+    return get, public

@@ -23,7 +23,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae import app
-from pyrovae.app import datum_views, pictures, scene, server
+from pyrovae.app import datum_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes
 from pyrovae.cli import main
 from pyrovae.errors import InputError
@@ -134,12 +134,11 @@ def test_a_port_that_is_taken_is_a_sentence(ex):
 
 
 def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(server, "find_spec", lambda name: None if name == "panel" else found(name))
+    monkeypatch.setitem(sys.modules, "panel", None)
     assert main(["explore", str(run)]) == 2
     assert capsys.readouterr() == (
         "",
-        'pyrovae: the app needs the extra "app": pip install "pyrovae[app]"\n',
+        "pyrovae: the app needs the extra `app`: pip install 'pyrovae[app]'\n",
     )
 
 

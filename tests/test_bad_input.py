@@ -90,7 +90,9 @@ LINES = {
         "there is no --prior.componets: GaussianMixture takes components"
     ),
     "fit --prior.components 3": "--prior must be named before its own options",
-    "fly": "invalid choice: 'fly' (choose from 'fit', 'evaluate'",
+    "fly": "there is no command 'fly': choose one of clusters, compare, datasets",
+    "evalute": "there is no command 'evalute': did you mean evaluate? choose one of clusters",
+    "--verison": "there is no command '--verison': did you mean --version?",
     "evaluate": "the following arguments are required: run",
     # values of the wrong kind
     "fit --epochs 2.5": "--epochs cannot be '2.5': give a whole number",
@@ -106,10 +108,10 @@ LINES = {
     ),
     "fit --encoder MLP --encoder.sizes 64": "--encoder.sizes cannot be '64': give a list",
     # values out of range
-    "fit --data x.npy --latent_dim 0": "latent_dim must be made of whole numbers of 1 or more, not 0",
+    "fit --data x.npy --latent_dim 0": "latent_dim must be a whole number of 1 or more, not 0",
     "fit --data x.npy --epochs 0": "epochs must be a whole number of 1 or more, not 0",
     "fit --data x.npy --batch_size 0": "batch_size must be a whole number of 1 or more, not 0",
-    "fit --data x.npy": "batch_size 100 is larger than the 42 training data: use 42 or less",
+    "fit --data x.npy": "batch_size 100 is larger than the 42 training rows: use 42 or less",
     "fit --data x.npy --batch_size 9 --lr 0": "lr must be a finite number, above 0",
     "fit --data x.npy --batch_size 9 --lr inf": "--lr cannot be 'inf': give a number",
     "fit --data x.npy --batch_size 9 --clip 0": "clip must be a finite number, above 0",
@@ -172,12 +174,12 @@ RUN_LINES = {
     "evaluate r --particles 0": "particles must be a whole number of 1 or more, not 0",
     "evaluate r --bounds []": "bounds must name at least one number of particles",
     "evaluate r --bounds 5": "--bounds cannot be '5': give a list",
-    "evaluate r --rows 0": "the number of data must be 1 or more, not 0",
+    "evaluate r --rows 0": "rows must be a whole number of 1 or more, not 0",
     "evaluate r --split exam": "give one of 'train', 'validation', 'test'",
     "evaluate r --data digits": "must have shape",
     "evaluate r --chunk 0": "chunk must be a whole number of 1 or more",
-    "sample r --count 0": "count must be 1 or more, not 0",
-    "reconstruct r --count 0": "the number of data must be 1 or more, not 0",
+    "sample r --count 0": "count must be a whole number of 1 or more, not 0",
+    "reconstruct r --count 0": "count must be a whole number of 1 or more, not 0",
 }
 
 
@@ -241,9 +243,9 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
     [
         ({"objective": "IWAE"}, "objective must be a pyrovae.objectives.Objective"),
         ({"objective": pv.objectives.IWAE}, "objective must be a pyrovae.objectives.Objective"),
-        ({"optimizer": "lion"}, "unknown optimizer 'lion': choose one of adam"),
-        ({"lr_schedule": "step"}, "unknown lr_schedule 'step': choose one of constant"),
-        ({"epochs": 2.0}, "epochs must be a whole number"),
+        ({"optimizer": "lion"}, "optimizer must be 'adam', 'adamw'"),
+        ({"lr_schedule": "step"}, "lr_schedule must be 'constant', 'linear'"),
+        ({"epochs": 2.5}, "epochs must be a whole number"),
         ({"epochs": True}, "epochs must be a whole number"),
         ({"seed": None}, "seed must be a whole number"),
         ({"lr": "0.1"}, "lr must be a finite number"),
@@ -251,7 +253,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         ({"clip": float("nan")}, "clip must be a finite number"),
         ({"device": "cuda:99"}, "device 'cuda:99' was asked for"),
         ({"device": 3.5}, "device '3.5' was asked for"),
-        ({"vae": "a VAE"}, "str is no probabilistic program"),
+        ({"vae": "a VAE"}, "str is not a probabilistic program"),
         ({"data": 7}, "data of type int cannot be used"),
         ({"data": torch.zeros(60, 5)}, "declared for events .6,., the data have .5,."),
         ({"data": torch.full((60, 6), 0.5)}, "every value must be 0 or 1"),

@@ -1,5 +1,6 @@
 """The command line: every command as documented, every part by its name, files in and files out."""
 
+import importlib
 import inspect
 import json
 import os
@@ -16,7 +17,8 @@ from parts import data_for
 from same_runs import binary, checkpoint, same
 
 import pyrovae as pv
-from pyrovae.cli import main
+from pyrovae.cli import commands, main
+from pyrovae.cli.docstrings import described
 from pyrovae.part import Declared
 
 QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "2"]
@@ -232,6 +234,42 @@ def test_a_conditional_vae_by_labels(capsys):
 # -------------------------------------------------------------------- the other commands
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "settings"),
+    [
+        ("--method AIS --method.temperatures 3", "ais", {"temperatures": 3, "start": "guide"}),
+        ("--method ais --method.start prior --temperatures 4", "ais", {"temperatures": 4, "start": "prior"}),
+        ("--temperatures 3 --start prior", "ais", {"temperatures": 3, "start": "prior"}),
+        ("--method defensive", "defensive", {}),
+        ("--method PSIS", "psis", {}),
+        ("--method Importance", None, {}),
+    ],
+)
+def test_methods_are_named_as_parts_are(run, words, key, settings):
+    common = ["evaluate", "r", "--particles", "8", "--bounds", "[1]", "--chains", "2", "--baseline", "false"]
+    assert main([*common, *words.split()]) == 0
+    found = json.loads((run / "evidence.json").read_text())
+    assert [name for name in found if name not in ("split", "bounds", "baselines")] == [
+        "L_8",
+        *filter(None, [key]),
+    ]
+    if key is not None:
+        assert found[key]["particles"] == (2 if key == "ais" else 8)
+        assert found[key]["settings"].items() >= settings.items()
+
+
+def test_words_and_options_in_any_order(run, capsys):
+    assert main(["compare", "r", "--particles", "5", "--method", "psis", "r"]) == 0
+    assert main(["sample", "--count", "6", "r", "--array"]) == 0
+    assert np.load("r/samples.npy").shape == (6, 1, 4, 4)
+
+
+def test_hyphens_in_options():
+    words = ["--data", "x.npy", "--latent-dim", "2", "--batch-size=20", "--epochs", "1", "--figures", "false"]
+    assert main(["fit", *words, *SMALL, "--out", "r"]) == 0
+    assert pv.load("r").latent_dim == 2
+
+
 def test_evaluate_writes_what_it_prints(run, capsys):
     assert (
         main(["evaluate", "r", "--particles", "20", "--bounds", "[1,5]", "--chains", "2", "--seed", "3"]) == 0
@@ -302,7 +340,7 @@ def test_datasets_lists_the_known_ones(capsys):
 def test_demo_fits_evaluates_and_draws(capsys):
     assert main(["demo", "--epochs", "1", "--out", "d"]) == 0
     printed = capsys.readouterr().out
-    assert "everything lies in d: config.yaml" in printed
+    assert "everything is in d: config.yaml" in printed
     assert "mixture of 10 Bernoullis (EM)" in printed
     assert {p.name for p in Path("d").iterdir()} >= {"config.yaml", "metrics.csv", "evidence.json"}
 
@@ -310,13 +348,41 @@ def test_demo_fits_evaluates_and_draws(capsys):
 # -------------------------------------------------------------------- help
 
 
-def test_help_names_every_command(capsys):
-    printed = answer(capsys, "--help")
-    for command in ("fit", "evaluate", "sample", "reconstruct", "datasets", "demo"):
-        assert f"\n    {command} " in printed
+COMMANDS = sorted(file.stem for file in Path(commands.__file__).parent.glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "sample", "reconstruct", "datasets", "demo"])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], []])
+def test_help_names_every_command_with_its_summary(capsys, words):
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    for command in COMMANDS:
+        function = getattr(importlib.import_module(f"pyrovae.cli.commands.{command}"), command)
+        assert f"\n    {command:<12} {described(function).summary.rstrip('.')}\n" in printed
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pyrovae {pv.__version__}\n"
+
+
+NO_TORCH = """
+import sys
+from pyrovae.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("words", ["", "--help", "--version", "parts", "parts --help", "datasets", "flt"])
+def test_what_needs_no_torch_imports_none(words, project):
+    command = [sys.executable, "-c", NO_TORCH, *words.split()]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": str(project)})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_what_each_option_is(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
     printed = answer(capsys, command, "--help").partition("options:")[2]
@@ -327,6 +393,15 @@ def test_help_says_what_each_option_is(capsys, monkeypatch, command):
             described = len(words) > 2 or following.startswith(" " * 12)
             assert described, here
     assert "(type:" in printed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_of_a_command_is_described_in_one_line(command):
+    function = getattr(importlib.import_module(f"pyrovae.cli.commands.{command}"), command)
+    text = described(function)
+    names = {p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD}
+    assert {name for name, _ in text.arguments} == names
+    assert all(len(about) <= 90 for _, about in text.arguments)
 
 
 def test_help_of_a_part_lists_its_options(capsys):

@@ -14,15 +14,16 @@ import yaml
 
 import pyrovae as pv
 from pyrovae.cli import main
+from pyrovae.cli.commands.parts import AXES, AxisName, _kind, classes_of, markdown_table
 from pyrovae.cli.docstrings import described, formula, plain
+from pyrovae.cli.names import named_classes
 from pyrovae.cli.parsing import parse
-from pyrovae.cli.parts import AXES, markdown_table, named_classes
 from pyrovae.priors import Prior
 
 OWN = {
     (axis, name): cls
-    for axis, base in AXES.items()
-    for name, cls in named_classes(base).items()
+    for axis, kind in AXES.items()
+    for name, cls in named_classes(kind.base_class()).items()
     if cls.__module__.startswith("pyrovae.")
 }
 each_part = pytest.mark.parametrize(("axis", "name"), list(OWN))
@@ -45,7 +46,7 @@ def refused(capsys, *words):
 
 def options(cls):
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
+    return [p for p in inspect.signature(cls, eval_str=True).parameters.values() if p.kind in kinds]
 
 
 # ---------------------------------------------------------------- the list
@@ -87,14 +88,36 @@ def test_a_pipe_that_only_knows_ascii():
 
 
 def test_public_parts_are_the_ones_that_are_listed():
-    modules = {"prior": "priors", "likelihood": "likelihoods", "guide": "guides", "network": "networks"}
-    for axis, base in AXES.items():
-        module = getattr(pv, modules.get(axis, "objectives"))
+    for axis, kind in AXES.items():
+        module, base = getattr(pv, kind.folder), kind.base_class()
         public = {name for name in module.__all__ if isinstance(getattr(module, name), type)}
         concrete = {
             n for n in public if issubclass(getattr(module, n), base) and getattr(module, n) is not base
         }
         assert concrete == {name for kind, name in OWN if kind == axis}
+
+
+def test_the_list_from_the_source_is_the_list_of_the_classes():
+    """Parts are listed without importing them: the same names, docstrings, options, types and defaults."""
+    for axis in AXES:
+        listed = classes_of(axis)
+        assert list(listed) == [name for kind, name in OWN if kind == axis]
+        for name, skeleton in listed.items():
+            cls = OWN[axis, name]
+            assert (skeleton.__name__, skeleton.__module__) == (cls.__name__, cls.__module__)
+            assert skeleton.__doc__ == cls.__doc__
+            assert [worded(p) for p in options(skeleton)] == [worded(p) for p in options(cls)]
+
+
+def worded(parameter):
+    return parameter.name, parameter.default, _kind(parameter.annotation)
+
+
+def test_the_list_needs_no_torch():
+    code = "import sys; from pyrovae.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    for words in (["parts"], ["parts", "AIS"], ["parts", "--markdown"]):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, timeout=60)
+        assert done.returncode == 0
 
 
 # ---------------------------------------------------------------- one part
@@ -131,8 +154,8 @@ def test_the_two_lines_to_name_a_part_do_name_it(axis, name, capsys):
     typed = lines[-1].split()
     role, call = re.search(r", (\w+)=(pv\..+)\)$", lines[-4]).groups()
     part = eval(call, {"pv": pv})
-    assert typed[:2] == ["pyrovae", "fit"]
-    assert part == parse(typed[1:]).args[0][role]
+    assert typed[:2] == ["pyrovae", "evaluate" if axis == "method" else "fit"]
+    assert part == parse(typed[1:]).keywords[role]
     assert type(part) is OWN[axis, name]
 
 
@@ -144,11 +167,11 @@ def test_two_parts_of_one_name_are_both_explained(capsys):
 
 def test_the_types_of_options_in_words(capsys):
     shown = said(capsys, "--axis", "likelihood", "Normal")
-    assert "scale: number, 'learned', 'predicted' or 'optimal'; 0.1 unless given" in shown
+    assert "scale: number, 'learned', 'predicted' or 'optimal'; default 0.1" in shown
     shown = said(capsys, "--axis", "network", "Wrapped")
     assert "features: whole number; required" in shown
-    assert "options: mapping or None; None unless given" in shown
-    assert "hidden: list of whole numbers; (64, 64) unless given" in said(capsys, "Autoregressive")
+    assert "options: mapping or None; default None" in shown
+    assert "hidden: list of whole numbers; default (64, 64)" in said(capsys, "Autoregressive")
 
 
 OF_A_USER = '''
@@ -191,23 +214,23 @@ def own(tmp_path, monkeypatch):
 def test_a_part_of_ones_own_by_its_import_path(own, capsys):
     shown = said(capsys, "myown.Told")
     assert "My own law, p(z) = 1/2." in shown
-    assert "  width: number; 2.0 unless given\n      how wide, in two lines." in shown
+    assert "  width: number; default 2.0\n      how wide, in two lines." in shown
     assert "pv.VAE(..., prior=myown.Told(width=2.0))" in shown
     assert "pyrovae fit --prior myown.Told --prior.width 2.0" in shown
     shown = said(capsys, "myown.Bare")  # a docstring of its own it has not, and gets none of its base's
     assert "standard normal" not in shown
     assert "--prior myown.Bare --prior.width WIDTH" in shown
-    assert "fast: True or False; True unless given" in shown
+    assert "fast: True or False; default True" in shown
 
 
-def test_what_is_no_part_is_told(own, capsys):
+def test_what_is_not_a_part_is_refused(own, capsys):
     assert "did you mean GaussianMixture?" in refused(capsys, "gausianmixture")
     assert "no guide 'Bernouli'" in refused(capsys, "--axis", "guide", "Bernouli")
     assert "did you mean Bernoulli" in refused(capsys, "Bernouli")
     assert "`pyrovae parts` lists" in refused(capsys, "xyzzy")
     assert "'myown.Missing' cannot be imported" in refused(capsys, "myown.Missing")
-    assert "myown.no_class is no part" in refused(capsys, "myown.no_class")
-    assert "pyrovae.VAE is no part" in refused(capsys, "pyrovae.VAE")
+    assert "myown.no_class is not a part" in refused(capsys, "myown.no_class")
+    assert "pyrovae.VAE is not a part" in refused(capsys, "pyrovae.VAE")
     assert "myown.Told is a prior, not a guide" in refused(capsys, "myown.Told", "--axis", "guide")
     assert "'prior', 'likelihood'" in refused(capsys, "--axis", "priors")
     assert "one word too many" in refused(capsys, "Normal", "Laplace")
@@ -316,7 +339,4 @@ def test_a_table_learns_its_columns_and_keeps_them(tmp_path, monkeypatch, capsys
 
 
 def test_axes_are_what_the_option_takes():
-    from pyrovae.cli.parts import Axis
-
-    assert tuple(AXES) == Axis.__args__
-    assert Axis == Literal[tuple(AXES)]
+    assert Literal[tuple(AXES)] == AxisName

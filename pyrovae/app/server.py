@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import signal
 import socket
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.scene import Scene
 from pyrovae.errors import InputError
+from pyrovae.extras import require
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Exploration
@@ -29,8 +29,7 @@ def check_extra() -> None:
     Raises:
         InputError: naming the extra that has it.
     """
-    if find_spec("panel") is None:
-        raise InputError('the app needs the extra "app": pip install "pyrovae[app]"')
+    require("panel", "app", "the app")
 
 
 def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show: bool = True) -> None:

@@ -44,13 +44,11 @@ def sentence(
 
 
 def _misspelt(message: str, options: Sequence[str]) -> str | None:
-    found = re.search(r"unrecognized arguments: (.+)", message)
-    if found is None:
-        found = re.search(r"does not accept option '(.+?)'", message)
-    if found is None:
+    match = re.search(r"unrecognized arguments: (\S+)|^Option '(.+?)' is not accepted", message)
+    if match is None:
         return None
-    word = found[1].split()[0].partition("=")[0]
-    if "unrecognized" in message and not word.startswith("-"):
+    word = (match[1] or match[2]).partition("=")[0]
+    if match[1] and not word.startswith("-"):
         return f"{word!r} is one word too many; see --help"
     right = [o for o in options if o.startswith("--") and o != "--help"]
     near = difflib.get_close_matches(f"--{word.strip('-')}", right, n=2, cutoff=0.7)
@@ -59,13 +57,13 @@ def _misspelt(message: str, options: Sequence[str]) -> str | None:
 
 
 def _unknown_argument(message: str, option: str) -> str | None:
-    found = re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message)
-    if found is None:
+    match = re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message)
+    if match is None:
         return None
-    module, _, name = found[1].rpartition(".")
+    module, _, name = match[1].rpartition(".")
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
     takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return f"there is no {option}.{found[2]}: {name} takes {', '.join(takes) or 'no options'}"
+    return f"there is no {option}.{match[2]}: {name} takes {', '.join(takes) or 'no options'}"
 
 
 def _unnamed_part(message: str, option: str) -> str | None:

@@ -50,7 +50,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")
     if name not in (names := sorted(_files())):
-        near = near_names(name, names)
+        near = near_names(name, [*names, "--help", "--version"])
         meant = f" did you mean {' or '.join(near)}?" if near else ""
         raise InputError(f"there is no command {name!r}:{meant} choose one of {', '.join(names)}")
     return _call(name, rest)

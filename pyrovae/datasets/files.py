@@ -22,6 +22,7 @@ import numpy as np
 from pyrovae.datasets.columns import coded, is_number
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
+from pyrovae.extras import require
 
 if TYPE_CHECKING:
     import pandas
@@ -90,6 +91,7 @@ def _read_csv(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
 def _read_parquet(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
     import pandas
 
+    require("pyarrow", "parquet", f"reading {path}")
     return _from_table(path, pandas.read_parquet(path), kinds)
 
 

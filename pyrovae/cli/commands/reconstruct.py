@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyrovae import plots, report
+from pyrovae.checks import whole
 from pyrovae.cli.runs import Split, open_run, rows_of, save_array, set_seed
 from pyrovae.errors import InputError
 
@@ -31,16 +32,16 @@ def reconstruct(
         seed: seed of the samples of q(z|x).
     """
     vae, data_set = open_run(run, data)
-    rows = rows_of(data_set, split, count)
+    rows = rows_of(data_set, split, whole("count", count))
     set_seed(seed)
     x, x_hat = rows.x, vae.reconstruct(rows)
     if report.is_image(vae.event_shape):
         ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=len(x))
     else:
-        whole = ~x.flatten(1).isnan().any(1)
-        if not whole.any():
+        complete = ~x.flatten(1).isnan().any(1)
+        if not complete.any():
             raise InputError("every row has missing entries: there is no complete row to plot")
-        ax = plots.compare(x[whole].flatten(1).numpy(), x_hat[whole].flatten(1).numpy())
+        ax = plots.compare(x[complete].flatten(1).numpy(), x_hat[complete].flatten(1).numpy())
     print(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
     if array:
         save_array(Path(run) / "reconstructions.npy", x_hat.numpy())
