@@ -1,4 +1,4 @@
-"""The few numerical formulas that the rest of the package shares, each written once.
+"""Arrays of what a user gives, and the few numerical formulas that the rest of the package shares.
 
     log_mean_exp(a) = log (1/K) sum_k exp a_k          computed without overflow
     positive(r)     = softplus(r) + floor              a scale from an unconstrained number
@@ -10,24 +10,88 @@ keeps a density from growing without bound when a scale runs to zero.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pyrovae.errors import InputError
+
 __all__ = [
     "SCALE_FLOOR",
+    "Array",
+    "as_array",
     "inverse_positive",
     "inverse_softplus",
     "keep_freed_memory",
     "khat_threshold",
     "log_mean_exp",
+    "numbers",
     "positive",
     "stderr_of_mean",
 ]
 
 SCALE_FLOOR = 1e-4
+Array = NDArray[np.float64]
+
+
+def as_array(value: Any, dtype: type | None = None) -> np.ndarray:  # noqa: ANN401
+    """A tensor on any device, a list or an array as a numpy array, without a copy where possible."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.double() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
+    return np.asarray(value, dtype=dtype)
+
+
+def numbers(
+    value: Any,  # noqa: ANN401
+    name: str,
+    shape: tuple[int | str, ...] | None = None,
+    *,
+    finite: bool = True,
+) -> Array:
+    """A float64 copy of numbers given by a user.
+
+    Arguments:
+        value: a tensor, a list or an array.
+        name: what the caller calls them, for the message.
+        shape: the expected shape; a letter stands for any size, the same for the same letter.
+        finite: refuse NaN and infinite values.
+
+    Raises:
+        InputError: for what is not numeric, is empty, has another shape or, with `finite`, has NaN or
+            infinite values.
+
+    Example:
+        >>> numbers([[1, 2]], "x", ("N", 2))
+        array([[1., 2.]])
+    """
+    try:
+        array = np.array(as_array(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} is a {type(value).__name__} and not an array of numbers; give a numpy array or a tensor"
+        ) from None
+    if shape is not None and not _fits(array.shape, shape):
+        expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        raise InputError(f"{name} has shape {array.shape} where {expected} was expected")
+    if array.size == 0:
+        raise InputError(f"{name} is empty (shape {array.shape}); give at least one value")
+    wrong = int(np.count_nonzero(~np.isfinite(array))) if finite else 0
+    if wrong:
+        raise InputError(f"{name} has {wrong} values that are NaN or infinite; remove them first")
+    return array
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
+    sizes: dict[str, int] = {}
+    return len(shape) == len(expected) and all(
+        size == (sizes.setdefault(entry, size) if isinstance(entry, str) else entry)
+        for size, entry in zip(shape, expected, strict=True)
+    )
 
 
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:

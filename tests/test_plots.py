@@ -1,6 +1,6 @@
 """Pictures show the numbers they were given, leave nothing behind, and can be read.
 
-Each law runs over the table of all plots where it can; what was drawn is read back from the artists.
+Each property is checked for a table of all plots; what was drawn is read back from the artists.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 
 from pyrovae import plots
 from pyrovae.errors import InputError
+from pyrovae.numerics import as_array, numbers
 from pyrovae.plots.latents import REGIONS, _region_levels
-from pyrovae.plots.style import CLASSES, COLOURS, _spread, as_array
+from pyrovae.plots.style import CLASSES, COLOURS, _spread
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(7, 1, 5, 4))
@@ -94,7 +95,7 @@ def line(ax, label):
     return np.asarray(found.get_xydata())
 
 
-# Laws over the table
+# Properties of all plots
 
 
 def test_new_axes_belong_to_no_pyplot_and_show_themselves(plot):
@@ -230,14 +231,25 @@ def test_tensors_on_a_graph_and_in_half_precision_are_read():
     x = torch.tensor(IMAGES, requires_grad=True)
     a = plots.image_grid(x).images[0].get_array()
     assert np.array_equal(a, plots.image_grid(IMAGES).images[0].get_array())
-    assert as_array(torch.tensor([0.5, 2.0], dtype=torch.bfloat16), "x").tolist() == [0.5, 2.0]
-    assert as_array(torch.tensor([1, 2]), "x").dtype == np.float64
+    for read in (as_array, lambda value: numbers(value, "x")):
+        assert read(torch.tensor([0.5, 2.0], dtype=torch.bfloat16)).tolist() == [0.5, 2.0]
+        assert read([0.5, 2.0]).tolist() == [0.5, 2.0]
+    assert numbers(torch.tensor([1, 2]), "x").dtype == np.float64
+    assert as_array(torch.tensor([1, 2])).dtype == np.int64
+    assert as_array(torch.tensor([1, 2]), float).dtype == np.float64
 
 
 def test_arrays_of_the_caller_are_copied():
     x = np.zeros(3)
-    as_array(x, "x")[0] = 1.0
+    numbers(x, "x")[0] = 1.0
     assert x[0] == 0.0
+
+
+def test_a_letter_in_a_shape_stands_for_one_size():
+    assert numbers(np.ones((3, 2)), "x", ("N", 2)).shape == (3, 2)
+    for shape in (("N",), ("N", 3), ("N", "N"), (2, "D")):
+        with pytest.raises(InputError, match=r"x has shape \(3, 2\) where \(.*\) was expected"):
+            numbers(np.ones((3, 2)), "x", shape)
 
 
 # Training
@@ -401,7 +413,10 @@ def test_weights_are_split_at_the_threshold_for_their_number(particles, threshol
     drawn = np.concatenate([np.asarray(points.get_offsets()) for points in dots(lower)])
     assert np.array_equal(drawn[np.argsort(drawn[:, 0])], np.stack([index, ESS], axis=1))
     share = 100 * (KHAT > threshold).mean()
-    assert upper.get_title(loc="left") == f"{share:.0f} % of 6 data above {threshold:.2f}; 1 without a k-hat"
+    assert (
+        upper.get_title(loc="left")
+        == f"{share:.0f} % of 6 observations above {threshold:.2f}; 1 without a k-hat"
+    )
     assert any(np.allclose(artist.get_ydata(), 0.7) for artist in upper.lines)
 
 
@@ -440,13 +455,11 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = plots.save(ax, tmp_path / "grid.png")
     before = path.read_bytes()
 
-    def fails(self, file, **options):
-        with open(file, "wb") as half:
-            half.write(b"half a picture")
+    def fails(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Figure, "savefig", fails)
-    with pytest.raises(InputError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", fails)  # the picture is written, but not yet moved
+    with pytest.raises(InputError, match="no space left"):
         plots.save(ax, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["grid.png"]
@@ -536,4 +549,4 @@ def test_bad_input_gets_one_sentence_that_says_what_to_do(wrong):
     message = str(caught.value)
     assert "\n" not in message
     assert ". " not in message
-    assert any(mark in message for mark in ("; ", " where "))
+    assert any(mark in message for mark in ("; ", " where ", ", not "))

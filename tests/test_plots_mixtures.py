@@ -1,4 +1,4 @@
-"""Pictures of mixtures show the numbers they were given; the laws of all pictures hold for them too."""
+"""Pictures of mixtures show the numbers they were given; the properties of all pictures hold for them too."""
 
 import matplotlib
 import numpy as np
@@ -43,7 +43,7 @@ def plot(request):
 
 
 @pytest.mark.parametrize(
-    "law",
+    "check",
     [
         common.test_new_axes_belong_to_no_pyplot_and_show_themselves,
         common.test_a_figure_survives_pickling,
@@ -51,10 +51,10 @@ def plot(request):
         common.test_all_text_lies_in_the_figure_and_none_on_another,
         common.test_the_callers_axes_are_used_and_returned,
     ],
-    ids=lambda law: law.__name__,
+    ids=lambda check: check.__name__,
 )
-def test_what_holds_for_all_pictures(law, plot):
-    law(plot)
+def test_what_holds_for_all_pictures(check, plot):
+    check(plot)
 
 
 # The map
@@ -74,7 +74,7 @@ def test_an_ellipse_is_where_the_component_is_two_standard_deviations_out():
         assert np.allclose((apart @ np.linalg.inv(covariance) * apart).sum(1), 4)
 
 
-def test_a_datum_has_the_mean_of_its_components_colours():
+def test_an_observation_has_the_mean_of_its_components_colours():
     ax = mixtures.latent_map(Z, SHARE, MEANS, COVARIANCES)
     (points,) = common.dots(ax)
     assert np.array_equal(points.get_offsets(), Z)
@@ -108,7 +108,7 @@ def test_all_ellipses_and_nearly_all_data_are_inside_and_one_far_away_does_not_s
 
 
 def test_numbers_stand_at_the_means():
-    ax = mixtures.latent_map(Z, SHARE, MEANS, COVARIANCES, numbers=["a", "b", "c"])
+    ax = mixtures.latent_map(Z, SHARE, MEANS, COVARIANCES, numbering=["a", "b", "c"])
     assert {text.get_text(): text.get_position() for text in ax.texts} == {
         name: tuple(mean) for name, mean in zip("abc", MEANS, strict=True)
     }
@@ -188,10 +188,14 @@ def test_the_heights_of_a_walk_stand_under_its_steps(size):
         (lambda: mixtures.overlap(OVERLAP[:2]), "where \\(K, K\\) was expected"),
         (lambda: mixtures.overlap(OVERLAP * 2), "outside 0 to 1"),
         (lambda: mixtures.component_grid(IMAGES[0, 0]), "images have shape"),
-        (lambda: mixtures.component_grid(IMAGES, [1.0]), "give one for each of 3 rows"),
+        (
+            lambda: mixtures.component_grid(IMAGES, [1.0]),
+            "weights has shape .* where \\(3,\\)",
+        ),
         (lambda: mixtures.walks(IMAGES, ["a"]), "1 names of 3 rows"),
-        (lambda: mixtures.walks(IMAGES, log_pz=LOG_PZ[:, :2]), "one a step"),
-        (lambda: mixtures.confusion([1, 2]), "components by labels"),
+        (lambda: mixtures.walks(IMAGES, log_pz=LOG_PZ[:, :2]), "log_pz has shape"),
+        (lambda: mixtures.confusion([1, 2]), r"where \(components, labels\) was expected"),
+        (lambda: mixtures.confusion(-COUNTS), "negative"),
         (lambda: mixtures.confusion(COUNTS, [0, 1]), "one for each of 6 components"),
         (lambda: mixtures.confusion(COUNTS, None, ["a"]), "1 names of 5 labels"),
         (lambda: mixtures.doubt([5.0], 3), "from 0 to log 3"),

@@ -1,9 +1,9 @@
 """Arrays in, matplotlib axes out.
 
-Every function takes numpy arrays or torch tensors and returns the `Axes` it drew on: those given
-as `ax=`, or new ones on a figure that only their holder knows (no pyplot, no backend chosen; it
-shows itself in a notebook). Where several panels belong together, the axes returned are their
-frame and the panels are `ax.child_axes`. The look is set for the drawing alone, never globally.
+Every function takes numpy arrays, lists or torch tensors and returns the `Axes` it drew on: those
+given as `ax=`, or new ones on a figure of their own (no pyplot, no backend chosen; it shows itself in
+a notebook). Where several panels belong together, the axes returned are their frame and the panels
+are `ax.child_axes`. The look is set for the drawing alone, never globally.
 
     ax = pv.plots.reconstructions(x, x_hat)
     pv.plots.save(ax, "figures/reconstructions.png")

@@ -1,4 +1,4 @@
-r"""Bounds and what they bound: the ELBO below log p(x), q(z|x) beside p(z|x), the noise of gradients.
+r"""Bounds and what they bound: the ELBO below log p(x), q(z|x) next to p(z|x), the noise of gradients.
 
     log p(x) = ELBO(q) + KL(q(z|x) || p(z|x))
 
@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
-from pyrovae.plots.style import CLASSES, COLOURS, as_array, axes_or_new, label_ends, style
+from pyrovae.numerics import Array, numbers
+from pyrovae.plots.style import CLASSES, COLOURS, canvas, label_ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def bounds_below(
     label: str = "parameter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Lower bounds as functions of a parameter, below log p(x) as another, or each below a level of its own.
+    """Lower bounds as functions of a parameter, below log p(x) as another, or each below its own level.
 
     Args:
         at: the parameter, (P,).
@@ -46,7 +47,6 @@ def bounds_below(
         bounds: name -> bound, (P,), nats.
         steps: (parameter, value) of points on the way up, (S, 2), joined by a line.
         label: of the horizontal axis.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for lengths that differ, NaN, or a bound above log p(x).
@@ -57,23 +57,30 @@ def bounds_below(
         >>> len(ax.lines)
         2
     """
-    at, target = as_array(at, "at"), as_array(log_px, "log_px")
-    curves = {name: as_array(value, name) for name, value in bounds.items()}
-    level = target.shape != at.shape
-    _check_bounds(at, target, curves, level=level)
-    with style():
-        ax = axes_or_new(ax)
+    at, target = numbers(at, "at", ("P",)), numbers(log_px, "log_px")
+    curves = {name: numbers(value, name, at.shape) for name, value in bounds.items()}
+    is_level = target.shape != at.shape
+    if is_level and target.shape != (len(curves),):
+        raise InputError(
+            f"log_px has shape {target.shape} where one value for each of {len(at)} places or {len(curves)} "
+            "bounds was expected"
+        )
+    for k, (name, bound) in enumerate(curves.items()):
+        above = float((bound - (target[k] if is_level else target)).max())
+        if above > 1e-6 * (1 + np.abs(target).max()):
+            raise InputError(f"{name} lies {above:.3g} nats above log p(x) and bounds nothing; check both")
+    with canvas(ax) as ax:
         look: dict[str, Any] = {"color": COLOURS["data"], "linestyle": (0, (4, 2)), "linewidth": 1.3}
-        if not level:
+        if not is_level:
             ax.plot(at, target, zorder=3, **look)
         for k, (name, bound) in enumerate(curves.items()):
             ax.plot(at, bound, color=CLASSES[k % len(CLASSES)], label=name)
-            if level:
+            if is_level:
                 ax.axhline(target[k], **look | {"color": CLASSES[k % len(CLASSES)]})
         if steps is not None:
-            path = as_array(steps, "steps")
+            path = numbers(steps, "steps", ("S", 2))
             ax.plot(*path.T, color=COLOURS["warning"], marker="o", markersize=3.5, linewidth=1.0, zorder=4)
-        ax.set(xlabel=label, ylabel="nats per datum", xlim=(at.min(), at.max()))
+        ax.set(xlabel=label, ylabel="nats per observation", xlim=(at.min(), at.max()))
         _frame(ax, target, curves)
     return ax
 
@@ -85,7 +92,7 @@ def posterior_density(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """The true posterior of one datum, filled, and laws that stand for it, as lines.
+    """The true posterior of one observation, filled, and distributions that stand for it, as lines.
 
     In the plane a density is drawn by the contours that hold 95, 80, 50 and 20 % of its mass.
 
@@ -93,7 +100,6 @@ def posterior_density(
         z: the places, (P,) or (P, 1); in the plane (P, Q, 2).
         posterior: p(z|x) there, (P,) or (P, Q).
         approximations: name -> q(z|x) at the same places.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for shapes that differ or NaN.
@@ -104,22 +110,15 @@ def posterior_density(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['p(z|x)', 'q']
     """
-    places, laws = as_array(z, "z"), {"p(z|x)": posterior, **(approximations or {})}
+    places, densities = numbers(z, "z"), {"p(z|x)": posterior, **(approximations or {})}
     places = places[:, 0] if places.ndim == 2 and places.shape[1] == 1 else places
-    shape = places.shape if places.ndim == 1 else places.shape[:-1]
-    values = {name: as_array(value, name) for name, value in laws.items()}
-    for name, value in values.items():
-        if value.shape != shape or places.ndim not in (1, 3):
-            raise InputError(
-                f"{name} has shape {value.shape} and z {places.shape}; give one value for each of places "
-                "(P,) or (P, Q, 2)"
-            )
-    with style():
-        ax = axes_or_new(ax, height=3.4, width=4.4)
-        if places.ndim == 1:
-            _curves(ax, places, values)
-        else:
-            _contours(ax, places, values)
+    if places.ndim != 1:
+        places = numbers(places, "z", ("P", "Q", 2))
+    shape = places.shape[:2] if places.ndim == 3 else places.shape
+    values = {name: numbers(value, name, shape) for name, value in densities.items()}
+    draw = _curves if places.ndim == 1 else _contours
+    with canvas(ax, width=4.4) as ax:
+        draw(ax, places, values)
     return ax
 
 
@@ -131,7 +130,6 @@ def gradient_noise(
     Args:
         particles: the numbers K, ascending.
         spread: name -> standard deviation at each K.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for lengths that differ, NaN, or a spread that is not above 0.
@@ -141,13 +139,12 @@ def gradient_noise(
         >>> ax.get_yscale()
         'log'
     """
-    at = as_array(particles, "particles")
-    curves = {name: as_array(value, name) for name, value in spread.items()}
+    at = numbers(particles, "particles")
+    curves = {name: numbers(value, name) for name, value in spread.items()}
     for name, value in curves.items():
         if value.shape != at.shape or (value <= 0).any():
             raise InputError(f"{name} needs one standard deviation above 0 for each of {len(at)} particles")
-    with style():
-        ax = axes_or_new(ax)
+    with canvas(ax) as ax:
         ax.set(xscale="log", yscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
         ends = []
         for k, (name, value) in enumerate(curves.items()):
@@ -159,29 +156,7 @@ def gradient_noise(
     return ax
 
 
-def _check_bounds(
-    at: NDArray[np.float64],
-    target: NDArray[np.float64],
-    curves: Mapping[str, NDArray[np.float64]],
-    *,
-    level: bool,
-) -> None:
-    if at.ndim != 1 or (level and target.shape != (len(curves),)):
-        raise InputError(
-            f"log_px has shape {target.shape} where one value for each of {len(at)} places or {len(curves)} "
-            "bounds was expected"
-        )
-    for k, (name, bound) in enumerate(curves.items()):
-        if bound.shape != at.shape:
-            raise InputError(
-                f"{name} has shape {bound.shape} but there are {len(at)} places; give one for each"
-            )
-        above = float((bound - (target[k] if level else target)).max())
-        if above > 1e-6 * (1 + np.abs(target).max()):
-            raise InputError(f"{name} lies {above:.3g} nats above log p(x) and bounds nothing; check both")
-
-
-def _frame(ax: Axes, target: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]]) -> None:
+def _frame(ax: Axes, target: Array, curves: Mapping[str, Array]) -> None:
     """Room for what is bounded and the upper part of each bound: far below, they all fall alike."""
     tops = [bound.max() for bound in curves.values()]
     low = min(float(np.quantile(target, 0.1)), *(float(t) for t in tops))
@@ -189,47 +164,46 @@ def _frame(ax: Axes, target: NDArray[np.float64], curves: Mapping[str, NDArray[n
     ax.set_ylim(low - 0.6 * max(high - low, 0.5), high + 0.12 * max(high - low, 0.5))
 
 
-def _curves(ax: Axes, z: NDArray[np.float64], values: Mapping[str, NDArray[np.float64]]) -> None:
+def _curves(ax: Axes, z: Array, values: Mapping[str, Array]) -> None:
     for k, (name, value) in enumerate(values.items()):
         if k == 0:
             ax.fill_between(z, value, color=FILL, linewidth=0, label=name)
         else:
             ax.plot(z, value, color=CLASSES[k - 1], label=name, linewidth=1.3)
-    held = np.concatenate([z[v > 1e-3 * v.max()] for v in values.values()])
-    room = 0.1 * (held.max() - held.min())
-    ax.set(xlabel="$z$", ylabel="density", xlim=(held.min() - room, held.max() + room), ylim=(0, None))
+    shown = np.concatenate([z[v > 1e-3 * v.max()] for v in values.values()])
+    room = 0.1 * (shown.max() - shown.min())
+    ax.set(xlabel="$z$", ylabel="density", xlim=(shown.min() - room, shown.max() + room), ylim=(0, None))
     ax.legend()
 
 
-def _contours(ax: Axes, z: NDArray[np.float64], values: Mapping[str, NDArray[np.float64]]) -> None:
+def _contours(ax: Axes, z: Array, values: Mapping[str, Array]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     area, at = _areas(z), (z[..., 0], z[..., 1])
     handles: list[Any] = []
-    held = []
+    shown = []
     for k, (name, value) in enumerate(values.items()):
         levels, top = _levels(value, area), 1.01 * value.max()
-        held.append(z[value > levels[0] / 3])
+        shown.append(z[value > levels[0] / 3])
         if k == 0:
             ax.contourf(*at, value, levels=[*levels, top], cmap="Greys", alpha=0.7)
             handles.append(Patch(color="#9a9a9a", label=name))
         else:
-            colour = CLASSES[k - 1]
-            ax.contour(*at, value, levels=levels, colors=colour, linewidths=1.1)
-            handles.append(Line2D([], [], color=colour, label=name))
-    (left, low), (right, high) = (pick(np.concatenate(held), axis=0) for pick in (np.min, np.max))
+            ax.contour(*at, value, levels=levels, colors=CLASSES[k - 1], linewidths=1.1)
+            handles.append(Line2D([], [], color=CLASSES[k - 1], label=name))
+    (left, low), (right, high) = (pick(np.concatenate(shown), axis=0) for pick in (np.min, np.max))
     ax.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(left, right), ylim=(low, high), aspect="equal")
     ax.legend(handles=handles)
 
 
-def _areas(z: NDArray[np.float64]) -> NDArray[np.float64]:
+def _areas(z: Array) -> Array:
     """The area that belongs to each place of a grid, even or bent: the Jacobian's determinant."""
     down, along = np.gradient(z, axis=0), np.gradient(z, axis=1)
     return np.abs(down[..., 0] * along[..., 1] - down[..., 1] * along[..., 0])
 
 
-def _levels(p: NDArray[np.float64], area: NDArray[np.float64]) -> list[float]:
+def _levels(p: Array, area: Array) -> list[float]:
     """The heights above which the density holds each of `SHARES`, ascending."""
     order = np.argsort(p, axis=None)[::-1]
     mass = np.cumsum((p * area).ravel()[order])

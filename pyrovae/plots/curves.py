@@ -1,11 +1,9 @@
-"""How a training went: the bound and its two terms, epoch by epoch.
+"""How a training went: the bound and its two terms, epoch by epoch, in nats per observation.
 
-The objective and its parts are in nats per datum,
+    bound = reconstruction - KL,   E_q[log p(x|z)] - KL(q(z|x) || p(z))
 
-    bound = reconstruction - KL,   E_q[log p(x|z)] - KL(q(z|x) || p(z)),
-
-so the reconstruction stands above the bound in the same panel, and the gap between them is the
-KL, which is small beside either and gets a panel of its own below.
+The reconstruction stands above the bound in the same panel, and the gap between them is the KL, which is
+small compared with either and has its own panel below.
 """
 
 from __future__ import annotations
@@ -14,17 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
-from pyrovae.plots.style import COLOURS, as_array, axes_or_new, label_ends, panels, style
+from pyrovae.numerics import Array, numbers
+from pyrovae.plots.style import COLOURS, canvas, label_ends, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["training_curves"]
 
-Curves = dict[str, NDArray[np.float64]]
+Curves = dict[str, Array]
 
 # name in the history -> colour and line style
 _LINES = {
@@ -39,16 +38,14 @@ def training_curves(
 ) -> Axes:
     """The bound in training and validation, the reconstruction, and below them the KL.
 
-    The vertical range leaves out the first twentieth of a training of ten epochs and more, whose
-    steep rise would flatten all that follows; the curves themselves are complete.
+    The vertical range leaves out the first twentieth of a training of ten epochs and more, whose steep rise
+    would flatten everything that follows; the curves themselves are complete.
 
     Args:
-        history: name -> array (E,); "epoch" and "train" (the bound, to be raised) must be there,
-            "validation", "reconstruction" (log p(x|z), to be raised) and "kl" may be. NaN is a
-            value that was not measured. Nats per datum.
-        best: the epoch to mark; by default that of the highest validation bound, or of the
-            highest training bound when nothing was validated.
-        ax: axes whose place the panels take; new ones otherwise.
+        history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) must be there,
+            "validation", "reconstruction" (log p(x|z)) and "kl" may be. NaN is a value that was not measured.
+        best: the epoch to mark; by default that of the highest validation bound, or of the highest training
+            bound when nothing was validated.
 
     Returns:
         The frame; its panels are `ax.child_axes` (bound, and KL where there is one).
@@ -60,12 +57,11 @@ def training_curves(
         >>> history = {"epoch": [1, 2, 3], "train": [-30.0, -22.0, -21.0], "kl": [1.0, 3.0, 4.0]}
         >>> ax = training_curves(history)
         >>> [panel.get_ylabel() for panel in ax.child_axes]
-        ['nats per datum', 'KL']
+        ['nats per observation', 'KL, nats']
     """
     curves = _as_curves(history)
     best = _best_epoch(curves) if best is None else best
-    with style():
-        ax = axes_or_new(ax, height=3.8)
+    with canvas(ax, height=3.8) as ax:
         if "kl" in curves:
             bound, kl = panels(ax, (0.0, 0.38, 1.0, 0.62), (0.0, 0.0, 1.0, 0.3))
             _draw_kl(kl, curves, best)
@@ -85,7 +81,7 @@ def _draw_bound(ax: Axes, curves: Curves, best: int) -> None:
             ax.plot(epoch, value, line, color=colour, label=name, marker="o" if len(epoch) == 1 else "")
             ends.append((name, float(value[-1]), colour))
     _frame(ax, curves, [name for name in _LINES if name in curves])
-    ax.set_ylabel("nats per datum")
+    ax.set_ylabel("nats per observation")
     label_ends(ax, ends)
     _mark_best(ax, curves, best)
 
@@ -96,7 +92,7 @@ def _draw_kl(ax: Axes, curves: Curves, best: int) -> None:
     ax.axvline(best, color=COLOURS["data"], linewidth=0.7, linestyle=":", zorder=0)
     _frame(ax, curves, ["kl"])
     ax.set_ylim(min(0.0, float(value.min())), 1.12 * float(value.max()) or 1.0)
-    ax.set(xlabel="epoch", ylabel="KL")
+    ax.set(xlabel="epoch", ylabel="KL, nats")
     label_ends(ax, [("KL", float(value[-1]), COLOURS["warning"])])
 
 
@@ -146,24 +142,20 @@ def _as_curves(history: Mapping[str, ArrayLike]) -> Curves:
         raise InputError(
             f"the history has no {missing[0]!r} but {sorted(history)}; give at least 'epoch' and 'train'"
         )
-    curves = {}
-    for name in ("epoch", *_LINES, "kl"):
+    epoch = numbers(history["epoch"], "history['epoch']", ("E",))
+    curves = {"epoch": epoch}
+    for name in (*_LINES, "kl"):
         if name not in history:
             continue
-        values = as_array(history[name], f"history[{name!r}]", finite=name == "epoch")
-        if values.shape != (np.size(history["epoch"]),):
-            raise InputError(
-                f"history[{name!r}] has shape {values.shape} where 'epoch' has "
-                f"{np.size(history['epoch'])} values; give one value an epoch"
-            )
+        values = numbers(history[name], f"history[{name!r}]", epoch.shape, finite=False)
         if np.isfinite(values).any():
             curves[name] = values
     if "train" not in curves:
-        raise InputError("history['train'] has no finite value; give the bound in nats per datum")
+        raise InputError("history['train'] has no finite value; give the bound in nats per observation")
     return curves
 
 
-def _measured(curves: Curves, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _measured(curves: Curves, name: str) -> tuple[Array, Array]:
     measured = np.isfinite(curves[name])
     return curves["epoch"][measured], curves[name][measured]
 

@@ -1,9 +1,9 @@
 """How far an estimate of log p(x) can be trusted, as pictures.
 
 - `bound_curve`: the importance-weighted bound L_K rises to log p(x) with the particles K.
-- `weights`: for each datum the Pareto shape k-hat of its weights, to be below
+- `weights`: for each observation the Pareto shape k-hat of its weights, to be below
   min(1 - 1/log10 K, 0.7), and its effective sample size.
-- `gap_curve`: annealed importance sampling forward (a lower bound) and in reverse (an upper one)
+- `gap_curve`: annealed importance sampling forward (a lower bound) and in reverse (an upper bound)
   close in on log p(x) as the schedule grows.
 
 Reference:
@@ -15,21 +15,20 @@ Reference:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.numerics import khat_threshold
-from pyrovae.plots.style import COLOURS, as_vectors, axes_or_new, label_ends, panels, style
+from pyrovae.numerics import Array, khat_threshold, numbers
+from pyrovae.plots.style import COLOURS, canvas, dots, label_ends, panels, vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["bound_curve", "gap_curve", "weights"]
-
-Vector = NDArray[np.float64]
 
 
 def bound_curve(
@@ -45,11 +44,10 @@ def bound_curve(
 
     Args:
         particles: K, (P,), at least 1.
-        bounds: L_K, mean nats per datum, (P,).
+        bounds: L_K, mean nats per observation, (P,).
         stderr: standard error of each, (P,); the band is two of them to either side.
         reference: log p(x) where it is known, a dashed line.
         reference_name: what the reference is.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for lengths that differ, NaN, K below 1, or a negative error.
@@ -59,14 +57,12 @@ def bound_curve(
         >>> ax.get_xscale(), ax.lines[0].get_ydata().tolist()
         ('log', [-90.0, -88.0, -87.5])
     """
-    K, L = as_vectors(particles, bounds, names=("particles", "bounds"))
+    K, L = vectors(particles, bounds, names=("particles", "bounds"))
     error = _as_errors(stderr, K, "stderr")
     K, L, error = _ascending(K, L, error, name="particles")
-    with style():
-        ax = axes_or_new(ax)
+    with canvas(ax) as ax:
         _curve(ax, K, L, error, COLOURS["model"], "bound")
         _log_axis(ax, K, "particles $K$")
-        ax.set_ylabel("nats per datum")
         ends = [("$L_K$" + (" ± 2 s.e." if stderr is not None else ""), float(L[-1]), COLOURS["model"])]
         if reference is not None:
             ends.append(_reference(ax, reference, reference_name))
@@ -75,16 +71,15 @@ def bound_curve(
 
 
 def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None = None) -> Axes:
-    """Pareto k-hat and effective sample size of each datum's importance weights.
+    """Pareto k-hat and effective sample size of each observation's importance weights.
 
-    An infinite k-hat is drawn as a triangle at the top; one that is NaN (weights all alike) is left
-    out and counted.
+    An infinite k-hat is drawn as a triangle at the top; one that is NaN (all weights alike) is left out and
+    counted.
 
     Args:
-        khat: Pareto shape of each datum's weights, (N,).
-        ess: effective sample size of each datum, (N,), in (0, K].
+        khat: Pareto shape of the weights of each observation, (N,).
+        ess: effective sample size of each observation, (N,), in (0, K].
         particles: K, at least 2.
-        ax: axes whose place the panels take; new ones otherwise.
 
     Returns:
         The frame; its panels are `ax.child_axes` (k-hat, effective sample size).
@@ -95,19 +90,15 @@ def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None 
     Example:
         >>> ax = weights([0.2, 0.9, 0.5], [800.0, 12.0, 300.0], particles=1000)
         >>> ax.child_axes[0].get_title(loc="left")
-        '33 % of 3 data above 0.67'
+        '33 % of 3 observations above 0.67'
     """
-    k, n = as_vectors(khat, ess, names=("khat", "ess"), finite=False)
-    if particles < 2:
-        raise InputError(
-            f"particles is {particles}; give at least 2 (k-hat says something from about 100 on)"
-        )
+    k, n = vectors(khat, ess, names=("khat", "ess"), finite=False)
+    particles = whole("particles", particles, 2)
     if not ((n > 0) & (n <= particles * (1 + 1e-6))).all():
         raise InputError(
             f"ess has values outside (0, {particles}]; give effective sizes of {particles} particles"
         )
-    with style():
-        ax = axes_or_new(ax, height=4.0)
+    with canvas(ax, height=4.0) as ax:
         upper, lower = panels(ax, (0.0, 0.56, 1.0, 0.44), (0.0, 0.0, 1.0, 0.44))
         high = _draw_khat(upper, k, khat_threshold(particles))
         _draw_ess(lower, n, high, particles)
@@ -131,12 +122,10 @@ def gap_curve(
 
     Args:
         temperatures: number of intermediate distributions, (T,), at least 1.
-        lower: forward AIS, a lower bound on log p(x), mean nats per datum, (T,).
+        lower: forward AIS, a lower bound on log p(x), mean nats per observation, (T,).
         upper: reverse AIS, an upper bound, (T,).
-        lower_stderr: standard errors of `lower`, (T,).
-        upper_stderr: standard errors of `upper`, (T,).
+        lower_stderr, upper_stderr: their standard errors, (T,).
         reference: log p(x) where it is known, a dashed line.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for lengths that differ, NaN, temperatures below 1, or a negative error.
@@ -146,20 +135,18 @@ def gap_curve(
         >>> ax.get_title(loc="left")
         'gap 0.20 nats at 100 temperatures'
     """
-    T, low, high = as_vectors(temperatures, lower, upper, names=("temperatures", "lower", "upper"))
+    T, low, high = vectors(temperatures, lower, upper, names=("temperatures", "lower", "upper"))
     errors = [_as_errors(lower_stderr, T, "lower_stderr"), _as_errors(upper_stderr, T, "upper_stderr")]
     T, low, high, *errors = _ascending(T, low, high, *errors, name="temperatures")
-    with style():
-        ax = axes_or_new(ax)
+    with canvas(ax) as ax:
         ax.fill_between(T, low, high, color=COLOURS["data"], alpha=0.08, linewidth=0, label="gap")
         _curve(ax, T, low, errors[0], COLOURS["model"], "lower")
         _curve(ax, T, high, errors[1], COLOURS["warning"], "upper")
         _log_axis(ax, T, "temperatures")
-        ax.set_ylabel("nats per datum")
         ax.set_title(f"gap {high[-1] - low[-1]:.2f} nats at {T[-1]:,.0f} temperatures", loc="left")
         ends = [
-            ("forward", float(low[-1]), COLOURS["model"]),
-            ("reverse", float(high[-1]), COLOURS["warning"]),
+            ("forward", low[-1], COLOURS["model"]),
+            ("reverse", high[-1], COLOURS["warning"]),
         ]
         if reference is not None:
             ends.append(_reference(ax, reference, "log p(x)"))
@@ -167,15 +154,13 @@ def gap_curve(
     return ax
 
 
-def _draw_khat(ax: Axes, k: Vector, threshold: float) -> NDArray[np.bool_]:
-    """The k-hat of each datum; returns which are above the threshold."""
+def _draw_khat(ax: Axes, k: Array, threshold: float) -> NDArray[np.bool_]:
+    """The k-hat of each observation; returns which are above the threshold."""
     high = k > threshold
     finite = np.isfinite(k)
     top = max(1.0, float(k[finite].max(initial=0.0))) * 1.08
-    index = np.arange(len(k))
-    for chosen, colour in ((finite & ~high, "model"), (finite & high, "warning")):
-        ax.scatter(index[chosen], k[chosen], color=COLOURS[colour], **_dots(len(k)))
-    beyond = index[np.isposinf(k)]
+    _draw_dots(ax, k, finite & ~high, finite & high)
+    beyond = np.flatnonzero(np.isposinf(k))
     ax.plot(beyond, np.full(len(beyond), top), "^", color=COLOURS["warning"], markersize=4)
     ends = []
     for value in sorted({0.7, round(threshold, 6)}):
@@ -185,32 +170,31 @@ def _draw_khat(ax: Axes, k: Vector, threshold: float) -> NDArray[np.bool_]:
     ax.set_ylim(min(0.0, float(k[finite].min(initial=0.0))) - 0.05, top * 1.04)
     ax.set_ylabel("Pareto $\\hat{k}$")
     label_ends(ax, ends, gap=0.12)
-    lost = int(np.isnan(k).sum())
-    note = f"{high.mean():.0%}".replace("%", " %") + f" of {len(k):,} data above {threshold:.2f}"
-    ax.set_title(note + (f"; {lost} without a k-hat" if lost else ""), loc="left")
+    without = int(np.isnan(k).sum())
+    note = f"{100 * high.mean():.0f} % of {len(k):,} observations above {threshold:.2f}"
+    ax.set_title(note + (f"; {without} without a k-hat" if without else ""), loc="left")
     return high
 
 
-def _draw_ess(ax: Axes, n: Vector, high: NDArray[np.bool_], particles: int) -> None:
-    index = np.arange(len(n))
-    for chosen, colour in ((~high, "model"), (high, "warning")):
-        ax.scatter(index[chosen], n[chosen], color=COLOURS[colour], **_dots(len(n)))
+def _draw_ess(ax: Axes, n: Array, high: NDArray[np.bool_], particles: int) -> None:
+    _draw_dots(ax, n, ~high, high)
     median = float(np.median(n))
     ax.axhline(median, color=COLOURS["data"], linewidth=0.9, zorder=0)
     ax.axhline(particles, color=COLOURS["data"], linewidth=0.9, linestyle=":", zorder=0)
     ax.set_yscale("log")
     ax.set_ylim(min(1.0, float(n.min())) * 0.8, particles * 1.3)
-    ax.set(xlabel="datum", ylabel="effective sample size")
+    ax.set(xlabel="observation", ylabel="effective sample size")
     ends = [(f"{median:,.0f} median", median), (f"{particles:,} particles", float(particles))]
     label_ends(ax, [(*end, COLOURS["data"]) for end in ends], gap=0.12)
 
 
-def _dots(count: int) -> dict[str, Any]:
-    size = float(np.clip(4000 / count, 2, 16))
-    return {"s": size, "alpha": 0.7, "linewidths": 0, "rasterized": True}
+def _draw_dots(ax: Axes, values: Array, usual: NDArray[np.bool_], high: NDArray[np.bool_]) -> None:
+    for chosen, colour in ((usual, "model"), (high, "warning")):
+        look = dots(len(values), 4000, 2, 16)
+        ax.scatter(np.flatnonzero(chosen), values[chosen], color=COLOURS[colour], alpha=0.7, **look)
 
 
-def _curve(ax: Axes, x: Vector, y: Vector, error: Vector, colour: str, name: str) -> None:
+def _curve(ax: Axes, x: Array, y: Array, error: Array, colour: str, name: str) -> None:
     ax.plot(x, y, "o-", color=colour, markersize=3.5, label=name)
     if error.any():
         ax.fill_between(x, y - 2 * error, y + 2 * error, color=colour, alpha=0.2, linewidth=0)
@@ -222,27 +206,26 @@ def _reference(ax: Axes, value: float, name: str) -> tuple[str, float, str]:
     return name, float(value), COLOURS["data"]
 
 
-def _log_axis(ax: Axes, values: Vector, name: str) -> None:
-    """A logarithmic x axis with ticks at the values themselves, when there are few."""
+def _log_axis(ax: Axes, values: Array, name: str) -> None:
+    """Nats over a logarithmic x axis with ticks at the values themselves, when there are few."""
     from matplotlib.ticker import NullLocator
 
-    ax.set_xscale("log")
-    ax.set_xlabel(name)
+    ax.set(xscale="log", xlabel=name, ylabel="nats per observation")
     if len(values) <= 8:
         ax.set_xticks(values, [f"{value:,.0f}" for value in values])
         ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _as_errors(stderr: ArrayLike | None, x: Vector, name: str) -> Vector:
+def _as_errors(stderr: ArrayLike | None, x: Array, name: str) -> Array:
     if stderr is None:
         return np.zeros_like(x)
-    _, error = as_vectors(x, stderr, names=("the x axis", name))
+    error = numbers(stderr, name, x.shape)
     if (error < 0).any():
         raise InputError(f"{name} has negative values; give standard errors, 0 or above")
     return error
 
 
-def _ascending(x: Vector, *others: Vector, name: str) -> list[Vector]:
+def _ascending(x: Array, *others: Array, name: str) -> list[Array]:
     if (x < 1).any():
         raise InputError(f"{name} has values below 1 (the least is {x.min():g}); give counts of at least 1")
     order = np.argsort(x, kind="stable")

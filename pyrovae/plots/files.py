@@ -1,17 +1,14 @@
-"""Figures to files, written whole or not at all.
-
-The picture is drawn into a file beside the target and then moved over it in one step, so that a
-reader, or a run that is killed, never meets half a figure and never loses the old one.
-"""
+"""Figures to files, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import uuid
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.errors import InputError
+from pyrovae.files import reason_of, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,13 +25,13 @@ def save(target: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     Args:
         target: axes or a figure.
         path: of the file; .png is added to a name without a suffix, missing folders are made.
-        dpi: pixels an inch, for .png.
+        dpi: pixels per inch, for .png.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: for something that is no figure, a suffix other than .png, .pdf and .svg, or a
+        InputError: for something that is not a figure, a suffix other than .png, .pdf and .svg, or a
             folder that cannot be written.
 
     Example:
@@ -49,23 +46,14 @@ def save(target: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path.name!r} has an unknown suffix; use one of {', '.join(FORMATS)}")
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=dpi)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, figure, dpi)
     except OSError as error:
-        raise InputError(
-            f"{str(path)!r} cannot be written ({error.strerror or error}); give a path in a writable folder"
-        ) from None
+        raise InputError(f"cannot write {path}: {reason_of(error)}; choose another folder") from None
+    write_whole(path, lambda file: file.write(picture.getvalue()))
     return path
-
-
-def _replace(path: Path, figure: Figure, dpi: int) -> None:
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=dpi)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _figure_of(target: Any) -> Figure:  # noqa: ANN401

@@ -17,15 +17,17 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.plots.style import WIDTH, as_array, axes_or_new, style
+from pyrovae.numerics import Array, as_array, numbers
+from pyrovae.plots.style import WIDTH, canvas, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["image_grid", "manifold", "reconstructions"]
+__all__ = ["as_images", "image_grid", "manifold", "mosaic_of", "reconstructions"]
 
 SEPARATOR = 0.55  # a grey that shows on black and on white images
 
@@ -39,7 +41,6 @@ def image_grid(
         images: (N, C, H, W) or (N, H, W) with C 1 or 3, intensities in [0, 1]; clipped outside.
         columns: images in a row; by default about as many as rows, and at most 20.
         title: written above.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for another shape, an empty set, NaN, or columns below 1.
@@ -49,13 +50,10 @@ def image_grid(
         >>> ax.images[0].get_array().shape  # 2 rows and 3 columns of 200 pixels, separators of 1
         (401, 602)
     """
-    images = _as_images(images, "images")
-    if columns is None:
-        columns = min(20, int(np.ceil(np.sqrt(len(images)))))
-    if not isinstance(columns, int) or columns < 1:
-        raise InputError(f"columns is {columns!r}; give a whole number of at least 1")
+    images = as_images(images, "images")
+    columns = min(20, int(np.ceil(np.sqrt(len(images))))) if columns is None else whole("columns", columns)
     with style():
-        ax, _, _ = _draw_mosaic(images, min(columns, len(images)), ax)
+        ax, _, _ = mosaic_of(images, min(columns, len(images)), ax)
         if title is not None:
             ax.set_title(title)
     return ax
@@ -68,10 +66,9 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike, pairs: int = 10, *, ax: Axes
         x: originals, (N, C, H, W) or (N, H, W).
         x_hat: reconstructions, the same shape.
         pairs: how many of the first to draw.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
-        InputError: for shapes that differ or are no images, or pairs below 1.
+        InputError: for shapes that differ or are not images, or pairs below 1.
 
     Example:
         >>> x = np.zeros((3, 1, 28, 28))
@@ -79,23 +76,21 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike, pairs: int = 10, *, ax: Axes
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['original', 'reconstruction']
     """
-    x, x_hat = _as_images(x, "x"), _as_images(x_hat, "x_hat")
+    x, x_hat, pairs = as_images(x, "x"), as_images(x_hat, "x_hat"), whole("pairs", pairs)
     if x.shape != x_hat.shape:
         raise InputError(
             f"x_hat has {len(x_hat)} images of (H, W, C) {x_hat.shape[1:]}, x has {len(x)} of {x.shape[1:]}; "
             "give one reconstruction for each original"
         )
-    if pairs < 1:
-        raise InputError(f"pairs is {pairs}; give a whole number of at least 1")
     both = np.concatenate([x[:pairs], x_hat[:pairs]])
     with style():
-        ax, (upper, lower), _ = _draw_mosaic(both, len(both) // 2, ax, label_width=0.9)
+        ax, (upper, lower), _ = mosaic_of(both, len(both) // 2, ax, label_width=0.9)
         ax.set_yticks([upper, lower], ["original", "reconstruction"])
     return ax
 
 
 def manifold(
-    decode: Callable[[NDArray[np.float64]], ArrayLike],
+    decode: Callable[[Array], ArrayLike],
     side: int = 20,
     limits: tuple[float, float] = (0.02, 0.98),
     *,
@@ -109,11 +104,10 @@ def manifold(
         decode: takes latent points (M, 2) as float64, returns images (M, C, H, W) or (M, H, W).
         side: points along each coordinate.
         limits: the lowest and the highest quantile, probabilities inside (0, 1).
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
-        InputError: for limits that are no ascending probabilities, side below 2, or a decode that
-            returns something other than one image a point.
+        InputError: for limits that are not ascending probabilities, side below 2, or a decode that does not
+            return one image per point.
 
     Example:
         >>> ax = manifold(lambda z: np.ones((len(z), 8, 8)) * (z[:, :1, None] > 0), side=4)
@@ -123,38 +117,43 @@ def manifold(
     low, high = limits
     if not 0.0 < low < high < 1.0:
         raise InputError(f"limits are {limits}; give two ascending probabilities between 0 and 1")
-    if side < 2:
-        raise InputError(f"side is {side}; give a whole number of at least 2")
+    side = whole("side", side, 2)
     z = np.array([NormalDist().inv_cdf(u) for u in np.linspace(low, high, side)])
     first, second = np.meshgrid(z, z[::-1])
     points = np.stack([first.ravel(), second.ravel()], axis=1)
-    images = _as_images(decode(points), "what decode returned")
+    images = as_images(decode(points), "the result of decode")
     if len(images) != len(points):
-        raise InputError(f"decode returned {len(images)} images for {len(points)} points; return one a point")
+        raise InputError(
+            f"decode returned {len(images)} images for {len(points)} points; return one per point"
+        )
+    shown = np.linspace(0, side - 1, min(side, 4)).round().astype(int)
+    names = [f"{value:.1f}".replace("-", "−") for value in z[shown]]
     with style():
-        ax, rows, centres = _draw_mosaic(images, side, ax)
-        shown = np.linspace(0, side - 1, min(side, 4)).round().astype(int)
-        names = [f"{value:.1f}".replace("-", "−") for value in z[shown]]
+        ax, rows, centres = mosaic_of(images, side, ax)
         ax.set_xticks(centres[shown], names)
         ax.set_yticks(rows[::-1][shown], names)
-        ax.set_xlabel("$z_1$")
-        ax.set_ylabel("$z_2$")
+        ax.set(xlabel="$z_1$", ylabel="$z_2$")
     return ax
 
 
-def _as_images(value: ArrayLike, name: str) -> NDArray[np.float64]:
-    """(N, H, W) or (N, C, H, W) as (N, H, W, C), clipped to [0, 1]."""
-    images = as_array(value, name)
+def as_images(value: ArrayLike, name: str) -> Array:
+    """(N, H, W) or (N, C, H, W) as (N, H, W, C), clipped to [0, 1].
+
+    Raises:
+        InputError: for another shape, an empty set or NaN.
+    """
+    images = numbers(value, name)
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise InputError(
-            f"{name} has shape {np.shape(value)}, no images; give (N, H, W), (N, 1, H, W) or (N, 3, H, W)"
+            f"{name} has shape {as_array(value).shape}, which is not one of images; give (N, H, W), "
+            "(N, 1, H, W) or (N, 3, H, W)"
         )
     return np.clip(images.transpose(0, 2, 3, 1), 0.0, 1.0)
 
 
-def _mosaic(images: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
+def _mosaic(images: Array, columns: int) -> Array:
     """(N, H, W, C) as one image (rows * (H + 1) - 1, columns * (W + 1) - 1, C); absent images are white."""
     N, H, W, C = images.shape
     rows = -(-N // columns)
@@ -166,21 +165,21 @@ def _mosaic(images: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
     return grid.reshape(rows * (H + 1), columns * (W + 1), C)[:-1, :-1]
 
 
-def _draw_mosaic(
-    images: NDArray[np.float64], columns: int, ax: Axes | None, *, label_width: float = 0.0
-) -> tuple[Axes, NDArray[np.float64], NDArray[np.float64]]:
-    """Draw the mosaic; returns the axes and the centres of its rows and of its columns."""
+def mosaic_of(
+    images: Array, columns: int, ax: Axes | None, *, label_width: float = 0.0
+) -> tuple[Axes, Array, Array]:
+    """Draw images (N, H, W, C) as a mosaic; returns the axes and the centres of rows and columns."""
     # Magnified, so that a separator of one pixel stays thin.
     scale = -(-400 // (columns * images.shape[2]))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     mosaic = _mosaic(images, columns)
     height, width, channels = mosaic.shape
     wide = min(WIDTH, max(2.4, 0.75 * columns + label_width))
-    ax = axes_or_new(ax, width=wide, height=(wide - label_width) * height / width + 0.1)
-    ax.imshow(mosaic[..., 0] if channels == 1 else mosaic, cmap="gray", vmin=0.0, vmax=1.0)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    with canvas(ax, width=wide, height=(wide - label_width) * height / width + 0.1) as ax:
+        ax.imshow(mosaic[..., 0] if channels == 1 else mosaic, cmap="gray", vmin=0.0, vmax=1.0)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
     H, W = images.shape[1:3]
     rows = np.arange(-(-len(images) // columns)) * (H + 1.0) + (H - 1) / 2
     return ax, rows, np.arange(columns) * (W + 1.0) + (W - 1) / 2

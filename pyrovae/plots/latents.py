@@ -1,10 +1,10 @@
 """The latent space: where the data lie in it, and the prior behind them.
 
-Two-dimensional latents are drawn as they are. More dimensions go through principal components
-(the axes say how much of the variance is seen), one dimension becomes a histogram.
+Two-dimensional latents are drawn as they are. More dimensions are reduced to two principal
+components (the axes say how much of the variance they explain), one dimension becomes a histogram.
 
-A density is drawn as its highest-density regions: the region of level m is the smallest set that
-holds the share m of the mass inside the limits, {z : p(z) >= t} with t chosen so. Unlike levels at
+A density is drawn as its highest-density regions: the region of mass m is the smallest set that
+contains the share m of the mass inside the limits, {z : p(z) >= t} for some t. Unlike contours at
 round values of p, these mean the same for a standard normal and for a peaked mixture.
 
 Reference:
@@ -13,27 +13,37 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.errors import InputError
-from pyrovae.plots.style import CLASSES, COLOURS, as_array, axes_or_new, evaluate, style
+from pyrovae.numerics import Array, as_array
+from pyrovae.plots.style import (
+    CLASSES,
+    COLOURS,
+    OUTSIDE,
+    Square,
+    canvas,
+    dot_handles,
+    dots,
+    evaluate,
+    matrix,
+    square,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["latent_scatter", "prior_density"]
+__all__ = ["GREYS", "LogDensity", "draw_density", "draw_plane", "latent_scatter", "prior_density"]
 
 REGIONS = (0.99, 0.9, 0.7, 0.5, 0.3, 0.1)
-Shades = tuple[
-    str, float, float
-]  # a colour map, and the part of it for the outermost to the innermost region
+# A colour map, and the part of it from the outermost to the innermost region.
+Shades = tuple[str, float, float]
 BLUES, GREYS = ("Blues", 0.08, 0.55), ("Greys", 0.05, 0.32)
-LogDensity = Callable[[NDArray[np.float64]], ArrayLike]
-Square = tuple[tuple[float, float], tuple[float, float]]
+LogDensity = Callable[[Array], ArrayLike]
 Limits = tuple[float, float] | Square
 
 
@@ -49,35 +59,32 @@ def latent_scatter(
 
     Args:
         z: latents, (N, D) or (N,).
-        labels: one class or number for each, (N,); up to ten classes get a legend, more numbers
-            a colour bar.
+        labels: one class or number for each, (N,); up to ten classes get a legend, more numbers a colour bar.
         density: log p(z) of points (M, 2), drawn behind; used only when D = 2.
         explained: write each component's share of the variance on its axis, when D > 2.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
-        InputError: for a z that is no matrix or holds NaN, or labels of another length.
+        InputError: for a z that is not a matrix or holds NaN, or labels of another length.
 
     Example:
         >>> z = np.array([[3.0, 0.0, 0.0], [-3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
         >>> latent_scatter(z, labels=[0, 0, 1, 1]).get_xlabel()
         'component 1 (90 % of variance)'
     """
-    z = _as_matrix(z)
+    z = matrix(z, "z")
     groups = None if labels is None else _as_labels(labels, len(z))
     D = z.shape[1]
-    with style():
-        if D == 1:
-            return _histogram(z[:, 0], groups, axes_or_new(ax))
-        ax = axes_or_new(ax, height=4.4, width=5.4)
+    if D == 1:
+        return _histogram(z[:, 0], groups, ax)
+    with canvas(ax, height=4.4, width=5.4) as ax:
         names = ["$z_1$", "$z_2$"]
         if D > 2:
             z, names = _principal(z, explained=explained)
         _scatter(ax, z, groups)
-        limits = _square_around(z)
+        limits = square(z.min(axis=0), z.max(axis=0), 0.55)
         if density is not None and D == 2:
-            _draw_density(ax, density, limits, shades=GREYS, line="#b0b0b0")
-        _plane(ax, limits, names)
+            draw_density(ax, density, limits, shades=GREYS, line="#b0b0b0")
+        draw_plane(ax, limits, names)
     return ax
 
 
@@ -87,7 +94,6 @@ def prior_density(log_prob: LogDensity, limits: Limits = (-4.0, 4.0), *, ax: Axe
     Args:
         log_prob: log p(z) of points (M, 2), nats.
         limits: (low, high) for both coordinates, or one such pair for each.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for limits that do not ascend, a log density of another shape, with NaN, or
@@ -100,15 +106,14 @@ def prior_density(log_prob: LogDensity, limits: Limits = (-4.0, 4.0), *, ax: Axe
         True
     """
     pairs = _as_limits(limits)
-    with style():
-        ax = axes_or_new(ax, height=3.9, width=5.2)
-        filled = _draw_density(ax, log_prob, pairs, shades=BLUES, line=COLOURS["data"])
-        _plane(ax, pairs, ["$z_1$", "$z_2$"])
+    with canvas(ax, height=3.9, width=5.2) as ax:
+        filled = draw_density(ax, log_prob, pairs, shades=BLUES, line=COLOURS["data"])
+        draw_plane(ax, pairs, ["$z_1$", "$z_2$"])
         _region_legend(ax, filled)
     return ax
 
 
-def _draw_density(
+def draw_density(
     ax: Axes,
     log_prob: LogDensity,
     limits: Square,
@@ -132,47 +137,36 @@ def _draw_density(
     return list(zip(masses, map(matplotlib.colors.to_hex, colours), strict=True))
 
 
-def _plane(ax: Axes, limits: Square, names: list[str]) -> None:
+def draw_plane(ax: Axes, limits: Square, names: Sequence[str]) -> None:
+    """Limits and names of two axes of one scale."""
     ax.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], aspect="equal")
-    # Centred, a narrowed plane moves its labels out of the figure once a legend stands beside it.
+    # Centred, a narrowed plane moves its labels out of the figure once it has a legend on its right.
     ax.set_anchor("W")
 
 
-def _square_around(z: NDArray[np.float64]) -> Square:
-    """The smallest square around all points, and a tenth more."""
-    middle = (z.min(axis=0) + z.max(axis=0)) / 2
-    half = 0.55 * float(np.ptp(z, axis=0).max()) or 1.0
-    return (middle[0] - half, middle[0] + half), (middle[1] - half, middle[1] + half)
-
-
-def _region_levels(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[float]]:
+def _region_levels(p: Array) -> tuple[Array, list[float]]:
     """Ascending thresholds of p whose regions hold REGIONS of the mass, those that differ."""
     descending = np.sort(p, axis=None)[::-1]
     share = np.cumsum(descending) / descending.sum()
-    found: dict[float, float] = {}
+    mass_of: dict[float, float] = {}
     for mass in REGIONS:
         # a plateau belongs to the largest region that it reaches
-        found.setdefault(float(descending[np.searchsorted(share, mass)]), mass)
-    levels = np.array(sorted(found))
-    return levels, [found[level] for level in levels]
+        mass_of.setdefault(float(descending[np.searchsorted(share, mass)]), mass)
+    levels = np.array(sorted(mass_of))
+    return levels, [mass_of[level] for level in levels]
 
 
 def _region_legend(ax: Axes, filled: list[tuple[float, str]]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=colour, label=f"{mass:.0%}".replace("%", " %")) for mass, colour in filled]
-    ax.legend(handles=handles[::-1], title="share of mass", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    handles = [Patch(facecolor=colour, label=f"{100 * mass:.0f} %") for mass, colour in filled]
+    ax.legend(handles=handles[::-1], title="share of mass", **OUTSIDE)
 
 
-def _scatter(ax: Axes, z: NDArray[np.float64], groups: NDArray | None) -> None:
+def _scatter(ax: Axes, z: Array, groups: NDArray | None) -> None:
     from matplotlib.cm import ScalarMappable
 
-    look: dict[str, Any] = {
-        "s": float(np.clip(12000 / len(z), 3, 18)),
-        "alpha": 0.75,
-        "linewidths": 0,
-        "rasterized": True,
-    }
+    look: dict[str, Any] = dots(len(z), 12000, 3, 18) | {"alpha": 0.75}
     if groups is None:
         ax.scatter(z[:, 0], z[:, 1], color=COLOURS["model"], **look)
         return
@@ -188,29 +182,25 @@ def _scatter(ax: Axes, z: NDArray[np.float64], groups: NDArray | None) -> None:
 
 
 def _class_legend(ax: Axes, classes: NDArray) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=str(name))
-        for name, colour in zip(classes, CLASSES, strict=False)
-    ]
-    ax.legend(handles=handles, title="label", loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1)
+    colours = dict(zip(map(str, classes), CLASSES, strict=False))
+    ax.legend(handles=dot_handles(colours, 5), title="label", handletextpad=0.1, **OUTSIDE)
 
 
-def _histogram(z: NDArray[np.float64], groups: NDArray | None, ax: Axes) -> Axes:
+def _histogram(z: Array, groups: NDArray | None, ax: Axes | None) -> Axes:
     edges = list(np.histogram_bin_edges(z, bins=min(60, max(10, int(np.sqrt(len(z)))))))
     classes = np.unique([] if groups is None else groups)
-    if 0 < len(classes) <= len(CLASSES):
-        for name, colour in zip(classes, CLASSES, strict=False):
-            ax.hist(z[groups == name], edges, histtype="step", color=colour, linewidth=1.4)
-        _class_legend(ax, classes)
-    else:
-        ax.hist(z, edges, color=COLOURS["model"])
-    ax.set(xlabel="$z$", ylabel="data in each bin")
+    with canvas(ax) as ax:
+        if 0 < len(classes) <= len(CLASSES):
+            for name, colour in zip(classes, CLASSES, strict=False):
+                ax.hist(z[groups == name], edges, histtype="step", color=colour, linewidth=1.4)
+            _class_legend(ax, classes)
+        else:
+            ax.hist(z, edges, color=COLOURS["model"])
+        ax.set(xlabel="$z$", ylabel="observations per bin")
     return ax
 
 
-def _principal(z: NDArray[np.float64], *, explained: bool) -> tuple[NDArray[np.float64], list[str]]:
+def _principal(z: Array, *, explained: bool) -> tuple[Array, list[str]]:
     """The latents on their first two principal components, and the names of these."""
     if len(z) < 2:
         raise InputError(f"z has 1 row of dimension {z.shape[1]}; principal components need at least 2 rows")
@@ -226,17 +216,8 @@ def _principal(z: NDArray[np.float64], *, explained: bool) -> tuple[NDArray[np.f
     return z, [f"component {i}{note}" for i, note in enumerate(notes, 1)]
 
 
-def _as_matrix(value: ArrayLike) -> NDArray[np.float64]:
-    z = as_array(value, "z")
-    if z.ndim == 1:
-        z = z[:, None]
-    if z.ndim != 2:
-        raise InputError(f"z has shape {z.shape} where (N, D) was expected; give one latent vector a row")
-    return z
-
-
 def _as_labels(value: ArrayLike, count: int) -> NDArray:
-    labels = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    labels = as_array(value)
     if labels.shape != (count,):
         raise InputError(f"labels have shape {labels.shape} where z has {count} rows; give one label a row")
     if labels.dtype.kind not in "biuf" and len(np.unique(labels)) > len(CLASSES):
@@ -244,7 +225,7 @@ def _as_labels(value: ArrayLike, count: int) -> NDArray:
     return labels
 
 
-def _as_limits(limits: Limits) -> tuple[tuple[float, float], tuple[float, float]]:
+def _as_limits(limits: Limits) -> Square:
     both = np.asarray(limits, dtype=float)
     if both.shape == (2,):
         both = np.stack([both, both])

@@ -1,38 +1,38 @@
-"""Mixtures: which component a datum is in, how sure that is, and what the components look like.
+"""Mixtures: which component an observation belongs to, how surely, and what the components look like.
 
 - `latent_map`: a plane of latent space, data in the mixed colours of their components, an ellipse for each
 - `overlap`: how much components share, the Bhattacharyya coefficients
 - `component_grid`: a row of samples for each component; `walks`: a row of steps for each walk
 - `confusion`: components against labels, matched ones on the diagonal
-- `doubt`: how many components a datum could be in, exp of the entropy of p(c|x)
+- `doubt`: the number of components an observation could be in, exp of the entropy of p(c|x)
 
-A component has one colour in all pictures. A datum's colour is the mean of its components' colours under
-p(c|x), so that a doubtful one lies between them and turns grey; the greys of `CLASSES` are no component's.
-An ellipse of r standard deviations in the plane holds the share 1 - exp(-r^2 / 2) of its component: 86 %
-for r = 2.
+A component has one colour in all pictures. An observation has the mean of its components' colours
+under p(c|x), so that a doubtful one lies between them and turns grey; no component is grey. An
+ellipse of r standard deviations in the plane holds the share 1 - exp(-r^2 / 2) of its component:
+86 % for r = 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.errors import InputError
-from pyrovae.plots.images import _as_images, _draw_mosaic
-from pyrovae.plots.latents import GREYS, LogDensity, Square, _draw_density, _plane
-from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, as_array, axes_or_new, panels, style
+from pyrovae.numerics import Array, as_array, numbers
+from pyrovae.plots.images import as_images, mosaic_of
+from pyrovae.plots.latents import GREYS, LogDensity, draw_density, draw_plane
+from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, Square, canvas, panels, square, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["component_colours", "component_grid", "confusion", "doubt", "latent_map", "overlap", "walks"]
 
-Array = NDArray[np.float64]
 COMPONENTS = tuple({"#94a4a2": "#00906a", "#717581": "#e58cb5"}.get(colour, colour) for colour in CLASSES)
-NUMBERED = 14  # at most so many rows of a table get their numbers written in
+NUMBERED = 14  # the largest table whose numbers are written in
 
 
 def component_colours(count: int) -> Array:
@@ -58,7 +58,7 @@ def latent_map(
     density: LogDensity | None = None,
     reach: float = 2.0,
     names: tuple[str, str] = ("$z_1$", "$z_2$"),
-    numbers: Sequence[str] | None = None,
+    numbering: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Data in a plane of latent space, coloured by p(c|x), and an ellipse for each component.
@@ -71,40 +71,32 @@ def latent_map(
         density: log p(z) of points (M, 2), drawn behind.
         reach: of the ellipses, in standard deviations.
         names: of the axes.
-        numbers: what is written at the means, (K,); 0, 1, ... unless given.
-        ax: axes to draw on; new ones otherwise.
+        numbering: what is written at the means, (K,); 0, 1, ... by default.
 
     Raises:
-        InputError: for shapes that do not go together, or NaN.
+        InputError: for shapes that do not fit together, or NaN.
 
     Example:
         >>> ax = latent_map(np.zeros((3, 2)), np.full((3, 2), 0.5), np.eye(2), [np.eye(2)] * 2)
         >>> len(ax.patches)
         2
     """
-    z, share = as_array(z, "z"), as_array(responsibilities, "responsibilities")
-    means, covariances = as_array(means, "means"), as_array(covariances, "covariances")
+    means = numbers(means, "means", ("K", 2))
     count = len(means)
-    wanted: dict[str, tuple[Array, tuple[int, ...]]] = {
-        "z": (z, (len(z), 2)),
-        "responsibilities": (share, (len(z), count)),
-    }
-    wanted |= {"means": (means, (count, 2)), "covariances": (covariances, (count, 2, 2))}
-    for name, (array, shape) in wanted.items():
-        if array.shape != shape:
-            raise InputError(f"{name} has shape {array.shape} where {shape} was expected")
+    z, covariances = numbers(z, "z", ("N", 2)), numbers(covariances, "covariances", (count, 2, 2))
+    share = numbers(responsibilities, "responsibilities", (len(z), count))
     colours = component_colours(count)
-    with style():
-        ax = axes_or_new(ax, height=5.0, width=5.4)
+    labels = map(str, range(count)) if numbering is None else numbering
+    with canvas(ax, height=5.0, width=5.4) as ax:
         mixed = np.clip(share @ colours, 0, 1)
         ax.scatter(z[:, 0], z[:, 1], c=mixed, s=9.0, linewidths=0, alpha=0.85, zorder=2)
         limits = _around(z, means, covariances, reach)
         if density is not None:
-            _draw_density(ax, density, limits, shades=GREYS, line=None)
-        for k in range(count):
-            name = str(k) if numbers is None else numbers[k]
-            _ellipse(ax, means[k], covariances[k], reach, colours[k], name, line=1.3 if count <= 15 else 0.7)
-        _plane(ax, limits, list(names))
+            draw_density(ax, density, limits, shades=GREYS, line=None)
+        width = 1.3 if count <= 15 else 0.7
+        for mean, covariance, colour, label in zip(means, covariances, colours, labels, strict=True):
+            _ellipse(ax, mean, covariance, reach, colour, label, width)
+        draw_plane(ax, limits, names)
         ax.set_anchor("C")
     return ax
 
@@ -114,27 +106,24 @@ def overlap(coefficients: ArrayLike, *, ax: Axes | None = None) -> Axes:
 
     Args:
         coefficients: Bhattacharyya coefficients, (K, K); the lower half is drawn.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
-        InputError: for what is no square table of numbers from 0 to 1.
+        InputError: for something other than a square table of numbers from 0 to 1.
 
     Example:
         >>> ax = overlap([[1.0, 0.3], [0.3, 1.0]])
         >>> [text.get_text() for text in ax.texts]
         ['.30']
     """
-    table = as_array(coefficients, "coefficients")
-    if table.ndim != 2 or table.shape[0] != table.shape[1]:
-        raise InputError(f"coefficients have shape {table.shape} where (K, K) was expected")
+    table = numbers(coefficients, "coefficients", ("K", "K"))
     if table.min() < 0 or table.max() > 1 + 1e-6:
         raise InputError("coefficients lie outside 0 to 1: give Bhattacharyya coefficients")
     shown = np.where(np.tri(len(table), k=-1) > 0, table, np.nan)
-    with style():
-        ax = axes_or_new(ax, height=4.4, width=5.2)
+    names = [str(k) for k in range(len(table))]
+    with canvas(ax, height=4.4, width=5.2) as ax:
         image = ax.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0)
-        _numbers(ax, shown, lambda value: f"{value:.2f}".removeprefix("0") if value >= 0.005 else "", 1.0)
-        _ticks(ax, [str(k) for k in range(len(table))], [str(k) for k in range(len(table))])
+        _write(ax, shown, lambda value: f"{value:.2f}".removeprefix("0") if value >= 0.005 else "", shown)
+        _ticks(ax, names, names)
         ax.set(xlabel="component", ylabel="component")
         bar = ax.figure.colorbar(image, ax=ax, label="overlap", shrink=0.8)
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -154,23 +143,19 @@ def component_grid(
         images: (K, S, C, H, W) or (K, S, H, W), intensities in [0, 1].
         weights: of the components, (K,).
         names: of the rows, instead of numbers.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
-        InputError: for what is no images, or weights of another length.
+        InputError: for what is not images, or weights of another length.
 
     Example:
         >>> ax = component_grid(np.zeros((2, 5, 8, 8)), [0.25, 0.75])
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['0   25 %', '1   75 %']
     """
-    rows = as_array(images, "images")
-    count = len(rows)
-    names = [str(k) for k in range(count)] if names is None else list(names)
+    rows = numbers(images, "images")
+    names = [str(k) for k in range(len(rows))] if names is None else list(names)
     if weights is not None:
-        share = as_array(weights, "weights")
-        if share.shape != (count,):
-            raise InputError(f"weights have shape {share.shape}: give one for each of {count} rows of images")
+        share = numbers(weights, "weights", (len(rows),))
         names = [f"{name}   {100 * value:.0f} %" for name, value in zip(names, share, strict=True)]
     with style():
         return _rows(rows, names, ax)
@@ -189,32 +174,28 @@ def walks(
         images: (W, S, C, H, W) or (W, S, H, W), intensities in [0, 1].
         names: of the walks.
         log_pz: log p(z) of the steps in nats, (W, S); drawn below.
-        ax: axes to draw on; new ones otherwise.
 
     Returns:
         The axes; with `log_pz` the frame, whose panels are `ax.child_axes` (images, log p(z)).
 
     Raises:
-        InputError: for what is no images, or names or log p(z) of another shape.
+        InputError: for what is not images, or names or log p(z) of another shape.
 
     Example:
         >>> ax = walks(np.zeros((2, 5, 8, 8)), ["straight", "density"], log_pz=-np.ones((2, 5)))
         >>> len(ax.child_axes)
         2
     """
-    rows = as_array(images, "images")
+    rows = numbers(images, "images")
     names = [str(k) for k in range(len(rows))] if names is None else list(names)
     if log_pz is None:
         with style():
             return _rows(rows, names, ax)
-    heights = as_array(log_pz, "log_pz")
-    if heights.shape != rows.shape[:2]:
-        raise InputError(f"log_pz has shape {heights.shape} where {rows.shape[:2]} was expected: one a step")
-    with style():
-        wide = WIDTH - 0.35 - 0.065 * max(map(len, names))
-        tall = wide * len(rows) * rows.shape[-2] / (rows.shape[1] * rows.shape[-1])
-        ax = axes_or_new(ax, height=tall + 1.9)
-        part = tall / (tall + 1.5)
+    heights = numbers(log_pz, "log_pz", rows.shape[:2])
+    wide = WIDTH - 0.35 - 0.065 * max(map(len, names))
+    tall = wide * len(rows) * rows.shape[-2] / (rows.shape[1] * rows.shape[-1])
+    part = tall / (tall + 1.5)
+    with canvas(ax, height=tall + 1.9) as ax:
         above, below = panels(ax, (0.0, 1 - part, 1.0, part), (0.0, 0.0, 1.0, 0.9 * (1 - part)))
         _rows(rows, names, above)
         above.set_aspect("auto")  # the steps stand above their heights
@@ -229,47 +210,45 @@ def confusion(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Components against labels: a row shows where a component's data come from.
+    """Components against labels: a row shows which labels the data of a component have.
 
     Args:
         table: counts, (K, classes).
         matching: the label matched with each component, (K,), -1 for none; puts these on the diagonal.
-        classes: the labels' names, (classes,); 0, 1, ... unless given.
-        ax: axes to draw on; new ones otherwise.
+        classes: names of the labels, (classes,); 0, 1, ... by default.
 
     Raises:
-        InputError: for what is no table of counts, or lengths that differ.
+        InputError: for something other than a table of counts, or lengths that differ.
 
     Example:
         >>> ax = confusion([[0, 9], [8, 1]], matching=[1, 0])
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['1', '0']
     """
-    counts = as_array(table, "table")
-    if counts.ndim != 2 or (counts < 0).any():
-        raise InputError(f"table has shape {counts.shape}: give counts from 0, components by labels")
+    counts = numbers(table, "table", ("components", "labels"))
+    if (counts < 0).any():
+        raise InputError("table has negative values; give counts, components by labels")
     names = [str(c) for c in (range(counts.shape[1]) if classes is None else classes)]
     if len(names) != counts.shape[1]:
         raise InputError(f"there are {len(names)} names of {counts.shape[1]} labels: give one for each")
     order = np.arange(len(counts)) if matching is None else _by_match(counts, matching, names)
     shown = counts[order]
-    with style():
-        ax = axes_or_new(ax, height=min(9.0, 1.1 + 0.33 * len(counts)), width=1.3 + 0.42 * max(8, len(names)))
-        share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
+    share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
+    size = {"height": min(9.0, 1.1 + 0.33 * len(counts)), "width": 1.3 + 0.42 * max(8, len(names))}
+    with canvas(ax, **size) as ax:
         ax.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-        _numbers(ax, np.where(shown > 0, shown, np.nan), lambda value: f"{value:.0f}", share)
+        _write(ax, np.where(shown > 0, shown, np.nan), lambda value: f"{value:.0f}", share)
         _ticks(ax, names, [str(k) for k in order], most=40)
         ax.set(xlabel="label", ylabel="component")
     return ax
 
 
 def doubt(entropies: ArrayLike, components: int, *, ax: Axes | None = None) -> Axes:
-    """How many components a datum could be in: exp of the entropy of its p(c|x).
+    """The number of components each observation could be in: exp of the entropy of its p(c|x).
 
     Args:
         entropies: of p(c|x) in nats, (N,).
         components: K.
-        ax: axes to draw on; new ones otherwise.
 
     Raises:
         InputError: for entropies below 0 or above log K.
@@ -278,16 +257,15 @@ def doubt(entropies: ArrayLike, components: int, *, ax: Axes | None = None) -> A
         >>> doubt([0.0, 0.0, np.log(2)], components=3).get_title(loc="left")
         '67 % of the data are in one component'
     """
-    values = as_array(entropies, "entropies")
-    if values.ndim != 1 or values.min() < -1e-6 or values.max() > np.log(components) + 1e-6:
-        raise InputError(f"entropies must be (N,), from 0 to log {components}, not {values.shape}")
+    values = numbers(entropies, "entropies", ("N",))
+    if values.min() < -1e-6 or values.max() > np.log(components) + 1e-6:
+        raise InputError(f"entropies must be from 0 to log {components}, not up to {values.max():.3g}")
     size = np.exp(np.maximum(values, 0.0))
     sure = float((size < 1.1).mean())
     top = max(2.0, float(np.ceil(size.max())))
-    with style():
-        ax = axes_or_new(ax, height=2.8)
+    with canvas(ax, height=2.8) as ax:
         ax.hist(size, list(np.linspace(1, top, 41)), color=COLOURS["model"])
-        ax.set(xlabel="components that a datum could be in", ylabel="data", xlim=(1, top))
+        ax.set(xlabel="components an observation could be in", ylabel="observations", xlim=(1, top))
         ax.set_title(f"{100 * sure:.0f} % of the data are in one component", loc="left")
     return ax
 
@@ -313,52 +291,47 @@ def _ellipse(
 def _around(z: Array, means: Array, covariances: Array, reach: float) -> Square:
     """The smallest square around nearly all points and all ellipses, and a little more."""
     spread = reach * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    inner = np.quantile(z, [0.002, 0.998], axis=0)  # one datum far away would shrink all others
+    inner = np.quantile(z, [0.002, 0.998], axis=0)  # one outlier would shrink all others
     low = np.minimum(inner[0], (means - spread).min(0))
     high = np.maximum(inner[1], (means + spread).max(0))
-    middle, half = (low + high) / 2, 0.53 * float((high - low).max()) or 1.0
-    return (middle[0] - half, middle[0] + half), (middle[1] - half, middle[1] + half)
+    return square(low, high, 0.53)
 
 
 def _rows(rows: Array, names: Sequence[str], ax: Axes | None) -> Axes:
-    """A mosaic of one row of images a name."""
+    """A mosaic with a row of images for each name."""
     if rows.ndim not in (4, 5):
         raise InputError(
             f"images have shape {rows.shape}: give (rows, images, H, W) or (rows, images, C, H, W)"
         )
     if len(names) != len(rows):
         raise InputError(f"there are {len(names)} names of {len(rows)} rows of images: give one for each")
-    images = _as_images(rows.reshape(-1, *rows.shape[2:]), "images")
+    images = as_images(rows.reshape(-1, *rows.shape[2:]), "images")
     wide = 0.25 + 0.065 * max(map(len, names))
-    ax, centres, _ = _draw_mosaic(images, rows.shape[1], ax, label_width=wide)
+    ax, centres, _ = mosaic_of(images, rows.shape[1], ax, label_width=wide)
     ax.set_yticks(centres, list(names))
     return ax
 
 
 def _heights(ax: Axes, heights: Array, names: Sequence[str]) -> None:
     steps = np.arange(heights.shape[1])
-    tones = [COLOURS["model"], COLOURS["other"], COLOURS["data"], COLOURS["warning"]]
-    colours = [tones[i % len(tones)] for i in range(len(names))]
-    for values, colour, name in zip(heights, colours, names, strict=True):
-        ax.plot(steps, values, "o-", color=colour, markersize=3, label=name)
-    last = heights.shape[1] - 1
-    ax.set(
-        xlabel="step", ylabel="log p(z), nats", xlim=(-0.5, last + 0.5), xticks=steps[:: -(-len(steps) // 15)]
-    )
+    tones = [COLOURS[name] for name in ("model", "other", "data", "warning")]
+    for i, (values, name) in enumerate(zip(heights, names, strict=True)):
+        ax.plot(steps, values, "o-", color=tones[i % len(tones)], markersize=3, label=name)
+    ticks = steps[:: -(-len(steps) // 15)]
+    ax.set(xlabel="step", ylabel="log p(z), nats", xlim=(-0.5, len(steps) - 0.5), xticks=ticks)
     ax.margins(y=0.15)
     if len(names) > 1:
         ax.legend(loc="best")
 
 
-def _numbers(ax: Axes, values: Array, write: object, darkness: float | Array) -> None:
+def _write(ax: Axes, values: Array, text: Callable[[float], str], darkness: Array) -> None:
     """The numbers of a table on its cells, white on dark ones."""
     if max(values.shape) > NUMBERED:
         return
-    dark = np.broadcast_to(darkness if isinstance(darkness, np.ndarray) else values, values.shape)
     for (i, j), value in np.ndenumerate(values):
         if not np.isnan(value):
-            colour = "white" if dark[i, j] > 0.55 else "#262626"
-            ax.text(j, i, write(value), ha="center", va="center", fontsize=7.5, color=colour)  # type: ignore[operator]
+            colour = "white" if darkness[i, j] > 0.55 else "#262626"
+            ax.text(j, i, text(value), ha="center", va="center", fontsize=7.5, color=colour)
 
 
 def _ticks(ax: Axes, columns: list[str], rows: list[str], most: int = 25) -> None:
@@ -371,7 +344,7 @@ def _ticks(ax: Axes, columns: list[str], rows: list[str], most: int = 25) -> Non
 
 def _by_match(counts: Array, matching: ArrayLike, names: list[str]) -> NDArray[np.int64]:
     """Components in the order of their labels; those without one follow, by their most frequent label."""
-    matched = [str(int(label)) for label in np.asarray(matching)]
+    matched = [str(int(label)) for label in as_array(matching)]
     if len(matched) != len(counts):
         raise InputError(
             f"matching has {len(matched)} entries: give one for each of {len(counts)} components"

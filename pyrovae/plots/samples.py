@@ -1,10 +1,8 @@
-"""Data that are no images: does the model draw what the data look like?
+"""Data that are not images: do samples of the model look like the data?
 
 One dimension: two histograms on the same bins, as densities, and the exact density where it is
-known. Two: data and samples side by side on the same limits. More: the first few dimensions in
-pairs, histograms on the diagonal. `compare` chooses.
-
-The data are grey and the samples blue in all of them.
+known. Two: data and samples side by side on the same limits. More: the first few dimensions in pairs,
+histograms on the diagonal. `compare` chooses. The data are grey and the samples blue in all of them.
 """
 
 from __future__ import annotations
@@ -13,24 +11,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.plots.style import COLOURS, WIDTH, as_array, axes_or_new, evaluate, panels, style
+from pyrovae.numerics import Array
+from pyrovae.plots.style import COLOURS, OUTSIDE, WIDTH, canvas, dot_handles, dots, evaluate, matrix, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 __all__ = ["compare", "samples_1d", "scatter_2d"]
 
 LIGHT = "#b8b8b8"  # data under samples
+NAMES = {"data": LIGHT, "samples": COLOURS["model"]}
 
 
 def samples_1d(
     x: ArrayLike,
     samples: ArrayLike,
-    density: Callable[[NDArray[np.float64]], ArrayLike] | None = None,
+    density: Callable[[Array], ArrayLike] | None = None,
     *,
     bins: int | None = None,
     ax: Axes | None = None,
@@ -41,8 +41,7 @@ def samples_1d(
         x: data, (N,) or (N, 1).
         samples: from the model, (M,) or (M, 1).
         density: the exact log density of points (G, 1), nats, drawn as a curve.
-        bins: how many; by default about the square root of the smaller count, from 10 to 80.
-        ax: axes to draw on; new ones otherwise.
+        bins: number of bins; by default about the square root of the smaller count, from 10 to 80.
 
     Raises:
         InputError: for more than one dimension, NaN, or a density that returns another shape.
@@ -52,16 +51,15 @@ def samples_1d(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['data', 'samples']
     """
-    x, samples = _as_rows(x, "x", only=1), _as_rows(samples, "samples", only=1)
-    with style():
-        ax = axes_or_new(ax)
+    x, samples = matrix(x, "x", 1), matrix(samples, "samples", 1)
+    with canvas(ax) as ax:
         edges = _histograms(ax, x[:, 0], samples[:, 0], bins)
         if density is not None:
             grid = np.linspace(edges[0], edges[-1], 501)
             p = np.exp(evaluate(density, grid[:, None]))
             ax.plot(grid, p, color=COLOURS["warning"], linewidth=1.1, label="exact density")
         ax.set(xlabel="$x$", ylabel="density")
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ax.legend(**OUTSIDE)
     return ax
 
 
@@ -72,7 +70,6 @@ def scatter_2d(x: ArrayLike, samples: ArrayLike, *, overlay: bool = False, ax: A
         x: data, (N, 2).
         samples: from the model, (M, 2).
         overlay: samples over the data in one panel, instead of side by side.
-        ax: axes to draw on, or whose place the two panels take; new ones otherwise.
 
     Returns:
         The axes; side by side, a frame whose panels are `ax.child_axes` (data, samples).
@@ -85,16 +82,15 @@ def scatter_2d(x: ArrayLike, samples: ArrayLike, *, overlay: bool = False, ax: A
         >>> [panel.get_title() for panel in ax.child_axes]
         ['data', 'samples']
     """
-    x, samples = _as_rows(x, "x", only=2), _as_rows(samples, "samples", only=2)
-    with style():
-        if overlay:
-            ax = axes_or_new(ax, height=4.2, width=5.2)
+    x, samples = matrix(x, "x", 2), matrix(samples, "samples", 2)
+    if overlay:
+        with canvas(ax, height=4.2, width=5.2) as ax:
             _both_clouds(ax, x, samples)
             _set_limits([ax], x, samples)
-            ax.legend(handles=_dots(), loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1)
+            ax.legend(handles=dot_handles(NAMES, 4.5), handletextpad=0.1, **OUTSIDE)
             ax.set_ylabel("$x_2$")
-            return ax
-        ax = axes_or_new(ax, height=3.2)
+        return ax
+    with canvas(ax, height=3.2) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.48, 1.0), (0.52, 0.0, 0.48, 1.0))
         for panel, points, name, colour in ((left, x, "data", "data"), (right, samples, "samples", "model")):
             panel.scatter(*points.T, color=COLOURS[colour], alpha=0.5, **_look(len(points)))
@@ -108,7 +104,7 @@ def scatter_2d(x: ArrayLike, samples: ArrayLike, *, overlay: bool = False, ax: A
 def compare(
     x: ArrayLike,
     samples: ArrayLike,
-    density: Callable[[NDArray[np.float64]], ArrayLike] | None = None,
+    density: Callable[[Array], ArrayLike] | None = None,
     *,
     dims: int = 4,
     ax: Axes | None = None,
@@ -119,8 +115,7 @@ def compare(
         x: data, (N,) or (N, D).
         samples: from the model, (M,) or (M, D).
         density: exact log density of points (G, 1); used only when D = 1.
-        dims: how many of the first dimensions are drawn in pairs when D > 2.
-        ax: axes to draw on, or whose place the panels take; new ones otherwise.
+        dims: number of first dimensions that are drawn in pairs when D > 2.
 
     Returns:
         The axes; with several panels, a frame that has them in `ax.child_axes`.
@@ -133,11 +128,10 @@ def compare(
         >>> len(compare(x, x).child_axes)  # three histograms and three pairs
         6
     """
-    x, samples = _as_rows(x, "x"), _as_rows(samples, "samples")
+    x, samples = matrix(x, "x"), matrix(samples, "samples")
     if x.shape[1] != samples.shape[1]:
         raise InputError(f"samples have {samples.shape[1]} dimensions but x has {x.shape[1]}; give the same")
-    if dims < 2:
-        raise InputError(f"dims is {dims}; give a whole number of at least 2")
+    dims = whole("dims", dims, 2)
     if x.shape[1] == 1:
         return samples_1d(x, samples, density, ax=ax)
     if x.shape[1] == 2:
@@ -145,12 +139,11 @@ def compare(
     return _pairs(x[:, :dims], samples[:, :dims], ax)
 
 
-def _pairs(x: NDArray[np.float64], samples: NDArray[np.float64], ax: Axes | None) -> Axes:
+def _pairs(x: Array, samples: Array, ax: Axes | None) -> Axes:
     D = x.shape[1]
     size = 1.0 / D
     ranges = _ranges(x, samples)
-    with style():
-        ax = axes_or_new(ax, height=1.4 * D, width=min(WIDTH, 1.5 * D + 0.6))
+    with canvas(ax, height=1.4 * D, width=min(WIDTH, 1.5 * D + 0.6)) as ax:
         for row in range(D):
             for column in range(row + 1):
                 (panel,) = panels(ax, (column * size, 1 - (row + 1) * size, 0.88 * size, 0.88 * size))
@@ -162,7 +155,7 @@ def _pairs(x: NDArray[np.float64], samples: NDArray[np.float64], ax: Axes | None
                     panel.set_ylim(ranges[row])
                 panel.set_xlim(ranges[column])
                 _outer_labels(panel, row, column, D)
-        ax.legend(handles=_dots(), loc="upper right", handletextpad=0.1)
+        ax.legend(handles=dot_handles(NAMES, 4.5), loc="upper right", handletextpad=0.1)
     return ax
 
 
@@ -179,9 +172,7 @@ def _outer_labels(panel: Axes, row: int, column: int, D: int) -> None:
         panel.set_ylabel(f"$x_{{{row + 1}}}$")
 
 
-def _histograms(
-    ax: Axes, x: NDArray[np.float64], samples: NDArray[np.float64], bins: int | None
-) -> NDArray[np.float64]:
+def _histograms(ax: Axes, x: Array, samples: Array, bins: int | None) -> Array:
     """Both histograms on common edges, which are returned."""
     if bins is None:
         bins = int(np.clip(np.sqrt(min(len(x), len(samples))), 10, 80))
@@ -192,7 +183,7 @@ def _histograms(
     return edges
 
 
-def _both_clouds(ax: Axes, x: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
+def _both_clouds(ax: Axes, x: Array, samples: Array) -> None:
     """One cloud in two colours and mixed order; one after the other, the second would hide the first."""
     points = np.concatenate([x, samples])
     colours = np.array([LIGHT] * len(x) + [COLOURS["model"]] * len(samples))
@@ -201,20 +192,10 @@ def _both_clouds(ax: Axes, x: NDArray[np.float64], samples: NDArray[np.float64])
 
 
 def _look(count: int) -> dict[str, Any]:
-    return {"s": float(np.clip(6000 / count, 1.5, 14)), "linewidths": 0, "rasterized": True}
+    return dots(count, 6000, 1.5, 14)
 
 
-def _dots() -> list[Line2D]:
-    from matplotlib.lines import Line2D
-
-    look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4.5}
-    return [
-        Line2D([], [], color=LIGHT, label="data", **look),
-        Line2D([], [], color=COLOURS["model"], label="samples", **look),
-    ]
-
-
-def _ranges(x: NDArray[np.float64], samples: NDArray[np.float64]) -> list[tuple[float, float]]:
+def _ranges(x: Array, samples: Array) -> list[tuple[float, float]]:
     """The limits of each dimension, common to both."""
     low = np.minimum(x.min(axis=0), samples.min(axis=0))
     high = np.maximum(x.max(axis=0), samples.max(axis=0))
@@ -222,20 +203,7 @@ def _ranges(x: NDArray[np.float64], samples: NDArray[np.float64]) -> list[tuple[
     return list(zip(low - room, high + room, strict=True))
 
 
-def _set_limits(axes: list[Axes], x: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
+def _set_limits(axes: list[Axes], x: Array, samples: Array) -> None:
     first, second = _ranges(x, samples)
     for ax in axes:
         ax.set(xlim=first, ylim=second, xlabel="$x_1$")
-
-
-def _as_rows(value: ArrayLike, name: str, only: int | None = None) -> NDArray[np.float64]:
-    array = as_array(value, name)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        raise InputError(
-            f"{name} has shape {array.shape} where (N, D) was expected; for images use image_grid"
-        )
-    if only is not None and array.shape[1] != only:
-        raise InputError(f"{name} has {array.shape[1]} dimensions where {only} was expected; use compare")
-    return array

@@ -1,40 +1,46 @@
-"""One restrained look for all figures, and the few helpers that they share.
+"""One restrained look for all figures, and the helpers that they share.
 
 The style holds inside `with style():` and nowhere else; the user's `rcParams` are never changed.
 Colours are chosen for readers who do not see all of them: the four of `COLOURS` are Okabe & Ito's
 (2008, "Color Universal Design"), the ten of `CLASSES` are Petroff's (2021, "Accessible Color
 Sequences for Data Visualization", https://arxiv.org/abs/2107.02270).
 
-Everywhere the data are dark grey and the model is blue; warnings are vermilion.
+In all figures the data are dark grey, the model is blue, and warnings are vermilion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
+from pyrovae.numerics import Array, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 __all__ = [
     "CLASSES",
     "COLOURS",
-    "as_array",
-    "as_vectors",
-    "axes_or_new",
+    "Square",
+    "canvas",
+    "dot_handles",
+    "dots",
     "evaluate",
     "label_ends",
+    "matrix",
     "panels",
+    "square",
     "style",
+    "vectors",
 ]
 
 COLOURS = {"data": "#4d4d4d", "model": "#0072b2", "other": "#009e73", "warning": "#d55e00"}
@@ -43,6 +49,9 @@ CLASSES = (
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 
+OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of a legend
+
+Square = tuple[tuple[float, float], tuple[float, float]]
 WIDTH = 6.0  # inches: 600 pixels at a notebook's 100 dpi
 
 _RC: dict[Any, Any] = {
@@ -91,19 +100,23 @@ def style() -> Iterator[None]:
         yield
 
 
-def axes_or_new(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -> Axes:
-    """The caller's axes, or new ones on a figure of their own, which a notebook can show.
+@contextmanager
+def canvas(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -> Iterator[Axes]:
+    """The caller's axes, or new ones on a figure of their own, in the common look.
 
-    A plot must never choose the user's backend, so it stays away from pyplot: the new figure belongs
-    to whoever holds it and is freed with it. In a window, bring axes: `figure, ax = plt.subplots()`.
+    A plot must never choose the user's backend, so it stays away from pyplot: a new figure belongs to whoever
+    holds it, is freed with it, and shows itself in a notebook. In a window, bring axes:
+    `figure, ax = plt.subplots()`.
 
     Args:
         ax: axes to draw on, or None.
-        height: of a new figure, inches.
-        width: of a new figure, inches.
+        height, width: of a new figure, inches.
     """
-    if ax is not None:
-        return ax
+    with style():
+        yield _new_axes(height, width) if ax is None else ax
+
+
+def _new_axes(height: float, width: float) -> Axes:
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
@@ -114,7 +127,7 @@ def axes_or_new(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -
 
 
 def panels(ax: Axes, *bounds: tuple[float, float, float, float]) -> list[Axes]:
-    """Turn `ax` into an empty frame that holds several panels, found later in `ax.child_axes`.
+    """Turn `ax` into an empty frame of several panels, which are then its `child_axes`.
 
     Args:
         ax: the axes whose place the panels take.
@@ -124,68 +137,54 @@ def panels(ax: Axes, *bounds: tuple[float, float, float, float]) -> list[Axes]:
     return [ax.inset_axes(place) for place in bounds]
 
 
-def as_array(value: ArrayLike, name: str, *, finite: bool = True) -> NDArray[np.float64]:
-    """A float64 copy of an array, a list or a torch tensor on any device.
-
-    Args:
-        value: numbers of any shape.
-        name: what the caller calls them, for the message.
-        finite: refuse NaN and infinite values.
-
-    Raises:
-        InputError: for what is not numeric, is empty, or (with `finite`) holds NaN or infinity.
-
-    Example:
-        >>> as_array([1, 2], "x")
-        array([1., 2.])
-    """
-    try:
-        array = np.array(_on_host(value), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{name} is no array of numbers (it is a {type(value).__name__}); give a numpy array or a tensor"
-        ) from None
-    if array.size == 0:
-        raise InputError(f"{name} is empty (shape {array.shape}); give at least one value to draw")
-    wrong = int(np.count_nonzero(~np.isfinite(array))) if finite else 0
-    if wrong:
-        raise InputError(f"{name} has {wrong} values that are NaN or infinite; remove them before drawing")
-    return array
-
-
-def as_vectors(*values: ArrayLike, names: Sequence[str], finite: bool = True) -> list[NDArray[np.float64]]:
+def vectors(*values: ArrayLike, names: Sequence[str], finite: bool = True) -> list[Array]:
     """Several arrays as 1-D float64 arrays of one common length.
 
     Raises:
-        InputError: when one is not 1-D or has another length than the first, or as `as_array`.
+        InputError: when one is not 1-D or has another length than the first, or as `numbers`.
     """
-    arrays = [as_array(value, name, finite=finite) for value, name in zip(values, names, strict=True)]
-    for array, name in zip(arrays, names, strict=True):
-        if array.ndim != 1:
-            raise InputError(f"{name} has shape {array.shape} where one value a point, (N,), was expected")
-        if len(array) != len(arrays[0]):
-            raise InputError(
-                f"{name} has {len(array)} values but {names[0]} has {len(arrays[0])}; give one for each"
-            )
-    return arrays
+    first = numbers(values[0], names[0], ("N",), finite=finite)
+    shape = (len(first),)
+    rest = zip(values[1:], names[1:], strict=True)
+    return [first, *(numbers(value, name, shape, finite=finite) for value, name in rest)]
 
 
-def evaluate(log_prob: Callable[..., ArrayLike], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A caller's log density at `points`, checked.
-
-    Args:
-        log_prob: takes points (M, D), returns log densities (M,) in nats; -inf is allowed.
-        points: where, (M, D).
+def matrix(value: ArrayLike, name: str, columns: int | str = "D") -> Array:
+    """Rows (N, D) as a float64 array; one number a row may come as (N,).
 
     Raises:
-        InputError: for another shape, NaN or +inf, or a density that is zero at all points.
+        InputError: for another shape, or as `numbers`.
     """
-    values = as_array(log_prob(points), "the log density", finite=False)
-    if values.shape != (len(points),):
-        raise InputError(
-            f"the log density of points {points.shape} came back with shape {values.shape}; "
-            f"return one value a point, ({len(points)},)"
-        )
+    array = numbers(value, name)
+    return numbers(array[:, None] if array.ndim == 1 else array, name, ("N", columns))
+
+
+def dots(count: int, ink: float, smallest: float, largest: float) -> dict[str, Any]:
+    """Options of `scatter` with which many points stay apart: their common area is `ink`, within limits."""
+    return {"s": float(np.clip(ink / count, smallest, largest)), "linewidths": 0, "rasterized": True}
+
+
+def dot_handles(colours: Mapping[str, str], size: float) -> list[Line2D]:
+    """An entry of a legend for each name: a dot in its colour."""
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": size}
+    return [Line2D([], [], color=colour, label=name, **look) for name, colour in colours.items()]
+
+
+def square(low: Array, high: Array, half: float) -> Square:
+    """The square around the middle of two corners (2,), `half` times their largest distance to each side."""
+    middle, reach = (low + high) / 2, half * float((high - low).max()) or 1.0
+    return (middle[0] - reach, middle[0] + reach), (middle[1] - reach, middle[1] + reach)
+
+
+def evaluate(log_prob: Callable[..., ArrayLike], points: Array) -> Array:
+    """A caller's log density at points (M, D), checked.
+
+    Raises:
+        InputError: for a shape other than (M,), NaN or +inf, or a density that is zero at all points.
+    """
+    values = numbers(log_prob(points), "the log density", (len(points),), finite=False)
     if np.isnan(values).any() or np.isposinf(values).any():
         raise InputError("the log density has values that are NaN or +inf; return finite values or -inf")
     if np.isneginf(values).all():
@@ -225,12 +224,3 @@ def _spread(heights: list[float], gap: float) -> list[float]:
     down = np.minimum.accumulate((wanted - steps)[::-1])[::-1] + steps
     middle = (up + down) / 2
     return list(middle - max(0.0, middle[-1] - 1.0))
-
-
-def _on_host(value: Any) -> Any:  # noqa: ANN401
-    """A torch tensor brought to the CPU as numpy (without importing torch), anything else as it is."""
-    if not hasattr(value, "detach"):
-        return value
-    value = value.detach().cpu()
-    # numpy has no bfloat16
-    return value.double().numpy() if value.is_floating_point() else value.numpy()

@@ -1,7 +1,7 @@
 """What the latents carry and what the guide loses, as pictures.
 
-- `latent_kl`: the KL of each latent, and the mean KL cut into what z tells of x and how far the aggregate
-  posterior is from the prior (the ELBO surgery).
+- `latent_kl`: the KL of each latent, and the mean KL split into the information that z has about x and the
+  distance of the aggregate posterior from the prior (the ELBO surgery).
 - `inference_gaps`: from log p(x) down to the ELBO, in the two steps that explain it.
 
 Reference:
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyrovae.plots.style import COLOURS, as_array, as_vectors, axes_or_new, panels, style
+from pyrovae.numerics import Array, numbers
+from pyrovae.plots.style import COLOURS, canvas, panels, vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def latent_kl(
     threshold: float = 0.01,
     ax: Axes | None = None,
 ) -> Axes:
-    """The KL of each latent, in descending order, and the mean KL cut in two.
+    """The KL of each latent, in descending order, and the mean KL split in two.
 
     Args:
         kl_per_dim: nats, (D,); NaN where it is not known.
@@ -41,7 +42,6 @@ def latent_kl(
         mutual_information: I_q(x; z), nats; NaN where it is not known.
         marginal_kl: KL(q(z) || p(z)), nats; NaN where it is not known.
         threshold: a latent is active above this activity.
-        ax: axes whose place the panels take; new ones otherwise.
 
     Returns:
         The frame; its panels are `ax.child_axes` (latents, surgery).
@@ -54,14 +54,12 @@ def latent_kl(
         >>> ax.child_axes[0].get_title(loc="left")
         '2 of 3 latents active'
     """
-    kl, used = as_vectors(kl_per_dim, activity, names=("kl_per_dim", "activity"), finite=False)
-    parts = as_array([mutual_information, marginal_kl], "the surgery", finite=False)
+    kl, spread = vectors(kl_per_dim, activity, names=("kl_per_dim", "activity"), finite=False)
     order = np.argsort(-np.where(np.isnan(kl), -np.inf, kl), kind="stable")
-    with style():
-        ax = axes_or_new(ax)
+    with canvas(ax) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.62, 1.0), (0.86, 0.0, 0.14, 1.0))
-        _draw_latents(left, kl[order], used[order] > threshold)
-        _draw_surgery(right, float(parts[0]), float(parts[1]))
+        _draw_latents(left, kl[order], spread[order] > threshold)
+        _draw_surgery(right, float(mutual_information), float(marginal_kl))
     return ax
 
 
@@ -76,27 +74,25 @@ def inference_gaps(
     """The steps from log p(x) down to the ELBO: approximation gap, then amortisation gap.
 
     Args:
-        log_px: log p(x), mean nats per datum.
-        best: the ELBO of the best law of the guide's family.
-        elbo: the ELBO of the encoder's law.
-        richer: the ELBO of the best law of a richer family; a line across the first gap.
-        ax: axes to draw on; new ones otherwise.
+        log_px: log p(x), mean nats per observation.
+        best: the ELBO of the best distribution of the guide's family.
+        elbo: the ELBO of the encoder's distribution.
+        richer: the ELBO of the best distribution of a richer family; a line across the first gap.
 
     Raises:
-        InputError: for values that are no finite numbers.
+        InputError: for values that are not finite numbers.
 
     Example:
         >>> ax = inference_gaps(-87.4, -88.0, -89.5)
         >>> [text.get_text() for text in ax.texts[:2]]
         ['0.60 nats', '1.50 nats']
     """
-    top, middle, bottom = as_array([log_px, best, elbo], "the bounds")
+    top, middle, bottom = numbers([log_px, best, elbo], "the bounds")
     steps = [
         ("approximation", middle, top, COLOURS["model"]),
         ("amortisation", bottom, middle, COLOURS["other"]),
     ]
-    with style():
-        ax = axes_or_new(ax)
+    with canvas(ax) as ax:
         for i, (name, low, high, colour) in enumerate(steps):
             ax.bar(i, high - low, bottom=low, width=0.6, color=colour, label=name)
             ax.text(i + 0.33, (low + high) / 2, f"{high - low:.2f} nats", ha="left", va="center")
@@ -108,7 +104,7 @@ def inference_gaps(
         ax.set_xlim(-0.5, 2.3)
         room = 0.08 * max(top, middle) - 0.08 * bottom or 1.0
         ax.set_ylim(min(bottom, middle) - room, max(top, middle) + room)
-        ax.set_ylabel("nats per datum")
+        ax.set_ylabel("nats per observation")
     return ax
 
 
@@ -117,11 +113,11 @@ def _line(ax: Axes, value: float, name: str, kind: str) -> None:
     ax.text(1.5, value, name, ha="left", va="center", color=COLOURS["data"])
 
 
-def _draw_latents(ax: Axes, kl: NDArray[np.float64], active: NDArray[np.bool_]) -> None:
+def _draw_latents(ax: Axes, kl: Array, active: NDArray[np.bool_]) -> None:
     index = np.arange(len(kl))
     ax.bar(index[active], kl[active], color=COLOURS["model"], width=0.8)
     ax.bar(index[~active], kl[~active], color=COLOURS["warning"], width=0.8)
-    ax.set(xlabel="latents by their KL", ylabel="KL, nats per datum", xticks=[])
+    ax.set(xlabel="latents, by KL", ylabel="KL, nats per observation", xticks=[])
     ax.set_title(f"{active.sum()} of {len(kl)} latents active", loc="left")
     if np.isnan(kl).all():
         ax.text(0.5, 0.5, "no one-dimensional marginals", transform=ax.transAxes, ha="center")
@@ -136,7 +132,7 @@ def _draw_surgery(ax: Axes, information: float, marginal: float) -> None:
     for height, name in ((information / 2, "I(x; z)"), (information + marginal / 2, "KL(q(z) || p(z))")):
         ax.annotate(name, (-0.4, height), xytext=(-4, 0), textcoords="offset points", ha="right", va="center")
     ax.set_xticks([])
-    ax.set_title(f"KL {information + marginal:.2f}", loc="left")
+    ax.set_title(f"KL {information + marginal:.2f} nats", loc="left")
     ax.yaxis.tick_right()
     ax.spines["right"].set_visible(True)
     ax.spines["left"].set_visible(False)
