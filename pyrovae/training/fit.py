@@ -32,7 +32,7 @@ from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
 from pyrovae.training.loop import Loop
 from pyrovae.training.optimizers import OPTIMIZERS
-from pyrovae.training.preparing import as_data, check_data, check_program, placed, usable_device
+from pyrovae.training.preparing import as_data, check_data, check_program, placed, two_rows, usable_device
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
@@ -236,7 +236,7 @@ def _trained(runner: Runner, data: Data, objective: Objective, settings: Setting
     if isinstance(objective, torch.nn.Module):
         objective.to(data.validation.x)
     check_program(runner, data, objective)
-    return parameters(runner, data.validation) | parameters_of(objective)
+    return parameters(runner, two_rows(data)) | parameters_of(objective)
 
 
 def _folder(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyrovae.objectives import Objective
     from pyrovae.terms import Runner
 
-__all__ = ["as_data", "check_data", "check_program", "placed", "usable_device"]
+__all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usable_device"]
 
 
 def as_data(given: Any, runner: Runner) -> Data:  # noqa: ANN401
@@ -45,7 +45,7 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     Raises:
         InputError: as `Runner.check` and `Objective.check`, and for data that the program cannot take.
     """
-    rows = data.validation[:2]
+    rows = two_rows(data)
     try:
         runner.check(rows)
         with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
@@ -57,6 +57,13 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     except (ValueError, RuntimeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
+
+
+def two_rows(data: Data) -> Rows:
+    """Two rows as training gives them: with labels, which are not known here, where it has some."""
+    rows = data.validation[:2]
+    unknown = torch.full((len(rows),), -1, device=rows.x.device)
+    return dataclasses.replace(rows, y=unknown) if data.has_labels else rows
 
 
 def usable_device(given: str | torch.device | None) -> torch.device:

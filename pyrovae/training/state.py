@@ -59,7 +59,7 @@ def parameters(runner: Runner, rows: Rows) -> dict[str, Tensor]:
     if runner.module is not None:
         trained = {n: p for n, p in runner.module.named_parameters() if p.requires_grad}
     else:
-        trained = _stored_parameters(runner, rows[:2].arguments)
+        trained = _stored_parameters(runner, rows.arguments)
     if not trained:
         raise InputError("the program has no parameters to train")
     return trained
