@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ["Described", "described", "formula", "formulas", "plain"]
 
-_SECTIONS = ("Arguments", "Raises", "Reference", "Example", "Attributes")
+_SECTION = re.compile(r"^(Arguments|Raises|References?|Example|Attributes):", re.M)
 _SIGNS = {
     "le": "<=",
     "ge": ">=",
@@ -46,19 +46,18 @@ class Described:
 
 
 def described(documented: object) -> Described:
-    """The sections of what is written about a class or function itself, not about its base class."""
-    parts = re.split(rf"^({'|'.join(_SECTIONS)}):", inspect.cleandoc(documented.__doc__ or ""), flags=re.M)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    summary, _, body = parts[0].strip().partition("\n\n")
-    found = {name: inspect.cleandoc(sections.get(name, "")) for name in _SECTIONS}
-    # "Arguments: none." is a sentence and no list.
-    given = re.findall(r"^(\w+): ((?:.|\n(?=\s))*)", found["Arguments"], flags=re.M)
+    """The sections of the docstring of a class or function itself, not of its base class."""
+    before, *rest = _SECTION.split(inspect.cleandoc(documented.__doc__ or ""))
+    sections = dict(zip(rest[::2], map(inspect.cleandoc, rest[1::2]), strict=True))
+    summary, _, body = before.strip().partition("\n\n")
+    # "Arguments: none." is a sentence, not a list.
+    arguments = re.findall(r"^(\w+): ((?:.|\n(?=\s))*)", sections.get("Arguments", ""), flags=re.M)
     return Described(
         summary=_line(summary),
         body=body,
-        arguments=tuple((name, _line(text)) for name, text in given),
-        raises=_line(found["Raises"]),
-        reference=_line(found["Reference"]),
+        arguments=tuple((name, _line(text)) for name, text in arguments),
+        raises=_line(sections.get("Raises", "")),
+        reference=_line(sections.get("Reference") or sections.get("References", "")),
     )
 
 

@@ -19,7 +19,7 @@ from pyrovae.cli.runs import Split, open_run, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence import AIS, BoundCurve, Evidence, Method, iwae_bound, log_evidence
+from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Method, iwae_bound, log_evidence
 from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
@@ -86,7 +86,7 @@ def evaluate(
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
-    if not second.is_bound and not bound.partial:
+    if type(second) is not Importance and not bound.partial:  # which would be L_K once more
         count = chains if second.annealed else particles
         try:
             results[_word(second)] = estimate(x[:method_rows], method=second, particles=count)
