@@ -30,9 +30,12 @@ if TYPE_CHECKING:
         priors,
     )
     from pyrovae.datasets import Rows
-    from pyrovae.evidence import Evidence, diagnose, elpd, gaps, iwae_bound, log_evidence, sandwich, to_arviz
+    from pyrovae.evidence import Evidence, elpd, iwae_bound, log_evidence, to_arviz
+    from pyrovae.evidence.diagnose import diagnose
+    from pyrovae.evidence.gaps import gaps
+    from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.training import Run, fit, load
+    from pyrovae.training.fit import Run, fit, load
     from pyrovae.vae import VAE
 
 __version__ = "0.1.0"

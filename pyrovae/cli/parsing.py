@@ -107,7 +107,7 @@ def _parser(
     return parser
 
 
-def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> set[str]:
+def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> set[str | int]:
     """Add the parameters that are given by words, several of them for a list; returns their names."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     words = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -132,7 +132,7 @@ def _members(node: ast.stmt) -> Iterator[ast.stmt]:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         yield node  # a docstring
     elif isinstance(node, ast.FunctionDef):
-        abstract = [d for d in node.decorator_list if isinstance(d, ast.Name) and d.id == "abstractmethod"]
+        abstract = [d for d in node.decorator_list if ast.unparse(d) == "abstractmethod"]
         arguments = node.args if node.name == "__init__" else _NONE
         yield ast.FunctionDef(node.name, arguments, [ast.Pass()], abstract, **_type_parameters())
     else:
