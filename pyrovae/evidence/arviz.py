@@ -32,6 +32,7 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.result import Evidence, array, index_of
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
+from pyrovae.extras import require
 from pyrovae.vae import VAE
 
 __all__ = ["elpd", "to_arviz"]
@@ -86,14 +87,14 @@ def to_arviz(
             f"to_arviz reads p(z), p(x|z) and q(z|x) of a VAE, not of a {type(vae).__name__}: declare a "
             "pyrovae.VAE, or give elpd the result of log_evidence, which takes any program"
         )
-    chains = whole("chains", chains)
+    is_new, chains = _is_new(), whole("chains", chains)
     count = whole("draws", draws) * chains
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
         _check_size(count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size))
         groups = _groups(vae, pieces, count)
     index = index_of(pieces.rows)
     sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
-    if not _is_new():
+    if not is_new:
         return _arviz().InferenceData(**sets)
     import xarray
 
@@ -131,7 +132,7 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         raise InputError(
             f"elpd takes what log_evidence returns, not a {type(evidence).__name__}: call log_evidence first"
         )
-    has_khat = not np.isnan(evidence.khat).all()
+    is_new, has_khat = _is_new(), not np.isnan(evidence.khat).all()
     values = {
         "elpd": float(evidence.log_px.sum()),
         "se": float(math.sqrt(len(evidence)) * evidence.log_px.std()),
@@ -144,7 +145,7 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         "pareto_k": _pointwise(evidence, "khat") if has_khat else None,
         "good_k": evidence.threshold,
     }
-    return _new_elpd(values) if _is_new() else _old_elpd(values)
+    return _new_elpd(values) if is_new else _old_elpd(values)
 
 
 def _pointwise(evidence: Evidence, name: str) -> Any:  # noqa: ANN401
@@ -202,8 +203,7 @@ def _check_size(numbers: int) -> None:
 def _arviz() -> Any:  # noqa: ANN401
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # 0.23 announces 1.x at every import
-        import arviz
-    return arviz
+        return require("arviz", "arviz", "log p(x) as ArviZ data")
 
 
 def _is_new() -> bool:
