@@ -260,7 +260,7 @@ def test_methods_are_named_as_parts_are(run, words, key, settings):
 
 def test_words_and_options_in_any_order(run, capsys):
     assert main(["compare", "r", "--particles", "5", "--method", "psis", "r"]) == 0
-    assert main(["sample", "--count", "6", "r", "--array"]) == 0
+    assert main(["sample", "--count", "6", "--run", "r", "--array"]) == 0
     assert np.load("r/samples.npy").shape == (6, 1, 4, 4)
 
 

@@ -135,25 +135,24 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
 def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
     """The options by name, with underscores and flags set to true; a word of no option has the name ""."""
     flags = {action.dest for action in parser._actions if getattr(action, "_typehint", None) is bool}
-    takes_words = any(not action.option_strings for action in parser._actions)
+    positional = {action.dest for action in parser._actions if not action.option_strings}
     rest = deque(words)
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
             yield ("help", None) if word == "-h" else ("", word)
             continue
-        name, equals, value = word[2:].partition("=")
-        name = name.replace("-", "_")
+        name, equals, text = word[2:].partition("=")
+        name, value = name.replace("-", "_"), text if equals else None
         following = rest[0] if rest and not rest[0].startswith("--") else None
-        if equals:
-            yield name, value
-        elif name in flags and _is_flag(following, takes_words):
-            yield name, "true"
-        else:
-            yield name, None if following is None or name in _ALONE else rest.popleft()
+        if value is None and name in flags and _is_flag(following, takes_words=bool(positional)):
+            value = "true"
+        elif value is None and following is not None and name not in _ALONE:
+            value = rest.popleft()
+        yield "" if name in positional else name, value
 
 
-def _is_flag(following: str | None, takes_words: bool) -> bool:  # noqa: FBT001
+def _is_flag(following: str | None, *, takes_words: bool) -> bool:
     """Whether a boolean option stands alone, as in `sample --array RUN`."""
     return following is None or (takes_words and following.lower() not in _TRUTH)
 
