@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.path import Latents, Start
+from pyrovae.evidence.run import Pieces
 
 __all__ = ["Annealer", "Schedule", "temperatures_of"]
 
@@ -67,14 +68,14 @@ class Annealer:
     """Anneals the latents of B rows with C chains each.
 
     Arguments:
-        latents: of the rows.
+        pieces: B rows of a checked program.
         chains: C.
         temperatures, start, schedule, leapfrog: as for `AIS`.
     """
 
     def __init__(
         self,
-        latents: Latents,
+        pieces: Pieces,
         *,
         chains: int,
         temperatures: int,
@@ -82,7 +83,8 @@ class Annealer:
         schedule: Schedule,
         leapfrog: int,
     ) -> None:
-        self.latents, self.chains, self.start, self.leapfrog = latents, chains, start, leapfrog
+        self.pieces, self.latents = pieces, Latents(pieces)
+        self.chains, self.start, self.leapfrog = chains, start, leapfrog
         self.betas = temperatures_of(schedule, temperatures).tolist()
         self.scale = (
             self._starts(PILOT, first=10**9).std(0).clamp(min=1e-6)
@@ -123,7 +125,7 @@ class Annealer:
     # ---------------------------------------------------------------- one step
 
     def _noise(self, name: str) -> KeyedNoise:
-        return KeyedNoise(self.latents.keys, self.latents.seed, name)
+        return KeyedNoise(self.pieces.keys, self.pieces.seed, name)
 
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.latents.gradients(u, self.start))

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
+from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import Evidence, array, index_of
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
@@ -162,7 +163,7 @@ def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
     """Each group's variables by name: the names of the dimensions behind the samples, and the values."""
     torch.manual_seed(pieces.seed)
     rows, event = pieces.rows, tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
-    z, terms = pieces.samples(count)
+    z, terms = guide_samples(pieces, count)
     is_conditional = len(rows.arguments) > 1
     shape, lead = ((count, len(rows)), ("datum",)) if is_conditional else ((count,), ())
     prior = vae.latents(rows.context, rows.y).expand(shape).sample()

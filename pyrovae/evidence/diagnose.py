@@ -27,6 +27,7 @@ from pyrovae.checks import whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, means
+from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import PerRow, array, index_of, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
 from pyrovae.numerics import stderr_of_mean
@@ -205,7 +206,7 @@ def diagnose(
     with evaluation(vae, _some(Rows.of(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
         if len(pieces) < 2:
             raise InputError("one observation has no variance: diagnose needs at least two")
-        z, terms = pieces.samples(particles)
+        z, terms = guide_samples(pieces, particles)
         log_px_z, log_pz, log_qz = (term.double() for term in terms[:3])
         log_aggregate = _log_aggregate(vae, pieces, z)
         q, prior = vae.encode(pieces.rows), vae.latents(pieces.rows.context, pieces.rows.y)
@@ -249,7 +250,7 @@ def _variance_of_means(q: Any, z: Tensor) -> Tensor:  # noqa: ANN401
 
 def _elbo(vae: VAE, rows: Rows, particles: int, seed: int, chunk: int | None) -> np.ndarray:
     with evaluation(vae, rows, seed=seed, chunk=chunk) as pieces:
-        log_px_z, log_pz, log_qz = (term.double() for term in pieces.samples(particles)[1][:3])
+        log_px_z, log_pz, log_qz = (term.double() for term in guide_samples(pieces, particles)[1][:3])
         return _mean(log_px_z + log_pz - log_qz)
 
 

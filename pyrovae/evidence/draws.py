@@ -5,7 +5,8 @@ generator seeded with (seed, site, key, block). So the estimate for a row is the
 whatever the chunk sizes, the order of the rows or the number of processes. Sites whose distribution
 is Normal, is elementwise with an inverse distribution function, or is a transformation of these are
 drawn for all rows at once; any other is drawn for one row after another. Only a distribution that
-cannot be cut into its rows is drawn whole, seeded for the first row of the piece. """
+cannot be cut into its rows is drawn whole, seeded for the first row of the piece.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
@@ -33,11 +35,12 @@ __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 BLOCK = 250
 
 
-def data_keys(rows: Rows) -> list[int]:
+def data_keys(rows: Rows) -> np.ndarray:
     """A key for each row: a hash of its values, of its context and label, and of how many equal ones came before.
 
     Without the last, equal rows would share their samples, and the error of their mean would not
-    shrink. """
+    shrink.
+    """
     parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
     tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]
     keys, counts = [], Counter[int]()
@@ -45,7 +48,7 @@ def data_keys(rows: Rows) -> list[int]:
         key = _hash(*(values.tobytes() for values in row))
         keys.append(_hash(key, counts[key]))
         counts[key] += 1
-    return keys
+    return np.array(keys, dtype=np.uint64)
 
 
 class KeyedDraws(Messenger):
@@ -57,7 +60,7 @@ class KeyedDraws(Messenger):
         first: the number of this piece's first particle, a multiple of `BLOCK`.
     """
 
-    def __init__(self, keys: Sequence[int], seed: int, first: int = 0) -> None:
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, first: int = 0) -> None:
         super().__init__()
         self.keys, self.seed, self.first = keys, seed, first
 
@@ -83,7 +86,7 @@ class KeyedNoise:
         name: of the stream.
     """
 
-    def __init__(self, keys: Sequence[int], seed: int, name: str) -> None:
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, name: str) -> None:
         seeds = (_hash(name.encode(), seed, key) % 2**63 for key in keys)
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,10 +91,9 @@ def log_evidence(
         method = method.prepared(every, particles)
         precision, remark = chosen(precision, method, every, particles)
         own = own_rows(len(every))
-        pieces = every.take(own.tolist()) if is_shared() else every
+        pieces = every.take(own.numpy()) if is_shared() else every
         if method.compilable and compile is not False and len(own):
-            shapes = pieces.shapes(particles)
-            pieces.evaluate = Evaluator(every.runner, seed, compile, shapes, precision)
+            pieces = replace(pieces, evaluate=Evaluator(compile, pieces.shapes(particles), precision))
         with products_in(precision, every.device):
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)

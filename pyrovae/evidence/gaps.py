@@ -34,7 +34,8 @@ from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.result import PerRow, array, index_of, mc_error_of, table
 from pyrovae.evidence.run import Pieces, evaluation, inputs, shown
-from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, positive, stderr_of_mean
+from pyrovae.guides import FullRankNormal
+from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, stderr_of_mean
 from pyrovae.terms import DATA, PARTICLES, Runner
 from pyrovae.vae import VAE
 
@@ -236,8 +237,8 @@ class _Split:
         of_start, of_best = self._log_w(self._family(self.encoded), particles), self._log_w(best, particles)
         of_richer = torch.full_like(of_best, math.nan)
         if _is_real(best):
-            full = self._ascend(_full, _full_params(best, self._draws(best, 200, 2 * FIRST)), steps, lr)
-            of_richer = self._log_w(_full(full), particles)
+            start = _full_params(best, self._draws(best, 200, 2 * FIRST))
+            of_richer = self._log_w(_full(self._ascend(_full, start, steps, lr)), particles)
         return {
             "elbo": of_start.mean(0),
             "best": of_best.mean(0),
@@ -288,10 +289,8 @@ class _Split:
             return pyro.sample("z", q)
 
 
-def _full(params: Params) -> dist.MultivariateNormal:
-    """The normal with mean `loc` and Cholesky factor lower + diag(positive(raw_scale))."""
-    factor = params["lower"].tril(-1) + positive(params["raw_scale"]).diag_embed()
-    return dist.MultivariateNormal(params["loc"], scale_tril=factor, validate_args=False)
+def _full(params: Params) -> dist.TorchDistribution:
+    return FullRankNormal()(**params)
 
 
 def _full_params(best: dist.TorchDistribution, draws: Tensor) -> Params:

@@ -7,7 +7,8 @@ r"""How log p(x) is estimated: which weights, from which samples. One class for 
 
 A method turns rows into log_px, mc_stderr, ess and khat; the loop over the rows, the samples and
 the sums are shared. A new method is a subclass of `Method`, and is then known by the name of its
-class. """
+class.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class Method(Declared, ABC):
     Attributes:
         name: as it is shown.
         particles: samples per row unless the caller says otherwise.
-        is_bound: whether the estimate is a lower bound on log p(x) in expectation.
+        is_bound: whether it is quoted as the lower bound L_K rather than as an estimate of log p(x).
         annealed: whether the particles are chains that are moved to the posterior.
         compilable: whether all its work is the terms of pieces, which can be compiled code.
     """
@@ -116,7 +117,6 @@ class Defensive(Method):
     """
 
     name = "defensive importance sampling"
-    is_bound = True
 
     def __init__(self, widths: Sequence[float] = (1.0, 1.5, 2.0, 3.0), *, prior: bool = True) -> None:
         self.widths = tuple(number("a width of Defensive", width, above=0) for width in widths)
@@ -138,7 +138,7 @@ class Defensive(Method):
 
     def _log_weights(self, pieces: Pieces, particles: int) -> Iterator[tuple[int, Tensor]]:
         """The number of each component and the log weights of its samples, (K_i, B)."""
-        latents = pieces.latents()
+        latents = Latents(pieces)
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
         components = [*self.widths, None] if self.prior else [*self.widths]
         shares = _shares(particles, len(components))
@@ -183,7 +183,6 @@ class AIS(Method):
 
     name = "annealed importance sampling"
     particles = 16
-    is_bound = True
     annealed = True
 
     def __init__(
@@ -227,7 +226,7 @@ class AIS(Method):
     def annealer(self, pieces: Pieces, chains: int) -> Annealer:
         """The annealer of some rows."""
         options = self.hyperparameters() | {"temperatures": self.temperatures or _FEWEST}
-        return Annealer(pieces.latents(), chains=chains, **options)
+        return Annealer(pieces, chains=chains, **options)
 
 
 _PILOT_ROWS = 64

@@ -3,7 +3,8 @@
 The networks' matrix products may run in tf32 (CUDA) or bfloat16; every log-density stays in the
 precision of the parameters, since a network's output is cast back before a distribution is built.
 Whether bfloat16 is good enough is measured, not assumed: with the same samples, on some of the
-rows, the mean must move by less than its Monte Carlo error, and it must be faster. """
+rows, the mean must move by less than its Monte Carlo error, and it must be faster.
+"""
 
 from __future__ import annotations
 
