@@ -23,7 +23,7 @@ __all__ = ["MarginalKL", "kl_of_marginals", "means"]
 
 
 class MarginalKL(NamedTuple):
-    """KL of each row and latent, (N, D); how it was computed; whether it sums to the KL over the latents."""
+    """KL of each row and latent, (N, D); how it was computed; whether it adds up to the KL."""
 
     kl: Tensor
     method: str

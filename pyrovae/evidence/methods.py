@@ -12,8 +12,6 @@ class.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -28,9 +26,10 @@ from pyrovae.evidence.annealing import Annealer, Schedule
 from pyrovae.evidence.path import Latents, Start
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
+from pyrovae.names import named_classes, near_names
 from pyrovae.part import Declared
 
-__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method", "methods"]
+__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method"]
 
 
 class Method(Declared, ABC):
@@ -39,7 +38,7 @@ class Method(Declared, ABC):
     Attributes:
         name: as it is shown.
         particles: samples per row unless the caller says otherwise.
-        is_bound: whether it is quoted as the lower bound L_K rather than as an estimate of log p(x).
+        is_bound: whether it is quoted as the lower bound L_K, not as an estimate of log p(x).
         annealed: whether the particles are chains that are moved to the posterior.
         compilable: whether all its work is the terms of pieces, which can be compiled code.
     """
@@ -82,7 +81,7 @@ class Importance(Method):
 
 
 class PSIS(Importance):
-    """Importance sampling whose largest weights are replaced by quantiles of a fitted Pareto distribution.
+    """Importance sampling whose largest weights are smoothed by a Pareto distribution.
 
     Reference:
         Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
@@ -94,7 +93,7 @@ class PSIS(Importance):
 
 
 class Defensive(Method):
-    r"""Importance sampling from a mixture that a guide which is too narrow cannot spoil, stratified.
+    r"""Stratified importance sampling from a mixture that a narrow guide cannot spoil.
 
     \[w = \frac{p(x, z)}{\frac1J \sum_j q_j(z)}, \quad
     q_j(z) = c_j^{-D} q\big(m + (z - m) / c_j \mid x\big)\ \text{or}\ p(z)\]
@@ -111,7 +110,8 @@ class Defensive(Method):
     Raises:
         InputError: when no width is given or one is not above 0.
 
-    References: Hesterberg (1995), "Weighted average importance sampling and defensive mixture
+    References:
+        Hesterberg (1995), "Weighted average importance sampling and defensive mixture
         distributions"; Veach & Guibas (1995), "Optimally combining sampling techniques for Monte
         Carlo rendering".
     """
@@ -167,9 +167,9 @@ class Defensive(Method):
 class AIS(Method):
     """Annealed importance sampling with HMC, started at the guide; the one to quote.
 
-    Arguments: temperatures: steps from the start to the posterior. None doubles them, on some of
-        the rows, until
-            that changes the mean by less than its error.
+    Arguments:
+        temperatures: steps from the start to the posterior. None doubles them, on some of the rows,
+            until that changes the mean by less than its error.
         start: "guide" needs far fewer than "prior".
         schedule: how the inverse temperatures are spaced, linear or sigmoid.
         leapfrog: steps of one HMC trajectory.
@@ -177,8 +177,9 @@ class AIS(Method):
     Raises:
         InputError: when temperatures or leapfrog are below 1, or for an unknown start or schedule.
 
-    References: Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse
-        (2017), "On the Quantitative Analysis of Decoder-Based Generative Models".
+    References:
+        Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse (2017), "On
+        the Quantitative Analysis of Decoder-Based Generative Models".
     """
 
     name = "annealed importance sampling"
@@ -234,13 +235,8 @@ _FEWEST = 25
 _MOST = 3200
 
 
-def methods() -> dict[str, type[Method]]:
-    """Every method that can be built, by the name of its class."""
-    return {cls.__name__: cls for cls in _subclasses(Method) if not inspect.isabstract(cls)}
-
-
 def as_method(method: str | Method) -> Method:
-    """A method as it is; or by the name of its class in any case, with its defaults.
+    """A method as it is, or by the name of its class in any case, with its defaults.
 
     Raises:
         InputError: for an unknown name, or a method that has options without defaults.
@@ -251,25 +247,19 @@ def as_method(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    named = {name.lower(): cls for name, cls in methods().items()}
-    word = str(method).lower()
-    if word not in named:
-        near = [named[n].__name__ for n in difflib.get_close_matches(word, named, n=2, cutoff=0.6)]
-        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(methods())}"
+    classes = named_classes(Method)
+    found = [cls for name, cls in classes.items() if name.lower() == str(method).lower()]
+    if not found:
+        near = near_names(str(method), [*classes])
+        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(classes)}"
         raise InputError(f"there is no method {method!r}: {advice}")
     try:
-        return named[word]()
+        return found[-1]()
     except TypeError as error:
-        name = named[word].__name__
+        name = found[-1].__name__
         raise InputError(
-            f"{name} needs options ({error}): give the method itself, as in {name}(...)"
+            f"{name} needs options: give the method itself, as in {name}(...) ({error})"
         ) from None
-
-
-def _subclasses(base: type[Method]) -> Iterator[type[Method]]:
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)
 
 
 def _shares(particles: int, components: int) -> list[int]:
@@ -281,7 +271,7 @@ def _shares(particles: int, components: int) -> list[int]:
 
 
 def _agree(before: Tensor, after: Tensor) -> bool:
-    """Whether two estimates of the same rows differ in the mean by less than the error of the difference."""
+    """Whether the means of two estimates of the same rows differ by less than their error."""
     difference = (after[0] - before[0]).mean()
     error = (before[1].square() + after[1].square()).sum().sqrt() / before.shape[1]
     return bool(difference.abs() < error)

@@ -90,8 +90,8 @@ class Latents:
         except NotImplementedError:
             kind = support if isinstance(support, type) else type(support)
             raise InputError(
-                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real vector "
-                "stands for: use log_evidence with method='importance'"
+                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real "
+                "vector stands for: use log_evidence with method='importance'"
             ) from None
         depth = self.runner.max_plate_nesting
         plates = [1] * (depth - len(fn.batch_shape)) + list(fn.batch_shape)
@@ -128,7 +128,7 @@ class Latents:
         return values, jacobian
 
     def log_start(self, u: Tensor, start: Start) -> Tensor:
-        """log start(u) alone, (K, B), float64, without the likelihood when the guide's distribution is known."""
+        """log start(u) alone, (K, B), float64; without the likelihood where q is known."""
         if start == "prior" or self.q is None:
             return self.log_densities(u, start)[0]
         values, jacobian = self.unpack(u)

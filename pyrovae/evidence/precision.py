@@ -34,8 +34,9 @@ def chosen(
 ) -> tuple[Fixed, dict[str, str]]:
     """The precision to use, and a remark on it: for "auto" what a pilot on some of the rows allows.
 
-    Raises: InputError: for fewer bits in a program that is not a VAE, whose own products would be
-        cast too.
+    Raises:
+        InputError: for fewer bits in a program that is not a VAE, whose own products would be cast
+            too.
     """
     one_of("precision", precision, ("float32", "tf32", "bf16", "auto"))
     if precision in ("bf16", "auto") and not isinstance(pieces.runner.target, VAE):

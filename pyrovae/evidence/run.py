@@ -47,9 +47,9 @@ def evaluation(
         seed: of the samples.
         chunk: the number of (particle, row) pairs that run at once; None chooses.
 
-    Raises: InputError: for what cannot be evaluated; for a value outside the support of its site,
-        with the
-            number of its row.
+    Raises:
+        InputError: for what cannot be evaluated; for a value outside the support of its site, with
+            the number of its row.
     """
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
@@ -232,7 +232,7 @@ class Pieces:
 
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, when it is wanted and there is a terminal; gives what moves it on."""
+    """A bar with the time left, where there is a terminal; gives what moves it on."""
     from rich.console import Console
     from rich.progress import Progress
 
