@@ -24,8 +24,8 @@ import pyrovae
 from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
-from pyrovae.cli.names import names_of, near_names
 from pyrovae.errors import InputError
+from pyrovae.names import names_of, near_names
 
 __all__ = ["parse"]
 

@@ -5,7 +5,8 @@ r"""Evidence: log p(x) of each observation, with its errors.
 Everything here reads the importance weights from `pyrovae.terms`, the same terms that training
 ascends, so the bound that is trained and the log p(x) that is reported cannot differ. An evaluation
 changes nothing: not a parameter, not a buffer, not the training mode, not the caller's random
-state. """
+state.
+"""
 
 from pyrovae.evidence.arviz import elpd, to_arviz
 from pyrovae.evidence.compare import Comparison, compare

@@ -1,4 +1,4 @@
-r"""Annealed importance sampling: from the guide (or the prior) to the posterior in many small steps.
+r"""Annealed importance sampling: from the guide or the prior to the posterior in small steps.
 
     u_0 ~ start,   log w = sum_t (b_t - b_{t-1}) [log p(x, u_{t-1}) - log start(u_{t-1})],
     u_t ~ HMC step that leaves f_t invariant,          E[w] = p(x)
@@ -9,9 +9,10 @@ adapts to its own chain leaves nothing invariant. Weights and energies are kept 
 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
-References: Neal (2001), "Annealed Importance Sampling"; Neal (2011), "MCMC Using Hamiltonian
-    Dynamics"; Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using
-    bidirectional Monte Carlo".
+References:
+    Neal (2001), "Annealed Importance Sampling"; Neal (2011), "MCMC Using Hamiltonian Dynamics";
+    Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional
+    Monte Carlo".
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.path import Latents, Start
+from pyrovae.evidence.run import Pieces
 
 __all__ = ["Annealer", "Schedule", "temperatures_of"]
 
@@ -48,7 +50,7 @@ def temperatures_of(schedule: Schedule, count: int) -> Tensor:
 
 
 class _State(NamedTuple):
-    """Where the chains are: u (C, B, D), both log-densities (C, B), and their gradients (C, B, D)."""
+    """The chains: u (C, B, D), both log-densities (C, B) and their gradients (C, B, D)."""
 
     u: Tensor
     log_start: Tensor
@@ -67,14 +69,14 @@ class Annealer:
     """Anneals the latents of B rows with C chains each.
 
     Arguments:
-        latents: of the rows.
+        pieces: B rows of a checked program.
         chains: C.
         temperatures, start, schedule, leapfrog: as for `AIS`.
     """
 
     def __init__(
         self,
-        latents: Latents,
+        pieces: Pieces,
         *,
         chains: int,
         temperatures: int,
@@ -82,7 +84,8 @@ class Annealer:
         schedule: Schedule,
         leapfrog: int,
     ) -> None:
-        self.latents, self.chains, self.start, self.leapfrog = latents, chains, start, leapfrog
+        self.pieces, self.latents = pieces, Latents(pieces)
+        self.chains, self.start, self.leapfrog = chains, start, leapfrog
         self.betas = temperatures_of(schedule, temperatures).tolist()
         self.scale = (
             self._starts(PILOT, first=10**9).std(0).clamp(min=1e-6)
@@ -109,7 +112,7 @@ class Annealer:
         return log_w
 
     def reverse(self, values: dict[str, Tensor]) -> Tensor:
-        """log w of chains from posterior samples (1, B, *shape), (C, B): the mean of 1/w is 1/p(x)."""
+        """log w of chains from posterior samples (1, B, *shape), (C, B): 1/w has mean 1/p(x)."""
         noise = self._noise("ais reverse")
         u = self.latents.pack(values)
         state = self._at(u.expand(self.chains, *u.shape[1:]))
@@ -123,13 +126,13 @@ class Annealer:
     # ---------------------------------------------------------------- one step
 
     def _noise(self, name: str) -> KeyedNoise:
-        return KeyedNoise(self.latents.keys, self.latents.seed, name)
+        return KeyedNoise(self.pieces.keys, self.pieces.seed, name)
 
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.latents.gradients(u, self.start))
 
     def _hmc(self, state: _State, beta: float, step: Tensor, noise: KeyedNoise) -> tuple[_State, Tensor]:
-        """One Metropolis-adjusted trajectory; the new state and the acceptance probability, (C, B)."""
+        """One Metropolis-adjusted trajectory: the new state and the acceptance probability."""
         momentum = noise.normal(state.u)
         move = step.to(state.u).unsqueeze(-1) * self.scale
         energy = _kinetic(momentum) - state.log_path(beta)

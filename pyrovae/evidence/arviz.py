@@ -1,8 +1,8 @@
 r"""To ArviZ: what it can use of a VAE, and no more than is true.
 
-    posterior              z ~ q(z|x), the guide's samples     prior              z ~ p(z)
-    posterior_predictive   x ~ p(x|z) at these                 prior_predictive   x ~ p(x|z) at these
-    observed_data          x                                   importance         log w, ess, k-hat, log p(x)
+    posterior              z ~ q(z|x), the guide's samples    prior             z ~ p(z)
+    posterior_predictive   x ~ p(x|z) at these                prior_predictive  x ~ p(x|z) at these
+    observed_data          x                                  importance        log w and its summary
 
 There is no group "log_likelihood": log p(x|z) given a local latent is not a term of a leave-one-out
 sum, and `az.loo` on it would report a number far above log p(x). What can be compared between
@@ -12,8 +12,9 @@ models is log p(x_n) itself; `elpd` gives it as the pointwise values of an `ELPD
 Both generations of ArviZ are supported: 0.23 (`InferenceData`; Python 3.11) and 1.x
     (`xarray.DataTree`).
 
-Reference: Kumar, Carroll, Hartikainen & Martin (2019), "ArviZ a unified library for exploratory
-    analysis of Bayesian models in Python".
+Reference:
+    Kumar, Carroll, Hartikainen & Martin (2019), "ArviZ a unified library for exploratory analysis
+    of Bayesian models in Python".
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
+from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import Evidence, array, index_of
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
@@ -59,21 +61,24 @@ def to_arviz(
     "posterior" holds samples from the guide, which is the posterior only as far as "importance"
     says (its k-hat and ess).
 
-    Arguments: vae: a `VAE`. x: observations as for `log_evidence`; the predictive group holds
-        chains * draws * N * event numbers, so
-            give a few.
+    Arguments:
+        vae: a `VAE`.
+        x: observations as for `log_evidence`; the predictive group holds chains * draws * N * event
+            numbers, so give a few.
         context, y: as for `log_evidence`; prior samples are then made for each observation.
         draws: samples in each chain.
         chains: the number of chains.
         seed, chunk: as for `log_evidence`.
 
-    Returns: An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups
-        posterior (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x)
-        and importance (log_w, ess, khat, log_px). The coordinate "datum" has the row numbers in the
+    Returns:
+        An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups posterior
+        (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x) and
+        importance (log_w, ess, khat, log_px). The coordinate "datum" has the row numbers in the
         source, where these are known.
 
-    Raises: InputError: for anything but a VAE, draws or chains below 1, or samples that would not
-        fit in memory.
+    Raises:
+        InputError: for anything but a VAE, draws or chains below 1, or samples that would not fit
+            in memory.
 
     Example:
         >>> from pyrovae.networks import MLP
@@ -102,7 +107,7 @@ def to_arviz(
 
 
 def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
-    """An `arviz.ELPDData` whose pointwise values are log p(x_n), with the k-hat of each observation.
+    """An `arviz.ELPDData` of log p(x_n), with the k-hat of each observation.
 
     `az.compare({"normal": elpd(a), "mixture": elpd(b)})` ranks VAEs on the same rows, and
     `az.plot_khat` plots the k-hat. Where ArviZ 0.23 writes "loo" read "log p(x) of held-out data":
@@ -160,10 +165,10 @@ def _pointwise(evidence: Evidence, name: str) -> Any:  # noqa: ANN401
 
 
 def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
-    """Each group's variables by name: the names of the dimensions behind the samples, and the values."""
+    """The variables of each group: the dimensions behind the samples, and the values."""
     torch.manual_seed(pieces.seed)
     rows, event = pieces.rows, tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
-    z, terms = pieces.samples(count)
+    z, terms = guide_samples(pieces, count)
     is_conditional = len(rows.arguments) > 1
     shape, lead = ((count, len(rows)), ("datum",)) if is_conditional else ((count,), ())
     prior = vae.latents(rows.context, rows.y).expand(shape).sample()
@@ -192,8 +197,8 @@ def _decoded(vae: VAE, z: Tensor, context: Tensor | None) -> Tensor:
 def _check_size(numbers: int) -> None:
     if numbers > MOST:
         raise InputError(
-            f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer observations, "
-            "draws or chains"
+            f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer "
+            "observations, draws or chains"
         )
 
 

@@ -3,7 +3,8 @@ r"""Models compared on the same rows: paired differences of log p(x), with their
     d_n = log p_A(x_n) - log p_B(x_n),     error of the mean of d = sd(d) / sqrt(N)
 
 What the models have in common (a hard digit is hard for every model) cancels in the difference,
-whose error is far smaller than that of either mean. """
+whose error is far smaller than that of either mean.
+"""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 r"""Compiled evaluation: the terms of a piece as machine code, where that pays.
 
-    outside   the guide runs and its sites are drawn from keyed generators         z (K, B, *shape)
-    inside    guide, prior, decoder and likelihood at z and x         log_px_z, log_pz, log_qz (K, B)
+    outside   the guide runs and its sites are drawn from keyed generators        z (K, B, *shape)
+    inside    guide, prior, decoder and likelihood at z, x        log_px_z, log_pz, log_qz (K, B)
 
 The samples are those of the eager way, so a compiled estimate is the same to rounding. Pieces have
 one shape except for the last ones; code is made for that shape, and the others run eagerly. What
-cannot be compiled, or whose code does not give what the program gives, runs eagerly too. """
+cannot be compiled, or whose code does not give what the program gives, runs eagerly too.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -25,44 +25,24 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.path import latent_sites
+from pyrovae.evidence.run import Pieces, eager_terms
 from pyrovae.networks import Precision
-from pyrovae.terms import PARTICLES, Runner, Terms
+from pyrovae.terms import PARTICLES, Terms
 
-__all__ = ["CompiledTerms", "Evaluator", "Piece", "eager_terms"]
+__all__ = ["CompiledTerms", "Evaluator"]
 
 # Pieces that are timed before "auto" chooses; the first of them does not count.
 TIMED = 4
-# How far compiled terms may lie from eager ones, as a share of the largest, by the type of the products.
+# How far compiled terms may be from eager ones, as a share of the largest, by the type of the products.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Particles `first` to `first + count` of some rows, with the keys of their samples."""
-
-    rows: Rows
-    keys: Sequence[int]
-    first: int
-    count: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(K, B)."""
-        return self.count, len(self.rows)
-
-
-def eager_terms(runner: Runner, piece: Piece, seed: int) -> Terms:
-    """The terms of a piece, in Python."""
-    with KeyedDraws(piece.keys, seed, piece.first):
-        return runner.terms(piece.rows, particles=piece.count)
-
-
 class Evaluator:
-    """The terms of pieces, by compiled code where that is faster.
+    """Gives the terms of pieces, by compiled code where that is faster.
 
-    Arguments: runner: of a checked program. seed: of the samples. compile: True, False, or "auto":
-        a few eager pieces are timed, and code is made when the pieces to come
-            would save more than it costs.
+    Arguments:
+        compile: True, False, or "auto": a few eager pieces are timed, and code is made when the
+            pieces to come would save more than it costs.
         shapes: the number of pieces of each shape (K, B).
         precision: of the networks' products.
 
@@ -70,32 +50,24 @@ class Evaluator:
         InputError: when compiled pieces are insisted on and cannot be had.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        seed: int,
-        compile: Compile,
-        shapes: Counter[tuple[int, int]],
-        precision: Precision,
-    ) -> None:
-        self.runner, self.seed, self.precision = runner, seed, precision
-        self.when = When(compile, TIMED)
+    def __init__(self, compile: Compile, shapes: Counter[tuple[int, int]], precision: Precision) -> None:
+        self.when, self.precision = When(compile, TIMED), precision
         self.shape, self.left = shapes.most_common(1)[0]
         self.compiled: CompiledTerms | None = None
 
-    def __call__(self, piece: Piece) -> Terms:
-        """The terms of a piece, each (K, B)."""
-        if piece.shape != self.shape:
-            return eager_terms(self.runner, piece, self.seed)
+    def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
+        """The terms of particles `first` to `first + count` of B rows, each (K, B)."""
+        if (count, len(pieces)) != self.shape:
+            return eager_terms(pieces, first, count)
         if self.when.is_due:
-            self._choose(piece)
+            self._choose(pieces, first, count)
         self.left -= 1
         if self.compiled is not None:
-            return self.compiled(piece)
+            return self.compiled(pieces, first, count)
         with self.when.timing():
-            return eager_terms(self.runner, piece, self.seed)
+            return eager_terms(pieces, first, count)
 
-    def _choose(self, piece: Piece) -> None:
+    def _choose(self, pieces: Pieces, first: int, count: int) -> None:
         self.when.is_open = False
         gain = self.when.gain(self.left)
         if not self.when.pays(gain):
@@ -103,20 +75,20 @@ class Evaluator:
         try:
             # A program that draws outside its sites must not see that this was tried.
             with torch.random.fork_rng(devices=[]):
-                self._compile(piece, gain)
+                self._compile(pieces, first, count, gain)
         except Uncapturable as error:
             if self.when.insists:
                 raise InputError(
                     f"compile=True, but log p(x) cannot be compiled: {error}; use compile='auto'"
                 ) from error
 
-    def _compile(self, piece: Piece, gain: float) -> None:
-        terms = CompiledTerms(self.runner, piece, self.seed)
+    def _compile(self, pieces: Pieces, first: int, count: int, gain: float) -> None:
+        terms = CompiledTerms(pieces, first, count)
         if not self.when.pays(gain, is_stored=terms.graph.is_stored):
             return
         terms.compile()
-        terms.check(piece, self.precision)
-        if self.when.insists or terms.seconds(piece) < self.when.usual_seconds:
+        terms.check(pieces, first, count, self.precision)
+        if self.when.insists or terms.seconds(pieces, first, count) < self.when.usual_seconds:
             self.compiled = terms
 
 
@@ -124,24 +96,22 @@ class CompiledTerms:
     """The terms of pieces of one shape as a graph.
 
     Arguments:
-        runner: of a checked program.
-        piece: one of those to come.
-        seed: of the samples.
+        pieces, first, count: one of those to come.
 
     Raises:
         Uncapturable: when the program cannot become a graph.
     """
 
-    def __init__(self, runner: Runner, piece: Piece, seed: int) -> None:
-        if piece.rows.x.device.type != "cpu":
+    def __init__(self, pieces: Pieces, first: int, count: int) -> None:
+        if pieces.device.type != "cpu":
             raise Uncapturable("code is made for processors, and the program is not on one")
-        self.runner, self.seed, self.count = runner, seed, piece.count
+        self.runner, self.count = pieces.runner, count
         self.code: Compiled | None = None
-        values = self._values(piece)
-        self.sites, self.parts = list(values), list(_parts(piece.rows))
-        self.example = self._inputs(values, piece.rows)
+        values = _values(pieces, first, count)
+        self.sites, self.parts = list(values), list(_parts(pieces.rows))
+        self.example = _inputs(values, pieces.rows)
         self.kinds = _kinds(self.example)
-        watched = [runner.module, runner.model, runner.guide]
+        watched = [self.runner.module, self.runner.model, self.runner.guide]
         self.graph = traced(self._terms, self.example, watched=watched)
         _refuse_draws(self.graph.module)
 
@@ -153,46 +123,34 @@ class CompiledTerms:
         """
         self.code = self.graph.compiled(self.example)
 
-    def __call__(self, piece: Piece) -> Terms:
+    def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
         """The terms of a piece, each (K, B)."""
         assert self.code is not None
-        values = self._values(piece)
-        inputs = self._inputs(values, piece.rows)
+        values = _values(pieces, first, count)
+        inputs = _inputs(values, pieces.rows)
         if list(values) != self.sites or _kinds(inputs) != self.kinds:
-            return eager_terms(self.runner, piece, self.seed)
+            return eager_terms(pieces, first, count)
         return Terms(*self.code(inputs))
 
-    def check(self, piece: Piece, precision: Precision) -> None:
+    def check(self, pieces: Pieces, first: int, count: int, precision: Precision) -> None:
         """Compare the terms of a piece with the eager ones.
 
         Raises:
             Uncapturable: when the two differ by more than rounding.
         """
-        eager = eager_terms(self.runner, piece, self.seed)
-        for found, wanted in zip(self(piece)[:3], eager[:3], strict=True):
-            tolerance = TOLERANCE[torch.bfloat16 if precision == "bf16" else wanted.dtype]
-            finite = wanted[wanted.isfinite()].abs()
+        pairs = zip(self(pieces, first, count)[:3], eager_terms(pieces, first, count)[:3], strict=True)
+        for compiled, eager in pairs:
+            tolerance = TOLERANCE[torch.bfloat16 if precision == "bf16" else eager.dtype]
+            finite = eager[eager.isfinite()].abs()
             atol = tolerance * (1 + (float(finite.max()) if len(finite) else 0.0))
-            if not torch.allclose(found, wanted, rtol=tolerance, atol=atol, equal_nan=True):
+            if not torch.allclose(compiled, eager, rtol=tolerance, atol=atol, equal_nan=True):
                 raise Uncapturable("the code was compared with the program and gives other terms")
 
-    def seconds(self, piece: Piece) -> float:
+    def seconds(self, pieces: Pieces, first: int, count: int) -> float:
         """How long a piece takes."""
         began = time.perf_counter()
-        self(piece)
+        self(pieces, first, count)
         return time.perf_counter() - began
-
-    # ---------------------------------------------------------------- the graph
-
-    def _values(self, piece: Piece) -> dict[str, Tensor]:
-        """The values of the guide's sites, each (K, ..., B, ..., *shape)."""
-        plate = pyro.plate(PARTICLES, piece.count, dim=-1 - self.runner.max_plate_nesting)
-        with KeyedDraws(piece.keys, self.seed, piece.first), plate:
-            guide: Any = poutine.trace(self.runner.guide).get_trace(*piece.rows.arguments)
-        return {name: site["value"] for name, site in latent_sites(guide).items()}
-
-    def _inputs(self, values: dict[str, Tensor], rows: Rows) -> list[Tensor]:
-        return [tensor.contiguous() for tensor in (*values.values(), *_parts(rows).values())]
 
     def _terms(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         values = dict(zip(self.sites, tensors, strict=False))
@@ -200,9 +158,21 @@ class CompiledTerms:
         return self.runner.terms_at(values, rows, particles=self.count)[:3]
 
 
+def _values(pieces: Pieces, first: int, count: int) -> dict[str, Tensor]:
+    """The values of the guide's sites, each (K, ..., B, ..., *shape)."""
+    plate = pyro.plate(PARTICLES, count, dim=-1 - pieces.runner.max_plate_nesting)
+    with KeyedDraws(pieces.keys, pieces.seed, first), plate:
+        guide: Any = poutine.trace(pieces.runner.guide).get_trace(*pieces.rows.arguments)
+    return {name: site["value"] for name, site in latent_sites(guide).items()}
+
+
 def _parts(rows: Rows) -> dict[str, Tensor]:
     """What a program reads of some rows."""
     return {name: part for name, part in vars(rows).items() if name != "index" and part is not None}
+
+
+def _inputs(values: dict[str, Tensor], rows: Rows) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in (*values.values(), *_parts(rows).values())]
 
 
 def _kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
@@ -210,10 +180,10 @@ def _kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
 
 
 def _refuse_draws(module: torch.fx.GraphModule) -> None:
-    """Refuse a program that is random outside its sites: the guide runs twice, for its values and its density.
+    """Refuse random numbers outside the sites: the guide runs twice, for its values and its density.
 
     Raises:
-        Uncapturable: for random numbers that do not belong to a sample site.
+        Uncapturable: for the first of them.
     """
     for node in module.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):

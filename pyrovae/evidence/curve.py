@@ -24,9 +24,11 @@ __all__ = ["BoundCurve", "iwae_bound"]
 class BoundCurve(PerRow):
     """L_K for several K, in nats.
 
-    Attributes: particles: the values of K, ascending. bound: L_K of each observation,
-        (len(particles), N). mc_stderr: its Monte Carlo standard error, of the same shape; nan where
-        only one group was drawn.
+    Attributes:
+        particles: the values of K, ascending.
+        bound: L_K of each observation, (len(particles), N).
+        mc_stderr: its Monte Carlo standard error, of the same shape; nan where only one group was
+            drawn.
     """
 
     particles: tuple[int, ...]

@@ -9,8 +9,8 @@ and the distance of the aggregate posterior from the prior. Both sides are estim
 samples, so they add up to rounding, and the information never exceeds log N. A posterior has
 collapsed when that information is zero: the decoder then works without its latents.
 
-References: Hoffman & Johnson (2016), "ELBO surgery"; Alemi et al. (2018), "Fixing a Broken ELBO";
-    Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders" (active units).
+Reference:
+    Alemi et al. (2018), "Fixing a Broken ELBO"; and those of `diagnose`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pyrovae.checks import whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, means
+from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import PerRow, array, index_of, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
 from pyrovae.numerics import stderr_of_mean
@@ -43,13 +44,14 @@ COLLAPSED = 0.05  # nats
 class Diagnosis(PerRow):
     """The ELBO of N observations split into its parts, in nats.
 
-    Attributes: reconstruction: E_q[log p(x|z)] of each observation, (N,). kl: KL(q(z|x) || p(z)) of
-        each observation, (N,), from the same samples as everything but `kl_per_dim`.
+    Attributes:
+        reconstruction: E_q[log p(x|z)] of each observation, (N,).
+        kl: KL(q(z|x) || p(z)) of each observation, (N,), from the same samples as everything but
+            `kl_per_dim`.
         mutual_information: the terms whose mean is I_q(x; z), (N,); nan given a context or labels.
         marginal_kl: the terms whose mean is KL(q(z) || p(z)), (N,); nan given a context or labels.
         kl_per_dim: KL between the one-dimensional marginals of q(z|x) and p(z), averaged over the
-        observations,
-            (D,); nan where a distribution has no known marginals.
+            observations, (D,); nan where a distribution has no known marginals.
         kl_method: how it was computed, "closed form" or "draws"; empty when it is not known.
         factorised: whether guide and prior are products over the latents: `kl_per_dim` then sums to
             the KL.
@@ -89,12 +91,12 @@ class Diagnosis(PerRow):
 
     @property
     def active_units(self) -> int:
-        """The number of latents whose posterior mean varies over the observations by more than 0.01."""
+        """The number of latents whose posterior mean has a variance above 0.01."""
         return int((self.activity > ACTIVE).sum())
 
     @property
     def train_test_gap(self) -> tuple[float, float]:
-        """The mean ELBO of training rows minus that of test rows, and its standard error; nan without."""
+        """The mean ELBO of training rows minus that of test rows, and its error; nan without."""
         if self.train_elbo is None:
             return math.nan, math.nan
         error = math.hypot(*(float(stderr_of_mean(elbo)) for elbo in (self.train_elbo, self.elbo)))
@@ -102,7 +104,7 @@ class Diagnosis(PerRow):
 
     @property
     def collapsed(self) -> bool:
-        """Whether z has no information about x: below 0.05 nats, or with a context no active unit."""
+        """Whether z says nothing of x: below 0.05 nats, or with a context no active unit."""
         information = float(self.mutual_information.mean())
         return self.active_units == 0 if math.isnan(information) else information < COLLAPSED
 
@@ -118,7 +120,7 @@ class Diagnosis(PerRow):
         idle = f"; the other {dim - used} carry nothing" if used < dim else ""
         verdict = f"the posterior has not collapsed: {used} of {dim} latents are active{idle}"
         if self.mutual_information.mean() > math.log(len(self)) - 0.1:
-            verdict += f"; I(x; z) is at its maximum log N for {len(self):,} observations, so the true split may differ"
+            verdict += f"; I(x; z) is at its maximum log N, N = {len(self):,}: the true split may differ"
         return verdict
 
     def __str__(self) -> str:
@@ -134,7 +136,7 @@ class Diagnosis(PerRow):
         if not math.isnan(gap):
             lines.append(("train - test gap", f"{gap:10.3f} +- {error:<7.3f}   of the ELBO"))
         lines.append(("KL per latent", f"  {self._of_latents()}"))
-        head = f"ELBO of {len(self):,} observations in parts, {self.particles} samples each, nats per observation"
+        head = f"ELBO of {len(self):,} observations, {self.particles} samples each, nats per observation"
         return table(head, lines, self.verdict)
 
     def _of_latents(self) -> str:
@@ -165,9 +167,11 @@ def diagnose(
     q(z) is the aggregate over the N observations used. Over a larger set the information is at
     least what is reported, and KL(q(z) || p(z)) at most.
 
-    Arguments: vae: a `VAE`. x: the data that `datasets.load` gives, of which the test set is used
-        together with the same number of
-            training rows; or observations as for `log_evidence`, without a train-test gap.
+    Arguments:
+        vae: a `VAE`.
+        x: the data that `datasets.load` gives, of which the test set is used together with the same
+            number of training rows; or observations as for `log_evidence`, without a train-test
+            gap.
         context, y: as for `log_evidence`.
         rows: the most observations to use, picked by the seed. The cost grows with its square.
         particles: samples per observation.
@@ -176,10 +180,12 @@ def diagnose(
     Returns:
         `Diagnosis`, with arrays in nats.
 
-    Raises: InputError: for anything but a VAE, fewer than two observations, or some that it cannot
-        score.
+    Raises:
+        InputError: for anything but a VAE, fewer than two observations, or some that it cannot
+            score.
 
-    References: Hoffman & Johnson (2016), "ELBO surgery: yet another way to carve up the variational
+    References:
+        Hoffman & Johnson (2016), "ELBO surgery: yet another way to carve up the variational
         evidence lower bound"; Burda, Grosse & Salakhutdinov (2016), "Importance Weighted
         Autoencoders", appendix C.
 
@@ -205,7 +211,7 @@ def diagnose(
     with evaluation(vae, _some(Rows.of(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
         if len(pieces) < 2:
             raise InputError("one observation has no variance: diagnose needs at least two")
-        z, terms = pieces.samples(particles)
+        z, terms = guide_samples(pieces, particles)
         log_px_z, log_pz, log_qz = (term.double() for term in terms[:3])
         log_aggregate = _log_aggregate(vae, pieces, z)
         q, prior = vae.encode(pieces.rows), vae.latents(pieces.rows.context, pieces.rows.y)
@@ -226,7 +232,7 @@ def diagnose(
 
 
 def _log_aggregate(vae: VAE, pieces: Pieces, z: Tensor) -> Tensor:
-    """log (1/N) sum_m q(z|x_m) at each sample, (S, N); nan given a context or labels, which each have their own."""
+    """log (1/N) sum_m q(z|x_m) at each sample, (S, N); nan given a context or labels."""
     if len(pieces.rows.arguments) > 1:
         return torch.full(z.shape[:2], math.nan, dtype=torch.float64, device=z.device)
     q, count = vae.encode(pieces.rows), len(pieces)
@@ -249,7 +255,7 @@ def _variance_of_means(q: Any, z: Tensor) -> Tensor:  # noqa: ANN401
 
 def _elbo(vae: VAE, rows: Rows, particles: int, seed: int, chunk: int | None) -> np.ndarray:
     with evaluation(vae, rows, seed=seed, chunk=chunk) as pieces:
-        log_px_z, log_pz, log_qz = (term.double() for term in pieces.samples(particles)[1][:3])
+        log_px_z, log_pz, log_qz = (term.double() for term in guide_samples(pieces, particles)[1][:3])
         return _mean(log_px_z + log_pz - log_qz)
 
 

@@ -5,7 +5,8 @@ generator seeded with (seed, site, key, block). So the estimate for a row is the
 whatever the chunk sizes, the order of the rows or the number of processes. Sites whose distribution
 is Normal, is elementwise with an inverse distribution function, or is a transformation of these are
 drawn for all rows at once; any other is drawn for one row after another. Only a distribution that
-cannot be cut into its rows is drawn whole, seeded for the first row of the piece. """
+cannot be cut into its rows is drawn whole, seeded for the first row of the piece.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
@@ -33,11 +35,12 @@ __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 BLOCK = 250
 
 
-def data_keys(rows: Rows) -> list[int]:
-    """A key for each row: a hash of its values, of its context and label, and of how many equal ones came before.
+def data_keys(rows: Rows) -> np.ndarray:
+    """A key for each row: a hash of its values, its context and its label.
 
-    Without the last, equal rows would share their samples, and the error of their mean would not
-    shrink. """
+    The number of equal rows before it is hashed too: equal rows would otherwise share their samples,
+    and the error of their mean would not shrink.
+    """
     parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
     tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]
     keys, counts = [], Counter[int]()
@@ -45,7 +48,7 @@ def data_keys(rows: Rows) -> list[int]:
         key = _hash(*(values.tobytes() for values in row))
         keys.append(_hash(key, counts[key]))
         counts[key] += 1
-    return keys
+    return np.array(keys, dtype=np.uint64)
 
 
 class KeyedDraws(Messenger):
@@ -57,21 +60,21 @@ class KeyedDraws(Messenger):
         first: the number of this piece's first particle, a multiple of `BLOCK`.
     """
 
-    def __init__(self, keys: Sequence[int], seed: int, first: int = 0) -> None:
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, first: int = 0) -> None:
         super().__init__()
         self.keys, self.seed, self.first = keys, seed, first
 
     def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
         if msg["done"] or msg["is_observed"] or msg["value"] is not None or site_is_subsample(msg):
             return
-        fn, name = msg["fn"], msg["name"]
-        axes = _axes(msg)
-        value = None if axes is None else _draw(fn, _Noise(self, name, *axes))
-        if value is None:
-            torch.manual_seed(_hash(name.encode(), self.seed, self.first, self.keys[0]) % 2**63)
-            return
-        msg["value"] = value
-        msg["done"] = True
+        axes = {f.name: f.dim + len(msg["fn"].batch_shape) for f in msg["cond_indep_stack"] if f.vectorized}
+        try:
+            if not axes.keys() >= {DATA, PARTICLES}:
+                raise _Uncut
+            msg["value"] = _draw(msg["fn"], _Noise(self, msg["name"], axes[DATA], axes[PARTICLES]))
+            msg["done"] = True
+        except _Uncut:
+            torch.manual_seed(_hash(msg["name"].encode(), self.seed, self.first, self.keys[0]) % 2**63)
 
 
 class KeyedNoise:
@@ -83,7 +86,7 @@ class KeyedNoise:
         name: of the stream.
     """
 
-    def __init__(self, keys: Sequence[int], seed: int, name: str) -> None:
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, name: str) -> None:
         seeds = (_hash(name.encode(), seed, key) % 2**63 for key in keys)
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 
@@ -108,143 +111,110 @@ class _Noise:
     Arguments:
         draws: with the keys and the seed.
         name: of the site.
-        data: the axis of the rows in the batch of the site's distribution, counted from the left.
-        particles: the axis of the particles, or None.
+        data, particles: the axes of rows and particles in the batch of the site's distribution.
     """
 
-    def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int | None) -> None:
+    def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int) -> None:
         self.draws, self.name, self.data, self.particles, self.calls = draws, name, data, particles, 0
 
-    def __call__(self, like: Tensor, *, normal: bool) -> Tensor:
-        """Standard normal or uniform noise of the shape of `like`."""
-        self.calls += 1
-        count = 1 if self.particles is None else like.shape[self.particles]
-        shape = self._in_front(like).shape
-        out = torch.empty(len(self.draws.keys), count, math.prod(shape[2:]), dtype=like.dtype)
-        for column, block, generator in self._generators(count):
+    def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
+        """Noise of the shape of `like`, which `fill` puts into a tensor from a generator."""
+        in_front = like.movedim((self.data, self.particles), (0, 1)).shape
+        out = torch.empty(*in_front[:2], math.prod(in_front[2:]), dtype=like.dtype)
+        for column, block, generator in self._generators(in_front[1]):
             part = out[column, block : block + BLOCK]
             if len(part) == BLOCK:
-                _fill(part, generator, normal=normal)
+                fill(part, generator=generator)
                 continue
             whole = torch.empty(BLOCK, out.shape[2], dtype=like.dtype)
-            _fill(whole, generator, normal=normal)  # so that fewer particles are the first of more
+            fill(whole, generator=generator)  # so that fewer particles are the first of more
             part.copy_(whole[: len(part)])
-        return self._in_place(out.reshape(shape)).to(like.device)
+        return out.reshape(in_front).movedim((0, 1), (self.data, self.particles)).to(like.device)
 
-    def each(self, fn: Any) -> Tensor | None:  # noqa: ANN401
-        """A sample of a distribution for one row and block after another; None when it cannot be cut so."""
-        self.calls += 1
-        count = 1 if self.particles is None else fn.batch_shape[self.particles]
+    def each(self, fn: Any) -> Tensor:  # noqa: ANN401
+        """A sample of a distribution, for one row and block after another."""
         columns: list[list[Tensor]] = [[] for _ in self.draws.keys]
         with torch.random.fork_rng(devices=[]):
-            for column, block, generator in self._generators(count):
-                one = _cut(fn, self.data, column, self.particles, slice(block, block + BLOCK))
-                if one is None:
-                    return None
+            for column, block, generator in self._generators(fn.batch_shape[self.particles]):
+                index = [slice(None)] * len(fn.batch_shape)
+                index[self.data], index[self.particles] = (
+                    slice(column, column + 1),
+                    slice(block, block + BLOCK),
+                )
+                one = _cut(fn, tuple(index))
                 torch.manual_seed(generator.initial_seed())
                 columns[column].append(one.rsample() if one.has_rsample else one.sample())
-        particles = 0 if self.particles is None else self.particles
-        return torch.cat([torch.cat(blocks, particles) for blocks in columns], self.data)
+        return torch.cat([torch.cat(blocks, self.particles) for blocks in columns], self.data)
 
     def _generators(self, particles: int) -> Iterator[tuple[int, int, torch.Generator]]:
+        self.calls += 1
         mark = f"{self.name}/{self.calls}".encode()
         for column, key in enumerate(self.draws.keys):
             for block in range(0, particles, BLOCK):
                 seed = _hash(mark, self.draws.seed, key, self.draws.first + block)
                 yield column, block, torch.Generator().manual_seed(seed % 2**63)
 
-    def _in_front(self, like: Tensor) -> Tensor:
-        if self.particles is None:
-            return like.movedim(self.data, 0).unsqueeze(1)
-        return like.movedim((self.data, self.particles), (0, 1))
 
-    def _in_place(self, out: Tensor) -> Tensor:
-        if self.particles is None:
-            return out.squeeze(1).movedim(0, self.data)
-        return out.movedim((0, 1), (self.data, self.particles))
+def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401
+    """A sample of a distribution.
 
-
-def _axes(msg: Any) -> tuple[int, int | None] | None:  # noqa: ANN401
-    """The axes of rows and particles in the batch of a site's distribution; None outside their plates."""
-    axes = {f.name: f.dim + len(msg["fn"].batch_shape) for f in msg["cond_indep_stack"] if f.vectorized}
-    return (axes[DATA], axes.get(PARTICLES)) if DATA in axes else None
-
-
-def _fill(out: Tensor, generator: torch.Generator, *, normal: bool) -> None:
-    if normal:
-        out.normal_(generator=generator)
-        return
-    # Away from 0 and 1, where an inverse distribution function is infinite.
-    tiny = torch.finfo(out.dtype).eps
-    out.uniform_(tiny, 1 - tiny, generator=generator)
-
-
-def _draw(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
+    Raises:
+        _Uncut: when it cannot be cut into its rows.
+    """
     if isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
         return _draw(fn.base_dist, noise)
     if isinstance(fn, (dist.TransformedDistribution, torch.distributions.TransformedDistribution)):
         value = _draw(fn.base_dist, noise)
-        for transform in fn.transforms if value is not None else ():
+        for transform in fn.transforms:
             value = transform(value)
         return value
     if isinstance(fn, torch.distributions.Normal):
-        return fn.loc + fn.scale * noise(fn.loc, normal=True)
+        return fn.loc + fn.scale * noise(fn.loc, torch.Tensor.normal_)
     if isinstance(fn, torch.distributions.MultivariateNormal):
-        eps = noise(fn.loc, normal=True).unsqueeze(-1)
+        eps = noise(fn.loc, torch.Tensor.normal_).unsqueeze(-1)
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
     if isinstance(fn, Composed):
-        with suppress(_Uncut):
-            return fn.compose(lambda part: _whole(_draw(part, noise)))
-        return None
-    value = _by_inversion(fn, noise)
-    return noise.each(fn) if value is None else value
+        return fn.compose(lambda part: _draw(part, noise))
+    like = next((v for v in vars(fn).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
+    if not fn.event_shape and fn.has_rsample and like is not None:
+        with suppress(NotImplementedError):
+            return fn.icdf(noise(like.new_empty(()).expand(fn.batch_shape), _fill_inside))
+    return noise.each(fn)
+
+
+def _fill_inside(out: Tensor, generator: torch.Generator) -> None:
+    """Uniform noise away from 0 and 1, where an inverse distribution function is infinite."""
+    tiny = torch.finfo(out.dtype).eps
+    out.uniform_(tiny, 1 - tiny, generator=generator)
 
 
 class _Uncut(Exception):
-    """A distribution inside a composed one cannot be cut into its rows."""
+    """A distribution cannot be cut into its rows."""
 
 
-def _whole(value: Tensor | None) -> Tensor:
-    if value is None:
-        raise _Uncut
-    return value
+def _cut(fn: Any, index: tuple[slice, ...]) -> Any:  # noqa: ANN401
+    """The distribution of one row and some particles, with all axes.
 
-
-def _by_inversion(fn: Any, noise: _Noise) -> Tensor | None:  # noqa: ANN401
-    like = next((v for v in vars(fn).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
-    if len(fn.event_shape) or not fn.has_rsample or like is None:
-        return None
-    try:
-        return fn.icdf(noise(like.new_empty(()).expand(fn.batch_shape), normal=False))
-    except NotImplementedError:
-        return None
-
-
-def _cut(fn: Any, data: int, row: int, particles: int | None, block: slice) -> Any:  # noqa: ANN401
-    """The distribution of one row and some particles, with all axes; None when its parameters do not say."""
+    Raises:
+        _Uncut: when its parameters do not say.
+    """
     if isinstance(fn, torch.distributions.Independent):
-        inner = _cut(fn.base_dist, data, row, particles, block)
-        return None if inner is None else inner.to_event(fn.reinterpreted_batch_ndims)
+        return _cut(fn.base_dist, index).to_event(fn.reinterpreted_batch_ndims)
     names = set(inspect.signature(type(fn)).parameters) - {"validate_args"}
     for name, others in _SAME_PARAMETER.items():
         names -= others if name in names else set()
-    index: list[slice] = [slice(None)] * len(fn.batch_shape)
-    index[data] = slice(row, row + 1)
-    if particles is not None:
-        index[particles] = block
-    parameters: dict[str, Any] = {}
-    for name in names:
-        value = getattr(fn, name, parameters)
-        if value is None:  # a parameter that is left out
-            continue
+    parameters = {name: getattr(fn, name, _Uncut) for name in names}
+    for name, value in parameters.items():
         if isinstance(value, torch.distributions.Distribution):
-            value = _cut(value, data, row, particles, block)
+            parameters[name] = _cut(value, index)
         elif isinstance(value, Tensor) and value.dim():
-            value = value[tuple(index)] if value.shape[: len(index)] == fn.batch_shape else None
-        if value is None or value is parameters:
-            return None
-        parameters[name] = value
-    return type(fn)(**parameters, validate_args=False)
+            if value.shape[: len(fn.batch_shape)] != fn.batch_shape:
+                raise _Uncut
+            parameters[name] = value[index]
+        elif value is _Uncut:
+            raise _Uncut
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return type(fn)(**given, validate_args=False)
 
 
 # Several names of one parameter, of which a constructor takes one.

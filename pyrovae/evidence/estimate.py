@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def log_evidence(
     compile: Compile = "auto",
     progress: bool = False,
 ) -> Evidence:
-    r"""Estimate log p(x) of each observation, with its Monte Carlo error, effective sample size and k-hat.
+    r"""Estimate log p(x) of each observation, with its Monte Carlo error, ESS and k-hat.
 
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)\]
 
@@ -46,13 +47,15 @@ def log_evidence(
     context it is log p(x|c), and where class indices y are observed log p(x, y): the result says
     which.
 
-    Arguments: vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
+    Arguments:
+        vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
         x: observations (N, *event), as `Rows` (`data.test`), a tensor, or an array of any number
-        type. context: (N, *context_shape) for a conditional VAE. y: class indices (N,) for a prior
-        that observes labels; -1 is a label that is not known. particles: K; 1000 unless given, and
-        16 chains for "ais". method: "importance", "psis", "defensive", "ais", the name of your own,
-        or a method with its options,
-            as in `AIS(temperatures=200)`.
+            type.
+        context: (N, *context_shape) for a conditional VAE.
+        y: class indices (N,) for a prior that observes labels; -1 is a label that is not known.
+        particles: K; 1000 unless given, and 16 chains for "ais".
+        method: "importance", "psis", "defensive", "ais", the name of your own, or a method with its
+            options, as in `AIS(temperatures=200)`.
         seed: of the samples.
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
@@ -64,16 +67,18 @@ def log_evidence(
             never. The samples are the same, and the numbers to rounding.
         progress: show a bar with the time left.
 
-    Returns: `Evidence`, with arrays of shape (N,) in nats. Ctrl-C gives the rows that are finished,
+    Returns:
+        `Evidence`, with arrays of shape (N,) in nats. Ctrl-C gives the rows that are finished,
         marked as partial.
 
-    Raises: InputError: for particles or chunk below 1, no rows, another shape, values outside the
-        support, a
-            site that guide or model lacks, a row whose weights are all zero, or compile=True where
-            there is nothing to compile or no way to.
+    Raises:
+        InputError: for particles or chunk below 1, no rows, another shape, values outside the
+            support, a site that guide or model lacks, a row whose weights are all zero, or
+            compile=True where there is nothing to compile or no way to.
 
-    References: Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen
-        (2013), "Monte Carlo theory, methods and examples", chapter 9.
+    References:
+        Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013),
+        "Monte Carlo theory, methods and examples", chapter 9.
 
     Example:
         >>> from pyrovae.oracles import LinearGaussian
@@ -90,10 +95,9 @@ def log_evidence(
         method = method.prepared(every, particles)
         precision, remark = chosen(precision, method, every, particles)
         own = own_rows(len(every))
-        pieces = every.take(own.tolist()) if is_shared() else every
+        pieces = every.take(own.numpy()) if is_shared() else every
         if method.compilable and compile is not False and len(own):
-            shapes = pieces.shapes(particles)
-            pieces.evaluate = Evaluator(every.runner, seed, compile, shapes, precision)
+            pieces = replace(pieces, evaluate=Evaluator(compile, pieces.shapes(particles), precision))
         with products_in(precision, every.device):
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)
@@ -146,6 +150,6 @@ def _check(summary: Tensor, numbers: Tensor) -> None:
     if bad.any():
         row = int(numbers[int(bad.nonzero()[0])])
         raise InputError(
-            f"the model gives row {row} no probability: its weights are all zero or not a number; is it in the "
-            "support of p(x|z)?"
+            f"the model gives row {row} no probability: its weights are all zero or not a number; is it in "
+            "the support of p(x|z)?"
         )

@@ -7,8 +7,8 @@ q* is the best distribution of the guide's family for one observation alone, fou
 ELBO from the encoder's parameters. A normal with full covariance, found in the same way, says what
 a richer family would gain. The samples that are ascended are never those that are reported.
 
-Reference: Cremer, Li & Duvenaud (2018), "Inference Suboptimality in Variational Autoencoders"; the
-    gradient is that of Roeder, Wu & Duvenaud (2017), "Sticking the Landing", which is zero at an
+Reference:
+    The gradient is that of Roeder, Wu & Duvenaud (2017), "Sticking the Landing", which is zero at an
     exact posterior.
 """
 
@@ -34,7 +34,8 @@ from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.result import PerRow, array, index_of, mc_error_of, table
 from pyrovae.evidence.run import Pieces, evaluation, inputs, shown
-from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, positive, stderr_of_mean
+from pyrovae.guides import FullRankNormal
+from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, stderr_of_mean
 from pyrovae.terms import DATA, PARTICLES, Runner
 from pyrovae.vae import VAE
 
@@ -52,13 +53,18 @@ Family = Callable[[Params], dist.TorchDistribution]
 class Gaps(PerRow):
     """log p(x) of N observations, and the ELBOs below it, in nats.
 
-    Attributes: log_px: log p(x), (N,). elbo: the ELBO of the encoder's distribution, (N,). best:
-        the ELBO of the best distribution of the guide's family, (N,). richer: the ELBO of the best
-        normal with full covariance, (N,); nan for latents that are not real. log_px_stderr: the
-        Monte Carlo standard error of `log_px`, (N,). elbo_stderr: that of `elbo`, (N,).
-        best_stderr: that of `best`, (N,). amortisation_stderr: that of best - elbo, whose samples
-        are shared, (N,). gain_stderr: that of richer - best, whose samples are shared, (N,). guide:
-        the family, as it was declared. method: how log p(x) was estimated. steps: of the ascent.
+    Attributes:
+        log_px: log p(x), (N,).
+        elbo: the ELBO of the encoder's distribution, (N,).
+        best: the ELBO of the best distribution of the guide's family, (N,).
+        richer: the ELBO of the best normal with full covariance, (N,); nan for latents that are not
+            real.
+        log_px_stderr, elbo_stderr, best_stderr: their Monte Carlo standard errors, (N,).
+        amortisation_stderr, gain_stderr: those of best - elbo and richer - best, whose samples are
+            shared, (N,).
+        guide: the family, as it was declared.
+        method: how log p(x) was estimated.
+        steps: of the ascent.
         particles: samples for each ELBO that is reported.
     """
 
@@ -91,12 +97,12 @@ class Gaps(PerRow):
 
     @property
     def amortisation(self) -> np.ndarray:
-        """ELBO(q*) - ELBO of each observation, (N,): what the encoder does not reach within its family."""
+        """ELBO(q*) - ELBO of each observation, (N,): what the encoder does not reach."""
         return self.best - self.elbo
 
     @property
     def gain(self) -> np.ndarray:
-        """What a full covariance adds to the family's best ELBO, (N,): part of the approximation gap."""
+        """What a full covariance adds to the best ELBO, (N,): part of the approximation gap."""
         return self.richer - self.best
 
     @property
@@ -137,8 +143,8 @@ class Gaps(PerRow):
                 between = float(stderr_of_mean(values))
                 lines.append((name, f"{values.mean():>10.3f}{mc_error_of(errors):>14.4f}{between:>16.3f}"))
         head = (
-            f"log p(x) - ELBO of {len(self):,} observations, nats per observation; log p(x) by {self.method}; "
-            f"{self.guide} ascended {self.steps:,} steps"
+            f"log p(x) - ELBO of {len(self):,} observations, nats per observation; log p(x) by "
+            f"{self.method}; {self.guide} ascended {self.steps:,} steps"
         )
         return table(head, lines, self.verdict, width=24)
 
@@ -221,7 +227,7 @@ def gaps(
 
 
 class _Split:
-    """The ELBOs of B rows under the encoder's distribution, the best of its family and the best full normal."""
+    """The ELBOs of B rows: the encoder's, the best of its family, the best full normal's."""
 
     def __init__(self, vae: VAE, pieces: Pieces) -> None:
         self.vae, self.pieces = vae, pieces
@@ -236,8 +242,8 @@ class _Split:
         of_start, of_best = self._log_w(self._family(self.encoded), particles), self._log_w(best, particles)
         of_richer = torch.full_like(of_best, math.nan)
         if _is_real(best):
-            full = self._ascend(_full, _full_params(best, self._draws(best, 200, 2 * FIRST)), steps, lr)
-            of_richer = self._log_w(_full(full), particles)
+            start = _full_params(best, self._draws(best, 200, 2 * FIRST))
+            of_richer = self._log_w(_full(self._ascend(_full, start, steps, lr)), particles)
         return {
             "elbo": of_start.mean(0),
             "best": of_best.mean(0),
@@ -252,7 +258,7 @@ class _Split:
         return self.vae.q(**params, **self.labels)
 
     def _ascend(self, family: Family, start: Params, steps: int, lr: float) -> Params:
-        """The parameters of each row after `steps` of Adam on its own ELBO; rows do not see each other."""
+        """The parameters of each row after `steps` of Adam on its own ELBO."""
         with torch.enable_grad():
             free = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
             adam = torch.optim.Adam(free.values(), lr=lr)
@@ -288,10 +294,8 @@ class _Split:
             return pyro.sample("z", q)
 
 
-def _full(params: Params) -> dist.MultivariateNormal:
-    """The normal with mean `loc` and Cholesky factor lower + diag(positive(raw_scale))."""
-    factor = params["lower"].tril(-1) + positive(params["raw_scale"]).diag_embed()
-    return dist.MultivariateNormal(params["loc"], scale_tril=factor, validate_args=False)
+def _full(params: Params) -> dist.TorchDistribution:
+    return FullRankNormal()(**params)
 
 
 def _full_params(best: dist.TorchDistribution, draws: Tensor) -> Params:

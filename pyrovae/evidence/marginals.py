@@ -4,7 +4,8 @@ r"""One-dimensional marginals of distributions over latents, for a KL divergence
 
 Where guide and prior are products over the latents these add up to KL(q || p). A product, a normal
 with full covariance and a mixture of products have known marginals; any other distribution (a flow)
-has none that could be written down, and then the answer is "not known", never a guess. """
+has none that could be written down, and then the answer is "not known", never a guess.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ __all__ = ["MarginalKL", "kl_of_marginals", "means"]
 
 
 class MarginalKL(NamedTuple):
-    """KL of each row and latent, (N, D); how it was computed; whether it sums to the KL over the latents."""
+    """KL of each row and latent, (N, D); how it was computed; whether it adds up to the KL."""
 
     kl: Tensor
     method: str

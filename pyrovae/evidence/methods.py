@@ -7,12 +7,11 @@ r"""How log p(x) is estimated: which weights, from which samples. One class for 
 
 A method turns rows into log_px, mc_stderr, ess and khat; the loop over the rows, the samples and
 the sums are shared. A new method is a subclass of `Method`, and is then known by the name of its
-class. """
+class.
+"""
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -27,9 +26,10 @@ from pyrovae.evidence.annealing import Annealer, Schedule
 from pyrovae.evidence.path import Latents, Start
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
+from pyrovae.names import named_classes, near_names
 from pyrovae.part import Declared
 
-__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method", "methods"]
+__all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method"]
 
 
 class Method(Declared, ABC):
@@ -38,7 +38,7 @@ class Method(Declared, ABC):
     Attributes:
         name: as it is shown.
         particles: samples per row unless the caller says otherwise.
-        is_bound: whether the estimate is a lower bound on log p(x) in expectation.
+        is_bound: whether it is quoted as the lower bound L_K, not as an estimate of log p(x).
         annealed: whether the particles are chains that are moved to the posterior.
         compilable: whether all its work is the terms of pieces, which can be compiled code.
     """
@@ -81,7 +81,7 @@ class Importance(Method):
 
 
 class PSIS(Importance):
-    """Importance sampling whose largest weights are replaced by quantiles of a fitted Pareto distribution.
+    """Importance sampling whose largest weights are smoothed by a Pareto distribution.
 
     Reference:
         Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling".
@@ -93,7 +93,7 @@ class PSIS(Importance):
 
 
 class Defensive(Method):
-    r"""Importance sampling from a mixture that a guide which is too narrow cannot spoil, stratified.
+    r"""Stratified importance sampling from a mixture that a narrow guide cannot spoil.
 
     \[w = \frac{p(x, z)}{\frac1J \sum_j q_j(z)}, \quad
     q_j(z) = c_j^{-D} q\big(m + (z - m) / c_j \mid x\big)\ \text{or}\ p(z)\]
@@ -110,13 +110,13 @@ class Defensive(Method):
     Raises:
         InputError: when no width is given or one is not above 0.
 
-    References: Hesterberg (1995), "Weighted average importance sampling and defensive mixture
+    References:
+        Hesterberg (1995), "Weighted average importance sampling and defensive mixture
         distributions"; Veach & Guibas (1995), "Optimally combining sampling techniques for Monte
         Carlo rendering".
     """
 
     name = "defensive importance sampling"
-    is_bound = True
 
     def __init__(self, widths: Sequence[float] = (1.0, 1.5, 2.0, 3.0), *, prior: bool = True) -> None:
         self.widths = tuple(number("a width of Defensive", width, above=0) for width in widths)
@@ -138,7 +138,7 @@ class Defensive(Method):
 
     def _log_weights(self, pieces: Pieces, particles: int) -> Iterator[tuple[int, Tensor]]:
         """The number of each component and the log weights of its samples, (K_i, B)."""
-        latents = pieces.latents()
+        latents = Latents(pieces)
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
         components = [*self.widths, None] if self.prior else [*self.widths]
         shares = _shares(particles, len(components))
@@ -167,9 +167,9 @@ class Defensive(Method):
 class AIS(Method):
     """Annealed importance sampling with HMC, started at the guide; the one to quote.
 
-    Arguments: temperatures: steps from the start to the posterior. None doubles them, on some of
-        the rows, until
-            that changes the mean by less than its error.
+    Arguments:
+        temperatures: steps from the start to the posterior. None doubles them, on some of the rows,
+            until that changes the mean by less than its error.
         start: "guide" needs far fewer than "prior".
         schedule: how the inverse temperatures are spaced, linear or sigmoid.
         leapfrog: steps of one HMC trajectory.
@@ -177,13 +177,13 @@ class AIS(Method):
     Raises:
         InputError: when temperatures or leapfrog are below 1, or for an unknown start or schedule.
 
-    References: Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse
-        (2017), "On the Quantitative Analysis of Decoder-Based Generative Models".
+    References:
+        Neal (2001), "Annealed Importance Sampling"; Wu, Burda, Salakhutdinov & Grosse (2017), "On
+        the Quantitative Analysis of Decoder-Based Generative Models".
     """
 
     name = "annealed importance sampling"
     particles = 16
-    is_bound = True
     annealed = True
 
     def __init__(
@@ -227,7 +227,7 @@ class AIS(Method):
     def annealer(self, pieces: Pieces, chains: int) -> Annealer:
         """The annealer of some rows."""
         options = self.hyperparameters() | {"temperatures": self.temperatures or _FEWEST}
-        return Annealer(pieces.latents(), chains=chains, **options)
+        return Annealer(pieces, chains=chains, **options)
 
 
 _PILOT_ROWS = 64
@@ -235,13 +235,8 @@ _FEWEST = 25
 _MOST = 3200
 
 
-def methods() -> dict[str, type[Method]]:
-    """Every method that can be built, by the name of its class."""
-    return {cls.__name__: cls for cls in _subclasses(Method) if not inspect.isabstract(cls)}
-
-
 def as_method(method: str | Method) -> Method:
-    """A method as it is; or by the name of its class in any case, with its defaults.
+    """A method as it is, or by the name of its class in any case, with its defaults.
 
     Raises:
         InputError: for an unknown name, or a method that has options without defaults.
@@ -252,25 +247,19 @@ def as_method(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    named = {name.lower(): cls for name, cls in methods().items()}
-    word = str(method).lower()
-    if word not in named:
-        near = [named[n].__name__ for n in difflib.get_close_matches(word, named, n=2, cutoff=0.6)]
-        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(methods())}"
+    classes = named_classes(Method)
+    found = [cls for name, cls in classes.items() if name.lower() == str(method).lower()]
+    if not found:
+        near = near_names(str(method), [*classes])
+        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(classes)}"
         raise InputError(f"there is no method {method!r}: {advice}")
     try:
-        return named[word]()
+        return found[-1]()
     except TypeError as error:
-        name = named[word].__name__
+        name = found[-1].__name__
         raise InputError(
-            f"{name} needs options ({error}): give the method itself, as in {name}(...)"
+            f"{name} needs options: give the method itself, as in {name}(...) ({error})"
         ) from None
-
-
-def _subclasses(base: type[Method]) -> Iterator[type[Method]]:
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)
 
 
 def _shares(particles: int, components: int) -> list[int]:
@@ -282,7 +271,7 @@ def _shares(particles: int, components: int) -> list[int]:
 
 
 def _agree(before: Tensor, after: Tensor) -> bool:
-    """Whether two estimates of the same rows differ in the mean by less than the error of the difference."""
+    """Whether the means of two estimates of the same rows differ by less than their error."""
     difference = (after[0] - before[0]).mean()
     error = (before[1].square() + after[1].square()).sum().sqrt() / before.shape[1]
     return bool(difference.abs() < error)

@@ -1,15 +1,16 @@
 r"""Pareto-smoothed importance sampling: k-hat and the smoothed largest weights.
 
-The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto distribution in the limit. Its shape
-k-hat tells how many moments the weights have: their variance is finite below 1/2, and above
-min(1 - 1/log10 K, 0.7) the estimate cannot be trusted at this K.
+The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto distribution in the limit. Its
+shape k-hat says how many moments the weights have: their variance is finite below 1/2, and above
+min(1 - 1/log10 K, 0.7) the estimate is not reliable at this K.
 
-The fit is that of ArviZ (`arviz.psislw` with reff=1), for many rows at once. Two cases are not fitted: largest
-weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give no fit, k-hat nan.
+The fit is that of ArviZ (`arviz.psislw` with reff=1), for many rows at once. Two cases are not
+fitted: largest weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give
+no fit, k-hat nan.
 
 Reference:
-    Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Zhang & Stephens
-    (2009), "A New and Efficient Estimation Method for the Generalized Pareto Distribution".
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Zhang &
+    Stephens (2009), "A New and Efficient Estimation Method for the Generalized Pareto Distribution".
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ def _smoothed(tail: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_pareto(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Shape and scale, each (B,), of generalised Pareto distributions fitted to ascending rows (B, n).
+    """Shape and scale, each (B,), of generalised Pareto distributions of ascending rows (B, n).
 
-    The mean of a profile likelihood over a grid of theta = -shape / scale, and a weak prior for a shape of 1/2.
+    The mean of a profile likelihood over a grid of theta = -shape / scale, and a weak prior for a
+    shape of 1/2.
     """
     n = x.shape[1]
     count = 30 + math.isqrt(n)

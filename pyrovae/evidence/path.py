@@ -3,12 +3,12 @@ r"""Latents as one real vector, and the annealing path between a start and the j
     log f_t(u) = (1 - t) log start(u) + t log p(x, u),      t from 0 to 1
 
 The start is the guide q(z|x) or the prior p(z). A latent site with a constrained support is mapped
-to the real line, u = T^-1(z), and both densities are multiplied by the same Jacobian. """
+to the real line, u = T^-1(z), and both densities are multiplied by the same Jacobian.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,13 +16,13 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedDraws
-from pyrovae.terms import DATA, Runner, Terms
+from pyrovae.evidence.run import Pieces
+from pyrovae.terms import DATA, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 
-__all__ = ["Latents", "Start", "latent_sites"]
+__all__ = ["Latents", "Start", "guide_samples", "latent_sites"]
 
 Start = Literal["guide", "prior"]
 _NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
@@ -57,25 +57,22 @@ class Latents:
     """The latent sites of a program on B rows, as vectors u (K, B, D).
 
     Arguments:
-        runner: of a checked program.
-        rows: B of them.
-        keys: of the rows, for samples that depend on nothing else.
-        seed: of the samples.
+        pieces: B rows of a checked program.
 
     Raises:
         InputError: for a discrete latent site, which cannot be mapped to the real line.
     """
 
-    def __init__(self, runner: Runner, rows: Rows, keys: Sequence[int], seed: int) -> None:
-        self.runner, self.rows, self.keys, self.seed = runner, rows, keys, seed
-        guide: Any = poutine.trace(runner.guide).get_trace(*rows.arguments)
+    def __init__(self, pieces: Pieces) -> None:
+        self.pieces, self.runner, self.rows = pieces, pieces.runner, pieces.rows
+        guide: Any = poutine.trace(self.runner.guide).get_trace(*self.rows.arguments)
         latent = latent_sites(guide)
         self.sites = [self._site(name, site) for name, site in latent.items()]
         self.dim = sum(site.size for site in self.sites)
         # A guide with one site has the same distribution whatever is drawn: its encoder need not run again.
         fns = [site["fn"] for site in latent.values()]
-        is_fixed = len(fns) == 1 and runner.max_plate_nesting == 1 and fns[0].batch_shape == (len(rows),)
-        self.q = fns[0] if is_fixed else None
+        is_fixed = len(fns) == 1 and self.runner.max_plate_nesting == 1
+        self.q = fns[0] if is_fixed and fns[0].batch_shape == (len(pieces),) else None
 
     def _site(self, name: str, site: dict[str, Any]) -> _Site:
         fn = site["fn"]
@@ -93,8 +90,8 @@ class Latents:
         except NotImplementedError:
             kind = support if isinstance(support, type) else type(support)
             raise InputError(
-                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real vector "
-                "stands for: use log_evidence with method='importance'"
+                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real "
+                "vector stands for: use log_evidence with method='importance'"
             ) from None
         depth = self.runner.max_plate_nesting
         plates = [1] * (depth - len(fn.batch_shape)) + list(fn.batch_shape)
@@ -106,14 +103,14 @@ class Latents:
 
     def from_guide(self, particles: int, first: int = 0) -> tuple[dict[str, Tensor], Terms]:
         """Values drawn from the guide, and the terms there."""
-        with KeyedDraws(self.keys, self.seed, first):
+        with KeyedDraws(self.pieces.keys, self.pieces.seed, first):
             pair = self.runner.run(self.rows, particles=particles)
         drawn: Any = pair.guide.nodes
         return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
 
     def from_prior(self, particles: int, first: int = 0) -> dict[str, Tensor]:
         """Values drawn from the prior."""
-        with KeyedDraws(self.keys, self.seed, first):
+        with KeyedDraws(self.pieces.keys, self.pieces.seed, first):
             return self.runner.prior_draws(self.rows, particles=particles)
 
     # ---------------------------------------------------------------- densities
@@ -131,7 +128,7 @@ class Latents:
         return values, jacobian
 
     def log_start(self, u: Tensor, start: Start) -> Tensor:
-        """log start(u) alone, (K, B), float64, without the likelihood when the guide's distribution is known."""
+        """log start(u) alone, (K, B), float64; without the likelihood where q is known."""
         if start == "prior" or self.q is None:
             return self.log_densities(u, start)[0]
         values, jacobian = self.unpack(u)
@@ -182,3 +179,16 @@ class Latents:
 def latent_sites(trace: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401
     """The latent sites of a trace by name, without subsamples of a plate."""
     return {name: site for name, site in sites_of(trace) if not site["is_observed"]}
+
+
+def guide_samples(pieces: Pieces, particles: int) -> tuple[Tensor, Terms]:
+    """Samples of the guide's site "z", (K, N, D), and the terms there, each (K, N)."""
+    columns = []
+    for some in pieces.parts(particles):
+        latents, runs = Latents(some), []
+        for first, count in some.cuts(particles):
+            values, terms = latents.from_guide(count, first)
+            runs.append((values["z"], *terms[:3]))
+        columns.append([torch.cat(run) for run in zip(*runs, strict=True)])
+    z, *log_densities = (torch.cat(column, 1) for column in zip(*columns, strict=True))
+    return z, Terms(*log_densities)

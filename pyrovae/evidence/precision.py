@@ -3,7 +3,8 @@
 The networks' matrix products may run in tf32 (CUDA) or bfloat16; every log-density stays in the
 precision of the parameters, since a network's output is cast back before a distribution is built.
 Whether bfloat16 is good enough is measured, not assumed: with the same samples, on some of the
-rows, the mean must move by less than its Monte Carlo error, and it must be faster. """
+rows, the mean must move by less than its Monte Carlo error, and it must be faster.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ def chosen(
 ) -> tuple[Fixed, dict[str, str]]:
     """The precision to use, and a remark on it: for "auto" what a pilot on some of the rows allows.
 
-    Raises: InputError: for fewer bits in a program that is not a VAE, whose own products would be
-        cast too.
+    Raises:
+        InputError: for fewer bits in a program that is not a VAE, whose own products would be cast
+            too.
     """
     one_of("precision", precision, ("float32", "tf32", "bf16", "auto"))
     if precision in ("bf16", "auto") and not isinstance(pieces.runner.target, VAE):

@@ -32,15 +32,21 @@ class PerRow:
 class Evidence(PerRow):
     """log p(x) of N observations, in nats.
 
-    Attributes: log_px: the estimate for each observation, (N,). mc_stderr: its Monte Carlo standard
-        error, (N,); nan for one particle. ess: the effective sample size, at most `particles`,
-        (N,). khat: the Pareto index of the weights, (N,); nan below 25 particles, 0 for equal
-        weights. particles: samples per observation. event_shape: of one observation. quantity: what
-        was estimated: "log p(x)", "log p(x | c)", "log p(x, y)" or "log p(x, y | c)". method: how
-        it was estimated, in words. settings: the options of the method, given or chosen. is_bound:
-        whether the estimate is a lower bound in expectation. annealed: whether the particles are
-        chains that were moved to the posterior. partial: whether it was stopped before all
-        observations were done. seconds: how long it took.
+    Attributes:
+        log_px: the estimate for each observation, (N,).
+        mc_stderr: its Monte Carlo standard error, (N,); nan for one particle.
+        ess: the effective sample size, at most `particles`, (N,).
+        khat: the Pareto index of the weights, (N,); nan below 25 particles, 0 for equal weights.
+        particles: samples per observation.
+        event_shape: of one observation.
+        quantity: what was estimated: "log p(x)", "log p(x | c)", "log p(x, y)" or
+            "log p(x, y | c)".
+        method: how it was estimated, in words.
+        settings: the options of the method, given or chosen.
+        is_bound: whether it is the lower bound L_K rather than an estimate of log p(x).
+        annealed: whether the particles are chains that were moved to the posterior.
+        partial: whether it was stopped before all observations were done.
+        seconds: how long it took.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -67,7 +73,7 @@ class Evidence(PerRow):
 
     @property
     def stderr(self) -> float:
-        """The standard error of the mean over observations: what another sample of them would change."""
+        """The standard error of the mean over observations."""
         return float(stderr_of_mean(self.log_px))
 
     @property
@@ -82,7 +88,7 @@ class Evidence(PerRow):
 
     @property
     def doubtful(self) -> float:
-        """The share of observations whose k-hat is above the threshold; nan when there is no k-hat."""
+        """The share of observations with a k-hat above the threshold; nan without k-hat."""
         known = self.khat[~np.isnan(self.khat)]
         return float((known > self.threshold).mean()) if len(known) else math.nan
 
@@ -100,8 +106,8 @@ class Evidence(PerRow):
         if self.annealed:
             if np.median(self.mc_stderr) < 0.5:
                 return (
-                    f"the chains agree (smallest effective sample size {smallest}): trust the mean, unless the "
-                    "posterior has modes that the start does not reach; start='prior' finds those"
+                    f"the chains agree (smallest effective sample size {smallest}): trust the mean, unless "
+                    "the posterior has modes that the start does not reach; start='prior' finds those"
                 )
             return f"the chains disagree (effective sample size down to {smallest}): use more temperatures"
         if self.particles < 25:
@@ -109,8 +115,8 @@ class Evidence(PerRow):
         if self.doubtful > 0.05 or np.median(self.ess) < 10:
             kind = "a lower bound, not an estimate" if self.is_bound else "not reliable"
             return (
-                f"{kind}: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} of the observations, so "
-                "the errors shown do not include the bias; quote method='ais', and give this next to it"
+                f"{kind}: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} of the observations, "
+                "so the errors shown do not include the bias; quote method='ais', and give this next to it"
             )
         good = f"k-hat is good for {1 - self.doubtful:.0%} of the observations"
         return f"trust it as far as the guide covers the posterior: {good}"

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence.compiled import Piece, eager_terms
-from pyrovae.evidence.draws import BLOCK, data_keys
-from pyrovae.evidence.path import Latents
+from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Runner, Terms
 
-__all__ = ["Pieces", "evaluating", "evaluation", "inputs", "quantity_of", "shown"]
+__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "quantity_of", "shown"]
 
 # Cells (particles x rows x elements of a row) of one piece: small enough for the processor's cache.
 CELLS = 2**21
@@ -49,9 +47,9 @@ def evaluation(
         seed: of the samples.
         chunk: the number of (particle, row) pairs that run at once; None chooses.
 
-    Raises: InputError: for what cannot be evaluated; for a value outside the support of its site,
-        with the
-            number of its row.
+    Raises:
+        InputError: for what cannot be evaluated; for a value outside the support of its site, with
+            the number of its row.
     """
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
@@ -59,7 +57,7 @@ def evaluation(
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
-        yield Pieces(runner, rows, seed=seed, pairs=pairs)
+        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
 
 
 @contextmanager
@@ -119,15 +117,16 @@ def quantity_of(rows: Rows) -> str:
 
 
 def _check(runner: Runner, rows: Rows) -> None:
-    """`Runner.check`; a program that checks no support itself also runs once over all rows, with validation on."""
+    """`Runner.check`; also one run over all rows with validation on, for programs that need it."""
     if runner.program.checks_support:
         runner.check(rows)
         return
     with pyro.validation_enabled(True):
         try:
             runner.check(rows)
-            for some in Pieces(runner, rows, seed=0, keys=range(len(rows))).parts(1):
-                _validate(runner, some)
+            size = _usual_pairs(rows)
+            for start in range(0, len(rows), size):
+                _validate(runner, rows[start : start + size], start)
         except (InputError, torch.OutOfMemoryError):
             raise
         except (ValueError, RuntimeError, IndexError) as error:
@@ -142,8 +141,8 @@ def _refusal(rows: Rows, error: Exception) -> str:
     return f"the program cannot take x of shape {tuple(rows.x.shape)}: {reason}"
 
 
-def _validate(runner: Runner, some: Pieces) -> None:
-    pair = runner.run(some.rows)
+def _validate(runner: Runner, rows: Rows, start: int) -> None:
+    pair = runner.run(rows)
     site: Any
     for site in (*pair.guide.nodes.values(), *pair.model.nodes.values()):
         plate = {frame.name: frame.dim for frame in site.get("cond_indep_stack", ())}
@@ -151,42 +150,39 @@ def _validate(runner: Runner, some: Pieces) -> None:
             continue
         outside = ~site["fn"].support.check(site["value"])
         if outside.any() and getattr(site["fn"], "_validate_args", True):
-            row = some.where.start + int(outside.nonzero()[0][plate[DATA]])
+            row = start + int(outside.nonzero()[0][plate[DATA]])
             whose = "x is" if site["is_observed"] else "the guide draws a value"
             raise InputError(f"{whose} outside the support of the site {site['name']!r} in row {row}")
     pair.terms()
 
 
-class Pieces:
-    """The weights of a program on rows, piece by piece.
+def eager_terms(pieces: Pieces, first: int, count: int) -> Terms:
+    """The terms of particles `first` to `first + count` of some rows, in Python."""
+    with KeyedDraws(pieces.keys, pieces.seed, first):
+        return pieces.runner.terms(pieces.rows, particles=count)
 
-    Arguments:
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Rows whose weights are computed piece by piece.
+
+    Attributes:
         runner: of a checked program.
         rows: from `inputs`.
         seed: of the samples.
-        pairs: the number of (particle, row) pairs that run at once; None chooses.
-        keys: of the rows, when they are known.
-        where: which of more rows these are.
-
-    Attributes: evaluate: gives the terms of a piece; the program in Python unless another function
-        is put here.
+        keys: of the rows, from `data_keys`.
+        pairs: the number of (particle, row) pairs that run at once.
+        evaluate: gives the terms of a piece, as `eager_terms` does.
+        start: the number of the first of these rows among those that they are a part of.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        rows: Rows,
-        *,
-        seed: int,
-        pairs: int | None = None,
-        keys: Sequence[int] | None = None,
-        where: slice | None = None,
-    ) -> None:
-        self.runner, self.rows, self.seed = runner, rows, seed
-        self.keys = data_keys(rows) if keys is None else keys
-        self.where = slice(0, len(rows)) if where is None else where
-        self.evaluate: Callable[[Piece], Terms] = partial(eager_terms, runner, seed=seed)
-        self.pairs = pairs or max(1, _cells(self.device) // max(64, math.prod(rows.x.shape[1:])))
+    runner: Runner
+    rows: Rows
+    seed: int
+    keys: np.ndarray
+    pairs: int
+    evaluate: Callable[[Pieces, int, int], Terms] = eager_terms
+    start: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -195,6 +191,11 @@ class Pieces:
     def device(self) -> torch.device:
         """Where the rows are."""
         return self.rows.x.device
+
+    @property
+    def where(self) -> slice:
+        """The place of these rows among those that they are a part of."""
+        return slice(self.start, self.start + len(self))
 
     def parts(self, particles: int) -> Iterator[Pieces]:
         """Rows that run together, so that their particles fill a piece."""
@@ -212,53 +213,26 @@ class Pieces:
     def terms(self, particles: int) -> Iterator[Terms]:
         """The terms of all rows, in pieces (K_i, N) of the K particles."""
         for first, count in self.cuts(particles):
-            yield self.evaluate(Piece(self.rows, self.keys, first, count))
-
-    def samples(self, particles: int) -> tuple[Tensor, Terms]:
-        """Samples of the guide's site "z", (K, N, D), and the terms there, (K, N)."""
-        columns = []
-        for some in self.parts(particles):
-            latents, runs = some.latents(), []
-            for first, count in some.cuts(particles):
-                values, terms = latents.from_guide(count, first)
-                runs.append((values["z"], *terms[:3]))
-            columns.append([torch.cat(run) for run in zip(*runs, strict=True)])
-        z, *log_densities = (torch.cat(column, 1) for column in zip(*columns, strict=True))
-        return z, Terms(*log_densities)
+            yield self.evaluate(self, first, count)
 
     def shapes(self, particles: int) -> Counter[tuple[int, int]]:
         """The number of pieces of each shape (K_i, B)."""
-        return Counter(
-            (count, len(some)) for some in self.parts(particles) for _, count in some.cuts(particles)
-        )
+        parts = self.parts(particles)
+        return Counter((count, len(some)) for some in parts for _, count in some.cuts(particles))
 
     def pilot(self, count: int) -> Pieces:
         """A few of the rows, chosen by their keys: the same ones in any order."""
-        return self.take(sorted(range(len(self)), key=self.keys.__getitem__)[:count])
+        return self.take(np.argsort(self.keys)[:count])
 
-    def take(self, chosen: slice | list[int]) -> Pieces:
+    def take(self, chosen: slice | np.ndarray) -> Pieces:
         """Some of the rows, with the samples that they have here."""
-        is_slice = isinstance(chosen, slice)
-        keys = self.keys[chosen] if is_slice else [self.keys[i] for i in chosen]
-        some = Pieces(
-            self.runner,
-            self.rows[chosen],
-            seed=self.seed,
-            pairs=self.pairs,
-            keys=keys,
-            where=chosen if is_slice else None,
-        )
-        some.evaluate = self.evaluate
-        return some
-
-    def latents(self) -> Latents:
-        """The latents of the rows, for methods that move them."""
-        return Latents(self.runner, self.rows, self.keys, self.seed)
+        start = chosen.start or 0 if isinstance(chosen, slice) else 0
+        return replace(self, rows=self.rows[chosen], keys=self.keys[chosen], start=start)
 
 
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, when it is wanted and there is a terminal; gives what moves it on."""
+    """A bar with the time left, where there is a terminal; gives what moves it on."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -268,8 +242,9 @@ def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None
         yield lambda count: bar.advance(task, count)
 
 
-def _cells(device: torch.device) -> int:
-    """Cells of one piece: what a processor's cache likes, or a part of what is free on a GPU."""
-    if device.type != "cuda":
-        return CELLS
-    return max(CELLS, torch.cuda.mem_get_info(device)[0] // BYTES_A_CELL)
+def _usual_pairs(rows: Rows) -> int:
+    """The number of pairs that a processor's cache likes, or for which a GPU has memory."""
+    cells, device = CELLS, rows.x.device
+    if device.type == "cuda":
+        cells = max(CELLS, torch.cuda.mem_get_info(device)[0] // BYTES_A_CELL)
+    return max(1, cells // max(64, math.prod(rows.x.shape[1:])))

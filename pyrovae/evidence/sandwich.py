@@ -1,4 +1,4 @@
-r"""The sandwich: a lower and an upper bound on log p(x) that close on it (bidirectional Monte Carlo).
+r"""A lower and an upper bound that close on log p(x) (bidirectional Monte Carlo).
 
 Where observations are simulated from the model, the latents that made each of them are an exact
 sample of its posterior. From there annealing can run backwards:
@@ -9,8 +9,9 @@ sample of its posterior. From there annealing can run backwards:
 The gap between them bounds the error of annealed importance sampling on such observations, whatever
     the guide.
 
-Reference: Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using
-    bidirectional Monte Carlo".
+Reference:
+    Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional
+    Monte Carlo".
 """
 
 from __future__ import annotations
@@ -113,8 +114,9 @@ def sandwich(
     Returns:
         `Sandwich`, with arrays of shape (len(temperatures), N) in nats.
 
-    Raises: InputError: for a count, chains or temperatures below 1, or a model that cannot be
-        simulated.
+    Raises:
+        InputError: for a count, chains or temperatures below 1, or a model that cannot be
+            simulated.
 
     Example:
         >>> from pyrovae.oracles import LinearGaussian

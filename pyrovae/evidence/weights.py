@@ -10,7 +10,8 @@ For each row, from log w_1 .. log w_K in any number of pieces:
                                               (Vehtari et al., 2024)
 
 Of the weights themselves only the largest min(K/5, 3 sqrt K) are kept: k-hat and the smoothed
-estimate need no others. """
+estimate need no others.
+"""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pyrovae.cli.docstrings import Described, described, formula, formulas, plain
-from pyrovae.cli.names import named_classes, near_names
 from pyrovae.cli.source import skeleton
 from pyrovae.errors import InputError
+from pyrovae.names import named_classes, near_names
 
 __all__ = ["AXES", "AxisName", "classes_of", "markdown_table", "parts"]
 
