@@ -4,7 +4,7 @@
     positive(r)     = softplus(r) + floor              a scale from an unconstrained number
 
 `exp` would overflow where an untrained network gives 100; softplus grows linearly there. The floor
-keeps a density from growing without bound when a scale runs to zero.
+keeps a density from growing without bound when a scale runs to zero. `positive(0 + UNIT)` is 1.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pyrovae.errors import InputError
 
 __all__ = [
     "SCALE_FLOOR",
+    "UNIT",
     "Array",
     "as_array",
     "inverse_positive",
@@ -109,7 +110,7 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
 
 
 def khat_threshold(particles: int) -> float:
-    """The Pareto k-hat above which importance sampling with K particles is not to be trusted.
+    """The Pareto k-hat above which importance sampling with K particles cannot be trusted.
 
     It is min(1 - 1 / log10 K, 0.7).
 
@@ -137,7 +138,7 @@ def stderr_of_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:
-    """A positive number from any real one: softplus(raw) + floor."""
+    """A positive number from a real one: softplus(raw) + floor."""
     return softplus(raw) + floor
 
 
@@ -156,10 +157,14 @@ def inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
 
 
-def keep_freed_memory() -> None:
-    """Have the C library give freed pieces out again instead of returning them to the system.
+# A constant: taken inside a `forward`, the number would keep the step out of a graph.
+UNIT = inverse_positive(1.0)
 
-    glibc maps every block above a threshold anew, page by page, until one of that size was freed; the
-    largest that it learns from is 32 MiB. Without this, pieces spend a third of their time in page faults.
+
+def keep_freed_memory() -> None:
+    """Let the C library reuse freed memory instead of returning it to the system.
+
+    glibc maps every block above a threshold again, page by page, until one of that size was freed; the
+    largest that it learns from is 32 MiB. Without this, a third of the time goes into page faults.
     """
     torch.empty(30 * 2**20, dtype=torch.uint8)

@@ -3,7 +3,7 @@
 A part has two moments. Its constructor stores hyperparameters under their own names and does
 nothing else, so that a part can be printed, compared, copied and written to YAML without any
 book-keeping. `attach(...)` is called once by the program that uses it, with the sizes that only
-the whole program knows, and creates parameters and buffers.
+the whole program knows; it checks the hyperparameters and creates parameters and buffers.
 
     GaussianMixture(components=10)
       <-> {"class_path": "pyrovae.priors.GaussianMixture", "init_args": {"components": 10}}
@@ -18,15 +18,16 @@ import importlib
 import inspect
 import sys
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 import numpy as np
 from torch import Tensor, nn
 
+from pyrovae import checks
 from pyrovae.errors import InputError
 
-__all__ = ["Declared", "Part", "at_least", "filled", "public_path"]
+__all__ = ["Declared", "Part", "filled", "public_path"]
 
 
 class Declared:
@@ -66,18 +67,18 @@ class Declared:
         """Build the object that `to_dict` wrote.
 
         Raises:
-            InputError: for a class that cannot be imported, is no subclass, or refuses its arguments.
+            InputError: for a class that cannot be imported, is not a subclass, or refuses its arguments.
         """
         if "class_path" not in declaration:
             raise InputError(
                 "a declaration needs a class_path, as in 'pyrovae.priors.GaussianMixture', not "
                 f"{dict(declaration)}"
             )
-        found = _import(declaration["class_path"])
-        if not (isinstance(found, type) and issubclass(found, cls)):
+        declared = _import(declaration["class_path"])
+        if not (isinstance(declared, type) and issubclass(declared, cls)):
             raise InputError(f"{declaration['class_path']} is not a {cls.__name__}: name one")
         try:
-            return found(**_built(declaration.get("init_args") or {}))
+            return declared(**_built(declaration.get("init_args") or {}))
         except TypeError as error:
             raise InputError(f"{declaration['class_path']} cannot be built: {error}") from None
 
@@ -85,10 +86,10 @@ class Declared:
         return type(self) is type(other) and self.hyperparameters() == other.hyperparameters()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        # The first hyperparameter says what it is; of the others those that were chosen.
+        # The first hyperparameter says what it is; of the others those that differ from their defaults.
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        given = self.hyperparameters().items()
-        shown = [f"{k}={v!r}" for i, (k, v) in enumerate(given) if i == 0 or v != defaults[k]]
+        values = self.hyperparameters().items()
+        shown = [f"{k}={v!r}" for i, (k, v) in enumerate(values) if i == 0 or v != defaults[k]]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -100,16 +101,71 @@ class Declared:
 
 
 class Part(Declared, nn.Module, ABC):
-    """A `torch.nn.Module` whose constructor only declares and whose `attach` creates parameters."""
+    """A `torch.nn.Module` whose constructor only declares and whose `attach` creates parameters.
+
+    A part without hyperparameters needs no constructor.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def attach(self, *sizes: Any, **named: Any) -> None:  # noqa: ANN401
         """Create parameters and buffers; called once by the program that uses the part."""
 
     def start_from(self, x: Tensor) -> None:
-        """Look at training data (N, *event) once, before the first step of a run that begins.
+        """Initialise from training data (N, *event), once, before the first step of a new run.
 
         `fit` calls it for parts that start from data (pseudo-inputs, scales of columns); most do nothing.
         """
+
+    def check_whole(self, *names: str, least: int = 1) -> None:
+        """Check hyperparameters that are whole numbers of `least` or more, and store them as plain ints.
+
+        Raises:
+            InputError: for the first that is not.
+        """
+        for name in names:
+            setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
+
+    def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
+        """Check a hyperparameter that is a number or one of some words, and store a number as a plain float.
+
+        Arguments:
+            name: of the hyperparameter.
+            words: that it may be instead.
+            limits: of the number, as for `pyrovae.checks.number`.
+
+        Raises:
+            InputError: when it is neither.
+        """
+        value, called = getattr(self, name), self._called(name)
+        if isinstance(value, str) and value in words:
+            return
+        if words:
+            called = f"{called}, unless it is {' or '.join(map(repr, words))},"
+        setattr(self, name, checks.number(called, value, **limits))
+
+    def check_sizes(self, name: str, *, count: int = 0) -> None:
+        """Check a hyperparameter that is a list of sizes, `count` at least, and store it as plain ints.
+
+        Raises:
+            InputError: when a size is not a whole number of 1 or more, or when there are too few.
+        """
+        values = tuple(checks.whole(f"a size in {self._called(name)}", size) for size in getattr(self, name))
+        if len(values) < count:
+            raise InputError(f"{self._called(name)} must hold at least {count} size, not {list(values)}")
+        setattr(self, name, values)
+
+    def check_one_of(self, name: str, choices: Collection[Any]) -> None:
+        """Check a hyperparameter that is one of some words.
+
+        Raises:
+            InputError: when it is not.
+        """
+        checks.one_of(self._called(name), getattr(self, name), choices)
+
+    def _called(self, name: str) -> str:
+        return f"{name} of {type(self).__name__}"
 
     def forward(self, *inputs: Any, **named: Any) -> Any:  # noqa: ANN401
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -118,22 +174,11 @@ class Part(Declared, nn.Module, ABC):
     __hash__ = object.__hash__
 
 
-def at_least(part: Part, least: int, **given: int) -> None:
-    """Refuse hyperparameters that are no whole numbers of `least` or more.
-
-    Raises:
-        InputError: for the first such.
-    """
-    for name, value in given.items():
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value}")
-
-
 def filled(declaration: Any) -> Any:  # noqa: ANN401
-    """A declaration with the options that it does not name at their defaults, as old ones were written.
+    """A declaration with every option; those that an older version did not write have their defaults.
 
     Example:
-        >>> old = {"class_path": "pyrovae.networks.MLP", "init_args": {"sizes": [8]}}
+        >>> old = {"class_path": "pyrovae.networks.dense.MLP", "init_args": {"sizes": [8]}}
         >>> filled(old)["init_args"]["activation"]
         'relu'
     """
@@ -143,11 +188,11 @@ def filled(declaration: Any) -> Any:  # noqa: ANN401
         return declaration
     if "class_path" not in declaration:
         return {key: filled(item) for key, item in declaration.items()}
-    found: Any = _import(declaration["class_path"])
-    parameters = inspect.signature(found).parameters.values()
+    declared: Any = _import(declaration["class_path"])
+    parameters = inspect.signature(declared).parameters.values()
     defaults = {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
-    given = {key: filled(item) for key, item in (declaration.get("init_args") or {}).items()}
-    return {"class_path": public_path(found), "init_args": defaults | given}
+    options = {key: filled(item) for key, item in (declaration.get("init_args") or {}).items()}
+    return {"class_path": public_path(declared), "init_args": defaults | options}
 
 
 def public_path(cls: type) -> str:
@@ -187,11 +232,18 @@ def _built(value: Any) -> Any:  # noqa: ANN401
 
 
 def _import(path: str) -> object:
+    """What stands under an import path; a part also under that of a file that has moved since.
+
+    "pyrovae.priors.mixture.GaussianMixture" of an old declaration is then "pyrovae.priors.GaussianMixture".
+    """
     module, _, name = str(path).rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise InputError(
-            f"{path!r} cannot be imported; give the import path of a class, as in "
-            "'pyrovae.priors.GaussianMixture'"
-        ) from None
+    for place in (module, ".".join(module.split(".")[:2])):
+        try:
+            return getattr(importlib.import_module(place), name)
+        except (ImportError, AttributeError, ValueError):
+            if not place.startswith("pyrovae."):
+                break
+    raise InputError(
+        f"{path!r} cannot be imported; give the import path of a class, as in "
+        "'pyrovae.priors.GaussianMixture'"
+    )

@@ -1,4 +1,4 @@
-r"""A mixture of K laws of one family with equal weights: p(z) = (1/K) sum_k q(z; parameters_k)."""
+r"""A mixture of K distributions of one family with equal weights: p(z) = (1/K) sum_k q(z; parameters_k)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Params = Mapping[str, Tensor]
 
 
 class Aggregate(Composed):
-    """The mean of K laws of any family.
+    """The mean of K distributions of any family.
 
     Arguments:
-        family: from parameters by name, each (*, *shape), to a law with batch (*).
+        family: from parameters by name, each (*, *shape), to a distribution with batch (*).
         params: (*, K, *shape) by name.
 
     Example:
@@ -38,7 +38,7 @@ class Aggregate(Composed):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """As the family; which law is drawn depends on nothing learned."""
+        """As the family; which member is drawn does not depend on anything learned."""
         return self.components.has_rsample
 
     @property

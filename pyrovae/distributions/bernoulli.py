@@ -1,9 +1,9 @@
-r"""The Bernoulli law from logits, faster than torch's.
+r"""The Bernoulli distribution from logits, faster than torch's.
 
     log Bernoulli(x; l) = x l - softplus(l)         l the logit
 
 torch computes the same number through `binary_cross_entropy_with_logits`, which takes several passes over
-memory and is not vectorised on a CPU; for images this was as dear as the decoder's products.
+memory and is not vectorised on a CPU; for images this took as long as the decoder's products.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Bernoulli(dist.Bernoulli):
             self._validate_sample(value)
         # Above the threshold torch takes softplus(l) = l: at 40 that is exact in float64 too.
         normaliser = softplus(self.logits, threshold=40.0)
-        whole = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
-        if torch.is_grad_enabled() or not whole:
+        fits = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
+        if torch.is_grad_enabled() or not fits:
             return value * self.logits - normaliser
-        return normaliser.neg_().addcmul_(value, self.logits)  # one pass over memory less
+        return normaliser.neg_().addcmul_(value, self.logits)  # saves a pass over memory

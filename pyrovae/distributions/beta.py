@@ -1,7 +1,7 @@
-"""The Beta law on the open unit interval.
+"""The Beta distribution on the open unit interval.
 
-At 0 or 1 its density may be infinite, so these values are no data for it; a draw that rounding carries there
-is put on the nearest number inside.
+At 0 or 1 its density may be infinite, so these values are outside its support; a sample that rounding moves
+there is replaced by the nearest number inside.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class _OpenUnit(constraints.Constraint):
 
 
 class Beta(dist.Beta):
-    """The Beta law whose support leaves out 0 and 1.
+    """The Beta distribution whose support leaves out 0 and 1.
 
     Example:
-        >>> law = Beta(torch.tensor(2.0), torch.tensor(1.0))
-        >>> law.log_prob(torch.tensor(0.5)), bool(law.support.check(torch.tensor(1.0)))
+        >>> beta = Beta(torch.tensor(2.0), torch.tensor(1.0))
+        >>> beta.log_prob(torch.tensor(0.5)), bool(beta.support.check(torch.tensor(1.0)))
         (tensor(0.), False)
     """
 
     support = _OpenUnit()  # type: ignore[assignment]
 
     def rsample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparameterised draws, inside the open interval."""
-        draw = super().rsample(sample_shape)
-        info = torch.finfo(draw.dtype)
-        return draw.clamp(info.tiny, 1 - info.eps / 2)
+        """Reparameterised samples, inside the open interval."""
+        x = super().rsample(sample_shape)
+        info = torch.finfo(x.dtype)
+        return x.clamp(info.tiny, 1 - info.eps / 2)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Beta:  # noqa: ANN401
         return super().expand(batch_shape, self._get_checked_instance(Beta, _instance))

@@ -1,13 +1,13 @@
-r"""A normal law whose scale is what the data say: the root mean square of what the mean leaves over.
+r"""A normal distribution whose scale comes from the data: the root mean square of the residuals.
 
     sigma^2 = mean over the batch and all elements of (x - mu)^2
 
-is the maximum of sum log N(x; mu, sigma^2) over sigma. Its own derivative vanishes there, so the gradient of
-the sum for mu is the same whether sigma is held or not: that of -N log sigma. It is held here, so that each
-row's own gradient is that of a normal law.
+is the maximum of sum log N(x; mu, sigma^2) over sigma. Its own derivative vanishes there, so the gradient
+of the sum for mu is that of -N log sigma whether sigma is held constant or not. Here it is, so that the
+gradient of each row is that of a normal distribution.
 
-While it is learning (and gradients are on) the rows of a batch see each other through sigma. Then a running
-average of sigma^2 is kept; everything else uses the average, and there rows stand alone.
+While it is learning (and gradients are on) the rows of a batch are coupled through sigma, and a running
+average of sigma^2 is updated. Everything else uses the average, with independent rows.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ SHARE = 0.01
 
 
 class CalibratedNormal(dist.Normal):
-    """A normal law that finds its scale from the values whose density it is asked for.
+    """A normal distribution that computes its scale from the values whose density it is asked for.
 
     Arguments:
         loc: means.
         variance: the running average of sigma^2, (), changed in place while learning.
         count: the batches in it, (), changed in place while learning.
-        learning: whether `log_prob` finds sigma from its values.
+        learning: whether `log_prob` computes sigma from its values.
 
     Example:
         >>> variance, count = torch.tensor(1.0), torch.tensor(0.0)
-        >>> law = CalibratedNormal(torch.zeros(2), variance, count, learning=True)
-        >>> found = law.log_prob(torch.tensor([2.0, -2.0]))
+        >>> normal = CalibratedNormal(torch.zeros(2), variance, count, learning=True)
+        >>> log_p = normal.log_prob(torch.tensor([2.0, -2.0]))
         >>> variance
         tensor(4.)
     """

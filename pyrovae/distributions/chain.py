@@ -1,4 +1,4 @@
-r"""The law of z = (z_1, ..., z_L) as a chain of conditional laws, in any order of the parts.
+r"""The distribution of z = (z_1, ..., z_L) as a chain of conditional ones, in any order of the parts.
 
 log p(z) = sum_l log p(z_l | the parts drawn before it)
 """
@@ -25,15 +25,14 @@ class Chain(Composed):
 
     Arguments:
         sizes: of the parts, in the order in which they stand in z.
-        steps: in the order in which they are drawn, each part's number, and its law as a function of the
-            parts drawn before.
-        batch_shape: of the law.
+        steps: in the order in which they are drawn, each part's index, and its distribution as a function
+            of the parts drawn before.
+        batch_shape: of the distribution.
 
     Example:
         >>> above = lambda z: dist.Normal(torch.zeros(1), 1.0).to_event(1)
         >>> below = lambda z: dist.Normal(z[1].expand(*z[1].shape[:-1], 2), 1.0).to_event(1)
-        >>> law = Chain((2, 1), [(1, above), (0, below)])
-        >>> law.log_prob(torch.ones(3))
+        >>> Chain((2, 1), [(1, above), (0, below)]).log_prob(torch.ones(3))
         tensor(-3.2568)
     """
 
@@ -50,14 +49,14 @@ class Chain(Composed):
 
     def compose(self, draw: Draw) -> Tensor:
         parts: dict[int, Tensor] = {}
-        for i, law in self.steps:
-            parts[i] = draw(law(parts).expand(self.batch_shape))
+        for i, conditional in self.steps:
+            parts[i] = draw(conditional(parts).expand(self.batch_shape))
         return torch.cat([parts[i] for i in range(len(self.sizes))], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), (*), in nats."""
         parts = dict(enumerate(value.split(self.sizes, -1)))
-        terms = [law(parts).log_prob(parts[i]) for i, law in self.steps]
+        terms = [conditional(parts).log_prob(parts[i]) for i, conditional in self.steps]
         return sum(terms[1:], terms[0])
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Chain:  # noqa: ANN401

@@ -1,9 +1,9 @@
-r"""Independent entries, each with a law of its own kind, of which some may be missing.
+r"""Independent entries, each with its own kind of distribution, of which some may be missing.
 
-    log p(x) = sum over the entries i that are there of log p_i(x_i)         NaN: not there
+    log p(x) = sum over the present entries i of log p_i(x_i)         NaN: missing
 
-The entries that are there have their marginal law, because the others integrate to 1. A missing entry is
-replaced before the law sees it, not after: NaN times zero is NaN, in a gradient too.
+The present entries have their marginal distribution, because the others integrate to 1. A missing entry is
+replaced before its density is computed, not after: NaN times zero is NaN, in a gradient too.
 """
 
 from __future__ import annotations
@@ -17,36 +17,38 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-__all__ = ["Columns", "Group"]
+from pyrovae.distributions.composed import alike
 
-# Where in the last dimension a group of columns stands (None: it is all of the event), its law, and values
-# inside the law's support for entries that are missing.
+__all__ = ["Columns", "Group", "select"]
+
+# The places of a group of columns in the last dimension (None: the whole event), its distribution, and values
+# inside the support for missing entries.
 Group = tuple[Tensor | None, dist.TorchDistribution, Tensor]
 
 
 class _Present(constraints.Constraint):
-    """Entries in the support of their law, or missing."""
+    """Entries in the support of their distribution, or missing."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = groups
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each entry may be there, or is not."""
-        supports = [(index, law.support) for index, law, _ in self.groups]
-        inside = [s.check(_taken(value, i)) for i, s in supports if s is not None]
+        """Whether each entry is in the support, or missing."""
+        supports = [(index, p.support) for index, p, _ in self.groups]
+        inside = [support.check(select(value, index)) for index, support in supports if support is not None]
         return value.isnan() | _together(inside, self.groups)
 
 
 class Columns(dist.TorchDistribution):
-    """Elementwise laws of several kinds over the last dimension; NaN has log-density 0.
+    """Elementwise distributions of several kinds over the last dimension; NaN has log-density 0.
 
     Arguments:
-        groups: for each kind the places of its columns, their law (*, count), and filling values.
+        groups: for each kind the places of its columns, their distribution (*, count), and filling values.
 
     Example:
-        >>> law = Columns([(None, dist.Normal(torch.zeros(2), 1.0), torch.zeros(2))])
-        >>> law.log_prob(torch.tensor([0.0, torch.nan]))
+        >>> columns = Columns([(None, dist.Normal(torch.zeros(2), 1.0), torch.zeros(2))])
+        >>> columns.log_prob(torch.tensor([0.0, torch.nan]))
         tensor([-0.9189,  0.0000])
     """
 
@@ -55,14 +57,13 @@ class Columns(dist.TorchDistribution):
     def __init__(self, groups: Sequence[Group], *, validate_args: bool | None = None) -> None:
         self.groups = list(groups)
         first = self.groups[0][1].batch_shape
-        whole = self.groups[0][0] is None
-        count = sum(law.batch_shape[-1] for _, law, _ in self.groups)
-        shape = first if whole else torch.Size((*first[:-1], count))
+        count = sum(p.batch_shape[-1] for _, p, _ in self.groups)
+        shape = first if self.groups[0][0] is None else torch.Size((*first[:-1], count))
         super().__init__(shape, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
-        """What each column's law allows, and NaN."""
+        """The support of each column, and NaN."""
         return _Present(self.groups)
 
     @property
@@ -70,39 +71,37 @@ class Columns(dist.TorchDistribution):
         """The means of all columns.
 
         Raises:
-            NotImplementedError: when a column has none, as classes have.
+            NotImplementedError: when a column has none, as the codes of classes.
         """
-        return _together([law.mean for _, law, _ in self.groups], self.groups)
+        return _together([p.mean for _, p, _ in self.groups], self.groups)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), elementwise, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        found = []
-        for index, law, filling in self.groups:
-            taken = _taken(value, index)
-            missing = taken.isnan()
-            log_p = law.log_prob(torch.where(missing, filling, taken))
-            found.append(torch.where(missing, log_p.new_zeros(()), log_p))
-        return _together(found, self.groups)
+        parts = []
+        for index, p, filling in self.groups:
+            own = select(value, index)
+            missing = own.isnan()
+            log_p = p.log_prob(torch.where(missing, filling, own))
+            parts.append(torch.where(missing, log_p.new_zeros(()), log_p))
+        return _together(parts, self.groups)
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Whole rows: nothing is missing in a draw."""
-        return _together([law.sample(sample_shape) for _, law, _ in self.groups], self.groups)
+        """Complete rows: nothing is missing in a sample."""
+        return _together([p.sample(sample_shape) for _, p, _ in self.groups], self.groups)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Columns:  # noqa: ANN401
-        new = self._get_checked_instance(Columns, _instance)
-        new.groups = []
-        for index, law, filling in self.groups:
-            shape = batch_shape if index is None else (*batch_shape[:-1], law.batch_shape[-1])
-            new.groups.append((index, law.expand(torch.Size(shape)), filling))
-        dist.TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        groups = []
+        for index, p, filling in self.groups:
+            shape = batch_shape if index is None else (*batch_shape[:-1], p.batch_shape[-1])
+            groups.append((index, p.expand(torch.Size(shape)), filling))
+        return alike(Columns(groups, validate_args=False), self)
 
 
-def _taken(value: Tensor, index: Tensor | None) -> Tensor:
+def select(value: Tensor, index: Tensor | None) -> Tensor:
+    """The columns of the last dimension at some places; all of them for None."""
     return value if index is None else value.index_select(-1, index)
 
 

@@ -1,14 +1,14 @@
-r"""A mixture of diagonal normals whose draws are differentiable in everything, its weights too.
+r"""A mixture of diagonal normals whose samples are differentiable in everything, also in its weights.
 
     q(z) = sum_k pi_k prod_d N(z_d; mu_kd, sigma_kd^2)
 
-Its conditional distribution functions F_d(z_d | z_<d) map a draw to uniform noise, S(z) = u. Holding u
-still gives the draw's derivative, dz = -(dS/dz)^-1 dS/dphi, where dS/dz is triangular.
+Its conditional distribution functions F_d(z_d | z_<d) map a sample to uniform noise, S(z) = u. For a fixed u
+the sample's derivative is dz = -(dS/dz)^-1 dS/dphi, where dS/dz is triangular.
 With w_dk the weights of the components given z_<d,
 
     dF_d/dz_d = sum_k w_dk N(z_d; k),    dF_d/dz_e = sum_k w_dk (Phi_dk - F_d) dlog N(z_e; k)/dz_e,  e < d
 
-Stratified draws take each component in turn, weighed by K pi_k.
+Stratified samples take each component in turn, with weight K pi_k.
 
 Reference:
     Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients"; Morningstar et al. (2021),
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.distributions.composed import Composed, Draw, alike, draw_index, stratum_index
 
 __all__ = ["DiagonalMixture"]
 
@@ -39,8 +39,8 @@ class DiagonalMixture(Composed):
         scale: standard deviations, (*, K, D).
 
     Example:
-        >>> law = DiagonalMixture(torch.zeros(3), torch.randn(3, 2), torch.ones(3, 2)).expand((6,))
-        >>> value, log_v = law.stratified()
+        >>> mixture = DiagonalMixture(torch.zeros(3), torch.randn(3, 2), torch.ones(3, 2)).expand((6,))
+        >>> value, log_v = mixture.stratified()
         >>> value.shape, log_v
         (torch.Size([6, 2]), tensor([0., 0., 0., 0., 0., 0.]))
     """
@@ -65,15 +65,12 @@ class DiagonalMixture(Composed):
 
     def stratified(self) -> tuple[Tensor, Tensor]:
         """Row i of the leading batch axis from component i mod K, and log(K pi) of it."""
-        index = torch.arange(self.batch_shape[0], device=self.loc.device) % self.strata
-        index = index.reshape(-1, *[1] * (len(self.batch_shape) - 1)).expand(self.batch_shape)
+        index = stratum_index(self.batch_shape, self.strata, self.loc)
         log_v = self.logits.gather(-1, index.unsqueeze(-1)).squeeze(-1) + math.log(self.strata)
         return self._within(index, torch.randn_like(self.loc[..., 0, :])), log_v
 
     def compose(self, draw: Draw) -> Tensor:
-        uniform = draw(dist.Uniform(torch.zeros_like(self.logits[..., 0]), 1.0))
-        above = self.logits.exp().cumsum(-1)[..., :-1]
-        index = (uniform.unsqueeze(-1) > above).sum(-1)
+        index = draw_index(draw, self.logits)
         z = self._within(index, draw(dist.Normal(torch.zeros_like(self.loc[..., 0, :]), 1.0))).detach()
         return self._differentiable(z) if torch.is_grad_enabled() else z
 
@@ -120,8 +117,6 @@ class DiagonalMixture(Composed):
         return (weight * (self.scale.square() + apart.square())).sum(-2)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiagonalMixture:  # noqa: ANN401
-        batch = torch.Size(batch_shape)
-        kept = (self.logits.expand(*batch, -1), self.loc.expand(*batch, -1, -1))
-        new = DiagonalMixture(*kept, self.scale.expand(*batch, -1, -1), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        loc, scale = (table.expand(*batch_shape, -1, -1) for table in (self.loc, self.scale))
+        logits = self.logits.expand(*batch_shape, -1)
+        return alike(DiagonalMixture(logits, loc, scale, validate_args=False), self)

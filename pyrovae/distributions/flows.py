@@ -1,13 +1,13 @@
 """Flows of the package zuko as maps with a log-determinant, and its masked networks.
 
-A flow begins as the identity where its form allows: the last layer of each of its networks is set to zero.
+A flow starts as the identity where its form allows: the last layer of each of its networks is set to zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,9 @@ from torch.distributions import Distribution
 
 from pyrovae.errors import InputError
 
-__all__ = ["AUTOREGRESSIVE", "FlowName", "check_passes", "flow_transform", "masked_network"]
+__all__ = ["FlowName", "check_passes", "flow_names", "flow_transform", "masked_network"]
 
-# Those over all reals: zuko's NCSF is a law on the circle, and its GMM no flow.
+# Those over all reals: zuko's NCSF is a distribution on the circle, and its GMM is not a flow.
 AUTOREGRESSIVE = ("MAF", "NSF", "NAF", "UNAF", "SOSPF", "BPF")
 FlowName = Literal["NSF", "MAF", "NICE", "RealNVP", "NAF", "UNAF", "SOSPF", "BPF", "GF", "CNF"]
 
@@ -39,10 +39,14 @@ def flow_transform(
         name: a `FlowName`.
         features: D, the size of what is mapped.
         context: the size of the context, 0 when there is none.
-        transforms: how many maps in a row; a CNF is always one.
+        transforms: the number of maps in a row; a CNF is always one.
         hidden: the sizes of the hidden layers of their networks.
         passes: of the slow direction of an autoregressive map; D unless given, 2 is a coupling.
+
+    Raises:
+        InputError: for passes of a flow that is not autoregressive, or fewer than 2.
     """
+    check_passes(name, passes)
     with _settings_kept():
         import zuko
 
@@ -55,6 +59,11 @@ def flow_transform(
         if name not in _NEVER_IDENTITY:
             _zero_last_layers(flow.transform, (zuko.nn.MLP, zuko.nn.MaskedMLP))
     return flow.transform
+
+
+def flow_names() -> tuple[str, ...]:
+    """The names of the flows."""
+    return get_args(FlowName)
 
 
 def check_passes(name: str, passes: int | None) -> None:
@@ -71,7 +80,7 @@ def check_passes(name: str, passes: int | None) -> None:
 
 
 def masked_network(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
-    """A network whose output i depends on input j only where adjacency[i, j]; it begins as zero."""
+    """A network whose output i depends on input j only where adjacency[i, j]; it starts as zero."""
     with _settings_kept():
         import zuko
 
@@ -82,18 +91,18 @@ def masked_network(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
 
 @torch.no_grad()
 def _zero_last_layers(module: nn.Module, kinds: Any) -> None:  # noqa: ANN401
-    for found in module.modules():
-        if isinstance(found, kinds):
-            for parameter in found[-1].parameters():  # type: ignore[index]
+    for part in module.modules():
+        if isinstance(part, kinds):
+            for parameter in part[-1].parameters():  # type: ignore[index]
                 parameter.zero_()
-        elif isinstance(found, nn.ParameterList):  # of one latent alone, which needs no network
-            for parameter in found:
+        elif isinstance(part, nn.ParameterList):  # of one latent alone, which needs no network
+            for parameter in part:
                 parameter.zero_()
 
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """The first import of zuko switches the validation of all distributions off."""
+    """Undo what the first import of zuko does: it switches the validation of all distributions off."""
     before = {name: vars(Distribution)[name] for name in ("_validate_args", "arg_constraints")}
     try:
         yield

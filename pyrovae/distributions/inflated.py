@@ -1,9 +1,9 @@
-r"""Counts with more zeros than their law has.
+r"""Counts with more zeros than their distribution has.
 
     p(0) = g + (1 - g) p_0(0),    p(x) = (1 - g) p_0(x)  for x > 0          g = sigma(l)
 
-Pyro's law, once it has been asked for a draw or its mean, keeps g beside l; then it cannot be expanded, and
-takes the logarithm of g where l was exact.
+Pyro's distribution, once it was asked for a sample or its mean, stores g next to l; then it cannot be
+expanded, and takes the logarithm of g where l was exact.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["ZeroInflated"]
 
 
 class ZeroInflated(dist.ZeroInflatedDistribution):
-    """A law of counts with further zeros, from the logits of their probability.
+    """A distribution of counts with further zeros, from the logits of their probability.
 
     Example:
-        >>> law = ZeroInflated(dist.Poisson(torch.tensor(1.0)), gate_logits=torch.tensor(0.0))
-        >>> law.mean, law.expand((2,)).mean
+        >>> counts = ZeroInflated(dist.Poisson(torch.tensor(1.0)), gate_logits=torch.tensor(0.0))
+        >>> counts.mean, counts.expand((2,)).mean
         (tensor(0.5000), tensor([0.5000, 0.5000]))
     """
 

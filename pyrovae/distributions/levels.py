@@ -1,9 +1,9 @@
-r"""A categorical law whose outcomes are numbers on a grid.
+r"""A categorical distribution whose outcomes are numbers on a grid.
 
     x = k / top,   P(x) = softmax(l)_k         k = 0 .. n - 1
 
 With top = n - 1 these are the grey levels of an image between 0 and 1; with top = 1 the codes of n classes.
-Data here are floating point numbers, so a value lies on the grid when it does to rounding.
+Data are floating point numbers here, so a value lies on the grid when it does up to rounding.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
+from pyrovae.distributions.composed import every
+
 __all__ = ["Grid", "Levels"]
 
-# In steps of the grid; 65,536 levels in float32 are right to 0.004.
+# In steps of the grid; 65,536 levels in float32 are exact to 0.004.
 TOLERANCE = 0.01
 
 
 class Grid(constraints.Constraint):
-    """The numbers k / top for k = 0 .. count - 1, to rounding."""
+    """The numbers k / top for k = 0 .. count - 1, up to rounding."""
 
     is_discrete = True
 
@@ -39,13 +41,13 @@ class Grid(constraints.Constraint):
 
 
 class Levels(dist.Categorical):
-    """A categorical law over k / top, from logits (*, n); numbers where they are `grey`, else codes.
+    """A categorical distribution over k / top, from logits (*, n); numbers where they are `grey`, else codes.
 
     Example:
-        >>> law = Levels(torch.zeros(3), top=2)
-        >>> law.enumerate_support(), law.mean
+        >>> levels = Levels(torch.zeros(3), top=2)
+        >>> levels.enumerate_support(), levels.mean
         (tensor([0.0000, 0.5000, 1.0000]), tensor(0.5000))
-        >>> law.log_prob(torch.tensor(0.5)).exp()
+        >>> levels.log_prob(torch.tensor(0.5)).exp()
         tensor(0.3333)
     """
 
@@ -77,13 +79,12 @@ class Levels(dist.Categorical):
         return logits.gather(-1, k[..., :1]).squeeze(-1)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws as numbers in the type of the logits."""
+        """Samples as numbers in the type of the logits."""
         return super().sample(sample_shape).to(self.logits.dtype) / self.top
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
         """The grid, (n, 1 ...), or with the batch behind it."""
-        values = self._values().reshape(-1, *(1 for _ in self.batch_shape))
-        return values.expand(-1, *self.batch_shape) if expand else values
+        return every(self._values(), self.batch_shape, expand=expand)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Levels:  # noqa: ANN401
         new = self._get_checked_instance(Levels, _instance)

@@ -1,4 +1,4 @@
-r"""A mixture of logistic laws, integrated over the bins of a grid in [0, 1].
+r"""A mixture of logistic distributions, integrated over the bins of a grid in [0, 1].
 
     P(v) = sum_c pi_c [F_c(v + h) - F_c(v - h)],    F_c(t) = sigma((t - mu_c) / s_c),    h = 1 / (2 (n - 1))
 
@@ -20,23 +20,24 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 from torch.types import _size
 
+from pyrovae.distributions.composed import alike, every
 from pyrovae.distributions.levels import Grid
 
 __all__ = ["DiscretizedLogistic"]
 
 
 class DiscretizedLogistic(dist.TorchDistribution):
-    """Logistic laws on the grid k / (levels - 1), mixed.
+    """A mixture of logistic distributions on the grid k / (levels - 1).
 
     Arguments:
-        loc: places (*, C) of C components, in units of the grid's values.
+        loc: locations (*, C) of C components, in units of the grid's values.
         scale: scales (*, C).
         logits: of the components, (*, C).
         levels: n, 2 or more.
 
     Example:
-        >>> law = DiscretizedLogistic(torch.zeros(1), torch.ones(1), torch.zeros(1), levels=256)
-        >>> law.log_prob(law.enumerate_support()).exp().sum()
+        >>> grey = DiscretizedLogistic(torch.zeros(1), torch.ones(1), torch.zeros(1), levels=256)
+        >>> grey.log_prob(grey.enumerate_support()).exp().sum()
         tensor(1.)
     """
 
@@ -84,7 +85,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws on the grid: a component, a logistic number, rounded and cut off at the ends."""
+        """Samples on the grid: a component, then a logistic number, rounded and cut off at the ends."""
         shape = self._extended_shape(sample_shape)
         component = dist.Categorical(logits=self.logits).expand(shape).sample().unsqueeze(-1)
         loc, scale = (t.expand(*shape, -1).gather(-1, component).squeeze(-1) for t in (self.loc, self.scale))
@@ -95,14 +96,8 @@ class DiscretizedLogistic(dist.TorchDistribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
         """The grid, (n, 1 ...), or with the batch behind it."""
         values = torch.arange(self.levels, dtype=self.loc.dtype, device=self.loc.device) / (self.levels - 1)
-        values = values.reshape(-1, *(1 for _ in self.batch_shape))
-        return values.expand(-1, *self.batch_shape) if expand else values
+        return every(values, self.batch_shape, expand=expand)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> DiscretizedLogistic:  # noqa: ANN401
-        new = self._get_checked_instance(DiscretizedLogistic, _instance)
-        shape = (*batch_shape, self.loc.shape[-1])
-        new.loc, new.scale, new.logits = (t.expand(shape) for t in (self.loc, self.scale, self.logits))
-        new.levels = self.levels
-        dist.TorchDistribution.__init__(new, torch.Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        loc, scale, logits = (t.expand(*batch_shape, -1) for t in (self.loc, self.scale, self.logits))
+        return alike(DiscretizedLogistic(loc, scale, logits, self.levels, validate_args=False), self)

@@ -1,9 +1,9 @@
-r"""Counts of words, given how many words there are.
+r"""Counts of words, given the number of words.
 
     log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i          n = sum_i x_i
 
-torch's law has one total for a whole batch; here every datum has its own, that of its counts, and a total is
-needed for draws only.
+torch's distribution has one total for a whole batch; here every row has its own, the sum of its counts, and a
+total is needed for samples only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
+
+from pyrovae.distributions.composed import alike
 
 __all__ = ["Multinomial"]
 
@@ -42,12 +44,12 @@ class Multinomial(dist.TorchDistribution):
     Arguments:
         logits: (*, *event).
         event_dim: the number of dimensions of an event.
-        drawn: the total of a draw, (), a whole number.
-        total: the total that every datum must have, or None.
+        drawn: the total of a sample, (), a whole number.
+        total: the total that every row must have, or None.
 
     Example:
-        >>> law = Multinomial(torch.zeros(2), 1, torch.tensor(3.0))
-        >>> law.log_prob(torch.tensor([1.0, 1.0])).exp(), law.sample().sum()
+        >>> counts = Multinomial(torch.zeros(2), 1, torch.tensor(3.0))
+        >>> counts.log_prob(torch.tensor([1.0, 1.0])).exp(), counts.sample().sum()
         (tensor(0.5000), tensor(3.))
     """
 
@@ -78,7 +80,7 @@ class Multinomial(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of draws."""
+        """The mean of samples."""
         return self.drawn * self.probs
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ class Multinomial(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws with the total `drawn`."""
+        """Samples with the total `drawn`."""
         shape = self._extended_shape(sample_shape)
         shares = self.probs.expand(shape).reshape(-1, math.prod(self.event_shape))
         words = torch.multinomial(shares, int(self.drawn), replacement=True)
@@ -102,12 +104,8 @@ class Multinomial(dist.TorchDistribution):
         )
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Multinomial:  # noqa: ANN401
-        new = self._get_checked_instance(Multinomial, _instance)
-        shape = torch.Size(batch_shape) + self.event_shape
-        new.logits, new.drawn, new.total = self.logits.expand(shape), self.drawn, self.total
-        dist.TorchDistribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        logits, dims = self.logits.expand(torch.Size(batch_shape) + self.event_shape), len(self.event_shape)
+        return alike(Multinomial(logits, dims, self.drawn, self.total, validate_args=False), self)
 
     def _log_shares(self) -> Tensor:
         count = len(self.event_shape)

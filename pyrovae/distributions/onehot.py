@@ -1,4 +1,4 @@
-r"""Products of V categorical laws over C classes, as one vector of V one-hot pieces, and their relaxation.
+r"""V independent categorical variables of C classes, as one vector of V one-hot pieces, and their relaxation.
 
 OneHots    P(z) = prod_v pi_v,c(v)
 Concrete   z_v = softmax((logits_v + Gumbel noise) / temperature), each on a simplex:
@@ -21,15 +21,31 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import biject_to, constraints, transforms
 
-from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.checks import number
+from pyrovae.distributions.composed import Composed, Draw, alike, draw_index, one_hot
 from pyrovae.errors import InputError
 
-__all__ = ["LOWEST", "Concrete", "OneHots", "within_reach"]
+__all__ = ["Concrete", "OneHots", "check_temperature", "one_hot_pieces", "within_reach"]
 
 MOST_STATES = 4096
-
-
 LOWEST = 0.3  # temperature, at which single precision has some room left for logits
+
+
+def check_temperature(part: Any) -> None:  # noqa: ANN401
+    """Check the temperature of a part, None for one-hot vectors, and store it as a plain float.
+
+    Raises:
+        InputError: below 0.3, where single precision has no density.
+    """
+    if part.temperature is not None:
+        part.temperature = number(f"temperature of {type(part).__name__}", part.temperature, least=LOWEST)
+
+
+def one_hot_pieces(logits: Tensor, temperature: float | None) -> OneHots | Concrete:
+    """One-hot pieces from logits (*, V, C), or their relaxation at a temperature."""
+    return (
+        OneHots(logits) if temperature is None else Concrete(temperature, within_reach(logits, temperature))
+    )
 
 
 class OneHot(constraints.Constraint):
@@ -56,7 +72,7 @@ class _Simplices(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         pieces = value.unflatten(-1, (self.variables, self.classes))
-        # torch's own tolerance refuses float32 draws of many classes.
+        # torch's own tolerance refuses float32 samples of many classes.
         one = (pieces.sum(-1) - 1).abs() < 1e-5
         return ((pieces >= 0).all(-1) & one).all(-1)
 
@@ -70,7 +86,7 @@ def _stick_breaking(support: Any) -> transforms.Transform:  # noqa: ANN401
 
 
 class _Pieces(Composed):
-    """What both laws share.
+    """What both distributions share.
 
     Arguments:
         logits: (*, V, C).
@@ -86,10 +102,6 @@ class _Pieces(Composed):
     def _pieces(self, value: Tensor) -> Tensor:
         return value.unflatten(-1, self.logits.shape[-2:])
 
-    def _expanded(self, new: Any) -> Any:  # noqa: ANN401
-        new._validate_args = self._validate_args
-        return new
-
 
 class OneHots(_Pieces):
     """V categorical variables of C classes as V one-hot pieces; discrete, and exactly enumerable in strata.
@@ -98,8 +110,8 @@ class OneHots(_Pieces):
         logits: (*, V, C).
 
     Example:
-        >>> law = OneHots(torch.zeros(2, 3))
-        >>> states, log_v = law.expand((law.strata,)).stratified()
+        >>> one_hots = OneHots(torch.zeros(2, 3))
+        >>> states, log_v = one_hots.expand((one_hots.strata,)).stratified()
         >>> states.shape, log_v.exp().mean()
         (torch.Size([9, 6]), tensor(1.))
     """
@@ -126,15 +138,15 @@ class OneHots(_Pieces):
         if self.strata > MOST_STATES:
             raise InputError(
                 f"{variables} variables of {classes} classes have more than {MOST_STATES} states to sum "
-                "over: draw them, or use fewer"
+                "over: sample them, or use fewer"
             )
-        number = torch.arange(self.strata, device=self.logits.device).unsqueeze(-1)
+        index = torch.arange(self.strata, device=self.logits.device).unsqueeze(-1)
         place = classes ** torch.arange(variables, device=self.logits.device)
-        digit = number // place % classes
-        return _one_hot(digit, self.logits).flatten(-2)
+        digit = index // place % classes
+        return one_hot(digit, classes, self.logits.dtype).flatten(-2)
 
     def stratified(self) -> tuple[Tensor, Tensor]:
-        """Row i of the leading batch axis at state i mod M, and log(M P(state)) of it."""
+        """State i mod M for row i of the leading batch axis, and log(M P(state)) of it."""
         states = self.states()
         rows, *rest = self.batch_shape
         states = states.repeat(rows // self.strata, 1)
@@ -142,12 +154,8 @@ class OneHots(_Pieces):
         return value, self.log_prob(value) + math.log(self.strata)
 
     def compose(self, draw: Draw) -> Tensor:
-        uniform = draw(dist.Uniform(torch.zeros_like(self.logits[..., 0]), 1.0))
-        above = self.logits.exp().cumsum(-1)[..., :-1]
-        return _one_hot((uniform.unsqueeze(-1) > above).sum(-1), self.logits).flatten(-2)
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: ANN401
-        raise NotImplementedError("one-hot draws are not differentiable in their logits")
+        index = draw_index(draw, self.logits)
+        return one_hot(index, self.logits.shape[-1], self.logits.dtype).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), (*), in nats."""
@@ -164,14 +172,14 @@ class OneHots(_Pieces):
         return self.mean * (1 - self.mean)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> OneHots:  # noqa: ANN401
-        return self._expanded(OneHots(self.logits.expand(*batch_shape, -1, -1), validate_args=False))
+        return alike(OneHots(self.logits.expand(*batch_shape, -1, -1), validate_args=False), self)
 
 
 class Concrete(_Pieces):
     """The relaxation of `OneHots` at a temperature above 0; reparameterised.
 
     Arguments:
-        temperature: near 0 the draws are near the corners.
+        temperature: near 0 the samples are near the corners.
         logits: (*, V, C).
 
     Example:
@@ -206,11 +214,11 @@ class Concrete(_Pieces):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Concrete:  # noqa: ANN401
         logits = self.logits.expand(*batch_shape, -1, -1)
-        return self._expanded(Concrete(self.temperature, logits, validate_args=False))
+        return alike(Concrete(self.temperature, logits, validate_args=False), self)
 
 
 def within_reach(logits: Tensor, temperature: float) -> Tensor:
-    """Logits (*, C) whose relaxed draws stay above the smallest number, where their density is right.
+    """Logits (*, C) whose relaxed samples stay above the smallest number, where their density is right.
 
     log z lies within (2 room + the range of the noise) / t of 0; what is further out is clamped.
     """
@@ -218,8 +226,3 @@ def within_reach(logits: Tensor, temperature: float) -> Tensor:
     noise = -math.log(info.eps) + math.log(-math.log(info.tiny))
     room = max((0.9 * -math.log(info.tiny) * temperature - noise) / 2, 0.0)
     return (logits - logits.mean(-1, keepdim=True)).clamp(-room, room)
-
-
-def _one_hot(index: Tensor, like: Tensor) -> Tensor:
-    classes = torch.arange(like.shape[-1], device=like.device)
-    return (index.unsqueeze(-1) == classes).to(like.dtype)

@@ -17,12 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrovae.numerics import inverse_positive, positive
+from pyrovae.numerics import UNIT, positive
 
 __all__ = ["Planar"]
 
-# positive(0 + UNIT) is 1; a number taken in `forward` would keep the step out of a graph.
-UNIT = inverse_positive(1.0)
 BISECTIONS, NEWTON_STEPS = 30, 3  # to 1e-9 of the bracket, then to rounding
 
 

@@ -1,9 +1,9 @@
-r"""The law of z = T(e) for a law of e and an invertible map T.
+r"""The distribution of z = T(e) for a distribution of e and an invertible map T.
 
     log q(z) = log b(e) - log |det dT/de|,      e = T^-1(z)
 
-A map that is cheap one way is dear the other way. The law remembers its last draw: the density there needs
-no inverse. At any other point the map is inverted.
+A map that is cheap in one direction may be expensive in the other. The distribution remembers its last
+sample: the density there needs no inverse. At any other point the map is inverted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Pull = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Pushforward(Composed):
-    """The law of T(e), e from a base law over real vectors.
+    """The distribution of T(e), with e from a base distribution over real vectors.
 
     Arguments:
-        base: the law of e, event (D,).
-        push: e to z = T(e) and log |det dz/de|, or None for it where that is dear; the density at the law's
-            own draws is then found as at any others.
+        base: the distribution of e, event (D,).
+        push: e to z = T(e) and log |det dz/de|, or None for it where it is expensive; the density at the
+            distribution's own samples is then computed as at any other point.
         pull: z to e and log |det de/dz|.
 
     Reference:
@@ -39,8 +39,8 @@ class Pushforward(Composed):
     Example:
         >>> base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
         >>> two = torch.tensor(2.0)
-        >>> law = Pushforward(base, lambda e: (2 * e, 2 * two.log()), lambda z: (z / 2, -2 * two.log()))
-        >>> law.log_prob(torch.zeros(2))
+        >>> doubled = Pushforward(base, lambda e: (2 * e, 2 * two.log()), lambda z: (z / 2, -2 * two.log()))
+        >>> doubled.log_prob(torch.zeros(2))
         tensor(-3.2242)
     """
 
@@ -62,7 +62,7 @@ class Pushforward(Composed):
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(value), (*), in nats."""
         for drawn, log_p, differentiable in self._drawn:
-            # A draw made without gradients has a density without them.
+            # A sample made without gradients has a density without them.
             if drawn is value and (differentiable or not torch.is_grad_enabled()):
                 return log_p
         lead = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])

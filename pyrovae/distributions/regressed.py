@@ -1,11 +1,11 @@
-r"""The normal law over vectors, with any covariance as a regression of each entry on those before it.
+r"""The normal distribution of vectors, any covariance being a regression of each entry on those before it.
 
     z_i = mu_i - sum_{j<i} W_ij (z_j - mu_j) + s_i e_i,   e ~ N(0, I)
     log p(z) = log N((I + W)(z - mu); 0, diag s^2),       Sigma = (I + W)^-1 diag(s^2) (I + W)^-T
 
-The density is a product of matrices and asks for no triangular system, which compiled code does not solve.
-s are the diagonal entries of the Cholesky factor of Sigma. Logarithms and quotients are taken of s alone, so
-that the densities of B data under K laws cost B K D products and sums.
+The density is a product of matrices and needs no triangular system, which compiled code does not solve. s
+are the diagonal entries of the Cholesky factor of Sigma. Logarithms and quotients are taken of s alone, so
+that the densities of B rows under K components cost B K D products and sums.
 
 Reference:
     Pourahmadi (1999), "Joint Mean-Covariance Models with Applications to Longitudinal Data".
@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.distributions.composed import Composed, Draw, alike
 
 __all__ = ["RegressedNormal"]
 
 
 class RegressedNormal(Composed):
-    """A normal law over (D,) with a full covariance.
+    """A normal distribution over (D,) with a full covariance.
 
     Arguments:
         loc: the mean, (*, D).
@@ -35,8 +35,8 @@ class RegressedNormal(Composed):
         regression: W, of which the part below the diagonal counts, (*, D, D); None for independent entries.
 
     Example:
-        >>> law = RegressedNormal(torch.zeros(2), torch.ones(2), torch.tensor([[0.0, 0.0], [-3.0, 0.0]]))
-        >>> law.covariance_matrix
+        >>> regression = torch.tensor([[0.0, 0.0], [-3.0, 0.0]])
+        >>> RegressedNormal(torch.zeros(2), torch.ones(2), regression).covariance_matrix
         tensor([[ 1.,  3.],
                 [ 3., 10.]])
     """
@@ -101,15 +101,13 @@ class RegressedNormal(Composed):
         return variance.expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> RegressedNormal:  # noqa: ANN401
-        batch, size = torch.Size(batch_shape), self.event_shape[0]
-        regression = None if self.regression is None else self.regression.expand(*batch, size, size)
+        batch = torch.Size(batch_shape)
         new = RegressedNormal.__new__(RegressedNormal)
         new.loc, new.scale = self.loc.expand(*batch, -1), self.scale.expand(*batch, -1)
-        new.regression = regression
-        new._own = self._own  # a density with a copy of the parameters for each datum is dear
+        new.regression = None if self.regression is None else self.regression.expand(*batch, -1, -1)
+        new._own = self._own  # a density with a copy of the parameters for each row would be expensive
         super(RegressedNormal, new).__init__(batch, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return alike(new, self)
 
 
 def _product(matrix: Tensor, vector: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Laws on the unit sphere of R^D, as densities with respect to its area.
+r"""Distributions on the unit sphere of R^D, as densities with respect to its area.
 
 HypersphericalUniform   p(z) = 1 / area,   area = 2 pi^(D/2) / Gamma(D/2)
 ProjectedNormal         z = x / |x|,  x ~ N(mu, I)
@@ -27,7 +27,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
-from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.distributions.composed import Composed, Draw, alike
 
 __all__ = ["HypersphericalUniform", "ProjectedNormal"]
 
@@ -36,7 +36,7 @@ DEPTH = 40.0  # in nats below the mode
 
 
 class HypersphericalUniform(Composed):
-    """The uniform law on the unit sphere.
+    """The uniform distribution on the unit sphere.
 
     Arguments:
         zero: zeros (*, D), which say shape, type and device.
@@ -66,9 +66,8 @@ class HypersphericalUniform(Composed):
         return value.new_full((), -log_area).expand(shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> HypersphericalUniform:  # noqa: ANN401
-        new = HypersphericalUniform(self.zero.expand(*batch_shape, -1), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        zero = self.zero.expand(*batch_shape, -1)
+        return alike(HypersphericalUniform(zero, validate_args=False), self)
 
 
 class ProjectedNormal(Composed):
@@ -104,9 +103,8 @@ class ProjectedNormal(Composed):
         return _log_integral(t, dim) - 0.5 * (across + dim * math.log(2 * math.pi))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ProjectedNormal:  # noqa: ANN401
-        new = ProjectedNormal(self.loc.expand(*batch_shape, -1), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        loc = self.loc.expand(*batch_shape, -1)
+        return alike(ProjectedNormal(loc, validate_args=False), self)
 
 
 def _unit(x: Tensor) -> Tensor:

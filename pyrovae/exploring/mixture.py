@@ -156,6 +156,6 @@ def _classes_of(vae: VAE) -> Mixture:
             f"{vae.prior!r} has no components to explore: declare the VAE with "
             "prior=pv.priors.GaussianMixture(components=10)"
         )
-    weight, dim = law.law.probs.double().flatten().cpu().numpy(), law.dim
+    weight, dim = law.classes.probs.double().flatten().cpu().numpy(), law.dim
     place = np.zeros((len(weight), dim)), np.tile(np.eye(dim), (len(weight), 1, 1))
     return Mixture(weight / weight.sum(), *place, classed=True)

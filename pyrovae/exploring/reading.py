@@ -121,7 +121,7 @@ class Reader:
         at = slice(k, k + 1)
         mean, covariance = self.mixture.mean[at], self.mixture.covariance[at]
         if isinstance(law, Classed):
-            given = _normal(law.given(torch.full(law.batch_shape, k, device=law.law.logits.device)))
+            given = _normal(law.given(torch.full(law.batch_shape, k, device=law.classes.logits.device)))
         else:
             given = _array(law.loc[..., k, :]), _array(law.scale[..., k, :]) ** 2  # type: ignore[attr-defined]
         return divergences(mean, covariance, *given)[:, 0]  # type: ignore[misc]

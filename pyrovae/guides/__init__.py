@@ -1,8 +1,8 @@
-r"""Guides q(z|x): the law of one datum's latents, given the parameters that an encoder computes.
+r"""Guides q(z|x): the distribution of the latents of one row, given the parameters that an encoder computes.
 
-A guide declares the parameters it needs and their shapes; the program puts one head for each behind the
-encoder and calls `forward` with them by name. It returns a reparameterised distribution with event
-shape (D,): a draw is a differentiable function of the parameters and of noise, so a gradient passes.
+A guide declares the parameters it needs and their shapes; the program puts one head for each after the
+encoder and calls `forward` with them by name. It returns a reparameterised distribution with event shape
+(D,): a sample is a differentiable function of the parameters and of noise.
 
     DiagonalNormal        z = loc + scale * noise,   noise ~ N(0, I)
     FullRankNormal, LowRankNormal, Laplace    other noise, or mixed
@@ -11,11 +11,12 @@ shape (D,): a draw is a differentiable function of the parameters and of noise, 
     Hierarchical          layers of latents, one after another
     ProjectedNormal       on the unit sphere
     Categorical           one-hot, or relaxed
+    Classes               a class, then a style
 """
 
 from pyrovae.guides.base import Guide
 from pyrovae.guides.categorical import Categorical
-from pyrovae.guides.classes import Classes
+from pyrovae.guides.class_then_style import Classes
 from pyrovae.guides.flow import Flow
 from pyrovae.guides.layers import Hierarchical
 from pyrovae.guides.mixture import GaussianMixture

@@ -19,11 +19,11 @@ Shape = tuple[int, ...]
 class Guide(Part):
     """Base class of guides: `forward(**params)` gives a distribution with event shape (D,).
 
-    It should be reparameterised (has_rsample); one that is not can be trained by few objectives only.
+    It should be reparameterised (has_rsample); only a few objectives train one that is not.
 
     Attributes:
-        states: of a discrete site "c"; None when the guide draws none. Its parameters
-            may then hold `known`, the classes that are known (see `pyrovae.distributions.Classes`).
+        states: the number of classes of a discrete site "c"; None when the guide has none. The parameters may
+            then hold `known`, the known classes (see `pyrovae.distributions.ClassDistribution`).
     """
 
     latent_dim: int
@@ -41,10 +41,10 @@ class Guide(Part):
     @property
     @abstractmethod
     def param_shapes(self) -> dict[str, Shape]:
-        """The parameters wanted from the encoder, by name, with the shape of each for one datum."""
+        """The parameters that the encoder computes, by name, with the shape of each for one row."""
 
     def sites(self, *args: Any, **params: Any) -> Tensor:  # noqa: ANN401
-        """Draw z in a Pyro program: the site "z", unless there is a class before it."""
+        """Draw z in a Pyro program: the site "z", after the site "c" of a guide with classes."""
         return pyro.sample("z", self(*args, **params))
 
     @abstractmethod

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.distributions import LOWEST, Concrete, OneHots, within_reach
+from pyrovae.distributions.onehot import check_temperature, one_hot_pieces
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
-from pyrovae.part import at_least
 
 __all__ = ["Categorical"]
 
@@ -16,8 +15,9 @@ __all__ = ["Categorical"]
 class Categorical(Guide):
     r"""Independent categorical latents, \(Q(z|x) = \prod_{v} \pi_{v, c(v)}(x)\), or their relaxation.
 
-    One-hot draws have no gradient: with a multiple of C^V particles all states are summed over exactly; with
-    fewer, an objective by the score function is needed. The relaxation (the Concrete law) is differentiable.
+    One-hot samples have no gradient: with a multiple of C^V particles all states are summed over exactly;
+    with fewer, an objective with the score function is needed. The relaxation (the Concrete distribution)
+    is differentiable.
 
     Arguments:
         classes: C, as in the prior.
@@ -45,12 +45,8 @@ class Categorical(Guide):
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
-        at_least(self, 2, classes=self.classes)
-        if self.temperature is not None and not self.temperature >= LOWEST:
-            raise InputError(
-                f"Categorical needs a temperature of {LOWEST} or more, or None, not {self.temperature}: "
-                "below it single precision has no density"
-            )
+        self.check_whole("classes", least=2)
+        check_temperature(self)
         if latent_dim % self.classes:
             raise InputError(
                 f"{latent_dim} latents cannot be cut into one-hot pieces of {self.classes} classes: use the "
@@ -62,6 +58,4 @@ class Categorical(Guide):
         return {"logits": (self.latent_dim // self.classes, self.classes)}
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
-        if self.temperature is None:
-            return OneHots(logits)
-        return Concrete(self.temperature, within_reach(logits, self.temperature))
+        return one_hot_pieces(logits, self.temperature)

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
-from pyrovae.networks import MLP, Headed
+from pyrovae.networks import location_and_scale
 from pyrovae.numerics import positive
-from pyrovae.part import at_least
 
 __all__ = ["Hierarchical"]
 
@@ -27,12 +26,12 @@ __all__ = ["Hierarchical"]
 class Hierarchical(Guide):
     r"""A chain of diagonal normals over layers of latents \(z = (z_1, \ldots, z_L)\), upwards or downwards.
 
-    Downwards ("ladder") each layer sees the datum and the layer above, in the order of the prior; its law is
-    that of the encoder's heads, moved by a network of both.
+    Downwards ("ladder") each layer depends on x and on the layer above, in the order of the prior: a
+    network of both moves the parameters from the encoder's heads.
 
     Arguments:
-        layers: the sizes of the upper layers \(z_2, \ldots, z_L\), as in the prior; with none it is
-            `DiagonalNormal`.
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\), as in the prior; without any, the guide
+            is `DiagonalNormal`.
         hidden: the sizes of the hidden layers of each network.
         order: "bottom-up" or "ladder".
 
@@ -62,9 +61,9 @@ class Hierarchical(Guide):
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
-        if self.order not in ("bottom-up", "ladder"):
-            raise InputError(f"unknown order {self.order!r}: choose bottom-up or ladder")
-        at_least(self, 1, **{f"layers[{i}]": n for i, n in enumerate(self.layers)})
+        self.check_one_of("order", ("bottom-up", "ladder"))
+        self.check_sizes("layers")
+        self.check_sizes("hidden", count=min(len(self.layers), 1))
         if sum(self.layers) >= latent_dim:
             raise InputError(
                 f"layers {list(self.layers)} leave nothing of {latent_dim} latents for the first layer: use "
@@ -75,7 +74,7 @@ class Hierarchical(Guide):
         ladder = self.order == "ladder"
         pairs = zip(self.sizes[:-1], self.sizes[1:], strict=True)
         shapes = [(up + 2 * low, low) if ladder else (low, up) for low, up in pairs]
-        self.nets = nn.ModuleList(_network(*shape, self.hidden) for shape in shapes)
+        self.nets = nn.ModuleList(location_and_scale(*shape, self.hidden) for shape in shapes)
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -102,12 +101,6 @@ class Hierarchical(Guide):
         lead = torch.broadcast_shapes(above.shape[:-1], loc.shape[:-1])
         moved = self.nets[i](torch.cat([t.expand(*lead, -1) for t in (above, loc, raw_scale)], -1))
         return _normal(loc + moved["loc"], raw_scale + moved["raw_scale"])
-
-
-def _network(inputs: int, outputs: int, hidden: Sequence[int]) -> Headed:
-    mlp = MLP(sizes=hidden, activation="silu")
-    mlp.attach((inputs,))
-    return Headed(mlp, {"loc": (outputs,), "raw_scale": (outputs,)})
 
 
 def _normal(loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:

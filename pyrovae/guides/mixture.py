@@ -6,12 +6,11 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.distributions import Classes as Law
-from pyrovae.distributions import DiagonalMixture, restricted
+from pyrovae.distributions import ClassDistribution, DiagonalMixture
+from pyrovae.distributions.class_distribution import restricted
 from pyrovae.guides.base import Guide, Shape
-from pyrovae.guides.classes import given
+from pyrovae.guides.class_then_style import style_of_class
 from pyrovae.numerics import positive
-from pyrovae.part import at_least
 
 __all__ = ["GaussianMixture"]
 
@@ -19,11 +18,11 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(Guide):
     r"""A mixture of normals, \(q(z|x) = \sum_k \pi_k\, \mathcal N(z; \mu_k, \mathrm{diag}\,\sigma_k^2)\).
 
-    For posteriors with several modes. Its draws are differentiable in the weights too; with a number of
-    particles that is a multiple of K they are stratified, one component after another.
+    For posteriors with several modes. Its samples are differentiable in the weights too; with a multiple of K
+    particles they are stratified, one component after another.
 
     With `explicit` the component is the site "c", \(q(c|x)\, q(z|x, c)\), as in the prior `GaussianMixture`
-    with `explicit` and as many components.
+    with `explicit` and the same number of components.
 
     Arguments:
         components: K.
@@ -52,7 +51,7 @@ class GaussianMixture(Guide):
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
-        at_least(self, 1, components=self.components)
+        self.check_whole("components")
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -72,5 +71,5 @@ class GaussianMixture(Guide):
     def sites(self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None) -> Tensor:
         if not self.explicit:
             return super().sites(logits, loc, raw_scale)
-        c = pyro.sample("c", Law(logits, known))
-        return pyro.sample("z", given(loc, positive(raw_scale), c))
+        c = pyro.sample("c", ClassDistribution(logits, known))
+        return pyro.sample("z", style_of_class(loc, positive(raw_scale), c))

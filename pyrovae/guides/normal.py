@@ -14,15 +14,21 @@ from torch import Tensor
 
 from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
-from pyrovae.part import at_least
 
 __all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal"]
-
 
 REACH = 100.0
 
 
-class DiagonalNormal(Guide):
+class _Located(Guide):
+    """A location and a scale of each latent, and what else a subclass asks for."""
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
+
+
+class DiagonalNormal(_Located):
     r"""A Gaussian with independent latents, \(q(z|x) = \mathcal N(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)\).
 
     Reference:
@@ -36,19 +42,12 @@ class DiagonalNormal(Guide):
         torch.Size([5, 2])
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
-
     def forward(self, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
         return dist.Normal(loc, positive(raw_scale)).to_event(1)
 
 
-class FullRankNormal(Guide):
-    r"""A Gaussian with a full covariance for each datum, \(q(z|x) = \mathcal N(z; \mu, L L^\top)\).
+class FullRankNormal(_Located):
+    r"""A Gaussian with a full covariance for each row, \(q(z|x) = \mathcal N(z; \mu, L L^\top)\).
 
     The head of L has D^2 outputs: for tens of latents, not hundreds.
 
@@ -63,23 +62,19 @@ class FullRankNormal(Guide):
         torch.Size([5, 2])
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
     @property
     def param_shapes(self) -> dict[str, Shape]:
-        size = self.latent_dim
-        return {"loc": (size,), "raw_scale": (size,), "lower": (size, size)}
+        return super().param_shapes | {"lower": (self.latent_dim, self.latent_dim)}
 
     def forward(self, loc: Tensor, raw_scale: Tensor, lower: Tensor) -> dist.TorchDistribution:
         factor = lower.tril(-1) + positive(raw_scale).diag_embed()
         return dist.MultivariateNormal(loc, scale_tril=factor)
 
 
-class LowRankNormal(Guide):
+class LowRankNormal(_Located):
     r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), W of a few columns.
 
-    Row d of W is \(\sigma_d\) times what the encoder gives, bent to stay within 100: beyond, a Cholesky
+    Row d of W is \(\sigma_d\) times what the encoder gives, bent to stay within 100: beyond that a Cholesky
     factor in single precision may not exist.
 
     Arguments:
@@ -106,12 +101,11 @@ class LowRankNormal(Guide):
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
-        at_least(self, 1, rank=self.rank)
+        self.check_whole("rank")
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
-        size = self.latent_dim
-        return {"loc": (size,), "raw_scale": (size,), "factors": (self.rank, size)}
+        return super().param_shapes | {"factors": (self.rank, self.latent_dim)}
 
     def forward(self, loc: Tensor, raw_scale: Tensor, factors: Tensor) -> dist.TorchDistribution:
         scale = positive(raw_scale)
@@ -119,8 +113,8 @@ class LowRankNormal(Guide):
         return dist.LowRankMultivariateNormal(loc, within.mT, scale.square())
 
 
-class Laplace(Guide):
-    r"""Independent Laplace laws, \(q(z|x) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d - \mu_d| / b_d}\).
+class Laplace(_Located):
+    r"""Independent Laplace latents, \(q(z|x) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d - \mu_d| / b_d}\).
 
     Reference:
         Mathieu, Rainforth, Siddharth & Teh (2019), "Disentangling Disentanglement in Variational
@@ -133,13 +127,6 @@ class Laplace(Guide):
         >>> guide(loc=torch.zeros(5, 2), raw_scale=torch.zeros(5, 2)).rsample().shape
         torch.Size([5, 2])
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"loc": (self.latent_dim,), "raw_scale": (self.latent_dim,)}
 
     def forward(self, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
         return dist.Laplace(loc, positive(raw_scale)).to_event(1)

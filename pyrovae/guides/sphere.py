@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.distributions import ProjectedNormal as Projected
+from pyrovae import distributions
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
 
@@ -15,7 +15,8 @@ __all__ = ["ProjectedNormal"]
 class ProjectedNormal(Guide):
     r"""The direction of a normal vector, \(z = (\mu + e) / |\mu + e|\) with \(e \sim \mathcal N(0, I)\).
 
-    The direction of \(\mu\) is the place, its length the concentration. Its prior is `HypersphericalUniform`.
+    The direction of \(\mu\) is the location, its length the concentration. Its prior is
+    `HypersphericalUniform`.
 
     Raises:
         InputError: when z has one entry, where the sphere is two points.
@@ -32,9 +33,6 @@ class ProjectedNormal(Guide):
         True
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
         if latent_dim < 2:
@@ -45,4 +43,4 @@ class ProjectedNormal(Guide):
         return {"loc": (self.latent_dim,)}
 
     def forward(self, loc: Tensor) -> dist.TorchDistribution:
-        return Projected(loc)
+        return distributions.ProjectedNormal(loc)

@@ -25,11 +25,12 @@ Shape = tuple[int, ...]
 class Likelihood(Part):
     """Base class of likelihoods: `forward(**params)` gives a distribution with the event shape of x.
 
-    A subclass names its parameters in `param_shapes` and says in `advice` what to do with values outside
-    its support.
+    A subclass names its parameters in `elementwise`, or in `param_shapes` when a shape is not the event's,
+    and says in `advice` what to do with values outside its support.
     """
 
     event_shape: Shape
+    elementwise: tuple[str, ...] = ()
     advice: str = "choose a likelihood whose support holds the data"
 
     def attach(self, event_shape: Shape) -> None:
@@ -38,24 +39,24 @@ class Likelihood(Part):
 
     @property
     def input_shape(self) -> Shape:
-        """The shape of what the encoder reads of one datum."""
+        """The shape of what the encoder reads of one row."""
         return self.event_shape
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the encoder reads of data (*, *event): the data themselves, unless the likelihood says so."""
+        """What the encoder reads of data (*, *event): the data themselves unless a subclass changes it."""
         return x
 
     def suited(self, data: Data) -> Likelihood:
         """The likelihood to declare for some data: this one, unless it takes its columns from them.
 
         Raises:
-            InputError: for columns that it cannot weigh.
+            InputError: for columns that it cannot score.
         """
         self.check_columns(data.columns)
         return self
 
     def check_columns(self, columns: Sequence[Column] | None) -> None:
-        """Refuse columns whose numbers stand for words; None is data that are no table.
+        """Refuse columns whose numbers stand for words; None is for data that are not a table.
 
         Raises:
             InputError: with the name of the first such column.
@@ -64,29 +65,29 @@ class Likelihood(Part):
             if column.levels is not None:
                 raise InputError(
                     f"column {column.name!r} holds words ({column.levels[0]!r} ...), which "
-                    f"{type(self).__name__} cannot weigh: use Mixed (--likelihood Mixed), or drop the column"
+                    f"{type(self).__name__} cannot score: use Mixed (--likelihood Mixed), or drop the column"
                 )
 
     @property
-    @abstractmethod
     def param_shapes(self) -> dict[str, Shape]:
-        """The parameters wanted from the decoder, by name, with the shape of each for one datum."""
+        """The parameters that the decoder computes, by name, with the shape of each for one row."""
+        return dict.fromkeys(self.elementwise, self.event_shape)
 
     @abstractmethod
     def forward(self, *args: Any, **params: Any) -> dist.TorchDistribution:  # noqa: ANN401
         """The distribution p(x|z) for parameters of shape (*, *shape)."""
 
-    def over_event(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
+    def over_event(self, elements: dist.TorchDistribution) -> dist.TorchDistribution:
         """Independent elements as one event: batch (*, *event) becomes batch (*)."""
-        return law.to_event(len(self.event_shape))
+        return elements.to_event(len(self.event_shape))
 
     @property
     def of_batch(self) -> bool:
-        """Whether its density in training couples the data of a batch."""
+        """Whether its density in training couples the rows of a batch."""
         return False
 
     def check(self, x: Tensor, name: str = "the data") -> None:
-        """Refuse values outside the support, in one sentence that says how many and where.
+        """Refuse values outside the support, in one sentence that says how many there are and where.
 
         Raises:
             InputError: when a value of x (N, *event) lies outside the support.
@@ -104,12 +105,12 @@ class Likelihood(Part):
         return getattr(support, "base_constraint", support)
 
     def _device(self, x: Tensor) -> torch.device:
-        """Where its parameters are; where x is when it has none."""
+        """The device of its parameters; that of x when it has none."""
         return next((t.device for t in (*self.parameters(), *self.buffers())), x.device)
 
     def _refuse(self, x: Tensor, support: torch.distributions.constraints.Constraint, name: str) -> None:
         outside = ~support.check(x)
-        what = "values" if outside.shape == x.shape else "data"  # some supports are of a whole event
+        what = "values" if outside.shape == x.shape else "rows"  # some supports are of a whole event
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]
         value = suspects.flatten()[0].item() if suspects.numel() else None

@@ -1,12 +1,12 @@
 r"""Likelihoods of counts.
 
     Poisson            log p = x log m - m - log x!                         Var = m
-    NegativeBinomial   a Poisson law whose rate is Gamma                    Var = m + a m^2
+    NegativeBinomial   a Poisson whose rate is Gamma                        Var = m + a m^2
     ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
     Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      the shares, given the total n
 
-Rates are `positive` of what the decoder gives, which grows linearly and so does not overflow. Log-factorials
-of counts above 1e5 lose a tenth of a nat in single precision: scale them, or use doubles (`vae.double()`).
+Rates are `positive` of the decoder's output, which grows linearly and does not overflow. Log-factorials of
+counts above 1e5 lose a tenth of a nat in single precision: scale the counts, or use doubles (`vae.double()`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import distributions
-from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood, Shape
 from pyrovae.numerics import inverse_positive, positive
 
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below it the law is Poisson's, and the logarithms of Gamma functions lose their digits in float32.
+# Below it the distribution is Poisson's, and the logarithms of Gamma functions lose their digits in float32.
 DISPERSION_FLOOR = 1e-3
 
 
 class Poisson(Likelihood):
     r"""Independent counts, \(p(x|z) = \prod_i e^{-m_i} m_i^{x_i} / x_i!\).
 
-    Arguments: none. The decoder gives the rates \(m_i\).
+    The decoder gives the rates \(m_i\).
 
     Reference:
         Gopalan, Hofman & Blei (2015), "Scalable recommendation with hierarchical Poisson factorization".
@@ -45,13 +44,7 @@ class Poisson(Likelihood):
     """
 
     advice = _COUNTS
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"raw_rate": self.event_shape}
+    elementwise = ("raw_rate",)
 
     def forward(self, raw_rate: Tensor) -> dist.TorchDistribution:
         return self.over_event(dist.Poisson(positive(raw_rate)))
@@ -65,7 +58,7 @@ class NegativeBinomial(Likelihood):
 
     Arguments:
         dispersion: "learned", one \(a_i\) for each element; or "predicted", from the decoder. It is at
-            least 0.001, where the law is Poisson's in all but name.
+            least 0.001, where the distribution is practically Poisson's.
 
     Raises:
         InputError: for another word.
@@ -88,10 +81,7 @@ class NegativeBinomial(Likelihood):
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
-        if self.dispersion not in ("learned", "predicted"):
-            raise InputError(
-                f"{type(self).__name__} needs dispersion 'learned' or 'predicted', not {self.dispersion!r}"
-            )
+        self.check_one_of("dispersion", ("learned", "predicted"))
         if self.dispersion == "learned":
             self.raw_dispersion = nn.Parameter(torch.full(self.event_shape, inverse_positive(1.0)))
 
@@ -101,17 +91,17 @@ class NegativeBinomial(Likelihood):
         return dict.fromkeys(names, self.event_shape)
 
     def forward(self, raw_mean: Tensor, raw_dispersion: Tensor | None = None) -> dist.TorchDistribution:
-        return self.over_event(dist.NegativeBinomial(**self.law(raw_mean, raw_dispersion)))
+        return self.over_event(self.counts(raw_mean, raw_dispersion))
 
-    def law(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> dict[str, Tensor]:
-        """The arguments of Pyro's law: r, and the logits of m / (r + m)."""
+    def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> dist.NegativeBinomial:
+        """Pyro's distribution of each element, from r and the logits of m / (r + m)."""
         raw = self.raw_dispersion if raw_dispersion is None else raw_dispersion
-        count = positive(raw, DISPERSION_FLOOR).reciprocal()
-        return {"total_count": count, "logits": positive(raw_mean).log() - count.log()}
+        r = positive(raw, DISPERSION_FLOOR).reciprocal()
+        return dist.NegativeBinomial(r, logits=positive(raw_mean).log() - r.log())
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    r"""Independent counts, zero with a probability \(g_i\) of its own and negative binomial otherwise.
+    r"""Independent counts, zero with an additional probability \(g_i\) and negative binomial otherwise.
 
     \[p(0) = g + (1 - g)\, \mathrm{NB}(0), \qquad p(x) = (1 - g)\, \mathrm{NB}(x) \quad (x > 0)\]
 
@@ -140,20 +130,19 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     def forward(  # type: ignore[override]
         self, raw_mean: Tensor, gate_logits: Tensor, raw_dispersion: Tensor | None = None
     ) -> dist.TorchDistribution:
-        given = self.law(raw_mean, raw_dispersion)
-        law = distributions.ZeroInflated(dist.NegativeBinomial(**given), gate_logits=gate_logits)
-        return self.over_event(law)
+        counts = self.counts(raw_mean, raw_dispersion)
+        return self.over_event(distributions.ZeroInflated(counts, gate_logits=gate_logits))
 
 
 class Multinomial(Likelihood):
     r"""The counts of an event given their total n, \(p(x|z, n) = n! \prod_i p_i^{x_i} / x_i!\).
 
-    Each datum keeps its own total, so log p(x) is of how the words of a document are shared out and
-    not of how many there are. The decoder gives the logits of the shares \(p_i\).
+    Each row keeps its own total, so log p(x) is about the shares of the words of a document and not about
+    their number. The decoder gives the logits of the shares \(p_i\).
 
     Arguments:
-        total: the total of every datum, others being refused; with None each has its own, and a draw has the
-            mean total of the training data (1 before there were any).
+        total: the total of every row, others being refused; with None each row has its own, and a sample has
+            the mean total of the training data (1 before training).
 
     Raises:
         InputError: for a total below 1.
@@ -169,6 +158,7 @@ class Multinomial(Likelihood):
         tensor([0.5000])
     """
 
+    elementwise = ("logits",)
     drawn: Tensor
 
     def __init__(self, total: int | None = None) -> None:
@@ -178,22 +168,17 @@ class Multinomial(Likelihood):
     @property
     def advice(self) -> str:  # type: ignore[override]
         """What to do with other values."""
-        return _COUNTS if self.total is None else f"every datum must be counts with the sum {self.total}"
+        return _COUNTS if self.total is None else f"every row must be counts with the sum {self.total}"
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
-        whole = isinstance(self.total, int) and not isinstance(self.total, bool) and self.total >= 1
-        if not (self.total is None or whole):
-            raise InputError(f"Multinomial needs a total of 1 or more, or None, not {self.total!r}")
+        if self.total is not None:
+            self.check_whole("total")
         self.register_buffer("drawn", torch.tensor(float(self.total or 1)))
 
     def start_from(self, x: Tensor) -> None:
         if self.total is None:
             self.drawn.copy_(x.flatten(1).sum(1).mean().round().clamp(min=1))
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"logits": self.event_shape}
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
         return distributions.Multinomial(logits, len(self.event_shape), self.drawn, self.total)

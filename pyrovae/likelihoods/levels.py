@@ -1,7 +1,7 @@
 r"""Likelihoods of elements with finitely many values: grey levels, classes.
 
-    Categorical           P(x_i = v_k) = softmax(l_i)_k                       a number for each level
-    DiscretizedLogistic   P(x_i = v) = sum_c pi_c [F_c(v + h) - F_c(v - h)]   neighbours are alike
+    Categorical           P(x_i = v_k) = softmax(l_i)_k                       a logit for each level
+    DiscretizedLogistic   P(x_i = v) = sum_c pi_c [F_c(v + h) - F_c(v - h)]   neighbours are similar
 
 These are probabilities, so that their log p(x), divided by the number of elements and by log 2, is bits per
 dimension of the image as it was stored.
@@ -9,13 +9,10 @@ dimension of the image as it was stored.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood, Shape
 from pyrovae.numerics import positive
 
@@ -29,8 +26,8 @@ class Categorical(Likelihood):
 
     Arguments:
         classes: the number n of classes, 2 or more.
-        grey: the classes are the grey levels 0, 1/(n-1), ..., 1 of an image, as the data sets here give
-            them; otherwise the whole numbers 0 .. n-1, which have no mean.
+        grey: whether the classes are the grey levels 0, 1/(n-1), ..., 1 of an image, as the data sets here
+            give them; otherwise they are the whole numbers 0 .. n-1, which have no mean.
 
     Raises:
         InputError: for fewer than two classes.
@@ -58,7 +55,7 @@ class Categorical(Likelihood):
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
-        _at_least(self, "classes", self.classes, 2)
+        self.check_whole("classes", least=2)
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -70,7 +67,7 @@ class Categorical(Likelihood):
 
 
 class DiscretizedLogistic(Likelihood):
-    r"""Grey levels by a mixture of logistic laws, each integrated over the levels' bins.
+    r"""Grey levels by a mixture of logistic distributions, each integrated over the levels' bins.
 
     \[p(x_i = v | z) = \sum_c \pi_{ic} [F_{ic}(v + h) - F_{ic}(v - h)], \quad h = \frac{1}{2 (n - 1)}\]
 
@@ -78,7 +75,7 @@ class DiscretizedLogistic(Likelihood):
 
     Arguments:
         levels: the number n of levels 0, 1/(n-1), ..., 1; 256 for 8-bit images.
-        components: of the mixture, for each element.
+        components: the number of components of the mixture, for each element.
 
     Raises:
         InputError: for fewer than two levels or no component.
@@ -91,8 +88,8 @@ class DiscretizedLogistic(Likelihood):
         >>> import torch
         >>> likelihood = DiscretizedLogistic(levels=2)
         >>> likelihood.attach((2,))
-        >>> place, width = torch.full((5, 1, 2), 0.5), torch.zeros(5, 1, 2)
-        >>> likelihood(loc=place, raw_scale=width).log_prob(torch.ones(5, 2)).exp()
+        >>> loc, width = torch.full((5, 1, 2), 0.5), torch.zeros(5, 1, 2)
+        >>> likelihood(loc=loc, raw_scale=width).log_prob(torch.ones(5, 2)).exp()
         tensor([0.2500, 0.2500, 0.2500, 0.2500, 0.2500])
     """
 
@@ -108,8 +105,8 @@ class DiscretizedLogistic(Likelihood):
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
-        _at_least(self, "levels", self.levels, 2)
-        _at_least(self, "components", self.components, 1)
+        self.check_whole("levels", least=2)
+        self.check_whole("components")
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -117,16 +114,17 @@ class DiscretizedLogistic(Likelihood):
         return dict.fromkeys(names, (self.components, *self.event_shape))
 
     def forward(self, loc: Tensor, raw_scale: Tensor, logits: Tensor | None = None) -> dist.TorchDistribution:
-        given = (loc, raw_scale, loc.new_zeros(loc.shape) if logits is None else logits)
-        loc, raw_scale, logits = (_last(tensor, self.event_shape) for tensor in given)
-        law = distributions.DiscretizedLogistic(loc, positive(raw_scale), logits, self.levels)
-        return self.over_event(law)
+        params = (loc, raw_scale, loc.new_zeros(loc.shape) if logits is None else logits)
+        loc, raw_scale, logits = (_last(param, self.event_shape) for param in params)
+        return self.over_event(
+            distributions.DiscretizedLogistic(loc, positive(raw_scale), logits, self.levels)
+        )
 
 
 def _last(tensor: Tensor, event_shape: Shape) -> Tensor:
-    """The axis in front of the event, where heads that are convolutions put it, moved behind it.
+    """Move the axis before the event, where heads that are convolutions put it, after the event.
 
-    In memory too: sums over it are faster so, and captured code depends on how tensors lie.
+    In memory too: sums over it are then faster, and captured code depends on strides.
     """
     return tensor.movedim(-len(event_shape) - 1, -1).contiguous()
 
@@ -138,8 +136,3 @@ def _advice(count: int, *, grey: bool) -> str:
             "binarize out, or use Normal for data without levels"
         )
     return f"every value must be a whole number from 0 to {count - 1}: number the classes so"
-
-
-def _at_least(part: Likelihood, name: str, value: Any, least: int) -> None:  # noqa: ANN401
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{type(part).__name__} needs {name} of {least} or more, not {value!r}")

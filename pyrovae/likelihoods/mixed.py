@@ -1,56 +1,43 @@
-r"""Tables: each column with a law of its own kind, and entries that are missing.
+r"""Tables: each column with its own kind of distribution, and missing entries.
 
-    log p(x|z) = sum over the columns i that are there of log p_i(x_i|z)        NaN: not there
+    log p(x|z) = sum over the present columns i of log p_i(x_i|z)        NaN: missing
 
-What is missing is summed out, because the columns are independent given z: the ELBO is one of the entries
-that are there. The encoder reads zeros in their place, and which they are.
+Missing entries are summed out, because the columns are independent given z: the ELBO is that of the present
+entries. The encoder reads zeros in their place, and which entries are missing.
 
-Columns come in all sizes, and a network likes numbers near 1. So the laws of numbers are given places and
-scales in units of the training data's own mean and spread, and those of counts in units of their mean,
+Columns come in all sizes, and a network works best with numbers near 1. So the network gives locations and
+scales in units of the training data's own mean and spread, and the means of counts in units of their mean,
 
     x = m + s u,   log p(x) = log p_u((x - m) / s) - log s
 
-which is the density of x in the units of the table all the same.
+which is still the density of x in the units of the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import Columns, ZeroInflated
+from pyrovae.distributions import Columns
+from pyrovae.distributions.columns import select
 from pyrovae.errors import InputError
-from pyrovae.likelihoods.above import LogNormal
 from pyrovae.likelihoods.base import Likelihood, Shape
-from pyrovae.likelihoods.binary import Bernoulli
-from pyrovae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from pyrovae.likelihoods.levels import Categorical
-from pyrovae.likelihoods.real import Laplace, Normal, StudentT
+from pyrovae.likelihoods.column_kinds import ColumnKind, kind_of
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Column, Data
 
 __all__ = ["Mixed"]
 
-_NUMBERS: dict[str, Callable[[], Likelihood]] = {
-    "normal": lambda: Normal("predicted"),
-    "laplace": lambda: Laplace("predicted"),
-    "studentt": lambda: StudentT("learned", "predicted"),
-    "lognormal": lambda: LogNormal("predicted"),
-}
-_COUNTS: dict[str, Callable[[], Likelihood]] = {
-    "poisson": Poisson,
-    "negativebinomial": NegativeBinomial,
-    "zeroinflatednegativebinomial": ZeroInflatedNegativeBinomial,
-}
+Group = tuple[str, Any, ColumnKind]
 
 
 class Mixed(Likelihood):
-    r"""Columns of several kinds, \(p(x|z) = \prod_{i \text{ there}} p_i(x_i|z)\); NaN is missing.
+    r"""Columns of several kinds, \(p(x|z) = \prod_{i \text{ present}} p_i(x_i|z)\); NaN is missing.
 
     Arguments:
         columns: a word for each column: "normal", "laplace", "studentt", "lognormal", "poisson",
@@ -59,7 +46,7 @@ class Mixed(Likelihood):
             events may have any shape.
 
     Raises:
-        InputError: for an unknown word, or another number of columns than data have.
+        InputError: for an unknown word, or when the data have another number of columns.
 
     Reference:
         Nazabal, Olmos, Ghahramani & Valera (2020), "Handling incomplete heterogeneous data using VAEs";
@@ -70,8 +57,8 @@ class Mixed(Likelihood):
         >>> likelihood.attach((2,))
         >>> {name: tuple(shape) for name, shape in likelihood.param_shapes.items()}
         {'normal_loc': (1,), 'normal_raw_scale': (1,), 'categorical3_logits': (3, 1)}
-        >>> law = likelihood(**{n: torch.zeros(1, *s) for n, s in likelihood.param_shapes.items()})
-        >>> law.log_prob(torch.tensor([[torch.nan, 2.0]])).exp()  # only the class is there
+        >>> p = likelihood(**{n: torch.zeros(1, *s) for n, s in likelihood.param_shapes.items()})
+        >>> p.log_prob(torch.tensor([[torch.nan, 2.0]])).exp()  # only the class is present
         tensor([0.3333])
     """
 
@@ -101,8 +88,8 @@ class Mixed(Likelihood):
         own = self.columns or ("normal",) * len(kinds or ())
         if kinds is not None and kinds != own:
             raise InputError(
-                f"{self!r} was declared for other columns than the data's ({', '.join(kinds)}): declare it "
-                "as Mixed().suited(data)"
+                f"{self!r} was declared for other columns than those of the data ({', '.join(kinds)}): "
+                "declare it as Mixed().suited(data)"
             )
 
     def attach(self, event_shape: Shape) -> None:
@@ -112,14 +99,13 @@ class Mixed(Likelihood):
                 f"Mixed was given {len(self.columns)} columns, and data have the shape {self.event_shape}: "
                 "give a kind for each column, or None"
             )
-        self.laws = nn.ModuleDict()
-        for kind in dict.fromkeys(self.columns or ("normal",)):
-            places = [i for i, other in enumerate(self.columns or ()) if other == kind]
-            name = kind.replace(":", "")
+        self.laws = nn.ModuleDict()  # the likelihood of each kind; its name is part of saved weights
+        for word in self._words():
+            places = [i for i, other in enumerate(self.columns or ()) if other == word]
+            name = word.replace(":", "")
             self.register_buffer(f"places_{name}", torch.tensor(places, dtype=torch.long), persistent=False)
-            law = _law(kind)
-            law.attach((len(places),) if places else self.event_shape)
-            self.laws[name] = law
+            self.laws[name] = kind_of(word).likelihood()
+            self.laws[name].attach((len(places),) if places else self.event_shape)  # type: ignore[operator]
         for name, value in (("shift", 0.0), ("spread", 1.0)):
             self.register_buffer(name, torch.full(self.event_shape, value))
             self.register_buffer(f"input_{name}", torch.full(self.event_shape, value))
@@ -128,18 +114,17 @@ class Mixed(Likelihood):
     def param_shapes(self) -> dict[str, Shape]:
         return {
             f"{name}_{param}": shape
-            for name, part in self._parts()
+            for name, part, _ in self._groups()
             for param, shape in part.param_shapes.items()
         }
 
     def forward(self, **params: Tensor) -> dist.TorchDistribution:
         groups = []
-        for name, part in self._parts():
+        for name, part, kind in self._groups():
             index = self._places(name)
             own = {param: params[f"{name}_{param}"] for param in part.param_shapes}
-            shift, spread = (_taken(t, index) for t in (self.shift, self.spread))
-            law = _in_units(part(**own).base_dist, shift, spread)
-            groups.append((index, law, _inside(part, shift)))
+            shift, spread = (select(t, index) for t in (self.shift, self.spread))
+            groups.append((index, kind.in_units(part(**own).base_dist, shift, spread), kind.fill(shift)))
         return self.over_event(Columns(groups))
 
     # ---------------------------------------------------------------- what the encoder reads
@@ -147,104 +132,63 @@ class Mixed(Likelihood):
     @property
     def input_shape(self) -> Shape:
         first, *rest = self.event_shape
-        more = [(p.classes - 1) * p.event_shape[0] for _, p in self._parts() if isinstance(p, Categorical)]
+        more = (max(kind.levels - 1, 0) * part.event_shape[0] for _, part, kind in self._groups())
         return (2 * first + sum(more), *rest)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Numbers standardised, classes as one-hot entries, zeros for what is missing, and what that is."""
-        read = [self._read(name, part, _taken(x, self._places(name))) for name, part in self._parts()]
+        """Standardised numbers, one-hot classes, zeros for missing entries, and which entries are missing."""
+        read = [self._read(name, kind, select(x, self._places(name))) for name, _, kind in self._groups()]
         return torch.cat([*read, x.isnan().to(x.dtype)], dim=-len(self.event_shape))
 
-    def _read(self, name: str, part: Likelihood, x: Tensor) -> Tensor:
-        if isinstance(part, Categorical):
-            codes = torch.arange(part.classes, dtype=x.dtype, device=x.device)
+    def _read(self, name: str, kind: ColumnKind, x: Tensor) -> Tensor:
+        if kind.levels:
+            codes = torch.arange(kind.levels, dtype=x.dtype, device=x.device)
             return (x.unsqueeze(-1) == codes).to(x.dtype).flatten(-2)  # NaN equals nothing
         index = self._places(name)
-        shift, spread = (_taken(t, index) for t in (self.input_shift, self.input_spread))
+        shift, spread = (select(t, index) for t in (self.input_shift, self.input_spread))
         missing = x.isnan()
-        safe = torch.where(missing, _inside(part, shift), x)
-        return torch.where(missing, x.new_zeros(()), (_as_read(part, safe) - shift) / spread)
+        safe = torch.where(missing, kind.fill(shift), x)
+        return torch.where(missing, x.new_zeros(()), (kind.read(safe) - shift) / spread)
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take mean and spread of each column of numbers or counts, over the entries that are there."""
-        for name, part in self._parts():
-            if isinstance(part, (Bernoulli, Categorical)):
+        """Take mean and spread of each column of numbers or counts, over the present entries."""
+        for name, _, kind in self._groups():
+            if not kind.has_units:
                 continue
             index = self._places(name)
-            taken = _taken(x, index).double()
-            mean, spread = _moments(taken, _as_read(part, taken))
-            _put(self.input_shift, index, mean)
-            _put(self.input_spread, index, spread)
-            if isinstance(part, (Poisson, NegativeBinomial)):
-                mean, spread = torch.zeros_like(mean), _moments(taken, taken)[0].clamp(min=0.1)
-            _put(self.shift, index, mean)
-            _put(self.spread, index, spread)
+            values = select(x, index).double()
+            read = _moments(values, kind.read(values))
+            shift, spread = kind.units(read, _moments(values, values))
+            for buffer, value in (
+                (self.input_shift, read[0]),
+                (self.input_spread, read[1]),
+                (self.shift, shift),
+                (self.spread, spread),
+            ):
+                _put(buffer, index, value)
 
     # ---------------------------------------------------------------- pieces
 
-    def _parts(self) -> list[tuple[str, Likelihood]]:
-        return list(self.laws.items())  # type: ignore[arg-type]
+    def _words(self) -> list[str]:
+        return list(dict.fromkeys(self.columns or ("normal",)))
+
+    def _groups(self) -> list[Group]:
+        """The name, likelihood and kind of each group of columns of one kind."""
+        return [(*item, kind_of(word)) for word, item in zip(self._words(), self.laws.items(), strict=True)]
 
     def _places(self, name: str) -> Tensor | None:
-        """Where the columns of a group stand; None when every element is of one kind."""
+        """The places of the columns of a group; None when every element is of one kind."""
         return None if self.columns is None else getattr(self, f"places_{name}")
 
 
-def _law(kind: str) -> Likelihood:
-    word, _, count = kind.partition(":")
-    known = _NUMBERS | _COUNTS | {"bernoulli": Bernoulli}
-    if word == "categorical" and count.isdecimal() and int(count) >= 2:
-        return Categorical(int(count), grey=False)
-    if kind not in known:
-        raise InputError(
-            f"Mixed knows no columns of kind {kind!r}: use one of {', '.join(known)} or categorical:N, with "
-            "N classes, 2 or more"
-        )
-    return known[kind]()
-
-
-def _as_read(part: Likelihood, x: Tensor) -> Tensor:
-    """A scale on which values are evenly spread."""
-    if isinstance(part, LogNormal):
-        return x.log()
-    return x.log1p() if isinstance(part, (Poisson, NegativeBinomial)) else x
-
-
-def _inside(part: Likelihood, shift: Tensor) -> Tensor:
-    """Values inside the support, and not far out, to stand where one is missing."""
-    if isinstance(part, (Normal, Laplace, StudentT)):
-        return shift
-    return shift.exp() if isinstance(part, LogNormal) else torch.ones_like(shift)
-
-
-def _in_units(law: dist.TorchDistribution, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:
-    """The law of shift + spread u, or of counts with a mean `spread` times as large."""
-    if isinstance(law, dist.StudentT):
-        return dist.StudentT(law.df, shift + spread * law.loc, spread * law.scale)
-    if isinstance(law, (dist.Normal, dist.Laplace, dist.LogNormal)):
-        return type(law)(shift + spread * law.loc, spread * law.scale)
-    if isinstance(law, dist.Poisson):
-        return dist.Poisson(spread * law.rate)
-    if isinstance(law, dist.NegativeBinomial):
-        return dist.NegativeBinomial(law.total_count, logits=law.logits + spread.log())
-    if isinstance(law, ZeroInflated):
-        counts = _in_units(law.base_dist, shift, spread)
-        return ZeroInflated(counts, gate_logits=law.gate_logits)
-    return law
-
-
 def _moments(x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each column of `read` over the rows where x is there; 0 and 1 where none is."""
-    there = ~x.isnan()
-    count = there.sum(0).clamp(min=1)
-    mean = torch.where(there, read, 0.0).sum(0) / count
-    spread = (torch.where(there, read - mean, 0.0).square().sum(0) / count).sqrt()
+    """Mean and spread of each column of `read` over the rows where x is present; 0 and 1 where none is."""
+    present = ~x.isnan()
+    count = present.sum(0).clamp(min=1)
+    mean = torch.where(present, read, 0.0).sum(0) / count
+    spread = (torch.where(present, read - mean, 0.0).square().sum(0) / count).sqrt()
     return mean, torch.where(spread > 1e-6 * mean.abs(), spread, 1.0)
-
-
-def _taken(x: Tensor, index: Tensor | None) -> Tensor:
-    return x if index is None else x.index_select(-1, index)
 
 
 def _put(buffer: Tensor, index: Tensor | None, values: Tensor) -> None:

@@ -1,11 +1,12 @@
-r"""Likelihoods of real elements: a place from the decoder, and a scale.
+r"""Likelihoods of real elements: a location from the decoder, and a scale.
 
-    Normal    log p = -(x - mu)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2
-    Laplace   log p = -|x - mu| / b - log(2 b)
-    StudentT  log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
+    Normal     log p = -(x - mu)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2
+    Laplace    log p = -|x - mu| / b - log(2 b)
+    StudentT   log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
+    LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations above 0
 
-The scale is a number, learned, predicted for each element, or (Normal) what the data leave over. Tails grow
-heavier down the list: a value far out costs its square, its size, or its logarithm.
+The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. Tails grow
+heavier down the first three: an outlier costs its square, its size, or its logarithm.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import CalibratedNormal
-from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood, Shape
 from pyrovae.numerics import inverse_positive, positive
 
-__all__ = ["Laplace", "Normal", "Scaled", "StudentT"]
+__all__ = ["Laplace", "LogNormal", "Normal", "StudentT"]
 
 
-class Scaled(Likelihood):
-    """Base class of laws with a place and a scale: a fixed, a learned or a predicted one."""
+class _Scaled(Likelihood):
+    """A distribution with a location and a scale: a fixed, a learned or a predicted one."""
 
     advice = "every value must be a finite number: drop or fill the missing ones, or use Mixed"
     words: tuple[str, ...] = ("learned", "predicted")
@@ -38,13 +38,9 @@ class Scaled(Likelihood):
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
-        if isinstance(self.scale, str):
-            if self.scale not in self.words:
-                raise InputError(self._wrong())
-        elif isinstance(self.scale, bool) or not 0 < self.scale < float("inf"):
-            raise InputError(self._wrong())
-        else:
-            self.register_buffer("fixed_scale", torch.tensor(float(self.scale)), persistent=False)
+        self.check_number("scale", self.words, above=0)
+        if not isinstance(self.scale, str):
+            self.register_buffer("fixed_scale", torch.tensor(self.scale), persistent=False)
         if self.scale == "learned":
             self.raw_scale = nn.Parameter(torch.tensor(inverse_positive(0.5)))
 
@@ -54,28 +50,22 @@ class Scaled(Likelihood):
         return shapes | {"raw_scale": self.event_shape} if self.scale == "predicted" else shapes
 
     def positive_scale(self, raw_scale: Tensor | None) -> Tensor:
-        """The scale, of the decoder's number when there is one."""
+        """The scale, from the decoder's number when there is one."""
         if raw_scale is not None:
             return positive(raw_scale)
         return positive(self.raw_scale) if self.scale == "learned" else self.fixed_scale
 
-    def _wrong(self) -> str:
-        *words, last = map(repr, self.words)
-        return (
-            f"{type(self).__name__} needs a scale above 0, {', '.join(words)} or {last}, not {self.scale!r}"
-        )
 
-
-class Normal(Scaled):
+class Normal(_Scaled):
     r"""Independent real elements, \(p(x|z) = \prod_i \mathcal N(x_i; \mu_i, \sigma_i^2)\).
 
     With "optimal", \(\sigma^2\) is the mean of \((x - \mu)^2\) over the batch and all elements, which
-    maximises the likelihood of the batch. So the rows of a batch see each other, but only while training; a
-    running average is kept with the weights and stands for \(\sigma^2\) everywhere else,
-    so that log p(x) is that of a fixed law.
+    maximises the likelihood of the batch. The rows of a batch are coupled then, but only in training; a
+    running average is stored with the weights and used for \(\sigma^2\) everywhere else, so that log p(x)
+    is that of a fixed distribution.
 
     Arguments:
-        scale: a number, the fixed \(\sigma\); "learned", one \(\sigma\) for all elements and data;
+        scale: a number, the fixed \(\sigma\); "learned", one \(\sigma\) for all elements and rows;
             "predicted", a \(\sigma_i\) from the decoder for each element; or "optimal", one \(\sigma\) by
             its closed form.
 
@@ -108,16 +98,16 @@ class Normal(Scaled):
 
     def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         if self.scale == "optimal":
-            kept = (self.running_variance, self.batches_seen)
-            return self.over_event(CalibratedNormal(loc, *kept, learning=self.training))
+            average = (self.running_variance, self.batches_seen)
+            return self.over_event(CalibratedNormal(loc, *average, learning=self.training))
         return self.over_event(dist.Normal(loc, self.positive_scale(raw_scale)))
 
 
-class Laplace(Scaled):
+class Laplace(_Scaled):
     r"""Independent real elements with exponential tails, density \(e^{-|x_i - \mu_i| / b_i} / (2 b_i)\).
 
     Arguments:
-        scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and data; or "predicted", a
+        scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and rows; or "predicted", a
             \(b_i\) from the decoder for each element.
 
     Raises:
@@ -141,13 +131,13 @@ class Laplace(Scaled):
         return self.over_event(dist.Laplace(loc, self.positive_scale(raw_scale)))
 
 
-class StudentT(Scaled):
+class StudentT(_Scaled):
     r"""Independent real elements with power-law tails, \(x_i = \mu_i + s_i t\), \(t\) of \(\nu\) degrees.
 
     Arguments:
         df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for all
-            elements and data, which begins at 5.
-        scale: a number, the fixed \(s\); "learned", one \(s\) for all elements and data; or "predicted", an
+            elements and rows, which starts at 5.
+        scale: a number, the fixed \(s\); "learned", one \(s\) for all elements and rows; or "predicted", an
             \(s_i\) from the decoder for each element.
 
     Raises:
@@ -177,13 +167,44 @@ class StudentT(Scaled):
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
+        self.check_number("df", ("learned",), above=1)
         if self.df == "learned":
             self.raw_df = nn.Parameter(torch.tensor(inverse_positive(4.0)))
-            return
-        if isinstance(self.df, (str, bool)) or not 1 < self.df < float("inf"):
-            raise InputError(f"StudentT needs df above 1 or 'learned', not {self.df!r}")
-        self.register_buffer("fixed_df", torch.tensor(float(self.df)), persistent=False)
+        else:
+            self.register_buffer("fixed_df", torch.tensor(self.df), persistent=False)
 
     def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         df = 1 + positive(self.raw_df) if self.df == "learned" else self.fixed_df
         return self.over_event(dist.StudentT(df, loc, self.positive_scale(raw_scale)))
+
+
+class LogNormal(_Scaled):
+    r"""Independent positive elements, \(\log x_i \sim \mathcal N(\mu_i, \sigma_i^2)\).
+
+    The density is that of x, not of its logarithm.
+
+    Arguments:
+        scale: a number, the fixed \(\sigma\) of the logarithm; "learned", one \(\sigma\) for all elements and
+            rows; or "predicted", a \(\sigma_i\) from the decoder for each element.
+
+    Raises:
+        InputError: when `scale` is neither a positive number nor one of the words.
+
+    Reference:
+        Aitchison & Brown (1957), "The Lognormal Distribution".
+
+    Example:
+        >>> likelihood = LogNormal()
+        >>> likelihood.attach((4,))
+        >>> likelihood(loc=torch.zeros(5, 4)).log_prob(torch.ones(5, 4)).shape
+        torch.Size([5])
+    """
+
+    advice = "every value must be a number above 0: shift the data, or use Normal"
+
+    def __init__(self, scale: float | Literal["learned", "predicted"] = "learned") -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+        return self.over_event(dist.LogNormal(loc, self.positive_scale(raw_scale)))

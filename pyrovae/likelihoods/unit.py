@@ -1,5 +1,6 @@
-"""Likelihoods of elements in the unit interval: grey pixels, fractions.
+"""Likelihoods of elements in the unit interval: binary and grey pixels, fractions.
 
+Bernoulli             p(x) = p^x (1 - p)^(1 - x)                      0 and 1
 ContinuousBernoulli   p(x) = C(l) l^x (1 - l)^(1 - x)                 on [0, 1]
 Beta                  p(x) = x^(a - 1) (1 - x)^(b - 1) / B(a, b)      on (0, 1)
 """
@@ -11,13 +12,35 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.likelihoods.base import Likelihood, Shape
+from pyrovae.likelihoods.base import Likelihood
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
 
-__all__ = ["Beta", "ContinuousBernoulli"]
+__all__ = ["Bernoulli", "Beta", "ContinuousBernoulli"]
 
-# Two pseudo-counts: with even means the uniform law.
+# Two pseudo-counts: with means of 1/2 the uniform distribution.
 UNIFORM = inverse_positive(2.0)
+
+
+class Bernoulli(Likelihood):
+    r"""Independent binary elements, \(p(x|z) = \prod_i p_i^{x_i} (1 - p_i)^{1 - x_i}\).
+
+    The decoder gives the logits of \(p_i\).
+
+    Reference:
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix C.1.
+
+    Example:
+        >>> likelihood = Bernoulli()
+        >>> likelihood.attach((1, 8, 8))
+        >>> likelihood(logits=torch.zeros(5, 1, 8, 8)).log_prob(torch.ones(5, 1, 8, 8)).shape
+        torch.Size([5])
+    """
+
+    advice = "every value must be 0 or 1: binarise them (binarize='threshold') or use ContinuousBernoulli"
+    elementwise = ("logits",)
+
+    def forward(self, logits: Tensor) -> dist.TorchDistribution:
+        return self.over_event(distributions.Bernoulli(logits=logits))
 
 
 class ContinuousBernoulli(Likelihood):
@@ -30,7 +53,6 @@ class ContinuousBernoulli(Likelihood):
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
 
     Example:
-        >>> import torch
         >>> likelihood = ContinuousBernoulli()
         >>> likelihood.attach((4,))
         >>> likelihood(logits=torch.zeros(5, 4)).log_prob(torch.full((5, 4), 0.3))
@@ -38,13 +60,7 @@ class ContinuousBernoulli(Likelihood):
     """
 
     advice = "every value must lie in [0, 1]: scale the data, or use Normal"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"logits": self.event_shape}
+    elementwise = ("logits",)
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
         return self.over_event(dist.ContinuousBernoulli(logits=logits))
@@ -54,7 +70,7 @@ class Beta(Likelihood):
     r"""Independent elements in (0, 1), \(p(x_i|z) = \mathrm{Beta}(m_i c_i, (1 - m_i) c_i)\).
 
     The decoder gives the logits of the means \(m_i\) and the concentrations \(c_i\); where both are zero the
-    law is uniform. At 0 or 1 the density may be infinite, so these values are refused.
+    distribution is uniform. At 0 or 1 the density may be infinite, so these values are refused.
 
     Reference:
         Ferrari & Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
@@ -62,8 +78,8 @@ class Beta(Likelihood):
     Example:
         >>> likelihood = Beta()
         >>> likelihood.attach((4,))
-        >>> law = likelihood(logits=torch.zeros(5, 4), raw_concentration=torch.zeros(5, 4))
-        >>> law.log_prob(torch.full((5, 4), 0.3)).abs().max() < 0.01
+        >>> beta = likelihood(logits=torch.zeros(5, 4), raw_concentration=torch.zeros(5, 4))
+        >>> beta.log_prob(torch.full((5, 4), 0.3)).abs().max() < 0.01
         tensor(True)
     """
 
@@ -71,16 +87,10 @@ class Beta(Likelihood):
         "every value must lie between 0 and 1 and be neither: load 8-bit images with dequantize=True, use "
         "ContinuousBernoulli, or move N values inwards by (x (N - 1) + 1/2) / N"
     )
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def param_shapes(self) -> dict[str, Shape]:
-        return {"logits": self.event_shape, "raw_concentration": self.event_shape}
+    elementwise = ("logits", "raw_concentration")
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # From both ends: 1 - sigmoid loses what is small. Below the floor float32 has no number.
+        # From both ends: 1 - sigmoid loses small numbers. Below the floor float32 has no number.
         a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))

@@ -1,22 +1,21 @@
 r"""Networks: from data to features, and from latents to features.
 
-An encoder reads x and a decoder reads z; both end in features, not in parameters. Behind them the
+An encoder reads x and a decoder reads z; both end in features, not in parameters. After them the
 program puts one head for each parameter that the guide or the likelihood declares:
 
     x (*, *event) -> encoder -> features -> head "loc", head "scale" -> q(z|x)
     z (*, D)      -> decoder -> features -> head "logits"            -> p(x|z)
 
-A network with two readers therefore never has to know which distribution it feeds. Leading dimensions
-(data, particles) pass through untouched; rows never see each other, so there is no batch normalisation:
-it would make log p(x) depend on the other data. A context c is a second input, joined to the first.
+So a network does not have to know which distribution it feeds. Leading dimensions (data, particles) pass
+through unchanged; rows are independent, so there is no batch normalisation: it would make log p(x) depend
+on the other rows. A context c is a second input, joined to the first.
 """
 
 from pyrovae.networks.base import Headed, Network
-from pyrovae.networks.dense import MLP, Gated
-from pyrovae.networks.images import ConvDecoder, ConvEncoder
+from pyrovae.networks.dense import MLP, Gated, location_and_scale
+from pyrovae.networks.images import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
 from pyrovae.networks.layers import Activation
 from pyrovae.networks.precision import Precision, networks_in, products_in
-from pyrovae.networks.residual import ResidualDecoder, ResidualEncoder
 from pyrovae.networks.wrapped import Wrapped
 
 __all__ = [
@@ -31,6 +30,7 @@ __all__ = [
     "ResidualDecoder",
     "ResidualEncoder",
     "Wrapped",
+    "location_and_scale",
     "networks_in",
     "products_in",
 ]

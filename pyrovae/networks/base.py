@@ -1,4 +1,4 @@
-"""What every network is, and the heads behind it."""
+"""What every network is, and the heads after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Network(Part):
 
         Arguments:
             input_shape: the shape of one input, `event_shape` for an encoder, (latent_dim,) for a decoder.
-            output_shape: the event that a decoder's heads will draw; None for an encoder.
+            output_shape: the event whose parameters a decoder's heads give; None for an encoder.
             context_dim: the size of the context, 0 when there is none.
         """
 
@@ -64,6 +64,6 @@ class Headed(nn.Module):
         dtype = product_dtype()
         with torch.autocast(value.device.type, dtype, enabled=dtype is not None):
             features = self.network(value, context)
-            found = {name: head(features) for name, head in self.heads.items()}
+            params = {name: head(features) for name, head in self.heads.items()}
         # A log-density needs the precision of its data.
-        return {name: param.to(value.dtype) for name, param in found.items()}
+        return {name: param.to(value.dtype) for name, param in params.items()}

@@ -1,4 +1,4 @@
-r"""Dense networks: every unit of a layer reads the whole layer before.
+r"""Dense networks: every unit of a layer reads the whole previous layer.
 
 MLP     h = act(W x + b)
 Gated   h = (A x + a) sigmoid(B x + b)
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.base import Network, Shape
-from pyrovae.networks.layers import Activation, Init, activation_of, check_sizes, joined, started
+from pyrovae.networks.base import Headed, Network, Shape
+from pyrovae.networks.layers import Activation, Init, activation_of, joined, started
 
-__all__ = ["MLP", "Gated"]
+__all__ = ["MLP", "Gated", "location_and_scale"]
 
 
 class _Dense(Network):
@@ -24,7 +24,7 @@ class _Dense(Network):
     sizes: tuple[int, ...]
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
-        check_sizes(type(self).__name__, self.sizes)
+        self.check_sizes("sizes", count=1)
         self.input_dims = len(input_shape)
         widths = [math.prod(input_shape) + context_dim, *self.sizes]
         pairs = zip(widths[:-1], widths[1:], strict=True)
@@ -46,7 +46,7 @@ class MLP(_Dense):
         layers: the sizes of the hidden layers; `MLP(200, 200)`.
         sizes: the same as a list, for YAML and the command line.
         activation: relu, tanh, silu, gelu, elu, leaky_relu, softplus or sigmoid.
-        init: the first weights, "glorot" (uniform) or "he" (normal, made for rectifiers); biases are zero.
+        init: the first weights, "glorot" (uniform) or "he" (normal, for rectifiers); biases are zero.
 
     Raises:
         InputError: for a size below 1, an unknown activation or `init`.
@@ -84,9 +84,9 @@ class MLP(_Dense):
 
 
 class Gated(_Dense):
-    r"""Gated layers, \(h = (A x + a) \odot \sigma(B x + b)\): a linear map, and how much of it passes.
+    r"""Gated layers, \(h = (A x + a) \odot \sigma(B x + b)\): a linear map times a gate between 0 and 1.
 
-    There is no other activation. The heads behind it begin as those of every network.
+    There is no other activation. The heads after it start as those of every network.
 
     Arguments:
         layers: the sizes of the hidden layers; `Gated(300, 300)`.
@@ -128,3 +128,10 @@ class _Gate(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         return self.linear(value) * torch.sigmoid(self.gate(value))
+
+
+def location_and_scale(inputs: int, outputs: int, hidden: Sequence[int], context_dim: int = 0) -> Headed:
+    """A perceptron with the heads "loc" and "raw_scale", as the layers of a hierarchy have."""
+    mlp = MLP(sizes=hidden, activation="silu")
+    mlp.attach((inputs,), None, context_dim)
+    return Headed(mlp, {"loc": (outputs,), "raw_scale": (outputs,)})

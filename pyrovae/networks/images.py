@@ -1,9 +1,12 @@
-r"""Convolutional networks for images of any sides.
+r"""Convolutional networks for images with sides of any size, without batch normalisation.
 
-    ConvEncoder   (C, H, W) -> (c_1, H/2, W/2) -> (c_2, H/4, W/4) -> ... -> features
-    ConvDecoder   z -> (c_1, H/4, W/4) -> (c_2, H/2, W/2) -> (c_2, H, W) -> one convolution a parameter
+    encoder   (C, H, W) -> (c_1, H/2, W/2) -> (c_2, H/4, W/4) -> ... -> features
+    decoder   z -> (c_1, H/4, W/4) -> (c_2, H/2, W/2) -> (c_2, H, W) -> one convolution for each parameter
+    residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first: a deep network starts shallow
 
-Sides are halved upwards, n to ceil(n / 2), and the decoder goes back through the same ones.
+Each stage of an encoder halves the sides, n to ceil(n / 2), and the decoder goes back through the same
+ones. Batch normalisation would make log p(x) of a row depend on the other rows; branches that start at
+zero do not need it.
 """
 
 from __future__ import annotations
@@ -15,17 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from pyrovae.networks.base import LinearHead, Network, Shape
-from pyrovae.networks.layers import (
-    Activation,
-    activation_of,
-    check_image,
-    check_sizes,
-    joined,
-    sides_of,
-    started,
-)
+from pyrovae.networks.layers import Activation, activation_of, check_image, joined, sides_of, started
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ConvHead", "conv", "head_of_map"]
+__all__ = ["ConvDecoder", "ConvEncoder", "ResidualDecoder", "ResidualEncoder"]
 
 
 def conv(n_in: int, n_out: int, stride: int = 1) -> nn.Module:
@@ -46,14 +41,80 @@ class ConvHead(nn.Module):
         return out.reshape(*features.shape[:-3], *self.shape)
 
 
-def head_of_map(channels: int, sides: tuple[int, int], shape: Shape) -> nn.Module:
-    """A convolution where the parameter has the sides of the map, else a linear map of all of it."""
-    if tuple(shape[-2:]) == sides:
-        return ConvHead(channels, shape)
-    return nn.Sequential(nn.Flatten(-3), LinearHead(channels * math.prod(sides), shape))
+class _Encoder(Network):
+    """Stages that halve an image, then one linear layer; a subclass says what follows each convolution."""
+
+    channels: tuple[int, ...]
+    activation: Activation
+
+    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
+        self.check_sizes("channels", count=1)
+        self.check_whole("features")
+        check_image(self, input_shape)
+        stages: list[nn.Module] = []
+        for n_in, n_out in zip((input_shape[0], *self.channels), self.channels, strict=False):
+            stages += [conv(n_in, n_out, stride=2), *self.after(n_out)]
+        self.stages = nn.Sequential(*stages, *self.last_of_all())
+        sides = sides_of(input_shape, len(self.channels))[-1]
+        flat = self.channels[-1] * math.prod(sides) + context_dim
+        self.last = nn.Sequential(started(nn.Linear(flat, self.features)), activation_of(self.activation))
+
+    def after(self, channels: int) -> list[nn.Module]:
+        """What follows the convolution of a stage."""
+        return [activation_of(self.activation)]
+
+    def last_of_all(self) -> list[nn.Module]:
+        """What follows the last stage."""
+        return []
+
+    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        images = value.reshape(-1, *value.shape[-3:])
+        maps = self.stages(images).reshape(*value.shape[:-3], -1)
+        return self.last(joined(maps, context))
 
 
-class ConvEncoder(Network):
+class _Decoder(Network):
+    """A linear layer, then upsampling and a convolution for each stage, with convolutions as heads."""
+
+    channels: tuple[int, ...]
+    activation: Activation
+    convs: nn.ModuleList
+
+    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
+        self.check_sizes("channels", count=1)
+        check_image(self, output_shape or ())
+        assert output_shape is not None
+        self.sides = sides_of(output_shape, len(self.channels))[::-1]
+        flat = math.prod(input_shape) + context_dim
+        self.first = started(nn.Linear(flat, self.channels[0] * math.prod(self.sides[0])))
+        self.attach_stages()
+        pairs = zip((self.channels[0], *self.channels), self.channels, strict=False)
+        self.convs = nn.ModuleList(conv(n_in, n_out) for n_in, n_out in pairs)
+        self.act = activation_of(self.activation)
+        self.features = self.channels[-1]
+
+    def attach_stages(self) -> None:
+        """Create what a map passes before it is upsampled."""
+
+    def stage(self, i: int, maps: Tensor) -> Tensor:
+        """The map of a stage as it is upsampled."""
+        return self.act(maps)
+
+    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        row = joined(value, context)
+        maps = self.first(row).reshape(-1, self.channels[0], *self.sides[0])
+        for i, (side, layer) in enumerate(zip(self.sides[1:], self.convs, strict=True)):
+            maps = layer(interpolate(self.stage(i, maps), size=side, mode="nearest"))
+        return self.act(maps).reshape(*row.shape[:-1], *maps.shape[1:])
+
+    def head(self, shape: Shape) -> nn.Module:
+        """A convolution where the parameter has the sides of the map, else a linear map of all of it."""
+        if tuple(shape[-2:]) == self.sides[-1]:
+            return ConvHead(self.features, shape)
+        return nn.Sequential(nn.Flatten(-3), LinearHead(self.features * math.prod(self.sides[-1]), shape))
+
+
+class ConvEncoder(_Encoder):
     """Convolutions that halve an image at each stage, then one linear layer.
 
     Every stage is a 3x3 convolution with stride 2 and padding 1, so a side n becomes ceil(n / 2) and any
@@ -65,7 +126,7 @@ class ConvEncoder(Network):
         activation: as for `MLP`.
 
     Raises:
-        InputError: when the event is no image (channels, height, width), or a size is below 1.
+        InputError: when the event is not an image (channels, height, width), or a size is below 1.
 
     Reference:
         LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document Recognition".
@@ -86,38 +147,20 @@ class ConvEncoder(Network):
         self.features = features
         self.activation = activation
 
-    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
-        check_sizes("ConvEncoder", self.channels)
-        check_sizes("ConvEncoder", [self.features])
-        check_image("ConvEncoder", input_shape)
-        widths = [input_shape[0], *self.channels]
-        stages: list[nn.Module] = []
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
-            stages += [conv(n_in, n_out, stride=2), activation_of(self.activation)]
-        self.stages = nn.Sequential(*stages)
-        height, width = sides_of(input_shape, len(self.channels))[-1]
-        flat = self.channels[-1] * height * width + context_dim
-        self.last = nn.Sequential(started(nn.Linear(flat, self.features)), activation_of(self.activation))
 
-    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        images = value.reshape(-1, *value.shape[-3:])
-        maps = self.stages(images).reshape(*value.shape[:-3], -1)
-        return self.last(joined(maps, context))
-
-
-class ConvDecoder(Network):
+class ConvDecoder(_Decoder):
     """The mirror of `ConvEncoder`: a linear layer, then nearest-neighbour upsampling and convolutions.
 
-    The sides of each stage are those that the encoder went through, so odd heights and widths come back
-    exactly. Upsampling before a convolution avoids the chequerboard of transposed ones. Its heads are
-    convolutions: each pixel's parameters come from the feature map around it.
+    The sides of each stage are those of the encoder, so odd heights and widths come back exactly. Upsampling
+    before a convolution avoids the chequerboard of transposed ones. Its heads are convolutions: each pixel's
+    parameters come from the feature map around it.
 
     Arguments:
         channels: the channels of each stage, from the smallest map to the largest.
         activation: as for `MLP`.
 
     Raises:
-        InputError: when the event is no image (channels, height, width), or a size is below 1.
+        InputError: when the event is not an image (channels, height, width), or a size is below 1.
 
     Reference:
         Odena, Dumoulin & Olah (2016), "Deconvolution and Checkerboard Artifacts".
@@ -135,24 +178,110 @@ class ConvDecoder(Network):
         self.channels = tuple(channels)
         self.activation = activation
 
+
+class ResidualEncoder(_Encoder):
+    r"""Stages that halve an image, each followed by residual blocks \(h + W_2 * a(W_1 * a(h))\).
+
+    A stage begins with a 3x3 convolution of stride 2, as those of `ConvEncoder`, so that any height and
+    width will do. The second convolution of a block is zero at first.
+
+    Arguments:
+        channels: the channels of each stage.
+        blocks: the number of residual blocks of each stage.
+        features: the size of the output.
+        activation: as for `MLP`; a smooth one suits annealing by gradients (`method="ais"`).
+
+    Raises:
+        InputError: when the event is not an image (channels, height, width), a size is below 1, or `blocks`
+            below 0.
+
+    Reference:
+        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin & Ma
+        (2019), "Fixup Initialization: Residual Learning Without Normalization".
+
+    Example:
+        >>> import torch
+        >>> encoder = ResidualEncoder(channels=(8, 16), blocks=1, features=32)
+        >>> encoder.attach((3, 9, 13))
+        >>> encoder(torch.zeros(4, 3, 9, 13)).shape
+        torch.Size([4, 32])
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64),
+        blocks: int = 2,
+        features: int = 256,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.blocks = blocks
+        self.features = features
+        self.activation = activation
+
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
-        check_sizes("ConvDecoder", self.channels)
-        check_image("ConvDecoder", output_shape or ())
-        assert output_shape is not None
-        self.sides = sides_of(output_shape, len(self.channels))[::-1]
-        flat = math.prod(input_shape) + context_dim
-        self.first = started(nn.Linear(flat, self.channels[0] * math.prod(self.sides[0])))
-        widths = [self.channels[0], *self.channels]
-        self.convs = nn.ModuleList(conv(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        self.act = activation_of(self.activation)
-        self.features = self.channels[-1]
+        self.check_whole("blocks", least=0)
+        super().attach(input_shape, output_shape, context_dim)
 
-    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        row = joined(value, context)
-        maps = self.act(self.first(row)).reshape(-1, self.channels[0], *self.sides[0])
-        for side, layer in zip(self.sides[1:], self.convs, strict=True):
-            maps = self.act(layer(interpolate(maps, size=side, mode="nearest")))
-        return maps.reshape(*row.shape[:-1], *maps.shape[1:])
+    def after(self, channels: int) -> list[nn.Module]:
+        return [_Block(channels, self.activation) for _ in range(self.blocks)]
 
-    def head(self, shape: Shape) -> nn.Module:
-        return head_of_map(self.features, self.sides[-1], shape)
+    def last_of_all(self) -> list[nn.Module]:
+        return [activation_of(self.activation)]
+
+
+class ResidualDecoder(_Decoder):
+    """The mirror of `ResidualEncoder`: residual blocks on each map, then upsampling and a convolution.
+
+    Sides and heads are those of `ConvDecoder`.
+
+    Arguments:
+        channels: the channels of each stage, from the smallest map to the largest.
+        blocks: the number of residual blocks of each stage.
+        activation: as for `MLP`.
+
+    Raises:
+        InputError: when the event is not an image (channels, height, width), a size is below 1, or `blocks`
+            below 0.
+
+    Reference:
+        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin & Ma
+        (2019), "Fixup Initialization: Residual Learning Without Normalization".
+
+    Example:
+        >>> import torch
+        >>> decoder = ResidualDecoder(channels=(16, 8), blocks=1)
+        >>> decoder.attach((2,), (3, 9, 13))
+        >>> decoder.head((3, 9, 13))(decoder(torch.zeros(5, 4, 2))).shape
+        torch.Size([5, 4, 3, 9, 13])
+    """
+
+    def __init__(
+        self, channels: Sequence[int] = (64, 32), blocks: int = 2, activation: Activation = "silu"
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.blocks = blocks
+        self.activation = activation
+
+    def attach_stages(self) -> None:
+        self.check_whole("blocks", least=0)
+        self.stages = nn.ModuleList()
+        for width in (self.channels[0], *self.channels[:-1]):
+            blocks = (_Block(width, self.activation) for _ in range(self.blocks))
+            self.stages.append(nn.Sequential(*blocks, activation_of(self.activation)))
+
+    def stage(self, i: int, maps: Tensor) -> Tensor:
+        return self.stages[i](maps)
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int, activation: str) -> None:
+        super().__init__()
+        self.first, self.second = conv(channels, channels), conv(channels, channels)
+        nn.init.zeros_(self.second.weight)  # type: ignore[arg-type]
+        self.act = activation_of(activation)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.second(self.act(self.first(self.act(maps))))

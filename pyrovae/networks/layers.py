@@ -1,26 +1,17 @@
-"""What the networks share: activations, first weights, the joining of a context, checks of sizes."""
+"""What the networks share: activations, first weights, the joining of a context, the sides of images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import one_of
 from pyrovae.errors import InputError
 
-__all__ = [
-    "Activation",
-    "Init",
-    "activation_of",
-    "check_image",
-    "check_sizes",
-    "joined",
-    "sides_of",
-    "started",
-]
+__all__ = ["Activation", "Init", "activation_of", "check_image", "joined", "sides_of", "started"]
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "sigmoid"]
 Init = Literal["glorot", "he"]
@@ -44,9 +35,7 @@ def activation_of(name: str) -> nn.Module:
     Raises:
         InputError: for an unknown one.
     """
-    if name not in _ACTIVATIONS:
-        raise InputError(f"unknown activation {name!r}: choose one of {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[name]()
+    return _ACTIVATIONS[one_of("activation", name, _ACTIVATIONS)]()
 
 
 def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
@@ -62,9 +51,7 @@ def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
         Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural Networks";
         He, Zhang, Ren & Sun (2015), "Delving Deep into Rectifiers".
     """
-    if init not in ("glorot", "he"):
-        raise InputError(f"unknown init {init!r}: choose glorot or he")
-    if init == "he":
+    if one_of("init", init, ("glorot", "he")) == "he":
         nn.init.kaiming_normal_(layer.weight)
     else:
         nn.init.xavier_uniform_(layer.weight)
@@ -82,7 +69,7 @@ def joined(value: Tensor, context: Tensor | None) -> Tensor:
 
 
 def sides_of(shape: Shape, stages: int) -> list[tuple[int, int]]:
-    """The sides of an image before, between and behind stages that halve it, n to ceil(n / 2).
+    """The sides of an image before, between and after stages that halve it, n to ceil(n / 2).
 
     Example:
         >>> sides_of((1, 9, 13), 2)
@@ -92,18 +79,14 @@ def sides_of(shape: Shape, stages: int) -> list[tuple[int, int]]:
     return [(height, width) for height, width in halved]
 
 
-def check_sizes(who: str, sizes: Sequence[int]) -> None:
-    """Refuse sizes of layers of which there are none, or that are no whole numbers of 1 or more."""
-    if not sizes or any(int(size) != size or size < 1 for size in sizes):
-        raise InputError(
-            f"{who} needs at least one size, each a whole number of 1 or more, not {list(sizes)}"
-        )
+def check_image(network: Any, shape: Shape) -> None:  # noqa: ANN401
+    """Refuse events that are not images (channels, height, width).
 
-
-def check_image(who: str, shape: Shape) -> None:
-    """Refuse events that are no images (channels, height, width)."""
+    Raises:
+        InputError: with what to use instead.
+    """
     if len(shape) != 3:
         raise InputError(
-            f"{who} needs images of shape (channels, height, width), not events of shape {tuple(shape)}; "
-            "use MLP for those"
+            f"{type(network).__name__} needs images of shape (channels, height, width), not events of shape "
+            f"{tuple(shape)}: use MLP for those"
         )

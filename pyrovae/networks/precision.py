@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
+from pyrovae.checks import one_of
 from pyrovae.errors import InputError
 
 __all__ = ["Precision", "networks_in", "product_dtype", "products_in"]
@@ -22,13 +23,13 @@ _PRODUCTS: ContextVar[torch.dtype | None] = ContextVar("products", default=None)
 
 
 def product_dtype() -> torch.dtype | None:
-    """The type in which networks multiply now; None is their own."""
+    """The type in which networks multiply at the moment; None is their own."""
     return _PRODUCTS.get()
 
 
 @contextmanager
 def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Run the products of all networks in fewer bits, and nothing else; None is their own precision."""
+    """Run only the products of all networks in fewer bits; None is their own precision."""
     token = _PRODUCTS.set(dtype)
     try:
         yield
@@ -38,13 +39,12 @@ def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
 
 @contextmanager
 def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Run matrix products in a precision; the caller's settings come back.
+    """Run matrix products in a precision, and restore the caller's settings.
 
     Raises:
         InputError: for an unknown precision, or tf32 without CUDA.
     """
-    if precision not in ("float32", "tf32", "bf16"):
-        raise InputError(f"unknown precision {precision!r}: choose float32, tf32 or bf16")
+    one_of("precision", precision, get_args(Precision))
     if precision == "tf32" and device.type != "cuda":
         raise InputError("precision 'tf32' needs CUDA; use float32 or bf16 on a CPU")
     before = torch.get_float32_matmul_precision()

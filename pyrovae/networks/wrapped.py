@@ -1,9 +1,9 @@
 """Any module as a network.
 
     Wrapped("mynets.encoder", features=64)          an import path: in Python, YAML and on the command line
-    Wrapped(nn.Sequential(...), features=64)        a module: in Python, for a run that is not written down
+    Wrapped(nn.Sequential(...), features=64)        a module: in Python, for a run without a folder
 
-The module sees plain batches: x (N, *input_shape), and c (N, C) where the VAE has a context; it gives
+The module reads plain batches: x (N, *input_shape), and c (N, C) where the VAE has a context; it returns
 (N, features).
 """
 
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
-from pyrovae.networks.layers import check_sizes
 
 __all__ = ["Wrapped"]
 
@@ -28,7 +27,7 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class Wrapped(Network):
-    r"""A module of your own, \(x \mapsto\) features; in a VAE with a context, \((x, c) \mapsto\) features.
+    r"""Your own module, \(x \mapsto\) features; in a VAE with a context, \((x, c) \mapsto\) features.
 
     It is called as `module(x)` with x (N, *input_shape), in a VAE with a context as `module(x, c)` with
     c (N, C), and returns (N, features); a decoder's x is z. Layers that learn their input size at the first
@@ -36,14 +35,14 @@ class Wrapped(Network):
 
     Arguments:
         module: the import path of a module's class, or of a function that returns a module; it is written to
-            YAML and run folders, and built anew from there. Or a module, which cannot be written: each VAE
-            that is declared with it begins with a copy of its weights.
+            YAML and run folders, and built again from there. Or a module, which cannot be written: each VAE
+            that is declared with it starts with a copy of its weights.
         features: the size of its output.
         options: the keyword arguments of the class or function.
 
     Raises:
-        InputError: for a path that cannot be imported, an output of another size, a module without a place
-            for the context, or batch normalisation; for a module that is to be written down.
+        InputError: for a path that cannot be imported, an output of another size, a module that takes no
+            context, or batch normalisation; for a module that is to be written to a folder.
 
     Reference:
         Paszke et al. (2019), "PyTorch: An Imperative Style, High-Performance Deep Learning Library".
@@ -66,13 +65,13 @@ class Wrapped(Network):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        # No submodule: it stays as it was given, and what is trained is a copy of it.
+        # Not a submodule: it stays as it is, and a copy of it is trained.
         self.__dict__["module"] = module
         self.features = features
         self.options = None if options is None else dict(options)
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
-        check_sizes("Wrapped", [self.features])
+        self.check_whole("features")
         self.input_shape = tuple(input_shape)
         self.net = self._built()
         self._try(context_dim)
@@ -84,14 +83,12 @@ class Wrapped(Network):
             return self.net(rows).reshape(*lead, self.features)
         lead = torch.broadcast_shapes(lead, context.shape[:-1])
         rows = value.expand(*lead, *self.input_shape).reshape(-1, *self.input_shape)
-        given = context.expand(*lead, -1).reshape(-1, context.shape[-1])
-        return self.net(rows, given).reshape(*lead, self.features)
+        contexts = context.expand(*lead, -1).reshape(-1, context.shape[-1])
+        return self.net(rows, contexts).reshape(*lead, self.features)
 
     def _built(self) -> nn.Module:
-        if isinstance(self.module, str):
-            built = _made(self.module, self.options or {})
-        else:
-            built = copy.deepcopy(self.module)
+        path = self.module if isinstance(self.module, str) else None
+        built = copy.deepcopy(self.module) if path is None else _from_path(path, self.options or {})
         if not isinstance(built, nn.Module):
             raise InputError(
                 f"Wrapped needs a torch.nn.Module or the import path of one, as in 'mynets.Encoder', not "
@@ -99,30 +96,30 @@ class Wrapped(Network):
             )
         if any(isinstance(layer, _BatchNorm) for layer in built.modules()):
             raise InputError(
-                f"{self!r} holds batch normalisation, with which log p(x) of a datum would depend on the "
-                "others: use GroupNorm, LayerNorm or none"
+                f"{self!r} holds batch normalisation, with which log p(x) of a row would depend on the other "
+                "rows: use GroupNorm, LayerNorm or none"
             )
         return built
 
     def _try(self, context_dim: int) -> None:
-        """One pass on two data; layers without an input size find it here."""
-        given = [torch.zeros(2, *self.input_shape)]
+        """One pass on two rows, in which lazy layers learn their input size."""
+        inputs = [torch.zeros(2, *self.input_shape)]
         if context_dim:
-            given.append(torch.zeros(2, context_dim))
+            inputs.append(torch.zeros(2, context_dim))
             try:
-                inspect.signature(self.net.forward).bind(*given)
+                inspect.signature(self.net.forward).bind(*inputs)
             except TypeError:
                 raise InputError(
-                    f"{self!r} has no place for the context of this VAE: write its module with a "
+                    f"{self!r} does not take the context of this VAE: write its module with a "
                     "forward(self, x, c)"
                 ) from None
         mode = self.net.training
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            out = self.net.eval()(*given)
+            out = self.net.eval()(*inputs)
         self.net.train(mode)
         if tuple(out.shape) != (2, self.features):
             raise InputError(
-                f"{self!r} gives an output of shape {tuple(out.shape)} for two data of shape "
+                f"{self!r} gives an output of shape {tuple(out.shape)} for two rows of shape "
                 f"{self.input_shape}, expected (2, {self.features}): change features, or flatten"
             )
 
@@ -130,7 +127,7 @@ class Wrapped(Network):
         if not isinstance(self.module, str):
             raise InputError(
                 f"the module of {self!r} was built in Python and cannot be written to a run folder: build it "
-                "in a function of a file of yours and give the import path, as in Wrapped('mynets.encoder', "
+                "in a function in a file and give the import path, as in Wrapped('mynets.encoder', "
                 f"features={self.features})"
             )
         return super().to_dict()
@@ -150,19 +147,19 @@ class Wrapped(Network):
         return f"Wrapped({type(self.module).__name__}(...), features={self.features})"
 
 
-def _made(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _from_path(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        build = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
-        found = None
-    if not callable(found):
+        build = None
+    if not callable(build):
         raise InputError(
             f"Wrapped cannot import {path!r}; give the import path of a module's class, or of a function "
             "that returns a module, as in 'mynets.Encoder'"
         )
     try:
-        return found(**options)
+        return build(**options)
     except TypeError as error:
         raise InputError(f"Wrapped cannot build {path!r} with options {dict(options)}: {error}") from None
 

@@ -1,23 +1,23 @@
-r"""Objectives: what is maximised, and the bound on log p(x) that is reported beside it.
+r"""Objectives: what is maximised, and the bound on log p(x) that is reported with it.
 
-Every objective reads the same terms (see `pyrovae.terms`), of shape (K, B), and gives
+Every objective uses the same terms (see `pyrovae.terms`), of shape (K, B), and gives
 
-    bound(terms)      a lower bound on log p(x) for each datum, (B,), in nats
+    bound(terms)      a lower bound on log p(x) for each row, (B,), in nats
     maximised(terms)  what training ascends, (B,); the bound itself unless the objective says otherwise
 
     ELBO  = (1/K) sum_k log w_k          <=   IWAE = log (1/K) sum_k w_k   <=   log p(x)
 
 An objective is a `pyro.infer.ELBO`: it works in `pyro.infer.SVI(model, guide, optimizer, objective)` and as
-`objective(model, guide)`. Its loss is the mean over the batch of minus what is maximised, in nats per
-datum, and holds no Python number, so that it can be captured into a graph. A weight on the KL
-divergence (annealing) is applied after the log-mean-exp, never inside a weight:
+`objective(model, guide)`. Its loss is the mean over the batch of minus what is maximised, in nats per row,
+and a tensor, so that it can be captured into a graph. A weight on the KL divergence (annealing) is applied
+after the log-mean-exp, never inside a weight:
 
     maximised = kl_weight * bound + (1 - kl_weight) * E_q[log p(x|z)]
 """
 
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.batchwise import DIP, MMD, BetaTC
-from pyrovae.objectives.classes import Balanced, SemiSupervised
+from pyrovae.objectives.class_rewards import Balanced, SemiSupervised
 from pyrovae.objectives.divergences import JensenShannon
 from pyrovae.objectives.elbo import ELBO, Capacity
 from pyrovae.objectives.factor import Factor

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
 from collections.abc import Callable
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer import ELBO as PyroELBO  # noqa: N811
-from torch import Tensor
+from torch import Tensor, nn
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
 from pyrovae.terms import Draws, Terms, TracePair, check_gradients, dry_run, run
@@ -19,17 +17,22 @@ from pyrovae.terms import Draws, Terms, TracePair, check_gradients, dry_run, run
 if TYPE_CHECKING:
     from pyrovae.terms import Program
 
-__all__ = ["Objective", "at_least_one", "in_place_of", "not_negative", "weighted", "within"]
+__all__ = ["LearningObjective", "Objective", "in_place_of", "weighted"]
 
 
 class Objective(Declared, PyroELBO):
-    """Base class of objectives: a subclass writes `bound`, and what is ascended when it differs.
+    """Base class of objectives: a subclass writes `bound` unless it is the ELBO, and what is ascended.
 
     An objective of terms alone writes `maximised`; one that needs more of the program (the distributions of
     z, the score) writes `ascended`.
 
+    Arguments:
+        particles: K, the number of particles for each row.
+
+    Raises:
+        InputError: when `particles` is below 1.
+
     Attributes:
-        particles: the number K of particles for each row.
         draws: which way the gradients of the samples go (see `pyrovae.terms`).
         stratified: whether a distribution with strata (a mixture) may be sampled from each of them in turn.
         anneals: whether a weight on its KL divergence has a meaning.
@@ -47,12 +50,15 @@ class Objective(Declared, PyroELBO):
     rows: int | None = None
     _checked: tuple[Callable, Callable, int, int] | None = None  # model, guide, their plates and strata
 
-    @abstractmethod
+    def __init__(self, particles: int = 1) -> None:
+        self.particles = whole("particles", particles)
+
     def bound(self, terms: Terms) -> Tensor:
-        """A lower bound on log p(x) in nats for each datum: terms (K, B) -> (B,)."""
+        """A lower bound on log p(x) in nats for each row: terms (K, B) -> (B,)."""
+        return terms.mean(terms.log_w)
 
     def maximised(self, terms: Terms) -> Tensor:
-        """What training ascends, for each datum: terms (K, B) -> (B,)."""
+        """What training ascends, for each row: terms (K, B) -> (B,)."""
         return self.bound(terms)
 
     def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
@@ -60,7 +66,7 @@ class Objective(Declared, PyroELBO):
         return weighted(self.maximised(terms), terms, kl_weight)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        """What training ascends on a guide and model that have run, (B,); None is a weight of 1."""
+        """What training ascends on traces of a guide and model, (B,); None is a weight of 1."""
         terms = pair.terms()
         return self.maximised(terms) if kl_weight is None else self.annealed(terms, kl_weight)
 
@@ -135,6 +141,17 @@ class Objective(Declared, PyroELBO):
         return loss.item()
 
 
+class LearningObjective(Objective, nn.Module):
+    """An objective with tensors of its own, which are trained or stored with the run.
+
+    Its base classes are in this order so that, called, it is Pyro's ELBO and not a network.
+    """
+
+    def __init__(self, particles: int = 1) -> None:
+        nn.Module.__init__(self)
+        super().__init__(particles)
+
+
 def _is_summed_out(site: Any) -> bool:  # noqa: ANN401
     return "log_v" in site.get("infer", {}) and not site["fn"].has_rsample
 
@@ -149,26 +166,3 @@ def weighted(ascended: Tensor, terms: Terms, kl_weight: Tensor | float | None) -
 def in_place_of(value: Tensor, surrogate: Tensor) -> Tensor:
     """The value of one tensor with the gradient of another."""
     return value.detach() + surrogate - surrogate.detach()
-
-
-def at_least_one(particles: int, name: str = "particles") -> int:
-    """A whole number of 1 or more, or an InputError."""
-    whole = isinstance(particles, Real) and not isinstance(particles, bool) and particles % 1 == 0
-    if not whole or particles < 1:
-        raise InputError(f"{name} must be a whole number of 1 or more, not {particles!r}")
-    return int(particles)
-
-
-def not_negative(who: str, name: str, value: float) -> float:
-    """A finite number of 0 or more, or an InputError."""
-    return within(who, name, value, 0.0, math.inf)
-
-
-def within(who: str, name: str, value: float, least: float, most: float) -> float:
-    """A finite number between two others, or an InputError."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not least <= value <= most or value == math.inf:
-        wanted = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
-        article = "an" if name[0] in "aeiou" else "a"
-        raise InputError(f"{who} needs {article} {name} {wanted}, not {value!r}")
-    return value

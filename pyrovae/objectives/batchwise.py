@@ -1,12 +1,13 @@
-r"""Objectives that look at the aggregated posterior q(z) = (1/N) sum_n q(z|x_n), through the batch.
+r"""Objectives of the aggregated posterior q(z) = (1/N) sum_n q(z|x_n), estimated from the batch.
 
     KL(q(z|x) || p(z)) averaged over the data = I_q(x; z) + TC(z) + sum_d KL(q(z_d) || p(z_d))
 
-    BetaTC   weighs the three terms          Factor   finds TC by a classifier
-    DIP      wants the covariance of q(z) to be I      MMD   compares draws of q(z) with draws of p(z)
+    BetaTC   a weight for each of the three terms
+    DIP      the covariance of q(z) is pushed towards I
+    MMD      samples of q(z) are compared with samples of p(z)
+    Factor   TC is estimated by a classifier (see `factor`)
 
-What a datum is worth here depends on its batch, so none of these is a bound on log p(x); `bound` stays the
-ELBO.
+They couple the rows of a batch, so none of them is a bound on log p(x); `bound` is the ELBO.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pyrovae.checks import number, one_of
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted
+from pyrovae.objectives.base import Objective, weighted
 from pyrovae.objectives.elbo import is_product, per_latent
 from pyrovae.terms import Latent, Terms, TracePair
 
@@ -32,17 +34,14 @@ class Batchwise(Objective):
     stratified = False
     of_batch = True
 
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
-
     @abstractmethod
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
-        """What is taken off the ELBO, () or (B,)."""
+        """What is subtracted from the ELBO, () or (B,)."""
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
-        found = self.bound(terms) - self.penalty(pair.latent(type(self).__name__), terms)
-        return weighted(found, terms, kl_weight)
+        penalised = self.bound(terms) - self.penalty(pair.latent(type(self).__name__), terms)
+        return weighted(penalised, terms, kl_weight)
 
     def check(self, pair: TracePair) -> None:
         super().check(pair)
@@ -57,17 +56,17 @@ class BetaTC(Batchwise):
     - \gamma \sum_d \mathrm{KL}(q(z_d) \| p(z_d))\]
 
     q(z) is estimated from the batch by minibatch-weighted sampling,
-    \(\log q(z_i) \approx \log \frac1{NB} \sum_j q(z_i|x_j)\) with N training data.
+    \(\log q(z_i) \approx \log \frac1{NB} \sum_j q(z_i|x_j)\) with N training rows.
 
     Arguments:
         beta: of the total correlation.
         alpha: of the mutual information.
         gamma: of the dimension-wise divergence.
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
         InputError: when `particles` is below 1 or a weight negative; by `fit`, for a guide whose latents
-            depend on each other.
+            depend on each other. Outside `fit`, call `begin` first, which learns N.
 
     Reference:
         Chen, Li, Grosse & Duvenaud (2018), "Isolating Sources of Disentanglement in Variational
@@ -80,15 +79,15 @@ class BetaTC(Batchwise):
     """
 
     def __init__(self, beta: float = 6.0, alpha: float = 1.0, gamma: float = 1.0, particles: int = 1) -> None:
-        self.beta = not_negative("BetaTC", "beta", beta)
-        self.alpha = not_negative("BetaTC", "alpha", alpha)
-        self.gamma = not_negative("BetaTC", "gamma", gamma)
-        self.particles = at_least_one(particles)
+        super().__init__(particles)
+        self.beta = number("beta", beta, least=0)
+        self.alpha = number("alpha", alpha, least=0)
+        self.gamma = number("gamma", gamma, least=0)
 
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
-        whole, product = self.aggregated(latent)
-        information = terms.log_qz - whole
-        correlation = whole - product
+        joint, product = self.aggregated(latent)
+        information = terms.log_qz - joint
+        correlation = joint - product
         dimensions = product - terms.log_pz
         off = (self.alpha - 1) * information + (self.beta - 1) * correlation
         return terms.mean(off + (self.gamma - 1) * dimensions)
@@ -106,31 +105,30 @@ class BetaTC(Batchwise):
             )
         if not is_product(latent.q):
             raise InputError(
-                f"{type(self).__name__} needs a guide with independent latents, as DiagonalNormal: that of "
-                "this program ties them together"
+                f"{type(self).__name__} needs a guide with independent latents, as DiagonalNormal: those of "
+                "this program depend on each other"
             )
-        z = latent.value.transpose(0, 1).unsqueeze(-2)  # (B, K, 1, D), under laws of batch (K, B)
-        of_pairs = per_latent(latent.q, z)  # (B, K, B, D): the draws of datum i under the law of datum j
-        count = of_pairs.shape[-2]
-        scale = math.log(count * self.rows)
-        whole = torch.logsumexp(of_pairs.sum(-1), -1) - scale
+        z = latent.value.transpose(0, 1).unsqueeze(-2)  # (B, K, 1, D), under distributions of batch (K, B)
+        of_pairs = per_latent(latent.q, z)  # (B, K, B, D): the samples of row i under q(z|x) of row j
+        scale = math.log(of_pairs.shape[-2] * self.rows)
+        joint = torch.logsumexp(of_pairs.sum(-1), -1) - scale
         product = (torch.logsumexp(of_pairs, -2) - scale).sum(-1)
-        return whole.mT, product.mT
+        return joint.mT, product.mT
 
 
 class DIP(Batchwise):
-    r"""The ELBO, and a covariance of the aggregated posterior that shall be the identity.
+    r"""The ELBO, with the covariance of the aggregated posterior pushed towards the identity.
 
     \[\mathrm{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2\]
 
-    C is \(\mathrm{Cov}_x[\mu(x)]\) for kind "I", and with \(\mathbb E_x[\Sigma(x)]\) added, the whole
-    covariance of q(z), for kind "II".
+    C is \(\mathrm{Cov}_x[\mu(x)]\) for kind "I"; for kind "II" \(\mathbb E_x[\Sigma(x)]\) is added, so
+    that it is the covariance of q(z).
 
     Arguments:
         kind: "I" or "II".
         off_diagonal: \(\lambda_{od}\).
         diagonal: \(\lambda_d\).
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
         InputError: for another kind or a negative weight; by `fit`, for a guide whose mean, or for kind
@@ -153,12 +151,10 @@ class DIP(Batchwise):
         diagonal: float = 5.0,
         particles: int = 1,
     ) -> None:
-        self.kind = kind
-        self.off_diagonal = not_negative("DIP", "off_diagonal", off_diagonal)
-        self.diagonal = not_negative("DIP", "diagonal", diagonal)
-        self.particles = at_least_one(particles)
-        if kind not in ("I", "II"):
-            raise InputError(f"DIP is of kind 'I' or 'II', not {kind!r}")
+        super().__init__(particles)
+        self.kind = one_of("kind", kind, ("I", "II"))
+        self.off_diagonal = number("off_diagonal", off_diagonal, least=0)
+        self.diagonal = number("diagonal", diagonal, least=0)
 
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
         covariance = self.covariance(latent)
@@ -170,7 +166,7 @@ class DIP(Batchwise):
         """C, (D, D).
 
         Raises:
-            InputError: for a guide that knows no mean, or for kind "II" no covariance.
+            InputError: for a guide without a known mean, or for kind "II" covariance.
         """
         try:
             mean = latent.q.mean[0]
@@ -189,17 +185,17 @@ class MMD(Batchwise):
     \[\mathbb E_q[\log p(x|z)] - (1 - \alpha)\, \mathrm{KL}(q(z|x) \| p(z))
     - (\alpha + \lambda - 1)\, \mathrm{MMD}^2(q(z), p(z))\]
 
-    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the draws of the batch. A
-    learned prior whose draws are not reparameterised (a mixture) is not moved by the discrepancy.
+    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the samples of the batch. The
+    discrepancy does not train a prior whose samples are not reparameterised (a mixture).
 
     Arguments:
-        alpha: how much of the divergence is left out; 1 leaves none of it.
+        alpha: the share of the divergence that is left out; with 1 there is none.
         lambda_: \(\lambda\).
         bandwidth: h; the square root of the size of z unless given.
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
-        InputError: when `particles` is below 1, a number is negative, or the weight of the discrepancy is.
+        InputError: when `particles` is below 1, a number or the weight of the discrepancy negative.
 
     Reference:
         Zhao, Song & Ermon (2019), "InfoVAE"; Gretton et al. (2012), "A Kernel Two-Sample Test".
@@ -217,25 +213,23 @@ class MMD(Batchwise):
         bandwidth: float | None = None,
         particles: int = 1,
     ) -> None:
-        self.alpha = not_negative("MMD", "alpha", alpha)
-        self.lambda_ = not_negative("MMD", "lambda_", lambda_)
-        self.bandwidth = bandwidth
-        self.particles = at_least_one(particles)
+        super().__init__(particles)
+        self.alpha = number("alpha", alpha, least=0)
+        self.lambda_ = number("lambda_", lambda_, least=0)
+        self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0)
         if alpha + lambda_ < 1:
             raise InputError(f"MMD needs alpha + lambda_ of 1 or more, not {alpha} + {lambda_}")
-        if bandwidth is not None and not bandwidth > 0:
-            raise InputError(f"MMD needs a bandwidth above 0, not {bandwidth}")
 
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
         kl = terms.mean(terms.log_qz - terms.log_pz)
-        drawn = latent.p.rsample() if latent.p.has_rsample else latent.p.sample()
-        discrepancy = self.discrepancy(latent.value.flatten(0, 1), drawn.flatten(0, 1))
+        prior = latent.p.rsample() if latent.p.has_rsample else latent.p.sample()
+        discrepancy = self.discrepancy(latent.value.flatten(0, 1), prior.flatten(0, 1))
         return (self.alpha + self.lambda_ - 1) * discrepancy - self.alpha * kl
 
     def discrepancy(self, a: Tensor, b: Tensor) -> Tensor:
-        """The unbiased estimate of MMD^2 from draws (m, D) and (n, D), which may be below zero.
+        """The unbiased estimate of MMD^2 from samples (m, D) and (n, D), which may be below zero.
 
-        A single draw, as in a last batch of one datum, says nothing of a spread: zero then.
+        It is zero for a single sample, as in a last batch of one row.
         """
         if min(len(a), len(b)) < 2:
             return a.new_zeros(())
@@ -251,11 +245,11 @@ class MMD(Batchwise):
         return own(a) + own(b) - 2 * kernel(a, b).mean()
 
 
-def _covariance(law: Any) -> Tensor:  # noqa: ANN401
+def _covariance(q: Any) -> Tensor:  # noqa: ANN401
     """The covariance of each row, (K, B, D, D)."""
-    if is_product(law):
-        return torch.diag_embed(law.variance)
-    full = getattr(law, "covariance_matrix", None)
-    if full is None:  # the variances of a law whose entries hang together are not its covariance
+    if is_product(q):
+        return torch.diag_embed(q.variance)
+    full = getattr(q, "covariance_matrix", None)
+    if full is None:  # the variances of dependent entries are not their covariance
         raise NotImplementedError
     return full

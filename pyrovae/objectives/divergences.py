@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from pyrovae.checks import number
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted, within
+from pyrovae.objectives.base import Objective, weighted
 from pyrovae.objectives.elbo import is_product
-from pyrovae.terms import Latent, Terms, TracePair, distribution_name
+from pyrovae.terms import Latent, TracePair, distribution_name
 
 __all__ = ["JensenShannon"]
 
@@ -26,11 +27,11 @@ class JensenShannon(Objective):
         alpha: the skew, from 0 to 1.
         weight: \(\lambda\).
         dual: whether the divergences start from g.
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
-        InputError: for an `alpha` outside [0, 1] or a negative weight; by `fit`, for laws that are no normals
-            with independent latents, where no formula is known.
+        InputError: for an `alpha` outside [0, 1] or a negative weight; by `fit`, for distributions that are
+            not normal with independent latents, where no formula is known.
 
     Reference:
         Deasy, Simidjievski & Lio (2020), "Constraining Variational Inference with Geometric Jensen-Shannon
@@ -47,13 +48,10 @@ class JensenShannon(Objective):
     def __init__(
         self, alpha: float = 0.5, weight: float = 1.0, *, dual: bool = False, particles: int = 1
     ) -> None:
-        self.alpha = within("JensenShannon", "alpha", alpha, 0.0, 1.0)
-        self.weight = not_negative("JensenShannon", "weight", weight)
+        super().__init__(particles)
+        self.alpha = number("alpha", alpha, least=0, most=1)
+        self.weight = number("weight", weight, least=0)
         self.dual = dual
-        self.particles = at_least_one(particles)
-
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
@@ -65,17 +63,17 @@ class JensenShannon(Objective):
         self.divergence(pair.latent("JensenShannon"))
 
     def divergence(self, latent: Latent) -> Tensor:
-        """The divergence of each datum, (K, B), from the formulas for normals.
+        """The divergence of each row, (K, B), from the formulas for normals.
 
         Raises:
-            InputError: for laws that are no normals with independent latents.
+            InputError: for distributions that are not normal with independent latents.
         """
-        q, p = (law.base_dist if is_product(law) else law for law in (latent.q, latent.p))
+        q, p = (one.base_dist if is_product(one) else one for one in (latent.q, latent.p))
         if not (isinstance(q, Normal) and isinstance(p, Normal)):
             raise InputError(
-                f"JensenShannon is known between normals with independent latents only, not between "
-                f"{distribution_name(latent.q)} and {distribution_name(latent.p)}: use DiagonalNormal with StandardNormal, Normal "
-                "or Conditional"
+                "JensenShannon is known only between normals with independent latents, not between "
+                f"{distribution_name(latent.q)} and {distribution_name(latent.p)}: use DiagonalNormal with "
+                "StandardNormal, Normal or Conditional"
             )
         precision = self.alpha / q.variance + (1 - self.alpha) / p.variance
         loc = (self.alpha * q.loc / q.variance + (1 - self.alpha) * p.loc / p.variance) / precision

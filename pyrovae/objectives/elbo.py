@@ -2,9 +2,9 @@ r"""The evidence lower bound and what is done to its divergence.
 
 L = E_q[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x)
 
-beta        weighs the divergence
-free bits   gives each latent some nats of it for nothing
-capacity    asks for a given number of nats, which grows as training goes on
+beta        a weight of the divergence
+free bits   a number of nats of each latent that cost nothing
+capacity    a target for the divergence, which grows during training
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
+from pyrovae.checks import number
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import Objective, at_least_one, not_negative, weighted
+from pyrovae.objectives.base import Objective, weighted
 from pyrovae.terms import Latent, Terms, TracePair, distribution_name
 
 __all__ = ["ELBO", "Capacity", "analytic_kl", "is_product", "per_latent"]
@@ -30,19 +31,19 @@ class ELBO(Objective):
     With \(\beta \ne 1\) training ascends \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), and with
     free bits \(\lambda\) it ascends
     \(\mathbb E_q[\log p(x|z)] - \beta \sum_d \max(\lambda, \overline{\mathrm{KL}}_d)\), with the batch's mean
-    divergence of each latent. Neither is a bound on log p(x); `bound` stays the plain ELBO. Laws
-    whose latents depend on each other are one group with \(D \lambda\) nats.
+    divergence of each latent. Neither is a bound on log p(x); `bound` is still the plain ELBO. Latents that
+    depend on each other are one group with \(D \lambda\) nats.
 
     Arguments:
-        particles: K, draws for each datum, averaged.
+        particles: K, samples for each row, averaged.
         beta: the weight of the KL divergence.
         free_bits: \(\lambda\), the nats of each latent that cost nothing.
-        analytic_kl: take the divergence from its formula instead of the draws; what is reported as the bound
-            comes from the draws in either case.
+        analytic_kl: compute the divergence from its formula instead of samples; the bound that is reported
+            uses samples in both cases.
 
     Raises:
-        InputError: when `particles` is below 1, `beta` or `free_bits` negative; by `fit`, for laws whose
-            divergence has no known formula.
+        InputError: when `particles` is below 1, `beta` or `free_bits` negative; by `fit`, for distributions
+            whose divergence has no known formula.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017), "beta-VAE"; Kingma
@@ -57,14 +58,11 @@ class ELBO(Objective):
     def __init__(
         self, particles: int = 1, beta: float = 1.0, free_bits: float = 0.0, *, analytic_kl: bool = False
     ) -> None:
-        self.particles = at_least_one(particles)
-        self.beta = not_negative("ELBO", "beta", beta)
-        self.free_bits = not_negative("ELBO", "free_bits", free_bits)
+        super().__init__(particles)
+        self.beta = number("beta", beta, least=0)
+        self.free_bits = number("free_bits", free_bits, least=0)
         self.analytic_kl = analytic_kl
         self.of_batch = self.free_bits > 0
-
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
 
     def maximised(self, terms: Terms) -> Tensor:
         return terms.mean(terms.log_px_z - self.beta * (terms.log_qz - terms.log_pz))
@@ -84,7 +82,7 @@ class ELBO(Objective):
             analytic_kl(latent)
 
     def _kl(self, latent: Latent, terms: Terms) -> Tensor:
-        """The divergence of each datum, (B,), or the batch's own with what is free, ()."""
+        """The divergence of each row, (B,), or with free bits that of the batch, ()."""
         if self.analytic_kl:
             kls = analytic_kl(latent, by_latent=bool(self.free_bits))
         else:
@@ -100,7 +98,7 @@ class ELBO(Objective):
 
 
 class Capacity(Objective):
-    r"""A divergence that is asked to be a given number of nats, growing as training goes on.
+    r"""The divergence is pushed towards a number of nats that grows during training.
 
     \[\mathbb E_q[\log p(x|z)] - \gamma\, \big|\overline{\mathrm{KL}} - C\big|\]
 
@@ -108,9 +106,9 @@ class Capacity(Objective):
     `kl_warmup=E` it grows from 0 to `capacity` over E epochs. `bound` is the plain ELBO.
 
     Arguments:
-        capacity: the number of nats in the end.
+        capacity: the number of nats at the end.
         gamma: the weight of a nat of difference.
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
         InputError: when `particles` is below 1, or a number is negative.
@@ -127,12 +125,9 @@ class Capacity(Objective):
     of_batch = True
 
     def __init__(self, capacity: float = 25.0, gamma: float = 100.0, particles: int = 1) -> None:
-        self.capacity = not_negative("Capacity", "capacity", capacity)
-        self.gamma = not_negative("Capacity", "gamma", gamma)
-        self.particles = at_least_one(particles)
-
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
+        super().__init__(particles)
+        self.capacity = number("capacity", capacity, least=0)
+        self.gamma = number("gamma", gamma, least=0)
 
     def maximised(self, terms: Terms) -> Tensor:
         return self.annealed(terms, 1.0)
@@ -146,7 +141,7 @@ def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
     """KL(q(z|x) || p(z)) from its formula, (K, B, 1), or of each latent where they are independent.
 
     Raises:
-        InputError: when torch knows none for the two laws.
+        InputError: when torch knows none for the two distributions.
     """
     q, p = latent.q, latent.p
     try:
@@ -155,18 +150,16 @@ def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
         return kl_divergence(q, p).unsqueeze(-1).expand(*latent.value.shape[:2], 1)
     except NotImplementedError:
         raise InputError(
-            f"no formula is known for the KL divergence from {distribution_name(q)} to {distribution_name(p)}: leave analytic_kl "
-            "out, so that it is taken from the draws"
+            f"no formula is known for the KL divergence from {distribution_name(q)} to "
+            f"{distribution_name(p)}: leave analytic_kl out, so that it is estimated from samples"
         ) from None
 
 
-def per_latent(law: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+def per_latent(p: Any, z: Tensor) -> Tensor:  # noqa: ANN401
     """The log-density of each latent, (K, B, D), or of all together where they depend on each other."""
-    if is_product(law):
-        return law.base_dist.log_prob(z)
-    return law.log_prob(z).unsqueeze(-1)
+    return p.base_dist.log_prob(z) if is_product(p) else p.log_prob(z).unsqueeze(-1)
 
 
-def is_product(law: Any) -> bool:  # noqa: ANN401
-    """Whether a law over vectors is one of independent entries."""
-    return isinstance(law, Independent) and not law.base_dist.event_shape
+def is_product(p: Any) -> bool:  # noqa: ANN401
+    """Whether the entries of a distribution over vectors are independent."""
+    return isinstance(p, Independent) and not p.base_dist.event_shape

@@ -1,9 +1,9 @@
-r"""The FactorVAE: the total correlation of q(z) by a classifier that is trained beside the VAE.
+r"""The FactorVAE: the total correlation of q(z) by a classifier that is trained with the VAE.
 
     TC(z) = KL(q(z) || prod_d q(z_d)) = E_q[log D(z) - log(1 - D(z))]
 
-D tells draws of q(z) from such whose entries come from different data. One step moves both: the VAE along
-ELBO - gamma TC with D held still, D along its own likelihood with the draws held still.
+D tells samples of q(z) from samples whose entries come from different rows. One step moves both: the VAE
+along ELBO - gamma TC for a fixed D, and D along its own likelihood for fixed samples.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import at_least_one, in_place_of, not_negative
+from pyrovae.objectives.base import LearningObjective, in_place_of
 from pyrovae.objectives.batchwise import Batchwise
 from pyrovae.terms import Latent, Terms, TracePair
 
@@ -31,7 +32,7 @@ __all__ = ["Factor"]
 _COUNT = itertools.count()
 
 
-class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO and no network
+class Factor(LearningObjective, Batchwise):
     r"""The ELBO minus \(\gamma\) times the total correlation of the aggregated posterior.
 
     \[\mathrm{ELBO} - \gamma\, \mathrm{KL}\Big(q(z) \Big\| \prod_d q(z_d)\Big)\]
@@ -39,7 +40,7 @@ class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO 
     Arguments:
         gamma: the weight of the total correlation.
         layers: the hidden layers of the classifier, with leaky rectifiers.
-        particles: K, draws for each datum.
+        particles: K, samples for each row.
 
     Raises:
         InputError: when `particles` is below 1, `gamma` negative or a layer below 1; by `fit`, for a program
@@ -55,10 +56,9 @@ class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO 
     """
 
     def __init__(self, gamma: float = 10.0, layers: Sequence[int] = (256, 256), particles: int = 1) -> None:
-        nn.Module.__init__(self)
-        self.gamma = not_negative("Factor", "gamma", gamma)
-        self.layers = tuple(at_least_one(size, "layers") for size in layers)
-        self.particles = at_least_one(particles)
+        super().__init__(particles)
+        self.gamma = number("gamma", gamma, least=0)
+        self.layers = tuple(whole("a size in layers", size) for size in layers)
 
     def begin(self, rows: int, program: Program) -> None:
         """Create the classifier for the z of a program."""
@@ -80,27 +80,27 @@ class Factor(Batchwise, nn.Module):  # in this order: called, it is Pyro's ELBO 
         """
         if not hasattr(self, "classifier"):
             raise InputError(
-                "Factor has no classifier yet: call its begin(rows, program) with the number of training rows "
-                "and the VAE, or train with pv.fit"
+                "Factor has no classifier yet: call its begin(rows, program) with the number of training "
+                "rows and the VAE, or train with pv.fit"
             )
         pyro.module(self.name, self.classifier)
         return super().differentiable_loss(model, guide, *args, **kwargs)
 
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
-        held = {name: p.detach() for name, p in self.classifier.named_parameters()}
-        return self.gamma * functional_call(self.classifier, held, (latent.value,)).squeeze(-1).mean(0)
+        fixed = {name: p.detach() for name, p in self.classifier.named_parameters()}
+        return self.gamma * functional_call(self.classifier, fixed, (latent.value,)).squeeze(-1).mean(0)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        found = Batchwise.ascended(self, pair, kl_weight)
-        return in_place_of(found, found + self.told_apart(pair.latent("Factor").value.detach()))
+        ascended = super().ascended(pair, kl_weight)
+        return in_place_of(ascended, ascended + self.log_likelihood(pair.latent("Factor").value.detach()))
 
-    def told_apart(self, z: Tensor) -> Tensor:
-        """The mean log-likelihood of the classifier on draws (K, B, D) and on shuffled ones, ()."""
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        """The mean log-likelihood of the classifier on samples (K, B, D) and on shuffled ones, ()."""
         real, mixed = self.classifier(z), self.classifier(_shuffled(z))
         return -(softplus(-real) + softplus(mixed)).mean() / 2
 
 
 def _shuffled(z: Tensor) -> Tensor:
-    """Draws whose entries come from different data: each entry's rows in an order of its own."""
+    """Samples whose entries come from different rows: the rows of each entry in another order."""
     order = torch.rand_like(z).argsort(1)
     return z.gather(1, order)

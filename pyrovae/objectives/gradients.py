@@ -5,7 +5,7 @@ path and score   d/dphi E_q[log w] = E[ d log w / dz  dz/dphi ]  -  E[ d log q /
 StickingTheLanding   the ELBO without the score: no variance at the exact posterior
 DReG                 IWAE with the score turned into a path: w^2 instead of w
 ScoreFunction        the ELBO by the score alone: for guides that are not reparameterised
-ReweightedWakeSleep  the decoder ascends IWAE, the encoder chases the posterior
+ReweightedWakeSleep  the decoder ascends IWAE, the encoder moves towards the posterior
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pyrovae.checks import number, one_of
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import Objective, at_least_one, in_place_of, weighted, within
+from pyrovae.objectives.base import Objective, in_place_of, weighted
 from pyrovae.terms import Draws, Terms, TracePair
 
 __all__ = ["DReG", "ReweightedWakeSleep", "ScoreFunction", "StickingTheLanding"]
@@ -26,10 +27,10 @@ class StickingTheLanding(Objective):
     r"""The ELBO with the path's gradient only.
 
     The score \(\nabla_\phi \log q_\phi(z|x)\) at a fixed z has mean zero and is left out. At the exact
-    posterior the gradient of the guide is then zero for every draw, not only on average.
+    posterior the gradient of the guide is then zero for every sample, not only on average.
 
     Arguments:
-        particles: K, draws for each datum, averaged.
+        particles: K, samples for each row, averaged.
 
     Raises:
         InputError: when `particles` is below 1.
@@ -42,12 +43,6 @@ class StickingTheLanding(Objective):
         >>> StickingTheLanding(2).bound(Terms(-3 * ones, -ones, -2 * ones))
         tensor([-2., -2., -2.])
     """
-
-    def __init__(self, particles: int = 1) -> None:
-        self.particles = at_least_one(particles)
-
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms, score = pair.terms(), pair.score()
@@ -84,7 +79,7 @@ class DReG(Objective):
     anneals = False
 
     def __init__(self, particles: int = 5) -> None:
-        self.particles = at_least_one(particles)
+        super().__init__(particles)
 
     def bound(self, terms: Terms) -> Tensor:
         return terms.log_mean_w()
@@ -104,12 +99,13 @@ class ScoreFunction(Objective):
 
     \[\nabla_\phi \mathcal L = \mathbb E_q\big[(\log w - b)\, \nabla_\phi \log q_\phi(z|x)\big]\]
 
-    It needs no reparameterised draws, so it also trains discrete guides; where there are some, its variance
-    is far above theirs. The baseline is the mean of `log w` over what is independent of the draw.
+    It needs no reparameterised samples, so it also trains discrete guides; where samples are
+    reparameterised, its variance is far above that of ELBO. The baseline is the mean of `log w` over what
+    is independent of the sample.
 
     Arguments:
-        particles: K, draws for each datum, averaged.
-        baseline: "particles", the datum's other particles (2 or more); "batch", the other data; "none".
+        particles: K, samples for each row, averaged.
+        baseline: "particles", the row's other particles (2 or more); "batch", the other rows; "none".
 
     Raises:
         InputError: for an unknown baseline, or "particles" with one particle.
@@ -130,18 +126,13 @@ class ScoreFunction(Objective):
     def __init__(
         self, particles: int = 4, baseline: Literal["particles", "batch", "none"] = "particles"
     ) -> None:
-        self.particles = at_least_one(particles)
-        self.baseline = baseline
-        if baseline not in ("particles", "batch", "none"):
-            raise InputError(f"unknown baseline {baseline!r}: choose one of particles, batch, none")
+        super().__init__(particles)
+        self.baseline = one_of("baseline", baseline, ("particles", "batch", "none"))
         if baseline == "particles" and particles < 2:
             raise InputError(
                 "ScoreFunction needs 2 or more particles for the baseline 'particles': give "
                 "particles=2, or baseline='batch'"
             )
-
-    def bound(self, terms: Terms) -> Tensor:
-        return terms.mean(terms.log_w)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
@@ -160,21 +151,21 @@ class ScoreFunction(Objective):
 
 
 class ReweightedWakeSleep(Objective):
-    r"""The decoder ascends the importance-weighted bound; the encoder comes closer to the posterior.
+    r"""The decoder ascends the importance-weighted bound; the encoder moves towards the posterior.
 
     \[\text{wake}\quad \sum_k \tilde w_k\, \nabla_\phi \log q_\phi(z_k|x), \qquad
     \text{sleep}\quad \mathbb E_{p(x,z)} \nabla_\phi \log q_\phi(z|x)\]
 
-    The weights are normalised for each datum, so minibatches are right. No draw needs to be reparameterised.
+    The weights are normalised for each row, as minibatches need. Samples need not be reparameterised.
 
     Arguments:
         particles: K.
-        insomnia: the share of the wake phase in the encoder's gradient; the rest is sleep, on data that the
-            model draws.
+        insomnia: the share of the wake phase in the encoder's gradient; the rest is sleep, on data sampled
+            from the model.
 
     Raises:
         InputError: when `particles` is below 1 or `insomnia` outside [0, 1]; by `fit`, for a sleep phase when
-            the model does not draw what the guide reads.
+            the model does not sample what the guide reads.
 
     Reference:
         Bornschein & Bengio (2015), "Reweighted Wake-Sleep"; Le et al. (2019), "Revisiting Reweighted
@@ -190,8 +181,8 @@ class ReweightedWakeSleep(Objective):
     anneals = False
 
     def __init__(self, particles: int = 5, insomnia: float = 1.0) -> None:
-        self.particles = at_least_one(particles)
-        self.insomnia = within("ReweightedWakeSleep", "insomnia", insomnia, 0.0, 1.0)
+        super().__init__(particles)
+        self.insomnia = number("insomnia", insomnia, least=0, most=1)
 
     def bound(self, terms: Terms) -> Tensor:
         return terms.log_mean_w()

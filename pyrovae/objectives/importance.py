@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import log_mean_exp
-from pyrovae.objectives.base import Objective, at_least_one, in_place_of, not_negative, weighted, within
+from pyrovae.objectives.base import Objective, in_place_of, weighted
 from pyrovae.terms import Terms, TracePair
 
 __all__ = ["CIWAE", "IWAE", "MIWAE", "PIWAE", "Renyi"]
@@ -43,7 +44,7 @@ class IWAE(Objective):
     is_exact_when_summed_out = True
 
     def __init__(self, particles: int = 5) -> None:
-        self.particles = at_least_one(particles)
+        super().__init__(particles)
 
     def bound(self, terms: Terms) -> Tensor:
         return terms.log_mean_w()
@@ -76,9 +77,9 @@ class Renyi(Objective):
     """
 
     def __init__(self, alpha: float = 0.5, particles: int = 5) -> None:
-        self.alpha = not_negative("Renyi", "alpha", alpha)  # below 0 it is no lower bound
+        super().__init__(particles)
+        self.alpha = number("alpha", alpha, least=0)  # below 0 it is not a lower bound
         self.is_exact_when_summed_out = alpha == 0
-        self.particles = at_least_one(particles)
 
     def bound(self, terms: Terms) -> Tensor:
         if self.alpha == 1:
@@ -88,17 +89,36 @@ class Renyi(Objective):
         return log_mean_exp(power, 0) / (1 - self.alpha)
 
 
-class MIWAE(Objective):
-    r"""The mean of M importance-weighted bounds of K particles each, on M K draws.
+class _Grouped(Objective):
+    """Objectives of M groups of particles."""
+
+    is_exact_when_summed_out = True
+
+    def __init__(self, groups: int = 4, particles: int = 16) -> None:
+        super().__init__(particles)
+        self.groups = whole("groups", groups)
+        if self.particles % self.groups:
+            raise InputError(
+                f"{type(self).__name__} needs particles that are a multiple of groups, not {particles} "
+                f"particles in {groups} groups"
+            )
+
+    def of_groups(self, log_w: Tensor) -> Tensor:
+        """The mean over groups of their importance-weighted bounds, (K, B) -> (B,)."""
+        return log_mean_exp(log_w.unflatten(0, (self.groups, -1)), 1).mean(0)
+
+
+class MIWAE(_Grouped):
+    r"""The mean of M importance-weighted bounds of K particles each, on M K samples.
 
     \[\frac1M \sum_{m=1}^M \log \frac1K \sum_{k=1}^K w_{mk}\]
 
     Arguments:
         groups: M.
-        particles: M K, all draws for each datum; a multiple of `groups`.
+        particles: M K, all samples for each row; a multiple of `groups`.
 
     Raises:
-        InputError: when a number is below 1 or `particles` no multiple of `groups`.
+        InputError: when a number is below 1 or `particles` is not a multiple of `groups`.
 
     Reference:
         Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
@@ -110,56 +130,36 @@ class MIWAE(Objective):
         tensor([-3.])
     """
 
-    is_exact_when_summed_out = True
-
-    def __init__(self, groups: int = 4, particles: int = 16) -> None:
-        self.groups = at_least_one(groups, "groups")
-        self.particles = at_least_one(particles)
-        _check_groups("MIWAE", groups, particles)
-
     def bound(self, terms: Terms) -> Tensor:
-        return _of_groups(terms.log_weights(), self.groups)
+        return self.of_groups(terms.log_weights())
 
 
-class PIWAE(Objective):
+class PIWAE(_Grouped):
     r"""The decoder ascends IWAE of all M K particles, the encoder MIWAE of M groups of K.
 
-    A tighter bound serves the model's parameters; the guide's gradient loses its signal as K grows. Each
-    gets the bound that serves it. The value, and `bound`, are IWAE's.
+    A tighter bound is better for the model's parameters, while the guide's gradient loses its signal as K
+    grows: each gets the bound that is better for it. The value, and `bound`, are IWAE's.
 
     Arguments:
         groups: M.
-        particles: M K, all draws for each datum; a multiple of `groups`.
+        particles: M K, all samples for each row; a multiple of `groups`.
 
     Raises:
-        InputError: when a number is below 1 or `particles` no multiple of `groups`.
+        InputError: as for `MIWAE`.
 
     Reference:
         Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
-
-    Example:
-        >>> import torch
-        >>> zeros = torch.zeros(4, 1)
-        >>> PIWAE(groups=2, particles=4).bound(Terms(zeros - 3, zeros, zeros))
-        tensor([-3.])
     """
-
-    is_exact_when_summed_out = True
-
-    def __init__(self, groups: int = 4, particles: int = 16) -> None:
-        self.groups = at_least_one(groups, "groups")
-        self.particles = at_least_one(particles)
-        _check_groups("PIWAE", groups, particles)
 
     def bound(self, terms: Terms) -> Tensor:
         return terms.log_mean_w()
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        terms, apart = pair.terms(), pair.joint_apart()
+        terms, joint = pair.terms(), pair.joint_apart()
         log_v = 0.0 if terms.log_v is None else terms.log_v
-        # `apart` has the gradient of the model alone; what is left of log w has that of the guide alone.
-        of_model = log_mean_exp(apart + (log_v - terms.log_qz).detach(), 0)
-        of_guide = _of_groups(terms.log_w - apart + apart.detach() + log_v, self.groups)
+        # `joint` has the gradient of the model alone; what is left of log w has that of the guide alone.
+        of_model = log_mean_exp(joint + (log_v - terms.log_qz).detach(), 0)
+        of_guide = self.of_groups(terms.log_w - joint + joint.detach() + log_v)
         return weighted(in_place_of(self.bound(terms), of_model + of_guide), terms, kl_weight)
 
 
@@ -184,22 +184,9 @@ class CIWAE(Objective):
     """
 
     def __init__(self, particles: int = 16, beta: float = 0.05) -> None:
-        self.particles = at_least_one(particles)
-        self.beta = within("CIWAE", "beta", beta, 0.0, 1.0)
+        super().__init__(particles)
+        self.beta = number("beta", beta, least=0, most=1)
         self.is_exact_when_summed_out = beta == 0
 
     def bound(self, terms: Terms) -> Tensor:
         return self.beta * terms.mean(terms.log_w) + (1 - self.beta) * terms.log_mean_w()
-
-
-def _of_groups(log_w: Tensor, groups: int) -> Tensor:
-    """The mean over groups of particles of their importance-weighted bounds, (K, B) -> (B,)."""
-    return log_mean_exp(log_w.unflatten(0, (groups, -1)), 1).mean(0)
-
-
-def _check_groups(who: str, groups: int, particles: int) -> None:
-    if particles % groups:
-        raise InputError(
-            f"{who} needs particles that are a multiple of groups, not {particles} particles in {groups} "
-            "groups"
-        )

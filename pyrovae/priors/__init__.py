@@ -7,7 +7,7 @@ A prior is a module whose forward returns a distribution over latents with event
     prior().log_prob(z)                         # z (*, D) -> (*)
 
 On the reals: StandardNormal, Normal, Laplace, StudentT, GaussianMixture, VampPrior, Flow, Autoregressive,
-Conditional (of a context), Hierarchical (layers). Elsewhere: HypersphericalUniform, Categorical.
+Conditional (on a context), Hierarchical (layers). Elsewhere: HypersphericalUniform, Categorical, Classes.
 
 To write one, subclass `Prior`: hyperparameters in `__init__`, parameters in `attach`, a Pyro distribution
 from `forward`. It can then be named in Python, in YAML and on the command line.
@@ -15,12 +15,11 @@ from `forward`. It can then be named in Python, in YAML and on the command line.
 
 from pyrovae.priors.base import Prior
 from pyrovae.priors.categorical import Categorical
-from pyrovae.priors.classes import Classes
 from pyrovae.priors.flow import Autoregressive, Flow
+from pyrovae.priors.independent_class import Classes
 from pyrovae.priors.layers import Conditional, Hierarchical
-from pyrovae.priors.located import Laplace, Normal, StudentT
+from pyrovae.priors.located import Laplace, Normal, StandardNormal, StudentT
 from pyrovae.priors.mixture import GaussianMixture
-from pyrovae.priors.normal import StandardNormal
 from pyrovae.priors.sphere import HypersphericalUniform
 from pyrovae.priors.vamp import VampPrior
 

@@ -9,12 +9,14 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyrovae.distributions import Classes, Label
+from pyrovae.distributions import ClassDistribution, Label
 from pyrovae.part import Part
 
-__all__ = ["Prior", "Shape", "class_site"]
+__all__ = ["Encodings", "Labels", "Prior", "Shape", "context_map", "shifted"]
 
 Shape = tuple[int, ...]
+Encodings = Callable[[], Tensor]
+Labels = Callable[[], Tensor | None] | None
 
 
 class Prior(Part):
@@ -24,8 +26,8 @@ class Prior(Part):
     layers) or than it has variables (one-hot classes) says so in `size` and `visible`.
 
     Attributes:
-        advice: which guide to take instead of one on another space.
-        states: of a discrete site "c" of the program; None when it has none.
+        advice: which guide to use instead of one on another space.
+        states: the number of classes of the program's discrete site "c"; None when it has none.
         labels: whether the program observes labels y of that site; `forward` and `mixture` then take `known`
             too, the rows (*, C) of `sites`.
     """
@@ -46,7 +48,7 @@ class Prior(Part):
 
     @property
     def visible(self) -> int:
-        """The decoder reads the first so many entries of z."""
+        """The number of entries of z that the decoder reads, the first ones."""
         return self.size
 
     @property
@@ -55,7 +57,7 @@ class Prior(Part):
         return 0
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
-        """Take note of the encoder with its heads and of the guide, for a prior that is made of q(z|u).
+        """Keep the encoder with its heads and the guide, for a prior that is made of q(z|u).
 
         Keep them in a tuple: as submodules their parameters would be counted twice.
 
@@ -65,21 +67,16 @@ class Prior(Part):
             input_shape: the shape of one u.
         """
 
-    def begin_epoch(
-        self,
-        epoch: int,
-        encodings: Callable[[], Tensor],
-        known: Callable[[], Tensor | None] = lambda: None,
-    ) -> bool:
-        """Look at the encodings of training data (N, size) at the start of an epoch of a run.
+    def begin_epoch(self, epoch: int, encodings: Encodings, known: Labels = None) -> bool:
+        """Change with the encodings of training data (N, size) at the start of an epoch of a run.
 
         Arguments:
-            epoch: how many are done.
-            encodings: gives them, at a price.
-            known: gives what is known of their classes, (N, C), or None.
+            epoch: the number of epochs done.
+            encodings: computes them when it is called.
+            known: gives the known classes as one-hot rows (N, C), zeros where a label is not known.
 
         Returns:
-            Whether the law is now another one, so that bounds of earlier epochs no longer compare.
+            Whether the distribution has changed, so that bounds of earlier epochs no longer compare.
         """
         return False
 
@@ -97,25 +94,49 @@ class Prior(Part):
         observed: bool = True,
         enumerated: bool = True,
     ) -> Tensor:
-        """Draw z in a Pyro program: the site "z", unless there is a class before it.
+        """Draw z in a Pyro program: the site "z", after the site "c" of a prior with classes.
 
         Arguments:
             context: (*, context_dim).
             known: one-hot classes (*, C), zeros where the label is not known; only with `labels`.
-            observed: whether data are, and with them the labels; otherwise these choose what is drawn.
-            enumerated: whether a class is summed out, as no guide draws it.
+            observed: whether the data are observed, and the labels with them; otherwise the labels choose
+                what is drawn.
+            enumerated: whether the class is summed out, as no guide draws it.
         """
-        return pyro.sample("z", self(context))
+        if self.states is None:
+            return pyro.sample("z", self(context))
+        classes = ClassDistribution(self.class_logits(context), None if observed else known)
+        c = pyro.sample("c", classes, infer={"enumerate": "parallel"} if enumerated else {})
+        if known is not None and observed:
+            pyro.sample("y", Label(c, classes.strata), obs=known)
+        return self.joined(pyro.sample("z", self.given_class(c)), c)
+
+    def class_logits(self, context: Tensor | None) -> Tensor:
+        """The logits of the classes, (*, C), of a prior with `states`."""
+        raise NotImplementedError
+
+    def given_class(self, c: Tensor) -> dist.TorchDistribution:
+        """p(z|c) for classes (*), of a prior with `states`."""
+        raise NotImplementedError
+
+    def joined(self, z: Tensor, c: Tensor) -> Tensor:
+        """What the decoder reads of z and a class."""
+        return z
 
     @abstractmethod
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         """The distribution p(z), or p(z|c) for a context (*, context_dim)."""
 
 
-def class_site(logits: Tensor, known: Tensor | None, *, observed: bool, enumerated: bool) -> Tensor:
-    """The site "c", and behind it the site "y" of the labels where there are data."""
-    law = Classes(logits, None if observed else known)
-    c = pyro.sample("c", law, infer={"enumerate": "parallel"} if enumerated else {})
-    if known is not None and observed:
-        pyro.sample("y", Label(c, law.strata), obs=known)
-    return c
+def context_map(context_dim: int, outputs: int) -> nn.Linear | None:
+    """A linear map A of a context, without offset and zero at first; None without a context."""
+    if not context_dim:
+        return None
+    linear = nn.Linear(context_dim, outputs, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
+
+
+def shifted(value: Tensor, linear: nn.Linear | None, context: Tensor | None) -> Tensor:
+    """value + A c for a context c, where there is one."""
+    return value if linear is None or context is None else value + linear(context)

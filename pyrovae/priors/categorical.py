@@ -6,10 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import LOWEST, Concrete, OneHots, within_reach
-from pyrovae.errors import InputError
-from pyrovae.part import at_least
-from pyrovae.priors.base import Prior
+from pyrovae.distributions.onehot import check_temperature, one_hot_pieces
+from pyrovae.priors.base import Prior, context_map, shifted
 
 __all__ = ["Categorical"]
 
@@ -17,13 +15,14 @@ __all__ = ["Categorical"]
 class Categorical(Prior):
     r"""Independent categorical latents with learned weights, \(P(z) = \prod_{v=1}^{V} \pi_{v, c(v)}\).
 
-    V is `latent_dim`; z are V one-hot pieces of C classes in a row, and the decoder reads all of it. Given a
-    context c the logits move by A c, with A zero at first. Its guide is `Categorical` with the same classes
-    and temperature.
+    V is `latent_dim`; z is V one-hot pieces of C classes in a row, and the decoder reads all of it. A
+    context c moves the logits by A c, with A zero at first. Its guide is `Categorical` with the same
+    classes and temperature.
 
     Arguments:
         classes: C.
-        temperature: None for one-hot z; a number for their relaxation on simplices (the Concrete law).
+        temperature: None for one-hot z; a number for their relaxation on simplices (the Concrete
+            distribution).
 
     Raises:
         InputError: when `classes` is below 2, or `temperature` below 0.3.
@@ -46,16 +45,10 @@ class Categorical(Prior):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        at_least(self, 2, classes=self.classes)
-        if self.temperature is not None and not self.temperature >= LOWEST:
-            raise InputError(
-                f"Categorical needs a temperature of {LOWEST} or more, or None, not {self.temperature}: "
-                "below it single precision has no density"
-            )
+        self.check_whole("classes", least=2)
+        check_temperature(self)
         self.logits = nn.Parameter(torch.zeros(latent_dim, self.classes))
-        self.shift = nn.Linear(context_dim, self.size, bias=False) if context_dim else None
-        if self.shift is not None:
-            nn.init.zeros_(self.shift.weight)
+        self.shift = context_map(context_dim, self.size)
 
     @property
     def size(self) -> int:
@@ -63,13 +56,9 @@ class Categorical(Prior):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """The guide to take instead."""
+        """The guide to use instead."""
         return f"use the guide Categorical(classes={self.classes}, temperature={self.temperature})"
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        logits = self.logits
-        if self.shift is not None and context is not None:
-            logits = logits + self.shift(context).unflatten(-1, (self.latent_dim, self.classes))
-        if self.temperature is None:
-            return OneHots(logits)
-        return Concrete(self.temperature, within_reach(logits, self.temperature))
+        logits = shifted(self.logits.flatten(), self.shift, context).unflatten(-1, self.logits.shape)
+        return one_hot_pieces(logits, self.temperature)

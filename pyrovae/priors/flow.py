@@ -12,32 +12,43 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.distributions import FlowName, Pushforward, check_passes, flow_transform, masked_network
-from pyrovae.errors import InputError
-from pyrovae.numerics import inverse_positive, positive
-from pyrovae.part import at_least
+from pyrovae.distributions import Pushforward
+from pyrovae.distributions.flows import FlowName, flow_names, flow_transform, masked_network
+from pyrovae.numerics import UNIT, positive
 from pyrovae.priors.base import Prior
 
 __all__ = ["Autoregressive", "Flow"]
 
-# positive(0 + UNIT) is 1; a number taken in `forward` would keep the step out of a graph.
-UNIT = inverse_positive(1.0)
-NAMES = FlowName.__args__  # type: ignore[attr-defined]
+
+class _OfNoise(Prior):
+    """A map of noise from N(0, I)."""
+
+    zero: Tensor
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        self.check_sizes("hidden")
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def noise(self, context: Tensor | None) -> dist.TorchDistribution:
+        """N(0, I), with the batch shape of a context."""
+        zero = self.zero if context is None else self.zero.expand(*context.shape[:-1], -1)
+        return dist.Normal(zero, torch.ones_like(zero)).to_event(1)
 
 
-class Flow(Prior):
+class Flow(_OfNoise):
     r"""A normalizing flow, \(\log p(z) = \log \mathcal N(T(z); 0, I) + \log |\det \partial T / \partial z|\).
 
-    A density costs one pass of T, a draw its inverse (D passes of an autoregressive one). It begins as
-    N(0, I), but for NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF and GF are inverted by bisection: their
-    draws are right to 1e-6, and (but for BPF) inside [-10, 10]. CNF runs without a captured graph.
+    A density costs one pass of T, a sample its inverse (D passes of an autoregressive one). It starts as
+    N(0, I), except NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF and GF are inverted by bisection: their
+    samples are exact to 1e-6, and (except BPF) inside [-10, 10]. CNF runs without a captured graph.
 
     Arguments:
         flow: a flow of the package zuko; NSF has splines, MAF affine maps.
-        transforms: how many maps in a row (a CNF is always one).
+        transforms: the number of maps in a row (a CNF is always one).
         hidden: the sizes of the hidden layers of each map's network.
-        passes: how many passes the slow direction of an autoregressive flow takes: one for each latent unless
-            given; 2 makes couplings of half the latents each, fast in both directions.
+        passes: the number of passes of the slow direction of an autoregressive flow: one for each latent
+            unless given; 2 makes couplings of half the latents each, fast in both directions.
 
     Raises:
         InputError: for an unknown flow, a size below 1, or passes of a flow that is not autoregressive.
@@ -52,8 +63,6 @@ class Flow(Prior):
         >>> prior().sample((3,)).shape
         torch.Size([3, 2])
     """
-
-    zero: Tensor
 
     def __init__(
         self,
@@ -70,30 +79,23 @@ class Flow(Prior):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        if self.flow not in NAMES:
-            raise InputError(f"unknown flow {self.flow!r}: choose one of {', '.join(NAMES)}")
-        at_least(
-            self, 1, transforms=self.transforms, **{f"hidden[{i}]": n for i, n in enumerate(self.hidden)}
-        )
-        check_passes(self.flow, self.passes)
+        self.check_one_of("flow", flow_names())
+        self.check_whole("transforms")
         self.map = flow_transform(
             self.flow, latent_dim, context_dim, self.transforms, self.hidden, self.passes
         )
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        given = self.map(context)
-        zero = self.zero if context is None else self.zero.expand(*context.shape[:-1], -1)
-        base = dist.Normal(zero, torch.ones_like(zero)).to_event(1)
-        return Pushforward(base, lambda u: (given.inv(u), None), given.call_and_ladj)
+        transform = self.map(context)
+        return Pushforward(self.noise(context), lambda u: (transform.inv(u), None), transform.call_and_ladj)
 
 
-class Autoregressive(Prior):
+class Autoregressive(_OfNoise):
     r"""Each latent is normal given those before it.
 
     \[p(z) = \prod_{d=1}^{D} \mathcal N\big(z_d; \mu_d(z_{<d}), \sigma_d(z_{<d})^2\big)\]
 
-    One masked network gives all means and scales in one pass; a draw takes D passes. It begins as N(0, I).
+    One masked network gives all means and scales in one pass; a sample takes D passes. It starts as N(0, I).
     A context is an input of the network.
 
     Arguments:
@@ -112,33 +114,28 @@ class Autoregressive(Prior):
         torch.Size([5, 3])
     """
 
-    zero: Tensor
-
     def __init__(self, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
         self.hidden = tuple(hidden)
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        at_least(self, 1, **{f"hidden[{i}]": n for i, n in enumerate(self.hidden)})
         before = torch.ones(latent_dim, latent_dim, dtype=torch.bool).tril(-1)
         # Without a context a constant takes its place: the first latent must depend on something.
-        given = torch.ones(latent_dim, context_dim or 1, dtype=torch.bool)
-        self.net = masked_network(torch.cat([before, given], -1).repeat(2, 1), self.hidden)
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        others = torch.ones(latent_dim, context_dim or 1, dtype=torch.bool)
+        self.net = masked_network(torch.cat([before, others], -1).repeat(2, 1), self.hidden)
 
     def place(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and scales of all latents given those before them, (*, D)."""
-        given = torch.ones_like(z[..., :1]) if context is None else context
-        lead = torch.broadcast_shapes(z.shape[:-1], given.shape[:-1])
-        both = self.net(torch.cat([z.expand(*lead, -1), given.expand(*lead, -1)], -1))
-        loc, raw_scale = both.chunk(2, -1)
+        other = torch.ones_like(z[..., :1]) if context is None else context
+        lead = torch.broadcast_shapes(z.shape[:-1], other.shape[:-1])
+        loc, raw_scale = self.net(torch.cat([z.expand(*lead, -1), other.expand(*lead, -1)], -1)).chunk(2, -1)
         return loc, positive(raw_scale + UNIT)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         def push(eps: Tensor) -> tuple[Tensor, None]:
             z = torch.zeros_like(eps)
-            for _ in range(self.latent_dim):  # each pass settles one more latent
+            for _ in range(self.latent_dim):  # each pass fixes one more latent
                 loc, scale = self.place(z, context)
                 z = loc + scale * eps
             return z, None
@@ -147,5 +144,4 @@ class Autoregressive(Prior):
             loc, scale = self.place(z, context)
             return (z - loc) / scale, -scale.log().sum(-1)
 
-        zero = self.zero if context is None else self.zero.expand(*context.shape[:-1], -1)
-        return Pushforward(dist.Normal(zero, torch.ones_like(zero)).to_event(1), push, pull)
+        return Pushforward(self.noise(context), push, pull)

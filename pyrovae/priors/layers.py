@@ -1,4 +1,4 @@
-r"""Priors whose laws come from networks.
+r"""Priors that come from networks.
 
 Conditional     p(z|c) = N(z; mu(c), diag sigma(c)^2)
 Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I) or a prior
@@ -6,7 +6,7 @@ Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pyro.distributions as dist
@@ -15,21 +15,17 @@ from torch import Size, Tensor, nn
 
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
-from pyrovae.networks import MLP, Headed
-from pyrovae.numerics import inverse_positive, positive
-from pyrovae.part import at_least
-from pyrovae.priors.base import Prior, Shape
-from pyrovae.priors.normal import StandardNormal
+from pyrovae.networks import location_and_scale
+from pyrovae.numerics import UNIT, positive
+from pyrovae.priors.base import Encodings, Labels, Prior, Shape
+from pyrovae.priors.located import StandardNormal
 from pyrovae.priors.vamp import VampPrior
 
 __all__ = ["Conditional", "Hierarchical"]
 
-# positive(0 + UNIT) is 1; a number taken in `forward` would keep the step out of a graph.
-UNIT = inverse_positive(1.0)
-
 
 class Conditional(Prior):
-    r"""A diagonal normal whose mean and scales a network computes of the context, \(p(z|c)\).
+    r"""A diagonal normal whose mean and scales a network computes from the context, \(p(z|c)\).
 
     Arguments:
         hidden: the sizes of the network's hidden layers.
@@ -59,7 +55,8 @@ class Conditional(Prior):
             raise InputError(
                 "Conditional is p(z|c) and this VAE has no context: give it context_shape=, or use Normal"
             )
-        self.net = _network(context_dim, latent_dim, self.hidden)
+        self.check_sizes("hidden", count=1)
+        self.net = location_and_scale(context_dim, latent_dim, self.hidden)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         assert context is not None  # a VAE with a context asks for one
@@ -70,16 +67,16 @@ class Hierarchical(Prior):
     r"""Several layers of latents, \(p(z) = p(z_1|z_2) \cdots p(z_{L-1}|z_L)\, p(z_L)\).
 
     z is \((z_1, \ldots, z_L)\) in a row; the decoder reads \(z_1\), of size `latent_dim`. Each conditional
-    is a diagonal normal from a network, which a context enters too. Its guide is `Hierarchical` with the same
+    is a diagonal normal from a network, which reads a context too. Its guide is `Hierarchical` with the same
     layers; any other on the reals will do.
 
     Arguments:
-        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); with none it is the law on top.
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); without any, the prior is `top`.
         hidden: the sizes of the hidden layers of each network.
-        top: the law of \(z_L\), a mixture say; `StandardNormal` unless given.
+        top: the prior of \(z_L\), a mixture say; `StandardNormal` unless given.
 
     Raises:
-        InputError: for a size below 1, or a `top` of other laws than one over as many reals as \(z_L\) has.
+        InputError: for a size below 1, or a `top` that is not a distribution over the reals of \(z_L\) alone.
 
     Reference:
         Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
@@ -103,10 +100,11 @@ class Hierarchical(Prior):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        at_least(self, 1, **{f"layers[{i}]": n for i, n in enumerate(self.layers)})
+        self.check_sizes("layers")
+        self.check_sizes("hidden", count=min(len(self.layers), 1))
         self.sizes = (latent_dim, *self.layers)
         pairs = zip(self.sizes[1:], self.sizes[:-1], strict=True)
-        self.nets = nn.ModuleList(_network(n, out, self.hidden, context_dim) for n, out in pairs)
+        self.nets = nn.ModuleList(location_and_scale(n, out, self.hidden, context_dim) for n, out in pairs)
         if self.top is None:
             self.normal = StandardNormal()
         self.highest.attach(self.sizes[-1], context_dim)
@@ -114,7 +112,7 @@ class Hierarchical(Prior):
 
     @property
     def highest(self) -> Prior:
-        """The law of z_L."""
+        """The prior of z_L."""
         return self.normal if self.top is None else self.top
 
     def _check_top(self) -> None:
@@ -122,19 +120,14 @@ class Hierarchical(Prior):
         plain = top.size == top.visible == self.sizes[-1] and top.states is None and not top.labels
         if not plain or not _over_the_reals(top):
             raise InputError(
-                f"{top!r} cannot be the law on top of layers: use one of {self.sizes[-1]} reals that stands "
-                "alone, as GaussianMixture with explicit=False"
+                f"{top!r} cannot be the prior on top of layers: use one over {self.sizes[-1]} reals "
+                "without a class, as GaussianMixture with explicit=False"
             )
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
         self.highest.connect(recognition, q, input_shape)
 
-    def begin_epoch(
-        self,
-        epoch: int,
-        encodings: Callable[[], Tensor],
-        known: Callable[[], Tensor | None] = lambda: None,
-    ) -> bool:
+    def begin_epoch(self, epoch: int, encodings: Encodings, known: Labels = None) -> bool:
         return self.highest.begin_epoch(epoch, lambda: encodings()[..., -self.sizes[-1] :])
 
     @property
@@ -165,17 +158,11 @@ class Hierarchical(Prior):
 
 
 def _over_the_reals(top: Prior) -> bool:
-    """Whether any point has a density; a prior made of q(z|u) has no law yet."""
+    """Whether every point has a density; a prior made of q(z|u) has no distribution yet."""
     if isinstance(top, (VampPrior, Conditional)):
         return isinstance(top, Conditional)
     support = top().support
     return bool(support.check(torch.full((1, top.size), 0.3)).all())
-
-
-def _network(inputs: int, outputs: int, hidden: Sequence[int], context_dim: int = 0) -> Headed:
-    mlp = MLP(sizes=hidden, activation="silu")
-    mlp.attach((inputs,), None, context_dim)
-    return Headed(mlp, {"loc": (outputs,), "raw_scale": (outputs,)})
 
 
 def _normal(loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:

@@ -1,10 +1,11 @@
-r"""Independent latents with learned places and scales.
+r"""Independent latents, and learned locations and scales.
 
-Normal     p(z) = N(z; mu, diag sigma^2)
-Laplace    p(z) = prod_d Laplace(z_d; mu_d, b_d)
-StudentT   p(z) = prod_d StudentT(z_d; df, mu_d, sigma_d)
+StandardNormal   p(z) = N(z; 0, I)
+Normal           p(z) = N(z; mu, diag sigma^2)
+Laplace          p(z) = prod_d Laplace(z_d; mu_d, b_d)
+StudentT         p(z) = prod_d StudentT(z_d; df, mu_d, sigma_d)
 
-Given a context c the place is mu + A c, with A zero at first.
+Given a context c the location is mu + A c, with A zero at first.
 """
 
 from __future__ import annotations
@@ -13,35 +14,54 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
-from pyrovae.numerics import inverse_positive, positive
-from pyrovae.priors.base import Prior
+from pyrovae.numerics import UNIT, positive
+from pyrovae.priors.base import Prior, context_map, shifted
 
-__all__ = ["Laplace", "Normal", "StudentT"]
+__all__ = ["Laplace", "Normal", "StandardNormal", "StudentT"]
+
+
+class StandardNormal(Prior):
+    r"""The standard normal prior, \(p(z) = \mathcal N(z; 0, I)\), whatever the context.
+
+    Reference:
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
+
+    Example:
+        >>> prior = StandardNormal()
+        >>> prior.attach(latent_dim=2)
+        >>> prior().log_prob(torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+
+    zero: Tensor
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        return dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
 
 
 class _Located(Prior):
-    """A learned place and scale of each latent, begun at 0 and 1; a context moves the place."""
+    """A learned location and scale of each latent, 0 and 1 at first; a context moves the location."""
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
         self.loc = nn.Parameter(torch.zeros(latent_dim))
-        self.raw_scale = nn.Parameter(torch.full((latent_dim,), inverse_positive(1.0)))
-        self.shift = nn.Linear(context_dim, latent_dim, bias=False) if context_dim else None
-        if self.shift is not None:
-            nn.init.zeros_(self.shift.weight)
+        self.raw_scale = nn.Parameter(torch.full((latent_dim,), UNIT))
+        self.shift = context_map(context_dim, latent_dim)
 
     def place(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The place and the scale, (*, D)."""
-        loc = self.loc if self.shift is None or context is None else self.loc + self.shift(context)
-        return loc, positive(self.raw_scale)
+        """The location and the scale, (*, D)."""
+        return shifted(self.loc, self.shift, context), positive(self.raw_scale)
 
 
 class Normal(_Located):
     r"""A normal prior with learned mean and scales, \(\mathcal N(z; \mu + A c, \mathrm{diag}\,\sigma^2)\).
 
     Without a context it adds nothing that a decoder could not learn, and makes training easier where the data
-    fill the latent space unevenly. It begins as N(0, I).
+    fill the latent space unevenly. It starts as N(0, I).
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
@@ -53,15 +73,12 @@ class Normal(_Located):
         tensor(-1.8379, grad_fn=<SumBackward1>)
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         return dist.Normal(*self.place(context)).to_event(1)
 
 
 class Laplace(_Located):
-    r"""Independent Laplace laws, \(p(z) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d-\mu_d|/b_d}\).
+    r"""Independent Laplace latents, \(p(z) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d-\mu_d|/b_d}\).
 
     Most of its mass is near the axes: latents become sparse and keep their own directions.
 
@@ -76,18 +93,15 @@ class Laplace(_Located):
         tensor(-1.3863, grad_fn=<SumBackward1>)
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         return dist.Laplace(*self.place(context)).to_event(1)
 
 
 class StudentT(_Located):
-    r"""Independent Student t laws with learned places and scales: tails \(|z|^{-\nu-1}\).
+    r"""Independent Student t latents with learned locations and scales: tails \(|z|^{-\nu-1}\).
 
     Arguments:
-        df: the degrees of freedom \(\nu\); large is normal, 1 has no mean.
+        df: the degrees of freedom \(\nu\); for large values it is normal, for 1 it has no mean.
 
     Raises:
         InputError: when `df` is not above 0.
@@ -109,8 +123,7 @@ class StudentT(_Located):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        if not self.df > 0:
-            raise InputError(f"StudentT needs df above 0, not {self.df}")
+        self.check_number("df", above=0)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         return dist.StudentT(self.df, *self.place(context)).to_event(1)

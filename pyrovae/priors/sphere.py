@@ -14,9 +14,9 @@ __all__ = ["HypersphericalUniform"]
 
 
 class HypersphericalUniform(Prior):
-    r"""The uniform law on the unit sphere of \(\mathbb R^D\), \(p(z) = \Gamma(D/2) / (2 \pi^{D/2})\).
+    r"""Uniform on the unit sphere of \(\mathbb R^D\), \(p(z) = \Gamma(D/2) / (2 \pi^{D/2})\).
 
-    It takes no notice of a context. Directions have no centre to collapse to. Its guide is `ProjectedNormal`.
+    A context does not change it. Directions have no centre to collapse to. Its guide is `ProjectedNormal`.
 
     Raises:
         InputError: when the latent size is 1, where the sphere is two points.
@@ -33,9 +33,6 @@ class HypersphericalUniform(Prior):
 
     advice = "use the guide ProjectedNormal"
     zero: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)

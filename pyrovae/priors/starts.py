@@ -1,7 +1,7 @@
-r"""Where the components of a mixture begin.
+r"""Where the components of a mixture start.
 
 random      means from N(0, I)
-spread      means on a sphere, as far from each other as they can, the closest two 4 standard deviations
+spread      means on a sphere, as far from each other as possible, the closest two 4 standard deviations
             apart: on a circle in the plane, at the corners of a simplex where there are enough dimensions
 kmeans      the moments of the clusters that k-means finds in encodings
 fit         a mixture of Gaussians fitted to encodings by EM
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import SCALE_FLOOR
+from pyrovae.priors.moments import Moments
 
-__all__ = ["APART", "FROM_DATA", "STARTS", "Moments", "Start", "from_encodings", "spread"]
+__all__ = ["FROM_DATA", "STARTS", "Start", "from_encodings", "spread"]
 
 Start = Literal["random", "spread", "kmeans", "fit", "graph"]
-STARTS = ("random", "spread", "kmeans", "fit", "graph")
+STARTS = get_args(Start)
 FROM_DATA = ("kmeans", "fit", "graph")
 APART = 4.0
 
@@ -38,14 +39,6 @@ NEIGHBOURS = 15
 FINEST = 1000.0
 TRIES = 3
 SMALLEST = 1e-3  # variance of a cluster, in units of the encodings'
-
-
-class Moments(NamedTuple):
-    """Weights (K,), means (K, D) and covariances (K, D, D) of clusters."""
-
-    weights: Tensor
-    loc: Tensor
-    covariance: Tensor
 
 
 def spread(count: int, dim: int) -> Tensor:
@@ -88,20 +81,19 @@ def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | Non
             f"{len(np.unique(points, axis=0))} different encodings cannot start {components} components: use "
             "fewer, or start='spread'"
         )
-    told = None if known is None else known.detach().double().cpu().numpy()
     if start == "fit":
-        found, shares = _fitted(points, components)
+        moments, shares = _fitted(points, components)
     else:
         label = _by_graph(points, components) if start == "graph" else _by_means(points, components)
-        found, shares = _moments(points, label, components), np.eye(components)[label]
-    if told is None:
-        return found
-    order = torch.as_tensor(_named(shares, told))
-    return Moments(*(part[order] for part in found))
+        moments, shares = _moments(points, label, components), np.eye(components)[label]
+    if known is None:
+        return moments
+    order = torch.as_tensor(_matched(shares, known.detach().double().cpu().numpy()))
+    return Moments(*(part[order] for part in moments))
 
 
-def _named(shares: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The cluster that stands for each class, by the best matching of p(k|z) (N, K) with what is known."""
+def _matched(shares: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The cluster that stands for each class: the best matching of p(k|z) (N, K) with the known classes."""
     from scipy.optimize import linear_sum_assignment
 
     return linear_sum_assignment(known.T @ shares, maximize=True)[1]
@@ -114,9 +106,9 @@ def _by_means(points: np.ndarray, components: int) -> np.ndarray:
 
 
 def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
-    """Communities of the neighbours' graph, those that are joined most made one until K are left.
+    """Communities of the neighbours' graph; those with most edges between them are merged until K are left.
 
-    The search for communities depends on its seed: the best of a few is taken.
+    The search for communities depends on its seed: the best result of a few seeds is taken.
     """
     import networkx as nx
     from sklearn.neighbors import kneighbors_graph
@@ -124,12 +116,12 @@ def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
     near = kneighbors_graph(points, min(NEIGHBOURS, len(points) - 1))
     weights = (near + near.T) / 2
     graph = nx.from_scipy_sparse_array(weights)
-    found = [_joined(weights, _communities(graph, components, seed), components) for seed in range(TRIES)]
-    return max(found, key=lambda label: _modularity(weights, label))
+    labels = [_merged(weights, _communities(graph, components, seed), components) for seed in range(TRIES)]
+    return max(labels, key=lambda label: _modularity(weights, label))
 
 
 def _communities(graph: Any, components: int, seed: int) -> np.ndarray:  # noqa: ANN401
-    """The number of each node's community; finer ones, until there are enough."""
+    """The index of each node's community, with communities made finer until there are enough."""
     import networkx as nx
 
     groups: list[set[int]] = []
@@ -144,20 +136,20 @@ def _communities(graph: Any, components: int, seed: int) -> np.ndarray:  # noqa:
 
 
 def _modularity(graph: Any, label: np.ndarray) -> float:  # noqa: ANN401
-    """The share of joints within groups, over what it would be by chance."""
+    """The share of edges within groups, above the share expected by chance."""
     between = _between(graph, label)
     degree = between.sum(0)
     return float(np.trace(between) / degree.sum() - np.square(degree / degree.sum()).sum())
 
 
 def _between(graph: Any, label: np.ndarray) -> np.ndarray:  # noqa: ANN401
-    """The joints between every two groups, (G, G)."""
+    """The weights of the edges between every two groups, (G, G)."""
     one_hot = np.eye(label.max() + 1)[label]
     return one_hot.T @ (graph @ one_hot)
 
 
-def _joined(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
-    """Labels after the merges that lose least modularity, e_ij - d_i d_j / 2m."""
+def _merged(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
+    """Labels after the merges that lose the least modularity, e_ij - d_i d_j / 2m."""
     between = _between(graph, label)
     while len(between) > components:
         degree = between.sum(0)
@@ -185,12 +177,12 @@ def _fitted(points: np.ndarray, components: int) -> tuple[Moments, np.ndarray]:
 
 
 def _least(points: np.ndarray) -> float:
-    """The variance that is added to each cluster's: above zero for points that are all the same too."""
+    """The variance that is added to that of each cluster: above zero even when all points are equal."""
     return max(SMALLEST * float(points.var(0).mean()), SCALE_FLOOR**2)
 
 
 def _moments(points: np.ndarray, label: np.ndarray, components: int) -> Moments:
-    """Of the points of each label; a label without points has the moments of all and hardly a weight."""
+    """Of the points of each label; a label without points has the moments of all and a small weight."""
     floor = _least(points) * np.eye(points.shape[1])
     parts = [points[label == k] for k in range(components)]
     parts = [part if len(part) else points for part in parts]

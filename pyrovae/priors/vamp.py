@@ -2,7 +2,7 @@ r"""The VampPrior: the guide itself, averaged over pseudo-inputs.
 
 p(z) = (1/K) sum_k q(z | u_k)
 
-The prior that maximises the ELBO is the mean of q(z|x) over all data; the u_k stand for these in K points.
+The prior that maximises the ELBO is the mean of q(z|x) over all data; the K points u_k stand for the data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pyrovae.distributions import Aggregate
 from pyrovae.errors import InputError, sizes
-from pyrovae.part import at_least
 from pyrovae.priors.base import Prior, Shape
 
 __all__ = ["VampPrior"]
@@ -27,18 +26,18 @@ class VampPrior(Prior):
     The encoder and the guide are those of the VAE, and learn through the prior too. Given a context, the
     pseudo-inputs are read with it: \(p(z|c) = \frac1K \sum_k q(z|u_k, c)\).
 
-    This prior widens with its guide at no cost, so a guide that starts out too noisy may stay so and tell
-    nothing: the network `Gated` of the paper starts well, others may need `kl_warmup`.
+    This prior widens with its guide at no cost, so a guide that starts too noisy may stay uninformative: the
+    network `Gated` of the paper starts well, others may need `kl_warmup`.
 
     Arguments:
         components: the number K of pseudo-inputs.
         pseudo_inputs: "learned", clamped to [0, 1] where the data are; or "data", random rows of the training
-            data (of a stream, of its validation set), which stay.
-        start: where learned ones begin: "constant", all near 0.05, as in the paper; or "data", at random rows
-            of the training data (data outside [0, 1] always start so).
+            data (of a stream, of its validation set), which are not learned.
+        start: where learned ones start: "constant", all near 0.05, as in the paper; or "data", at random rows
+            of the training data (they always do for data outside [0, 1]).
 
     Raises:
-        InputError: when `components` is below 1, for other words, or used outside a VAE.
+        InputError: when `components` is below 1, for an unknown word, or outside a VAE.
 
     Reference:
         Tomczak & Welling (2018), "VAE with a VampPrior".
@@ -50,7 +49,7 @@ class VampPrior(Prior):
         torch.Size([3])
     """
 
-    advice = "the VampPrior takes the space of its guide: this guide's draws leave it"
+    advice = "the VampPrior has the space of its guide, and this guide's samples leave it"
     u: Tensor
     low: Tensor
     high: Tensor
@@ -68,11 +67,9 @@ class VampPrior(Prior):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        at_least(self, 1, components=self.components)
-        if self.pseudo_inputs not in ("learned", "data"):
-            raise InputError(f"unknown pseudo_inputs {self.pseudo_inputs!r}: choose learned or data")
-        if self.start not in ("data", "constant"):
-            raise InputError(f"unknown start {self.start!r}: choose data or constant")
+        self.check_whole("components")
+        self.check_one_of("pseudo_inputs", ("learned", "data"))
+        self.check_one_of("start", ("constant", "data"))
         self._sources: tuple[nn.Module, ...] = ()
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
@@ -87,7 +84,7 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take random rows of x (N, *input_shape) as pseudo-inputs, or leave them where the paper starts."""
+        """Take random rows of x (N, *input_shape) as pseudo-inputs, or keep those of the paper."""
         inside = bool((x >= 0).all() and (x <= 1).all())
         if not inside:
             everything = torch.finfo(self.low.dtype).max  # finite: a checkpoint refuses weights that are not
@@ -100,15 +97,15 @@ class VampPrior(Prior):
                 f"the pseudo-inputs have shape ({sizes(self.u.shape[1:])}), what the encoder reads, and "
                 f"cannot start at data of shape (N, {sizes(x.shape[1:])})"
             )
-        # A generator of its own: the rows are a function of the data, and no other draw is disturbed.
+        # With its own generator the rows are a function of the data, and other random numbers stay the same.
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         rows = order.repeat(1 + self.components // len(x))[: self.components]
         self.u.copy_(x[rows.to(x.device)])
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         if not self._sources:
-            raise InputError("VampPrior is made of a VAE's guide: declare it as the prior of a VAE")
+            raise InputError("VampPrior is made of the guide of a VAE: declare it as the prior of one")
         recognition, q = self._sources
         u = torch.clamp(self.u, self.low, self.high)
         params = recognition(u, None if context is None else context.unsqueeze(-2))
-        return Aggregate(lambda given: q(**given), params)
+        return Aggregate(lambda chosen: q(**chosen), params)

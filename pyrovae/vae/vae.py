@@ -24,8 +24,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
-from pyrovae.distributions import Classes as ClassLaw
-from pyrovae.distributions import log_shares
+from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
@@ -163,7 +162,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         particles = whole("particles", particles)
         if self.q.states is not None:
             params = self._guide_params(rows.x, rows.context, rows.y)
-            return ClassLaw(params["logits"], params.get("known")).probs.unsqueeze(0)
+            return ClassDistribution(params["logits"], params.get("known")).probs.unsqueeze(0)
         mixture = self.prior.mixture(self._flat(rows.context), **self._known(rows.y))
         if mixture is None:
             raise InputError(

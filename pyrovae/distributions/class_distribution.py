@@ -1,11 +1,11 @@
-r"""Laws with a class c in 0 .. C-1: the class itself, its label, and the law of z and c together.
+r"""A class c in 0 .. C-1: its distribution, that of its label, and that of z and c together.
 
-    Classes     P(c) = pi_c
-    Label       P(y|c) = 1 where y is c or unknown, else 0
-    Classed     p(z, c) = P(c) p(z|c), c one-hot behind z
+    ClassDistribution   P(c) = pi_c
+    Label               P(y|c) = 1 where y is c or unknown, else 0
+    Classed             p(z, c) = P(c) p(z|c), c one-hot behind z
 
-A label that is known leaves its class alone possible. An impossible state has the log-probability `LOWER`,
-which no sum of probabilities tells from minus infinity, and whose product with 0 is 0.
+With a known label only its class is possible. An impossible class has the log-probability `LOWER`, which
+no sum of probabilities tells from minus infinity, and whose product with 0 is 0.
 """
 
 from __future__ import annotations
@@ -19,20 +19,29 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.distributions.composed import Composed, Draw
+from pyrovae.distributions.composed import Composed, Draw, alike, draw_index, every, one_hot, stratum_index
 from pyrovae.distributions.onehot import OneHot
 
-__all__ = ["LOWER", "Classed", "Classes", "Label", "log_shares", "pick", "restricted"]
+__all__ = [
+    "LOWER",
+    "ClassDistribution",
+    "Classed",
+    "Label",
+    "log_shares",
+    "pick",
+    "restricted",
+    "with_one_hot",
+]
 
 LOWER = -1e4
 
 
 def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
-    """Log-probabilities (*, C), of the known class alone where it is known.
+    """Log-probabilities (*, C), where a class is known with that class alone.
 
     Arguments:
         logits: of the classes, (*, C).
-        known: one-hot rows (*, C), of zeros where nothing is known; None knows nothing.
+        known: one-hot rows (*, C), zeros where no class is known; None where none is.
     """
     free = torch.log_softmax(logits, -1)
     if known is None:
@@ -40,9 +49,9 @@ def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
     return torch.where(known.sum(-1, keepdim=True) > 0, LOWER * (1 - known), free)
 
 
-def log_shares(law: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+def log_shares(mixture: Any, z: Tensor) -> Tensor:  # noqa: ANN401
     """Bayes' rule in a mixture: log p(c|z), (*, C), of z (*, D)."""
-    joint = law.component_distribution.log_prob(z.unsqueeze(-2)) + law.mixture_distribution.logits
+    joint = mixture.component_distribution.log_prob(z.unsqueeze(-2)) + mixture.mixture_distribution.logits
     return torch.log_softmax(joint, -1)
 
 
@@ -55,19 +64,20 @@ def pick(table: Tensor, c: Tensor) -> Tensor:
     return table.expand(*lead, *table.shape[-2:]).gather(-2, at).squeeze(-2)
 
 
-class Classes(Composed):
-    """A class c, a whole number from 0; enumerable, by Pyro and in strata.
+class ClassDistribution(Composed):
+    """The distribution of a class index c from 0; enumerable, by Pyro and in strata.
 
     Arguments:
         logits: (*, C).
-        known: one-hot rows (*, C), of zeros where the class is not known, or None.
+        known: one-hot rows (*, C), zeros where the class is not known, or None.
 
     Attributes:
-        free: the log-probabilities that know of no label, (*, C).
+        free: the log-probabilities without any label, (*, C).
 
     Example:
-        >>> law = Classes(torch.zeros(2, 3), known=torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
-        >>> law.probs[0], law.strata
+        >>> known = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> classes = ClassDistribution(torch.zeros(2, 3), known)
+        >>> classes.probs[0], classes.strata
         (tensor([0., 1., 0.]), 3)
     """
 
@@ -97,18 +107,12 @@ class Classes(Composed):
         return self.logits.shape[-1]
 
     def stratified(self) -> tuple[Tensor, Tensor]:
-        """Row i of the leading batch axis of class i mod C, and log(C P(c)) of it."""
-        c = torch.arange(self.batch_shape[0], device=self.logits.device) % self.strata
-        c = c.reshape(-1, *[1] * (len(self.batch_shape) - 1)).expand(self.batch_shape)
+        """Class i mod C for row i of the leading batch axis, and log(C P(c)) of it."""
+        c = stratum_index(self.batch_shape, self.strata, self.logits)
         return c, self.log_prob(c) + math.log(self.strata)
 
     def compose(self, draw: Draw) -> Tensor:
-        uniform = draw(dist.Uniform(torch.zeros_like(self.logits[..., 0]), 1.0))
-        above = self.probs.cumsum(-1)[..., :-1]
-        return (uniform.unsqueeze(-1) >= above).sum(-1)  # so that a zero draws no class of probability zero
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: ANN401
-        raise NotImplementedError("classes are not differentiable in their logits")
+        return draw_index(draw, self.logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), (*), in nats."""
@@ -118,19 +122,16 @@ class Classes(Composed):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002 - Pyro's signature
         """All classes, in a new dimension on the left."""
-        c = torch.arange(self.strata, device=self.logits.device)
-        c = c.reshape(-1, *[1] * len(self.batch_shape))
-        return c.expand(-1, *self.batch_shape) if expand else c
+        return every(torch.arange(self.strata, device=self.logits.device), self.batch_shape, expand=expand)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Classes:  # noqa: ANN401
+    def expand(self, batch_shape: Any, _instance: Any = None) -> ClassDistribution:  # noqa: ANN401
         known = None if self.known is None else self.known.expand(*batch_shape, -1)
-        new = Classes(self.free.expand(*batch_shape, -1), known, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        free = self.free.expand(*batch_shape, -1)
+        return alike(ClassDistribution(free, known, validate_args=False), self)
 
 
 class Label(dist.TorchDistribution):
-    """What is known of a class c: one-hot, or zeros where nothing is known, which every class allows.
+    """The label of a class c: one-hot, or zeros where it is not known, which every class allows.
 
     Arguments:
         c: classes (*).
@@ -182,56 +183,50 @@ class Classed(Composed):
     """z and its class in one vector (z, one-hot c): p(z, c) = P(c) p(z|c).
 
     Arguments:
-        law: of the class.
-        given: the law of z for classes (*), event (D,).
+        classes: the distribution of the class.
+        given: the distribution of z for classes (*), event (D,).
         dim: D.
 
     Example:
-        >>> law = Classed(Classes(torch.zeros(3)), lambda c: dist.Normal(torch.zeros(2), 1.0).to_event(1), 2)
-        >>> law.sample().shape, round(float(law.log_prob(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0]))), 4)
+        >>> style = lambda c: dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        >>> joint = Classed(ClassDistribution(torch.zeros(3)), style, 2)
+        >>> joint.sample().shape, round(float(joint.log_prob(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0]))), 4)
         (torch.Size([5]), -2.9365)
     """
 
     has_rsample = False
 
-    def __init__(self, law: Classes, given: Callable[[Tensor], Any], dim: int) -> None:
-        self.law, self.given, self.dim = law, given, dim
-        super().__init__(law.batch_shape, torch.Size((dim + law.strata,)), validate_args=False)
+    def __init__(self, classes: ClassDistribution, given: Callable[[Tensor], Any], dim: int) -> None:
+        self.classes, self.given, self.dim = classes, given, dim
+        super().__init__(classes.batch_shape, torch.Size((dim + classes.strata,)), validate_args=False)
 
     @property
     def support(self) -> Any:  # noqa: ANN401
-        return _RealAndOneHot(self.law.strata)
+        return _RealAndOneHot(self.classes.strata)
 
     def compose(self, draw: Draw) -> Tensor:
-        c = draw(self.law)
-        return self.joined(draw(self.given(c).expand(self.batch_shape)), c)
-
-    def joined(self, z: Tensor, c: Tensor) -> Tensor:
-        """The vector of z (*, D) and c (*), their leading dimensions broadcast."""
-        lead = torch.broadcast_shapes(z.shape[:-1], c.shape)
-        piece = one_hot(c, self.law.strata, z.dtype).expand(*lead, -1)
-        return torch.cat([z.expand(*lead, -1), piece], -1)
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:  # noqa: ANN401
-        raise NotImplementedError("a class is not differentiable in its logits")
+        c = draw(self.classes)
+        return with_one_hot(draw(self.given(c).expand(self.batch_shape)), c, self.classes.strata)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(z, c), (*), in nats."""
         z, c = value[..., : self.dim], value[..., self.dim :].argmax(-1)
-        return self.law.log_prob(c) + self.given(c).log_prob(z)
+        return self.classes.log_prob(c) + self.given(c).log_prob(z)
 
     @property
     def mean(self) -> Tensor:
         """E[z] and the probabilities of the classes."""
-        every = self.law.enumerate_support()
-        each = self.given(every).expand(every.shape).mean
-        z = (self.law.probs.movedim(-1, 0).unsqueeze(-1) * each).sum(0)
-        return torch.cat([z, self.law.probs], -1)
+        c = self.classes.enumerate_support()
+        each = self.given(c).expand(c.shape).mean
+        z = (self.classes.probs.movedim(-1, 0).unsqueeze(-1) * each).sum(0)
+        return torch.cat([z, self.classes.probs], -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Classed:  # noqa: ANN401
-        return Classed(self.law.expand(batch_shape), self.given, self.dim)
+        return Classed(self.classes.expand(batch_shape), self.given, self.dim)
 
 
-def one_hot(index: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Classes (*) as one-hot vectors (*, C)."""
-    return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).to(dtype)
+def with_one_hot(z: Tensor, c: Tensor, classes: int) -> Tensor:
+    """The vector of z (*, D) and c (*) one-hot behind it, their leading dimensions broadcast."""
+    lead = torch.broadcast_shapes(z.shape[:-1], c.shape)
+    piece = one_hot(c, classes, z.dtype).expand(*lead, -1)
+    return torch.cat([z.expand(*lead, -1), piece], -1)

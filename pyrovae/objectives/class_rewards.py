@@ -1,4 +1,4 @@
-r"""The ELBO of a program with a class, helped: by entropy at first, by the labels that are known.
+r"""The ELBO of a program with a class, and a reward: for using all classes, or for matching known labels.
 
 Balanced          ELBO + w_t H(mean over the batch of q(c|x)),    w_t falls to zero
 SemiSupervised    ELBO + alpha log q(y|x) where the label y is known
@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyrovae.distributions import Classes, log_shares
+from pyrovae.checks import number, whole
+from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError
-from pyrovae.objectives.base import at_least_one, not_negative
+from pyrovae.objectives.base import LearningObjective
 from pyrovae.objectives.elbo import ELBO
 from pyrovae.terms import TracePair
 
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["Balanced", "SemiSupervised"]
 
 
-class Balanced(ELBO, nn.Module):  # in this order: called, it is Pyro's ELBO and no network
+class Balanced(LearningObjective, ELBO):
     r"""The ELBO and, in the first epochs, a reward for using all components.
 
     \[\mathcal L + w_t\, H\Big(\tfrac1B \sum_b q(c|x_b)\Big), \qquad
     w_t = w \max\big(0,\, 1 - (t - t_0) / E\big)\]
 
-    in epochs \(t \ge t_0\), against one component taking all while the others are far from the data.
-    q(c|x) is the guide's, or Bayes' rule at the draws of z. `bound` is the plain ELBO.
+    in epochs \(t \ge t_0\), so that one component does not take all rows while the others are far from the
+    data. q(c|x) is the guide's, or Bayes' rule at samples of z. `bound` is the plain ELBO.
 
     Arguments:
-        weight: w, the nats that a nat of entropy is worth at first.
+        weight: w, the value in nats of a nat of entropy at first.
         epochs: E, over which it falls to zero.
-        start: \(t_0\), the epochs before it begins (`start_epoch` of the prior, say).
-        particles: K, draws for each datum.
+        start: \(t_0\), the epochs before it starts (`start_epoch` of the prior, say).
+        particles: K, samples for each row.
 
     Raises:
         InputError: for a number out of its range; by `fit`, for a program without components.
@@ -51,23 +52,21 @@ class Balanced(ELBO, nn.Module):  # in this order: called, it is Pyro's ELBO and
         tensor([-2., -2., -2.])
     """
 
-    of_batch = True
     now: Tensor
 
     def __init__(self, weight: float = 10.0, epochs: int = 10, start: int = 0, particles: int = 1) -> None:
-        nn.Module.__init__(self)
-        self.weight = not_negative("Balanced", "weight", weight)
-        self.epochs = at_least_one(epochs, "epochs")
-        self.start = int(not_negative("Balanced", "start", start))
-        self.particles = at_least_one(particles)
-        self.beta, self.free_bits, self.analytic_kl = 1.0, 0.0, False
-        self.register_buffer("now", torch.tensor(float(weight)))
+        super().__init__(particles)
+        self.weight = number("weight", weight, least=0)
+        self.epochs = whole("epochs", epochs)
+        self.start = whole("start", start, 0)
+        self.of_batch = True
+        self.register_buffer("now", torch.tensor(self.weight))
 
     def begin(self, rows: int, program: Program) -> None:
         super().begin(rows, program)
         if program.components_wait > self.start:
             raise InputError(
-                f"{self!r} begins before the prior has components: give it start={program.components_wait}"
+                f"{self!r} starts before the prior has components: give it start={program.components_wait}"
             )
 
     def begin_epoch(self, epoch: int) -> None:
@@ -86,17 +85,17 @@ class Balanced(ELBO, nn.Module):  # in this order: called, it is Pyro's ELBO and
 
 
 class SemiSupervised(ELBO):
-    r"""The ELBO and, where labels are known, how well the class is told from x.
+    r"""The ELBO and, where labels are known, the log-probability of the label given x.
 
     \[\mathcal L(x) \;\text{or, with a label,}\; \mathcal L(x, y) + \alpha \log q(y|x)\]
 
-    Without the second term q(c|x) learns nothing from a label, since a known class is not drawn from it.
-    Where no guide draws the class it is Bayes' rule at the draws of z.
+    Without the second term q(c|x) learns nothing from a label, since a known class is not sampled from it.
+    Where no guide draws the class it is Bayes' rule at samples of z.
 
     Arguments:
-        alpha: the nats that a nat of log q(y|x) is worth for a datum with a label. Kingma et al. have .1
-            times the number of data for each that has a label.
-        particles: K, draws for each datum.
+        alpha: the weight of log q(y|x) for a row with a label. Kingma et al. use 0.1 N divided by the number
+            of rows that have one.
+        particles: K, samples for each row.
 
     Raises:
         InputError: when a number is out of its range; by `fit`, for a program without labels.
@@ -112,16 +111,15 @@ class SemiSupervised(ELBO):
     """
 
     def __init__(self, alpha: float = 10.0, particles: int = 1) -> None:
-        self.alpha = not_negative("SemiSupervised", "alpha", alpha)
-        self.particles = at_least_one(particles)
-        self.beta, self.free_bits, self.analytic_kl = 1.0, 0.0, False
+        super().__init__(particles)
+        self.alpha = number("alpha", alpha, least=0)
 
     def check(self, pair: TracePair) -> None:
         super().check(pair)
         if "y" not in pair.model.nodes:
             raise InputError(
                 "SemiSupervised needs some labels: give the prior labels=True, and load the data with "
-                "context='labels' and known="
+                "labels=True or known="
             )
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
@@ -132,26 +130,26 @@ class SemiSupervised(ELBO):
 
 
 def class_log_probs(pair: TracePair, who: str) -> Tensor:
-    """log q(c|x) that knows of no label, or Bayes' rule at the draws of z, (K or 1, B, C).
+    """log q(c|x) without the label, or Bayes' rule at samples of z, (K or 1, B, C).
 
     Raises:
         InputError: for a program without components.
     """
     guide: Any = pair.guide.nodes.get("c")
-    if guide is not None and isinstance(guide["fn"], Classes):
+    if guide is not None and isinstance(guide["fn"], ClassDistribution):
         return guide["fn"].free.reshape(-1, pair.shape[1], guide["fn"].strata)[:1]
     joint = _enumerated(pair)
-    if joint is None:
-        law: Any = pair.model.nodes["z"]["fn"] if "z" in pair.model.nodes else None
-        while hasattr(law, "base_dist"):
-            law = law.base_dist
-        if not hasattr(law, "mixture_distribution"):
-            raise InputError(
-                f"{who} needs a program with components or classes: use the prior GaussianMixture or Classes"
-            )
-        z: Any = pair.model.nodes["z"]["value"]
-        return log_shares(law, z)
-    return torch.log_softmax(joint, -1)
+    if joint is not None:
+        return torch.log_softmax(joint, -1)
+    site: Any = pair.model.nodes.get("z", {"fn": None})
+    mixture = site["fn"]
+    while hasattr(mixture, "base_dist"):
+        mixture = mixture.base_dist
+    if not hasattr(mixture, "mixture_distribution"):
+        raise InputError(
+            f"{who} needs a program with components or classes: use the prior GaussianMixture or Classes"
+        )
+    return log_shares(mixture, site["value"])
 
 
 def _enumerated(pair: TracePair) -> Tensor | None:

@@ -1,4 +1,4 @@
-r"""A class and, given it, a normal law of the style: q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)."""
+r"""A class and, given it, a normal style: q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import pyro
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyrovae.distributions import Classed, pick
-from pyrovae.distributions import Classes as Law
+from pyrovae.distributions import ClassDistribution, Classed
+from pyrovae.distributions.class_distribution import pick, with_one_hot
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
-from pyrovae.part import at_least
 
-__all__ = ["Classes"]
+__all__ = ["Classes", "style_of_class"]
 
 
 class Classes(Guide):
     r"""A class and its style, \(q(c|x)\, \mathcal N(z; \mu_c(x), \mathrm{diag}\,\sigma_c(x)^2)\).
 
-    The guide of the prior `Classes`. With a number of particles that is a multiple of C all classes are
-    summed over; `fit` does so. Where the class is known, q(c|x) is on it.
+    The guide of the prior `Classes`. With a multiple of C particles all classes are summed over; `fit`
+    does so. Where the class is known, q(c|x) puts all its mass on it.
 
     Arguments:
         classes: C, as in the prior.
 
     Raises:
-        InputError: when `classes` is below 2, or no latent is left beside them.
+        InputError: when `classes` is below 2, or no latent is left next to them.
 
     Reference:
         Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
@@ -45,10 +44,10 @@ class Classes(Guide):
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
         super().attach(latent_dim, feature_dim)
-        at_least(self, 2, classes=self.classes)
+        self.check_whole("classes", least=2)
         if latent_dim <= self.classes:
             raise InputError(
-                f"{latent_dim} latents leave none beside {self.classes} classes: use the prior "
+                f"{latent_dim} latents leave none next to {self.classes} classes: use the prior "
                 f"Classes(classes={self.classes})"
             )
 
@@ -58,7 +57,7 @@ class Classes(Guide):
 
     @property
     def style_dim(self) -> int:
-        """D, the latents beside the class."""
+        """D, the number of latents next to the class."""
         return self.latent_dim - self.classes
 
     @property
@@ -70,14 +69,15 @@ class Classes(Guide):
         self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None
     ) -> dist.TorchDistribution:
         scale = positive(raw_scale)
-        return Classed(Law(logits, known), lambda c: given(loc, scale, c), self.style_dim)
+        style = lambda c: style_of_class(loc, scale, c)  # noqa: E731
+        return Classed(ClassDistribution(logits, known), style, self.style_dim)
 
     def sites(self, logits: Tensor, loc: Tensor, raw_scale: Tensor, known: Tensor | None = None) -> Tensor:
-        law = self(logits, loc, raw_scale, known)
-        c = pyro.sample("c", law.law)
-        return law.joined(pyro.sample("z", law.given(c)), c)
+        c = pyro.sample("c", ClassDistribution(logits, known))
+        z = pyro.sample("z", style_of_class(loc, positive(raw_scale), c))
+        return with_one_hot(z, c, self.classes)
 
 
-def given(loc: Tensor, scale: Tensor, c: Tensor) -> dist.TorchDistribution:
+def style_of_class(loc: Tensor, scale: Tensor, c: Tensor) -> dist.TorchDistribution:
     """q(z|x, c) for parameters of every class (*, C, D)."""
     return dist.Normal(pick(loc, c), pick(scale, c)).to_event(1)

@@ -1,16 +1,14 @@
-r"""A class beside the latents: p(z, c) = P(c) N(z; 0, I), both read by the decoder."""
+r"""A class next to the latents: p(z, c) = P(c) N(z; 0, I), both read by the decoder."""
 
 from __future__ import annotations
 
-import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import Classed
-from pyrovae.distributions import Classes as Law
-from pyrovae.part import at_least
-from pyrovae.priors.base import Prior, class_site
+from pyrovae.distributions import ClassDistribution, Classed
+from pyrovae.distributions.class_distribution import with_one_hot
+from pyrovae.priors.base import Prior, context_map, shifted
 
 __all__ = ["Classes"]
 
@@ -19,8 +17,9 @@ class Classes(Prior):
     r"""A class c and a style z that do not depend on each other, \(p(z, c) = \pi_c\, \mathcal N(z; 0, I)\).
 
     The generative half of Kingma's M2: the decoder reads (z, one-hot c), in a row. The program has the sites
-    "c" and "z"; its guide is `Classes` with the same number of classes. With `labels` the program observes the
-    labels of the rows that have one. A context moves the logits of the classes by A c, with A zero at first.
+    "c" and "z"; its guide is `Classes` with the same number of classes. With `labels` the program observes
+    the labels of the rows that have one. A context moves the logits of the classes by A c, with A zero at
+    first.
 
     Arguments:
         classes: C.
@@ -48,12 +47,10 @@ class Classes(Prior):
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
-        at_least(self, 2, classes=self.classes)
+        self.check_whole("classes", least=2)
         self.logits = nn.Parameter(torch.zeros(self.classes))
         self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
-        self.gate = nn.Linear(context_dim, self.classes, bias=False) if context_dim else None
-        if self.gate is not None:
-            nn.init.zeros_(self.gate.weight)
+        self.gate = context_map(context_dim, self.classes)
 
     @property
     def states(self) -> int:  # type: ignore[override]
@@ -65,28 +62,18 @@ class Classes(Prior):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """The guide to take instead."""
+        """The guide to use instead."""
         return f"use the guide Classes(classes={self.classes})"
 
     def forward(self, context: Tensor | None = None, known: Tensor | None = None) -> dist.TorchDistribution:
-        law = Law(self._logits(context), known)
-        return Classed(law, self._style, self.latent_dim)
+        classes = ClassDistribution(self.class_logits(context), known)
+        return Classed(classes, self.given_class, self.latent_dim)
 
-    def sites(
-        self,
-        context: Tensor | None = None,
-        known: Tensor | None = None,
-        *,
-        observed: bool = True,
-        enumerated: bool = True,
-    ) -> Tensor:
-        logits = self._logits(context)
-        c = class_site(logits, known, observed=observed, enumerated=False)
-        z = pyro.sample("z", self._style(c))
-        return Classed(Law(logits), self._style, self.latent_dim).joined(z, c)
+    def class_logits(self, context: Tensor | None) -> Tensor:
+        return shifted(self.logits, self.gate, context)
 
-    def _logits(self, context: Tensor | None) -> Tensor:
-        return self.logits if self.gate is None or context is None else self.logits + self.gate(context)
-
-    def _style(self, c: Tensor) -> dist.TorchDistribution:
+    def given_class(self, c: Tensor) -> dist.TorchDistribution:
         return dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
+
+    def joined(self, z: Tensor, c: Tensor) -> Tensor:
+        return with_one_hot(z, c, self.classes)

@@ -1,0 +1,135 @@
+r"""The kinds of columns of a table: what `Mixed` must know of each.
+
+kind                           likelihood     the encoder reads      in units of the data
+normal, laplace, studentt      of this name   x                      m + s u
+lognormal                      of this name   log x                  exp(m + s u)
+poisson, negativebinomial,     of this name   log(1 + x)             a mean that is s times as large
+  zeroinflatednegativebinomial
+bernoulli                      of this name   x                      as it is
+categorical:N                  codes          one-hot vectors        as it is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrovae.distributions import ZeroInflated
+from pyrovae.errors import InputError
+from pyrovae.likelihoods.base import Likelihood
+from pyrovae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from pyrovae.likelihoods.levels import Categorical
+from pyrovae.likelihoods.real import Laplace, LogNormal, Normal, StudentT
+from pyrovae.likelihoods.unit import Bernoulli
+
+__all__ = ["ColumnKind", "kind_of"]
+
+Moments = tuple[Tensor, Tensor]
+
+
+class ColumnKind:
+    """A kind whose values are read as they are: of 0 and 1.
+
+    Arguments:
+        likelihood: makes the likelihood of its columns.
+        levels: the number of codes of a column, 0 when its values are numbers.
+
+    Attributes:
+        has_units: whether location and spread of the training data are its units.
+    """
+
+    has_units = False
+
+    def __init__(self, likelihood: Callable[[], Likelihood], levels: int = 0) -> None:
+        self.likelihood, self.levels = likelihood, levels
+
+    def read(self, x: Tensor) -> Tensor:
+        """Values on a scale on which they are spread evenly."""
+        return x
+
+    def fill(self, shift: Tensor) -> Tensor:
+        """Values inside the support, close to the data, in place of missing ones."""
+        return torch.ones_like(shift)
+
+    def units(self, read: Moments, plain: Moments) -> Moments:
+        """Location and spread as units of the distribution, from those of values as read and as they are."""
+        return read
+
+    def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        """The distribution in the units of the table."""
+        return p
+
+
+class Real(ColumnKind):
+    """Numbers with a location and a scale."""
+
+    has_units = True
+
+    def fill(self, shift: Tensor) -> Tensor:
+        return shift
+
+    def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        shape = (p.df,) if isinstance(p, dist.StudentT) else ()
+        return type(p)(*shape, shift + spread * p.loc, spread * p.scale)
+
+
+class Positive(Real):
+    """Numbers above 0 whose logarithm has a location and a scale."""
+
+    def read(self, x: Tensor) -> Tensor:
+        return x.log()
+
+    def fill(self, shift: Tensor) -> Tensor:
+        return shift.exp()
+
+
+class Count(ColumnKind):
+    """Counts, with a mean in units of that of the training data."""
+
+    has_units = True
+
+    def read(self, x: Tensor) -> Tensor:
+        return x.log1p()
+
+    def units(self, read: Moments, plain: Moments) -> Moments:
+        return torch.zeros_like(read[0]), plain[0].clamp(min=0.1)
+
+    def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        if isinstance(p, ZeroInflated):
+            return ZeroInflated(self.in_units(p.base_dist, shift, spread), gate_logits=p.gate_logits)
+        if isinstance(p, dist.Poisson):
+            return dist.Poisson(spread * p.rate)
+        return dist.NegativeBinomial(p.total_count, logits=p.logits + spread.log())
+
+
+_KINDS = {
+    "normal": Real(lambda: Normal("predicted")),
+    "laplace": Real(lambda: Laplace("predicted")),
+    "studentt": Real(lambda: StudentT("learned", "predicted")),
+    "lognormal": Positive(lambda: LogNormal("predicted")),
+    "poisson": Count(Poisson),
+    "negativebinomial": Count(NegativeBinomial),
+    "zeroinflatednegativebinomial": Count(ZeroInflatedNegativeBinomial),
+    "bernoulli": ColumnKind(Bernoulli),
+}
+
+
+def kind_of(word: str) -> ColumnKind:
+    """The kind of a column named "normal", ..., or "categorical:5".
+
+    Raises:
+        InputError: for an unknown word.
+    """
+    name, _, count = word.partition(":")
+    if name == "categorical" and count.isdecimal() and int(count) >= 2:
+        return ColumnKind(lambda: Categorical(int(count), grey=False), levels=int(count))
+    if word not in _KINDS:
+        raise InputError(
+            f"Mixed knows no columns of kind {word!r}: use one of {', '.join(_KINDS)} or categorical:N, with "
+            "N classes, 2 or more"
+        )
+    return _KINDS[word]
