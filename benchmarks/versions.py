@@ -19,7 +19,7 @@ import pyrovae as pv
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-networks = {"encoder": pv.networks.MLP((200, 200)), "decoder": pv.networks.MLP((200, 200))}
+networks = {"encoder": pv.networks.MLP(200, 200), "decoder": pv.networks.MLP(200, 200)}
 vae = pv.VAE((1, 28, 28), 50, **networks)
 x = torch.rand(5000, 1, 28, 28).round()
 data = pv.datasets.load(x, validation=10, test=10)

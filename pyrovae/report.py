@@ -1,17 +1,19 @@
-"""The pictures of a run: which ones apply to a VAE and its data, drawn and saved.
+"""The pictures of a run: those that apply to a program and its data, drawn and saved.
 
-training       the bound, the reconstruction and the KL over the epochs
-samples        draws from p(x), as images or beside the data
+training         the bound, the reconstruction and the KL over the epochs; of every program
+samples          from p(x), as images or next to the data
 reconstructions  x and E[x|z], for images
-latents        E[z|x] of the test set, coloured by label; the prior's density behind two latents
-manifold       the plane of two latents, decoded
+latents          E[z|x] of the test set, coloured by label; the prior's density behind two latents
+manifold         the plane of two latents, decoded
+
+All but the first need what a `VAE` has: `encode`, `decode`, `latents`, `sample` and `reconstruct`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,19 +21,19 @@ from torch import Tensor
 
 from pyrovae import plots
 from pyrovae.priors import StandardNormal
-from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
     import pyro.distributions as dist
     from matplotlib.axes import Axes
 
-    from pyrovae.datasets import Data
+    from pyrovae.datasets import Data, Rows
 
 __all__ = ["figures", "is_image", "save_figures", "whole_rows"]
 
 ROWS = 2000
 IMAGES = 100
 DRAWS = 20
+METHODS = ("encode", "decode", "latents", "sample", "reconstruct")
 
 
 def is_image(event_shape: tuple[int, ...]) -> bool:
@@ -40,93 +42,94 @@ def is_image(event_shape: tuple[int, ...]) -> bool:
 
 
 def whole_rows(x: Tensor) -> Tensor:
-    """The data without a missing entry, which a picture can show."""
+    """The observations without a missing entry, which a picture can show."""
     return x[~x.flatten(1).isnan().any(1)]
 
 
 def save_figures(
-    vae: VAE, data: Data, folder: Path, *, history: Mapping[str, np.ndarray] | None = None, seed: int = 0
+    program: Any,  # noqa: ANN401
+    data: Data,
+    folder: Path,
+    *,
+    history: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
 ) -> list[Path]:
     """Draw what applies and save it as png files; returns their paths.
 
     Arguments:
-        vae: trained.
+        program: trained.
         data: whose test set is shown.
-        folder: where the files go; made when absent.
+        folder: where the files go; created when missing.
         history: of the training, for its curves.
-        seed: of the draws; the caller's random state is left as it was.
+        seed: of the samples; the caller's random state is left as it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = figures(vae, data, history=history, seed=seed)
-    return [plots.save(ax, folder / f"{name}.png") for name, ax in drawn.items()]
+    axes = figures(program, data, history=history, seed=seed)
+    return [plots.save(ax, folder / f"{name}.png") for name, ax in axes.items()]
 
 
 def figures(
-    vae: VAE, data: Data, *, history: Mapping[str, np.ndarray] | None = None, seed: int = 0
+    program: Any,  # noqa: ANN401
+    data: Data,
+    *,
+    history: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
 ) -> dict[str, Axes]:
     """The pictures that apply, by name."""
-    device = next(vae.parameters()).device
-    x = data.test[:ROWS].to(device)
-    context = None if data.context is None else data.context.test[:ROWS].to(device)
-    drawn = {} if history is None else {"training": plots.training_curves(history)}
+    axes = {} if history is None else {"training": plots.training_curves(history)}
+    if not all(callable(getattr(program, name, None)) for name in METHODS):
+        return axes
+    device = next(program.parameters()).device
+    rows = data.test[:ROWS].to(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
-        drawn |= _of_data(vae, x, context)
-        drawn["latents"] = _latents(vae, data, x, context)
-        # The manifold is drawn over the quantiles of N(0, I), so it tells of that prior alone.
-        standard = isinstance(vae.prior, StandardNormal) and vae.context_shape is None
-        if vae.prior.size == 2 and is_image(vae.event_shape) and standard:
-            drawn["manifold"] = plots.manifold(lambda z: _array(_mean(vae.decode(_tensor(z, x)))))
-    return drawn
+        axes |= _of_data(program, rows)
+        axes["latents"] = _latents(program, data, rows)
+        # The manifold is drawn over the quantiles of N(0, I), so it stands for that prior only.
+        standard = isinstance(program.prior, StandardNormal) and program.context_shape is None
+        if program.latent_size == 2 and is_image(program.event_shape) and standard:
+            axes["manifold"] = plots.manifold(lambda z: _mean(program.decode(z)))
+    return axes
 
 
-def _of_data(vae: VAE, x: Tensor, context: Tensor | None) -> dict[str, Axes]:
+def _of_data(vae: Any, rows: Rows) -> dict[str, Axes]:  # noqa: ANN401
     if is_image(vae.event_shape):
-        some = None if context is None else context[:IMAGES]
-        count = IMAGES if some is None else len(some)
-        pairs = slice(0, 10)
-        x_hat = vae.reconstruct(x[pairs], None if context is None else context[pairs])
+        some, pairs = rows[:IMAGES].context, rows[:10]
+        x_hat = vae.reconstruct(pairs)
+        samples = vae.sample(IMAGES if some is None else len(some), some, mean=True)
         return {
-            "samples": plots.image_grid(_array(vae.sample(count, some, mean=True))),
-            "reconstructions": plots.reconstructions(_array(x[pairs]), _array(x_hat)),
+            "samples": plots.image_grid(samples),
+            "reconstructions": plots.reconstructions(pairs.x, x_hat),
         }
-    whole = whole_rows(x)
+    whole = whole_rows(rows.x)
     if len(whole) < 2:
         return {}
-    samples = vae.sample(len(x), context)
-    return {"samples": plots.compare(_array(whole.flatten(1)), _array(samples.flatten(1)))}
+    samples = vae.sample(len(rows), rows.context)
+    return {"samples": plots.compare(whole.flatten(1), samples.flatten(1))}
 
 
-def _latents(vae: VAE, data: Data, x: Tensor, context: Tensor | None) -> Axes:
-    labels = None if data.labels is None else _array(data.labels.test[: len(x)])
-    law = vae.encode(x, context)
-    prior = vae.latents() if vae.prior.size == 2 and vae.context_shape is None else None
+def _latents(vae: Any, data: Data, rows: Rows) -> Axes:  # noqa: ANN401
+    labels = None if data.labels is None else data.labels.test[: len(rows)]
+    z = _mean(vae.encode(rows))
+    prior = vae.latents() if vae.latent_size == 2 and vae.context_shape is None else None
     density = None
     if prior is not None and _is_everywhere(prior):
-        density = lambda z: _array(prior.log_prob(_tensor(z, x)))  # noqa: E731
-    return plots.latent_scatter(_array(_mean(law)), labels, density=density)
+        density = lambda at: prior.log_prob(torch.as_tensor(at).to(z))  # noqa: E731
+    return plots.latent_scatter(z, labels, density=density)
 
 
-def _is_everywhere(law: dist.TorchDistribution) -> bool:
-    """Whether a law has a density at any point, as the sphere's and one-hot ones have not."""
+def _is_everywhere(distribution: dist.TorchDistribution) -> bool:
+    """Whether it has a density at any point, as those on the sphere and of one-hot vectors have not."""
     try:
-        support = law.support
+        support = distribution.support
     except NotImplementedError:
         return True
-    return support is None or bool(support.check(torch.zeros(1, *law.event_shape)).all())
+    return support is None or bool(support.check(torch.zeros(1, *distribution.event_shape)).all())
 
 
-def _mean(law: dist.TorchDistribution) -> Tensor:
-    """The mean where the law knows it, else that of some draws."""
+def _mean(distribution: dist.TorchDistribution) -> Tensor:
+    """The mean where it is known, else that of some samples."""
     try:
-        return law.mean
+        return distribution.mean
     except NotImplementedError:
-        return law.sample((DRAWS,)).mean(0)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
-
-
-def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.as_tensor(array, dtype=like.dtype, device=like.device)
+        return distribution.sample((DRAWS,)).mean(0)

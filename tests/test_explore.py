@@ -1,6 +1,6 @@
-"""Exploring a mixture: what is said of components and data is so, by mathematics.
+"""Exploring a mixture: what is said about components and data is so, by mathematics.
 
-The oracle is a linear decoder under a mixture, whose posterior a guide over quadratic features holds exactly.
+The oracle is a linear decoder under a mixture; a guide over quadratic features can hold its exact posterior.
 """
 
 import dataclasses
@@ -122,8 +122,7 @@ def set_exact_posterior(vae, oracle):
     """Least squares through points: each parameter of the posterior is a polynomial of degree two in x."""
     x = 2 * torch.randn(200, 4)
     features = torch.cat([vae.encoder(x), torch.ones(200, 1)], -1)
-    law = oracle.posterior(x)
-    parts = law.component_distribution
+    parts = oracle.posterior(x).component_distribution
     sd = parts.covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt()
     wanted = {
         "logits": oracle._joint(x),
@@ -264,7 +263,7 @@ def test_the_latent_of_a_projection_is_the_mean_of_draws_that_project_there():
     c = rng.choice(3, 100_000, p=mixture.weight)
     noise = np.einsum("nij,nj->ni", np.linalg.cholesky(mixture.covariance)[c], rng.normal(size=(len(c), 4)))
     z = mixture.mean[c] + noise
-    residual = z - mixture.given(z @ basis.T, basis)
+    residual = z - mixture.mean_of(z @ basis.T, basis)
     for tested in (np.ones(len(z)), *(z @ basis.T).T, np.sin(z @ basis[0]), np.cos(z @ basis[1])):
         product = residual * tested[:, None]
         assert (np.abs(product.mean(0)) < SIGMAS * product.std(0) / math.sqrt(len(z)) + 1e-9).all()
@@ -292,7 +291,7 @@ def test_with_the_exact_posterior_they_are_the_exact_ones():
     x = oracle.sample(50)
     ex = explore(vae, x, particles=500)
     exact = oracle.responsibilities(x).numpy()
-    widest = np.sqrt(exact * (1 - exact) / 500)  # no law on [0, 1] of that mean has a larger error
+    widest = np.sqrt(exact * (1 - exact) / 500)  # no distribution on [0, 1] of that mean has a larger error
     assert (np.abs(ex.responsibilities - exact) < SIGMAS * widest + 0.01).all()
     assert np.abs(ex.responsibilities - exact).mean() < 0.01
     assert np.allclose(ex.log_px, oracle.log_px(x).numpy(), atol=1e-6)
@@ -330,7 +329,7 @@ def test_they_are_the_marginals_of_pyros_enumeration():
     assert np.allclose(ex.responsibilities, marginals["c"].probs.detach().numpy(), atol=1e-10)
 
 
-def test_soft_counts_and_hard_counts_sum_to_the_data():
+def test_soft_counts_and_hard_counts_sum_to_the_rows():
     vae = a_vae()
     ex = explore(vae, data_for(vae, 77))
     assert ex.components.soft.sum() == pytest.approx(77, abs=1e-9)
@@ -376,19 +375,22 @@ def test_nearest_doubtful_and_far():
     assert explore(vae, strange).far(1).tolist() == [20]
 
 
-def test_log_px_is_that_of_evidence_and_a_datum_has_the_same():
+def test_log_px_is_that_of_evidence_and_an_observation_has_the_same():
     vae = a_vae()
     x = data_for(vae, 15)
     ex = explore(vae, x, particles=50, seed=2)
     found = pv.log_evidence(vae, x, particles=50, seed=2)
     assert np.array_equal(ex.log_px, found.log_px)
     assert np.array_equal(ex.log_px_se, found.mc_stderr)
-    one = ex.datum(4, particles=50)
+    one = ex.observation(4, particles=50)
     assert one.log_px == pytest.approx(ex.log_px[4], abs=1e-9)
     assert np.array_equal(one.responsibilities, ex.responsibilities[4])
     assert np.array_equal(one.x, x[4].numpy())
     assert np.allclose(one.reconstruction, ex.decode(ex.z[4]))
-    assert "datum 4: component" in str(one)
+    assert (one.number, one.index) == (4, 4)
+    assert str(one).startswith("observation 4: component")
+    with pytest.warns(DeprecationWarning, match="use Exploration.observation"):
+        assert ex.datum(4, particles=50).log_px == one.log_px
 
 
 # ---------------------------------------------------------------- latents
@@ -475,7 +477,7 @@ def test_walks_back_and_forth_are_one():
     assert np.allclose(there, back[::-1], atol=0.05)
 
 
-def test_a_walk_is_decoded_and_weighed():
+def test_a_walk_is_decoded_with_its_density():
     vae = a_vae()
     ex = explore(vae, data_for(vae))
     for walk in (ex.walk(0, 2), ex.walk(0, 2, along="density"), ex.axis(1, axis=2, steps=5)):
@@ -628,9 +630,9 @@ def test_the_same_seed_gives_the_same_and_nothing_is_changed():
     for _ in range(2):
         ex = explore(vae, x, rows=20, labels=np.arange(30) % 3, seed=5)
         ex.samples(0, 3), ex.samples(0, 3, mean=False), ex.walk(0, 1, along="density"), ex.axis(0)
-        ex.datum(0, particles=30), ex.far(2), str(ex), str(ex.components), ex.map.to_latent([0.0, 1.0])
+        ex.observation(0, particles=30), ex.far(2), str(ex), str(ex.components), ex.map.to_latent([0.0, 1.0])
         edits = [ex.merge(0, 1), ex.split(0), ex.remove(1), ex.reweight({0: 0.5})]
-        seen.append([ex.rows, ex.responsibilities, ex.log_px, *(edit.after.log_px for edit in edits)])
+        seen.append([ex.index, ex.responsibilities, ex.log_px, *(edit.after.log_px for edit in edits)])
         torch.rand(3)
     torch.set_rng_state(before[3])
     assert same_state(before, state(vae))
@@ -643,7 +645,7 @@ def test_the_callers_random_state_is_kept():
     vae = a_vae()
     x, before = data_for(vae), torch.get_rng_state()
     ex = explore(vae, x)
-    ex.log_px, ex.merge(0, 1), ex.samples(0, 2, mean=False), ex.datum(1, particles=20)
+    ex.log_px, ex.merge(0, 1), ex.samples(0, 2, mean=False), ex.observation(1, particles=20)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -651,30 +653,51 @@ def test_rows_are_taken_from_all_of_the_part():
     vae = a_vae()
     x = data_for(vae, 100)
     ex = explore(vae, x, rows=30, labels=np.arange(100), seed=1)
-    assert len(ex) == len(set(ex.rows.tolist())) == 30
-    assert np.array_equal(ex.x, x[ex.rows].numpy())
-    assert np.array_equal(ex.labels, ex.rows)
-    assert ex.rows.max() > 60
-    assert np.array_equal(explore(vae, x, rows=500).rows, np.arange(100))
+    assert len(ex) == len(set(ex.index.tolist())) == 30
+    assert np.array_equal(ex.x, x[ex.index].numpy())
+    assert np.array_equal(ex.labels, ex.index)
+    assert np.array_equal(ex.evidence.index, ex.index)
+    assert ex.index.max() > 60
+    assert np.array_equal(explore(vae, x, rows=500).index, np.arange(100))
+
+
+def test_rows_tensors_and_arrays_of_any_type_are_explored_alike():
+    vae, x = a_vae(), torch.randint(-3, 4, (30, 5))
+    exact = explore(vae, x.double())
+    given = (x, x.numpy(), x.numpy().astype(np.int8), x.float(), pv.Rows(x, y=torch.arange(30) % 4), x.tolist())
+    for data in given:  # labels are not observed: p(c|x), whatever y says
+        ex = explore(vae, data)
+        assert np.array_equal(ex.responsibilities, exact.responsibilities)
+        assert np.array_equal(ex.log_px, exact.log_px)
+        assert ex.labels is None
+
+
+def test_rows_of_a_data_set_keep_their_numbers_in_the_source():
+    x = torch.randn(200, 5)
+    data, vae = pv.datasets.load(x, test=0.25), a_vae()
+    for split in ("test", "validation", "train"):
+        ex = explore(vae, data, split=split, rows=15)
+        assert np.allclose(ex.x, x[ex.index].numpy())
+        assert np.array_equal(ex.index, ex.evidence.index)
+    assert explore(vae, pv.Rows(x, index=torch.arange(200) + 7), rows=15).index.min() > 6
+    one = ex.observation(3, particles=20)
+    assert one.index == ex.index[3]
+    assert str(one).startswith(f"observation 3, row {one.index}: component")
 
 
 # ---------------------------------------------------------------- editing
 
 
-def law_of(vae):
-    return vae.prior.mixture()
-
-
-def same_law(a, b, atol):
+def same_prior(a, b, atol):
     z = 3 * torch.randn(400, 3)
-    return torch.allclose(law_of(a).log_prob(z), law_of(b).log_prob(z), atol=atol)
+    return torch.allclose(a.prior.mixture().log_prob(z), b.prior.mixture().log_prob(z), atol=atol)
 
 
 def moments(vae):
     with torch.no_grad():
-        law = law_of(vae)
-        w, m = law.mixture_distribution.probs, law.component_distribution.mean
-        s = law.component_distribution.covariance_matrix
+        mixture = vae.prior.mixture()
+        w, m = mixture.mixture_distribution.probs, mixture.component_distribution.mean
+        s = mixture.component_distribution.covariance_matrix
         return w @ m, torch.einsum("k,kij->ij", w, s + m.unsqueeze(-1) * m.unsqueeze(-2))
 
 
@@ -685,7 +708,7 @@ def test_merging_two_copies_changes_nothing():
     vae = a_vae(mixture=mixture)
     edit = explore(vae, data_for(vae)).merge(3, 1)
     assert edit.vae.prior.components == 3
-    assert same_law(vae, edit.vae, 1e-10)
+    assert same_prior(vae, edit.vae, 1e-10)
     assert np.abs(edit.change).max() < 1e-10
 
 
@@ -696,18 +719,18 @@ def test_merge_and_split_keep_the_moments_of_the_prior():
         assert edit.vae.prior.components == count
         for a, b in zip(moments(vae), moments(edit.vae), strict=True):
             assert torch.allclose(a, b, atol=1e-10)
-        assert not same_law(vae, edit.vae, 1e-3)
+        assert not same_prior(vae, edit.vae, 1e-3)
     again = explore(ex.split(1).vae, data_for(vae)).merge(1, 4)
-    assert same_law(vae, again.vae, 1e-9)
+    assert same_prior(vae, again.vae, 1e-9)
 
 
 def test_a_removed_component_is_gone_and_the_others_are_as_they_were():
     vae, mixture = a_vae(), a_mixture()
     edit = explore(vae, data_for(vae)).remove(1)
-    found, kept = law_of(edit.vae), [0, 2, 3]
-    weight = mixture.weight[kept] / mixture.weight[kept].sum()
-    assert np.allclose(found.mixture_distribution.probs.detach(), weight)
-    assert np.allclose(found.component_distribution.mean.detach(), mixture.mean[kept])
+    left, others = edit.vae.prior.mixture(), [0, 2, 3]
+    weight = mixture.weight[others] / mixture.weight[others].sum()
+    assert np.allclose(left.mixture_distribution.probs.detach(), weight)
+    assert np.allclose(left.component_distribution.mean.detach(), mixture.mean[others])
 
 
 def test_weights_are_put_and_present_ones_are_no_change():
@@ -715,16 +738,16 @@ def test_weights_are_put_and_present_ones_are_no_change():
     ex = explore(vae, data_for(vae))
     for same in (mixture.weight, {1: mixture.weight[1]}, dict(enumerate(mixture.weight))):
         edit = ex.reweight(same)
-        assert same_law(vae, edit.vae, 1e-10)
+        assert same_prior(vae, edit.vae, 1e-10)
         assert np.abs(edit.change).max() < 1e-9
     edit = ex.reweight({2: 0.7})
     rest = np.delete(mixture.weight, 2)
-    found = law_of(edit.vae).mixture_distribution.probs.detach().numpy()
+    found = edit.vae.prior.mixture().mixture_distribution.probs.detach().numpy()
     assert np.allclose(found[[0, 1, 3]], 0.3 * rest / rest.sum())
     assert found[2] == pytest.approx(0.7)
 
 
-def test_an_edit_is_weighed_in_pairs_on_the_same_draws():
+def test_an_edit_is_scored_in_pairs_on_the_same_samples():
     vae = a_vae()
     x = data_for(vae, 25)
     ex = explore(vae, x, particles=40, seed=3)
@@ -747,7 +770,7 @@ def test_all_but_the_prior_is_kept():
     assert all(torch.equal(new[name], old[name]) for name in old if not name.startswith("prior."))
     loaded = pv.VAE.from_dict(edit.vae.to_dict())
     loaded.load_state_dict(new)
-    assert same_law(loaded, edit.vae, 1e-12)
+    assert same_prior(loaded, edit.vae, 1e-12)
 
 
 def test_a_narrow_form_widens_only_where_it_must():
@@ -781,7 +804,7 @@ def test_a_prior_that_does_not_learn_or_has_guards_is_edited_too():
     ):
         vae = a_vae(count=4, **options)
         edit = explore(vae, data_for(vae)).split(
-            int(np.argmin(law_of(vae).mixture_distribution.probs.detach().numpy()))
+            int(np.argmin(vae.prior.mixture().mixture_distribution.probs.detach().numpy()))
         )
         assert edit.vae.prior.components == 5
         for a, b in zip(moments(vae), moments(edit.vae), strict=True):
@@ -796,7 +819,7 @@ def test_a_dead_component_is_seen_and_can_be_removed():
     assert ex.components.weight[2] == 0
     assert ex.components.hard[2] == 0
     assert "hardly used    2" in str(ex)
-    assert same_law(vae, ex.remove(2).vae, 1e-9)
+    assert same_prior(vae, ex.remove(2).vae, 1e-9)
     assert ex.walk(0, 2, along="density").z.shape == (9, 3)
 
 
@@ -813,7 +836,6 @@ def m2(labels=False):
         likelihood=pv.likelihoods.Normal(scale=SCALE),
         encoder=MLP(8),
         decoder=MLP(8),
-        context_shape=(3,) if labels else None,
     )
 
 
@@ -838,14 +860,14 @@ def test_classes_that_the_decoder_reads(labels):
     assert ex.samples(1, 4).shape == (4, 5)
     assert (ex.agreement.plain is not None) == labels
     for ask, message in (
-        (lambda: ex.walk(0, 1), "no way between them"),
+        (lambda: ex.walk(0, 1), "no path between them"),
         (lambda: ex.merge(0, 1), "only the components of a GaussianMixture"),
         (lambda: ex.decode([0.3, -0.4]), "say which by k="),
     ):
         with pytest.raises(InputError, match=message):
             ask()
     assert "share one p\\(z\\)".replace("\\", "") in str(ex)
-    assert ex.datum(3, particles=30).reconstruction.shape == (5,)
+    assert ex.observation(3, particles=30).reconstruction.shape == (5,)
 
 
 def test_components_that_are_labels():
@@ -857,7 +879,6 @@ def test_components_that_are_labels():
         likelihood=pv.likelihoods.Normal(scale=SCALE),
         encoder=MLP(8),
         decoder=MLP(8),
-        context_shape=(4,),
     )
     put(vae, a_mixture())
     x, y = torch.randn(30, 5), np.arange(30) % 4
@@ -865,7 +886,6 @@ def test_components_that_are_labels():
     assert ex.agreement.plain == pytest.approx(np.mean(ex.assignment == y))
     assert "as the classes that they are" in str(ex)
     edit = ex.merge(0, 1)
-    assert edit.vae.context_shape is None
     assert not edit.vae.prior.labels
     assert ex.reweight({0: 0.5}).vae.prior.labels
 
@@ -914,7 +934,7 @@ def test_a_vae_is_fitted_with_each_number():
 
 VAE4 = {"likelihood": pv.likelihoods.Normal(), "encoder": MLP(4), "decoder": MLP(4)}
 ONE_HOT = {"prior": pv.priors.Categorical(2), "guide": pv.guides.Categorical(2)}
-GIVEN = {"prior": pv.priors.GaussianMixture(2), "context_shape": (3,)}
+CONDITIONAL = {"prior": pv.priors.GaussianMixture(2), "context_shape": (3,)}
 
 
 @pytest.mark.parametrize(
@@ -923,8 +943,8 @@ GIVEN = {"prior": pv.priors.GaussianMixture(2), "context_shape": (3,)}
         (lambda: pv.VAE((5,), 2, **VAE4), "has no components to explore: declare the VAE with"),
         (lambda: pv.VAE((5,), 2, prior=pv.priors.Flow(), **VAE4), "has no components to explore"),
         (lambda: pv.VAE((5,), 2, **ONE_HOT, **VAE4), "has no components to explore"),
-        (lambda: pv.VAE((5,), 2, **GIVEN, **VAE4), "a conditional VAE has another for each context"),
-        (lambda: a_vae().decoder, "explore looks into a VAE, not a MLP"),
+        (lambda: pv.VAE((5,), 2, **CONDITIONAL, **VAE4), "a conditional VAE has another for each context"),
+        (lambda: a_vae().decoder, "explore needs a VAE, not a MLP"),
     ],
 )
 def test_a_vae_without_a_mixture_is_refused(vae, message):
@@ -934,24 +954,25 @@ def test_a_vae_without_a_mixture_is_refused(vae, message):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda vae, x: explore(vae, x[:0]), "no data"),
+        (lambda vae, x: explore(vae, x[:0]), "no rows"),
+        (lambda vae, x: explore(vae, pv.Rows(x, torch.ones(20, 3))), "this VAE takes no context"),
         (lambda vae, x: explore(vae, x[:, :3]), "x must have shape \\(N, 5\\)"),
         (lambda vae, x: explore(vae, torch.where(x > 1, torch.nan, x)), "finite|NaN|missing"),
         (lambda vae, x: explore(vae, x, particles=0), "particles must be a whole number"),
         (lambda vae, x: explore(vae, x, rows=0), "rows must be a whole number"),
-        (lambda vae, x: explore(vae, x, labels=[1, 2]), "do not fit 20 data"),
-        (lambda vae, x: explore(vae, x, labels=np.ones(20)), "do not fit 20 data"),
-        (lambda vae, x: explore(vae, pv.datasets.load(x), split="all"), "unknown split 'all'"),
+        (lambda vae, x: explore(vae, x, labels=[1, 2]), r"labels must be .* of shape \(20,\)"),
+        (lambda vae, x: explore(vae, x, labels=np.ones(20)), "labels must be whole numbers .* not float64"),
+        (lambda vae, x: explore(vae, pv.datasets.load(x), split="all"), "split must be .* not 'all'"),
         (lambda vae, x: explore(vae, pv.datasets.load(x), labels=[1]), "a data set has its own"),
-        (lambda vae, x: agreement([0, 1], [0], 2), "one of each for each datum"),
+        (lambda vae, x: agreement([0, 1], [0], 2), r"labels must be .* of shape \(2,\)"),
         (lambda vae, x: agreement([0, 5], [0, 1], 2), "outside the 2 components"),
-        (lambda vae, x: agreement([0, 1], [0.5, 1.0], 2), "give whole numbers"),
+        (lambda vae, x: agreement([0, 1], [0.5, 1.0], 2), "must be whole numbers"),
         (lambda vae, x: choose(vae, x, ()), "nothing to choose from"),
         (lambda vae, x: choose(vae, x, (0,)), "components must be a whole number"),
-        (lambda vae, x: choose(vae, x, (2,), split="train"), "not trained on"),
-        (lambda vae, x: choose_plain(x[:, 0]), "give data \\(N, D\\)"),
+        (lambda vae, x: choose(vae, x, (2,), split="train"), "split must be 'validation' or 'test'"),
+        (lambda vae, x: choose_plain(x[:, 0]), r"where \(N, D\) was expected"),
         (lambda vae, x: choose_plain(x[:1]), "give more"),
-        (lambda vae, x: choose_plain(x, held_out=2.0), "a share of the data"),
+        (lambda vae, x: choose_plain(x, held_out=2.0), "held_out must be a finite number"),
     ],
 )
 def test_data_and_options_that_cannot_be_used(ask, message):
@@ -961,26 +982,26 @@ def test_data_and_options_that_cannot_be_used(ask, message):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda ex: ex.nearest(0, 21), "21 data were asked for and 20 were looked at"),
+        (lambda ex: ex.nearest(0, 21), "count must be a whole number from 1 to 20, not 21"),
         (lambda ex: ex.doubtful(0), "count must be a whole number"),
-        (lambda ex: ex.samples(4, 1), "no component 4: choose a number from 0 to 3"),
-        (lambda ex: ex.samples(-1, 1), "no component -1"),
-        (lambda ex: ex.datum(20), "no datum 20"),
-        (lambda ex: ex.walk(0, 1, steps=1), "steps is 1"),
-        (lambda ex: ex.walk(0, 1, along="river"), "unknown along 'river'"),
-        (lambda ex: ex.axis(0, axis=3), "no axis 3: choose a number from 0 to 2"),
-        (lambda ex: ex.axis(0, reach=math.nan), "reach is nan"),
+        (lambda ex: ex.samples(4, 1), "component must be a whole number from 0 to 3, not 4"),
+        (lambda ex: ex.samples(-1, 1), "component must be .* not -1"),
+        (lambda ex: ex.observation(20), "observation must be a whole number from 0 to 19, not 20"),
+        (lambda ex: ex.walk(0, 1, steps=1), "steps must be a whole number of 2 or more"),
+        (lambda ex: ex.walk(0, 1, along="river"), "along must be 'straight' or 'density', not 'river'"),
+        (lambda ex: ex.axis(0, axis=3), "axis must be a whole number from 0 to 2, not 3"),
+        (lambda ex: ex.axis(0, reach=math.nan), "reach must be a finite number, 0 or more, not nan"),
         (lambda ex: ex.decode([0.0]), "z must have shape"),
         (lambda ex: ex.decode([0.0, math.nan, 1.0]), "NaN"),
-        (lambda ex: ex.log_pz([0.0, 1.0, 2.0]), "z must have shape"),
+        (lambda ex: ex.log_pz([0.0, 1.0, 2.0]), r"where \(M, 3\) was expected"),
         (lambda ex: ex.map.to_latent([0.0, 1.0, 2.0]), "where \\(..., 2\\) was expected"),
         (lambda ex: ex.map.to_plane([0.0, 1.0]), "where \\(..., 3\\) was expected"),
         (lambda ex: ex.merge(1, 1), "cannot be merged with itself"),
         (lambda ex: ex.reweight({0: 0.0}), "weights must be above 0"),
         (lambda ex: ex.reweight({0: 1.0}), "for the rest"),
         (lambda ex: ex.reweight({}), "name at least one component"),
-        (lambda ex: ex.reweight({9: 0.1}), "no component 9"),
-        (lambda ex: ex.reweight([0.5, 0.5]), "one for each of 4 components"),
+        (lambda ex: ex.reweight({9: 0.1}), "component must be .* not 9"),
+        (lambda ex: ex.reweight([0.5, 0.5]), r"weights has shape \(2,\) where \(4,\)"),
         (lambda ex: ex.figures("cat"), "no picture 'cat'"),
     ],
 )
@@ -1000,7 +1021,7 @@ def test_the_last_component_stays():
     refused(lambda: explore(a_vae(count=1), torch.randn(20, 5)).remove(0), "cannot be removed")
 
 
-def test_a_guide_with_a_law_for_each_component_keeps_their_number():
+def test_a_guide_with_a_distribution_for_each_component_keeps_their_number():
     vae, oracle = oracle_vae(explicit=True)
     ex = explore(vae, oracle.sample(20))
     with pytest.raises(InputError, match="so their number stays"):
@@ -1015,7 +1036,7 @@ def test_at_a_glance():
     vae = a_vae()
     ex = explore(vae, data_for(vae), labels=np.arange(40) % 3)
     lines = str(ex).splitlines()
-    assert lines[0] == "a mixture of 4 components over 3 latents, seen through 40 data"
+    assert lines[0] == "a mixture of 4 components over 3 latents, explored with 40 rows"
     assert len(lines) <= 10
     assert max(map(len, lines)) < 120
     assert len(ex.log_px) == 40

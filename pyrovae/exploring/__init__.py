@@ -1,13 +1,13 @@
-r"""Exploring a VAE whose latents are a mixture: look at its components, name them, trust them, change them.
+r"""Exploring a VAE whose latents are a mixture: its components, how certain they are, and changes to them.
 
     ex = explore(vae, data)
-    print(ex)                         what one sees first
-    ex.components                     a table: weight, data, nats, overlap
+    print(ex)                         the main facts
+    ex.components                     a table: weight, rows, nats, overlap
     ex.responsibilities               p(c|x), with its spread over q(z|x)
     ex.walk(0, 1, along="density")    from one component to another
-    ex.merge(3, 7)                    another prior, and what log p(x) says to it
+    ex.merge(3, 7)                    another prior, and its log p(x)
 
-Answers are arrays, tables that print themselves, and latents decoded; pictures are in `pyrovae.plots`.
+Results are arrays, tables that print themselves, and decoded latents; pictures are in `pyrovae.plots`.
 """
 
 from pyrovae.exploring.agreement import Agreement, Agreements, agreement, agreements
@@ -16,7 +16,7 @@ from pyrovae.exploring.components import Components
 from pyrovae.exploring.editing import Edit
 from pyrovae.exploring.exploration import Exploration, explore
 from pyrovae.exploring.projection import Projection
-from pyrovae.exploring.summary import Datum
+from pyrovae.exploring.summary import Observation
 from pyrovae.exploring.walks import Walk
 
 __all__ = [
@@ -24,9 +24,9 @@ __all__ = [
     "Agreements",
     "Choice",
     "Components",
-    "Datum",
     "Edit",
     "Exploration",
+    "Observation",
     "Projection",
     "Walk",
     "agreement",

@@ -1,11 +1,11 @@
-r"""How far the components agree with labels that training never saw.
+r"""How well the components agree with labels that training never saw.
 
     accuracy   max over one-to-one matchings m of (1/N) #{n: m(c_n) = y_n}     (Kuhn's Hungarian method)
-    purity     (1/N) sum_k max_y #{n: c_n = k, y_n = y}                         each component for one label
+    purity     (1/N) sum_k max_y #{n: c_n = k, y_n = y}                         one label for each component
     NMI, ARI   mutual information over the mean entropy; the Rand index corrected for chance
 
-One run says little: accuracies of one model on MNIST range over thirty points between seeds, so
-`agreements` puts several runs beside each other.
+One run says little: accuracies of one model on MNIST vary by thirty points between seeds, so `agreements`
+summarises several runs.
 
 References:
     Kuhn (1955), "The Hungarian Method for the Assignment Problem"; Hubert & Arabie (1985), "Comparing
@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.errors import InputError
+from pyrovae.numerics import Array, as_array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Agreement", "Agreements", "agreement", "agreements"]
+__all__ = ["Agreement", "Agreements", "Integers", "agreement", "agreements", "integers"]
 
 Integers = NDArray[np.int64]
 MEASURES = ("accuracy", "nmi", "ari", "purity")
@@ -34,17 +35,17 @@ MEASURES = ("accuracy", "nmi", "ari", "purity")
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Components against labels.
+    """Components compared with labels.
 
     Attributes:
-        accuracy: by the best one-to-one matching; data of components without a label count as wrong.
+        accuracy: by the best one-to-one matching; rows of components without a label count as wrong.
         nmi: normalised mutual information.
         ari: adjusted Rand index.
         purity: accuracy when each component stands for its most frequent label.
-        confusion: data by component and label, (K, classes).
+        confusion: rows by component and label, (K, classes).
         matching: the label of each component, (K,); -1 for none.
         classes: the labels, ascending, (classes,).
-        plain: the share whose component is the label itself, where training was told labels; else None.
+        plain: the share of rows whose component is their label, where training observed labels; else None.
     """
 
     accuracy: float
@@ -60,9 +61,8 @@ class Agreement:
         """The confusion table, components by labels."""
         import pandas as pd
 
-        return pd.DataFrame(self.confusion, columns=pd.Index(self.classes, name="label")).rename_axis(
-            "component"
-        )
+        labels = pd.Index(self.classes, name="label")
+        return pd.DataFrame(self.confusion, columns=labels).rename_axis("component")
 
     def __str__(self) -> str:
         plain = "" if self.plain is None else f", {self.plain:.1%} as the classes that they are"
@@ -74,16 +74,12 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Agreements:
-    """Several runs against labels, an entry for each; it prints the median and the range.
+    """Several runs compared with labels, one entry each, (S,); it prints the median and the range."""
 
-    Attributes:
-        accuracy, nmi, ari, purity: (S,).
-    """
-
-    accuracy: NDArray[np.float64]
-    nmi: NDArray[np.float64]
-    ari: NDArray[np.float64]
-    purity: NDArray[np.float64]
+    accuracy: Array
+    nmi: Array
+    ari: Array
+    purity: Array
 
     def __len__(self) -> int:
         return len(self.accuracy)
@@ -109,13 +105,13 @@ def agreement(
     """Compare hard assignments with labels.
 
     Arguments:
-        assignment: component numbers from 0, (N,).
+        assignment: component indices from 0, (N,).
         labels: whole numbers, (N,).
         components: K.
-        names: the label that each component is meant to be, (K,), where training was told labels.
+        names: the label that each component stands for, (K,), where training observed labels.
 
     Raises:
-        InputError: for lengths that differ, no data, or numbers outside the components.
+        InputError: for lengths that differ, no rows, or indices outside the components.
 
     Example:
         >>> agreement([0, 0, 1, 1], [7, 7, 3, 3], components=3).matching.tolist()
@@ -124,13 +120,10 @@ def agreement(
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    c, y = _whole(assignment, "assignment"), _whole(labels, "labels")
-    if c.shape != y.shape or c.ndim != 1 or not len(c):
-        raise InputError(
-            f"assignment has shape {c.shape} and labels {y.shape}: give one of each for each datum, (N,)"
-        )
+    c = integers(assignment, "assignment")
+    y = integers(labels, "labels", len(c))
     if c.min() < 0 or c.max() >= components:
-        raise InputError(f"assignment has numbers outside the {components} components 0 to {components - 1}")
+        raise InputError(f"assignment has indices outside the {components} components 0 to {components - 1}")
     classes, index = np.unique(y, return_inverse=True)
     confusion = np.zeros((components, len(classes)), dtype=np.int64)
     np.add.at(confusion, (c, index), 1)
@@ -150,7 +143,7 @@ def agreement(
 
 
 def agreements(explorations: Sequence[Any]) -> Agreements:
-    """Several runs beside each other, say of one declaration from several seeds.
+    """Summarise several runs, for example of one declaration with several seeds.
 
     Arguments:
         explorations: what `explore` gave for each, or their agreements.
@@ -167,17 +160,25 @@ def agreements(explorations: Sequence[Any]) -> Agreements:
         ari           0.500    0.000    1.000
         purity        0.875    0.750    1.000
     """
-    found = [one if isinstance(one, Agreement) else one.agreement for one in explorations]
-    if not found:
+    each = [one if isinstance(one, Agreement) else one.agreement for one in explorations]
+    if not each:
         raise InputError("there is nothing to compare: give at least one exploration of data with labels")
-    missing = [i for i, one in enumerate(found) if one is None]
-    if missing:
-        raise InputError(f"exploration {missing[0]} has no labels: explore data that have some")
-    return Agreements(*(np.array([getattr(one, name) for one in found]) for name in MEASURES))
+    if None in each:
+        raise InputError(f"exploration {each.index(None)} has no labels: explore data that have some")
+    return Agreements(*(np.array([getattr(one, name) for one in each]) for name in MEASURES))
 
 
-def _whole(given: Any, name: str) -> Integers:  # noqa: ANN401
-    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
-    if array.dtype.kind not in "biu":
-        raise InputError(f"{name} are of type {array.dtype}: give whole numbers")
+def integers(value: Any, name: str, count: int | None = None) -> Integers:  # noqa: ANN401
+    """Whole numbers, one for each row.
+
+    Raises:
+        InputError: for another type or shape.
+    """
+    array = as_array(value)
+    expected = (max(array.size, 1),) if count is None else (count,)
+    if array.dtype.kind not in "biu" or array.shape != expected:
+        raise InputError(
+            f"{name} must be whole numbers of shape {expected}, one for each row, not {array.dtype} of shape "
+            f"{array.shape}"
+        )
     return array.astype(np.int64)

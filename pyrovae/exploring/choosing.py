@@ -1,11 +1,10 @@
-r"""How many components: held-out log p(x) for each number, on the same data.
+r"""How many components: held-out log p(x) for each number, on the same rows.
 
     d_n(K) = log p_K(x_n) - log p_best(x_n),      error of its mean = sd(d) / sqrt(N)
 
-Between two numbers the data are paired, so what makes a datum hard for all of them drops out. The best mean
-is one answer; `enough`, the smallest number that is not worse than it by more than two paired errors, is
-the more careful one. One fit says little about a number of components (its start decides much): try several
-seeds.
+Differences between two numbers are paired, so what makes a row hard for all of them cancels. The best mean
+is one answer; `enough`, the smallest number that is not worse by more than two paired errors, is the more
+careful one. One fit says little about a number of components (its start decides much): try several seeds.
 
 Reference:
     Smyth (2000), "Model Selection for Probabilistic Clustering Using Cross-Validated Likelihood".
@@ -19,19 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pyrovae.checks import number, one_of, whole
 from pyrovae.errors import InputError
 from pyrovae.evidence import log_evidence
-from pyrovae.evidence.run import whole_number
 from pyrovae.exploring.gaussians import effective
 from pyrovae.exploring.mixture import mixture_of
 from pyrovae.mixtures import GaussianMixture
-from pyrovae.numerics import stderr_of_mean
-from pyrovae.plots.style import as_array
-from pyrovae.terms import Program
+from pyrovae.numerics import Array, as_array, numbers, stderr_of_mean
+from pyrovae.terms import Runner
 from pyrovae.training import fit
-from pyrovae.training.checks import as_data
+from pyrovae.training.preparing import as_data
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -41,17 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "choose", "choose_plain"]
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Numbers of components, weighed by log p(x) of held-out data; it prints as a table.
+    """Numbers of components, compared by log p(x) of held-out rows; it prints as a table.
 
     Attributes:
         components: those tried, ascending, (M,).
         programs: the fitted programs, one for each.
-        log_px: of each held-out datum, (M, N).
+        log_px: of each held-out row, (M, N).
         mc_stderr: its Monte Carlo error, (M, N); 0 where log p(x) is exact.
         effective: components of equal size with the entropy of the weights, (M,).
     """
@@ -64,12 +60,12 @@ class Choice:
 
     @property
     def mean(self) -> Array:
-        """Of log p(x), in nats per datum, (M,)."""
+        """Mean log p(x), in nats per observation, (M,)."""
         return self.log_px.mean(1)
 
     @property
     def stderr(self) -> Array:
-        """The error of each mean between data, (M,)."""
+        """The error of each mean between rows, (M,)."""
         return stderr_of_mean(self.log_px)
 
     @property
@@ -84,7 +80,7 @@ class Choice:
 
     @property
     def difference(self) -> Array:
-        """To the best, in nats per datum, (M,); at most 0."""
+        """Mean difference from the best, in nats per observation, (M,); at most 0."""
         return self._paired.mean(1)
 
     @property
@@ -103,10 +99,8 @@ class Choice:
         return self.log_px - self.log_px[self.mean.argmax()]
 
     def __getitem__(self, components: int) -> Any:  # noqa: ANN401
-        """The program that was fitted with so many components."""
-        if components not in self.components:
-            raise InputError(f"{components} components were not tried: choose from {list(self.components)}")
-        return self.programs[self.components.index(components)]
+        """The program that was fitted with this number of components."""
+        return self.programs[self.components.index(one_of("components", components, self.components))]
 
     def table(self) -> pd.DataFrame:
         """A row for each number of components."""
@@ -140,27 +134,26 @@ def choose(
     seed: int = 0,
     **options: Any,  # noqa: ANN401
 ) -> Choice:
-    """Fit a VAE with each number of components and weigh them by held-out log p(x).
+    """Fit a VAE with each number of components and compare them by held-out log p(x).
 
-    Each begins from first weights of the same seed. The VAE that is given only declares.
+    Each starts from first weights of the same seed. The VAE that is given only declares; it is not trained.
 
     Arguments:
         vae: with a mixture in its prior.
         data: what `datasets.load` gives, or a tensor, a tenth of which validates.
         components: the numbers to try.
         objective: of `fit`.
-        split: the part that was held out; the test set only when nothing else is chosen by it.
-        particles: draws of z for each datum, for log p(x).
-        seed: of first weights, training and draws.
+        split: the held-out part; the test set only when nothing else is chosen by it.
+        particles: samples of z for each row, for log p(x).
+        seed: of first weights, training and samples.
         options: of `fit`.
 
     Raises:
         InputError: for a VAE without components, numbers below 1, or as `fit`.
     """
     mixture_of(vae)
-    if split not in ("validation", "test"):
-        raise InputError(f"unknown split {split!r}: choose validation or test, which are not trained on")
-    data = as_data(data, Program(vae))
+    one_of("split", split, ("validation", "test"))
+    data = as_data(data, Runner(vae))
     options = {"progress": False, "figures": False} | options
 
     def fitted(count: int) -> VAE:
@@ -171,11 +164,11 @@ def choose(
         fit(new, data, objective, seed=seed, **options)
         return new
 
-    def weigh(new: VAE) -> tuple[Array, Array, float]:
-        found = log_evidence(new, getattr(data, split), particles=particles, seed=seed)
-        return found.log_px, found.mc_stderr, effective(mixture_of(new).weight)
+    def score(new: VAE) -> tuple[Array, Array, float]:
+        evidence = log_evidence(new, getattr(data, split), particles=particles, seed=seed)
+        return evidence.log_px, evidence.mc_stderr, effective(mixture_of(new).weight)
 
-    return _tried(components, fitted, weigh)
+    return _compared(components, fitted, score)
 
 
 def choose_plain(
@@ -187,34 +180,30 @@ def choose_plain(
     seed: int = 0,
     **options: Any,  # noqa: ANN401
 ) -> Choice:
-    """Fit plain mixtures of Gaussians by EM and weigh them by their exact held-out log p(x).
+    """Fit plain mixtures of Gaussians by EM and compare them by their exact held-out log p(x).
 
     Arguments:
         x: data (N, D).
         components: the numbers to try.
         covariance: of the mixtures.
-        held_out: the share of the data that is kept for weighing.
-        seed: of the cut and the starts.
+        held_out: the share of the data that is held out.
+        seed: of the split and the starts.
         options: of `fit_em`.
 
     Raises:
-        InputError: for data that are no matrix or too few, numbers below 1, or as `fit_em`.
+        InputError: for data that are not a matrix or too few, numbers below 1, or as `fit_em`.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([[-4.0], [4.0]], 150, 0)
         >>> choose_plain(x, components=(1, 2)).best
         2
     """
-    rows = as_array(x, "x")
-    if rows.ndim != 2:
-        raise InputError(f"x has shape {rows.shape}: give data (N, D)")
-    if not 0 < held_out < 1:
-        raise InputError(f"held_out is {held_out}: give a share of the data between 0 and 1")
-    kept = int(round(held_out * len(rows)))
-    if not 0 < kept < len(rows):
-        raise InputError(f"{len(rows)} data leave none to fit or none to weigh by: give more")
+    rows = numbers(x, "x", ("N", "D"))
+    count = round(number("held_out", held_out, above=0, below=1) * len(rows))
+    if not 0 < count < len(rows):
+        raise InputError(f"{len(rows)} rows are too few to hold some out: give more")
     order = np.random.default_rng(seed).permutation(len(rows))
-    test, train = (torch.from_numpy(rows[part]) for part in (order[:kept], order[kept:]))
+    test, train = (torch.from_numpy(rows[part]) for part in (order[:count], order[count:]))
 
     def fitted(count: int) -> GaussianMixture:
         with torch.random.fork_rng(devices=[]):
@@ -223,38 +212,37 @@ def choose_plain(
         mixture.fit_em(train, seed=seed, **options)
         return mixture
 
-    def weigh(mixture: GaussianMixture) -> tuple[Array, Array, float]:
-        log_px = mixture.log_px(test).detach().numpy()
-        return log_px, np.zeros_like(log_px), effective(mixture.weights.detach().double().numpy())
+    def score(mixture: GaussianMixture) -> tuple[Array, Array, float]:
+        log_px = as_array(mixture.log_px(test))
+        return log_px, np.zeros_like(log_px), effective(as_array(mixture.weights, float))
 
-    return _tried(components, fitted, weigh)
+    return _compared(components, fitted, score)
 
 
-def _tried(
+def _compared(
     components: Sequence[int],
     fitted: Callable[[int], Any],
-    weigh: Callable[[Any], tuple[Array, Array, float]],
+    score: Callable[[Any], tuple[Array, Array, float]],
 ) -> Choice:
-    counts = sorted({whole_number("components", count) for count in components})
+    counts = sorted({whole("components", count) for count in components})
     if not counts:
         raise InputError("there is nothing to choose from: give at least one number of components")
     programs = [fitted(count) for count in counts]
-    log_px, mc_stderr, size = zip(*map(weigh, programs), strict=True)
-    return Choice(tuple(counts), tuple(programs), np.stack(log_px), np.stack(mc_stderr), np.array(size))
+    log_px, mc_stderr, sizes = zip(*map(score, programs), strict=True)
+    return Choice(tuple(counts), tuple(programs), np.stack(log_px), np.stack(mc_stderr), np.array(sizes))
 
 
 def _declared(vae: VAE, count: int) -> dict[str, Any]:
     """The VAE's declaration with another number of components, or classes."""
-    declared = vae.to_dict()
+    declaration = vae.to_dict()
     if vae.prior.labels:
         raise InputError(
             "the classes of this VAE are labels, so their number is known: declare it without labels"
         )
-    parts = [declared["prior"], declared["guide"]] if vae.q.states is not None else [declared["prior"]]
-    for part in parts:
-        inside = part["init_args"]
-        inside = inside["top"]["init_args"] if isinstance(inside.get("top"), dict) else inside
-        inside["components" if "components" in inside else "classes"] = count
-        if inside.get("prune", 0.0) >= 1 / count:
-            inside["prune"] = 0.0
-    return declared
+    names = ("prior",) if vae.q.states is None else ("prior", "guide")
+    for args in (declaration[name]["init_args"] for name in names):
+        args = args["top"]["init_args"] if isinstance(args.get("top"), dict) else args
+        args["components" if "components" in args else "classes"] = count
+        if args.get("prune", 0.0) >= 1 / count:
+            args["prune"] = 0.0
+    return declaration

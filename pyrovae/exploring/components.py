@@ -1,11 +1,11 @@
-r"""The components of a mixture, each with its size, its place, what it holds of the data and what it costs.
+r"""The components of a mixture: size, place, share of the data, and cost of each.
 
     hard_k  = #{n: k = argmax_c p(c|x_n)}          soft_k = sum_n p(k|x_n)
     kl_k    = sum_n p(k|x_n) KL(q(z|x_n) || N_k) / soft_k
     in use  = exp H(soft / N)                      components of equal size with that entropy
     overlap = int sqrt(N_j N_k)                    the Bhattacharyya coefficient
 
-Weights are the prior's own; counts and nats are of the data that it is seen through.
+Weights are those of the prior; counts and nats are of the rows that are explored.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from pyrovae.exploring.gaussians import effective, overlaps
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.reading import Encoding
+from pyrovae.numerics import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Components", "components_of"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +35,9 @@ class Components:
         weight: pi_k, (K,).
         mean: (K, D).
         covariance: (K, D, D).
-        hard: data whose most probable component it is, (K,).
-        soft: the sum of p(k|x) over the data, (K,).
-        kl: what its data pay for it, KL(q(z|x) || N_k) in nats, (K,); nan where it has no data.
+        hard: number of rows whose most probable component it is, (K,).
+        soft: the sum of p(k|x) over the rows, (K,).
+        kl: the mean KL(q(z|x) || N_k) of its rows in nats, (K,); nan where it has none.
         overlap: Bhattacharyya coefficients, (K, K): 1 for equal components, 0 for separate ones; between
             classes that share one p(z), as in M2, all are 1.
     """
@@ -56,12 +55,12 @@ class Components:
 
     @property
     def effective(self) -> float:
-        """How many components of equal weight have the weights' entropy, exp H(pi)."""
+        """The number of equal components with the entropy of the weights, exp H(pi)."""
         return effective(self.weight)
 
     @property
     def in_use(self) -> float:
-        """The same of the data's shares, exp H(soft / N)."""
+        """The number of equal components with the entropy of their shares of the rows, exp H(soft / N)."""
         return effective(self.soft)
 
     @property
@@ -71,7 +70,7 @@ class Components:
         return others.argmax(1)
 
     def table(self) -> pd.DataFrame:
-        """A row for each component: weight, data (hard and soft), nats, and its closest neighbour."""
+        """A row for each component: weight, rows (hard and soft), nats, and its closest neighbour."""
         import pandas as pd
 
         columns = {
@@ -97,17 +96,17 @@ class Components:
 
 
 def components_of(mixture: Mixture, encoding: Encoding) -> Components:
-    """The components of a mixture, with what data that were encoded say of them."""
+    """The components of a mixture, described by rows that were encoded."""
     share = encoding.responsibilities
     count = len(mixture)
     soft = share.sum(0)
-    paid = (share * encoding.kl).sum(0)
+    cost = (share * encoding.kl).sum(0)
     return Components(
         weight=mixture.weight,
         mean=mixture.mean,
         covariance=mixture.covariance,
         hard=np.bincount(share.argmax(1), minlength=count),
         soft=soft,
-        kl=np.divide(paid, soft, out=np.full(count, np.nan), where=soft > 0),
+        kl=np.divide(cost, soft, out=np.full(count, np.nan), where=soft > 0),
         overlap=np.ones((count, count)) if mixture.classed else overlaps(mixture.mean, mixture.covariance),
     )

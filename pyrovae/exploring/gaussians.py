@@ -1,4 +1,4 @@
-r"""What is known of Gaussians in closed form: overlap, divergence, axes, and how to merge and split them.
+r"""Closed forms for Gaussians: overlap, divergence, axes, and how to merge and split them.
 
     overlap      BC(a, b) = int sqrt(N_a N_b) = exp(-D_B),   S = (S_a + S_b) / 2,
                  D_B = 1/8 (m_a - m_b)' S^-1 (m_a - m_b) + 1/2 log(det S / sqrt(det S_a det S_b))
@@ -7,7 +7,7 @@ r"""What is known of Gaussians in closed form: overlap, divergence, axes, and ho
     split        two of weight w/2 at m -+ h e with covariance S - h^2 e e',   h^2 = (2/pi) lambda
 
 A split is along the first principal axis e, of variance lambda: the two halves of a Gaussian that is cut at
-its mean have their means at -+ sqrt(2 lambda / pi), and what this takes off the variance keeps the second
+its mean have their means at -+ sqrt(2 lambda / pi). Subtracting this step from the variance keeps the second
 moment.
 
 References:
@@ -21,11 +21,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pyrovae.numerics import Array
 
 __all__ = ["divergences", "effective", "entropy", "mahalanobis", "merged", "overlaps", "principal", "split"]
-
-Array = NDArray[np.float64]
 
 
 def overlaps(mean: Array, covariance: Array) -> Array:
@@ -115,7 +114,7 @@ def merged(weight: Array, mean: Array, covariance: Array) -> tuple[float, Array,
 
 
 def split(weight: float, mean: Array, covariance: Array) -> tuple[Array, Array, Array]:
-    """Two Gaussians of half the weight, on the first principal axis, with the same moments together."""
+    """Two Gaussians of half the weight each, on the first principal axis, with the same joint moments."""
     variance, axes = principal(covariance)
     step = math.sqrt(2 / math.pi * variance[0]) * axes[0]
     narrow = covariance - np.outer(step, step)
@@ -128,7 +127,7 @@ def entropy(share: Array) -> Array:
 
 
 def effective(weight: Array) -> float:
-    """How many components of equal weight have this entropy.
+    """The number of components of equal weight with this entropy.
 
     Example:
         >>> round(effective(np.array([0.5, 0.5, 0.0])), 6)

@@ -1,7 +1,7 @@
-r"""The mixture that is looked into: p(z) = sum_k pi_k N(z; m_k, S_k), as arrays.
+r"""The mixture that is explored: p(z) = sum_k pi_k N(z; m_k, S_k), as arrays.
 
-Everything closed about it is here: log p(z), p(c|z), draws of one component, and E[z] where only a
-projection U z of it is known,
+All closed forms of it are here: log p(z), p(c|z), samples of one component, and E[z] where only a
+projection U z is known,
 
     E[z | U z = u] = sum_k p(k|u) (m_k + S_k U' (U S_k U')^-1 (u - U m_k))
 
@@ -17,17 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
+from pyrovae.numerics import Array, as_array
 from pyrovae.vae import VAE
 
 __all__ = ["Mixture", "mixture_of"]
 
-Array = NDArray[np.float64]
-CELLS = 2**22  # latents x components x dimensions that are weighed at once
+CELLS = 2**22  # latents x components x dimensions that are evaluated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +96,11 @@ class Mixture:
         return np.concatenate([self.log_joint(some).softmax(-1).numpy() for some in self._pieces(z)])
 
     def _pieces(self, z: Array) -> tuple[Tensor, ...]:
-        """So many latents at once as memory holds with all components."""
+        """Latents in pieces that fit into memory with all components."""
         return torch.from_numpy(z).split(max(1, CELLS // (len(self) * self.dim)))
 
     def draw(self, k: int, count: int, seed: int) -> Array:
-        """Draws (count, D) of component k."""
+        """Samples (count, D) of component k."""
         noise = np.random.default_rng(seed).standard_normal((count, self.dim))
         return self.mean[k] + noise @ np.linalg.cholesky(self.covariance[k]).T
 
@@ -109,13 +108,13 @@ class Mixture:
         """The mixture of U z: U (2, D)."""
         return Mixture(self.weight, self.mean @ basis.T, basis @ self.covariance @ basis.T)
 
-    def given(self, point: Array, basis: Array) -> Array:
+    def mean_of(self, point: Array, basis: Array) -> Array:
         """E[z | U z = u]: points u (M, 2) and U (2, D) -> (M, D)."""
-        seen = self.projected(basis)
-        gain = np.linalg.solve(seen.covariance, basis @ self.covariance)  # (K, 2, D)
-        apart = point[:, None, :] - seen.mean
+        plane = self.projected(basis)
+        gain = np.linalg.solve(plane.covariance, basis @ self.covariance)  # (K, 2, D)
+        apart = point[:, None, :] - plane.mean
         each = self.mean + np.einsum("mki,kid->mkd", apart, gain)
-        return np.einsum("mk,mkd->md", seen.responsibilities(point), each)
+        return np.einsum("mk,mkd->md", plane.responsibilities(point), each)
 
 
 @torch.no_grad()
@@ -123,39 +122,39 @@ def mixture_of(vae: Any) -> Mixture:  # noqa: ANN401
     """The mixture in a VAE's prior.
 
     Raises:
-        InputError: for what is no VAE, a conditional one, or one without components.
+        InputError: for what is not a VAE, a conditional one, or one without components.
     """
     if not isinstance(vae, VAE):
         raise InputError(
-            f"explore looks into a VAE, not a {type(vae).__name__}: give what VAE(...) or load(...) gave"
+            f"explore needs a VAE, not a {type(vae).__name__}: give the result of VAE(...) or load(...)"
         )
-    if vae.context_shape is not None and not vae.prior.labels:
+    if vae.context_shape is not None:
         raise InputError(
-            "explore looks into one mixture, and a conditional VAE has another for each context: declare it "
-            "without context_shape=, or with a prior that reads it as labels"
+            "explore describes one mixture, and a conditional VAE has another for each context: declare it "
+            "without context_shape= (labels need none)"
         )
     if vae.prior.waits_for:
         raise InputError(
             f"{vae.prior!r} has no components before epoch {vae.prior.waits_for}: train it for longer"
         )
-    law = vae.prior.mixture()
-    if law is None:
+    distribution = vae.prior.mixture()
+    if distribution is None:
         return _classes_of(vae)
-    parts = law.component_distribution
-    mean = parts.mean.double().cpu().numpy()
+    parts = distribution.component_distribution
+    mean = as_array(parts.mean, float)
     full = getattr(parts, "covariance_matrix", None)
     covariance = torch.diag_embed(parts.variance) if full is None else full
-    weight = law.mixture_distribution.probs.double().cpu().numpy()
-    return Mixture(weight / weight.sum(), mean, covariance.double().cpu().numpy())
+    weight = as_array(distribution.mixture_distribution.probs, float)
+    return Mixture(weight / weight.sum(), mean, as_array(covariance, float))
 
 
 def _classes_of(vae: VAE) -> Mixture:
-    law = vae.latents()
-    if not isinstance(law, Classed):
+    distribution = vae.latents()
+    if not isinstance(distribution, Classed):
         raise InputError(
             f"{vae.prior!r} has no components to explore: declare the VAE with "
             "prior=pv.priors.GaussianMixture(components=10)"
         )
-    weight, dim = law.classes.probs.double().flatten().cpu().numpy(), law.dim
+    weight, dim = as_array(distribution.classes.probs, float).flatten(), distribution.dim
     place = np.zeros((len(weight), dim)), np.tile(np.eye(dim), (len(weight), 1, 1))
     return Mixture(weight / weight.sum(), *place, classed=True)

@@ -1,13 +1,13 @@
-r"""A plane in latent space in which the components stand apart, and the way back from it.
+r"""A plane in latent space that separates the components, and the way back from it.
 
-Two latents are their own plane. Of more, the plane is spanned by the directions v that separate the
-components best for their widths (Fisher's, with the mixture's own weights),
+Two latents are their own plane. With more, the plane is spanned by the directions v that separate the
+components best relative to their widths (Fisher's, with the mixture's own weights),
 
     maximise  v'Bv / v'Wv,     W = sum pi_k S_k,    B = sum pi_k (m_k - m)(m_k - m)',
 
-made orthonormal, so that an ellipse keeps its shape; where fewer than two separate anything, principal
-components of the encodings follow. A point u of the plane stands for E[z | its projection is u] under the
-mixture: on an ellipse that is what its component looks like there, and its projection is u again.
+made orthonormal, so that an ellipse keeps its shape; where fewer than two directions separate anything,
+principal components of the encodings follow. A point u of the plane represents E[z | its projection is u]
+under the mixture: on an ellipse that is a typical latent of its component, and its projection is u again.
 
 Reference:
     Fisher (1936), "The Use of Multiple Measurements in Taxonomic Problems"; Rao (1948), "The Utilization of
@@ -19,15 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.exploring.mixture import Mixture
-from pyrovae.plots.style import as_array
+from pyrovae.numerics import Array, numbers
 
 __all__ = ["Projection", "plane_of"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,26 +49,28 @@ class Projection:
 
     def to_plane(self, z: ArrayLike) -> Array:
         """Latents (..., D) to points of the plane (..., 2)."""
-        z = as_array(z, "z")
-        if z.shape[-1:] != self.origin.shape:
-            raise InputError(f"z has shape {z.shape} where (..., {len(self.origin)}) was expected")
-        return (z - self.origin) @ self.basis.T
+        return (_points(z, "z", len(self.origin)) - self.origin) @ self.basis.T
 
     def to_latent(self, point: ArrayLike) -> Array:
-        """Points of the plane (..., 2) to the latents that they stand for, (..., D)."""
-        point = as_array(point, "point")
-        if point.shape[-1:] != (2,):
-            raise InputError(f"point has shape {point.shape} where (..., 2) was expected")
+        """Points of the plane (..., 2) to the latents that they represent, (..., D)."""
+        point = _points(point, "point", 2)
         flat = point.reshape(-1, 2)
         if len(self.origin) > 2:
-            z = self.mixture.given(flat + self.basis @ self.origin, self.basis)
+            z = self.mixture.mean_of(flat + self.basis @ self.origin, self.basis)
         else:
             z = self.origin + flat @ self.basis
         return z.reshape(*point.shape[:-1], len(self.origin))
 
     def ellipse(self, mean: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
-        """A Gaussian over the latents as it is seen in the plane: its mean (2,) and covariance (2, 2)."""
-        return self.to_plane(mean), self.basis @ as_array(covariance, "covariance") @ self.basis.T
+        """A Gaussian over the latents, projected on the plane: its mean (2,) and covariance (2, 2)."""
+        return self.to_plane(mean), self.basis @ numbers(covariance, "covariance") @ self.basis.T
+
+
+def _points(value: ArrayLike, name: str, size: int) -> Array:
+    points = numbers(value, name)
+    if points.shape[-1:] != (size,):
+        raise InputError(f"{name} has shape {points.shape} where (..., {size}) was expected")
+    return points
 
 
 def plane_of(mixture: Mixture, z: Array) -> Projection:
@@ -109,6 +109,6 @@ def _principal(z: Array) -> list[Array]:
 
 
 def _pointing(vector: Array) -> Array:
-    """Of unit length, its largest entry positive, so that a picture is the same each time."""
+    """Unit length, with the largest entry positive, so that a picture is the same each time."""
     vector = vector / np.linalg.norm(vector)
     return vector * np.sign(vector[np.abs(vector).argmax()])

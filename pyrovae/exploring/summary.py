@@ -1,4 +1,4 @@
-"""What is said of an exploration at a glance, and of one datum."""
+"""An exploration at a glance, and one observation of it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Datum", "summary"]
+from pyrovae.numerics import Array
 
-Array = NDArray[np.float64]
+__all__ = ["Observation", "summary"]
+
 SURE = 0.9
-FEW = 0.1  # of an equal share of the data: a component below it is hardly used
+FEW = 0.1  # of an equal share of the rows: a component below it is hardly used
 
 
 @dataclass(frozen=True, eq=False)
-class Datum:
-    """One datum, and what is known of it.
+class Observation:
+    """One row of an exploration, and what the model says about it.
 
     Attributes:
-        index: its number in the exploration.
+        number: its place in the exploration.
+        index: its row number in the source.
         x: (*event).
         label: or None.
         mean: of q(z|x), (D,).
@@ -32,6 +34,7 @@ class Datum:
         log_px_se: its Monte Carlo standard error.
     """
 
+    number: int
     index: int
     x: NDArray = field(repr=False)
     label: int | None
@@ -45,49 +48,41 @@ class Datum:
 
     def __str__(self) -> str:
         likely = np.argsort(-self.responsibilities, kind="stable")[:3]
-        shown = ", ".join(
+        components = ", ".join(
             f"{k} ({self.responsibilities[k]:.2f} +- {self.responsibility_sd[k]:.2f})"
             for k in likely
             if self.responsibilities[k] > 0.005
         )
-        named = "" if self.label is None else f", label {self.label}"
-        found = f"log p(x) {self.log_px:.2f} +- {self.log_px_se:.2f}"
-        return f"datum {self.index}{named}: component {shown}; {found}"
+        row = "" if self.index == self.number else f", row {self.index}"
+        label = "" if self.label is None else f", label {self.label}"
+        evidence = f"log p(x) {self.log_px:.2f} +- {self.log_px_se:.2f} nats"
+        return f"observation {self.number}{row}{label}: component {components}; {evidence}"
 
 
 def summary(ex: Any) -> str:  # noqa: ANN401
-    """What one sees first, a line a fact."""
+    """The main facts, one on each line."""
     parts, count = ex.components, len(ex.components)
     share = parts.soft / len(ex)
     large, small = int(share.argmax()), int(share.argmin())
     unused = np.flatnonzero(share < FEW / count)
-    sure = ex.responsibilities.max(1)
-    paid = np.nansum(parts.soft * parts.kl) / len(ex)
+    unsure = (ex.responsibilities.max(1) < SURE).mean()
+    cost = np.nansum(parts.soft * parts.kl) / len(ex)
     lowest, highest = np.nanmin(parts.kl), np.nanmax(parts.kl)
-    rows = [
-        ("in use", f"{parts.in_use:.1f} components by the data, {parts.effective:.1f} by the weights"),
-        (
-            "sizes",
-            f"from component {large} with {share[large]:.1%} of the data to {small} with {share[small]:.1%}",
-        ),
-        ("hardly used", ", ".join(map(str, unused)) or "none"),
-        ("closest", _closest(ex)),
-        (
-            "doubt",
-            f"{ex.doubt.mean():.2f} nats; {(sure < SURE).mean():.1%} of the data are below {SURE:.0%} sure",
-        ),
-        ("most doubtful", ", ".join(map(str, ex.doubtful(min(5, len(ex)))))),
-        (
-            "KL",
-            f"{paid:.2f} nats to a datum's own component, from {lowest:.2f} to {highest:.2f}",
-        ),
-    ]
+    rows = {
+        "in use": f"{parts.in_use:.1f} components by the data, {parts.effective:.1f} by the weights",
+        "sizes": f"from {share[large]:.1%} of the data in component {large} to {share[small]:.1%} in {small}",
+        "hardly used": ", ".join(map(str, unused)) or "none",
+        "closest": _closest(ex),
+        "doubt": f"{ex.doubt.mean():.2f} nats; {unsure:.1%} of the data are below {SURE:.0%} sure",
+        "most doubtful": ", ".join(map(str, ex.doubtful(min(5, len(ex))))),
+        "KL": f"{cost:.2f} nats to an observation's component, from {lowest:.2f} to {highest:.2f}",
+    }
     if ex.agreement is not None:
-        rows.append(("labels", str(ex.agreement)))
+        rows["labels"] = str(ex.agreement)
     if "evidence" in vars(ex):  # estimated when first asked for
-        rows.append(("log p(x)", f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"))
-    head = f"a mixture of {count} components over {ex.z.shape[1]} latents, seen through {len(ex):,} data"
-    return "\n".join([head, *(f"  {name:<14} {text}" for name, text in rows)])
+        rows["log p(x)"] = f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"
+    head = f"a mixture of {count} components over {ex.z.shape[1]} latents, explored with {len(ex):,} rows"
+    return "\n".join([head, *(f"  {name:<14} {text}" for name, text in rows.items())])
 
 
 def _closest(ex: Any) -> str:  # noqa: ANN401

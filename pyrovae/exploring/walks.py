@@ -1,15 +1,14 @@
 r"""Paths through latent space: between two components, and along the axes of one.
 
     straight       z(t) = (1 - t) m_a + t m_b
-    density        a path that stays where p(z) is high, found by
+    density        a path that stays where p(z) is high, by
                    minimise  log int 1 / p(z(s)) ds        over paths from m_a to m_b
 
-The second is a bent line base(t) + sum_j c_j sin(pi j t), which ends where it should whatever the c are.
-Its base is the straight line, and also the widest route over the other components' means: the one whose
-lowest density is highest when one may only go straight from mean to mean. Of what is found the path of
-least cost is taken whose lowest density is not below the straight line's, on a fine grid and at the steps
-alike; when there is none, the straight line is the answer. So along the density is never worse than
-straight.
+The second is a bent line base(t) + sum_j c_j sin(pi j t), which has the right ends for any c. Its base is
+the straight line, and also the widest route over the means of other components: the one whose lowest density
+is highest among routes that go straight from mean to mean. The answer is the path of least cost whose lowest
+density is not below that of the straight line, on a fine grid and at the steps; the straight line when there
+is none. So the path along the density is never worse than the straight one.
 
     axis k, i      z(t) = m_k + t sqrt(lambda_i) e_i,   -reach <= t <= reach,   S_k e_i = lambda_i e_i
 
@@ -32,13 +31,13 @@ from torch import Tensor
 
 from pyrovae.exploring.gaussians import principal
 from pyrovae.exploring.mixture import Mixture
+from pyrovae.numerics import Array
 
 __all__ = ["Along", "Walk", "axis_of", "path_between"]
 
-Array = NDArray[np.float64]
 Along = Literal["straight", "density"]
 FINE, WAVES, ROUNDS = 257, 12, 100
-GAIN = 0.05  # nats of cost by which another line must be better than the straight one: grids are not exact
+GAIN = 0.05  # nats by which the cost of another line must be lower: grids are not exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Walk:
         z: (S, D).
         x: E[x|z] of each, (S, *event).
         log_pz: log p(z) of each in nats, (S,).
-        along: what it follows, in a word.
+        along: what it follows, in words.
     """
 
     z: Array = field(repr=False)
@@ -62,7 +61,7 @@ class Walk:
 
     @property
     def length(self) -> float:
-        """Of the path through its steps."""
+        """The length of the path through its steps."""
         return float(np.linalg.norm(np.diff(self.z, axis=0), axis=1).sum())
 
     def __str__(self) -> str:
@@ -100,11 +99,10 @@ def path_between(mixture: Mixture, a: int, b: int, steps: int, along: Along) -> 
 
 
 def _routes(mixture: Mixture, a: int, b: int) -> list[Array]:
-    """The straight line and, where it is another, the widest route over means of components in use."""
+    """The straight line and, where it differs, the widest route over means of components in use."""
     used = [k for k in range(len(mixture)) if mixture.weight[k] > 0 or k in (a, b)]
-    direct, route = [a, b], _widest(mixture.mean[used], mixture, used.index(a), used.index(b))
-    named = [used[k] for k in route]
-    return [mixture.mean[nodes] for nodes in ([direct] if named == direct else [direct, named])]
+    widest = [used[k] for k in _widest(mixture.mean[used], mixture, used.index(a), used.index(b))]
+    return [mixture.mean[nodes] for nodes in ([[a, b]] if widest == [a, b] else [[a, b], widest])]
 
 
 def _widest(means: Array, mixture: Mixture, a: int, b: int) -> list[int]:
@@ -143,10 +141,9 @@ def _bent(mixture: Mixture, base: Array) -> Array:
             (slope,) = torch.autograd.grad(value, bend)
         return float(value.detach()), slope.flatten().numpy()
 
-    found = minimize(
-        cost, np.zeros(WAVES * base.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": ROUNDS}
-    )
-    return base + waves.numpy() @ found.x.reshape(WAVES, -1)
+    zeros, options = np.zeros(WAVES * base.shape[1]), {"maxiter": ROUNDS}
+    best = minimize(cost, zeros, jac=True, method="L-BFGS-B", options=options).x
+    return base + waves.numpy() @ best.reshape(WAVES, -1)
 
 
 def _log_cost(mixture: Mixture, line: Tensor) -> Tensor:

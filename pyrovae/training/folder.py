@@ -86,7 +86,7 @@ class RunFolder:
                 raise InputError(
                     f"another process is training in {self.path}; wait for it or choose a new name"
                 ) from error
-            for leftover in (*self.path.glob(".*.tmp"), *self.figures.glob(".*.partial")):
+            for leftover in (*self.path.glob(".*.tmp"), *self.figures.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
             yield
 
