@@ -15,7 +15,6 @@ from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, smal
 
 import pyrovae as pv
 from pyrovae import guides, likelihoods, objectives, priors
-from pyrovae.datasets import Splits
 
 CONTEXTS = (None, (3,))
 # Objectives that look at the laws of the one latent site.
@@ -91,9 +90,8 @@ def _spaces(cell: Cell) -> bool:
 
 
 def _context(cell: Cell) -> bool:
-    """Labels are a context."""
-    needs = isinstance(cell.prior, priors.Conditional) or cell.prior.labels
-    return not needs or cell.context is not None
+    """A prior that is a network of the context needs one."""
+    return not isinstance(cell.prior, priors.Conditional) or cell.context is not None
 
 
 def _columns(cell: Cell) -> bool:
@@ -159,13 +157,23 @@ def declared(cell: Cell, *, image: tuple[int, ...] = (1, 8, 8), **more: Any) -> 
 
 def tiny(vae: pv.VAE) -> pv.datasets.Data:
     """Twenty training rows that the VAE drew itself, three for validation and three for the test."""
-    x, *context = data_for(vae, 26)
+    rows = pv.Rows(*data_for(vae, 26))
     if isinstance(vae.likelihood, likelihoods.Beta):  # double draws may be 0 or 1 in the file's precision
-        x = x.clamp(1e-4, 1 - 1e-4)
-    data = pv.datasets.load(x, validation=3, test=3)
-    if not context:
-        return data
-    return dataclasses.replace(data, context=Splits(*context[0].split([20, 3, 3])))
+        rows = rows.of_values(rows.x.clamp(1e-4, 1 - 1e-4))
+    return data_of(rows, validation=3, test=3)
+
+
+def data_of(rows: pv.Rows, **sizes: int) -> pv.datasets.Data:
+    """Rows as a data set, in which labels are given in training only."""
+    data = pv.datasets.load(rows.x, **sizes)
+    conditions = {name: rows[getattr(data, name).index] for name in ("train", "validation", "test")}
+    parts = {
+        name: dataclasses.replace(
+            getattr(data, name), context=part.context, y=part.y if name == "train" else None
+        )
+        for name, part in conditions.items()
+    }
+    return dataclasses.replace(data, **parts)
 
 
 def cell_name(cell: Cell) -> str:

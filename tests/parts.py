@@ -231,21 +231,18 @@ def prior_for(objective: Objective) -> Prior | None:
 
 
 def data_for(vae: pv.VAE, count: int, *, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Data that the VAE itself draws (x,), or (x, context) when it has a context."""
+    """Rows that the VAE itself draws, as arguments of a program: (x,), (x, context) or (x, context, y)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if vae.context_shape is None:
-            return (vae.sample(count),)
-        context = contexts(vae, count)
-        return vae.sample(count, context), context
+        context = None if vae.context_shape is None else torch.randn(count, *vae.context_shape)
+        y = labels(vae, count) if vae.prior.labels else None
+        return pv.Rows(vae.sample(count, context, y), context, y).arguments
 
 
-def contexts(vae: pv.VAE, count: int) -> torch.Tensor:
-    """Numbers, or labels of which every third is not known."""
-    if not vae.prior.labels:
-        return torch.randn(count, *vae.context_shape)
-    known = torch.eye(vae.prior.states)[torch.randint(vae.prior.states, (count,))]
-    return known * (torch.arange(count) % 3 > 0).unsqueeze(-1)
+def labels(vae: pv.VAE, count: int) -> torch.Tensor:
+    """Class indices of which every third is not known."""
+    known = torch.arange(count) % 3 > 0
+    return torch.where(known, torch.randint(vae.prior.states, (count,)), -1)
 
 
 def raises_one_sentence(call: Callable[[], Any], *words: str) -> None:

@@ -1,4 +1,4 @@
-"""The captured step: a run gives what it gives in Python, or goes on in Python and says why.
+"""The compiled step: a run gives what it gives in Python, or continues in Python and says why.
 
 A C++ compiler needs half a minute for one step, so most tests run the captured graph operation by operation
 (`code`); two cells of the table go through the real one. The full table takes an hour: by default every two
@@ -15,7 +15,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from cells import cell_name, declared, sample, tiny
+from cells import cell_name, data_of, declared, sample, tiny
 from parts import raises_one_sentence
 from same_runs import assert_same_runs, binary, checkpoint, same, small, untimed
 from test_resume import Crashed, crash_after, fit_in_pieces
@@ -24,12 +24,11 @@ from torch import nn
 import pyrovae as pv
 from pyrovae.compiling import Compiled, Graph
 from pyrovae.networks import MLP
-from pyrovae.training import steps
-from pyrovae.training.step import moved, shortened
-from pyrovae.training.updates import MOMENTS, coefficients
+from pyrovae.training.optimizers import OPTIMIZERS
+from pyrovae.training.step import move, shortened
 
 LONG = bool(os.environ.get("PYROVAE_LONG"))
-OPTIMIZERS = {
+TORCHS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "adamax": torch.optim.Adamax,
@@ -69,8 +68,8 @@ def interpreted(monkeypatch):
 
 
 def willing(monkeypatch, seconds=0.0):
-    """`auto` captures where it would gain so many seconds."""
-    monkeypatch.setattr(steps, "TRACING_SECONDS", seconds)
+    """`auto` compiles where it would gain this number of seconds."""
+    monkeypatch.setattr("pyrovae.compiling.when.TRACING_SECONDS", seconds)
     monkeypatch.setattr("pyrovae.compiling.compile_seconds", lambda: 0.0)
 
 
@@ -127,11 +126,15 @@ def test_a_captured_run_is_the_run(cell, code):
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_optimiser_as_arithmetic_is_torchs(optimizer, clip, float64):
-    """RAdam changes its law at step 6."""
+    """RAdam changes its formula at step 6."""
+    assert OPTIMIZERS.keys() == TORCHS.keys()
+    update = OPTIMIZERS[optimizer]
     theirs = [torch.randn(3, 2, requires_grad=True), torch.randn(4, requires_grad=True)]
     ours = [w.detach().clone() for w in theirs]
-    torchs = OPTIMIZERS[optimizer](theirs)
-    moments = [[torch.zeros_like(w) for _ in MOMENTS[optimizer]] for w in ours]
+    torchs = TORCHS[optimizer](theirs)
+    made = update.over({str(i): w for i, w in enumerate(theirs)}, lr=0.1)
+    assert type(made) is TORCHS[optimizer]
+    moments = [[torch.zeros_like(w) for _ in update.moments] for w in ours]
     for step in range(40):
         lr, gradient = 0.1 / (1 + step), [torch.randn_like(w) for w in ours]
         torchs.param_groups[0]["lr"] = lr
@@ -140,12 +143,12 @@ def test_an_optimiser_as_arithmetic_is_torchs(optimizer, clip, float64):
         if clip:
             nn.utils.clip_grad_norm_(theirs, clip)
         torchs.step()
-        numbers = [torch.tensor(c) for c in coefficients(optimizer, step + 1, lr)]
-        moved(optimizer, ours, moments, shortened(gradient, clip), numbers, torch.tensor(True))
+        numbers = [torch.tensor(c) for c in update.coefficients(step + 1, lr)]
+        move(update, ours, moments, shortened(gradient, clip), numbers, torch.tensor(True))
         for w, own in zip(theirs, ours, strict=True):
             torch.testing.assert_close(own, w.detach(), rtol=1e-12, atol=1e-12)
-    for w, kept in zip(theirs, moments, strict=True):
-        for key, moment in zip(MOMENTS[optimizer], kept, strict=True):
+    for w, of_weight in zip(theirs, moments, strict=True):
+        for key, moment in zip(update.moments, of_weight, strict=True):
             torch.testing.assert_close(moment, torchs.state[w][key], rtol=1e-12, atol=1e-14)
 
 
@@ -202,6 +205,22 @@ def test_a_hand_written_pair(code):
     assert {"decoder$$$weight", "reader$$$bias", "weights", "loc"} <= learned(run.program).keys()
 
 
+@pytest.mark.parametrize("context_shape", [None, (2,)])
+def test_labels_that_a_program_observes(code, context_shape):
+    """With and without a context: x, context and y are gathered in the compiled step."""
+    rows = pv.Rows(binary(58), y=torch.arange(58) % 4 - 1)
+    if context_shape:
+        rows = pv.Rows(rows.x, torch.randn(58, 2), rows.y)
+    data = data_of(rows, validation=10, test=10)
+
+    def make():
+        prior = pv.priors.GaussianMixture(3, labels=True)
+        return small(prior=prior, context_shape=context_shape)
+
+    alike(make, data, pv.objectives.SemiSupervised(5.0))
+    assert code.calls == FULL - 1
+
+
 def test_labels_as_a_context(code):
     labelled = torch.utils.data.TensorDataset(binary(58), torch.arange(58) % 3)
     data = pv.datasets.load(labelled, context="labels", validation=10, test=10)
@@ -210,7 +229,7 @@ def test_labels_as_a_context(code):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_data_that_are_drawn_anew_for_each_epoch(code, stream):
+def test_data_that_are_drawn_again_for_every_epoch(code, stream):
     rows = torch.utils.data.TensorDataset(torch.rand(58, 1, 4, 4))
     data = pv.datasets.load(rows, binarize="dynamic", stream=stream, validation=10, test=10)
     assert data.streams == stream
@@ -333,7 +352,7 @@ def test_a_checkpoint_of_captured_steps_is_one_of_any(code, data, tmp_path):
     torch.testing.assert_close(learned(again.program), learned(whole.program), rtol=1e-5, atol=1e-5)
 
 
-def test_auto_goes_on_with_the_kind_of_step_that_it_had(code, data, tmp_path, monkeypatch):
+def test_auto_resumes_with_the_kind_of_step_that_it_had(code, data, tmp_path, monkeypatch):
     willing(monkeypatch)
     settings = QUIET | {"checkpoint_seconds": 0}
     pv.fit(small(), data, out=tmp_path / "whole", **settings)
@@ -350,11 +369,11 @@ def test_auto_goes_on_with_the_kind_of_step_that_it_had(code, data, tmp_path, mo
     assert_same_runs(tmp_path / "slow", tmp_path / "eager")
 
 
-# ---------------------------------------------------------------- numbers that are none
+# ---------------------------------------------------------------- numbers that are not finite
 
 
 class Cliff(MLP):
-    """No number where a latent is far out."""
+    """NaN where a latent is far out."""
 
     def __init__(self) -> None:
         super().__init__(8)
@@ -363,7 +382,7 @@ class Cliff(MLP):
         return super().forward(z, context).where((z.abs() < 3.3).all(-1, keepdim=True), torch.nan)
 
 
-def test_a_step_that_leaves_the_real_numbers_moves_nothing(code):
+def test_a_step_whose_loss_is_not_finite_moves_nothing(code):
     data, said, ends = pv.datasets.load(binary(600), validation=10, test=10), [], []
     for kind in (False, True):
         vae = small(decoder=Cliff())

@@ -19,8 +19,8 @@ from same_runs import binary, same, small
 from test_compile import QUIET, interpreted, learned, willing
 
 import pyrovae as pv
+from pyrovae.compiling import When, cache_folder, check_option, compile_seconds, native, traced
 from pyrovae.errors import Uncapturable
-from pyrovae.compiling import cache_folder, compile_seconds, native, traced
 from pyrovae.networks import MLP
 
 SCALE = torch.tensor([1.0, 2.0, 3.0])
@@ -179,7 +179,7 @@ def test_what_no_graph_can_hold_is_refused_with_the_place(function, words):
     said = str(caught.value)
     assert words in said
     assert "\n" not in said
-    assert "test_graphs.py:" in said or "prints" in said
+    assert "test_compiling.py:" in said or "prints" in said
     assert torch.equal(torch.get_rng_state(), random)
 
 
@@ -283,6 +283,56 @@ def test_a_failed_build_leaves_nothing(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+# ---------------------------------------------------------------- whether it pays
+
+
+def test_compiling_must_pay_for_itself(monkeypatch):
+    """A quarter of the time to come must be more than tracing costs, and more than compiling with it."""
+    monkeypatch.setattr("pyrovae.compiling.when.TRACING_SECONDS", 4.0)
+    monkeypatch.setattr("pyrovae.compiling.when.compile_seconds", lambda: 20.0)
+    when = When("auto", 3)
+    when.seconds = [100.0, 1.0, 3.0]  # the first call does not count
+    assert when.is_due
+    assert when.usual_seconds == 2.0
+    assert when.gain(8) == 4.0
+    for gain, is_stored, seconds, pays in (
+        (4.0, True, None, True),
+        (3.9, True, None, False),
+        (24.0, False, None, True),
+        (23.9, False, None, False),
+        (9.0, False, 5.0, True),
+        (8.9, False, 5.0, False),
+    ):
+        assert when.pays(gain, is_stored=is_stored, seconds=seconds) == pays, (gain, is_stored, seconds)
+
+
+def test_calls_are_timed_until_something_is_chosen():
+    when = When("auto", 2)
+    for count in (1, 2):
+        assert not when.is_due
+        with when.timing():
+            pass
+        assert len(when.seconds) == count
+    assert when.is_due
+    when.is_open = False
+    with when.timing():
+        pass
+    assert len(when.seconds) == 2
+    assert not when.is_due
+
+
+def test_true_compiles_at_once_at_any_price_and_false_never():
+    insisting, never = When(True, 5), When(False, 5)
+    assert insisting.is_due
+    assert insisting.pays(insisting.gain(1), is_stored=False, seconds=1e9)
+    assert not never.is_due
+    with never.timing():
+        pass
+    assert never.seconds == []
+    for choice in (1, 0, "yes", None, "Auto"):
+        raises_one_sentence(lambda choice=choice: check_option(choice), "compile must be True, False or")
+
+
 # ---------------------------------------------------------------- a run that cannot be captured
 
 
@@ -335,8 +385,8 @@ def goes_on(make, data, capsys, *words, **settings):
 
 
 FALLS_BACK = {
-    "branches": (NUMBER, "in Odd, test_graphs.py:"),
-    "takes": (NUMBER, "in Odd, test_graphs.py:"),
+    "branches": (NUMBER, "in Odd, test_compiling.py:"),
+    "takes": (NUMBER, "in Odd, test_compiling.py:"),
     "prints": ("it prints at every call ('hello')",),
     "counts": ("it changes Odd (generation.network).calls in Python",),
 }
@@ -404,7 +454,7 @@ def spoils(weights, draws):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize(
-    ("what", "words"), [("weights", "gives another step"), ("draws", "not draw as many")]
+    ("what", "words"), [("weights", "gives another step"), ("draws", "not draw the same number")]
 )
 def test_code_that_is_wrong_is_not_used(code, data, capsys, monkeypatch, optimizer, what, words):
     willing(monkeypatch)
@@ -443,7 +493,7 @@ def a_name_that_is_too_long(monkeypatch, tmp_path):
 
 
 def test_code_that_fails_when_it_runs_is_not_used(code, data, capsys, monkeypatch):
-    """An operation that machine code lacks (the draws of a Gamma law) is missed when the code first runs."""
+    """An operation that machine code lacks (a draw from a Gamma) is missed when it first runs."""
 
     def fails(given):
         raise RuntimeError("unable to find a proxy executor")
@@ -480,5 +530,6 @@ def test_a_short_run_stays_in_python_and_says_nothing(code, data, capsys):
 
 def test_importing_loads_no_compiler():
     heavy = "{m for m in sys.modules if m.startswith(('torch._inductor', 'torch._dynamo'))}"
-    lines = ("import sys, torch, pyro", f"before = {heavy}", "import pyrovae", f"assert {heavy} == before")
+    verbs = "import pyrovae.training, pyrovae.evidence, pyrovae.vae"
+    lines = ("import sys, torch, pyro", f"before = {heavy}", verbs, f"assert {heavy} == before")
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=120)

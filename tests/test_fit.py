@@ -16,11 +16,12 @@ import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.priors import Prior
-from pyrovae.terms import Program
-from pyrovae.training.batches import rows_of
+from pyrovae.terms import Runner
+from pyrovae.training.batches import batches_of
 from pyrovae.training.loop import Loop
 from pyrovae.training.schedules import kl_weight, lr_factor
 from pyrovae.training.state import Position
+from pyrovae.training.steps import Steps
 
 QUIET = {"progress": False, "figures": False, "batch_size": 20}
 
@@ -61,7 +62,7 @@ def test_validation_has_the_same_noise_at_every_epoch_and_moves_nothing(data, mo
 
     validated, blind = small(), small()
     pv.fit(validated, data, epochs=3, **QUIET)
-    monkeypatch.setattr(Loop, "validate", lambda self: float(self.state.position.epoch))
+    monkeypatch.setattr(Loop, "validate", lambda self: float(self.job.state.position.epoch))
     pv.fit(blind, data, epochs=3, **QUIET)
     assert same(validated.state_dict(), blind.state_dict())
 
@@ -74,17 +75,17 @@ def test_the_first_epoch_by_hand(data):
     order = torch.randperm(40, generator=pv.training.batches.generator(5, 0))
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        terms = Program(hand).terms(data.train[order])
-        elbo = (terms.log_px + terms.log_pz - terms.log_qz).mean()
+        terms = Runner(hand).terms(data.train[order])
+        elbo = (terms.log_px_z + terms.log_pz - terms.log_qz).mean()
         elbo.backward()
         torch.manual_seed(pv.training.loop.VALIDATION_SEED)
         with torch.no_grad():
             for p in hand.parameters():
                 p += 0.01 * p.grad
-            validation = Program(hand).terms(data.validation).log_w.mean()
+            validation = Runner(hand).terms(data.validation).log_w.mean()
     history = {name: values[0] for name, values in run.history.items()}
     assert history["train"] == pytest.approx(elbo.item(), rel=1e-6)
-    assert history["reconstruction"] == pytest.approx(terms.log_px.mean().item(), rel=1e-6)
+    assert history["reconstruction"] == pytest.approx(terms.log_px_z.mean().item(), rel=1e-6)
     assert history["kl"] == pytest.approx((terms.log_qz - terms.log_pz).mean().item(), rel=1e-4, abs=1e-6)
     assert history["validation"] == pytest.approx(validation.item(), rel=1e-6)
     assert history["lr"] == 0.01
@@ -92,34 +93,34 @@ def test_the_first_epoch_by_hand(data):
         torch.testing.assert_close(mine, theirs)
 
 
-def test_the_train_bound_is_the_mean_over_data_also_when_the_last_batch_is_small(data):
-    seen = []
+def test_the_train_bound_is_the_mean_over_rows_also_when_the_last_batch_is_small(data):
+    bounds = []
 
     class Spy(pv.objectives.ELBO):
         def maximised(self, terms):
-            seen.append(self.bound(terms).detach().double())
+            bounds.append(self.bound(terms).detach().double())
             return super().maximised(terms)
 
     run = pv.fit(small(), data, Spy(), epochs=2, batch_size=25, lr=1e-30, progress=False)
-    assert [len(batch) for batch in seen] == [25, 25, 10] * 2
-    means = [torch.cat(epoch).mean().item() for epoch in (seen[:3], seen[3:])]
+    assert [len(batch) for batch in bounds] == [25, 25, 10] * 2
+    means = [torch.cat(epoch).mean().item() for epoch in (bounds[:3], bounds[3:])]
     assert run.history["train"] == pytest.approx(means, rel=1e-6)
     assert run.history["train"] == pytest.approx(run.history["reconstruction"] - run.history["kl"], rel=1e-5)
 
 
 def flat_epoch(data, position):
     settings = SimpleNamespace(seed=0, batch_size=8)
-    batches = [rows.batch(number)[0] for rows, number in rows_of(data, position, settings)]
+    batches = [epoch.batch(number).x for epoch, number in batches_of(data, position, settings)]
     return torch.cat(batches).flatten().tolist()
 
 
-def test_every_datum_is_seen_once_an_epoch_in_a_new_order():
+def test_every_row_is_used_once_an_epoch_in_a_new_order():
     x = torch.arange(30.0)[:, None]
     data = pv.datasets.load(x, validation=5, test=5)
     orders = []
     for epoch in (0, 1):
         orders.append(flat_epoch(data, Position(epoch=epoch)))
-    assert sorted(orders[0]) == sorted(orders[1]) == sorted(data.train.flatten().tolist())
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(data.train.x.flatten().tolist())
     assert orders[0] != orders[1]
     assert flat_epoch(data, Position(epoch=1, batch=2)) == orders[1][16:]
 
@@ -183,7 +184,7 @@ def test_learning_rate_schedules(data):
     assert lr_factor("cosine", 1.0) == lr_factor("linear", 1.0) == 0.0
 
 
-def test_kl_warmup_weighs_the_kl_and_nothing_else(data, monkeypatch):
+def test_kl_warmup_weights_the_kl_and_nothing_else(data, monkeypatch):
     """With warm-up the loss of step s is minus E_q[log p(x|z)] plus w KL, w = min(1, s / (3 warmup))."""
     weights = []
 
@@ -191,7 +192,7 @@ def test_kl_warmup_weighs_the_kl_and_nothing_else(data, monkeypatch):
         def annealed(self, terms, kl_weight=1.0):
             found = super().annealed(terms, kl_weight)
             kl = (terms.log_qz - terms.log_pz).mean(0)
-            torch.testing.assert_close(found, terms.log_px.mean(0) - kl_weight * kl)
+            torch.testing.assert_close(found, terms.log_px_z.mean(0) - kl_weight * kl)
             weights.append(kl_weight)
             return found
 
@@ -228,7 +229,7 @@ def test_each_optimizer_trains(data, optimizer):
     assert run.history["train"][-1] > run.history["train"][0] + 0.2
 
 
-def test_patience_stops_after_so_many_epochs_without_a_better_one(data):
+def test_patience_stops_after_this_number_of_epochs_without_a_better_one(data):
     run = pv.fit(small(), data, epochs=200, lr=0.1, patience=4, **QUIET)
     assert len(run.history["epoch"]) == run.best_epoch + 4 < 200
     assert (run.history["validation"][run.best_epoch :] <= run.history["validation"].max()).all()
@@ -353,18 +354,18 @@ def test_lines_where_there_is_no_terminal_and_silence_on_request(data, capsys):
     shown = f"train {run.history['train'][1]:.3f}  validation {run.history['validation'][1]:.3f}"
     assert lines[1].startswith(f"epoch 2/2  {shown}  reconstruction ")
     assert " kl " in lines[1]
-    assert lines[1].endswith(" data/s")
+    assert lines[1].endswith(" rows/s")
 
 
 def test_the_run_prints_its_best_epoch(data, tmp_path):
     run = pv.fit(small(), data, epochs=2, out=tmp_path / "r", **QUIET)
     best = run.history["validation"][run.best_epoch - 1]
     assert str(run) == (
-        f"2 epochs, best at {run.best_epoch}: validation {best:.3f} nats per datum, in {tmp_path / 'r'}"
+        f"2 epochs, best at {run.best_epoch}: validation {best:.3f} nats per observation, in {tmp_path / 'r'}"
     )
 
 
-# -------------------------------------------------------------------- numbers that are none
+# -------------------------------------------------------------------- numbers that are not finite
 
 
 class Poisoned(Prior):
@@ -389,19 +390,19 @@ class Poisoned(Prior):
 @pytest.fixture
 def poison(monkeypatch):
     """Poison the prior of a run from one of its steps on."""
-    step = Loop._step
+    take = Steps.take
 
     def at(first):
         def poisoned(self, *batch):
-            self.program.target.prior.poisoned = self.state.position.step + 1 >= first
-            step(self, *batch)
+            self.job.runner.target.prior.poisoned = self.job.state.position.step + 1 >= first
+            take(self, *batch)
 
-        monkeypatch.setattr(Loop, "_step", poisoned)
+        monkeypatch.setattr(Steps, "take", poisoned)
 
     return at
 
 
-def test_a_loss_that_is_no_number_stops_with_step_term_and_site(data, tmp_path, poison):
+def test_a_loss_that_is_not_finite_stops_with_step_term_and_site(data, tmp_path, poison):
     poison(6)
     with pytest.raises(NumericalError) as raised:
         pv.fit(small(prior=Poisoned()), data, epochs=9, out=tmp_path / "r", checkpoint_seconds=0, **QUIET)
@@ -414,7 +415,7 @@ def test_a_loss_that_is_no_number_stops_with_step_term_and_site(data, tmp_path, 
     assert all(w.isfinite().all() for w in saved["weights"].values())
 
 
-def test_a_gradient_that_is_no_number_is_found_at_the_next_step_and_never_written(data, tmp_path, poison):
+def test_a_gradient_that_is_not_finite_is_found_at_the_next_step_and_never_written(data, tmp_path, poison):
     poison(4)
     vae = small(prior=Poisoned("gradient"))
     with pytest.raises(NumericalError, match="at step 5 .*after step 4, whose gradient left prior.loc"):
@@ -424,7 +425,7 @@ def test_a_gradient_that_is_no_number_is_found_at_the_next_step_and_never_writte
     assert all(w.isfinite().all() for w in saved["weights"].values())
 
 
-def test_a_gradient_that_is_no_number_in_the_last_step_is_found_by_the_validation(data, tmp_path, poison):
+def test_a_gradient_that_is_not_finite_in_the_last_step_is_found_by_the_validation(data, tmp_path, poison):
     poison(6)
     vae = small(prior=Poisoned("gradient"))
     with pytest.raises(NumericalError, match="validation became nan at the end of epoch 2 .after step 6"):
@@ -438,13 +439,13 @@ def test_the_command_line_ends_a_diverged_run_with_status_1(tmp_path, monkeypatc
     options = ["--lr", "1e30", "--likelihood", "Normal", "--batch_size", "10", "--epochs", "3"]
     assert main(["fit", "--data", "x.npy", *options, "--out", "r"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("pyrovae: the loss is no finite number at step 2 (epoch 1, batch 2): log ")
+    assert error.startswith("pyrovae: the loss is not finite at step 2 (epoch 1, batch 2): log ")
     assert error.count("\n") == 1
     assert checkpoint("r")["state"]["position"]["step"] == 0
 
 
 class Warped(pv.guides.Guide):
-    """A law that knows no mean."""
+    """A distribution without a known mean."""
 
     @property
     def param_shapes(self):
@@ -456,7 +457,7 @@ class Warped(pv.guides.Guide):
 
 
 class Squashed(pv.likelihoods.Likelihood):
-    """Values in (0, 1) whose law knows no mean."""
+    """Values in (0, 1) under a distribution without a known mean."""
 
     @property
     def param_shapes(self):
@@ -468,7 +469,7 @@ class Squashed(pv.likelihoods.Likelihood):
         return law.to_event(len(self.event_shape))
 
 
-def test_pictures_are_drawn_of_laws_without_a_mean(tmp_path):
+def test_pictures_are_drawn_of_distributions_without_a_mean(tmp_path):
     x = 0.05 + 0.9 * torch.rand(40, 1, 4, 4)
     vae = pv.VAE((1, 4, 4), latent_dim=2, guide=Warped(), likelihood=Squashed())
     pv.fit(vae, x, epochs=1, batch_size=20, out=tmp_path / "r", progress=False)

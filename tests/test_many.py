@@ -1,4 +1,4 @@
-"""Several processes train one program: as one would, with equal weights, and they end together."""
+"""Several processes train one program as one process would, with equal weights, and end together."""
 
 import contextlib
 import io
@@ -21,19 +21,21 @@ from same_runs import assert_same_runs, binary, checkpoint, same, small, table
 import pyrovae as pv
 from pyrovae import sharing
 from pyrovae.cli import main
-from pyrovae.errors import InputError, NumericalError, Uncapturable
 from pyrovae.compiling import Compiled, Graph
+from pyrovae.errors import InputError, NumericalError, Uncapturable
 from pyrovae.training import exchange
-from pyrovae.training.captured import Captured
+from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.compiled import CompiledShare, CompiledStep
 from pyrovae.training.folder import RunFolder
-from pyrovae.training.loop import Loop
+from pyrovae.training.job import Job
+from pyrovae.training.steps import Steps
 
 SECONDS = 60  # a hang is a failure
 QUIET = {"progress": False, "figures": False, "batch_size": 9, "epochs": 3, "compile": False}
 RUN = {"lr_schedule": "linear", "kl_warmup": 1.5, "clip": 0.5}
 
 
-# -------------------------------------------------------------------- two processes, told what to do
+# -------------------------------------------------------------------- two processes that take orders
 
 
 def work(rank, folder, orders):
@@ -90,11 +92,11 @@ def doubles():
 @contextmanager
 def noise_of_one_process(patch):
     """Each process draws the whole batch's noise, a function of the step alone, and takes its rows."""
-    step, normal, now = Loop._step, torch.distributions.normal._standard_normal, []
+    take, normal, now = Steps.take, torch.distributions.normal._standard_normal, []
 
-    def noted(self, rows, number):
-        now[:] = [self.state.position.step, rows.count(number)]
-        step(self, rows, number)
+    def noted(self, epoch, number):
+        now[:] = [self.job.state.position.step, epoch.count(number)]
+        take(self, epoch, number)
         now.clear()
 
     def drawn(shape, dtype, device, **given):
@@ -104,17 +106,17 @@ def noise_of_one_process(patch):
         noise = torch.randn(whole, generator=torch.Generator().manual_seed(now[0]), dtype=dtype)
         return noise[..., sharing.rank() :: sharing.world(), :]
 
-    patch.setattr(Loop, "_step", noted)
+    patch.setattr(Steps, "take", noted)
     patch.setattr(torch.distributions.normal, "_standard_normal", drawn)
     yield
 
 
 def gradients_of_a_run(settings):
     """The gradient of each step, and what the run says of itself; 19 rows, in batches of 9, 9 and 1."""
-    seen, move = [], torch.optim.SGD.step
+    gradients, move = [], torch.optim.SGD.step
 
     def noted(self):
-        seen.append(torch.cat([w.grad.flatten() for w in self.param_groups[0]["params"]]))
+        gradients.append(torch.cat([w.grad.flatten() for w in self.param_groups[0]["params"]]))
         return move(self)
 
     with doubles(), pytest.MonkeyPatch.context() as patch, noise_of_one_process(patch):
@@ -123,7 +125,7 @@ def gradients_of_a_run(settings):
         data = pv.datasets.load(binary(40), validation=11, test=10)
         run = pv.fit(small().double(), data, optimizer="sgd", **QUIET | {"epochs": 2} | settings)
     history = [run.history[name] for name in ("train", "validation", "reconstruction", "kl")]
-    return torch.stack(seen), torch.tensor([values.tolist() for values in history])
+    return torch.stack(gradients), torch.tensor([values.tolist() for values in history])
 
 
 @pytest.mark.parametrize("settings", [{}, RUN, {"objective": pv.objectives.IWAE(3)}], ids=["", "all", "IWAE"])
@@ -133,6 +135,70 @@ def test_two_processes_have_the_gradient_of_one(pair, settings):
     for theirs, said in pair(gradients_of_a_run, settings):
         assert torch.allclose(theirs, gradients, rtol=0, atol=1e-10)
         assert torch.allclose(said, history, rtol=0, atol=1e-10)
+
+
+class Spare(pv.networks.MLP):
+    """A layer that nothing uses, and a scale that, when it `stops`, only the first three calls use."""
+
+    def __init__(self, *, stops=False) -> None:
+        super().__init__(8)
+        self.stops, self.calls = stops, 0
+
+    def attach(self, *sizes, **named):
+        super().attach(*sizes, **named)
+        self.spare = torch.nn.Linear(2, 2)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def start_from(self, x):
+        self.calls = 0
+
+    def forward(self, *inputs):
+        out = super().forward(*inputs)
+        self.calls += self.training
+        return out if self.stops and self.calls > 3 else out * self.scale
+
+
+def weights_of_a_run(optimizer, *, stops=False, zeros=False):
+    """The last weights of a run in which some parameters get no gradient, or with `zeros` one of zeros."""
+    unpacked = exchange.unpacked
+
+    def without_none(flat, trained):
+        loss, gradient, used, sums = unpacked(flat, trained)
+        return loss, gradient, torch.ones_like(used), sums
+
+    with doubles(), pytest.MonkeyPatch.context() as patch, noise_of_one_process(patch):
+        if zeros:
+            patch.setattr(exchange, "unpacked", without_none)
+        data = pv.datasets.load(binary(40), validation=11, test=12)  # 17 rows: batches of 9 and 8
+        vae = small(decoder=Spare(stops=stops)).double()
+        pv.fit(vae, data, optimizer=optimizer, lr=0.01, **QUIET | {"patience": None})
+        initial = small(decoder=Spare()).state_dict()["generation.network.spare.weight"]
+    assert zeros or torch.equal(vae.generation.network.spare.weight, initial)
+    return vae.state_dict()
+
+
+def of_two(optimizer, stops, zeros):
+    return weights_of_a_run(optimizer, stops=stops, zeros=zeros)
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["never used", "used in the first epoch"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_a_parameter_without_a_gradient_is_the_same_to_one_process_and_to_two(pair, optimizer, stops):
+    """AdamW would shrink a weight whose gradient is zeros, and Adam would move it by its old moments."""
+    alone = weights_of_a_run(optimizer, stops=stops)
+    for weights in pair(of_two, optimizer, stops, False):
+        for name, value in alone.items():
+            assert torch.allclose(weights[name], value, rtol=0, atol=1e-9), name
+
+
+def test_zeros_in_the_place_of_no_gradient_would_be_another_run(pair):
+    """What the test above guards against: the processes used to exchange zeros for a missing gradient."""
+    spare, scale = "generation.network.spare.weight", "generation.network.scale"
+    alone, stopped = weights_of_a_run("adamw"), weights_of_a_run("adam", stops=True)
+    for weights in pair(of_two, "adamw", False, True):
+        assert (weights[spare] - alone[spare]).abs().max() > 1e-5
+    for weights in pair(of_two, "adam", True, True):
+        assert (weights[scale] - stopped[scale]).abs() > 1e-3
 
 
 def data_of(rows=58):
@@ -160,22 +226,35 @@ def test_weights_are_equal_bit_for_bit(pair, stream):
 
 
 def noise_of_steps():
-    seen, reseed = [], exchange.Exchange._reseed
+    noise, reseed = [], exchange.Exchange._reseed
 
-    def noted(self):
-        reseed(self)
-        seen.append(torch.randn(3))
+    def noted(self, *where):
+        reseed(self, *where)
+        noise.append(torch.randn(3))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange.Exchange, "_reseed", noted)
         fitted({})
-    return torch.cat(seen)
+    return torch.cat(noise)
 
 
 def test_each_process_draws_its_own_noise_at_each_step(pair):
     noise = torch.cat(pair(noise_of_steps))
     assert len(noise) == 2 * 15 * 3
     assert len(noise.unique()) == len(noise)
+
+
+def pictures_of_a_run(folder):
+    """The number of times that a process drew pictures, in a run of which only the first has a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        folders = []
+        patch.setattr(pv.report, "save_figures", lambda vae, data, place, **_: folders.append(place))
+        fitted({"out": folder, "figures": True, "epochs": 1})
+    return len(folders), sharing.agreed("still together")
+
+
+def test_the_first_process_draws_the_pictures_and_none_waits_for_ever(pair, tmp_path):
+    assert pair(pictures_of_a_run, tmp_path / "r") == [(1, "still together"), (0, "still together")]
 
 
 # -------------------------------------------------------------------- captured steps
@@ -192,10 +271,10 @@ def captured_and_eager(settings):
         runs = []
         for choice in (True, False):
             vae = small().double()
-            steps, take = [], Captured.__call__
-            patch.setattr(Captured, "__call__", lambda *a, t=take, s=steps: s.append(1) or t(*a))
+            steps, take = [], CompiledStep.__call__
+            patch.setattr(CompiledStep, "__call__", lambda *a, t=take, s=steps: s.append(1) or t(*a))
             run = pv.fit(vae, data, **QUIET | settings | {"compile": choice})
-            patch.setattr(Captured, "__call__", take)
+            patch.setattr(CompiledStep, "__call__", take)
             runs.append((vae.state_dict(), run.history["train"].tolist(), len(steps)))
     return runs
 
@@ -215,11 +294,11 @@ def one_cannot_capture(choice):
         return traced(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        traced = pv.training.captured.CapturedShare._traced
-        patch.setattr(pv.training.captured.CapturedShare, "_traced", refused)
+        traced = CompiledShare._traced
+        patch.setattr(CompiledShare, "_traced", refused)
         patch.setattr(Graph, "compiled", interpret)
-        patch.setattr(pv.training.steps, "TRACING_SECONDS", 0.0)
-        return told(lambda: fitted({"compile": choice}))
+        patch.setattr(pv.compiling.when, "TRACING_SECONDS", 0.0)
+        return result_of(lambda: fitted({"compile": choice}))
 
 
 def test_what_one_process_cannot_capture_is_captured_by_none(pair):
@@ -239,15 +318,15 @@ class Crashed(Exception):
 
 def run_in(folder, crash=None, **settings):
     """Fit in a folder; all processes die before step `crash`, if any."""
-    step = Loop._step
+    take = Steps.take
 
     def counted(self, *batch):
-        if self.state.position.step == crash:
+        if self.job.state.position.step == crash:
             raise Crashed
-        step(self, *batch)
+        take(self, *batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_step", counted)
+        patch.setattr(Steps, "take", counted)
         try:
             fitted(RUN | {"out": folder, "resume": True, "checkpoint_seconds": 0} | settings)
         except Crashed:
@@ -255,7 +334,7 @@ def run_in(folder, crash=None, **settings):
     return "done"
 
 
-def test_a_run_goes_on_with_as_many_processes_bit_for_bit_and_with_another_number(pair, tmp_path):
+def test_a_run_resumes_with_the_same_number_of_processes_bit_for_bit_and_with_another(pair, tmp_path):
     whole, pieces, alone = tmp_path / "whole", tmp_path / "pieces", tmp_path / "alone"
     assert pair(run_in, whole) == ["done"] * 2
     assert pair(run_in, pieces, 7) == ["crashed"] * 2
@@ -264,7 +343,7 @@ def test_a_run_goes_on_with_as_many_processes_bit_for_bit_and_with_another_numbe
     assert pair(run_in, pieces) == ["done"] * 2
     assert_same_runs(whole, pieces)
 
-    assert run_in(alone, 12) == "crashed"  # one process takes over, and two go on with what it left
+    assert run_in(alone, 12) == "crashed"  # one process takes over, and two resume what it left
     assert table(alone)[0] == table(whole)[0]
     assert pair(run_in, alone) == ["done"] * 2
     assert checkpoint(alone)["state"]["position"] == checkpoint(whole)["state"]["position"]
@@ -276,7 +355,7 @@ def test_a_run_goes_on_with_as_many_processes_bit_for_bit_and_with_another_numbe
 # -------------------------------------------------------------------- failures
 
 
-def told(do):
+def result_of(do):
     """What `do` gives, or what it is refused with."""
     try:
         return do()
@@ -287,43 +366,41 @@ def told(do):
 def refused(case, folder):
     rank = sharing.rank()
     if case == "small batch":
-        return told(lambda: fitted({"batch_size": 1}))
+        return result_of(lambda: fitted({"batch_size": 1}))
     if case == "bad data in one":
         data = data_of().to("cpu")
-        data.train[rank] = -0.5 * rank + 0.5 * data.train[rank]
-        return told(lambda: pv.fit(small(), data, **QUIET))
+        data.train.x[rank] = -0.5 * rank + 0.5 * data.train.x[rank]
+        return result_of(lambda: pv.fit(small(), data, **QUIET))
     if case == "other settings":
-        return told(lambda: fitted({"lr": 1e-3 * (1 + rank)}))
+        return result_of(lambda: fitted({"lr": 1e-3 * (1 + rank)}))
     if case == "held folder":
         held = RunFolder(folder / "held", resume=True).locked() if rank == 1 else contextmanager(iter)([0])
         with held:
             sharing.together(lambda: None)
-            found = told(lambda: fitted({"out": folder / "held"}))
+            result = result_of(lambda: fitted({"out": folder / "held"}))
             sharing.together(lambda: None)
-        return found
-    return told(lambda: broken_step(case, folder))
+        return result
+    return result_of(lambda: broken_step(case, folder))
 
 
 def broken_step(case, folder):
     """Something goes wrong at step 6 in one process."""
-    pair, write = Loop.pair, RunFolder.write_checkpoint
+    loss, write = Job.loss, Checkpoint.write
 
-    def bad(self, x, context):
-        if case == "NaN in one" and sharing.rank() == 1 and self.state.position.step == 6 and x.requires_grad:
-            raise AssertionError
+    def bad(self, *args):
         if case == "error in one" and sharing.rank() == 1 and self.state.position.step == 6:
             raise ValueError("no more")
-        return pair(self, x, context)
+        return loss(self, *args)
 
-    def full(self, path, content):
+    def full(self, path):
         last = path.name == "last.ckpt"
-        if case == "full disk" and last and content["state"]["position"]["step"] == 6:
+        if case == "full disk" and last and self.state["position"]["step"] == 6:
             raise InputError("cannot write: the disk is full")
-        write(self, path, content)
+        write(self, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "pair", bad)
-        patch.setattr(RunFolder, "write_checkpoint", full)
+        patch.setattr(Job, "loss", bad)
+        patch.setattr(Checkpoint, "write", full)
         return fitted({"out": folder / case, "checkpoint_seconds": 0})
 
 
@@ -347,34 +424,32 @@ def test_an_error_of_one_process_ends_the_other(pair, tmp_path):
     first, second = pair(refused, "error in one", tmp_path)
     assert second == "ValueError: no more"
     assert first.startswith(
-        "Lost: process 1 of this run failed with ValueError: no more, in step 7; go on with"
+        "Lost: process 1 of this run failed with ValueError: no more, in step 7; resume it with"
     )
     assert checkpoint(tmp_path / "error in one")["state"]["position"]["step"] == 6
 
 
-def no_number(choice):
+def not_finite(choice):
     """The loss of one process is NaN at step 6."""
     with pytest.MonkeyPatch.context() as patch:
         maximised = pv.objectives.ELBO.maximised
         steps = []
-        call = exchange.Exchange.__call__
+        take = Steps.take
         patch.setattr(
-            exchange.Exchange,
-            "__call__",
-            lambda self, share, step, *a: steps.append(step) or call(self, share, step, *a),
+            Steps, "take", lambda self, *a: steps.append(self.job.state.position.step) or take(self, *a)
         )
         patch.setattr(
             pv.objectives.ELBO,
             "maximised",
-            lambda self, t: maximised(self, t) * (torch.nan if sharing.rank() and steps[-1] == 6 else 1),
+            lambda self, t: maximised(self, t) * (torch.nan if sharing.rank() and steps[-1:] == [6] else 1),
         )
-        return told(lambda: fitted(choice))
+        return result_of(lambda: fitted(choice))
 
 
-def test_a_loss_that_is_no_number_in_one_process_ends_both(pair):
-    first, second = pair(no_number, {})
+def test_a_loss_that_is_not_finite_in_one_process_ends_both(pair):
+    first, second = pair(not_finite, {})
     assert first == second
-    assert first.startswith("NumericalError: the loss is no finite number at step 7 (epoch 2, batch 2)")
+    assert first.startswith("NumericalError: the loss is not finite at step 7 (epoch 2, batch 2)")
 
 
 # -------------------------------------------------------------------- the command line
@@ -416,7 +491,7 @@ def wait_for_step(processes, folder, step):
         time.sleep(0.01)
 
 
-def test_a_killed_process_ends_the_other_and_one_goes_on(tmp_path, capsys):
+def test_a_killed_process_ends_the_other_and_one_resumes(tmp_path, capsys):
     out = tmp_path / "r"
     both = start(out, "--epochs", "400", "--checkpoint_seconds", "0")
     wait_for_step(both, out, 20)
@@ -424,7 +499,7 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(tmp_path, capsys):
     (status, _, error), _ = ended(both)
     step = checkpoint(out)["state"]["position"]["step"]
     assert status == 1, error
-    assert f"process 0: another process of this run ended, in step {step + 1}; go on with" in error
+    assert f"process 0: another process of this run ended, in step {step + 1}; resume it with" in error
     assert f"(--resume true) in {out}\n" in error
     again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
     assert main(again) == 0
@@ -434,16 +509,16 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(tmp_path, capsys):
 
 def asked(folder):
     """The second process is sent SIGTERM, twice, during step 6."""
-    step = Loop._step
+    take = Steps.take
 
     def interrupted(self, *batch):
-        step(self, *batch)
-        if sharing.rank() == 1 and self.state.position.step == 6:
+        take(self, *batch)
+        if sharing.rank() == 1 and self.job.state.position.step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_step", interrupted)
+        patch.setattr(Steps, "take", interrupted)
         try:
             fitted(RUN | {"out": folder})
         except KeyboardInterrupt as stop:
@@ -455,13 +530,13 @@ def test_a_process_that_is_asked_to_stop_stops_both(pair, tmp_path):
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     assert pair(run_in, whole) == ["done"] * 2
     first, second = pair(asked, pieces)
-    assert first == second == f"stopped after 8 steps; go on with resume=True (--resume true) in {pieces}"
+    assert first == second == f"stopped after 8 steps; resume it with resume=True (--resume true) in {pieces}"
     assert checkpoint(pieces)["state"]["position"]["step"] == 8
     assert pair(run_in, pieces) == ["done"] * 2
     assert_same_runs(whole, pieces)
 
 
-def test_a_run_of_torchrun_is_stopped_and_gone_on_with_by_one_process(tmp_path, capsys):
+def test_a_run_of_torchrun_is_stopped_and_resumed_by_one_process(tmp_path, capsys):
     out = tmp_path / "r"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "pyrovae", *COMMAND, "--epochs", "400", "--checkpoint_seconds", "0", "--out", str(out)]
@@ -472,7 +547,7 @@ def test_a_run_of_torchrun_is_stopped_and_gone_on_with_by_one_process(tmp_path, 
     [(status, _, error)] = ended([both])
     step = checkpoint(out)["state"]["position"]["step"]
     assert status != 0
-    assert error.count(f"pyrovae: stopped after {step} steps; go on with resume=True") == 1, error
+    assert error.count(f"pyrovae: stopped after {step} steps; resume it with resume=True") == 1, error
     again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
     assert main(again) == 0
     assert len(table(out)) == step // 26 + 1

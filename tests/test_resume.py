@@ -1,4 +1,4 @@
-"""Resume: a run that was stopped, however it was stopped, ends bit for bit like one that never was."""
+"""Resume: a run that was stopped, in whatever way, ends bit for bit like one that never was."""
 
 import os
 import resource
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
@@ -18,9 +19,11 @@ from same_runs import assert_same_runs, binary, checkpoint, same, small, table, 
 import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.errors import InputError
+from pyrovae.terms import Runner
+from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.folder import RunFolder
-from pyrovae.training.loop import Loop
 from pyrovae.training.saver import Saver
+from pyrovae.training.steps import Steps
 
 QUIET = {"progress": False, "figures": False, "batch_size": 8, "epochs": 3}
 STEPS_AN_EPOCH = 5
@@ -33,31 +36,31 @@ class Crashed(Exception):
 
 @contextmanager
 def crash_after(steps: int):
-    """The process dies, without a last word, after so many steps of the run."""
-    step = Loop._step
+    """The process dies, without a last word, after this number of steps."""
+    take = Steps.take
 
     def counted(self, *batch):
-        if self.state.position.step == steps:
+        if self.job.state.position.step == steps:
             raise Crashed
-        step(self, *batch)
+        take(self, *batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_step", counted)
+        patch.setattr(Steps, "take", counted)
         yield
 
 
 @contextmanager
 def stop_after(steps: int):
     """Somebody presses Ctrl-C during step `steps`."""
-    step = Loop._step
+    take = Steps.take
 
     def interrupted(self, *batch):
-        step(self, *batch)
-        if self.state.position.step + 1 == steps:
+        take(self, *batch)
+        if self.job.state.position.step + 1 == steps:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_step", interrupted)
+        patch.setattr(Steps, "take", interrupted)
         yield
 
 
@@ -67,7 +70,7 @@ def data():
 
 
 def fit_in_pieces(make, data, out, crashes, **settings):
-    """Fit, crash at each of some steps and resume; every part is built anew, as in a new process."""
+    """Fit, crash at each of some steps and resume; every part is built again, as in a new process."""
     for steps in crashes:
         with crash_after(steps), pytest.raises(Crashed):
             pv.fit(make(), data, out=out, resume=True, **settings)
@@ -112,7 +115,7 @@ def test_a_run_whose_checkpoints_are_rare_goes_back_to_the_last_one(data, tmp_pa
 
 
 @pytest.mark.parametrize("binarize", ["dynamic", "static"])
-def test_grey_data_that_are_drawn_anew_are_drawn_the_same(tmp_path, binarize):
+def test_grey_data_are_binarised_in_the_same_way(tmp_path, binarize):
     grey = torch.rand(58, 1, 4, 4)
     data = pv.datasets.load(grey, binarize=binarize, validation=10, test=10)
     settings = QUIET | {"checkpoint_seconds": 0}
@@ -176,7 +179,7 @@ def test_a_hand_written_pair_resumes(tmp_path):
 
 
 @pytest.mark.parametrize("steps", [1, 5, 7])
-def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path, steps):
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_resume(data, tmp_path, steps):
     pv.fit(small(), data, out=tmp_path / "whole", **QUIET)
     handler = signal.getsignal(signal.SIGINT)
     with stop_after(steps), pytest.raises(KeyboardInterrupt, match="resume=True") as stopped:
@@ -186,6 +189,21 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path, steps)
     assert checkpoint(tmp_path / "pieces")["state"]["position"]["step"] == steps
     pv.fit(small(), data, out=tmp_path / "pieces", resume=True, **QUIET)
     assert_same_runs(tmp_path / "whole", tmp_path / "pieces")
+
+
+def test_ctrl_c_stops_at_once_while_pictures_are_drawn(data, tmp_path, monkeypatch):
+    """No step is left that would look at a request."""
+    drawn = []
+
+    def draw(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        drawn.append(True)
+
+    monkeypatch.setattr("pyrovae.report.save_figures", draw)
+    with pytest.raises(KeyboardInterrupt):
+        pv.fit(small(), data, out=tmp_path / "r", **(QUIET | {"figures": True}))
+    assert not drawn
+    assert len(table(tmp_path / "r")) == EPOCHS
 
 
 def test_ctrl_c_in_the_last_step_comes_too_late(data, tmp_path):
@@ -224,7 +242,7 @@ def test_more_patience_continues_a_run_that_stopped_early(data, tmp_path):
     assert_same_runs(tmp_path / "whole", tmp_path / "pieces")
 
 
-def test_a_folder_that_does_not_exist_yet_begins_a_run(data, tmp_path):
+def test_resuming_in_a_folder_that_does_not_exist_starts_a_run(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "whole", **QUIET)
     pv.fit(small(), data, out=tmp_path / "deep" / "new", resume=True, **QUIET)
     assert_same_runs(tmp_path / "whole", tmp_path / "deep" / "new")
@@ -244,7 +262,7 @@ def test_a_folder_that_does_not_exist_yet_begins_a_run(data, tmp_path):
         ({"epochs": 2}, "is in epoch 3 already"),
     ],
 )
-def test_another_setting_is_no_continuation(data, tmp_path, changed, said):
+def test_a_run_is_not_resumed_with_another_setting(data, tmp_path, changed, said):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     shutil.copytree(tmp_path / "r", tmp_path / "before")
     with pytest.raises(InputError, match=said):
@@ -261,7 +279,7 @@ def test_a_schedule_to_the_last_step_does_not_move_its_end(data, tmp_path):
         pv.fit(small(), data, out=tmp_path / "r", resume=True, **(settings | {"epochs": 5}))
 
 
-def test_another_declaration_or_other_data_are_no_continuation(data, tmp_path):
+def test_a_run_is_not_resumed_with_another_declaration_or_other_data(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     with pytest.raises(InputError, match="belongs to another declaration"):
         pv.fit(small(latent_dim=3), data, out=tmp_path / "r", resume=True, **QUIET)
@@ -292,12 +310,12 @@ def test_a_cut_off_checkpoint_is_one_sentence_and_the_files_stay(data, tmp_path)
 def test_a_checkpoint_of_something_else_is_refused(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     torch.save({"weights": {}}, tmp_path / "r" / "best.ckpt")
-    with pytest.raises(InputError, match="no PyroVAE checkpoint"):
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint of format 2 or older"):
         pv.load(tmp_path / "r")
     pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)  # made again from last.ckpt
     pv.load(tmp_path / "r")
     shutil.copy(tmp_path / "r" / "best.ckpt", tmp_path / "r" / "last.ckpt")
-    with pytest.raises(InputError, match="no PyroVAE checkpoint a run goes on from"):
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint that a run resumes from"):
         pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)
 
 
@@ -311,23 +329,30 @@ def test_resuming_makes_the_other_files_again(data, tmp_path, lost):
     assert (tmp_path / "r" / "config.yaml").read_text() == (tmp_path / "before" / "config.yaml").read_text()
 
 
-def test_a_kill_between_two_files_of_a_checkpoint_is_mended(data, tmp_path, monkeypatch):
+def test_a_kill_between_two_files_of_a_checkpoint_is_repaired(data, tmp_path, monkeypatch):
     """The best weights are written, and then the process dies before last.ckpt is."""
     pv.fit(small(), data, out=tmp_path / "whole", **QUIET)
-    write = RunFolder.write_checkpoint
+    write = Checkpoint.write
 
-    def dies(self, path, content):
-        write(self, path, content)
-        if path.name == "best.ckpt" and content["epoch"] == 2:
+    def dies(self, path):
+        write(self, path)
+        if path.name == "best.ckpt" and self.epoch == 2:
             raise Crashed
 
-    monkeypatch.setattr(RunFolder, "write_checkpoint", dies)
+    monkeypatch.setattr(Checkpoint, "write", dies)
     with pytest.raises(Crashed):
         pv.fit(small(), data, out=tmp_path / "pieces", **QUIET)
     monkeypatch.undo()
     assert checkpoint(tmp_path / "pieces")["state"]["position"]["epoch"] == 1
     pv.fit(small(), data, out=tmp_path / "pieces", resume=True, **QUIET)
     assert_same_runs(tmp_path / "whole", tmp_path / "pieces")
+
+
+def test_a_checkpoint_has_the_schema_of_the_data_and_load_gives_it_back(data, tmp_path):
+    pv.fit(small(), data, out=tmp_path / "r", **QUIET)
+    for which in ("best", "last"):
+        assert pv.load(tmp_path / "r", which=which).schema == data.schema
+    assert checkpoint(tmp_path / "r")["format"] == 2
 
 
 @contextmanager
@@ -358,16 +383,18 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_no_half_file(data, tmp
     assert_same_runs(tmp_path / "whole", tmp_path / "r")
 
 
-@pytest.mark.parametrize("refused", ["write_checkpoint", "write_config"])
-def test_a_run_that_cannot_begin_leaves_a_folder_that_can_be_used(data, tmp_path, monkeypatch, refused):
-    write = getattr(RunFolder, refused)
+@pytest.mark.parametrize(("owner", "refused"), [(Checkpoint, "write"), (RunFolder, "write_config")])
+def test_a_run_that_cannot_start_leaves_a_folder_that_can_be_used(
+    data, tmp_path, monkeypatch, owner, refused
+):
+    write = getattr(owner, refused)
 
     def full(self, *content):
         with file_limit(5):
             write(self, *content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, refused, full)
+        patch.setattr(owner, refused, full)
         with pytest.raises(InputError, match="cannot write"):
             pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
@@ -380,8 +407,11 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     late = RunFolder(tmp_path / "new")
     pv.fit(small(), data, out=tmp_path / "new", **QUIET)
+    job = SimpleNamespace(
+        data=data, runner=Runner(small()), settings=SimpleNamespace(seed=0), precise=torch.float32
+    )
     with late.locked(), pytest.raises(InputError, match="holds another run"):
-        Saver(late, 30.0).start(None)  # it looked when the folder was still empty
+        Saver(job, late).begin()  # it looked when the folder was still empty
 
 
 def test_leftovers_of_a_killed_writer_are_swept_away(data, tmp_path):
@@ -455,7 +485,7 @@ def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     assert process.returncode == 130, error
     step = checkpoint(folder)["state"]["position"]["step"]
     assert error == (
-        f"pyrovae: stopped after {step} steps; go on with resume=True (--resume true) in {folder}\n"
+        f"pyrovae: stopped after {step} steps; resume it with resume=True (--resume true) in {folder}\n"
     )
     assert main(["fit", "--out", str(folder), "--resume", "--figures", "false"]) == 0
     assert_same_runs(never_stopped, folder)

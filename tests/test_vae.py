@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import yaml
-from cells import cell_name, cover, is_discrete, tiny
+from cells import cell_name, cover, data_of, is_discrete, tiny
 from parts import (
     LIKELIHOODS,
     LaplaceGuide,
@@ -23,17 +23,15 @@ from parts import (
 from parts import HeavyTails as LaplaceLikelihood
 
 import pyrovae as pv
-from pyrovae.datasets import Splits
 from pyrovae.networks import MLP, ConvDecoder, ConvEncoder
 from pyrovae.oracles import quadrature
 from pyrovae.priors import GaussianMixture, Prior
-from pyrovae.terms import Program
+from pyrovae.terms import Runner
 
 SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64)]
 CONTEXTS = [(), (3,), (2, 2)]
 # Shapes and contexts take turns; every part stands in one cell at least.
 CELLS = [(cell, SHAPES[k % 4], cell.context and CONTEXTS[k % 3]) for k, cell in enumerate(cover(1))]
-CELLS = [(cell, shape, (3,) if cell.prior.labels else context) for cell, shape, context in CELLS]
 
 
 def declared(cell, **more):
@@ -172,12 +170,12 @@ def test_an_encoder_and_a_decoder_that_are_declared_alike_both_train():
         assert all(not torch.equal(a, b) for a, b in moved)
 
 
-def test_a_declaration_takes_no_random_number_but_its_weights(monkeypatch):
+def test_a_declaration_draws_no_random_number_but_its_weights(monkeypatch):
     torch.manual_seed(3)
     one = pv.VAE((4,), 2, encoder=MLP(8), decoder=MLP(8))
     following = torch.rand(3)
     torch.manual_seed(3)
-    monkeypatch.setattr(pv.VAE, "_dry_run", lambda self: None)
+    monkeypatch.setattr("pyrovae.vae.vae.dry_run", lambda vae: None)
     two = pv.VAE((4,), 2, encoder=MLP(8), decoder=MLP(8))
     assert same_weights(one, two)
     assert torch.equal(following, torch.rand(3))
@@ -259,7 +257,7 @@ def test_a_declaration_that_cannot_be_used_says_which_part_and_why(arguments, wo
     raises_one_sentence(lambda: pv.VAE(**({"event_shape": (4,), "latent_dim": 2} | arguments)), *words)
 
 
-def test_data_of_another_shape_or_without_their_context_are_refused():
+def test_rows_of_another_shape_or_without_their_context_are_refused():
     vae, conditional = small_vae((4,)), small_vae((4,), context_shape=(3,))
     x, c = torch.ones(2, 4), torch.ones(2, 3)
     raises_one_sentence(lambda: vae.model(torch.ones(2, 5)), "(B, 4)", "(2, 5)")
@@ -282,10 +280,10 @@ def test_data_of_another_shape_or_without_their_context_are_refused():
 def test_a_context_reaches_every_part():
     vae = small_vae((4,), prior=GaussianMixture(3), context_shape=(3,))
     x, c = data_for(vae, 5)
-    there, elsewhere = (Program(vae).run(x, context) for context in (c, c + 1))
+    there, elsewhere = (Runner(vae).run(pv.Rows(x, context)) for context in (c, c + 1))
     z = there.guide.nodes["z"]["value"].detach()
-    for law in (lambda c: vae.latents(c).log_prob(z), lambda c: vae.encode(x, c).log_prob(z)):
-        assert (law(c) - law(c + 1)).abs().min() > 1e-6
+    for log_p in (lambda c: vae.latents(c).log_prob(z), lambda c: vae.encode(x, c).log_prob(z)):
+        assert (log_p(c) - log_p(c + 1)).abs().min() > 1e-6
     assert (vae.decode(z, c).log_prob(x) - vae.decode(z, c + 1).log_prob(x)).abs().min() > 1e-6
     assert there.shape == elsewhere.shape == (1, 5)
 
@@ -297,15 +295,11 @@ def test_a_conditional_vae_learns_what_its_context_says():
     c = torch.nn.functional.one_hot(label).float()
     x = torch.bernoulli(torch.where(label[:, None] > 0, 0.9, 0.1).expand(-1, 6))
     vae = pv.VAE((6,), 1, encoder=MLP(16), decoder=MLP(16), context_shape=(2,))
-    data = pv.datasets.load(x, validation=40, test=60)
-    order = [(x == row).all(1).nonzero()[0, 0] for row in torch.cat([data.train, data.validation, data.test])]
-    context = c[torch.stack(order)]  # ties share a label only by chance, so take the likelier one
-    likelier = (torch.cat([data.train, data.validation, data.test]).mean(1) > 0.5).long()
-    context = torch.nn.functional.one_hot(likelier, 2).float()
-    parts = Splits(*context.split([300, 40, 60]))
-    pv.fit(vae, type(data)(**(vars(data) | {"context": parts})), epochs=30, lr=0.02, progress=False)
-    right = pv.log_evidence(vae, data.test, parts.test, particles=100).mean
-    wrong = pv.log_evidence(vae, data.test, 1 - parts.test, particles=100).mean
+    data = data_of(pv.Rows(x, c), validation=40, test=60)
+    assert torch.equal(data.test.context, c[data.test.index])
+    pv.fit(vae, data, epochs=30, lr=0.02, progress=False)
+    right = pv.log_evidence(vae, data.test, particles=100).mean
+    wrong = pv.log_evidence(vae, data.test, 1 - data.test.context, particles=100).mean
     assert right > wrong + 3
     drawn = vae.sample(2000, torch.tensor([0.0, 1.0]))
     assert drawn.mean() > 0.75
@@ -313,7 +307,7 @@ def test_a_conditional_vae_learns_what_its_context_says():
 
 
 @each("likelihood", LIKELIHOODS)
-def test_draws_and_reconstructions_have_the_shape_of_data(likelihood):
+def test_samples_and_reconstructions_have_the_shape_of_observations(likelihood):
     vae = small_vae((2, 3, 4), likelihood=likelihood, context_shape=(2,))
     x, c = data_for(vae, 5)
     assert x.shape == vae.reconstruct(x, c).shape == vae.sample(5, c, mean=True).shape == (5, 2, 3, 4)
@@ -333,5 +327,5 @@ def test_the_program_on_paper():
     assert " z | x ~ DiagonalNormal() of MLP(32, activation='relu')(x) q(z|x)" in text
     conditional = re.sub(" +", " ", str(vae.from_dict(vae.to_dict() | {"context_shape": [10]})))
     assert "contexts (10,)" in conditional
-    for law in ("p(z | c)", "p(x|z, c)", "q(z|x, c)"):
-        assert law in conditional
+    for density in ("p(z | c)", "p(x|z, c)", "q(z|x, c)"):
+        assert density in conditional

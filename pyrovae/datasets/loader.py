@@ -7,8 +7,9 @@ The same arguments give the same numbers, on every machine.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source, refuse_not_finite
-from pyrovae.datasets.split import Parts, parts
+from pyrovae.datasets.split import Parts, parts, rows_or_share
 from pyrovae.datasets.streams import Stream, gather, is_large, length, stored_labels
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
@@ -37,6 +38,16 @@ STREAM_ROWS = 10_000
 
 Binarize = Literal["dynamic", "static", "threshold"]
 Given = str | os.PathLike[str] | np.ndarray | Tensor | Dataset[Any]
+
+
+_NUMBERS: dict[str, Callable[[str, Any], int | float]] = {
+    "validation": rows_or_share,
+    "test": rows_or_share,
+    "split_seed": partial(whole, least=0),
+    "known": whole,
+    "copies": whole,
+    "count": partial(whole, least=3),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +71,11 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse options that have no meaning."""
         one_of("context", self.context, ("labels", None))
-        whole("copies", self.copies)
-        if self.known is not None:
-            whole("known", self.known)
-        elif self.copies > 1:
+        one_of("labels", self.labels, (True, False))
+        for name, check in _NUMBERS.items():
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else check(name, value))
+        if self.known is None and self.copies > 1:
             raise InputError(
                 f"copies={self.copies} repeats rows with a known label: give known= too, or leave it out"
             )
@@ -151,7 +163,7 @@ def load(
     )
     if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
         return _streamed(name, options)
-    return _held(_source(name, root=root, count=count, kinds=kinds), options)
+    return _held(_source(name, root=root, count=options.count, kinds=kinds), options)
 
 
 def _held(source: Source, options: Options) -> Data:

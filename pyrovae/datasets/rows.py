@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "class_indices"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,31 +72,35 @@ class Rows:
         """
         if isinstance(x, Rows):
             rows = x if context is None else replace(x, context=_numbers("context", context, like))
-            rows = rows if y is None else replace(rows, y=_class_indices(y))
+            rows = rows if y is None else replace(rows, y=class_indices(y))
             return rows if like is None else rows.to(like.device, like.dtype)
         return cls(
             _numbers("x", x, like),
             None if context is None else _numbers("context", context, like),
-            None if y is None else _class_indices(y).to(None if like is None else like.device),
+            None if y is None else class_indices(y).to(None if like is None else like.device),
         )
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Any) -> Rows:  # noqa: ANN401
-        """Some rows by a slice, a number, or row numbers or a mask as a tensor, array or list."""
-        if isinstance(rows, int):
-            rows = [range(len(self))[rows]]
-        if isinstance(rows, (list, np.ndarray)):
-            rows = torch.as_tensor(rows, device=self.x.device)
+        """Some rows by a slice, a number, or row numbers or a mask as a tensor, array or list.
+
+        Raises:
+            IndexError: for a row that does not exist.
+        """
+        if isinstance(rows, slice) and (rows.step or 1) < 0:  # torch has no such slices
+            rows = list(range(len(self))[rows])
+        if not isinstance(rows, slice):
+            rows = _positions(rows, len(self)).to(self.x.device)
         return self._each(lambda part: part[rows])
 
     __iter__ = None  # `batches` says how many at a time
 
     def batches(self, size: int) -> Iterator[Rows]:
         """The rows in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        size = whole("the size of a batch", size)
+        return (self[start : start + size] for start in range(0, len(self), size))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
         """The same rows on a device, and x and context in a floating point type."""
@@ -130,28 +135,58 @@ class Rows:
         return f"Rows({', '.join(shapes)})"
 
 
-def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
-    if not isinstance(given, Tensor):
-        try:
-            given = torch.as_tensor(np.ascontiguousarray(given))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
-    if like is not None:
-        return given.to(device=like.device, dtype=like.dtype)
-    return given if given.is_floating_point() else given.to(torch.get_default_dtype())
+def class_indices(given: Any) -> Tensor:  # noqa: ANN401
+    """Labels as int64, (N,), with -1 for NaN and for what is below 0.
 
-
-def _class_indices(given: Any) -> Tensor:  # noqa: ANN401
-    """Labels as int64, (N,), with -1 for NaN and for what is below 0."""
-    y = given if isinstance(given, Tensor) else torch.as_tensor(np.ascontiguousarray(given))
-    if y.dtype == torch.int64 and y.dim() < 2:  # no look at values, which a captured step cannot have
+    Raises:
+        InputError: for what is not one whole number for each row.
+    """
+    y = given if isinstance(given, Tensor) else _tensor("y", given)
+    if y.dtype == torch.int64 and y.dim() < 2:  # values are not read, which a compiled step cannot do
         return y
     if y.is_floating_point():
         y = torch.where(y.isnan(), -1.0, y)
-    whole = y.long()
-    if y.dim() > 1 or not bool((whole == y).all()):
+    indices = y.long()
+    if y.is_complex() or y.dim() > 1 or not bool((indices == y).all()):
         raise InputError(
             f"y must hold one class index for each row, with -1 where none is known, not shape "
             f"{tuple(y.shape)} of {y.dtype}"
         )
-    return whole.clamp_min(-1)
+    return indices.clamp_min(-1)
+
+
+def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
+    numbers = given if isinstance(given, Tensor) else _tensor(name, given)
+    if numbers.is_complex():
+        raise InputError(f"{name} holds complex numbers: give their real and imaginary parts")
+    if like is not None:
+        return numbers.to(device=like.device, dtype=like.dtype)
+    return numbers if numbers.is_floating_point() else numbers.to(torch.get_default_dtype())
+
+
+def _tensor(name: str, given: Any) -> Tensor:  # noqa: ANN401
+    """A tensor of an array of numbers, copied where torch cannot share its memory or has no such type."""
+    try:
+        array = np.asarray(given)
+        native = array.dtype.newbyteorder("=")
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double
+            native = np.dtype(np.float64)
+        array = np.ascontiguousarray(array, dtype=native).reshape(array.shape)
+        return torch.as_tensor(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
+
+
+def _positions(rows: Any, count: int) -> Tensor:  # noqa: ANN401
+    """Row numbers (M,) or a mask (count,) of what selects rows."""
+    selection = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
+    if isinstance(rows, (list, tuple)) and not len(rows):
+        return torch.zeros(0, dtype=torch.int64)
+    if selection.dtype == torch.bool:
+        return selection
+    if selection.is_floating_point() or selection.is_complex():
+        raise IndexError(f"rows are selected by whole numbers or a mask, not {selection.dtype}")
+    selection = selection.long()
+    if selection.dim():
+        return selection
+    return torch.tensor([range(count)[int(selection)]])

@@ -74,7 +74,8 @@ class Schema:
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """The schema that `to_dict` gave."""
         columns = saved["columns"]
-        lists = {name: saved[name] and tuple(saved[name]) for name in ("event_shape", "classes")}
+        classes = None if saved["classes"] is None else tuple(saved["classes"])
+        lists = {"event_shape": tuple(saved["event_shape"]), "classes": classes}
         read = None if columns is None else tuple(_column(column) for column in columns)
         return cls(**(dict(saved) | lists | {"columns": read}))
 
@@ -82,7 +83,7 @@ class Schema:
         """Refuse other data whose numbers do not mean the same.
 
         Raises:
-            InputError: for another shape, or columns of another name, order, kind or levels.
+            InputError: for another shape, or columns of another name, order or words.
         """
         if other.event_shape != self.event_shape and self.columns is None:
             raise InputError(

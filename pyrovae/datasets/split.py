@@ -9,15 +9,16 @@ its own test set keeps it, and gives up to 10,000 rows (at most a sixth) of the 
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
 
-__all__ = ["Parts", "parts"]
+__all__ = ["Parts", "parts", "rows_or_share"]
 
 
 class Parts(NamedTuple):
@@ -80,14 +81,26 @@ def parts(
     return found
 
 
+def rows_or_share(name: str, value: int | float) -> int | float:
+    """The size of a part: a number of rows as an int, or a share up to 1 as a float.
+
+    Raises:
+        InputError: when it is neither.
+    """
+    try:
+        plain = number(name, value, above=0.0)
+        return whole(name, value) if isinstance(value, Integral) or plain > 1 else plain
+    except InputError:
+        raise InputError(
+            f"{name}={value!r} cannot be used: give a number of rows (1 or more) or a share between 0 and 1"
+        ) from None
+
+
 def _size(name: str, asked: int | float, rows: int, at_most: int | None) -> int:
-    if isinstance(asked, float) and 0 < asked <= 1:
+    asked = rows_or_share(name, asked)
+    if isinstance(asked, float):
         size = math.ceil(asked * rows - 1e-9)  # 0.07 * 100 is a little over 7
         return size if at_most is None else min(size, at_most)
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise InputError(
-            f"{name}={asked!r} cannot be used: give a number of rows (1 or more) or a share between 0 and 1"
-        )
     if asked > rows:
         raise InputError(f"{name}={asked} rows were asked for and there are {rows}: ask for fewer")
     if at_most is not None and asked > at_most:

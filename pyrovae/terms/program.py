@@ -74,11 +74,15 @@ class Program:
         """
 
     def check_data(self, data: Data) -> None:
-        """Refuse a data set that the program cannot be trained on.
+        """Refuse a data set that the program cannot be trained on: by default, one with rows that it refuses.
 
         Raises:
             InputError: with the reason.
         """
+        if not data.streams:  # a stream is checked batch by batch
+            self.check_rows(data.epoch(0, 0), "the training data")
+        self.check_rows(data.validation, "the validation data")
+        self.check_rows(data.test, "the test data")
 
     def check_run(self, epochs: int, processes: int) -> None:
         """Refuse a run of this length, or one shared by this number of processes.

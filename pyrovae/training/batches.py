@@ -112,9 +112,8 @@ def _streamed(
     loader = iter(DataLoader(stream, batch_sampler=[b for b in own if b], generator=rng))
     extra = share[:1] if share[0] else ()  # each process draws its own, the first those of one alone
     for number, numbers in enumerate(own, start):
-        if not numbers:
-            yield stream.rows(data.validation.x[:0], [])
-            continue
-        draws = generator(seed, epoch, number, *extra)
-        x = data.collate(next(loader), draws).to(data.validation.x)
+        x = data.validation.x[:0]
+        if numbers:
+            draws = generator(seed, epoch, number, *extra)
+            x = data.collate(next(loader), draws).to(x)
         yield replace(stream.rows(x, numbers), index=None)

@@ -99,12 +99,15 @@ class Exchange(Alone):
         super().__init__(asked)
         self.seed = seed
         self.trouble: Exception | None = None
+        self.is_complete = False
 
     def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
-        flat = self.added_up(lambda: _share(job, epoch, number, weight), job, epoch, number)
+        flat = self.added_up(lambda: self._share(job, epoch, number, weight), job, epoch, number)
         trained = list(job.trained.values())
         _, gradient, used, sums = unpacked(flat, trained)
-        for w, g, has in zip(trained, gradient, used.tolist(), strict=True):
+        # Reading `used` waits for a GPU, and what has a gradient here has one in the sum.
+        has_gradient = [True] * len(trained) if self.is_complete else used.tolist()
+        for w, g, has in zip(trained, gradient, has_gradient, strict=True):
             w.grad = g if has else None
         return sums
 
@@ -117,6 +120,7 @@ class Exchange(Alone):
         """
         like, step = next(iter(job.trained.values())), job.state.position.step
         self._reseed(like.device, step)
+        self.is_complete = False
         flat = self._own(share, job)
         own_loss = flat[-TAIL].clone()
         flat[-2] = float(self.asked())
@@ -143,6 +147,15 @@ class Exchange(Alone):
         sharing.together(self._raise_own)
 
     # ---------------------------------------------------------------- pieces
+
+    def _share(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+        """This process's vector of batch `number`."""
+        rows = epoch.batch(number)
+        if not len(rows):
+            return nothing(job)
+        loss, gradient, sums = gradients(job, rows, weight, epoch.count(number))
+        self.is_complete = all(g is not None for g in gradient)
+        return packed(list(job.trained.values()), loss, gradient, sums)
 
     def _reseed(self, device: torch.device, step: int) -> None:
         # Not torch.manual_seed: without a GPU in use it records a stack trace at every call.
@@ -211,11 +224,3 @@ def nothing(job: Job) -> Tensor:
     trained = list(job.trained.values())
     zero = torch.zeros((), device=trained[0].device)
     return packed(trained, zero, [None] * len(trained), zero.expand(SUMS))
-
-
-def _share(job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
-    """What this process tells the others of batch `number`."""
-    rows = epoch.batch(number)
-    if not len(rows):
-        return nothing(job)
-    return packed(list(job.trained.values()), *gradients(job, rows, weight, epoch.count(number)))

@@ -175,17 +175,17 @@ def fit(
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
-        asked = stack.enter_context(_stop_requests())
-        job = _job(runner, data, objective, settings, trained, asked)
-        saver = Saver(job, folder)
-        sharing.together(saver.begin)
-        saver.spread()
-        with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
-            Loop(job, saver, shown).run()
-            job.exchange.finish()
+        with _stop_requests() as asked:
+            job = _job(runner, data, objective, settings, trained, asked)
+            saver = Saver(job, folder)
+            sharing.together(saver.begin)
+            saver.spread()
+            with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
+                Loop(job, saver, shown).run()
+                job.exchange.finish()
         result = _finished(job, saver, out)
-        if figures and folder is not None:
-            sharing.together(lambda: report.save_figures(vae, data, folder.figures, history=result.history))
+        if figures:  # in all processes, of which only the first has a folder
+            sharing.together(lambda: _draw(result, data, folder))
         return result
 
 
@@ -270,6 +270,11 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
         load_weights(job.runner, job.trained, saver.best)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     return Run(job.runner.target, history, job.state.best_epoch, None if out is None else Path(out))
+
+
+def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:
+    if folder is not None:
+        report.save_figures(result.program, data, folder.figures, history=result.history)
 
 
 @contextmanager

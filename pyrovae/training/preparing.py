@@ -22,25 +22,46 @@ __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usab
 
 
 def as_data(given: Any, runner: Runner) -> Data:  # noqa: ANN401
-    """Data as they are; a tensor or array split into nine tenths for training and one for validation.
+    """Data as they are; rows, a tensor or an array split: nine tenths for training, one for validation.
 
     A program that declares no event shape is given numbers (N,) as such; a VAE sees them as events
     of shape (1,).
     """
     if isinstance(given, datasets.Data):
         return given
-    data = datasets.load(given, test=1)
-    flat = isinstance(given, (Tensor, np.ndarray)) and given.ndim == 1
-    if runner.program.event_shape is not None or not flat:
-        return data
+    x = given.x if isinstance(given, Rows) else given
+    data = datasets.load(x, test=1)
+    if isinstance(given, Rows):
+        data = _conditioned(data, given)
+    is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1
+    return _flat(data) if is_flat and runner.program.event_shape is None else data
+
+
+def _conditioned(data: Data, rows: Rows) -> Data:
+    """Data that were split from the x of some rows, with their context, and their labels for training."""
+
+    def part(split: Rows, *, labelled: bool = False) -> Rows:
+        own = rows[split.index]
+        return dataclasses.replace(split, context=own.context, y=own.y if labelled else None)
+
+    assert isinstance(data.train, Rows)
+    train, validation, test = part(data.train, labelled=True), part(data.validation), part(data.test)
+    return dataclasses.replace(data, train=train, validation=validation, test=test)
+
+
+def _flat(data: Data) -> Data:
+    """Events of shape (1,) as events of shape ()."""
     assert isinstance(data.train, Rows)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    squeezed = {name: rows.map(lambda x: x.squeeze(-1)) for name, rows in parts.items()}
-    return dataclasses.replace(data, event_shape=(), **squeezed)  # type: ignore[arg-type]
+    flat = {name: rows.of_values(rows.x.squeeze(-1)) for name, rows in parts.items()}
+    schema = dataclasses.replace(data.schema, event_shape=())
+    return dataclasses.replace(data, event_shape=(), schema=schema, **flat)  # type: ignore[arg-type]
 
 
 def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     """`Runner.check` on two validation rows, and whether the objective can train the program.
+
+    Where training rows have labels these two have unknown ones, so that the same sites are checked.
 
     Raises:
         InputError: as `Runner.check` and `Objective.check`, and for data that the program cannot take.
@@ -54,7 +75,7 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
         raise InputError(str(error).splitlines()[0]) from None
     except (NumericalError, torch.OutOfMemoryError):
         raise
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
 

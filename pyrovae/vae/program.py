@@ -163,12 +163,7 @@ class PartsProgram(Program):
                 f"{what} must have shape (N, {sizes(self.event_shape)}), not {tuple(rows.x.shape)}"
             )
         self.likelihood.check(rows.x, what)
-        states = self.prior.states or 0
-        if rows.y is not None and self.prior.labels and len(rows) and int(rows.y.max()) >= states:
-            raise InputError(
-                f"y holds the class {int(rows.y.max())}, and the prior {self.prior!r} has the classes 0 to "
-                f"{states - 1}: give it a class for every label"
-            )
+        self._check_labels(rows.y)
 
     def check_data(self, data: Data) -> None:
         if tuple(data.event_shape) != self.event_shape:
@@ -177,12 +172,9 @@ class PartsProgram(Program):
                 f"declare it with event_shape={data.event_shape}"
             )
         self._check_context(data)
-        self._check_labels(data)
+        self._check_has_labels(data)
         self.likelihood.check_columns(data.columns)
-        if not data.streams:  # a stream is checked batch by batch
-            self.check_rows(data.epoch(0, 0), "the training data")
-        self.check_rows(data.validation, "the validation data")
-        self.check_rows(data.test, "the test data")
+        super().check_data(data)
 
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
@@ -194,7 +186,15 @@ class PartsProgram(Program):
             where = "load them with" if self.prior.labels else "declare it with"
             raise InputError(f"the data have a context, and the VAE takes none: {where} {cure}")
 
-    def _check_labels(self, data: Data) -> None:
+    def _check_labels(self, y: Tensor | None) -> None:
+        states = self.prior.states or 0
+        if y is not None and self.prior.labels and y.numel() and int(y.max()) >= states:
+            raise InputError(
+                f"y holds the class {int(y.max())}, and the prior {self.prior!r} has the classes 0 to "
+                f"{states - 1}: give it a class for every label"
+            )
+
+    def _check_has_labels(self, data: Data) -> None:
         if self.prior.labels and not data.has_labels:
             raise InputError(
                 "the prior observes labels, the data give none: load them with labels=True or known=, or "

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.rows import class_indices
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError
 from pyrovae.guides import DiagonalNormal, Guide
@@ -140,7 +141,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def latents(self, context: Any = None, y: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(z), p(z|c) for a context, or p(z|y) for class indices: event (D,)."""
-        return self.prior(self._flat(self._tensor(context)), **self._known(_indices(y)))
+        return self.prior(self._flat(self._tensor(context)), **self._known(self._indices(y)))
 
     def responsibilities(self, x: Any, context: Any = None, y: Any = None, *, particles: int = 100) -> Tensor:  # noqa: ANN401
         r"""The probabilities of the classes of each row, (K, B, C).
@@ -175,7 +176,16 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Rows of anything that holds numbers, in this VAE's type and where its parameters are."""
-        return Rows.of(x, context, y, like=next(self.parameters()))
+        rows = Rows.of(x, context, y, like=next(self.parameters()))
+        self._check_labels(rows.y)
+        return rows
+
+    def _indices(self, y: Any) -> Tensor | None:  # noqa: ANN401
+        if y is None:
+            return None
+        indices = class_indices(y).to(next(self.parameters()).device)
+        self._check_labels(indices)
+        return indices
 
     def _tensor(self, given: Any) -> Any:  # noqa: ANN401
         return None if given is None else self.rows(given).x
@@ -263,7 +273,3 @@ def _shape(name: str, given: Any) -> Shape:  # noqa: ANN401
     if isinstance(given, str) or not isinstance(given, (int, Sequence)):
         raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {given!r}")
     return tuple(whole(f"a size in {name}", size) for size in ((given,) if isinstance(given, int) else given))
-
-
-def _indices(y: Any) -> Tensor | None:  # noqa: ANN401
-    return None if y is None else torch.as_tensor(y, dtype=torch.int64)
