@@ -9,11 +9,11 @@ import pytest
 import torch
 from cells import cell_name, cover, declared, space
 from parts import PAIRS, data_for, raises_one_sentence, small_vae
+from pyrovae.evidence.captured import Evaluator, Piece, eager
 
 import pyrovae as pv
 from pyrovae import cli, graphs
 from pyrovae.evidence import captured, log_evidence
-from pyrovae.evidence.captured import Evaluator, Piece, eager
 from pyrovae.evidence.run import evaluating
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
 from pyrovae.terms import Program

@@ -31,9 +31,9 @@ from torch.distributions import biject_to
 
 import pyrovae as pv
 from pyrovae import distributions, guides, priors
+from pyrovae.compiling import traced
 from pyrovae.distributions import DiagonalMixture, OneHots, Planar, ProjectedNormal
 from pyrovae.errors import Uncapturable
-from pyrovae.compiling import traced
 from pyrovae.numerics import positive
 from pyrovae.objectives import ELBO
 

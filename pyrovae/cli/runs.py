@@ -38,7 +38,10 @@ def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
         raise InputError(
             f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
         ) from None
-    return vae, load_data(upgraded_config(config) | ({"data": data} if data else {}))
+    loaded = load_data(upgraded_config(config) | ({"data": data} if data else {}))
+    if vae.schema is not None:
+        vae.schema.check_same(loaded.schema, loaded.name)
+    return vae, loaded
 
 
 def load_data(options: Mapping[str, Any]) -> Data:

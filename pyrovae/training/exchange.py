@@ -1,4 +1,4 @@
-r"""The gradient of a batch, from one process or from several that exchange theirs.
+r"""The gradient of a batch from several processes, which exchange theirs.
 
     loss of process r    L_r = -(1/B) sum of maximised(x_n) over its rows n          B rows in all processes
     one vector           [dL_r/dw, which w have a gradient, L_r, sums of its rows, asked to stop, in trouble]
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,11 +25,9 @@ from torch import Tensor
 from pyrovae import sharing
 from pyrovae.errors import NumericalError
 from pyrovae.training.batches import Epoch, mixed
+from pyrovae.training.job import Alone, Job
 
-if TYPE_CHECKING:
-    from pyrovae.training.job import Job
-
-__all__ = ["Alone", "Exchange", "exchange_of", "gradients", "packed", "unpacked"]
+__all__ = ["Exchange", "exchange_of", "gradients", "packed", "unpacked"]
 
 SUMS = 4
 FLAGS = 2
@@ -40,45 +37,6 @@ NOISE = 20140415  # keeps the noise apart from the order of the data, which has 
 GPU_LOOKS = 10
 
 Gradient = list[Tensor | None]
-
-
-class Alone:
-    """The exchange of one process with nobody.
-
-    Arguments:
-        asked: says whether this process was asked to stop.
-    """
-
-    is_shared = False
-
-    def __init__(self, asked: Callable[[], bool] = lambda: False) -> None:
-        self.asked = asked
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the run was asked to stop; looked at after each step."""
-        return self.asked()
-
-    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
-        """Leave the gradient of batch `number` at the parameters; gives the batch's sums.
-
-        Raises:
-            NumericalError: when the loss is not finite.
-        """
-        rows, random = epoch.batch(number), torch.get_rng_state()
-        loss, sums = job.loss(rows, weight)
-        # Reading the loss waits for a GPU; there the sums of the epoch are checked instead.
-        if not loss.is_cuda and not math.isfinite(loss.item()):
-            job.explain(rows, random)
-        loss.backward()
-        return sums
-
-    def announced(self, work: Callable[[], None]) -> None:
-        """Do what this process may fail at; in the end all fail with it."""
-        work()
-
-    def finish(self) -> None:
-        """End the run in all processes."""
 
 
 class Exchange(Alone):

@@ -1,8 +1,9 @@
-"""A run: what is trained on what, and where it is."""
+"""A run: what is trained on what, where it is, and how one process takes the gradient of a batch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,9 @@ from pyrovae.training.state import State
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data, Rows
-    from pyrovae.training.exchange import Alone
+    from pyrovae.training.batches import Epoch
 
-__all__ = ["ADVICE", "Job"]
+__all__ = ["ADVICE", "Alone", "Job"]
 
 ADVICE = "lower lr, set clip=, or check the data"
 
@@ -140,3 +141,42 @@ def _term(pair: TracePair, bad: list[str]) -> str:
         return f"log q(z|x) is not, at the site {site!r} of the guide"
     term = "log p(x|z)" if pair.model.nodes[site]["is_observed"] else "log p(z)"
     return f"{term} is not, at the site {site!r} of the model"
+
+
+class Alone:
+    """The exchange of one process with nobody.
+
+    Arguments:
+        asked: says whether this process was asked to stop.
+    """
+
+    is_shared = False
+
+    def __init__(self, asked: Callable[[], bool] = lambda: False) -> None:
+        self.asked = asked
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was asked to stop; looked at after each step."""
+        return self.asked()
+
+    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+        """Leave the gradient of batch `number` at the parameters; gives the batch's sums.
+
+        Raises:
+            NumericalError: when the loss is not finite.
+        """
+        rows, random = epoch.batch(number), torch.get_rng_state()
+        loss, sums = job.loss(rows, weight)
+        # Reading the loss waits for a GPU; there the sums of the epoch are checked instead.
+        if not loss.is_cuda and not math.isfinite(loss.item()):
+            job.explain(rows, random)
+        loss.backward()
+        return sums
+
+    def announced(self, work: Callable[[], None]) -> None:
+        """Do what this process may fail at; in the end all fail with it."""
+        work()
+
+    def finish(self) -> None:
+        """End the run in all processes."""

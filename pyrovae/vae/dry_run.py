@@ -14,7 +14,7 @@ from pyrovae.errors import InputError
 from pyrovae.part import Part
 
 if TYPE_CHECKING:
-    from pyrovae.vae.vae import VAE
+    from pyrovae.vae.program import PartsProgram
 
 __all__ = ["dry_run", "naming"]
 
@@ -28,7 +28,7 @@ _SPACES = {
 
 
 @torch.no_grad()
-def dry_run(vae: VAE) -> None:
+def dry_run(vae: PartsProgram) -> None:
     """Draw two observations through every part of a VAE.
 
     Raises:
@@ -67,7 +67,7 @@ def naming(role: str, *parts: Part) -> Iterator[None]:
         raise InputError(f"the {role} {shown} cannot be used here: {reason}") from error
 
 
-def _check_classes(vae: VAE) -> None:
+def _check_classes(vae: PartsProgram) -> None:
     prior, states = vae.prior, vae.q.states
     if states is not None and getattr(prior, "prune", False):
         raise InputError(
