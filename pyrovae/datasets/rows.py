@@ -133,7 +133,7 @@ class Rows:
 def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
     if not isinstance(given, Tensor):
         try:
-            given = torch.as_tensor(np.ascontiguousarray(given))
+            given = torch.as_tensor(np.require(given, requirements=["C", "W"]))
         except (TypeError, ValueError) as error:
             raise InputError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
     if like is not None:
@@ -143,7 +143,7 @@ def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN
 
 def _class_indices(given: Any) -> Tensor:  # noqa: ANN401
     """Labels as int64, (N,), with -1 for NaN and for what is below 0."""
-    y = given if isinstance(given, Tensor) else torch.as_tensor(np.ascontiguousarray(given))
+    y = given if isinstance(given, Tensor) else torch.as_tensor(np.require(given, requirements=["C", "W"]))
     if y.dtype == torch.int64 and y.dim() < 2:  # no look at values, which a captured step cannot have
         return y
     if y.is_floating_point():

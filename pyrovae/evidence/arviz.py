@@ -218,7 +218,8 @@ def _is_new() -> bool:
 def _dataset(name: str, group: Group, chains: int, index: np.ndarray | None) -> Any:  # noqa: ANN401
     import xarray
 
-    variables, sizes = {}, {}
+    variables: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
     for variable, (dims, tensor) in group.items():
         values = array(tensor)
         if values.ndim > len(dims):  # samples in front
