@@ -1,5 +1,6 @@
 """What goes to ArviZ: the same draws and weights as everywhere else, in both of its generations."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -175,3 +176,23 @@ def test_bad_input_is_refused_in_one_sentence():
     raises_one_sentence(lambda: pv.to_arviz(vae, x, draws=10**9), "GB", "fewer")
     raises_one_sentence(lambda: pv.elpd(vae), "VAE", "log_evidence")
     assert torch.is_grad_enabled()
+
+
+def test_the_row_numbers_are_coordinates():
+    vae = small_vae()
+    rows = pv.Rows(rows_for(vae, 3).x, index=torch.tensor([5, 2, 9]))
+    tree = pv.to_arviz(vae, rows, draws=5)
+    assert tree["posterior"]["datum"].values.tolist() == [5, 2, 9]
+    assert tree["importance"]["log_px"].sel(datum=2) == tree["importance"]["log_px"][1]
+    data = pv.elpd(pv.log_evidence(vae, rows, particles=30))
+    pointwise = data["elpd_i"] if "elpd_i" in dir(data) else data["loo_i"]
+    assert pointwise["datum"].values.tolist() == [5, 2, 9]
+
+
+def test_without_arviz_the_extra_is_named(monkeypatch):
+    vae = small_vae()
+    x = rows_for(vae, 3).x
+    evidence = pv.log_evidence(vae, x, particles=30)
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    raises_one_sentence(lambda: pv.to_arviz(vae, x, draws=5), "pip install 'pyrovae[arviz]'")
+    raises_one_sentence(lambda: pv.elpd(evidence), "pip install 'pyrovae[arviz]'")

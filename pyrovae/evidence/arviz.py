@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import Evidence, array, index_of
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
+from pyrovae.extras import require
 from pyrovae.vae import VAE
 
 __all__ = ["elpd", "to_arviz"]
@@ -91,14 +93,14 @@ def to_arviz(
             f"to_arviz reads p(z), p(x|z) and q(z|x) of a VAE, not of a {type(vae).__name__}: declare a "
             "pyrovae.VAE, or give elpd the result of log_evidence, which takes any program"
         )
-    chains = whole("chains", chains)
+    is_new, chains = _is_new(), whole("chains", chains)
     count = whole("draws", draws) * chains
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
         _check_size(count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size))
         groups = _groups(vae, pieces, count)
     index = index_of(pieces.rows)
     sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
-    if not _is_new():
+    if not is_new:
         return _arviz().InferenceData(**sets)
     import xarray
 
@@ -136,7 +138,11 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         raise InputError(
             f"elpd takes what log_evidence returns, not a {type(evidence).__name__}: call log_evidence first"
         )
-    has_khat = not np.isnan(evidence.khat).all()
+    is_new = _is_new()
+    import xarray
+
+    index = np.arange(len(evidence)) if evidence.index is None else evidence.index
+    array_of = partial(xarray.DataArray, dims=["datum"], coords={"datum": index})
     values = {
         "elpd": float(evidence.log_px.sum()),
         "se": float(math.sqrt(len(evidence)) * evidence.log_px.std()),
@@ -144,20 +150,12 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         "n_samples": evidence.particles,
         "n_data_points": len(evidence),
         "warning": bool(evidence.doubtful > 0),
-        "elpd_i": _pointwise(evidence, "log_px"),
+        "elpd_i": array_of(evidence.log_px, name="log_px"),
         "scale": "log",
-        "pareto_k": _pointwise(evidence, "khat") if has_khat else None,
+        "pareto_k": None if np.isnan(evidence.khat).all() else array_of(evidence.khat, name="pareto_k"),
         "good_k": evidence.threshold,
     }
-    return _new_elpd(values) if _is_new() else _old_elpd(values)
-
-
-def _pointwise(evidence: Evidence, name: str) -> Any:  # noqa: ANN401
-    import xarray
-
-    index = np.arange(len(evidence)) if evidence.index is None else evidence.index
-    name_there = "pareto_k" if name == "khat" else name
-    return xarray.DataArray(getattr(evidence, name), dims=["datum"], coords={"datum": index}, name=name_there)
+    return _new_elpd(values) if is_new else _old_elpd(values)
 
 
 # -------------------------------------------------------------------- the groups
@@ -207,8 +205,7 @@ def _check_size(numbers: int) -> None:
 def _arviz() -> Any:  # noqa: ANN401
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # 0.23 announces 1.x at every import
-        import arviz
-    return arviz
+        return require("arviz", "arviz", "what goes to ArviZ")
 
 
 def _is_new() -> bool:
@@ -219,18 +216,16 @@ def _dataset(name: str, group: Group, chains: int, index: np.ndarray | None) -> 
     import xarray
 
     variables: dict[str, Any] = {}
-    sizes: dict[str, int] = {}
     for variable, (dims, tensor) in group.items():
         values = array(tensor)
         if values.ndim > len(dims):  # samples in front
             values, dims = values.reshape(chains, -1, *values.shape[1:]), ("chain", "draw", *dims)
         variables[variable] = (dims, values)
-        sizes |= dict(zip(dims, values.shape, strict=True))
-    coords = {dim: np.arange(size) for dim, size in sizes.items()}
+    data = xarray.Dataset(variables, attrs={"inference_library": "pyrovae", **_NOTES.get(name, {})})
+    coords = {dim: np.arange(size) for dim, size in data.sizes.items()}
     if index is not None and "datum" in coords:
         coords["datum"] = index
-    note = _NOTES.get(name, {})
-    return xarray.Dataset(variables, coords=coords, attrs={"inference_library": "pyrovae", **note})
+    return data.assign_coords(coords)
 
 
 _NOTES = {
