@@ -1,15 +1,16 @@
-"""A VAE whose log p(x) and posterior are known: a linear decoder, and an encoder that can be set at will.
+"""VAEs with linear decoders, whose log p(x) and posterior are known, and rows drawn from any VAE.
 
 z ~ N(0, I), x | z ~ N(W z + b, s^2 I). With orthogonal columns of W the posterior is a product over the
 latents, so that `DiagonalNormal` holds it; with others only a full covariance does.
 """
 
+import pyro.distributions as dist
 import torch
 from torch import nn
 
 import pyrovae as pv
 from pyrovae.networks import Network
-from pyrovae.numerics import inverse_positive
+from pyrovae.numerics import inverse_positive, positive
 from pyrovae.oracles import LinearGaussian
 
 SCALE = 0.7
@@ -52,6 +53,50 @@ def linear_vae(kind="orthogonal", *, shift=0.0, widen=1.0, **parts):
     raw = torch.tensor([inverse_positive(widen * float(s)) for s in sd])
     set_head(vae.recognition.heads["raw_scale"].linear, torch.zeros(2, 4), raw)
     return vae, oracle
+
+
+@torch.no_grad()
+def labelled_vae(context_shape=None):
+    """A VAE over a mixture of three labelled classes, and its log p(x, y) or log p(x, y | c), (N, 3).
+
+    x = W z + U c + b + noise, z | y ~ N(m_y, diag(s_y^2)), y ~ softmax(b + A c).
+    """
+    vae = pv.VAE(
+        (4,),
+        2,
+        prior=pv.priors.GaussianMixture(3, labels=True),
+        likelihood=pv.likelihoods.Normal(scale=SCALE),
+        encoder=Same(),
+        decoder=Same(),
+        context_shape=context_shape,
+    )
+    for parameter in vae.parameters():
+        parameter.copy_(0.7 * torch.randn_like(parameter))
+    head, prior = vae.generation.heads["loc"].linear, vae.prior
+
+    def joint(x, context=None):
+        w, u = head.weight[:, :2], head.weight[:, 2:]
+        shift = 0 if context is None else (context @ u.mT).unsqueeze(1)
+        spread = w * positive(prior.raw_scale).square().unsqueeze(1)
+        covariance = spread @ w.mT + SCALE**2 * torch.eye(4)
+        law = dist.MultivariateNormal(prior.loc @ w.mT + head.bias + shift, covariance)
+        logits = prior.logits if context is None else prior.logits + prior.gate(context)
+        return (logits.log_softmax(-1) + law.log_prob(x.unsqueeze(1))).detach()
+
+    return vae, joint
+
+
+@torch.no_grad()
+def rows_for(vae, count, *, seed=0):
+    """Rows that a VAE draws, with a context and labels where it has them, every third unknown."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        context = None if vae.context_shape is None else torch.randn(count, *vae.context_shape)
+        y = torch.randint(vae.prior.states, (count,)) if vae.prior.labels else None
+        x = vae.sample(count, context)
+        if y is not None:
+            y[::3] = -1
+        return pv.datasets.Rows.of(x, context, y, like=next(vae.parameters()))
 
 
 def set_head(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor) -> None:

@@ -1,12 +1,13 @@
 """What goes to ArviZ: the same draws and weights as everywhere else, in both of its generations."""
 
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from linear import linear_vae, same_state, state
-from parts import data_for, raises_one_sentence, small_vae
+from linear import linear_vae, rows_for, same_state, state
+from parts import raises_one_sentence, small_vae
 
 import pyrovae as pv
 from pyrovae.oracles import LinearGaussian
@@ -46,7 +47,7 @@ def groups(tree):
 
 def test_groups_variables_and_dimensions():
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     tree = pv.to_arviz(vae, x, draws=40, chains=2)
     found = {
         name: {str(v): group[v].dims for v in group.data_vars if group[v].size}
@@ -59,7 +60,7 @@ def test_groups_variables_and_dimensions():
 
 def test_weights_are_those_of_log_evidence():
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     group = pv.to_arviz(vae, x, draws=150, chains=2, seed=4)["importance"]
     evidence = pv.log_evidence(vae, x, particles=300, seed=4)
     for name in ("log_px", "ess", "khat"):
@@ -86,23 +87,23 @@ def test_draws_belong_to_their_weights_and_predictions():
 
 def test_no_leave_one_out_of_what_is_none(az):
     vae = small_vae()
-    tree = pv.to_arviz(vae, data_for(vae, 3)[0], draws=30)
+    tree = pv.to_arviz(vae, rows_for(vae, 3).x, draws=30)
     assert "log_likelihood" not in groups(tree)
     with pytest.raises(TypeError, match="log likelihood"):
         az.loo(tree)
     assert len(az.summary(tree)) == 6  # three data, two latents
 
 
-def test_a_conditional_prior_is_drawn_for_each_datum():
+def test_a_conditional_prior_is_drawn_for_each_row():
     vae = small_vae(context_shape=(3,), prior=GaussianMixture(2))
-    tree = pv.to_arviz(vae, *data_for(vae, 4), draws=10)
+    tree = pv.to_arviz(vae, rows_for(vae, 4), draws=10)
     assert tree["prior"]["z"].dims == ("chain", "draw", "datum", "latent")
     assert tree["prior_predictive"]["x"].shape == (2, 10, 4, 5)
 
 
 def test_elpd_holds_log_px_and_its_sums(az):
     vae = small_vae()
-    evidence = pv.log_evidence(vae, data_for(vae, 20)[0], particles=100)
+    evidence = pv.log_evidence(vae, rows_for(vae, 20).x, particles=100)
     data = pv.elpd(evidence)
     pointwise, total = ("elpd_i", "elpd") if int(az.__version__[0]) else ("loo_i", "elpd_loo")
     np.testing.assert_array_equal(data[pointwise], evidence.log_px)
@@ -115,7 +116,7 @@ def test_elpd_holds_log_px_and_its_sums(az):
 
 
 def test_compare_ranks_by_log_px_with_paired_errors(az):
-    x = data_for(small_vae(), 40)[0]
+    x = rows_for(small_vae(), 40).x
     found = {
         "normal": pv.log_evidence(small_vae(), x, particles=200),
         "mixture": pv.log_evidence(small_vae(prior=GaussianMixture(3), seed=1), x, particles=200),
@@ -130,7 +131,7 @@ def test_compare_ranks_by_log_px_with_paired_errors(az):
 @pytest.mark.parametrize("method", ["importance", "ais"])
 def test_compare_takes_every_method(az, method):
     vae = small_vae()
-    x = data_for(vae, 8)[0]
+    x = rows_for(vae, 8).x
     evidence = pv.log_evidence(vae, x, particles=16, method=method)  # too few for a k-hat
     table = az.compare({"a": pv.elpd(evidence), "b": pv.elpd(evidence)}, method="pseudo-BMA")
     assert len(table) == 2
@@ -139,7 +140,7 @@ def test_compare_takes_every_method(az, method):
 
 def test_plot_khat_draws_them(az):
     vae = small_vae()
-    evidence = pv.log_evidence(vae, data_for(vae, 20)[0], particles=100)
+    evidence = pv.log_evidence(vae, rows_for(vae, 20).x, particles=100)
     import matplotlib.pyplot as plt
 
     assert az.plot_khat(pv.elpd(evidence)) is not None
@@ -149,7 +150,7 @@ def test_plot_khat_draws_them(az):
 def test_nothing_is_touched():
     vae = small_vae()
     vae.decoder.eval()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     before = state(vae)
     pv.to_arviz(vae, x, draws=5)
     assert same_state(before, state(vae))
@@ -157,7 +158,7 @@ def test_nothing_is_touched():
 
 def test_same_seed_same_draws():
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     one, two = (pv.to_arviz(vae, x, draws=5, seed=seed) for seed in (1, 1))
     for name, group in groups(one).items():
         assert group.equals(two[name]), name
@@ -168,10 +169,30 @@ def test_same_seed_same_draws():
 
 def test_bad_input_is_refused_in_one_sentence():
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     raises_one_sentence(lambda: pv.to_arviz(LinearGaussian.random(3, 2), x), "LinearGaussian", "VAE")
     raises_one_sentence(lambda: pv.to_arviz(vae, x, draws=0), "draws")
     raises_one_sentence(lambda: pv.to_arviz(vae, x, chains=0), "chains")
     raises_one_sentence(lambda: pv.to_arviz(vae, x, draws=10**9), "GB", "fewer")
     raises_one_sentence(lambda: pv.elpd(vae), "VAE", "log_evidence")
     assert torch.is_grad_enabled()
+
+
+def test_the_row_numbers_are_coordinates():
+    vae = small_vae()
+    rows = pv.Rows(rows_for(vae, 3).x, index=torch.tensor([5, 2, 9]))
+    tree = pv.to_arviz(vae, rows, draws=5)
+    assert tree["posterior"]["datum"].values.tolist() == [5, 2, 9]
+    assert tree["importance"]["log_px"].sel(datum=2) == tree["importance"]["log_px"][1]
+    data = pv.elpd(pv.log_evidence(vae, rows, particles=30))
+    pointwise = data["elpd_i"] if "elpd_i" in dir(data) else data["loo_i"]
+    assert pointwise["datum"].values.tolist() == [5, 2, 9]
+
+
+def test_without_arviz_the_extra_is_named(monkeypatch):
+    vae = small_vae()
+    x = rows_for(vae, 3).x
+    evidence = pv.log_evidence(vae, x, particles=30)
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    raises_one_sentence(lambda: pv.to_arviz(vae, x, draws=5), "pip install 'pyrovae[arviz]'")
+    raises_one_sentence(lambda: pv.elpd(evidence), "pip install 'pyrovae[arviz]'")

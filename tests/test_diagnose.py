@@ -6,8 +6,8 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from linear import collapse, linear_vae, same_state, set_head, state
-from parts import LaplaceGuide, LaplacePrior, attached, data_for, raises_one_sentence, small_vae
+from linear import collapse, labelled_vae, linear_vae, rows_for, same_state, set_head, state
+from parts import LaplaceGuide, LaplacePrior, attached, raises_one_sentence, small_vae
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 def test_surgery_adds_up_exactly_and_information_stays_below_log_n():
     for N in (2, 7, 60):
         for vae, _ in (linear_vae(), linear_vae("correlated", prior=GaussianMixture(3), widen=0.05)):
-            found = pv.diagnose(vae, data_for(vae, N)[0], particles=3)
+            found = pv.diagnose(vae, rows_for(vae, N), particles=3)
             np.testing.assert_allclose(found.mutual_information + found.marginal_kl, found.kl, atol=1e-9)
             assert found.mutual_information.max() <= math.log(N) + 1e-9
     assert found.mutual_information.mean() > math.log(N) - 0.5  # narrow laws do not overlap: the ceiling
@@ -41,7 +41,7 @@ def test_elbo_is_log_px_minus_kl_to_the_posterior():
 
 def test_the_same_bound_as_iwae_bound():
     vae = small_vae()
-    x = data_for(vae, 9)[0]
+    x = rows_for(vae, 9)
     np.testing.assert_allclose(
         pv.diagnose(vae, x, particles=20).elbo, pv.iwae_bound(vae, x, particles=(1, 20)).bound[0], atol=1e-9
     )
@@ -93,7 +93,7 @@ def test_marginals_of_a_full_covariance_are_normal():
     assert not found.factorised
 
 
-def test_a_law_without_marginals_is_said_to_have_none():
+def test_a_distribution_without_marginals_has_none():
     flow = dist.TransformedDistribution(
         dist.Normal(torch.zeros(4, 2), 1.0).to_event(1), [dist.transforms.Householder(2)]
     )
@@ -170,18 +170,39 @@ def test_train_test_gap_is_the_difference_of_two_diagnoses():
     assert len(pv.diagnose(vae, data, rows=50, particles=1).train_elbo) == 50
 
 
+def test_labels_of_the_training_set_do_not_enter_the_gap():
+    # The test set has none, so both bounds are on log p(x).
+    data = pv.datasets.load("digits", binarize="threshold", known=50, count=300)
+    vae = small_vae(data.event_shape, prior=GaussianMixture(10, labels=True))
+    assert data.train.y is not None
+    found = pv.diagnose(vae, data, particles=2)
+    train = pv.diagnose(vae, data.train.unlabelled(), rows=10_000, particles=2)
+    np.testing.assert_allclose(np.sort(found.train_elbo), np.sort(train.elbo), atol=1e-9)
+    assert np.isfinite(found.mutual_information).all()
+
+
+def test_with_labels_it_is_the_elbo_of_the_joint():
+    vae, _ = labelled_vae()
+    rows = rows_for(vae, 12)
+    found = pv.diagnose(vae, rows, particles=20)
+    bound = pv.iwae_bound(vae, rows, particles=(1, 20)).bound[0]
+    np.testing.assert_allclose(found.elbo, bound, atol=1e-9)
+    assert np.isnan(found.mutual_information).all()
+    assert (found.elbo != pv.diagnose(vae, rows.unlabelled(), particles=20).elbo).all()
+
+
 def test_a_conditional_vae_has_no_surgery_but_the_rest():
     vae = small_vae(context_shape=(3,), prior=LaplacePrior(), guide=LaplaceGuide())
-    found = pv.diagnose(vae, *data_for(vae, 20), particles=3)
+    found = pv.diagnose(vae, rows_for(vae, 20), particles=3)
     assert np.isnan(found.mutual_information).all()
     assert np.isfinite(found.elbo).all()
     assert np.isfinite(found.kl_per_dim).all()
-    assert "not for a conditional VAE" in str(found)
+    assert "not given c or y" in str(found)
 
 
 def test_pieces_and_order_change_nothing():
     vae = small_vae()
-    x = data_for(vae, 13)[0].unique(dim=0)  # equal data may exchange their draws
+    x = rows_for(vae, 13).x.unique(dim=0)  # equal rows may exchange their samples
     whole, pieces = pv.diagnose(vae, x, particles=7), pv.diagnose(vae, x.flip(0), particles=7, chunk=11)
     np.testing.assert_allclose(pieces.elbo[::-1], whole.elbo, atol=1e-9)
     np.testing.assert_allclose(pieces.mutual_information[::-1], whole.mutual_information, atol=1e-9)
@@ -190,7 +211,7 @@ def test_pieces_and_order_change_nothing():
 def test_nothing_is_touched():
     vae = small_vae()
     vae.decoder.eval()  # a mode of its own
-    x = data_for(vae, 5)[0]
+    x = rows_for(vae, 5).x
     before = state(vae)
     pv.diagnose(vae, x, seed=3)
     assert same_state(before, state(vae))
@@ -198,7 +219,7 @@ def test_nothing_is_touched():
 
 def test_bad_input_is_refused_in_one_sentence():
     vae = small_vae()
-    x = data_for(vae, 5)[0]
+    x = rows_for(vae, 5).x
     raises_one_sentence(lambda: pv.diagnose(LinearGaussian.random(3, 2), x), "LinearGaussian", "VAE")
     raises_one_sentence(lambda: pv.diagnose(vae, x[:1]), "two")
     raises_one_sentence(lambda: pv.diagnose(vae, x, rows=0), "rows")

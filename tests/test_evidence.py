@@ -3,10 +3,16 @@
 import math
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from linear import labelled_vae, rows_for
+from parts import small_vae
 
-from pyrovae.evidence import AIS, PSIS, Defensive, Importance, iwae_bound, log_evidence
+import pyrovae as pv
+from pyrovae.datasets import Rows
+from pyrovae.evidence import AIS, PSIS, Defensive, Importance, compare, iwae_bound, log_evidence
 from pyrovae.oracles import Banana, Curve, Fold, LatentClass, LinearGaussian, LinearGaussianMixture
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -65,9 +71,9 @@ def test_the_mean_is_within_its_error(name, method):
 
 
 @pytest.mark.parametrize("method", ["importance", "psis"])
-def test_a_discrete_latent_is_weighed_too(method):
+def test_discrete_latents_too(method):
     oracle = LatentClass.random(6, classes=3, temperature=1.5)
-    x = torch.unique(oracle.sample(60), dim=0)  # data that are alike have draws that are alike
+    x = torch.unique(oracle.sample(60), dim=0)  # equal rows may exchange their samples
     assert z_score(estimate(oracle, x, method), oracle.log_px(x)) < 4.5
 
 
@@ -140,7 +146,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(method):
         assert abs((z < width).mean() - share) < 4.42 * math.sqrt(share * (1 - share) / count)
 
 
-def test_a_guide_half_as_wide_is_found_out_and_mended():
+def test_a_guide_half_as_wide_is_noticed_and_corrected():
     oracle = LinearGaussian.random(10, 8, guide_scale=0.5)
     x = oracle.sample(80)
     truth = oracle.log_px(x).numpy()
@@ -151,7 +157,7 @@ def test_a_guide_half_as_wide_is_found_out_and_mended():
     for plain in ("importance", "psis"):
         assert found[plain].doubtful > 0.8
         assert np.median(found[plain].ess) < 50
-        first = {"importance": "a lower bound, not an estimate", "psis": "not to be trusted"}[plain]
+        first = {"importance": "a lower bound, not an estimate", "psis": "not reliable"}[plain]
         assert found[plain].verdict.startswith(first)
     for better in ("defensive", "ais"):
         assert abs(bias[better]) < 0.1
@@ -192,3 +198,148 @@ def test_who_sees_the_other_mode():
     for evidence in seeing.values():
         assert z_score(evidence, truth) < 4.5
         assert evidence.mc_error < 0.1
+
+
+# ---------------------------------------------------------------- which quantity it is
+
+
+QUANTITIES = {
+    "log p(x)": (None, False),
+    "log p(x | c)": ((3,), False),
+    "log p(x, y)": (None, True),
+    "log p(x, y | c)": ((3,), True),
+}
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_quantity_is_named_and_estimated(quantity):
+    context_shape, observed = QUANTITIES[quantity]
+    vae, joint = labelled_vae(context_shape)
+    rows = rows_for(vae, 30)
+    rows = rows if observed else rows.unlabelled()
+    exact = joint(rows.x, rows.context)
+    truth = exact.logsumexp(1)
+    if observed:  # a row without a known label has log p(x)
+        truth = torch.where(rows.y < 0, truth, exact.gather(1, rows.y.clamp_min(0)[:, None])[:, 0])
+    evidence = log_evidence(vae, rows, method="defensive", particles=5000)
+    assert evidence.mc_error < 0.05
+    assert z_score(evidence, truth) < 4.5
+    if observed:
+        assert z_score(evidence, exact.logsumexp(1)) > 10
+    assert evidence.quantity == evidence.to_dict()["quantity"] == quantity
+    assert str(evidence).startswith(f"{quantity} of 30 observations by defensive")
+
+
+def test_a_label_that_is_not_known_changes_no_quantity():
+    vae, _ = labelled_vae()
+    rows = rows_for(vae, 3)
+    unknown = log_evidence(vae, rows.x, y=np.array([-1, np.nan, -1]), particles=2000, method="defensive")
+    none = log_evidence(vae, rows.x, particles=2000, method="defensive", seed=1)
+    assert unknown.quantity == none.quantity == "log p(x)"
+    assert np.abs(unknown.log_px - none.log_px).max() < 0.3
+
+
+def test_a_program_by_hand_observes_labels_too():
+    log_pi, loc = torch.tensor([0.2, 0.8]).log(), torch.tensor([-1.0, 2.0])
+
+    def model(x, context, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Categorical(logits=log_pi), obs=y)
+            z = pyro.sample("z", dist.Normal(loc[y], 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, context, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal((x + loc[y]) / 2, 0.5**0.5))
+
+    x, y = torch.randn(20), torch.arange(20) % 2
+    evidence = log_evidence((model, guide), Rows(x, y=y), particles=3)
+    truth = log_pi[y] + dist.Normal(loc[y], 2**0.5).log_prob(x)
+    assert evidence.quantity == "log p(x, y)"
+    assert np.abs(evidence.log_px - truth.numpy()).max() < 1e-10
+
+
+# ---------------------------------------------------------------- rows in every form
+
+
+def test_every_verb_keeps_the_row_numbers():
+    vae = small_vae(latent_dim=2)
+    rows = rows_for(vae, 6)
+    rows = Rows(rows.x, index=torch.tensor([7, 3, 11, 0, 2, 5]))
+    results = [
+        log_evidence(vae, rows, particles=30),
+        iwae_bound(vae, rows, particles=(1, 5)),
+        pv.gaps(vae, rows, steps=2, particles=20, method="importance"),
+        pv.diagnose(vae, rows, particles=2),
+    ]
+    for result in results:
+        np.testing.assert_array_equal(result.index, rows.index.numpy())
+        assert result.index.dtype == np.int64
+    some = pv.diagnose(vae, rows, particles=2, rows=4)
+    assert set(some.index) <= set(rows.index.tolist())
+    assert len(some.index) == 4
+    np.testing.assert_allclose(
+        some.elbo, results[3].elbo[[rows.index.tolist().index(i) for i in some.index]], atol=1e-9
+    )
+    assert log_evidence(vae, rows.x, particles=30).index is None
+    data = pv.datasets.load("digits", count=50, binarize="threshold")
+    whole = pv.VAE(data.event_shape, 2, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4))
+    np.testing.assert_array_equal(log_evidence(whole, data.test, particles=2).index, data.test.index)
+
+
+def test_models_are_compared_on_the_same_rows_and_quantities_only():
+    vae, _ = labelled_vae()
+    rows = rows_for(vae, 4)
+    evidence, joint = (log_evidence(vae, part, particles=5) for part in (rows.unlabelled(), rows))
+    with pytest.raises(pv.InputError, match="cannot be ranked"):
+        compare({"a": evidence, "b": joint})
+    one, other = (log_evidence(vae, Rows(rows.x, index=torch.arange(4) + i), particles=5) for i in (0, 1))
+    with pytest.raises(pv.InputError, match="different rows"):
+        compare({"a": one, "b": other})
+    assert compare({"a": one, "b": evidence}).quantity == "log p(x)"
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
+)
+def test_arrays_of_any_number_type_are_the_same_rows(dtype):
+    vae = small_vae((6,), 2)
+    x = rows_for(vae, 5).x
+    usual = log_evidence(vae, x, particles=30)
+    array = x.numpy().astype(dtype)
+    for form in (
+        array,
+        torch.from_numpy(array),
+        array[::1].tolist(),
+        Rows.of(array),
+        np.asfortranarray(array),
+    ):
+        np.testing.assert_array_equal(log_evidence(vae, form, particles=30).log_px, usual.log_px)
+    read_only = array.copy()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(log_evidence(vae, read_only, particles=30).log_px, usual.log_px)
+
+
+def test_rows_and_loose_parts_are_the_same():
+    vae = small_vae(context_shape=(3,))
+    rows = rows_for(vae, 5)
+    together = log_evidence(vae, rows, particles=30)
+    np.testing.assert_array_equal(
+        log_evidence(vae, rows.x, rows.context.numpy(), particles=30).log_px, together.log_px
+    )
+    with pytest.raises(pv.InputError, match="context"):
+        log_evidence(vae, rows.x, particles=30)
+    with pytest.raises(pv.InputError, match="x has 5 rows and context 4"):
+        log_evidence(vae, rows.x, rows.context[:4], particles=30)
+    with pytest.raises(pv.InputError, match="observes no labels"):
+        log_evidence(vae, rows, y=torch.zeros(5), particles=30)
+
+
+@pytest.mark.parametrize("count", [np.int64(30), np.float32(30), 30.0, torch.tensor(30)])
+def test_numbers_may_be_scalars_of_any_library(count):
+    oracle = LinearGaussian.random(4, 2)
+    x = oracle.sample(3)
+    assert log_evidence(oracle, x, particles=count, chunk=count).particles == 30
+    assert AIS(count).temperatures == 30
+    with pytest.raises(pv.InputError, match="particles must be a whole number of 1 or more, not True"):
+        log_evidence(oracle, x, particles=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from linear import linear_vae, same_state, state
-from parts import LaplaceGuide, data_for, raises_one_sentence, small_vae
+from linear import linear_vae, rows_for, same_state, state
+from parts import LaplaceGuide, raises_one_sentence, small_vae
 from torch.distributions import kl_divergence
 
 import pyrovae as pv
@@ -72,7 +72,7 @@ def test_no_gap_at_all_is_said():
 
 def test_gaps_add_up_and_the_elbo_is_that_of_iwae_bound():
     vae = small_vae()
-    x = data_for(vae, 5)[0]
+    x = rows_for(vae, 5).x
     found = pv.gaps(vae, x, steps=100, particles=500)
     np.testing.assert_allclose(found.approximation + found.amortisation, found.total, atol=1e-9)
     np.testing.assert_allclose(found.elbo, pv.iwae_bound(vae, x, particles=(1, 500)).bound[0], atol=1e-9)
@@ -82,7 +82,7 @@ def test_gaps_add_up_and_the_elbo_is_that_of_iwae_bound():
     assert "annealed" in str(found)
 
 
-def test_reported_draws_are_not_those_that_were_ascended(monkeypatch):
+def test_reported_samples_are_not_those_that_were_ascended(monkeypatch):
     seen = {"ascent": set(), "report": set()}
     draws = _Split._draws
 
@@ -92,14 +92,14 @@ def test_reported_draws_are_not_those_that_were_ascended(monkeypatch):
 
     monkeypatch.setattr(_Split, "_draws", noted)
     vae = small_vae()
-    pv.gaps(vae, data_for(vae, 2)[0], steps=3, particles=300, method="importance")
+    pv.gaps(vae, rows_for(vae, 2), steps=3, particles=300, method="importance")
     assert seen["ascent"]
     assert not seen["ascent"] & seen["report"]
 
 
 def test_pieces_and_order_change_nothing():
     vae = small_vae()
-    x = data_for(vae, 4)[0]
+    x = rows_for(vae, 4).x
     options = {"steps": 10, "particles": 300, "method": "importance"}
     whole, pieces = pv.gaps(vae, x, **options), pv.gaps(vae, x.flip(0), chunk=250, **options)
     for name in ("elbo", "best", "richer"):
@@ -108,7 +108,7 @@ def test_pieces_and_order_change_nothing():
 
 def test_other_families_and_a_context():
     vae = small_vae(guide=LaplaceGuide(), context_shape=(3,))
-    found = pv.gaps(vae, *data_for(vae, 3), steps=20, particles=200, method="importance")
+    found = pv.gaps(vae, rows_for(vae, 3), steps=20, particles=200, method="importance")
     for values in (found.elbo, found.best, found.richer):
         assert np.isfinite(values).all()
     assert "LaplaceGuide" in str(found)
@@ -117,7 +117,7 @@ def test_other_families_and_a_context():
 def test_nothing_is_touched():
     vae = small_vae()
     vae.decoder.eval()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     before = state(vae)
     pv.gaps(vae, x, steps=5, particles=20, method="importance")
     assert same_state(before, state(vae))
@@ -141,7 +141,7 @@ def test_the_elbo_has_its_own_error_and_the_verdict_counts_best_once():
 
 def test_a_stopped_estimate_of_the_evidence_stops_the_gaps(monkeypatch):
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     partial = dataclasses.replace(pv.log_evidence(vae, x, particles=10), partial=True)
     monkeypatch.setattr(sys.modules[Gaps.__module__], "log_evidence", lambda *_, **__: partial)
     with pytest.raises(KeyboardInterrupt):
@@ -150,7 +150,7 @@ def test_a_stopped_estimate_of_the_evidence_stops_the_gaps(monkeypatch):
 
 def test_bad_input_is_refused_in_one_sentence():
     vae = small_vae()
-    x = data_for(vae, 3)[0]
+    x = rows_for(vae, 3).x
     raises_one_sentence(lambda: pv.gaps(LinearGaussian.random(3, 2), x), "LinearGaussian", "VAE")
     raises_one_sentence(lambda: pv.gaps((vae.model, vae.guide), x), "tuple", "VAE")
     raises_one_sentence(lambda: pv.gaps(vae, x, steps=0), "steps")

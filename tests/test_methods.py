@@ -1,4 +1,4 @@
-"""What no method may depend on, what none may touch, what programs all must take, what all refuse."""
+"""What no method may depend on or change, which programs each must take, and what each refuses."""
 
 import math
 import os
@@ -16,11 +16,12 @@ from torch import nn
 
 import pyrovae as pv
 from pyrovae.errors import InputError
-from pyrovae.evidence import AIS, Defensive, Importance, Method, iwae_bound, log_evidence
+from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Method, iwae_bound, log_evidence
+from pyrovae.evidence.methods import as_method
 from pyrovae.evidence.pareto import smoothed_tail, tail_size
-from pyrovae.evidence.run import Pieces
+from pyrovae.evidence.run import evaluation
+from pyrovae.names import named_classes
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
-from pyrovae.terms import Program
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -55,7 +56,7 @@ def agrees(evidence, truth):
 
 
 def gamma_poisson(width=1.0):
-    """rate ~ Gamma(3, 2), two counts and, beside them, z ~ N(0, 1) seen with noise; p(rate|x) is a Gamma."""
+    """rate ~ Gamma(3, 2) and two counts; z ~ N(0, 1) observed with noise; p(rate|x) is a Gamma."""
 
     def model(x):
         with pyro.plate("data", len(x)):
@@ -88,7 +89,7 @@ def gamma_poisson_data(count):
 
 
 def log_normal_guide(x):
-    """A guide of another family for the positive site, drawn first and told to the next."""
+    """A guide of another family for the positive site, drawn first and given to the next."""
     with pyro.plate("data", len(x)):
         shape = 3 + x[:, :2].sum(-1)
         rate = pyro.sample("rate", dist.LogNormal((shape / 4).log() - 0.5 / shape, 1.2 / shape.sqrt()))
@@ -196,7 +197,7 @@ def test_exact_guides_by_hand_leave_no_variance(name):
 
 
 @each_method
-def test_a_context_belongs_to_its_datum(method):
+def test_a_context_belongs_to_its_row(method):
     x, c = torch.randn(20), 3 * torch.randn(20)
     truth = dist.Normal(c, 2**0.5).log_prob(x)
     assert agrees(estimate(with_context(1.3), x, method, c), truth)
@@ -280,14 +281,16 @@ def test_the_chosen_temperatures_do_not_depend_on_the_order():
 def test_a_pilot_set_does_not_depend_on_the_order():
     oracle = LinearGaussian.random(4, 2)
     x = oracle.sample(30)
-    program = Program(oracle).check(x)
-    one, other = (Pieces(program, given, None, seed=0, chunk=None).few(8).x for given in (x, x.flip(0)))
-    assert torch.equal(one, other)
-    assert len(one) == 8
+    pilots = []
+    for rows in (x, x.flip(0)):
+        with evaluation(oracle, rows, seed=0, chunk=None) as pieces:
+            pilots.append(pieces.pilot(8).rows.x)
+    assert torch.equal(*pilots)
+    assert len(pilots[0]) == 8
 
 
-def test_data_have_draws_of_their_own():
-    # These weights depend on the standardised draws alone: with common draws all errors would be the same.
+def test_each_row_has_its_own_samples():
+    # These weights depend on the standardised samples alone: with common ones all errors would be equal.
     oracle = LinearGaussian.random(4, 2, guide_scale=1.3)
     x = oracle.sample(40)
     for method in METHODS:
@@ -296,7 +299,7 @@ def test_data_have_draws_of_their_own():
         assert 0.5 < error.std() / evidence.mc_stderr.mean() < 2, method
 
 
-def test_seeds_give_other_draws_and_one_seed_the_same():
+def test_seeds_give_other_samples_and_one_seed_the_same():
     oracle = LinearGaussian.random(4, 2, guide_scale=0.8)
     x = oracle.sample(5)
     for method in METHODS:
@@ -360,7 +363,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, project):
         for worker in workers:
             worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], ends
-    assert all("refused" in out and "datum 3" in out for out, _ in ends), ends
+    assert all("refused" in out and "row 3" in out for out, _ in ends), ends
     oracle = LinearGaussian.random(4, 2, guide_scale=0.7)
     x = oracle.sample(9)
     names = ("importance", "psis", "defensive")
@@ -374,7 +377,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, project):
 
 
 class Broken(Importance):
-    """Fails at the third piece, as asked."""
+    """Fails at the third piece with a given error."""
 
     def __init__(self, error):
         self.error, self.pieces = error, 0
@@ -382,12 +385,12 @@ class Broken(Importance):
     def to_dict(self):
         return {"class_path": "Broken", "init_args": {}}
 
-    def summary(self, pieces, rows, particles):
+    def summary(self, pieces, particles):
         torch.randn(3), np.random.rand(), random.random()
         self.pieces += 1
         if self.pieces == 3:
             raise self.error
-        return super().summary(pieces, rows, particles)
+        return super().summary(pieces, particles)
 
 
 def state_of(vae):
@@ -592,8 +595,8 @@ no_gradient = bits(lambda z: dist.Normal(torch.from_numpy(np.tanh(z.numpy())), 1
 cut_gradient = bits(lambda z: dist.Normal(z.detach(), 1.0).to_event(1))
 
 
-def zeros_at(datum):
-    """A model that gives one datum no probability, without a sign in its support."""
+def zeros_at(row):
+    """A model that gives one row no probability, without a sign in its support."""
 
     def model(x):
         with pyro.plate("data", len(x)):
@@ -635,15 +638,16 @@ BAD = {
     "another depth": (bernoulli, torch.zeros(3, 2, 3), {}, r"cannot take x of shape \(3, 2, 3\)"),
     "a vae's shape": (small_vae, torch.zeros(3, 5), {}, r"x must have shape \(N, 6\), not \(3, 5\)"),
     "a vae's support": (small_vae, torch.full((3, 6), 0.5), {}, "."),
-    "grey bits": (bernoulli, grey, {}, "outside the support of the site 'x' at datum 2"),
-    "not a number": (linear, torch.tensor([[0.0] * 4, [math.nan] * 4]), {}, "x is not finite at datum 1"),
+    "grey bits": (bernoulli, grey, {}, "outside the support of the site 'x' in row 2"),
+    "not a number": (linear, torch.tensor([[0.0] * 4, [math.nan] * 4]), {}, "x is not finite in row 1"),
     "latents outside": (wrong_support(), torch.zeros(3), {}, "the guide draws a value outside .* 'z'"),
-    "no probability": (zeros_at(2), spoilt, {}, "the datum 2 no probability"),
+    "no probability": (zeros_at(2), spoilt, {}, "row 2 no probability"),
     "a site too few": (lacking_a_site(), torch.zeros(3), {}, "the guide has no site 'u'"),
     "no plate": (outside_the_plate(), torch.zeros(3), {}, "'z' stands outside the plate 'data'"),
-    "unknown method": (linear, torch.zeros(3, 4), {"method": "magic"}, "unknown method 'magic'"),
-    "no method": (linear, torch.zeros(3, 4), {"method": 7}, "unknown method 7"),
-    "no program": (7, torch.zeros(3, 4), {}, "int is no probabilistic program"),
+    "unknown method": (linear, torch.zeros(3, 4), {"method": "magic"}, "there is no method 'magic'"),
+    "a misspelt method": (linear, torch.zeros(3, 4), {"method": "improtance"}, "did you mean Importance"),
+    "no method": (linear, torch.zeros(3, 4), {"method": 7}, "there is no method 7"),
+    "no program": (7, torch.zeros(3, 4), {}, "int is not a probabilistic program"),
     "too few for a mixture": (linear, torch.zeros(3, 4), {"method": "defensive", "particles": 3}, "at least"),
     "discrete latents": (LatentClass.random(3, 2), torch.zeros(2, 3), {"method": "ais"}, "'c' is discrete"),
     "out of torch": (no_gradient, torch.zeros(2, 3), {"method": AIS(3)}, "not differentiable"),
@@ -683,21 +687,61 @@ def test_methods_refuse_their_own():
             make()
 
 
-def test_a_method_of_ones_own():
-    class Twice(Method):
-        name = "a user's own"
+class Twice(Method):
+    """A user's own method."""
 
-        def __init__(self, factor: float = 2.0) -> None:
-            self.factor = factor
+    name = "a user's own"
 
-        def summary(self, pieces, rows, particles):
-            return self.factor * Importance().summary(pieces, rows, particles)
+    def __init__(self, factor: float = 2.0) -> None:
+        self.factor = factor
 
+    def summary(self, pieces, particles):
+        return self.factor * Importance().summary(pieces, particles)
+
+
+@pytest.mark.parametrize("method", [Twice(), "Twice", "twice", "TWICE"])
+def test_a_custom_method_is_known_by_the_name_of_its_class(method):
     oracle = LinearGaussian.random(4, 2)
     x = oracle.sample(3)
-    found = log_evidence(oracle, x, method=Twice(), particles=30)
-    assert np.allclose(found.log_px, 2 * oracle.log_px(x).numpy())
-    assert found.settings == {"factor": 2.0}
+    evidence = log_evidence(oracle, x, method=method, particles=30)
+    assert np.allclose(evidence.log_px, 2 * oracle.log_px(x).numpy())
+    assert evidence.settings == {"factor": 2.0}
+    assert evidence.method == "a user's own"
+
+
+def test_methods_are_found_printed_written_and_built_again():
+    for name in ("ais", "AIS", "Psis", "defensive", "IMPORTANCE"):
+        assert type(as_method(name)).__name__.lower() == name.lower()
+    for method in (AIS(20, "prior", leapfrog=3), Defensive((1.0, 2.5), prior=False), PSIS(), Importance()):
+        assert Method.from_dict(method.to_dict()) == method
+        assert eval(repr(method)) == method
+    assert {"AIS", "PSIS", "Defensive", "Importance", "Twice"} <= set(named_classes(Method))
+    with pytest.raises(InputError, match="Broken needs options"):
+        as_method("broken")
+
+
+def test_a_method_says_what_its_estimate_is():
+    oracle = LinearGaussian.random(4, 2)
+    x = oracle.sample(2)
+    kinds = {"importance": (True, False), "psis": (False, False), "ais": (False, True)}
+    for name, (is_bound, annealed) in kinds.items():
+        evidence = log_evidence(oracle, x, method=name, particles=4)
+        assert (evidence.is_bound, evidence.annealed) == (is_bound, annealed)
+
+
+@pytest.mark.parametrize(
+    "words", ["--method AIS --method.temperatures 200", "--method=ais --method.start=prior"]
+)
+def test_methods_are_built_from_their_signatures(words):
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--method", type=Method)
+    words = words.replace("ais", "AIS").split()  # the command line of the package takes any case
+    method = parser.instantiate(parser.parse_args(words)).method
+    assert method == (AIS(200) if "200" in words else AIS(start="prior"))
+    defensive = parser.parse_args(["--method", "Defensive", "--method.widths", "[1,2.5]"])
+    assert parser.instantiate(defensive).method == Defensive((1.0, 2.5))
 
 
 def test_dropout_is_off():

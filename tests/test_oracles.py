@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.oracles import (
     Banana,
@@ -17,7 +18,7 @@ from pyrovae.oracles import (
     LinearGaussianMixture,
     quadrature,
 )
-from pyrovae.terms import Program
+from pyrovae.terms import Runner
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -46,7 +47,7 @@ def components(oracle):
 def test_bayes_rule_holds_at_every_draw_of_the_exact_posterior(name):
     oracle = CLOSED[name]()
     x = oracle.sample(20)
-    log_w = Program(oracle).check(x).terms(x, particles=30).log_w
+    log_w = Runner(oracle).check(Rows(x)).terms(Rows(x), particles=30).log_w
     assert torch.allclose(log_w, oracle.log_px(x).expand(30, -1), atol=1e-10, rtol=0)
 
 
@@ -82,7 +83,7 @@ def test_collapsed_and_enumerated_mixtures_have_the_same_weights():
         LinearGaussianMixture.random(4, 2, components=3, collapsed=collapsed) for collapsed in (True, False)
     )
     x, z = one.sample(6), torch.randn(5, 6, 2)
-    a, b = (Program(o).check(x).terms_at({"z": z}, x, particles=5).log_w for o in (one, other))
+    a, b = (Runner(o).check(Rows(x)).terms_at({"z": z}, Rows(x), particles=5).log_w for o in (one, other))
     assert torch.allclose(a, b, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Fewer bits, equal data, and words that are no choice: what a second reader found."""
+"""Fewer bits, equal rows, and options that do not exist."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_what_cannot_be_cast_is_refused(vae):
     oracle = LinearGaussian.random(event_dim=4, latent_dim=2)
     with pytest.raises(pv.InputError, match="needs a VAE"):
         pv.log_evidence(oracle, oracle.sample(2), particles=2, precision="bf16")
-    with pytest.raises(pv.InputError, match="unknown precision 'half'"):
+    with pytest.raises(pv.InputError, match="precision must be .* not 'half'"):
         pv.log_evidence(vae, torch.zeros(2, 20), particles=2, precision="half")
     with pytest.raises(pv.InputError, match="data.test"):
         pv.log_evidence(vae, pv.datasets.load("digits"), particles=2)
@@ -49,13 +49,13 @@ def test_what_cannot_be_cast_is_refused(vae):
 
 @pytest.mark.parametrize("given", [{"start": "Prior"}, {"start": "posterior"}, {"schedule": "cosine"}])
 def test_a_misspelt_start_or_schedule_is_refused_and_never_guessed(given):
-    with pytest.raises(pv.InputError, match="unknown (start|schedule)"):
+    with pytest.raises(pv.InputError, match="^(start|schedule) must be '"):
         AIS(10, **given)
-    with pytest.raises(pv.InputError, match="unknown (start|schedule)"):
+    with pytest.raises(pv.InputError, match="^(start|schedule) must be '"):
         pv.sandwich(LinearGaussian.random(event_dim=4, latent_dim=2), count=2, **given)
 
 
-def test_equal_data_have_draws_of_their_own(float64):
+def test_equal_rows_have_their_own_samples(float64):
     oracle = LinearGaussian.random(event_dim=4, latent_dim=2, guide_scale=1.5)
     x = oracle.sample(1).expand(400, -1)
     evidence = pv.log_evidence(oracle, x, particles=100)

@@ -87,7 +87,7 @@ def test_the_paired_error_is_that_of_the_differences(oracle):
 def test_different_data_are_not_compared(oracle):
     x = oracle.sample(5)
     evidences = {str(n): pv.log_evidence(oracle, x[:n], particles=2) for n in (3, 5)}
-    with pytest.raises(pv.InputError, match="different numbers of data"):
+    with pytest.raises(pv.InputError, match="different numbers of rows"):
         compare(evidences)
     with pytest.raises(pv.InputError, match="nothing to compare"):
         compare({})

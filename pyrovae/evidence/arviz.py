@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,11 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         raise InputError(
             f"elpd takes what log_evidence returns, not a {type(evidence).__name__}: call log_evidence first"
         )
-    is_new, has_khat = _is_new(), not np.isnan(evidence.khat).all()
+    is_new = _is_new()
+    import xarray
+
+    index = np.arange(len(evidence)) if evidence.index is None else evidence.index
+    array_of = partial(xarray.DataArray, dims=["datum"], coords={"datum": index})
     values = {
         "elpd": float(evidence.log_px.sum()),
         "se": float(math.sqrt(len(evidence)) * evidence.log_px.std()),
@@ -145,20 +150,12 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         "n_samples": evidence.particles,
         "n_data_points": len(evidence),
         "warning": bool(evidence.doubtful > 0),
-        "elpd_i": _pointwise(evidence, "log_px"),
+        "elpd_i": array_of(evidence.log_px, name="log_px"),
         "scale": "log",
-        "pareto_k": _pointwise(evidence, "khat") if has_khat else None,
+        "pareto_k": None if np.isnan(evidence.khat).all() else array_of(evidence.khat, name="pareto_k"),
         "good_k": evidence.threshold,
     }
     return _new_elpd(values) if is_new else _old_elpd(values)
-
-
-def _pointwise(evidence: Evidence, name: str) -> Any:  # noqa: ANN401
-    import xarray
-
-    index = np.arange(len(evidence)) if evidence.index is None else evidence.index
-    name_there = "pareto_k" if name == "khat" else name
-    return xarray.DataArray(getattr(evidence, name), dims=["datum"], coords={"datum": index}, name=name_there)
 
 
 # -------------------------------------------------------------------- the groups
@@ -208,7 +205,7 @@ def _check_size(numbers: int) -> None:
 def _arviz() -> Any:  # noqa: ANN401
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # 0.23 announces 1.x at every import
-        return require("arviz", "arviz", "log p(x) as ArviZ data")
+        return require("arviz", "arviz", "what goes to ArviZ")
 
 
 def _is_new() -> bool:
@@ -218,18 +215,17 @@ def _is_new() -> bool:
 def _dataset(name: str, group: Group, chains: int, index: np.ndarray | None) -> Any:  # noqa: ANN401
     import xarray
 
-    variables, sizes = {}, {}
+    variables: dict[str, Any] = {}
     for variable, (dims, tensor) in group.items():
         values = array(tensor)
         if values.ndim > len(dims):  # samples in front
             values, dims = values.reshape(chains, -1, *values.shape[1:]), ("chain", "draw", *dims)
         variables[variable] = (dims, values)
-        sizes |= dict(zip(dims, values.shape, strict=True))
-    coords = {dim: np.arange(size) for dim, size in sizes.items()}
+    data = xarray.Dataset(variables, attrs={"inference_library": "pyrovae", **_NOTES.get(name, {})})
+    coords = {dim: np.arange(size) for dim, size in data.sizes.items()}
     if index is not None and "datum" in coords:
         coords["datum"] = index
-    note = _NOTES.get(name, {})
-    return xarray.Dataset(variables, coords=coords, attrs={"inference_library": "pyrovae", **note})
+    return data.assign_coords(coords)
 
 
 _NOTES = {

@@ -1,4 +1,4 @@
-"""Captured evaluation: the numbers of the eager one, or the eager one itself."""
+"""Compiled evaluation: the numbers of the eager one, or the eager one itself."""
 
 from collections import Counter
 
@@ -8,15 +8,16 @@ import pyro.distributions as dist
 import pytest
 import torch
 from cells import cell_name, cover, declared, space
-from parts import PAIRS, data_for, raises_one_sentence, small_vae
-from pyrovae.evidence.captured import Evaluator, Piece, eager
+from linear import labelled_vae, rows_for
+from parts import PAIRS, raises_one_sentence, small_vae
 
 import pyrovae as pv
-from pyrovae import cli, graphs
-from pyrovae.evidence import captured, log_evidence
-from pyrovae.evidence.run import evaluating
+from pyrovae import cli, compiling
+from pyrovae.compiling import When, when
+from pyrovae.evidence import compiled, log_evidence
+from pyrovae.evidence.compiled import CompiledTerms, Evaluator
+from pyrovae.evidence.run import eager_terms, evaluation
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
-from pyrovae.terms import Program
 
 # Networks, events and contexts take turns over the table of the other parts.
 CELLS = cover(1)
@@ -32,9 +33,9 @@ def interpreted(monkeypatch):
         return list(self.module(*inputs))
 
     def compiled(self, inputs):
-        return graphs.Compiled(lambda given: run(self, given), self.lifted, 0.0)
+        return compiling.Compiled(lambda given: run(self, given), self.lifted, 0.0)
 
-    monkeypatch.setattr(graphs.Graph, "compiled", compiled)
+    monkeypatch.setattr(compiling.Graph, "compiled", compiled)
     return calls
 
 
@@ -48,19 +49,19 @@ def same(found, wanted, tolerance=2e-4, names=NUMBERS):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1 + size), err_msg=name)
 
 
-def both(program, x, *context, **options):
-    return (log_evidence(program, x, *context, compile=how, **options) for how in (True, False))
+def both(program, rows, **options):
+    return (log_evidence(program, rows, compile=how, **options) for how in (True, False))
 
 
 # ---------------------------------------------------------------- the same numbers
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=cell_name)
-def test_a_captured_cell_gives_the_eager_numbers(cell, interpreted):
+def test_a_compiled_cell_gives_the_eager_numbers(cell, interpreted):
     vae = declared(cell)
     # Of a few one-hot states most weights are equal, and a tail fitted to them is one of rounding.
     names = NUMBERS[:3] if space(cell.guide)[0] == "one-hot" else NUMBERS
-    same(*both(vae, *data_for(vae, 4), particles=600, chunk=500), names=names)
+    same(*both(vae, rows_for(vae, 4), particles=600, chunk=500), names=names)
     assert len(interpreted) > 2
 
 
@@ -74,16 +75,16 @@ def test_machine_code_gives_the_eager_numbers(name, tmp_path, monkeypatch):
         "context_shape": (3,),
     }
     vae = small_vae((6,), 3, networks=PAIRS[0], **({} if name == "bernoulli" else more))
-    data = data_for(vae, 4)
-    same(*both(vae, *data, particles=600, chunk=500))
+    rows = rows_for(vae, 4)
+    same(*both(vae, rows, particles=600, chunk=500))
     assert len(list(tmp_path.glob("*.so"))) == 1
     before = (tmp_path / "seconds").stat().st_mtime_ns
-    same(*both(vae, *data, particles=600, chunk=500))
+    same(*both(vae, rows, particles=600, chunk=500))
     assert (tmp_path / "seconds").stat().st_mtime_ns == before  # it was found, not made again
 
 
 @pytest.mark.parametrize("method", ["importance", "psis"])
-def test_programs_that_are_no_vae(method, interpreted, float64):
+def test_programs_that_are_not_a_vae(method, interpreted, float64):
     for oracle in (
         LinearGaussian.random(4, 2, guide_scale=0.8),
         LinearGaussianMixture.random(4, 2, components=3, collapsed=False),
@@ -113,10 +114,17 @@ def test_several_sites_inner_plates_and_parameters_in_the_store(interpreted, flo
     assert interpreted
 
 
+@pytest.mark.parametrize("context_shape", [None, (3,)])
+def test_labels_are_compiled_too(context_shape, interpreted, float64):
+    vae, _ = labelled_vae(context_shape)
+    same(*both(vae, rows_for(vae, 6), particles=300), 1e-9)
+    assert interpreted
+
+
 @pytest.mark.parametrize("precision", ["bf16", "auto"])
-def test_products_in_fewer_bits_are_captured_too(precision, interpreted):
+def test_products_in_fewer_bits_are_compiled_too(precision, interpreted):
     vae = small_vae((20,), 3)
-    (x,) = data_for(vae, 4)
+    x = rows_for(vae, 4).x
     found, wanted = both(vae, x, particles=300, precision="bf16")
     same(found, wanted, 2e-2)  # a product's bias may be added before it is rounded or after
     assert np.abs(found.log_px - log_evidence(vae, x, particles=300).log_px).max() > 0
@@ -125,16 +133,16 @@ def test_products_in_fewer_bits_are_captured_too(precision, interpreted):
 
 def test_only_the_commonest_shape_is_code(interpreted):
     vae = small_vae((5,), 2)
-    (x,) = data_for(vae, 7)
+    x = rows_for(vae, 7).x
     same(*both(vae, x, particles=600, chunk=500))
-    # 7 data of 500 and 100 particles; the first piece is also compared.
+    # 7 rows of 500 and 100 particles; the first piece is also compared.
     assert len(interpreted) == 8
     assert {len(given[0]) for given in interpreted} == {500}
 
 
 def test_nothing_is_changed_by_it(interpreted):
     vae = small_vae((5,), 2).train()
-    (x,) = data_for(vae, 4)
+    x = rows_for(vae, 4).x
     before, random = {n: t.clone() for n, t in vae.state_dict().items()}, torch.get_rng_state()
     log_evidence(vae, x, particles=100, compile=True)
     assert all(torch.equal(t, before[n]) for n, t in vae.state_dict().items())
@@ -146,49 +154,51 @@ def test_nothing_is_changed_by_it(interpreted):
 # ---------------------------------------------------------------- the choice
 
 
-def evaluate(wanted, monkeypatch, *, pieces=20, compile_seconds=0.0, tracing=0.0):
-    """Run equal pieces through an `Evaluator`; gives it, and how many pieces were eager."""
-    monkeypatch.setattr(graphs, "compile_seconds", lambda: compile_seconds)
-    monkeypatch.setattr(captured, "TRACING_SECONDS", tracing)
-    monkeypatch.setattr(graphs.Graph, "is_stored", False)
-    monkeypatch.setattr(captured.Captured, "seconds", lambda *_: 0.0)
-    oracle = LinearGaussian.random(4, 2)
-    x, program, count = oracle.sample(1), Program(oracle), []
+def evaluate(compile, monkeypatch, *, pieces=20, compile_seconds=0.0, tracing=0.0):
+    """Run equal pieces through an `Evaluator`; gives it, and the number of pieces that were eager."""
+    monkeypatch.setattr(when, "compile_seconds", lambda: compile_seconds)
+    monkeypatch.setattr(when, "TRACING_SECONDS", tracing)
+    monkeypatch.setattr(compiling.Graph, "is_stored", False)
+    monkeypatch.setattr(CompiledTerms, "seconds", lambda *_: 0.0)
+    oracle, count = LinearGaussian.random(4, 2), []
 
     def counted(*given):
         count.append(1)
-        return eager(*given)
+        return eager_terms(*given)
 
-    monkeypatch.setattr(captured, "eager", counted)
-    evaluator = Evaluator(program.check(x), 0, wanted, Counter({(250, 1): pieces}), "float32")
-    with evaluating(program):
+    monkeypatch.setattr(compiled, "eager_terms", counted)
+    evaluator = Evaluator(compile, Counter({(250, 1): pieces}), "float32")
+    with evaluation(oracle, oracle.sample(1), seed=0, chunk=None) as one:
         for i in range(pieces):
-            terms = evaluator(Piece(x, None, [1], 250 * i, 250))
-            assert torch.allclose(terms.log_w, eager(program, Piece(x, None, [1], 250 * i, 250), 0).log_w)
+            terms = evaluator(one, 250 * i, 250)
+            assert torch.allclose(terms.log_w, eager_terms(one, 250 * i, 250).log_w)
     return evaluator, len(count)
 
 
-def test_auto_times_some_pieces_and_captures_what_pays(interpreted, monkeypatch):
+def test_auto_times_some_pieces_and_compiles_what_pays(interpreted, monkeypatch):
     evaluator, count = evaluate("auto", monkeypatch)
-    assert evaluator.captured is not None
-    assert count == captured.TIMED + 1  # and one to compare with
-    assert len(interpreted) == 20 - captured.TIMED + 1
+    assert evaluator.compiled is not None
+    assert count == compiled.TIMED + 1  # and one to compare with
+    assert len(interpreted) == 20 - compiled.TIMED + 1
 
 
 @pytest.mark.parametrize("costs", [{"compile_seconds": 1e9}, {"tracing": 1e9}])
 def test_auto_stays_eager_where_it_does_not_pay(costs, interpreted, monkeypatch):
     evaluator, count = evaluate("auto", monkeypatch, **costs)
-    assert evaluator.captured is None
+    assert evaluator.compiled is None
     assert (count, len(interpreted)) == (20, 0)
 
 
-def test_auto_stays_eager_where_code_is_no_faster(interpreted, monkeypatch):
-    monkeypatch.setattr(captured.statistics, "median", lambda _: -1.0)
-    monkeypatch.setattr(captured, "SAVED", -1.0)
-    assert evaluate("auto", monkeypatch)[0].captured is None
+def test_auto_stays_eager_where_code_is_not_faster(interpreted, monkeypatch):
+    monkeypatch.setattr(When, "usual_seconds", -1.0)
+    monkeypatch.setattr(when, "SAVED", -1.0)
+    evaluator, count = evaluate("auto", monkeypatch)
+    assert evaluator.compiled is None
+    assert count == 21  # all of them, and one to compare with
+    assert len(interpreted) == 1
 
 
-# ---------------------------------------------------------------- what cannot be captured
+# ---------------------------------------------------------------- what cannot be compiled
 
 
 class Branching(LinearGaussian):
@@ -204,12 +214,12 @@ class Noisy(LinearGaussian):
 
 
 @pytest.mark.parametrize(("kind", "why"), [(Branching, "takes a number"), (Noisy, "random numbers outside")])
-def test_what_cannot_be_captured_is_eager_or_refused(kind, why, interpreted, monkeypatch):
+def test_what_cannot_be_compiled_is_eager_or_refused(kind, why, interpreted, monkeypatch):
     oracle = kind.random(4, 2)
     x = oracle.sample(30)
     raises_one_sentence(lambda: log_evidence(oracle, x, particles=250, compile=True), why, "compile='auto'")
-    monkeypatch.setattr(captured, "TRACING_SECONDS", 0.0)
-    monkeypatch.setattr(graphs, "compile_seconds", lambda: 0.0)
+    monkeypatch.setattr(when, "TRACING_SECONDS", 0.0)
+    monkeypatch.setattr(when, "compile_seconds", lambda: 0.0)
     found, wanted = (log_evidence(oracle, x, particles=250, chunk=250, compile=c) for c in ("auto", False))
     assert not interpreted
     same(found, wanted, 0.0)
@@ -217,9 +227,9 @@ def test_what_cannot_be_captured_is_eager_or_refused(kind, why, interpreted, mon
 
 def test_code_that_gives_something_else_is_not_used(monkeypatch):
     def compiled(self, inputs):
-        return graphs.Compiled(lambda given: [t + 1 for t in self.module(*given)], self.lifted, 0.0)
+        return compiling.Compiled(lambda given: [t + 1 for t in self.module(*given)], self.lifted, 0.0)
 
-    monkeypatch.setattr(graphs.Graph, "compiled", compiled)
+    monkeypatch.setattr(compiling.Graph, "compiled", compiled)
     oracle = LinearGaussian.random(4, 2)
     x = oracle.sample(2)
     raises_one_sentence(lambda: log_evidence(oracle, x, particles=250, compile=True), "gives other terms")
@@ -227,17 +237,15 @@ def test_code_that_gives_something_else_is_not_used(monkeypatch):
 
 def test_a_guide_of_changing_shape_runs_eagerly(interpreted):
     vae = small_vae((5,), 2)
-    (x,) = data_for(vae, 3)
-    program = Program(vae).check(x)
-    evaluator = Evaluator(program, 0, True, Counter({(250, 1): 9}), "float32")
-    with evaluating(program):
-        evaluator(Piece(x[:1], None, [1], 0, 250))
-        evaluator.captured.names = ["y"]
-        terms = evaluator(Piece(x[:1], None, [1], 250, 250))
-        assert torch.equal(terms.log_w, eager(program, Piece(x[:1], None, [1], 250, 250), 0).log_w)
+    evaluator = Evaluator(True, Counter({(250, 1): 9}), "float32")
+    with evaluation(vae, rows_for(vae, 1), seed=0, chunk=None) as pieces:
+        evaluator(pieces, 0, 250)
+        evaluator.compiled.sites = ["y"]
+        terms = evaluator(pieces, 250, 250)
+        assert torch.equal(terms.log_w, eager_terms(pieces, 250, 250).log_w)
 
 
-def test_a_choice_that_is_none_is_refused():
+def test_a_value_of_compile_that_does_not_exist_is_refused():
     oracle = LinearGaussian.random(4, 2)
     x = oracle.sample(2)
     raises_one_sentence(lambda: log_evidence(oracle, x, compile="yes"), "'auto'", "'yes'")
