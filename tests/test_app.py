@@ -23,7 +23,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae import app
-from pyrovae.app import datum_views, pictures, scene
+from pyrovae.app import observation_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes
 from pyrovae.cli import main
 from pyrovae.errors import InputError
@@ -129,12 +129,12 @@ def test_a_port_that_is_taken_is_a_sentence(ex):
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port} cannot be used .*: name another"):
             app.serve(ex, port=port, show=False)
-    with pytest.raises(InputError, match="port must be between 1 and 65535, not 0"):
+    with pytest.raises(InputError, match="port must be a whole number from 1 to 65535, not 0"):
         app.serve(ex, port=0, show=False)
 
 
 def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "panel", None)
+    monkeypatch.setitem(sys.modules, "panel", None)  # an import of it fails as when it is not installed
     assert main(["explore", str(run)]) == 2
     assert capsys.readouterr() == (
         "",
@@ -241,7 +241,7 @@ class TestPage:
         assert page.title() == "digits · PyroVAE"
         assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [1280, 1280]
         assert page.evaluate("document.documentElement.scrollHeight") <= 800
-        assert len(shown(page, "decoded")) == len(shown(page, "datum")) == 1
+        assert len(shown(page, "decoded")) == len(shown(page, "observation")) == 1
         assert page.locator(".tabulator-row").count() == 4
 
     def test_a_click_on_the_map_decodes_that_place(self, page):
@@ -282,22 +282,24 @@ class TestPage:
         page.wait_for_timeout(300)
         until(page, lambda: chosen(row), bool)
 
-    def test_a_datum_has_a_posterior_a_reconstruction_and_log_px(self, page, ex):
+    def test_an_observation_has_a_posterior_a_reconstruction_and_log_px(self, page, ex):
         field = page.locator(".number input")
         bars = page.locator(".posterior svg")
         seen = []
         for i in (3, 4, 5):
             field.fill(str(i))
-            changes(page, "datum", partial(field.press, "Enter"))
+            changes(page, "observation", partial(field.press, "Enter"))
             said = page.wait_for_selector(".evidence b").inner_text()
-            seen.append((*shown(page, "datum"), *shown(page, "reconstruction"), said, bars.inner_html()))
-            own = ex.datum(i, particles=scene.PARTICLES)
+            seen.append(
+                (*shown(page, "observation"), *shown(page, "reconstruction"), said, bars.inner_html())
+            )
+            own = ex.observation(i, particles=scene.PARTICLES)
             assert said == scene.number(own.log_px)
         for one, other in pairwise(seen):
             assert all(a != b for a, b in zip(one, other, strict=True))
         assert re.search(r"−\d+\.\d\d ± \d+\.\d\d nats", page.locator(".evidence").inner_text())
 
-    def test_a_dot_chooses_its_datum(self, page, ex):
+    def test_a_dot_chooses_its_observation(self, page, ex):
         field = page.locator(".number input")
         stage = scene.Scene(ex, "")
         low, high = stage.window
@@ -308,14 +310,14 @@ class TestPage:
         inside = (np.abs(stage.points - (low + high) / 2) < 0.4 * scale * size).all(1)
         i = int(np.argmax(np.where(inside, apart.min(1), 0)))  # the dot with the most room around it
         right, up = 0.5 + (stage.points[i] - (low + high) / 2) / scale / size
-        changes(page, "datum", lambda: click(page, right, 1 - up))
+        changes(page, "observation", lambda: click(page, right, 1 - up))
         assert field.input_value() == str(i)
 
     def test_the_most_doubtful_and_the_farthest(self, page, ex):
         field = page.locator(".number input")
         for name, found in (("Most doubtful", ex.doubtful(2)), ("Farthest", ex.far(2))):
             for i in found:
-                changes(page, "datum", page.get_by_role("button", name=name).click)
+                changes(page, "observation", page.get_by_role("button", name=name).click)
                 assert field.input_value() == str(i)
 
     def test_the_wheel_zooms_and_a_double_click_shows_the_whole(self, page):
@@ -383,11 +385,11 @@ def test_colours_of_certain_data_are_those_of_their_components():
 
 def test_bars_are_as_high_as_their_probabilities():
     share = np.array([0.25, 0.75, 0.0])
-    drawn = datum_views.bars(share, np.zeros(3), of_classes(3))
+    drawn = observation_views.bars(share, np.zeros(3), of_classes(3))
     heights = np.array([float(h) for h in re.findall(r'<rect[^>]* height="([\d.]+)"', drawn)])
     np.testing.assert_allclose(heights / heights.sum(), share, atol=0.01)
     many = np.full(300, 1 / 300)
-    assert datum_views.bars(many, many, of_classes(300)).count("<rect") == datum_views.SHOWN
+    assert observation_views.bars(many, many, of_classes(300)).count("<rect") == observation_views.SHOWN
 
 
 def test_sliders_move_by_standard_deviations(ex):

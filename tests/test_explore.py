@@ -664,7 +664,14 @@ def test_rows_are_taken_from_all_of_the_part():
 def test_rows_tensors_and_arrays_of_any_type_are_explored_alike():
     vae, x = a_vae(), torch.randint(-3, 4, (30, 5))
     exact = explore(vae, x.double())
-    given = (x, x.numpy(), x.numpy().astype(np.int8), x.float(), pv.Rows(x, y=torch.arange(30) % 4), x.tolist())
+    given = (
+        x,
+        x.numpy(),
+        x.numpy().astype(np.int8),
+        x.float(),
+        pv.Rows(x, y=torch.arange(30) % 4),
+        x.tolist(),
+    )
     for data in given:  # labels are not observed: p(c|x), whatever y says
         ex = explore(vae, data)
         assert np.array_equal(ex.responsibilities, exact.responsibilities)

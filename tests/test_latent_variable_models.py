@@ -16,7 +16,7 @@ from pyrovae.datasets import toys
 from pyrovae.errors import InputError
 from pyrovae.oracles import Banana, Curve, Fold, LinearGaussian, Ring, posterior_on_grid, quadrature
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
-from pyrovae.terms import Program
+from pyrovae.terms import Runner
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,8 +25,13 @@ each_model = pytest.mark.parametrize("name", MODELS)
 
 
 def data(name, count=3):
-    """Draws of the model; of the fold also points with two modes well apart."""
+    """Samples of the model; for the fold, points with two separate modes."""
     return torch.tensor([[0.1], [1.0], [4.0]]) if name == "fold" else MODELS[name]().sample(count, seed=1)
+
+
+def log_weights(target, x, particles=20_000):
+    """log w of each row, (particles, B)."""
+    return Runner(target).check(pv.Rows(x)).terms(pv.Rows(x), particles=particles).log_w.detach()
 
 
 # ---------------------------------------------------------------- the posterior on a grid
@@ -73,7 +78,7 @@ def test_the_elbo_on_a_grid_is_the_mean_of_the_programs_log_weights(name):
     oracle, x = MODELS[name](guide_scale=0.9), data(name)
     loc, covariance = oracle.moments(x)
     q = dist.MultivariateNormal(loc, scale_tril=0.9 * torch.linalg.cholesky(covariance))
-    log_w = Program(oracle).check(x).terms(x, particles=20_000).log_w
+    log_w = log_weights(oracle, x)
     error = log_w.std(0) / math.sqrt(20_000)
     assert ((oracle.posterior(x).elbo(q) - log_w.mean(0)).abs() / error).max() < 5
 
@@ -85,7 +90,7 @@ def test_the_axes_of_a_posterior_in_two_dimensions_are_not_exchanged():
     assert (oracle.mean(found.z[at]) - x).abs().max() < 0.1
 
 
-def test_a_float32_model_and_a_float32_guide_are_weighed_in_float64():
+def test_a_float32_model_and_a_float32_guide_are_evaluated_in_float64():
     rough = Curve().float()
     x = rough.sample(3)
     found = rough.posterior(x)
@@ -118,7 +123,7 @@ def test_data_of_another_shape_are_refused_in_a_sentence(name):
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": math.nan}, {"guide_scale": -1.0}])
-def test_a_width_that_is_none_is_refused(wrong):
+def test_a_width_that_is_not_positive_is_refused(wrong):
     with pytest.raises(InputError, match=f"Ring needs a {next(iter(wrong))} above 0"):
         Ring(**wrong)
 
@@ -150,7 +155,7 @@ def test_ancestral_draws_follow_the_program(name):
     assert torch.equal(x, oracle.sample(20_000, seed=3))
     assert not torch.equal(z, oracle.ancestral(20_000, seed=4).z)
     noise = (x - oracle.mean(z)) / oracle.scale
-    for value in (z, noise):  # the law of Kolmogorov's statistic: 1e-6 in each of a few columns
+    for value in (z, noise):  # Kolmogorov's statistic: 1e-6 in each of a few columns
         assert min(stats.kstest(column.numpy(), "norm").pvalue for column in value.mT) > 1e-6
         assert (value.square().mean(0) - 1).abs().max() < 5 * math.sqrt(2 / 20_000)
     assert abs(torch.corrcoef(torch.cat([z, noise], 1).mT).triu(1)).max() < 5 / math.sqrt(20_000)
@@ -173,7 +178,7 @@ def test_ancestral_draws_follow_the_marginal(name):
 
 
 @each_model
-def test_the_pyro_program_and_ancestral_draws_are_one_law(name):
+def test_the_pyro_program_and_ancestral_draws_have_one_distribution(name):
     oracle = MODELS[name]()
     other = oracle.sample(20_000, seed=6)
     x = poutine.uncondition(oracle.model)(torch.zeros_like(other))
@@ -267,7 +272,7 @@ def test_a_pair_of_the_model_and_a_vaes_guide_is_trained_towards_the_posterior(n
     first = gap()
     pv.fit(pair, x, epochs=30, batch_size=32, lr=5e-3, seed=0, progress=False, compile=False)
     assert gap() < first - 0.1
-    log_w = Program(pair).check(x).terms(x[:4], particles=20_000).log_w.detach()
+    log_w = log_weights(pair, x[:4])
     exact = oracle.posterior(x[:4], points=201).elbo(vae.encode(x[:4]))
     assert ((log_w.mean(0) - exact).abs() / (log_w.std(0) / math.sqrt(20_000))).max() < 5
     # Only the guide had something to learn.
@@ -283,14 +288,14 @@ def test_learned_constants_find_those_of_the_data(as_pair):
         fold.bend.fill_(0.5)
     target = (fold.model, fold.guide) if as_pair else fold
     pv.fit(target, x, epochs=20, batch_size=50, lr=1e-2, seed=0, progress=False, compile=False)
-    # The guide knows one of two modes, so the bound has its optimum a little beside that of log p(x).
+    # The guide has one of two modes, so the optimum of the bound differs a little from that of log p(x).
     assert fold.log_px(x).mean() > Fold().log_px(x).mean() - 0.02
     assert abs(fold.bend.detach() - 1) < 0.1
     assert fold.scale.detach() < 0.4
 
 
 @each_model
-def test_learned_constants_begin_as_the_fixed_ones_and_have_gradients(name):
+def test_learned_constants_start_at_the_fixed_ones_and_have_gradients(name):
     fixed, learned = MODELS[name](), MODELS[name](learned=True)
     z, x = fixed.ancestral(5)
     assert torch.equal(fixed.mean(z), learned.mean(z))
@@ -305,7 +310,7 @@ def test_two_learned_models_do_not_share_what_they_learn():
     one, other = Fold(learned=True), Fold(learned=True)
     x = one.sample(5)
     for oracle in (one, other):
-        Program((oracle.model, oracle.guide)).check(x).terms(x)
+        log_weights((oracle.model, oracle.guide), x, particles=1)
     stored = {id(value) for value in pyro.get_param_store()._params.values()}
     assert stored == {id(value) for oracle in (one, other) for value in oracle.parameters()}
 
@@ -337,7 +342,7 @@ def as_vae(oracle):
     return Linear()
 
 
-def test_a_trained_vae_has_a_posterior_on_a_grid_beside_its_guide():
+def test_a_trained_vae_has_a_posterior_on_a_grid():
     torch.manual_seed(0)
     x = Curve().sample(400, seed=8)
     vae = pv.VAE(
@@ -350,7 +355,7 @@ def test_a_trained_vae_has_a_posterior_on_a_grid_beside_its_guide():
     pv.fit(vae, x, epochs=5, batch_size=50, lr=3e-3, seed=0, progress=False, compile=False)
     found = posterior_on_grid(vae, x[:5])
     assert (found.mass - 1).abs().max() < 1e-6
-    log_w = Program(vae).check(x).terms(x[:5], particles=20_000).log_w.detach()
+    log_w = log_weights(vae, x[:5])
     error = log_w.std(0) / math.sqrt(20_000)
     assert ((found.elbo(vae.encode(x[:5])) - log_w.mean(0)).abs() / error).max() < 5
     assert (found.elbo(vae.encode(x[:5])) < found.log_px).all()

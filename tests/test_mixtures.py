@@ -124,7 +124,7 @@ def test_integrates_to_one(kind):
 
 
 @each_kind
-def test_draws_follow_the_law(kind):
+def test_samples_follow_the_distribution(kind):
     """Along a direction, the distribution function of the mixture at its draws is uniform."""
     mixture = random_mixture(kind)
     pyro.set_rng_seed(1)
@@ -295,7 +295,7 @@ def test_em_gradients_and_the_flat_mode_end_at_the_same_top(kind):
 def test_pv_fit_climbs_to_the_same_top(kind, compile):
     loaded = pv.datasets.load(data(kind, count=400), validation=100, test=1)
     mixture = GaussianMixture(3, 3, kind)
-    top = mixture.fit_em(loaded.train).value
+    top = mixture.fit_em(loaded.train).value  # of Rows
     with torch.no_grad():
         for p in mixture.parameters():
             p += 0.3 * torch.randn_like(p)
@@ -316,7 +316,7 @@ def test_a_captured_fit_is_the_eager_one():
 
 @each_kind
 def test_the_log_posterior_is_that_of_a_formula(kind):
-    """Against laws written out with scipy, in the data's own unit."""
+    """Against distributions written out with scipy, in the data's own unit."""
     x = data(event_dim=2)
     squares = (x - x.mean(0)).square().mean(0)
     unit = (squares.mean(0, keepdim=True) if kind == "spherical" else squares).sqrt()
@@ -343,14 +343,14 @@ def test_the_log_posterior_is_that_of_a_formula(kind):
 def test_components_that_the_data_do_not_need_vanish(kind):
     true = GaussianMixture(2, 2, "spherical")
     true.put(torch.tensor([0.6, 0.4]), torch.tensor([[-4.0, 0.0], [4.0, 1.0]]), torch.tensor([1.0, 0.5]))
-    x, held = true.sample(200), true.sample(500, seed=1)
+    x, held_out = true.sample(200), true.sample(500, seed=1)
     mixture = GaussianMixture(5, 2, kind)
     posterior = mixture.fit_posterior(x, steps=200)
     assert (posterior.used() == 2).double().mean() > 0.95
     assert mixture.weights.sort().values[-2:].sum() > 0.98
     plain = GaussianMixture(2, 2, kind)
     plain.fit_em(x)
-    assert posterior.log_px(held).mean() > plain.log_px(held).mean() - 0.02
+    assert posterior.log_px(held_out).mean() > plain.log_px(held_out).mean() - 0.02
     assert mixture.log_px(x).mean() > plain.log_px(x).mean() - 0.05
 
 
@@ -365,7 +365,7 @@ def test_merging_raises_the_bound_and_spares_what_is_apart():
 
 
 def test_the_posterior_of_one_component_is_known():
-    """One normal in one dimension: mu | X is a t law about the mean, and log p(X) a double integral."""
+    """One normal in one dimension: mu | X has a t distribution, and log p(X) is a double integral."""
     x = 3 + 2 * torch.randn(40, 1)
     posterior = GaussianMixture(1, 1).fit_posterior(x, steps=600, reach=50.0, lr=0.05, draws=4000)
     found = posterior.loc[:, 0, 0]
@@ -411,6 +411,16 @@ def test_the_same_seed_gives_the_same_fit_and_leaves_the_rest_alone():
         results.append((posterior.loc, mixture.log_px(x)))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert list(pyro.get_param_store()) == ["mine"]
+
+
+def test_rows_and_arrays_of_any_type_are_taken():
+    mixture, x = random_mixture("full"), torch.randint(-3, 4, (12, 3))
+    exact = mixture.log_px(x.double())
+    for given in (x, x.numpy(), x.numpy().astype(np.int8), x.float(), pv.Rows(x), x.tolist()):
+        for method in (mixture.log_px, mixture.responsibilities, mixture.log_joint):
+            torch.testing.assert_close(method(given), method(x.double()), rtol=0, atol=0)
+        np.testing.assert_allclose(pv.log_evidence(mixture, given, particles=2).log_px, exact.detach())
+        assert copy.deepcopy(mixture).fit_em(given).value == copy.deepcopy(mixture).fit_em(x.double()).value
 
 
 def test_single_precision_and_arrays():
@@ -469,6 +479,7 @@ def test_one_component_is_the_normal_of_the_moments(kind):
 X = torch.randn(10, 2)
 REFUSED = {
     "no component": (lambda: GaussianMixture(0, 2), ("components", "1 or more")),
+    "true": (lambda: GaussianMixture(True, 2), ("components", "not True")),
     "no dimension": (lambda: GaussianMixture(2, 0), ("event_dim", "1 or more")),
     "half a component": (lambda: GaussianMixture(1.5, 2), ("components",)),
     "unknown covariance": (lambda: GaussianMixture(2, 2, "tied"), ("'tied'", "spherical")),
@@ -476,8 +487,8 @@ REFUSED = {
     "numbers": (lambda: GaussianMixture(2, 1).fit_em(X[:, 0]), ("(N, 1)", "(10,)")),
     "other size": (lambda: GaussianMixture(2, 3).log_px(X), ("(N, 3)", "(10, 2)")),
     "other size of the program": (lambda: pv.log_evidence(GaussianMixture(2, 3), X), ("(N, 3)",)),
-    "more components than data": (lambda: GaussianMixture(11, 2).fit_em(X), ("10 data", "11 components")),
-    "no data": (lambda: GaussianMixture(2, 2).fit_em(X[:0], start="given"), ("0 data",)),
+    "more components than data": (lambda: GaussianMixture(11, 2).fit_em(X), ("10 rows", "11 components")),
+    "no data": (lambda: GaussianMixture(2, 2).fit_em(X[:0], start="given"), ("0 rows",)),
     "nan": (lambda: GaussianMixture(2, 2).fit_em(X.log()), ("not finite", "row")),
     "start": (lambda: GaussianMixture(2, 2).fit_em(X, start="spread"), ("'spread'", "kmeans")),
     "reg_covar": (lambda: GaussianMixture(2, 2).fit_em(X, reg_covar=-1.0), ("reg_covar", "-1.0")),
@@ -486,7 +497,7 @@ REFUSED = {
     "collapse": (lambda: GaussianMixture(2, 2).fit_em(X[:2], reg_covar=0.0), ("narrower", "reg_covar")),
     "mode of a sparse prior": (
         lambda: GaussianMixture(2, 2).fit_map(X, concentration=0.5),
-        ("no top", "0.5"),
+        ("no maximum", "0.5"),
     ),
     "no prior": (lambda: GaussianMixture(2, 2).fit_posterior(X, reach=0.0), ("reach", "above 0")),
     "steps": (lambda: GaussianMixture(2, 2).fit_posterior(X, steps=0), ("steps", "0")),

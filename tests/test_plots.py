@@ -21,7 +21,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pyrovae import plots
+import pyrovae as pv
+from pyrovae import plots, report
 from pyrovae.errors import InputError
 from pyrovae.numerics import as_array, numbers
 from pyrovae.plots.latents import REGIONS, _region_levels
@@ -473,6 +474,51 @@ def test_the_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     ((partial, target),) = moves
     assert target == path
     assert partial.parent == path.parent
+
+
+# The pictures of a run
+
+
+def small_vae(data, **options):
+    torch.manual_seed(0)
+    net = pv.networks.MLP(8)
+    return pv.VAE(data.event_shape, latent_dim=2, encoder=net, decoder=net, **options)
+
+
+def test_a_vae_has_all_pictures_and_a_hand_written_pair_its_training_curve(tmp_path):
+    data = pv.datasets.load("digits", binarize="threshold")
+    vae = small_vae(data)
+    names = {"training", "samples", "reconstructions", "latents", "manifold"}
+    assert set(report.figures(vae, data, history=HISTORY)) == names
+    written = report.save_figures(vae, data, tmp_path / "vae", history=HISTORY)
+    assert {path.stem for path in written} == names
+    pair = (vae.model, vae.guide)
+    assert [path.name for path in report.save_figures(pair, data, tmp_path, history=HISTORY)] == [
+        "training.png"
+    ]
+    assert report.figures(pair, data) == {}
+
+
+def test_what_encodes_and_decodes_has_the_pictures_whatever_its_class():
+    data = pv.datasets.load("digits", binarize="threshold")
+    vae = small_vae(data)
+
+    class Wrapped:
+        def __getattr__(self, name):
+            return getattr(vae, name)
+
+    state = torch.get_rng_state()
+    one, other = (report.figures(program, data, seed=3) for program in (vae, Wrapped()))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert one.keys() == other.keys()
+    for a, b in zip(one.values(), other.values(), strict=True):
+        assert [i.get_array().tolist() for i in a.images] == [i.get_array().tolist() for i in b.images]
+
+
+def test_the_pictures_of_a_conditional_vae_take_the_context_of_the_rows():
+    data = pv.datasets.load("digits", context="labels")
+    pictures = report.figures(small_vae(data, context_shape=data.context_shape), data)
+    assert set(pictures) == {"samples", "reconstructions", "latents"}
 
 
 # Nothing global

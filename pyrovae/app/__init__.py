@@ -1,8 +1,8 @@
-"""The browser app: the latent space of a trained mixture, looked into on this machine.
+"""The browser app: the latent space of a trained mixture, explored on this machine.
 
     pyrovae explore runs/mog
 
-One page for one `Exploration`: the map of the latent space, a point of it decoded, a datum with its
+One page for one `Exploration`: the map of the latent space, a decoded point, an observation with its
 posterior, the components with their samples. It is served on 127.0.0.1 and loads nothing from elsewhere.
 
 Panel, which draws the page, is an extra of the package and is imported only when a page is built.

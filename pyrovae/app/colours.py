@@ -1,8 +1,8 @@
-r"""Colours of components, and of data that belong to several.
+r"""Colours of components, and of observations that belong to several.
 
-A datum has the colour sum_k p(c=k|x) colour_k, mixed in linear light, so that doubt between two components
-looks like something between their colours. Up to ten components have the colours of `plots`; further ones
-go around the circle of hues in steps of the golden angle, in which neighbours differ most.
+An observation has the colour sum_k p(c=k|x) colour_k, mixed in linear light, so that a doubtful one is
+between the colours of its components. Up to ten components have the colours of `plots`; further ones go
+around the circle of hues in steps of the golden angle, in which neighbours differ most.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pyrovae.numerics import Array
 from pyrovae.plots.style import CLASSES
 
 __all__ = ["mixed", "of_classes"]
@@ -34,7 +35,7 @@ def of_classes(count: int) -> list[str]:
 
 
 def mixed(colours: list[str], shares: ArrayLike) -> list[str]:
-    """The colours mixed in the given shares: (N, K) -> N of them.
+    """The colours mixed in shares (N, K), N of them.
 
     Example:
         >>> mixed(["#ff0000", "#0000ff"], [[1.0, 0.0], [0.5, 0.5]])
@@ -45,5 +46,5 @@ def mixed(colours: list[str], shares: ArrayLike) -> list[str]:
     return [_hex(row) for row in light.clip(0, 1) ** (1 / 2.2)]
 
 
-def _hex(rgb: tuple[float, float, float] | NDArray[np.float64]) -> str:
+def _hex(rgb: tuple[float, float, float] | Array) -> str:
     return "#" + "".join(f"{round(255 * float(value)):02x}" for value in rgb)

@@ -1,4 +1,4 @@
-"""The components: a table of all, and what one of them generates and holds."""
+"""The components: a table of all, and the samples and nearest data of one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CELL = 44
 
 
 class ComponentTable:
-    """A row for each component: its mean decoded, its weight and data, what it costs, what it overlaps.
+    """A row for each component: its decoded mean, weight, data, KL and overlap.
 
     Arguments:
         scene: what is shown.
@@ -71,22 +71,17 @@ def _columns(scene: Scene) -> dict[str, Any]:
     np.fill_diagonal(apart, -1.0)
     near = apart.argmax(1)
     alone = len(near) == 1 or scene.mixture.classed
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "c": [f"{dot(colour)}{k}" for k, colour in enumerate(scene.colours)],
-        "mean": [img(scene.pictures.source(mean), size) for mean in _means(scene)],
+        "mean": [img(scene.pictures.source(ex.decode(mean, k=k)), size) for k, mean in enumerate(c.mean)],
         "weight": [f"{w:.3f}" for w in c.weight],
         "data": np.asarray(c.hard, dtype=int),
         "KL, nats": np.asarray(c.kl, dtype=float).round(1),
         "overlap": ["–" if alone else f"{apart[k, j]:.2f} with {j}" for k, j in enumerate(near)],
     }
     if ex.labels is not None:
-        found["label"] = [_majority(ex.labels[ex.assignment == k]) for k in range(len(near))]
-    return found
-
-
-def _means(scene: Scene) -> np.ndarray:
-    """E[x|z] at each component's mean, (K, *event)."""
-    return np.stack([scene.decode(mean, k) for k, mean in enumerate(scene.ex.components.mean)])
+        columns["label"] = [_majority(ex.labels[ex.assignment == k]) for k in range(len(near))]
+    return columns
 
 
 def _majority(labels: np.ndarray) -> str:
@@ -99,16 +94,16 @@ def _majority(labels: np.ndarray) -> str:
     if not len(labels):
         return "–"
     values, counts = np.unique(labels, return_counts=True)
-    return f"{values[counts.argmax()]}, {counts.max() / counts.sum():.0%}".replace("%", " %")
+    return f"{values[counts.argmax()]}, {100 * counts.max() / counts.sum():.0f} %"
 
 
 class ComponentCard:
-    """What one component generates, the data nearest to its mean, and sliders along its principal axes.
+    """Samples of one component, the data nearest to its mean, and sliders along its principal axes.
 
     Arguments:
         scene: what is shown.
         size: width and height in pixels.
-        on_slide: called with the sliders' places, in standard deviations.
+        on_slide: called with the positions of the sliders, in standard deviations.
     """
 
     def __init__(self, scene: Scene, size: tuple[int, int], on_slide: Callable[[np.ndarray], None]) -> None:
@@ -119,9 +114,8 @@ class ComponentCard:
         self.text = pn.pane.HTML("", width=self.width, margin=0, stylesheets=[look.HTML])
         count = min(4, scene.ex.z.shape[1])
         self.sliders = [self._slider(i) for i in range(count)]
-        note = pn.pane.HTML("", width=206, margin=0, stylesheets=[look.HTML])
-        self.note = note
-        side = pn.Column(note, *self.sliders, width=218, margin=(0, 0, 0, 16))
+        self.note = pn.pane.HTML("", width=206, margin=0, stylesheets=[look.HTML])
+        side = pn.Column(self.note, *self.sliders, width=218, margin=(0, 0, 0, 16))
         self.view = pn.Row(self.text, side, width=size[0], height=size[1], margin=0)
 
     def _slider(self, i: int) -> Any:  # noqa: ANN401
@@ -139,7 +133,7 @@ class ComponentCard:
             self.on_slide(np.array([slider.value for slider in self.sliders]))
 
     def rest(self, note: str) -> None:
-        """Put the sliders back to zero; the note says where they begin."""
+        """Put the sliders back to zero; the note says where they start."""
         self.busy = True
         for slider in self.sliders:
             slider.value = 0.0
@@ -152,10 +146,10 @@ class ComponentCard:
         columns = (self.width + 4) // (self.scene.pictures.size(2 * CELL, CELL)[0] + 4)
         samples = ex.samples(k, 3 * columns if not self.scene.pictures.together else 200)
         near = ex.x[ex.nearest(k, min(columns, len(ex.x)))]
-        facts = f"weight {number(c.weight[k], 3)} · {c.hard[k]:,} data (sum of p(c|x) {number(c.soft[k], 1)})"
+        facts = f"weight {number(c.weight[k], 3)} · {c.hard[k]:,} rows (sum of p(c|x) {number(c.soft[k], 1)})"
         self.text.object = (
             f"<h2>{dot(self.scene.colours[k])}Component {k}</h2> &nbsp;<small>{facts}</small>"
-            + self._grid(samples, "samples", "it generates")
+            + self._grid(samples, "samples", "samples of it")
             + self._grid(near, "near", "data nearest to its mean")
         )
 

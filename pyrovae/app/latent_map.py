@@ -1,8 +1,7 @@
-"""The map of the latent space: data and components on a plane, and the two places one looks at.
+"""The map of the latent space: data and components on a plane, the decoded place, the chosen observation.
 
-A click or a drag says where to decode; a click on a datum's dot chooses this datum too. The wheel zooms, a
-double click shows the whole again. Of a drag only the latest place counts: those that pass while one is
-decoded are forgotten.
+A click or a drag says where to decode; a click on a dot chooses its observation too. The wheel zooms, a
+double click shows the whole again. Only the latest place of a drag is decoded, those in between are skipped.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyrovae.app.look import ACCENT, DARK
 from pyrovae.app.scene import Scene
+from pyrovae.numerics import Array
 
 __all__ = ["LatentMap"]
 
-Array = NDArray[np.float64]
 TOUCH = 5.0  # pixels
 WAIT = 12  # milliseconds
 MANY = 20
@@ -32,7 +30,7 @@ class LatentMap:
         scene: what is shown.
         size: width and height in pixels.
         on_point: called with a place (2,) on the plane.
-        on_datum: called with the number of a datum whose dot was clicked.
+        on_observation: called with the number of an observation whose dot was clicked.
     """
 
     def __init__(
@@ -40,17 +38,17 @@ class LatentMap:
         scene: Scene,
         size: tuple[int, int],
         on_point: Callable[[Array], None],
-        on_datum: Callable[[int], None],
+        on_observation: Callable[[int], None],
     ) -> None:
         from bokeh.plotting import curdoc
 
-        self.scene, self.size, self.on_point, self.on_datum = scene, size, on_point, on_datum
+        self.scene, self.size, self.on_point, self.on_observation = scene, size, on_point, on_observation
         self.document = curdoc()
         self.latest: Array | None = None
         self.figure = self._figure()
         self._draw_scene()
         self._draw_places()
-        for event, handler in (("tap", self._tap), ("pan", self._drag), ("doubletap", self._whole)):
+        for event, handler in (("tap", self._tap), ("pan", self._drag), ("doubletap", self._reset)):
             self.figure.on_event(event, handler)
 
     # ---------------------------------------------------------------- what is shown
@@ -59,9 +57,9 @@ class LatentMap:
         """Mark the place that is decoded."""
         self.marks["point"].data = {"x": [place[0]], "y": [place[1]]}
 
-    def datum(self, place: Array, outline: Array) -> None:
-        """Mark a datum, and its posterior by an outline (S, 2)."""
-        self.marks["datum"].data = {"x": [place[0]], "y": [place[1]]}
+    def observation(self, place: Array, outline: Array) -> None:
+        """Mark an observation, and its posterior by an outline (S, 2)."""
+        self.marks["observation"].data = {"x": [place[0]], "y": [place[1]]}
         self.marks["posterior"].data = {"x": outline[:, 0], "y": outline[:, 1]}
 
     def component(self, k: int) -> None:
@@ -70,7 +68,7 @@ class LatentMap:
         self.marks["component"].data = {"x": outline[:, 0], "y": outline[:, 1]}
 
     def colour(self, colours: Sequence[str], *, components: bool) -> None:
-        """Colour the data, (N,); the components are grey while colours mean something else."""
+        """Colour the dots, (N,); the components are grey while the colours mean something else."""
         self.dots.data = dict(self.dots.data) | {"colour": list(colours)}
         count = len(self.ellipses.data["colour"])
         shades = self.scene.colours[:count] if components else [GREY] * count
@@ -85,9 +83,8 @@ class LatentMap:
         width, height = self.size
         low, high = self.scene.window
         middle, scale = (low + high) / 2, max((high - low) / self.size)  # one scale for both axes
-        self.whole = np.stack(
-            [middle - scale * np.array(self.size) / 2, middle + scale * np.array(self.size) / 2]
-        )
+        half = scale * np.array(self.size) / 2
+        self.whole = np.stack([middle - half, middle + half])
         wheel = WheelZoomTool(zoom_on_axis=False)
         shown = figure(
             width=width, height=height, tools=[wheel], toolbar_location=None, min_border=0,
@@ -112,8 +109,8 @@ class LatentMap:
         from bokeh.models import ColumnDataSource
 
         scene, shown = self.scene, self.figure
-        ones = range(1) if scene.mixture.classed else range(len(scene.outlines))  # classes share one place
-        outlines, colours = [scene.outlines[k] for k in ones], [scene.colours[k] for k in ones]
+        count = 1 if scene.mixture.classed else len(scene.outlines)  # classes share one place
+        outlines, colours = scene.outlines[:count], scene.colours[:count]
         places = {"x": [o[:, 0] for o in outlines], "y": [o[:, 1] for o in outlines]}
         self.ellipses = ColumnDataSource(places | {"colour": colours})
         shown.patches(
@@ -122,7 +119,7 @@ class LatentMap:
         )  # fmt: skip
         if scene.mixture.classed:
             return
-        named = [k for k in ones if scene.ex.components.hard[k] or len(ones) <= MANY]
+        named = [k for k in range(count) if scene.ex.components.hard[k] or count <= MANY]
         x, y = scene.ex.map.to_plane(scene.ex.components.mean[named]).T
         shown.text(
             x, y, text=[str(k) for k in named], text_align="center", text_baseline="middle",
@@ -134,14 +131,14 @@ class LatentMap:
     def _draw_places(self) -> None:
         from bokeh.models import ColumnDataSource
 
-        names = ("component", "posterior", "datum", "point")
+        names = ("component", "posterior", "observation", "point")
         self.marks = {name: ColumnDataSource({"x": [], "y": []}) for name in names}
         shown, marks = self.figure, self.marks
         shown.patch("x", "y", source=marks["component"], fill_color=None, line_color=ACCENT, line_width=2.5)
         look = {"fill_color": DARK, "fill_alpha": 0.12, "line_color": DARK, "line_width": 1.2}
         shown.patch("x", "y", source=marks["posterior"], **look)
         ring = {"fill_color": "white", "line_color": DARK, "line_width": 1.6}
-        shown.scatter("x", "y", source=marks["datum"], size=8, **ring)
+        shown.scatter("x", "y", source=marks["observation"], size=8, **ring)
         shown.scatter(
             "x", "y", source=marks["point"], size=13, marker="circle_cross", fill_color="white",
             fill_alpha=0.75, line_color=ACCENT, line_width=2,
@@ -154,7 +151,7 @@ class LatentMap:
         near = self._touched(place)
         self.on_point(place)
         if near is not None:
-            self.on_datum(near)
+            self.on_observation(near)
 
     def _touched(self, place: Array) -> int | None:
         pixel = (self.figure.x_range.end - self.figure.x_range.start) / self.size[0]
@@ -173,6 +170,6 @@ class LatentMap:
         if place is not None:
             self.on_point(place)
 
-    def _whole(self, event: Any) -> None:  # noqa: ANN401
+    def _reset(self, event: Any) -> None:  # noqa: ANN401
         for axis, (low, high) in zip((self.figure.x_range, self.figure.y_range), self.whole.T, strict=True):
             axis.update(start=low, end=high)

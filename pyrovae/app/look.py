@@ -1,7 +1,7 @@
 """How the page looks: white cards on a warm grey, dark text, one blue for what is chosen.
 
-A component of Panel lives in a shadow tree of its own, which no style of the page reaches: each is given its
-sheet. Only fonts that a machine has are named, for nothing is fetched.
+A component of Panel lives in its own shadow tree, which no style of the page reaches: each has its own sheet.
+Only fonts that a machine has are named, since nothing is fetched.
 """
 
 __all__ = ["ACCENT", "BUTTON", "CARD", "DARK", "FIELD", "HEADER", "HTML", "LINE", "PAGE", "SLIDER", "TABLE"]

@@ -1,11 +1,11 @@
-"""One page of the app: where one stands, and what changes when one goes elsewhere.
+"""One page of the app: the chosen point, observation and component, and what changes with each.
 
-    point       a place on the map, or a component's mean, moved by sliders -> its decoded picture
-    datum       by its number, its dot, its doubt, its distance -> posterior, reconstruction, log p(x)
-    component   a row of the table -> samples, nearest data, sliders
+    point        a place on the map, or a component's mean, moved by sliders -> its decoded picture
+    observation  by its number, its dot, its doubt, its distance -> posterior, reconstruction, log p(x)
+    component    a row of the table -> samples, nearest data, sliders
 
-The sliders move away from where one stands: z = z0 + sum_i t_i sqrt(lambda_i) e_i, with the principal axes of
-the chosen component, and z0 its mean until a click on the map puts it elsewhere.
+The sliders move the point: z = z0 + sum_i t_i sqrt(lambda_i) e_i, with the principal axes of the chosen
+component, and z0 its mean until a click on the map puts it elsewhere.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 
 from pyrovae.app import look
 from pyrovae.app.component_views import ComponentCard, ComponentTable
-from pyrovae.app.datum_views import datum_html, point_html
 from pyrovae.app.latent_map import WAIT, LatentMap
+from pyrovae.app.observation_views import observation_html, point_html
 from pyrovae.app.scene import Scene
 
 __all__ = ["Page"]
 
 LEFT, HEIGHT = 568, (396, 312)
-SOON = 30  # milliseconds: long enough for the browser to show what is there already
+SOON = 30  # milliseconds: the browser shows what is there before more is computed
 
 
 class Page:
@@ -41,30 +41,30 @@ class Page:
         from bokeh.plotting import curdoc
 
         self.scene, self.ex, self.document = scene, scene.ex, curdoc()
-        self.map = LatentMap(scene, (LEFT - 2, HEIGHT[0] - 46), self.go_to, self.show_datum)
+        self.map = LatentMap(scene, (LEFT - 2, HEIGHT[0] - 46), self.go_to, self.show_observation)
         self.table = ComponentTable(
             scene, (LEFT - 18, HEIGHT[1] - 12), lambda k: self._soon(partial(self.show_component, k))
         )
         self.card = ComponentCard(scene, (634, HEIGHT[1] - 26), self.slide)
         self.point = pn.pane.HTML("", width=190, margin=0, stylesheets=[look.HTML])
-        self.datum = pn.pane.HTML("", width=418, margin=0, stylesheets=[look.HTML])
+        self.observation = pn.pane.HTML("", width=418, margin=0, stylesheets=[look.HTML])
         self.turns = {"doubtful": 0, "far": 0}
         self.number = self._number()
         self.moved: np.ndarray | None = None
         self.shown = -1
         self.show_component(int(np.argmax(self.ex.components.hard)))
-        self.show_datum(0)
+        self.show_observation(0)
 
     # ---------------------------------------------------------------- a point
 
     def go_to(self, place: np.ndarray) -> None:
-        """Stand at a place (2,) of the map, and decode it."""
+        """Put the point at a place (2,) of the map, and decode it."""
         self.base = self.ex.map.to_latent(place)
         self.card.rest("from the place on the map")
         self._decode(self.base, "a place on the map")
 
     def slide(self, steps: np.ndarray) -> None:
-        """Move away from where one stands, in standard deviations along the first principal axes."""
+        """Move the point, in standard deviations along the first principal axes."""
         idle, self.moved = self.moved is None, steps
         if idle:
             self.document.add_timeout_callback(self._slid, WAIT)
@@ -76,13 +76,13 @@ class Page:
             self._decode(z, f"moved along the axes of component {self.component}")
 
     def _decode(self, z: np.ndarray, where: str) -> None:
-        self.map.point(self.scene.place(z))
+        self.map.point(self.ex.map.to_plane(z))
         self.point.object = point_html(self.scene, z, self.component, where)
 
     # ---------------------------------------------------------------- a component
 
     def show_component(self, k: int) -> None:
-        """Choose a component, and stand at its mean."""
+        """Choose a component, and put the point at its mean."""
         self.component, self.base = k, self.ex.components.mean[k]
         self.table.choose(k)
         self.map.component(k)
@@ -90,24 +90,24 @@ class Page:
         self.card.rest(f"from the mean of component {k}")
         self._decode(self.base, f"the mean of component {k}")
 
-    # ---------------------------------------------------------------- a datum
+    # ---------------------------------------------------------------- an observation
 
-    def show_datum(self, i: int) -> None:
-        """Choose a datum; its log p(x) follows when it has been computed."""
+    def show_observation(self, i: int) -> None:
+        """Choose an observation; its log p(x) follows when it has been computed."""
         self.shown = i
         self.number.value = i
-        self.map.datum(self.scene.points[i], self.scene.posterior(i))
+        self.map.observation(self.scene.points[i], self.scene.posterior(i))
         known = self.scene.evidence.get(i)
-        self._describe(i, known or "<small>drawing …</small>")
+        self._describe(i, known or "<small>sampling …</small>")
         if known is None:
-            self.document.add_timeout_callback(partial(self._weigh, i), SOON)
+            self.document.add_timeout_callback(partial(self._show_log_px, i), SOON)
 
-    def _weigh(self, i: int) -> None:
-        if i == self.shown:  # nobody waits for one that was passed over
-            self._describe(i, self.scene.weigh(i))
+    def _show_log_px(self, i: int) -> None:
+        if i == self.shown:  # not when another one has been chosen
+            self._describe(i, self.scene.log_px(i))
 
     def _describe(self, i: int, evidence: str) -> None:
-        self.datum.object = datum_html(self.scene, i, evidence)
+        self.observation.object = observation_html(self.scene, i, evidence)
 
     def _number(self) -> Any:  # noqa: ANN401
         import panel as pn
@@ -121,23 +121,22 @@ class Page:
 
     def _typed(self, event: Any) -> None:  # noqa: ANN401
         if event.new is not None and event.new != self.shown:
-            self._soon(partial(self.show_datum, int(event.new)))
+            self._soon(partial(self.show_observation, int(event.new)))
 
     def next_of(self, kind: str) -> None:
-        """Go on to the next of the most doubtful data, or of those that are far from everything."""
-        turn = self.turns[kind]
-        found = self.scene.ranked(kind)
-        self.turns[kind] = (turn + 1) % len(found)
-        self.show_datum(int(found[turn]))
+        """Show the next of the most doubtful observations, or of those far from every component."""
+        turn, ranked = self.turns[kind], self.scene.ranked(kind)
+        self.turns[kind] = (turn + 1) % len(ranked)
+        self.show_observation(int(ranked[turn]))
 
     def next_far(self) -> None:
-        """The next datum of low log p(x); the first call weighs all of them."""
+        """Show the next observation of low log p(x); the first call computes it for all of them."""
         if "far" not in self.scene.ranks:
-            self._describe(self.shown, "<small>weighing all data …</small>")
+            self._describe(self.shown, "<small>log p(x) of all rows …</small>")
         self.document.add_timeout_callback(partial(self.next_of, "far"), SOON)
 
     def _soon(self, action: Callable[[], None]) -> None:
-        """Panel tells of its widgets without the document's lock, under which alone the map may change."""
+        """Run an action under the document's lock, which the map needs and Panel's events do not hold."""
         self.document.add_next_tick_callback(action)
 
     # ---------------------------------------------------------------- the whole
@@ -153,9 +152,9 @@ class Page:
             margin=0,
         )
         point = _card(_title("Point"), self.point, width=214, height=upper)
-        datum = _card(self._datum_head(), self.datum, width=442, height=upper)
+        observation = _card(self._observation_head(), self.observation, width=442, height=upper)
         right = pn.Column(
-            pn.Row(point, pn.Spacer(width=12), datum, margin=0),
+            pn.Row(point, pn.Spacer(width=12), observation, margin=0),
             _card(self.card.view, width=668, height=lower),
             margin=0,
         )
@@ -181,7 +180,7 @@ class Page:
         return row
 
     def _colouring(self, head: Any, labels: list[str]) -> Any:  # noqa: ANN401
-        """The choice of what the dots' colours mean; those of labels are explained in the head."""
+        """The choice of what the colours of the dots mean; the head has the legend of labels."""
         import panel as pn
 
         kinds = {
@@ -199,12 +198,12 @@ class Page:
         choice.param.watch(lambda event: self._soon(partial(show, *kinds[event.new])), "value")
         return choice
 
-    def _datum_head(self) -> Any:  # noqa: ANN401
+    def _observation_head(self) -> Any:  # noqa: ANN401
         import panel as pn
 
         doubtful = _button("Most doubtful", lambda: self._soon(partial(self.next_of, "doubtful")))
         far = _button("Farthest", lambda: self._soon(self.next_far))
-        title = _title("Datum", width=54)
+        title = _title("Observation", width=88)
         title.margin = (5, 0, 0, 0)
         buttons = (self.number, pn.HSpacer(), doubtful, far)
         return pn.Row(title, *buttons, margin=(0, 0, 10, 0), width=418)
@@ -229,6 +228,6 @@ def _title(text: str, note: str = "", *, width: int = 190) -> Any:  # noqa: ANN4
 def _button(text: str, action: Callable[[], None]) -> Any:  # noqa: ANN401
     import panel as pn
 
-    made = pn.widgets.Button(name=text, margin=(0, 0, 0, 6), stylesheets=[look.BUTTON])
-    made.on_click(lambda event: action())
-    return made
+    button = pn.widgets.Button(name=text, margin=(0, 0, 0, 6), stylesheets=[look.BUTTON])
+    button.on_click(lambda event: action())
+    return button

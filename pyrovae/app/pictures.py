@@ -1,10 +1,10 @@
-"""Data as pictures that a page can hold: each an `<img>` whose bytes stand in its address.
+"""Observations as pictures for a page: each an `<img>` whose bytes are in its address.
 
-    images (1 or 3, H, W)   a PNG of as many pixels, magnified by the browser
+    images (1 or 3, H, W)   a PNG of the same number of pixels, magnified by the browser
     points (2,)             a scatter plot: the data grey, the point on top
     other events            a bar for each number, or a line where there are many
 
-What is drawn of one datum and of another has the same scale, that of the data.
+All pictures of a data set have the same scale.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from abc import ABC, abstractmethod
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from pyrovae.numerics import Array
 from pyrovae.report import is_image
 
 __all__ = ["Pictures", "img", "pictures_of"]
 
-Array = NDArray[np.float64]
 ACCENT, PALE = "#0072b2", "#cfcfcb"
 BARS = 32
 BEHIND = 500
@@ -43,7 +43,7 @@ class Pictures(ABC):
 
     Attributes:
         shape: width and height of a picture, of which only the ratio matters.
-        together: whether several data are one picture.
+        together: whether several observations are one picture.
     """
 
     shape: tuple[int, int]
@@ -51,7 +51,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def source(self, x: ArrayLike) -> str:
-        """The address of a picture of one datum (*event)."""
+        """The address of a picture of one observation (*event)."""
 
     def sources(self, x: ArrayLike) -> list[str]:
         """The addresses of pictures of several (N, *event)."""
@@ -69,7 +69,7 @@ class Pictures(ABC):
 
 
 def pictures_of(x: ArrayLike) -> Pictures:
-    """What draws data of this kind; its scale is that of these data (N, *event).
+    """The pictures for data of this kind, with the scale of these data (N, *event).
 
     Example:
         >>> type(pictures_of(np.zeros((5, 1, 8, 8)))).__name__, type(pictures_of(np.zeros((5, 2)))).__name__

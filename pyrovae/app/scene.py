@@ -1,7 +1,7 @@
 """What all pages of one run share, computed before the first is opened.
 
-The components and the data on the map's plane, their colours, and what draws a datum. What costs more,
-log p(x) above all, waits until it is asked for and is then kept.
+The components and the data on the plane of the map, their colours, and the pictures of observations. What
+costs more, above all log p(x), is computed when it is first asked for.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyrovae.app.colours import mixed, of_classes
 from pyrovae.app.pictures import pictures_of
 from pyrovae.exploring.gaussians import principal
+from pyrovae.numerics import Array
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Exploration
+    from pyrovae.exploring.agreement import Integers
 
 __all__ = ["Scene", "dot", "number"]
 
-Array = NDArray[np.float64]
 REACH = 2.0
 PARTICLES = 1000
 RANKED = 100
@@ -61,12 +61,12 @@ class Scene:
         if ex.z.shape[1] == 1:  # a line of dots would hide how many there are
             self.points[:, 1] += 0.2 * ex.z.std() * np.random.default_rng(0).standard_normal(len(ex.z))
         self.evidence: dict[int, str] = {}
-        self.ranks: dict[str, NDArray[np.int64]] = {}
+        self.ranks: dict[str, Integers] = {}
         self.by_component = mixed(self.colours, ex.responsibilities)
 
     @cached_property
     def by_label(self) -> list[str] | None:
-        """The colour of each datum's label."""
+        """The colours of the labels, (N,)."""
         if self.ex.labels is None:
             return None
         values, index = np.unique(self.ex.labels, return_inverse=True)
@@ -74,7 +74,7 @@ class Scene:
         return [colours[i] for i in index]
 
     def legend(self) -> str:
-        """Which colour is which label, while there are few."""
+        """The colour of each label, while there are few."""
         values = [] if self.ex.labels is None else np.unique(self.ex.labels).tolist()
         if len(values) > LEGEND:
             return f"<small>{len(values)} labels</small>"
@@ -97,48 +97,40 @@ class Scene:
         circle = np.stack([np.cos(turn), np.sin(turn)], 1)
         return middle + REACH * circle * np.sqrt(variance.clip(0)) @ axes.T
 
-    def place(self, z: Array) -> Array:
-        """A latent point (D,) on the plane."""
-        return self.ex.map.to_plane(z)
-
-    def decode(self, z: Array, k: int) -> Array:
-        """E[x|z] of one latent point (D,); of class k where the decoder reads the class."""
-        return self.ex.decode(z, k=k)
-
     def axes(self, k: int) -> Array:
-        """The principal axes of a component, (D, D), a row each, as long as its standard deviations."""
+        """The principal axes of a component, (D, D), one in each row, as long as its standard deviations."""
         variance, axes = principal(self.ex.components.covariance[k])
         return axes * np.sqrt(variance)[:, None]
 
     def posterior(self, i: int) -> Array:
-        """The outline of q(z|x) of a datum on the plane."""
+        """The outline of q(z|x) of an observation on the plane."""
         return self.outline(self.ex.z[i], np.diag(self.ex.encoding.sd[i] ** 2))
 
     def reconstruction(self, i: int) -> Array:
         """E[x|z] at the mean of q(z|x)."""
-        return self.decode(self.ex.z[i], int(self.ex.assignment[i]))
+        return self.ex.decode(self.ex.z[i], k=int(self.ex.assignment[i]))
 
-    def weigh(self, i: int) -> str:
-        """log p(x) of a datum with its Monte Carlo error, in words; kept."""
+    def log_px(self, i: int) -> str:
+        """log p(x) of an observation with its Monte Carlo error, in words; computed once."""
         if i not in self.evidence:
-            found = self.ex.datum(i, particles=PARTICLES)
-            self.evidence[i] = f"<b>{number(found.log_px)}</b> ± {number(found.log_px_se)} nats"
+            one = self.ex.observation(i, particles=PARTICLES)
+            self.evidence[i] = f"<b>{number(one.log_px)}</b> ± {number(one.log_px_se)} nats"
         return self.evidence[i]
 
-    def ranked(self, kind: str) -> NDArray[np.int64]:
-        """The most "doubtful" data, or those that are "far" from every component; kept."""
+    def ranked(self, kind: str) -> Integers:
+        """The most "doubtful" observations, or those "far" from every component; computed once."""
         if kind not in self.ranks:
             count = min(RANKED, len(self.ex.x))
             self.ranks[kind] = self.ex.far(count) if kind == "far" else self.ex.doubtful(count)
         return self.ranks[kind]
 
     def facts(self) -> list[str]:
-        """What the header says."""
+        """The facts in the header."""
         ex, c = self.ex, self.ex.components
         count = ex.z.shape[1]
-        latents = f"{count} latents, seen on a plane" if count > 2 else ("1 latent", "2 latents")[count - 1]
+        latents = ("1 latent", "2 latents", f"{count} latents, projected on a plane")[min(count, 3) - 1]
         used = f"{c.in_use:.1f} of {len(c)} components in use"
-        return [f"{len(ex.x):,} data", f"{ex.vae.prior!r}", latents, used]
+        return [f"{len(ex):,} rows", f"{ex.vae.prior!r}", latents, used]
 
     @cached_property
     def window(self) -> tuple[Array, Array]:
@@ -148,6 +140,6 @@ class Scene:
         return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
     def _used(self) -> Array:
-        """The outlines of the components that have data; an idle one may be as wide as it likes."""
+        """The outlines of the components that have data; an unused one may be very wide."""
         used = [o for o, count in zip(self.outlines, self.ex.components.hard, strict=True) if count]
         return np.concatenate(used) if used else self.points

@@ -1,6 +1,6 @@
 """The server of the app: on this machine only, until Ctrl-C.
 
-It listens on 127.0.0.1, answers only pages that came from there, and all that a page loads is its own.
+It listens on 127.0.0.1, answers only pages that came from there, and a page loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.scene import Scene
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.extras import require
 
@@ -24,7 +25,7 @@ HOST = "127.0.0.1"
 
 
 def check_extra() -> None:
-    """Refuse when what draws the page is not installed.
+    """Refuse when Panel, which draws the page, is not installed.
 
     Raises:
         InputError: naming the extra that has it.
@@ -38,12 +39,12 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     Arguments:
         ex: what `pv.explore` gave.
         title: the name of the run, on top of the page.
-        port: where to listen; a free one unless given.
+        port: where to listen; a free one by default.
         show: open a browser.
 
     Raises:
         InputError: when Panel is missing, or the port is taken.
-        KeyboardInterrupt: after Ctrl-C, when all is closed.
+        KeyboardInterrupt: after Ctrl-C, when everything is closed.
     """
     check_extra()
     port = _free(port)
@@ -52,7 +53,7 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     print(f"exploring {title} at {address} (Ctrl-C ends it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own would end without a word
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own ends without a message
     try:
         server.io_loop.start()
     finally:
@@ -72,20 +73,19 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         address=HOST,
         websocket_origin=origins,
         title=f"{title} · PyroVAE",
-        warm=True,  # what the first page imports and compiles is there before it is asked for
+        warm=True,  # the first page is imported and compiled before it is asked for
     )
     server.start()
     return server
 
 
 def _free(port: int | None) -> int:
-    """A port on which nobody listens yet."""
-    if port is not None and not 1 <= port <= 65535:
-        raise InputError(f"port must be between 1 and 65535, not {port}")
+    """The port, or one on which nobody listens yet."""
+    port = 0 if port is None else whole("port", port, 1, 65535)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port or 0))
+            probe.bind((HOST, port))
         except OSError as error:
             raise InputError(
                 f"port {port} cannot be used ({error.strerror}): name another, or leave --port out"

@@ -1,4 +1,4 @@
-"""What a fit that ends at one point returns, and the ascent of a function without noise."""
+"""The result of a fit that ends at one point, and the ascent of a function without noise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
+
 __all__ = ["Ascent", "ascended"]
 
 INNER = 20  # steps of L-BFGS between two records
@@ -16,16 +18,16 @@ INNER = 20  # steps of L-BFGS between two records
 
 @dataclass(frozen=True, eq=False)
 class Ascent:
-    """How a fit rose.
+    """The course of a fit.
 
     Attributes:
         what: what rose, "log-likelihood" or "log posterior".
-        values: it, in nats per datum, at the start and after each iteration.
+        values: in nats per observation, at the start and after each iteration.
         converged: whether the last gain was below the tolerance.
 
     Example:
         >>> print(Ascent("log-likelihood", np.array([-3.0, -2.5, -2.5]), True))
-        2 iterations to a log-likelihood of -2.500 nats per datum, converged
+        2 iterations to a log-likelihood of -2.500 nats per observation, converged
     """
 
     what: str
@@ -39,7 +41,8 @@ class Ascent:
 
     def __str__(self) -> str:
         end = "converged" if self.converged else "not converged: allow more iterations"
-        return f"{len(self.values) - 1} iterations to a {self.what} of {self.value:.3f} nats per datum, {end}"
+        value = f"{self.what} of {self.value:.3f} nats per observation"
+        return f"{len(self.values) - 1} iterations to a {value}, {end}"
 
 
 def ascended(
@@ -50,6 +53,7 @@ def ascended(
     Reference:
         Liu & Nocedal (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
     """
+    iterations = whole("iterations", iterations)
     optimizer = torch.optim.LBFGS(
         list(parameters),
         max_iter=INNER,
@@ -60,9 +64,9 @@ def ascended(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        found = -value()
-        found.backward()
-        return found
+        negative = -value()
+        negative.backward()
+        return negative
 
     values, converged = [-float(loss().detach())], False
     while len(values) <= iterations and not converged:

@@ -8,13 +8,13 @@ r"""A mixture whose parameters have a prior: their mode, or their posterior.
     c_n     ~ Categorical(pi),   x_n | c_n ~ N(mu_c, Sigma_c)
 
 m and s are the centre and the standard deviations of the data. Each c_n is summed out (`TraceEnum_ELBO`), so
-what rises is
+the objective is
 
     log p(X, theta)                                       at one point: MAP
     E_q[log p(X, theta) - log q(theta)] <= log p(X)       under q(theta): a Dirichlet and normals
 
 An a below 1 makes weights near 0 likely. A component that the data do not need then costs more nats, for
-parameters that had to be learned, than it gains. It vanishes: its weight goes to 0, the rest to its prior.
+its parameters, than it gains. It vanishes: its weight goes to 0, its other parameters to their prior.
 
 Reference:
     Rousseau & Mengersen (2011), "Asymptotic Behaviour of the Posterior Distribution in Overfitted Mixture
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pyrovae.errors import InputError
+from pyrovae.checks import number
 from pyrovae.mixtures.moments import Moments
 from pyrovae.mixtures.program import MixtureProgram
 from pyrovae.mixtures.unit import Unit
@@ -41,7 +41,7 @@ from pyrovae.terms import DATA
 __all__ = ["COMPONENTS", "Bayesian", "Beliefs"]
 
 COMPONENTS = "components"
-NARROW = 1e-6  # of the data's size: no start is narrower, so that a fit can leave it
+NARROW = 1e-6  # of the data's size, the smallest width at a start, so that a fit can widen it
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Beliefs:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 < value < float("inf"):
-                raise InputError(f"{name} must be a finite number above 0, not {value}")
+            object.__setattr__(self, name, number(name, value, above=0))
 
 
 class Bayesian:
@@ -67,25 +66,23 @@ class Bayesian:
         self.correlated = mixture.covariance == "full" and mixture.event_dim > 1
 
     def model(self, x: Tensor) -> None:
-        """Sites "weights", "loc", "scale", "correlation"; "c" and "x" of each datum."""
+        """Sites "weights", "loc", "scale", "correlation"; "c" and "x" of each row."""
         count, size = self.mixture.components, self.mixture.event_dim
         beliefs, one = self.beliefs, x.new_ones(())
         weights = pyro.sample("weights", dist.Dirichlet(x.new_full((count,), beliefs.concentration)))
         with pyro.plate(COMPONENTS, count):
             loc = pyro.sample("loc", dist.Normal(0 * one, beliefs.reach * one).expand([size]).to_event(1))
-            width = (
-                dist.HalfCauchy(beliefs.width * one).expand([self.mixture.raw_scale.shape[-1]]).to_event(1)
-            )
-            scale = pyro.sample("scale", width)
+            widths = dist.HalfCauchy(beliefs.width * one).expand([self.mixture.raw_scale.shape[-1]])
+            scale = pyro.sample("scale", widths.to_event(1))
             root = self._correlation(one) if self.correlated else None
         factor = self.factor(scale, root)
         with pyro.plate(DATA, len(x)):
             c = pyro.sample("c", dist.Categorical(weights), infer={"enumerate": "parallel"})
             if root is None:
-                law = dist.Normal(loc[c], factor[c]).to_event(1)
+                component = dist.Normal(loc[c], factor[c]).to_event(1)
             else:
-                law = dist.MultivariateNormal(loc[c], scale_tril=factor[c])
-            pyro.sample("x", law, obs=x)
+                component = dist.MultivariateNormal(loc[c], scale_tril=factor[c])
+            pyro.sample("x", component, obs=x)
 
     def _correlation(self, one: Tensor) -> Tensor:
         size = self.mixture.event_dim
@@ -117,7 +114,7 @@ class Bayesian:
             return values | {"scale": width, "correlation": factor / width.unsqueeze(-1)}
 
     def moments(self, values: dict[str, Tensor], unit: Unit) -> Moments:
-        """Values of the sites as weights, means and covariances in the unit of the data's owner."""
+        """Values of the sites as weights, means and covariances in the original unit of the data."""
         factor = self.factor(values["scale"], values.get("correlation"))
         if not self.correlated:
             factor = factor.expand(*factor.shape[:-1], self.mixture.event_dim).diag_embed()

@@ -6,8 +6,8 @@ r"""EM: two steps that each raise a lower bound on the log-likelihood.
     M   theta = argmax F(q, theta)          the bound rises, and the log-likelihood with it
 
 With reg_covar = 0 the log-likelihood never falls. Otherwise reg_covar widens each component after its M
-step, as in scikit-learn, which keeps it from closing in on one datum. Where components are that narrow, it
-can cost some of the rise.
+step, as in scikit-learn, which keeps it from collapsing onto one observation. For components that narrow, the
+log-likelihood may fall a little.
 
 Reference:
     Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm"; Neal &
@@ -23,37 +23,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.mixtures.ascent import Ascent
-from pyrovae.mixtures.moments import Start, maximised, started, usable, whole
+from pyrovae.mixtures.moments import Start, maximised, started, usable
 from pyrovae.mixtures.program import MixtureProgram
 
-__all__ = ["em", "expected"]
+__all__ = ["ByEM", "expected"]
 
-CELLS = 2**24  # data x components x dimensions that are weighed at once
+CELLS = 2**24  # rows x components x dimensions that are evaluated at once
 
 
-def em(
-    mixture: MixtureProgram,
-    x: Any,  # noqa: ANN401
-    start: Start,
-    *,
-    restarts: int,
-    iterations: int,
-    tol: float,
-    reg_covar: float,
-    seed: int,
-) -> Ascent:
-    """Run EM from each start and leave the mixture at the best end."""
-    whole(restarts=restarts, iterations=iterations)
-    x, begun = usable(mixture, x, start, reg_covar), deepcopy(mixture).double()
-    found = []
-    for number in range(1 if start == "given" else restarts):
-        one = deepcopy(begun)
-        started(one, x, start, seed + number, reg_covar)
-        found.append((_ascend(one, x, iterations, tol, reg_covar), one))
-    ascent, best = max(found, key=lambda each: each[0].value)
-    mixture.put(best.weights, best.loc, best.covariances)
-    return ascent
+class ByEM(MixtureProgram):
+    """A mixture that EM can fit."""
+
+    def fit_em(
+        self,
+        x: Any,  # noqa: ANN401
+        *,
+        start: Start = "kmeans",
+        restarts: int = 1,
+        iterations: int = 1000,
+        tol: float = 1e-6,
+        reg_covar: float = 1e-6,
+        seed: int = 0,
+    ) -> Ascent:
+        """Fit by EM, in double precision.
+
+        Arguments:
+            x: rows (N, D).
+            start: "kmeans", "random" (means at random rows, all as wide as the data), or "given" (the present
+                parameters).
+            restarts: number of starts, of which the best result is used.
+            iterations: maximum number.
+            tol: ends when the log-likelihood changes by less, in nats per observation.
+            reg_covar: added to the variances in each iteration.
+            seed: of the first start.
+
+        Raises:
+            InputError: for data that the mixture cannot take, fewer than its components or not finite; for a
+                component that collapses onto its data.
+
+        Example:
+            >>> from pyrovae.mixtures import GaussianMixture
+            >>> x = GaussianMixture(components=2, event_dim=1).sample(100)
+            >>> fit = GaussianMixture(components=2, event_dim=1).fit_em(x)
+            >>> fit.converged, bool((fit.values[1:] >= fit.values[:-1]).all())
+            (True, True)
+        """
+        restarts, iterations = whole("restarts", restarts), whole("iterations", iterations)
+        x, fits = usable(self, x, start, reg_covar), []
+        for number in range(1 if start == "given" else restarts):
+            one = deepcopy(self).double()
+            started(one, x, start, seed + number, reg_covar)
+            fits.append((_ascend(one, x, iterations, tol, reg_covar), one))
+        ascent, best = max(fits, key=lambda fit: fit[0].value)
+        self.put(best.weights, best.loc, best.covariances)
+        return ascent
 
 
 @torch.no_grad()
@@ -69,7 +94,7 @@ def _ascend(mixture: MixtureProgram, x: Tensor, iterations: int, tol: float, reg
 
 
 def expected(mixture: MixtureProgram, x: Tensor) -> tuple[Tensor, float]:
-    """The E step: p(c|x), (N, C), and the log-likelihood that it comes with, in nats per datum."""
+    """The E step: p(c|x), (N, C), and the log-likelihood that it comes with, in nats per observation."""
     size = max(1, CELLS // (mixture.components * mixture.event_dim))
     joint = torch.cat([mixture.log_joint(rows) for rows in x.split(size)])
     return joint.softmax(-1), float(joint.logsumexp(-1).mean())

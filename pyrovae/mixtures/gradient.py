@@ -1,4 +1,4 @@
-r"""Gradient ascent on the exact marginal, all data at once.
+r"""Gradient ascent on the exact marginal, all rows at once.
 
     d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta        the gradient of EM's bound where it touches
 
@@ -10,34 +10,45 @@ Reference:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
+from torch import Tensor
+
 from pyrovae.mixtures.ascent import Ascent, ascended
-from pyrovae.mixtures.moments import Start, started, usable, whole
+from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
-from pyrovae.mixtures.unit import Unit
+from pyrovae.mixtures.unit import in_unit
 
-__all__ = ["gradient"]
+__all__ = ["ByGradient"]
 
 
-def gradient(
-    mixture: MixtureProgram,
-    x: Any,  # noqa: ANN401
-    start: Start,
-    *,
-    iterations: int,
-    tol: float,
-    seed: int,
-) -> Ascent:
-    """Ascend log p(x) by L-BFGS in double precision."""
-    whole(iterations=iterations)
-    x, begun = usable(mixture, x, start), deepcopy(mixture).double()
-    started(begun, x, start, seed)
-    unit = Unit.of(mixture, x)
-    within, z, lost = unit.enter(begun), unit.inside(x), unit.lost(mixture)
-    ascent = ascended(
-        "log-likelihood", lambda: within.log_px(z).mean() - lost, within.parameters(), iterations, tol
-    )
-    unit.leave(within, mixture)
-    return ascent
+class ByGradient(MixtureProgram):
+    """A mixture that gradients can fit."""
+
+    def fit_gradient(
+        self,
+        x: Any,  # noqa: ANN401
+        *,
+        start: Start = "kmeans",
+        iterations: int = 100,
+        tol: float = 1e-9,
+        seed: int = 0,
+    ) -> Ascent:
+        """Fit by L-BFGS on the exact log p(x) of all rows, in double precision.
+
+        Arguments:
+            x, start, tol, seed: as in `fit_em`.
+            iterations: maximum number, of 20 steps each.
+
+        Raises:
+            InputError: for data that the mixture cannot take.
+        """
+        unit, mixture, z = in_unit(self, x, start, seed)
+        log_volume = unit.log_volume(self)
+
+        def log_px() -> Tensor:
+            return mixture.log_px(z).mean() - log_volume
+
+        ascent = ascended("log-likelihood", log_px, mixture.parameters(), iterations, tol)
+        unit.leave(mixture, self)
+        return ascent

@@ -1,8 +1,8 @@
-r"""Where q(theta) begins: with components merged as long as the bound on log p(X) rises.
+r"""The start of q(theta): components are merged as long as the bound on log p(X) rises.
 
 Gradients empty a component that shares its data with another only slowly, along a plateau of the bound. So
 before the first step pairs are tried, those that share most data first: one takes the data of both, the other
-none. The bound itself decides, under a q(theta) that is as wide as so many data leave it.
+none. The bound itself decides, under a q(theta) of the width that this number of rows determines.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def merged(mixture: MixtureProgram, x: Tensor, bound: Callable[[MixtureProgram],
     while tried:
         tried = False
         for other in _neighbours(best, x):
-            found = bound(other)
-            if found > value:
-                best, value, tried = other, found, True
+            risen = bound(other)
+            if risen > value:
+                best, value, tried = other, risen, True
                 break
     return best
 
@@ -45,10 +45,10 @@ def _neighbours(mixture: MixtureProgram, x: Tensor) -> Iterator[MixtureProgram]:
     shared = (q.mT @ q) / (count.unsqueeze(-1) * count)
     pairs = torch.combinations(used, 2) if len(used) > 1 else used.new_empty(0, 2)
     order = shared[pairs[:, 0], pairs[:, 1]].argsort(descending=True)
-    for into, gone in pairs[order[: 2 * len(used)]].tolist():
+    for first, second in pairs[order[: 2 * len(used)]].tolist():
         together = q.clone()
-        together[:, into] += together[:, gone]
-        together[:, gone] = 0.0
+        together[:, first] += together[:, second]
+        together[:, second] = 0.0
         new = deepcopy(mixture)
         new.put(*maximised(x, together, mixture.covariance, _regular(mixture)))
         yield _settled(new, x)
@@ -62,5 +62,5 @@ def _settled(mixture: MixtureProgram, x: Tensor) -> MixtureProgram:
 
 
 def _regular(mixture: MixtureProgram) -> float:
-    """What keeps variances above the floor, of data in a unit of their own."""
+    """The addition to variances that keeps them above the floor, for data in their own unit."""
     return max(1e-6, 4 * float(torch.as_tensor(mixture.floors).max()) ** 2)

@@ -1,11 +1,11 @@
 r"""MAP: the parameters of largest log p(X, theta), one point.
 
-With flat beliefs (a = 1, eta = 1, a large reach and width) it is the likelihood's top, where EM ends too.
+With flat beliefs (a = 1, eta = 1, a large reach and width) it is the maximum of the
+likelihood, where EM ends too.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import pyro
@@ -17,46 +17,66 @@ from pyro.infer.autoguide import AutoDelta, init_to_value
 from pyrovae.errors import InputError
 from pyrovae.mixtures.ascent import Ascent, ascended
 from pyrovae.mixtures.bayes import Bayesian, Beliefs
-from pyrovae.mixtures.moments import Start, started, usable, whole
+from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
-from pyrovae.mixtures.unit import Unit
+from pyrovae.mixtures.unit import in_unit
 
-__all__ = ["most_probable"]
+__all__ = ["ByMode"]
 
 
-def most_probable(
-    mixture: MixtureProgram,
-    x: Any,  # noqa: ANN401
-    start: Start,
-    beliefs: Beliefs,
-    *,
-    iterations: int,
-    tol: float,
-    seed: int,
-) -> Ascent:
-    """Ascend Pyro's bound with a point as guide, which is the log posterior but for its constant."""
-    if beliefs.concentration < 1:
-        raise InputError(
-            f"the density of weights has no top under a concentration of {beliefs.concentration:g}: use 1 or "
-            "more for the mode, or fit_posterior"
-        )
-    whole(iterations=iterations)
-    x, begun = usable(mixture, x, start), deepcopy(mixture).double()
-    started(begun, x, start, seed)
-    unit = Unit.of(mixture, x)
-    bayesian, z = Bayesian(unit.enter(begun), beliefs, mode=True), unit.inside(x)
-    values, loss = bayesian.values(), TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss
-    with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.enable_grad():
-        model = poutine.block(bayesian.model, hide=["c", "x"])
-        guide = AutoDelta(model, init_loc_fn=init_to_value(values=values))
-        guide(z)
-        lost = unit.lost(mixture)
-        ascent = ascended(
-            "log posterior",
-            lambda: -loss(bayesian.model, guide, z) / len(z) - lost,
-            guide.parameters(),
-            iterations,
-            tol,
-        )
-        mixture.put(*bayesian.moments(guide.median(z), unit))
-    return ascent
+class ByMode(MixtureProgram):
+    """A mixture that can be fitted by the mode of its parameters."""
+
+    def fit_map(
+        self,
+        x: Any,  # noqa: ANN401
+        *,
+        start: Start = "kmeans",
+        concentration: float = 1.0,
+        reach: float = 3.0,
+        width: float = 1.0,
+        eta: float = 1.0,
+        iterations: int = 100,
+        tol: float = 1e-9,
+        seed: int = 0,
+    ) -> Ascent:
+        r"""Maximise log p(X, theta), with Pyro's `TraceEnum_ELBO` and a point as guide.
+
+        Arguments:
+            x, start, tol, seed: as in `fit_em`.
+            concentration: a of the weights' Dirichlet prior; 1 is flat.
+            reach: standard deviation of the means' normal prior, in units of the data's own.
+            width: of the half-Cauchy prior of the standard deviations, in the same units.
+            eta: of the correlations' LKJ prior; 1 is flat. The mode is that in the correlations themselves.
+            iterations: maximum number, of 20 steps each.
+
+        Raises:
+            InputError: for data that the mixture cannot take, a concentration below 1, or a hyperparameter
+                that is not above 0.
+
+        Reference:
+            Fraley & Raftery (2007), "Bayesian Regularization for Normal Mixture Estimation and Model-Based
+            Clustering".
+        """
+        beliefs = Beliefs(concentration, reach, width, eta)
+        if beliefs.concentration < 1:
+            raise InputError(
+                f"the density of weights has no maximum for a concentration of {concentration:g}: use 1 or "
+                "more for the mode, or fit_posterior"
+            )
+        unit, within, z = in_unit(self, x, start, seed)
+        bayesian, log_volume = Bayesian(within, beliefs, mode=True), unit.log_volume(self)
+        values, loss = bayesian.values(), TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss
+        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            model = poutine.block(bayesian.model, hide=["c", "x"])
+            guide = AutoDelta(model, init_loc_fn=init_to_value(values=values))
+            guide(z)
+            ascent = ascended(
+                "log posterior",
+                lambda: -loss(bayesian.model, guide, z) / len(z) - log_volume,
+                guide.parameters(),
+                iterations,
+                tol,
+            )
+            self.put(*bayesian.moments(guide.median(z), unit))
+        return ascent

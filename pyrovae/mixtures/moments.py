@@ -1,4 +1,4 @@
-r"""Moments of data under responsibilities, and where a fit begins.
+r"""Moments of data under responsibilities, and the start of a fit.
 
     N_c = sum_n q_nc,   pi_c = N_c / N,   mu_c = sum_n q_nc x_n / N_c
     Sigma_c = sum_n q_nc (x_n - mu_c)(x_n - mu_c)' / N_c + reg I
@@ -8,21 +8,22 @@ Hard clusters are responsibilities of 0 and 1, so k-means starts a mixture by th
 
 from __future__ import annotations
 
-import math
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from pyrovae.checks import number, one_of
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.mixtures.program import MixtureProgram
 
-__all__ = ["Moments", "Start", "maximised", "started", "usable", "whole"]
+__all__ = ["Moments", "Start", "maximised", "started", "usable"]
 
 Start = Literal["kmeans", "random", "given"]
 
-EMPTY = 1e-8  # data's worth of responsibility below which a component has no moments of its own
+EMPTY = 1e-8  # the sum of responsibilities below which a component has no moments of its own
 
 
 class Moments(NamedTuple):
@@ -36,7 +37,7 @@ class Moments(NamedTuple):
 def maximised(x: Tensor, q: Tensor, covariance: str, reg_covar: float) -> Moments:
     r"""The parameters of largest \(\sum_n E_{q_n}[\log p(x_n, c)]\), the M step; x (N, D), q (N, C).
 
-    A component without data takes the moments of all of them, and next to no weight.
+    A component without data takes the moments of all data, and next to no weight.
     """
     total = q.sum(0)
     count = total + 10 * torch.finfo(x.dtype).eps
@@ -58,21 +59,20 @@ def _squares(apart: Tensor, share: Tensor, covariance: str) -> Tensor:
 
 
 def usable(mixture: MixtureProgram, x: Any, start: Start, reg_covar: float = 0.0) -> Tensor:  # noqa: ANN401
-    """The data in double precision, where the mixture's parameters are.
+    """The data (N, D) in double precision, where the mixture's parameters are.
 
     Raises:
-        InputError: for data of another shape, none, fewer than the components, or not finite; for an unknown
-            start or a negative reg_covar.
+        InputError: for data of another shape, no rows, fewer than the components, or values that are not
+            finite; for an unknown start or a negative reg_covar.
     """
-    x = mixture.check(torch.as_tensor(x).detach().to(mixture.loc.device, torch.float64))
-    if start not in ("kmeans", "random", "given"):
-        raise InputError(f"unknown start {start!r}: choose kmeans, random or given")
-    if not (math.isfinite(reg_covar) and reg_covar >= 0):
-        raise InputError(f"reg_covar is added to variances and must be 0 or more, not {reg_covar}")
+    x = Rows.of(x, like=mixture.loc.new_empty(0, dtype=torch.float64)).x.detach()
+    mixture.check_rows(Rows(x), "the data")
+    one_of("start", start, get_args(Start))
+    number("reg_covar", reg_covar, least=0)
     least = 1 if start == "given" else mixture.components
     if len(x) < least:
         raise InputError(
-            f"{len(x)} data are too few to fit {mixture.components} components from start={start!r}: give at "
+            f"{len(x)} rows are too few to fit {mixture.components} components from start={start!r}: give at "
             f"least {least}"
         )
     odd = (~x.isfinite()).any(-1).nonzero()
@@ -84,7 +84,7 @@ def usable(mixture: MixtureProgram, x: Any, start: Start, reg_covar: float = 0.0
 def started(
     mixture: MixtureProgram, x: Tensor, start: Start, seed: int, reg_covar: float | None = None
 ) -> None:
-    """Put the mixture where a fit begins: on clusters of the data, or on data drawn from a seed.
+    """Put the mixture at the start of a fit: on clusters of the data, or on rows drawn with a seed.
 
     Without a `reg_covar`, variances are kept above the mixture's floor.
     """
@@ -105,19 +105,6 @@ def _clusters(x: Tensor, count: int, seed: int) -> Tensor:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # fewer distinct data than clusters: some are empty
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
         labels = KMeans(count, n_init=1, random_state=seed).fit(x.cpu().numpy()).labels_
     return torch.as_tensor(labels, dtype=torch.long, device=x.device)
-
-
-def whole(**given: Any) -> None:  # noqa: ANN401
-    """Refuse what is no whole number of 1 or more.
-
-    Raises:
-        InputError: for the first such.
-    """
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")

@@ -3,13 +3,12 @@ r"""The posterior of all parameters, by variational inference.
     q(pi) = Dirichlet(a_1, ..., a_C)
     q(mu_c) = N(m_c, T_c T_c'),   q(log s_c) = N(l_c, S_c S_c'),   q(R_c) = normals under tanh
 
-Under each draw of the parameters the components of the data are summed out, so the only noise is that of one
-draw a step.
+Given the parameters, the components of the data are summed out, so the only noise is that of one sample of
+the parameters in each step.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +22,15 @@ from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, nn
 from torch.distributions import ExpTransform, constraints, transform_to
 
+from pyrovae.checks import whole
+from pyrovae.datasets import Rows
 from pyrovae.mixtures.bayes import COMPONENTS, Bayesian, Beliefs
 from pyrovae.mixtures.merging import merged
-from pyrovae.mixtures.moments import Start, started, usable, whole
+from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
-from pyrovae.mixtures.unit import Unit
+from pyrovae.mixtures.unit import in_unit
 
-__all__ = ["Posterior", "posterior"]
+__all__ = ["ByPosterior", "Posterior"]
 
 FEW = 8
 TRIL = transform_to(constraints.lower_cholesky)
@@ -37,13 +38,13 @@ TRIL = transform_to(constraints.lower_cholesky)
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws from q(theta).
+    """Samples of the parameters from q(theta).
 
     Attributes:
         weights: (S, C).
         loc: means, (S, C, D).
         covariance: (S, C, D, D).
-        bound: of each step on log p(X), under one draw of the parameters, in nats per datum.
+        bound: on log p(X) at each step, with one sample of the parameters, in nats per observation.
     """
 
     weights: Tensor
@@ -52,30 +53,29 @@ class Posterior:
     bound: np.ndarray
 
     @torch.no_grad()
-    def log_px(self, x: Tensor) -> Tensor:
-        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\), by the draws: x (B, D) -> (B,)."""
+    def log_px(self, x: Any) -> Tensor:  # noqa: ANN401
+        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\), by the samples: x (B, D) -> (B,)."""
+        x = Rows.of(x, like=self.loc).x.unsqueeze(-2)
         each = [
-            torch.logsumexp(
-                weights.log() + dist.MultivariateNormal(loc, covariance).log_prob(x.to(loc).unsqueeze(-2)), -1
-            )
+            torch.logsumexp(weights.log() + dist.MultivariateNormal(loc, covariance).log_prob(x), -1)
             for weights, loc, covariance in zip(self.weights, self.loc, self.covariance, strict=True)
         ]
         return torch.stack(each).logsumexp(0) - float(np.log(len(each)))
 
     def used(self, share: float = 0.01) -> Tensor:
-        """How many components have a weight above `share`, in each draw, (S,)."""
+        """The number of components with a weight above `share`, in each sample, (S,)."""
         return (self.weights > share).sum(-1)
 
     def __str__(self) -> str:
         used = self.used().double()
         return (
-            f"{len(self.weights)} draws of {self.weights.shape[-1]} components, of which "
+            f"{len(self.weights)} samples of {self.weights.shape[-1]} components, of which "
             f"{float(used.mean()):.1f} hold more than 1 % of the data"
         )
 
 
 class Guide(nn.Module):
-    """q(theta), begun at values of the sites with the spread that so many data leave."""
+    """q(theta), initialised at values of the sites, as wide as this number of rows determines them."""
 
     def __init__(self, bayesian: Bayesian, rows: int) -> None:
         super().__init__()
@@ -105,40 +105,62 @@ class Guide(nn.Module):
                 pyro.sample("correlation", dist.TransformedDistribution(angle, [CorrCholeskyTransform()]))
 
 
-def posterior(
-    mixture: MixtureProgram,
-    x: Any,  # noqa: ANN401
-    start: Start,
-    beliefs: Beliefs,
-    *,
-    steps: int,
-    lr: float,
-    draws: int,
-    merge: bool,
-    seed: int,
-) -> Posterior:
-    """Ascend Pyro's bound under q(theta), and put the mixture at q's centre."""
-    whole(steps=steps, draws=draws)
-    x, begun = usable(mixture, x, start), deepcopy(mixture).double()
-    started(begun, x, start, seed)
-    unit = Unit.of(mixture, x)
-    within, z = unit.enter(begun), unit.inside(x)
-    with torch.random.fork_rng(devices=[]):
-        if merge:
-            within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))
-        bayesian = Bayesian(within, beliefs, mode=False)
-        guide = Guide(bayesian, len(z))
-        torch.manual_seed(seed)
-        bound = _trained(bayesian, guide, z, steps, lr) - float(unit.lost(mixture))
-        drawn = [_draw(guide, z) for _ in range(draws)]
-    moments = [bayesian.moments(values, unit) for values in drawn]
-    weights, loc, covariance = (torch.stack(each) for each in zip(*moments, strict=True))
-    mixture.put(weights.mean(0), loc.mean(0), covariance.mean(0))
-    return Posterior(weights, loc, covariance, bound)
+class ByPosterior(MixtureProgram):
+    """A mixture whose parameters have a posterior."""
+
+    def fit_posterior(
+        self,
+        x: Any,  # noqa: ANN401
+        *,
+        start: Start = "kmeans",
+        concentration: float = 0.01,
+        reach: float = 3.0,
+        width: float = 1.0,
+        eta: float = 1.0,
+        merge: bool = True,
+        steps: int = 500,
+        lr: float = 0.05,
+        draws: int = 200,
+        seed: int = 0,
+    ) -> Posterior:
+        r"""Fit q(theta) by SVI with Pyro's `TraceEnum_ELBO`; the mixture is set to the mean of its samples.
+
+        With a concentration below 1, components that the data do not need lose their weight.
+
+        Arguments:
+            x, start: as in `fit_em`.
+            concentration, reach, width, eta: of the prior, as in `fit_map`.
+            merge: before the first step, merge pairs of components as long as the bound on log p(X) rises.
+            steps: of Adam, each over all rows with one sample of the parameters.
+            lr: the learning rate, which falls to zero along a cosine.
+            draws: number of samples of q(theta) that are returned.
+            seed: of the start and the samples.
+
+        Raises:
+            InputError: for data that the mixture cannot take, or a hyperparameter that is not above 0.
+
+        Reference:
+            Attias (1999), "Inferring Parameters and Structure of Latent Variable Models by Variational
+            Bayes".
+        """
+        beliefs = Beliefs(concentration, reach, width, eta)
+        steps, draws = whole("steps", steps), whole("draws", draws)
+        unit, within, z = in_unit(self, x, start, seed)
+        with torch.random.fork_rng(devices=[]):
+            if merge:
+                within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))
+            bayesian = Bayesian(within, beliefs, mode=False)
+            guide = Guide(bayesian, len(z))
+            torch.manual_seed(seed)
+            bound = _trained(bayesian, guide, z, steps, lr) - float(unit.log_volume(self))
+            samples = [bayesian.moments(_sample(guide, z), unit) for _ in range(draws)]
+        weights, loc, covariance = (torch.stack(each) for each in zip(*samples, strict=True))
+        self.put(weights.mean(0), loc.mean(0), covariance.mean(0))
+        return Posterior(weights, loc, covariance, bound)
 
 
 def _bound(mixture: MixtureProgram, beliefs: Beliefs, z: Tensor, seed: int) -> float:
-    """The bound on log p(X) under the first q(theta) of a mixture, by a few draws of one seed."""
+    """The bound on log p(X) under the first q(theta) of a mixture, by a few samples of one seed."""
     torch.manual_seed(seed)
     bayesian = Bayesian(mixture, beliefs, mode=False)
     guide, loss = Guide(bayesian, len(z)), TraceEnum_ELBO(max_plate_nesting=1).loss
@@ -162,7 +184,7 @@ def _trained(bayesian: Bayesian, guide: Guide, z: Tensor, steps: int, lr: float)
 
 
 @torch.no_grad()
-def _draw(guide: Guide, z: Tensor) -> dict[str, Tensor]:
+def _sample(guide: Guide, z: Tensor) -> dict[str, Tensor]:
     trace = poutine.trace(guide).get_trace(z)
     return {
         name: torch.as_tensor(trace.nodes[name]["value"])

@@ -5,8 +5,8 @@ r"""A mixture of Gaussians as a Pyro program: one discrete latent, summed out.
     p(c|x) = pi_c N(x; mu_c, Sigma_c) / p(x)                       the responsibilities
     log p(x) = E_q[log p(x, c) - log q(c)] + KL(q || p(c|x))       for any q(c)
 
-Sigma_c = L_c L_c' with a positive diagonal of L_c, so that every value of the parameters is a mixture and
-gradients cannot leave them; spherical and diagonal mixtures keep the diagonal alone.
+Sigma_c = L_c L_c' with a positive diagonal of L_c, so that every value of the parameters is a mixture;
+spherical and diagonal mixtures have only the diagonal.
 
 Reference:
     Pearson (1894), "Contributions to the Mathematical Theory of Evolution".
@@ -14,16 +14,20 @@ Reference:
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyrovae.checks import number, one_of, whole
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.numerics import inverse_softplus
 from pyrovae.part import Declared
-from pyrovae.terms import DATA
+from pyrovae.terms import DATA, Program
 
 __all__ = ["COVARIANCES", "MixtureProgram"]
 
@@ -31,19 +35,24 @@ COVARIANCES = ("spherical", "diagonal", "full")
 TINY = 1e-37  # a number in every precision
 
 
-class MixtureProgram(Declared, nn.Module):
-    """The program and its densities; `GaussianMixture` declares it and adds the ways to fit it."""
+class MixtureProgram(Program, Declared, nn.Module):
+    """The program and its densities; `GaussianMixture` declares it and adds the ways to fit it.
+
+    Every method takes `Rows`, a tensor or an array of any number type.
+    """
 
     components: int
     event_dim: int
     covariance: str
     floor: float
-    floors: float | Tensor  # of each dimension, when a fit measures them in units of their own
+    floors: float | Tensor  # of each dimension, when a fit measures them in their own units
 
     def attach(self) -> None:
         """Create the parameters: equal weights, means at random, standard deviations of 1."""
-        self._check()
-        self.floors = self.floor
+        self.components = whole("components of a mixture", self.components)
+        self.event_dim = whole("event_dim of a mixture", self.event_dim)
+        one_of("covariance", self.covariance, COVARIANCES)
+        self.floor = self.floors = number("floor", self.floor, least=0, below=1)
         count, size = self.components, self.event_dim
         self.logits = nn.Parameter(torch.zeros(count))
         self.loc = nn.Parameter(torch.randn(count, size))
@@ -51,39 +60,45 @@ class MixtureProgram(Declared, nn.Module):
         self.raw_scale = nn.Parameter(inverse_softplus(ones * (1.0 - self.floor)))
         self.lower = nn.Parameter(torch.zeros(count, size, size)) if self.covariance == "full" else None
 
-    def _check(self) -> None:
-        for name in ("components", "event_dim"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < 1:
-                raise InputError(f"a mixture needs {name} of 1 or more, not {value}")
-        if self.covariance not in COVARIANCES:
-            raise InputError(f"unknown covariance {self.covariance!r}: choose {', '.join(COVARIANCES)}")
-        if not 0 <= self.floor < 1:
-            raise InputError(f"a mixture needs a floor from 0 to below 1, not {self.floor}")
-
     # ---------------------------------------------------------------- the program
 
     def model(self, x: Tensor | None = None) -> Tensor:
         """The generative program with the sites "c" and "x"; x (B, D), observed when given."""
-        if x is not None:
-            self.check(x)
+        x = None if x is None else self._checked(x)
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             c = pyro.sample("c", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
-            return pyro.sample("x", self.laws(c), obs=x)
+            return pyro.sample("x", self.conditional(c), obs=x)
 
     def guide(self, x: Tensor | None = None) -> None:
         """No site: the only latent is summed out of the model."""
 
-    def laws(self, c: Tensor | slice = slice(None)) -> dist.TorchDistribution:
-        """p(x|c) of every component, batch (C,), or of those that are named; event (D,)."""
+    @property
+    def event_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The shape (D,) of one observation."""
+        return (self.event_dim,)
+
+    def check_rows(self, rows: Rows, what: str) -> None:
+        if tuple(rows.x.shape[1:]) != self.event_shape:
+            raise InputError(
+                f"a mixture in {self.event_dim} dimensions needs {what} of shape (N, {self.event_dim}), not "
+                f"{tuple(rows.x.shape)}"
+            )
+
+    def _checked(self, x: Any) -> Tensor:  # noqa: ANN401
+        rows = Rows.of(x, like=self.loc)
+        self.check_rows(rows, "x")
+        return rows.x
+
+    def conditional(self, c: Tensor | slice = slice(None)) -> dist.TorchDistribution:
+        """p(x|c) of every component, batch (C,), or of the given ones; event (D,)."""
         loc, scale = self.loc[c], self.scale[c]
         if self.lower is None:
             return dist.Normal(loc, scale).to_event(1)
         return dist.MultivariateNormal(loc, scale_tril=self.factor[c])
 
     def mixture(self) -> dist.MixtureSameFamily:
-        """p(x) as one law, batch (), event (D,)."""
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.laws())
+        """p(x) as one distribution, batch (), event (D,)."""
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.conditional())
 
     # ---------------------------------------------------------------- the parameters
 
@@ -119,17 +134,17 @@ class MixtureProgram(Declared, nn.Module):
         """Set the parameters.
 
         Arguments:
-            weights: (C,), up to a factor; 0 is read as the smallest number above it.
+            weights: (C,), up to a factor; 0 is replaced by the smallest number above it.
             loc: means, (C, D).
             covariance: (C, D, D), or variances (C, D), or (C,). A mixture that cannot hold them takes the
                 nearest (in KL) that it can: the diagonal, or its mean.
 
         Raises:
-            InputError: for other shapes, numbers that are no mixture, or a component narrower than the floor.
+            InputError: for other shapes, parameters of no mixture, or a component narrower than the floor.
         """
-        given = (weights, loc, covariance)
         # In double precision: a narrow covariance has a factor that single precision does not find.
-        weights, loc, covariance = (torch.as_tensor(t).to(self.loc.device, torch.float64) for t in given)
+        like = self.loc.new_empty(0, dtype=torch.float64)
+        weights, loc, covariance = (torch.as_tensor(t).to(like) for t in (weights, loc, covariance))
         shape = (self.components, self.event_dim)
         covariance = _square(covariance, self.event_dim)
         if weights.shape != shape[:1] or loc.shape != shape or covariance.shape != (*shape, shape[1]):
@@ -168,32 +183,19 @@ class MixtureProgram(Declared, nn.Module):
 
     # ---------------------------------------------------------------- the densities
 
-    def check(self, x: Tensor) -> Tensor:
-        """The data as they are, when they have the shape of this mixture's.
-
-        Raises:
-            InputError: when they do not.
-        """
-        if x.dim() != 2 or x.shape[-1] != self.event_dim:
-            raise InputError(
-                f"a mixture in {self.event_dim} dimensions needs data of shape (N, {self.event_dim}), not "
-                f"{tuple(x.shape)}"
-            )
-        return x
-
-    def log_joint(self, x: Tensor) -> Tensor:
+    def log_joint(self, x: Any) -> Tensor:  # noqa: ANN401
         """log p(x, c): x (B, D) -> (B, C)."""
-        return self.logits.log_softmax(-1) + self.laws().log_prob(self.check(x).unsqueeze(-2))
+        return self.logits.log_softmax(-1) + self.conditional().log_prob(self._checked(x).unsqueeze(-2))
 
-    def log_px(self, x: Tensor) -> Tensor:
+    def log_px(self, x: Any) -> Tensor:  # noqa: ANN401
         """The exact log p(x) in nats: x (B, D) -> (B,)."""
         return self.log_joint(x).logsumexp(-1)
 
-    def responsibilities(self, x: Tensor) -> Tensor:
+    def responsibilities(self, x: Any) -> Tensor:  # noqa: ANN401
         """p(c|x): x (B, D) -> (B, C)."""
         return self.log_joint(x).softmax(-1)
 
-    def bound(self, x: Tensor, q: Tensor) -> Tensor:
+    def bound(self, x: Any, q: Tensor) -> Tensor:  # noqa: ANN401
         r"""The ELBO of any q(c), (B, C) -> (B,), which is log p(x) where q is the responsibilities.
 
         \[\sum_c q_c \left(\log p(x, c) - \log q_c\right) = \log p(x) - \mathrm{KL}(q \,\|\, p(c|x))\]
@@ -201,13 +203,13 @@ class MixtureProgram(Declared, nn.Module):
         return (q * self.log_joint(x)).sum(-1) - torch.xlogy(q, q).sum(-1)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, D) drawn from the mixture."""
+        """Observations (count, D) drawn from the mixture."""
         rng = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             c = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=rng)
             eps = torch.randn(count, self.event_dim, generator=rng, dtype=self.loc.dtype)
-            drawn = self.loc.cpu()[c] + (self.factor.cpu()[c] @ eps.unsqueeze(-1)).squeeze(-1)
-        return drawn.to(self.loc.device)
+            x = self.loc.cpu()[c] + (self.factor.cpu()[c] @ eps.unsqueeze(-1)).squeeze(-1)
+        return x.to(self.loc.device)
 
 
 def _square(covariance: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A latent point decoded; a datum with its posterior, its reconstruction and its log p(x)."""
+"""A decoded latent point; an observation with its posterior, its reconstruction and its log p(x)."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pyrovae.app.look import DARK, LINE
 from pyrovae.app.pictures import img
 from pyrovae.app.scene import Scene, dot, number
 
-__all__ = ["bars", "datum_html", "point_html"]
+__all__ = ["bars", "observation_html", "point_html"]
 
 SHOWN = 20
 
 
 def point_html(scene: Scene, z: np.ndarray, k: int, where: str) -> str:
-    """The decoded picture of a latent point (D,), and whose it is.
+    """The decoded picture of a latent point z (D,), and its most probable components.
 
     Arguments:
         scene: what draws it.
         z: the point.
-        k: the chosen component, as which it is decoded where the decoder reads the class.
-        where: how one came there.
+        k: the chosen component, the class where the decoder reads one.
+        where: the point in words.
     """
-    picture = img(scene.pictures.source(scene.decode(z, k)), scene.pictures.size(190), "decoded")
+    picture = img(scene.pictures.source(scene.ex.decode(z, k=k)), scene.pictures.size(190), "decoded")
     share = scene.mixture.responsibilities(z[None])[0]
-    first = [j for j in np.argsort(-share)[:3] if share[j] >= 0.005]
-    rows = [(f"{dot(scene.colours[j])}component {j}", f"{100 * share[j]:.0f} %") for j in first]
-    if scene.mixture.classed:  # then z says nothing of the class
+    likely = [j for j in np.argsort(-share)[:3] if share[j] >= 0.005]
+    rows = [(f"{dot(scene.colours[j])}component {j}", f"{100 * share[j]:.0f} %") for j in likely]
+    if scene.mixture.classed:  # then z says nothing about the class
         rows = [(f"{dot(scene.colours[k])}decoded as class {k}", "")]
     density = number(float(scene.mixture.log_prob(z[None])[0]), 1)
     return (
         f"{picture}<p><small>{where}</small></p>{''.join(_row(*row) for row in rows)}"
-        f'<div class="rule"></div>{_row("<small>log p(z)</small>", density)}'
+        f'<div class="rule"></div>{_row("<small>log p(z), nats</small>", density)}'
     )
 
 
@@ -39,22 +39,16 @@ def _row(left: str, right: str) -> str:
     return f'<div class="row"><span>{left}</span><span>{right}</span></div>'
 
 
-def datum_html(scene: Scene, i: int, evidence: str) -> str:
-    """A datum beside its reconstruction, its p(c|x), and log p(x).
-
-    Arguments:
-        scene: what draws it.
-        i: the datum.
-        evidence: log p(x) in words.
-    """
+def observation_html(scene: Scene, i: int, evidence: str) -> str:
+    """Observation i next to its reconstruction, its p(c|x), and log p(x) in words."""
     ex, size = scene.ex, scene.pictures.size(135, 124)
-    row = "datum" if ex.rows[i] == i else f"row {ex.rows[i]:,}"
-    seen = ((ex.x[i], "datum", row), (scene.reconstruction(i), "reconstruction", "reconstruction"))
+    row = "observation" if ex.index[i] == i else f"row {ex.index[i]:,}"
+    both = ((ex.x[i], "observation", row), (scene.reconstruction(i), "reconstruction", "reconstruction"))
     label = "" if ex.labels is None else f"<b>label {ex.labels[i]}</b><br>"
     k = int(ex.assignment[i])
     pair = "".join(
-        f"<div>{img(scene.pictures.source(x), size, name)}<small>{said}</small></div>"
-        for x, name, said in seen
+        f"<div>{img(scene.pictures.source(x), size, name)}<small>{text}</small></div>"
+        for x, name, text in both
     )
     facts = (
         f'<div style="margin-left:6px;gap:7px"><div>{label}{dot(scene.colours[k])}component {k}</div>'
@@ -62,15 +56,16 @@ def datum_html(scene: Scene, i: int, evidence: str) -> str:
         f'<div class="evidence"><small>log p(x)</small><br>{evidence}</div></div>'
     )
     chart = bars(ex.responsibilities[i], ex.responsibility_sd[i], scene.colours)
-    few = "" if len(scene.colours) <= SHOWN else f", the {SHOWN} largest"
+    largest = "" if len(scene.colours) <= SHOWN else f", the {SHOWN} largest"
     return (
         f'<div class="pair">{pair}{facts}</div>'
-        f'<div class="posterior"><p><small>p(c|x){few}, with its spread over q(z|x)</small></p>{chart}</div>'
+        f'<div class="posterior"><p><small>p(c|x){largest}, with its spread over q(z|x)</small></p>'
+        f"{chart}</div>"
     )
 
 
 def bars(share: np.ndarray, spread: np.ndarray, colours: list[str]) -> str:
-    """Responsibilities (K,) as bars with their standard deviations; of many components the largest."""
+    """Responsibilities (K,) as bars with their standard deviations; the largest of many components."""
     order = np.arange(len(share)) if len(share) <= SHOWN else np.sort(np.argsort(-share)[:SHOWN])
     step, top, bottom = 418 / len(order), 6, 100
     parts = [f'<path d="M0 {bottom}H418" stroke="{LINE}"/>']
