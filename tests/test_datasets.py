@@ -1,4 +1,4 @@
-"""Laws of data sets: what is split, what is drawn, what is read back, what is refused."""
+"""Data sets: what is split, what is drawn, what is read back, what is refused."""
 
 import gzip
 import math
@@ -44,6 +44,17 @@ def rows(count=60, *event, seed=0):
     return np.random.default_rng(seed).random((count, *event)).astype(np.float32)
 
 
+def everything(data):
+    """The x of all rows: training, validation, test."""
+    return torch.cat([data.train.x, data.validation.x, data.test.x])
+
+
+def same_rows(one, two):
+    """Whether two rows hold the same tensors, or none, in each part."""
+    pairs = zip(vars(one).values(), vars(two).values(), strict=True)
+    return all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
+
+
 def refused(*args, match, **kwargs):
     """`load` refuses with one sentence that matches."""
     with pytest.raises(InputError, match=match) as caught:
@@ -70,10 +81,12 @@ def test_parts_are_disjoint_and_complete(count, seed):
 def test_split_is_a_function_of_its_seed(random_state):
     x = np.arange(50, dtype=np.float32)
     one, again, other = (datasets.load(x, split_seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(one.train, again.train)
-    assert not torch.equal(one.train, other.train)
-    together = torch.cat([one.train, one.validation, one.test]).flatten()
+    assert torch.equal(one.train.x, again.train.x)
+    assert not torch.equal(one.train.x, other.train.x)
+    together = everything(one).flatten()
     assert torch.equal(together.sort().values, torch.from_numpy(x))
+    index = torch.cat([part.index for part in (one.train, one.validation, one.test)])
+    assert torch.equal(together, torch.from_numpy(x)[index])
 
 
 def test_sizes_in_rows_and_shares():
@@ -90,9 +103,11 @@ def test_labels_and_context_follow_their_rows():
     found = load_digits()
     lookup = {image.tobytes(): int(k) for image, k in zip(found.images / 16, found.target, strict=True)}
     for part in ("train", "validation", "test"):
-        x, y, c = (getattr(holder, part) for holder in (data, data.labels, data.context))
-        assert [lookup[row.double().numpy()[0].tobytes()] for row in x] == y.tolist()
-        assert torch.equal(c, torch.nn.functional.one_hot(y, 10).float())
+        rows, classes = (getattr(holder, part) for holder in (data, data.labels))
+        assert [lookup[row.double().numpy()[0].tobytes()] for row in rows.x] == classes.tolist()
+        assert found.target[rows.index].tolist() == classes.tolist()
+        assert torch.equal(rows.context, torch.nn.functional.one_hot(classes, 10).float())
+        assert rows.y is None
 
 
 def test_digits_are_scaled_and_counted():
@@ -100,8 +115,8 @@ def test_digits_are_scaled_and_counted():
     assert data.event_shape == (1, 8, 8)
     assert (len(data.train), len(data.validation), len(data.test)) == (1257, 180, 360)
     assert data.levels == 17
-    assert data.train.dtype == torch.float32
-    assert (data.train * 16).unique().tolist() == list(range(17))
+    assert data.train.x.dtype == torch.float32
+    assert (data.train.x * 16).unique().tolist() == list(range(17))
 
 
 # --- preparation -------------------------------------------------------------------------------------
@@ -110,30 +125,31 @@ def test_digits_are_scaled_and_counted():
 @pytest.mark.parametrize("kind", [{"binarize": "dynamic"}, {"dequantize": True}])
 def test_epochs_are_pure_functions_of_seed_and_number(kind, random_state):
     data = datasets.load("digits", **kind)
-    before = data.validation.clone(), data.test.clone()
+    before = data.validation.x.clone(), data.test.x.clone()
     first = data.epoch(0, 5)
-    assert torch.equal(first, datasets.load("digits", **kind).epoch(0, 5))
-    assert not torch.equal(first, data.epoch(1, 5))
-    assert not torch.equal(first, data.epoch(0, 6))
+    assert torch.equal(first.x, datasets.load("digits", **kind).epoch(0, 5).x)
+    assert not torch.equal(first.x, data.epoch(1, 5).x)
+    assert not torch.equal(first.x, data.epoch(0, 6).x)
+    assert torch.equal(first.index, data.train.index)
     again = datasets.load("digits", **kind)
-    for old, held, fresh in zip(
+    for old, now, fresh in zip(
         before, (data.validation, data.test), (again.validation, again.test), strict=True
     ):
-        assert torch.equal(old, held)
-        assert torch.equal(old, fresh)
+        assert torch.equal(old, now.x)
+        assert torch.equal(old, fresh.x)
     other = datasets.load("digits", split_seed=1, **kind)
-    assert not torch.equal(other.validation, data.validation)
+    assert not torch.equal(other.validation.x, data.validation.x)
 
 
 def test_dynamic_epochs_average_to_the_grey_value():
     data = datasets.load("digits", binarize="dynamic", count=300)
     epochs = 200
-    mean = torch.stack([data.epoch(k, 0) for k in range(epochs)]).mean(0)
-    assert torch.equal(mean[data.train == 0], torch.zeros_like(mean[data.train == 0]))
-    assert torch.equal(mean[data.train == 1], torch.ones_like(mean[data.train == 1]))
-    score = (mean - data.train).sum() / (data.train * (1 - data.train) / epochs).sum().sqrt()
+    mean, grey = torch.stack([data.epoch(k, 0).x for k in range(epochs)]).mean(0), data.train.x
+    assert torch.equal(mean[grey == 0], torch.zeros_like(mean[grey == 0]))
+    assert torch.equal(mean[grey == 1], torch.ones_like(mean[grey == 1]))
+    score = (mean - grey).sum() / (grey * (1 - grey) / epochs).sum().sqrt()
     assert abs(score) < 5
-    spread = (mean - data.train).square().sum() / (data.train * (1 - data.train) / epochs).sum()
+    spread = (mean - grey).square().sum() / (grey * (1 - grey) / epochs).sum()
     assert 0.9 < spread < 1.1  # a set drawn once would give 200
 
 
@@ -144,22 +160,23 @@ def test_sets_prepared_once_are_not_copied(kind):
     assert data.epoch(3, 9) is data.train
     if kind:
         for part in (data.train, data.validation, data.test):
-            assert part.unique().tolist() == [0.0, 1.0]
+            assert part.x.unique().tolist() == [0.0, 1.0]
 
 
 def test_threshold_is_at_one_half():
     grey = datasets.load("digits")
-    assert torch.equal(datasets.load("digits", binarize="threshold").test, (grey.test >= 0.5).float())
+    data = datasets.load("digits", binarize="threshold")
+    assert torch.equal(data.test.x, (grey.test.x >= 0.5).float())
 
 
 def test_dequantised_values_keep_their_level():
     grey, data = datasets.load("digits"), datasets.load("digits", dequantize=True)
-    noise = data.epoch(0, 0) * 17 - grey.train * 16
+    noise = data.epoch(0, 0).x * 17 - grey.train.x * 16
     assert noise.min() > -1e-5
     assert noise.max() < 1 + 1e-5
     assert abs(noise.mean() - 0.5) * math.sqrt(12 * noise.numel()) < 5
-    assert data.test.max() < 1
-    assert torch.equal((data.test * 17).floor(), (grey.test * 16).round())
+    assert data.test.x.max() < 1
+    assert torch.equal((data.test.x * 17).floor(), (grey.test.x * 16).round())
 
 
 def test_declaration_gives_the_same_data_again(tmp_path):
@@ -168,13 +185,14 @@ def test_declaration_gives_the_same_data_again(tmp_path):
         data = datasets.load(name, split_seed=2, count=30, validation=5, test=0.3)
         declared = dict(data.declaration)
         again = datasets.load(declared.pop("data"), **declared)
-        assert torch.equal(data.train, again.train)
+        assert torch.equal(data.train.x, again.train.x)
         assert data.record == again.record
         assert data.declaration == again.declaration
+        assert data.schema == again.schema
     assert datasets.load(rows(10)).declaration["data"] is None
 
 
-def test_record_is_plain_and_tells_sets_apart():
+def test_a_record_is_plain_and_differs_between_sets():
     import json
 
     one, two = (datasets.load("digits", split_seed=s) for s in (0, 1))
@@ -186,9 +204,92 @@ def test_record_is_plain_and_tells_sets_apart():
 
 
 def test_to_moves_everything():
-    data = datasets.load("digits", context="labels", count=20).to("meta")
-    moved = (data.train, data.validation, data.test, data.labels.test, data.context.train)
-    assert all(part.device.type == "meta" for part in moved)
+    data = datasets.load("digits", context="labels", labels=True, count=20).to("meta")
+    tensors = [value for part in (data.train, data.validation, data.test) for value in vars(part).values()]
+    tensors = [*filter(lambda value: value is not None, tensors), *vars(data.labels).values()]
+    assert len(tensors) == 4 + 3 + 3 + 3
+    assert all(part.device.type == "meta" for part in tensors)
+
+
+# --- labels that a program observes ------------------------------------------------------------------
+
+
+def test_labels_are_given_in_training_only():
+    data = datasets.load("digits", labels=True)
+    assert data.has_labels
+    assert data.train.y.dtype == torch.int64
+    assert torch.equal(data.train.y, data.labels.train)
+    assert data.validation.y is None
+    assert data.test.y is None
+    assert data.train.context is None
+    assert not datasets.load("digits", context="labels").has_labels
+    assert "all labels observed" in repr(data)
+
+
+def test_few_labels_are_balanced_over_classes():
+    data = datasets.load("digits", known=53)
+    known = data.train.y >= 0
+    assert int(known.sum()) == 53
+    assert data.train.y[~known].unique().tolist() == [-1]
+    assert torch.equal(data.train.y[known], data.labels.train[known])
+    assert sorted(data.train.y[known].bincount().tolist()) == [5] * 7 + [6] * 3
+    assert "53 labels observed" in repr(data)
+    other = datasets.load("digits", known=53, split_seed=1)
+    assert not torch.equal(other.train.index[other.train.y >= 0], data.train.index[known])
+
+
+def test_classes_are_numbered_in_the_order_of_the_labels():
+    x, labels = torch.arange(30.0)[:, None], torch.tensor([7, 3, 30]).repeat(10)
+    data = datasets.load(TensorDataset(x, labels), labels=True)
+    assert data.schema.classes == (3, 7, 30)
+    assert torch.equal(torch.tensor(data.schema.classes)[data.train.y], data.labels.train)
+
+
+def test_rows_with_a_known_label_are_repeated_behind_the_others():
+    once, thrice = (datasets.load("digits", known=20, copies=copies) for copies in (1, 3))
+    assert len(thrice.train) == len(once.train) + 40
+    assert thrice.distinct == len(once.train)
+    assert same_rows(thrice.train[: len(once.train)], once.train)
+    known = once.train[once.train.y >= 0]
+    assert same_rows(thrice.train[len(once.train) :][:20], known)
+    assert same_rows(thrice.train[-20:], known)
+    assert torch.equal(thrice.labels.train[-20:], known.y)
+
+
+def test_labels_as_a_context_that_were_few_are_the_old_way_to_say_it():
+    with pytest.warns(DeprecationWarning, match="labels=True with known="):
+        old = datasets.load("digits", context="labels", known=50)
+    new = datasets.load("digits", known=50)
+    assert same_rows(old.train, new.train)
+    assert old.declaration == new.declaration
+    assert old.train.context is None
+
+
+def test_the_context_of_all_parts_at_once_is_the_old_way_to_ask():
+    data = datasets.load("digits", context="labels")
+    with pytest.warns(DeprecationWarning, match="the context of data.train"):
+        context = data.context
+    assert context.test is data.test.context
+    assert context.train is data.train.context
+    with pytest.warns(DeprecationWarning, match="the context of data.train"):
+        assert datasets.load("digits").context is None
+
+
+def test_numbers_of_numpy_and_torch_are_options_and_are_stored_as_plain_ones():
+    import yaml
+
+    options = {
+        "count": np.int64(300),
+        "known": 20.0,
+        "copies": torch.tensor(2),
+        "split_seed": np.uint8(3),
+        "validation": np.int32(40),
+        "test": np.float32(0.25),
+    }
+    data = datasets.load("digits", **options)
+    plain = datasets.load("digits", count=300, known=20, copies=2, split_seed=3, validation=40, test=0.25)
+    assert same_rows(data.train, plain.train)
+    assert yaml.safe_load(yaml.safe_dump(data.declaration)) == data.declaration == plain.declaration
 
 
 # --- toys --------------------------------------------------------------------------------------------
@@ -255,7 +356,7 @@ def test_toys_are_functions_of_their_seed(random_state):
 
 def whole(data):
     """All rows, sorted by their first number, as they stood in the file."""
-    x = torch.cat([data.train, data.validation, data.test])
+    x = everything(data)
     return x[x.flatten(1)[:, 0].argsort()]
 
 
@@ -276,12 +377,12 @@ def test_eight_bit_images_are_scaled(shape):
     x = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     data = datasets.load(x)
     assert data.levels == 256
-    assert data.train.max() <= 1
+    assert data.train.x.max() <= 1
     assert torch.equal(
         whole(data).mul(255).round().sort(0).values, torch.from_numpy(x).float().sort(0).values
     )
-    assert datasets.load((x > 127).astype(np.uint8)).train.unique().tolist() == [0.0, 1.0]
-    assert datasets.load(x.reshape(40, -1)).train.max() > 1  # counts, as far as anyone can tell
+    assert datasets.load((x > 127).astype(np.uint8)).train.x.unique().tolist() == [0.0, 1.0]
+    assert datasets.load(x.reshape(40, -1)).train.x.max() > 1  # counts, as far as anyone can tell
 
 
 def test_npy_and_npz(tmp_path):
@@ -295,16 +396,17 @@ def test_npy_and_npz(tmp_path):
         assert (data.labels is not None) == (name == "b.npz")
     table = {row.tobytes(): k for row, k in zip(x, y, strict=True)}
     data = datasets.load(str(tmp_path / "b.npz"))
-    assert [table[row.numpy().tobytes()] for row in data.test] == data.labels.test.tolist()
+    assert [table[row.numpy().tobytes()] for row in data.test.x] == data.labels.test.tolist()
 
 
 def test_npz_with_its_own_test_set(tmp_path):
     x, t = rows(60, 2), rows(9, 2, seed=1)
     np.savez(tmp_path / "a.npz", x_train=x, x_test=t, y_train=np.arange(60), y_test=np.arange(9))
     data = datasets.load(tmp_path / "a.npz")
-    assert torch.equal(data.test, torch.from_numpy(t))
+    assert torch.equal(data.test.x, torch.from_numpy(t))
+    assert data.test.index.tolist() == list(range(9))  # in the set's own test set
     assert (len(data.train), len(data.validation)) == (50, 10)
-    assert torch.equal(datasets.load(tmp_path / "a.npz", test=4).test, torch.from_numpy(t[:4]))
+    assert torch.equal(datasets.load(tmp_path / "a.npz", test=4).test.x, torch.from_numpy(t[:4]))
     assert [len(p) for p in vars(datasets.load(tmp_path / "a.npz", count=20).labels).values()] == [17, 3, 3]
 
 
@@ -331,8 +433,8 @@ def test_tables_with_labels(tmp_path, kind):
     data = datasets.load(path, context="labels")
     assert torch.equal(whole(data), in_order(x))
     names = {float(a): "cat dog".split().index(k) for a, k in zip(x[:, 0], table["label"], strict=True)}
-    assert [names[float(a)] for a in data.test[:, 0]] == data.labels.test.tolist()
-    assert data.context.test.argmax(1).tolist() == data.labels.test.tolist()
+    assert [names[float(a)] for a in data.test.x[:, 0]] == data.labels.test.tolist()
+    assert data.test.context.argmax(1).tolist() == data.labels.test.tolist()
 
 
 def test_a_column_y_of_fractions_is_data(tmp_path):
@@ -360,7 +462,7 @@ def test_image_folders(tmp_path, kind):
     assert data.event_shape == (3, 5, 4)
     assert data.levels == 256
     assert (whole(data)[:, 0, 0, 0] * 255 - torch.from_numpy(shades)).abs().max() <= 2
-    row = (data.test[:, 0, 0, 0] * 255 / 20).round().long()
+    row = (data.test.x[:, 0, 0, 0] * 255 / 20).round().long()
     assert torch.equal(row % 2, data.labels.test)
 
 
@@ -377,7 +479,7 @@ def test_image_pixels_are_exact_and_channels_come_first(tmp_path):
 def test_black_and_white_images_are_grey(tmp_path):
     for row in range(5):
         save_image(tmp_path / f"{row}.png", np.eye(4, dtype=np.uint8) * 255, "1")
-    assert datasets.load(tmp_path).train.unique().tolist() == [0.0, 1.0]
+    assert datasets.load(tmp_path).train.x.unique().tolist() == [0.0, 1.0]
 
 
 # --- torchvision's layout ----------------------------------------------------------------------------
@@ -411,7 +513,7 @@ def test_idx_sets_are_read(tmp_path, monkeypatch, name):
     data = datasets.load(name)
     assert data.event_shape == (1, 28, 28)
     assert (len(data.train), len(data.validation), len(data.test)) == (20, 4, 24)
-    assert torch.equal((data.test * 255).round().to(torch.uint8)[:, 0], pixels[1])
+    assert torch.equal((data.test.x * 255).round().to(torch.uint8)[:, 0], pixels[1])
     assert data.labels.test.tolist() == [k % 10 for k in range(24)]
     assert "on this disk" in datasets.known()[name]
 
@@ -419,7 +521,7 @@ def test_idx_sets_are_read(tmp_path, monkeypatch, name):
 def test_packed_files_are_unpacked_in_place(tmp_path):
     pixels = fake_mnist(tmp_path / "d", packed=True)
     data = datasets.load("MNIST", root=tmp_path / "d", test=3)
-    assert torch.equal((data.test * 255).round().to(torch.uint8)[:, 0], pixels[1, :3])
+    assert torch.equal((data.test.x * 255).round().to(torch.uint8)[:, 0], pixels[1, :3])
     assert (tmp_path / "d/MNIST/raw/train-images-idx3-ubyte").exists()
     assert not (tmp_path / "cache").exists()
 
@@ -433,13 +535,13 @@ def test_a_read_only_root_is_unpacked_into_the_cache_once(tmp_path, monkeypatch)
     try:
         assert "on this disk" in datasets.known(root)["mnist"]
         data = datasets.load("mnist", root=root)
-        assert torch.equal((data.test * 255).round().to(torch.uint8)[:, 0], pixels[1])
+        assert torch.equal((data.test.x * 255).round().to(torch.uint8)[:, 0], pixels[1])
         assert sorted(root.rglob("*")) == before
         made = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
         assert len(made) == 4
         assert not [path for path in made if path.suffix == ".part"]
         monkeypatch.setattr(archive, "_unpack", None)  # a second time would now fail
-        assert torch.equal(datasets.load("mnist", root=root).train, data.train)
+        assert torch.equal(datasets.load("mnist", root=root).train.x, data.train.x)
     finally:
         for folder in (root, root / "MNIST", root / "MNIST/raw"):
             folder.chmod(0o755)
@@ -473,7 +575,7 @@ def test_cifar_is_unpacked_and_read(tmp_path, monkeypatch):
     data = datasets.load("cifar10", root=root)
     assert data.event_shape == (3, 32, 32)
     assert (len(data.train), len(data.validation), len(data.test)) == (17, 3, 4)
-    assert torch.equal((data.test[0] * 255).round().flatten(), torch.from_numpy(image).float())
+    assert torch.equal((data.test.x[0] * 255).round().flatten(), torch.from_numpy(image).float())
     assert sorted(path.name for path in root.iterdir()) == [
         "cifar-10-batches-py",
         "cifar-10-python.tar.gz",
@@ -517,21 +619,31 @@ class Images(Dataset):
         return self.images[row], row % 3
 
 
-@pytest.mark.parametrize("kind", [{}, {"binarize": "threshold"}, {"context": "labels"}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"binarize": "threshold"},
+        {"context": "labels"},
+        {"known": 9},
+        {"context": "labels", "labels": True},
+    ],
+)
 def test_a_stream_equals_the_set_held_in_memory(kind, random_state):
     held = datasets.load(Images(), stream=False, split_seed=3, **kind)
     flow = datasets.load(Images(), stream=True, split_seed=3, **kind)
     assert flow.streams
     assert not held.streams
     assert flow.event_shape == held.event_shape == (1, 4, 4)
-    assert torch.equal(flow.validation, held.validation)
-    assert torch.equal(flow.test, held.test)
+    assert same_rows(flow.validation, held.validation)
+    assert same_rows(flow.test, held.test)
     assert torch.equal(flow.labels.train, held.labels.train)
-    items = [flow.train[k] for k in range(len(flow.train))]
-    if kind.get("context"):
-        assert torch.equal(torch.stack([c for _, c in items]), held.context.train)
-        items = [x for x, _ in items]
-    assert torch.equal(flow.collate(torch.stack(items), generator_of("any")), held.train)
+    assert flow.has_labels == held.has_labels == ("known" in kind or "labels" in kind)
+    assert flow.schema == held.schema
+    numbers = list(range(len(flow.train)))
+    x = flow.collate(torch.stack([flow.train[k] for k in numbers]), generator_of("any"))
+    assert same_rows(flow.train.rows(x, numbers), held.train)
+    assert same_rows(flow.train.rows(x[5:9], numbers[5:9]), held.train[5:9])
     assert len(flow.train) == flow.record["rows"]["train"] == len(held.train)
 
 
@@ -539,7 +651,7 @@ def test_a_stream_equals_the_set_held_in_memory(kind, random_state):
 def test_random_preparation_of_a_stream(kind):
     grey = datasets.load(Images(), stream=False)
     flow, held = (datasets.load(Images(), stream=s, **kind) for s in (True, False))
-    assert torch.equal(flow.validation, held.validation)
+    assert torch.equal(flow.validation.x, held.validation.x)
     batch = next(iter(DataLoader(flow.train, batch_size=len(flow.train))))
     again = next(iter(DataLoader(flow.train, batch_size=len(flow.train))))
     one, two, other = (
@@ -549,10 +661,10 @@ def test_random_preparation_of_a_stream(kind):
     assert torch.equal(one, other) == (kind.get("binarize") == "static")
     if "binarize" in kind:
         assert one.unique().tolist() == [0.0, 1.0]
-        score = (one - grey.train).sum() / (grey.train * (1 - grey.train)).sum().sqrt()
+        score = (one - grey.train.x).sum() / (grey.train.x * (1 - grey.train.x)).sum().sqrt()
         assert abs(score) < 5
     else:
-        assert torch.equal((one * 256).floor(), (grey.train * 255).round())
+        assert torch.equal((one * 256).floor(), (grey.train.x * 255).round())
 
 
 def test_size_decides_what_streams(monkeypatch):
@@ -567,7 +679,7 @@ def test_items_may_be_tensors_or_pairs():
     x = torch.from_numpy(rows(30, 2))
     plain, pairs = TensorDataset(x), TensorDataset(x, torch.arange(30) % 2)
     assert datasets.load(plain).labels is None
-    assert torch.equal(datasets.load(pairs).train, datasets.load(plain).train)
+    assert torch.equal(datasets.load(pairs).train.x, datasets.load(plain).train.x)
     assert datasets.load(pairs).labels.train.unique().tolist() == [0, 1]
 
 
@@ -643,10 +755,17 @@ def test_nan_is_counted_and_placed(tmp_path):
         ({"test": 1.0}, "three parts"),
         ({"validation": 1000, "test": 797}, "three parts"),
         ({"count": 5000}, "count=5000"),
-        ({"count": 0}, "count=0"),
-        ({"split_seed": -1}, "split_seed=-1"),
-        ({"split_seed": 0.5}, "split_seed=0.5"),
-        ({"context": "label"}, "context='label'"),
+        ({"validation": "7"}, "validation='7'"),
+        ({"test": float("nan")}, "test=nan"),
+        ({"count": 0}, "count must be a whole number of 3 or more, not 0"),
+        ({"split_seed": -1}, "split_seed must be a whole number of 0 or more, not -1"),
+        ({"split_seed": 0.5}, "split_seed must be .* not 0.5"),
+        ({"context": "label"}, "context must be 'labels' or None, not 'label'"),
+        ({"labels": "all"}, "labels must be True or False, not 'all'"),
+        ({"known": 0}, "known must be a whole number of 1 or more, not 0"),
+        ({"known": 5000}, "known=5000 is more than the 1257 training rows"),
+        ({"copies": 0, "known": 5}, "copies must be a whole number of 1 or more, not 0"),
+        ({"copies": 2}, "give known= too"),
         ({"stream": True}, "stream=True"),
     ],
 )
@@ -658,6 +777,8 @@ def test_preparations_that_have_no_meaning():
     refused("ring", binarize="dynamic", match=r"run from -1\.\d+ to")
     refused("ring", dequantize=True, match="integer levels")
     refused("ring", context="labels", match="no labels")
+    refused("ring", labels=True, match="no labels")
+    refused("ring", known=3, match="no labels")
     refused(rows(9, 2) * 255, binarize="threshold", match="scale them first")
 
 
@@ -730,7 +851,9 @@ def test_torch_data_sets_that_cannot_be_used():
     refused(Ragged(), match="item 1 of Ragged")
     refused(Words(), match="is a str")
     refused(Holes(), match="4 values that are NaN or infinite, in 2 rows")
-    refused(Images(targets=False), stream=True, context="labels", match="`targets`")
+    for asked in ({"context": "labels"}, {"labels": True}, {"known": 3}):
+        refused(Images(targets=False), stream=True, match="`targets`", **asked)
+    refused(Images(), stream=True, known=3, copies=2, match="leave copies out")
     refused(Holes(10), stream=True, test=5, split_seed=0, match="in row [56] at")
     seed = next(s for s in range(99) if {5, 6} <= set(parts(40, seed=s).train.tolist()))
     data = datasets.load(Holes(40), stream=True, split_seed=seed)

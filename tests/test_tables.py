@@ -56,7 +56,7 @@ def table(tmp_path):
 
 
 def mixed(kinds=KINDS, seed=0):
-    """A likelihood that has looked at data, these data, and the same with a third missing."""
+    """A likelihood that has started from data, these data, and the same with a third missing."""
     torch.manual_seed(seed)
     likelihood = attached(Mixed(kinds), (len(kinds),), seed=seed)
     rng = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def test_a_table_says_what_its_columns_hold(table):
     shown = repr(data)
     assert "2 normal, 2 negativebinomial, 1 bernoulli, 1 categorical:3" in shown
     assert f"{people().isna().sum().sum():,} entries missing" in shown
-    everything = torch.cat([data.train, data.validation, data.test])
+    everything = torch.cat([data.train.x, data.validation.x, data.test.x])
     found = everything[everything[:, 0].nan_to_num().argsort(stable=True)]
     codes = people()["colour"].map({"blue": 0.0, "green": 1.0, "red": 2.0})
     for name, column in (("clicks", people()["clicks"]), ("colour", codes)):
@@ -109,11 +109,13 @@ def test_a_table_is_read_the_same_way_again_and_from_parquet(table, tmp_path):
     again = datasets.load(given.pop("data"), **given)
     assert again.columns == data.columns
     assert again.record == data.record
-    torch.testing.assert_close(again.train, data.train, equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(again.train.x, data.train.x, equal_nan=True, rtol=0, atol=0)
     people().to_parquet(tmp_path / "people.parquet")
     other = datasets.load(tmp_path / "people.parquet", kinds=kinds)
     assert other.columns == data.columns
-    torch.testing.assert_close(other.train, data.train, equal_nan=True)
+    torch.testing.assert_close(other.train.x, data.train.x, equal_nan=True)
+    data.schema.check_same(other.schema, "people.parquet")
+    assert data.schema.columns == data.columns
 
 
 def written(tmp_path, **columns):
@@ -147,7 +149,7 @@ def test_kinds_are_read_from_the_values(tmp_path):
         ({"word": "normal"}, ("'word'", "holds 'a'", "normal")),
     ],
 )
-def test_kinds_that_do_not_fit_are_told(tmp_path, kinds, words):
+def test_kinds_that_do_not_fit_are_refused(tmp_path, kinds, words):
     path = written(tmp_path, word=list("abcabc"), number=range(6))
     raises_one_sentence(lambda: datasets.load(path, kinds=kinds), *words)
 
@@ -165,7 +167,7 @@ def test_a_column_of_numbers_with_a_word_in_it_is_not_taken_for_names(tmp_path):
     assert column.levels == ("1", "2", "4", "5", "6", "three")
 
 
-# ---------------------------------------------------------------- what a likelihood says to a table
+# ---------------------------------------------------------------- what a likelihood makes of a table
 
 
 def test_words_and_missing_entries_need_mixed(table):
@@ -175,7 +177,7 @@ def test_words_and_missing_entries_need_mixed(table):
     numbers = datasets.load(written(table.parent, a=[1.5, 2.5, None, 3.5], b=[0.5, 1, 2, 3]))
     likelihood = Normal().suited(numbers)
     likelihood.attach((2,))
-    x = torch.cat([numbers.train, numbers.validation, numbers.test])
+    x = torch.cat([numbers.train.x, numbers.validation.x, numbers.test.x])
     raises_one_sentence(lambda: likelihood.check(x), "Normal", "is nan", "Mixed, which leaves it out")
     suited = Mixed().suited(numbers)
     suited.attach((2,))
@@ -205,11 +207,11 @@ def test_values_of_another_kind_are_refused():
         )
 
 
-# ---------------------------------------------------------------- the law
+# ---------------------------------------------------------------- the distribution
 
 
 @pytest.mark.usefixtures("float64")
-def test_columns_have_their_own_laws_in_their_own_units():
+def test_columns_have_their_own_distributions_in_their_own_units():
     """Against scipy, in the units of the table, with the statistics that were taken from the data."""
     kinds = ("lognormal", "normal", "poisson", "laplace", "negativebinomial", "zeroinflatednegativebinomial")
     likelihood, x, _ = mixed(kinds)
@@ -241,7 +243,7 @@ def test_columns_have_their_own_laws_in_their_own_units():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))
 def test_a_missing_entry_is_summed_out(kind):
-    """The law of what is there is the marginal of the joint law, one missing column at a time."""
+    """The density of what is there is the marginal of the joint one, one missing column at a time."""
     kinds = ("normal", kind, "categorical:2")
     likelihood, whole, _ = mixed(kinds)
     law = likelihood(**params(likelihood.param_shapes))
@@ -272,7 +274,7 @@ def test_a_row_with_nothing_in_it_says_nothing():
     torch.testing.assert_close(exact, torch.zeros(2), rtol=0, atol=1e-9)
 
 
-def test_draws_are_whole_rows_of_every_kind():
+def test_samples_are_whole_rows_of_every_kind():
     likelihood, _, _ = mixed()
     given = {n: v.double() for n, v in params(likelihood.param_shapes, 300).items()}
     law = likelihood(**given)
@@ -380,7 +382,7 @@ def test_pictures_with_missing_pixels(tmp_path):
 # ---------------------------------------------------------------- against columns one by one
 
 
-def test_independent_columns_are_the_laws_of_largest_likelihood():
+def test_independent_columns_are_the_maximum_likelihood_fits():
     rng = np.random.default_rng(0)
     laws = {
         "normal": scipy.stats.norm(3, 2),
@@ -417,22 +419,22 @@ def test_a_vae_of_a_table_beats_its_columns_one_by_one(table, tmp_path):
     torch.manual_seed(0)
     likelihood = Mixed().suited(data)
     vae = pv.VAE(data.event_shape, 2, likelihood=likelihood, encoder=MLP(32), decoder=MLP(32))
-    vae.start_from(data.train)
+    vae.start_from(data.train.x)
     pv.fit(
         vae, data, epochs=60, batch_size=100, lr=0.005, progress=False, out=tmp_path / "run", figures=False
     )
     loaded = pv.load(tmp_path / "run")
     assert loaded.likelihood == likelihood
     found = pv.log_evidence(loaded, data.test, particles=300)
-    alone = baselines.independent_columns(data.train, data.test, likelihood.columns)
+    alone = baselines.independent_columns(data.train.x, data.test.x, likelihood.columns)
     gain = found.log_px - alone.numpy()
     assert gain.mean() > 1 + 5 * gain.std() / math.sqrt(len(gain))
     # What is missing is filled in better than by its column's mean.
-    x = data.test[~data.test[:, 0].isnan()]
+    x = data.test[~data.test.x[:, 0].isnan()].x
     holes = x.clone()
     holes[:, 0] = math.nan
     guesses = torch.stack([loaded.reconstruct(holes) for _ in range(30)])[..., 0].mean(0)
-    blind = (x[:, 0] - data.train[:, 0].nanmean()).square()
+    blind = (x[:, 0] - data.train.x[:, 0].nanmean()).square()
     assert (blind - (x[:, 0] - guesses).square()).mean() > 0.3 * blind.mean()
 
 
@@ -448,5 +450,5 @@ def test_words_like_none_are_classes_and_empty_cells_are_missing(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows))
     data = datasets.load(str(tmp_path / "t.csv"))
     assert data.columns[1].levels == ("Full", "NA", "None")
-    whole = torch.cat([data.train, data.validation, data.test])
+    whole = torch.cat([data.train.x, data.validation.x, data.test.x])
     assert int(whole[:, 1].isnan().sum()) == 5

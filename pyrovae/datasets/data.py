@@ -108,7 +108,7 @@ class Data:
     def context_shape(self) -> tuple[int, ...] | None:
         """The shape of one context, or None without."""
         context = self.validation.context
-        return None if context is None else tuple(context.shape[1:])
+        return tuple(context.shape[1:]) if context is not None else None
 
     @property
     def context(self) -> Splits | None:

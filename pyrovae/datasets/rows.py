@@ -146,8 +146,8 @@ def class_indices(given: Any) -> Tensor:  # noqa: ANN401
         return y
     if y.is_floating_point():
         y = torch.where(y.isnan(), -1.0, y)
-    indices = y.long()
-    if y.is_complex() or y.dim() > 1 or not bool((indices == y).all()):
+    indices = y.long() if not y.is_complex() else None
+    if indices is None or y.dim() > 1 or not bool((indices == y).all()):
         raise InputError(
             f"y must hold one class index for each row, with -1 where none is known, not shape "
             f"{tuple(y.shape)} of {y.dtype}"
@@ -168,13 +168,15 @@ def _tensor(name: str, given: Any) -> Tensor:  # noqa: ANN401
     """A tensor of an array of numbers, copied where torch cannot share its memory or has no such type."""
     try:
         array = np.asarray(given)
-        native = array.dtype.newbyteorder("=")
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double
-            native = np.dtype(np.float64)
-        array = np.ascontiguousarray(array, dtype=native).reshape(array.shape)
-        return torch.as_tensor(array if array.flags.writeable else array.copy())
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} is not an array of numbers: {str(error).splitlines()[0]}") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} is not an array of numbers: its rows differ in shape") from None
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{name} is not an array of numbers: it holds values of type {array.dtype}")
+    native = array.dtype.newbyteorder("=")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double
+        native = np.dtype(np.float64)
+    array = np.ascontiguousarray(array, dtype=native).reshape(array.shape)
+    return torch.as_tensor(array if array.flags.writeable else array.copy())
 
 
 def _positions(rows: Any, count: int) -> Tensor:  # noqa: ANN401

@@ -107,5 +107,6 @@ class VampPrior(Prior):
             raise InputError("VampPrior is made of the guide of a VAE: declare it as the prior of one")
         recognition, q = self._sources
         u = torch.clamp(self.u, self.low, self.high)
-        params = recognition(u, None if context is None else context.unsqueeze(-2))
+        # One row of a context for all pseudo-inputs.
+        params = recognition(u, context.unsqueeze(-2) if context is not None else None)
         return Aggregate(lambda chosen: q(**chosen), params)

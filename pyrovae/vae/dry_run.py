@@ -34,7 +34,7 @@ def dry_run(vae: PartsProgram) -> None:
     Raises:
         InputError: for a part that does not fit, by name.
     """
-    first = next(vae.parameters())
+    first = next(vae.parameters())  # type: ignore[attr-defined]
     lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
     context = None if vae.context_shape is None else torch.zeros(2, *vae.context_shape, **lead)
     with torch.random.fork_rng(devices=[]):

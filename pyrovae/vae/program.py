@@ -255,9 +255,12 @@ class PartsProgram(Program):
 
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         like = next(self.parameters())  # type: ignore[attr-defined]
-        context = None if context is None else context.to(like)
-        if context is not None and len(context) != count:
-            raise InputError(f"context has {len(context)} rows for {count} observations: give one for each")
+        if context is not None:
+            context = context.to(like)
+            if len(context) != count:
+                raise InputError(
+                    f"context has {len(context)} rows for {count} observations: give one for each"
+                )
         z = self.latents(context).expand((count,)).sample()
         return self.decode(z, context).sample().to(like.dtype), {"z": z.unsqueeze(0)}
 

@@ -10,3 +10,5 @@ A command whose options are those of other functions says so in two further func
     add_options(parser)       adds them
     completed(options)        the (name, value) pairs that were given, with those that follow from them
 """
+
+__all__ = ()
