@@ -1,11 +1,12 @@
-"""How noisy the guide's gradient is under each objective, from 1 to 64 particles, on a linear-Gaussian model.
+"""How noisy the guide's gradient is under each objective, on a linear-Gaussian model.
 
     python benchmarks/gradients.py [--rows 2000] [--out docs/images/gradient_variance.png]
 
-Many copies of one datum have guide parameters of their own, all with the same value: one pass backwards
-gives as many independent gradients. The guide is a diagonal normal half a standard deviation off the
-posterior and a fifth too wide, as in the middle of a training. Spread is the standard deviation, signal the
-absolute mean divided by it; both are root mean squares over the guide's parameters.
+Many copies of one observation have their own guide parameters, all of the same value, so one backward pass
+gives this number of independent gradients. The guide is a diagonal normal half a standard deviation off the
+posterior and a fifth too wide, as in the middle of training. The spread is the standard deviation of the
+gradient, the signal its absolute mean divided by the spread; both are root mean squares over the guide's
+parameters.
 """
 
 import argparse
@@ -44,7 +45,7 @@ Curves = dict[str, dict[int, tuple[float, float]]]
 
 
 class Copies:
-    """The oracle's model and a guide with parameters for each of many copies of one datum."""
+    """The oracle's model and a guide with parameters for each of many copies of one observation."""
 
     def __init__(self, rows: int, *, shift: float = 0.5, widen: float = 1.2) -> None:
         oracle = LinearGaussian.random(event_dim=5, latent_dim=2, seed=3)
@@ -95,17 +96,17 @@ def draw(curves: Curves, path: Path) -> None:
     from matplotlib.figure import Figure
 
     with style():
-        figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-        for column, title in enumerate(("spread of the guide's gradient", "signal to noise")):
+        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+        for column, title in enumerate(("standard deviation of the guide's gradient", "signal-to-noise ratio")):
             ax = figure.add_subplot(1, 2, column + 1)
             for name, (_, colour) in KINDS.items():
                 ax.loglog(PARTICLES, [curves[name][k][column] for k in PARTICLES], color=colour)
             ax.set_xticks(PARTICLES, [str(k) for k in PARTICLES])
             ax.minorticks_off()
-            ax.set(title=title, xlabel="particles K", xlim=(PARTICLES[0], PARTICLES[-1]))
+            ax.set(title=title, xlabel="number of particles K", xlim=(PARTICLES[0], PARTICLES[-1]))
             last = {name: curves[name][PARTICLES[-1]][column] for name in KINDS}
             label_ends(ax, [(name, last[name], KINDS[name][1]) for name in KINDS])
-        save(figure, path, dpi=110)
+        save(figure, path, dpi=130)
 
 
 if __name__ == "__main__":

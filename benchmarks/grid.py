@@ -4,7 +4,7 @@
     python benchmarks/grid.py --epochs 2 --rows 100 --data digits  a try in a minute
 
 One network, one seed and one test set for all, so differences are paired: their errors are smaller than those
-of the means. A cell that was killed goes on where it was; `--jobs 2` trains two at a time.
+of the means. A cell that was killed is resumed; `--jobs 2` trains two at a time.
 """
 
 import argparse
@@ -29,13 +29,13 @@ OBJECTIVES = {"ELBO": "ELBO()", "IWAE(5)": "IWAE(particles=5)"}
 
 
 def cells():
-    """Every cell: its name, and what stands for its prior, guide and objective."""
+    """Every cell: its name, and the code of its prior, guide and objective."""
     for prior, guide, objective in itertools.product(PRIORS, GUIDES, OBJECTIVES):
         yield f"{prior}-{guide}-{objective}", (PRIORS[prior], GUIDES[guide], OBJECTIVES[objective])
 
 
 def train(name, args):
-    """Train one cell and weigh its test set; what was found lies in its folder."""
+    """Train one cell and score its test set; the results are written to its folder."""
     import torch
 
     import pyrovae as pv
@@ -66,12 +66,13 @@ def train(name, args):
         resume=True,
     )
     seconds = time.perf_counter() - began
-    evidence = pv.log_evidence(vae, data.test[: args.rows], particles=args.particles, seed=0)
+    rows = data.test[: args.rows]
+    evidence = pv.log_evidence(vae, rows, particles=args.particles, seed=0)
     found = {
         "log_px": evidence.log_px.tolist(),
         "mc_stderr": evidence.mc_stderr.tolist(),
         "khat": float(np.nanmedian(evidence.khat)),
-        "elbo": float(pv.log_evidence(vae, data.test[: args.rows], particles=1, seed=1).mean),
+        "elbo": float(pv.log_evidence(vae, rows, particles=1, seed=1).mean),
         "best_epoch": run.best_epoch,
         "seconds": seconds,
     }
@@ -92,44 +93,44 @@ def train_all(args):
 
 
 def table(found):
-    """The means with their errors, and the paired differences from the plainest cell."""
-    plain = np.array(found["StandardNormal-DiagonalNormal-ELBO"]["log_px"])
+    """The means with their errors, and the paired differences from the first cell."""
     lines = [
-        "| prior | guide | objective | log p(x) | error | minus the first | error | s |",
+        "| prior | guide | objective | log p(x) | error | difference | error | seconds |",
         "|---" * 8 + "|",
     ]
+    first = np.array(found["StandardNormal-DiagonalNormal-ELBO"]["log_px"])
     for (name, _), parts in zip(cells(), itertools.product(PRIORS, GUIDES, OBJECTIVES), strict=True):
         log_px = np.array(found[name]["log_px"])
-        off = log_px - plain
-        errors = [v.std(ddof=1) / len(v) ** 0.5 for v in (log_px, off)]
-        numbers = f"{log_px.mean():.2f} | {errors[0]:.2f} | {off.mean():+.2f} | {errors[1]:.2f}"
+        differences = log_px - first
+        errors = [v.std(ddof=1) / len(v) ** 0.5 for v in (log_px, differences)]
+        numbers = f"{log_px.mean():.2f} | {errors[0]:.2f} | {differences.mean():+.2f} | {errors[1]:.2f}"
         lines.append(f"| {' | '.join(parts)} | {numbers} | {found[name]['seconds']:.0f} |")
     return "\n".join(lines)
 
 
-def figure(found, path):
-    """Test log p(x) of each prior, a mark for each guide and objective."""
+def figure(text, path):
+    """The differences of a table as it is printed: each prior, with a mark for each guide and objective."""
+    from matplotlib.figure import Figure
+
     from pyrovae import plots
-    from pyrovae.plots.style import style
+    from pyrovae.plots.style import CLASSES, style
 
-    kinds = list(itertools.product(GUIDES, OBJECTIVES))
-    plain = np.array(found["StandardNormal-DiagonalNormal-ELBO"]["log_px"])
-    import matplotlib.pyplot as plt
-
+    rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    values = {tuple(row[:3]): (float(row[5]), float(row[6])) for row in rows if row[0] in PRIORS}
     with style():
-        _, ax = plt.subplots(figsize=(6.4, 3.2))
-        for k, (guide, objective) in enumerate(kinds):
-            off = [np.array(found[f"{p}-{guide}-{objective}"]["log_px"]) - plain for p in PRIORS]
+        figure = Figure(figsize=(7.6, 3.8), layout="constrained")
+        ax = figure.add_subplot()
+        for k, (guide, objective) in enumerate(itertools.product(GUIDES, OBJECTIVES)):
+            means, errors = np.array([values[prior, guide, objective] for prior in PRIORS]).T
             at = np.arange(len(PRIORS)) + 0.14 * (k - 1.5)
-            error = [2 * d.std(ddof=1) / len(d) ** 0.5 for d in off]
-            ax.errorbar(
-                at, [d.mean() for d in off], error, fmt="os"[k % 2], ms=5, label=f"{guide}, {objective}"
-            )
-        ax.set_xticks(range(len(PRIORS)), list(PRIORS))
+            mark, colour = "os"[k % 2], CLASSES[(0, 0, 2, 2)[k]]
+            label = f"{guide} guide, {objective}"
+            ax.errorbar(at, means, 2 * errors, fmt=mark, ms=6, color=colour, label=label)
+        ax.set_xticks(range(len(PRIORS)), [f"{prior}\nprior" for prior in PRIORS])
         ax.axhline(0, lw=0.8, color="0.6", zorder=0)
-        ax.set_ylabel("log p(x), nats per datum,\nbeside the plainest cell")
-        ax.legend(fontsize=7, ncols=2, frameon=False)
-        plots.save(ax, path)
+        ax.set_ylabel("log p(x) minus that of the first model,\nnats per image")
+        ax.legend(loc="lower left")
+        plots.save(figure, path, dpi=130)
 
 
 def main():
@@ -143,15 +144,19 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/grid"))
     parser.add_argument("--figure", type=Path, default=None)
+    parser.add_argument("--redraw", type=Path, default=None, help="draw the table of this page, train nothing")
     parser.add_argument("--cell", default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
         train(args.cell, args)
         return
+    if args.redraw:
+        figure(args.redraw.read_text(), args.figure or args.out / "grid.png")
+        return
     train_all(args)
     found = {name: json.loads((args.out / name / "found.json").read_text()) for name, _ in cells()}
-    print(table(found))
-    figure(found, args.figure or args.out / "grid.png")
+    print(text := table(found))
+    figure(text, args.figure or args.out / "grid.png")
 
 
 if __name__ == "__main__":

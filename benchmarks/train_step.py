@@ -5,7 +5,7 @@
 
 Every rival (see `rivals.py`) trains the same network on the same data, on the CPU, and gathers its batch by
 an index. In each round each takes some consecutive steps, in another order each time. "ours/it" is the
-median over rounds of the time of "PyroVAE captured" over its own in the same round, so that a machine that
+median over rounds of the time of "PyroVAE compiled" over its own in the same round, so that a machine that
 slows down for a while slows both. A floating-point rate counts matrix products and convolutions only; its
 share is of the rate of one large product, measured in the same rounds. "compile s" is all before the third
 step, imports apart and no cache on disk. "peak MB" is that of a process of its own which takes ten steps,
@@ -35,7 +35,7 @@ from rivals import CASES, ROWS, Case, HandVAE, NumPyro, PyroSVI, PyroVAE, PyTorc
 from torch import Tensor, nn
 
 RIVALS = {
-    "PyroVAE captured": partial(PyroVAE, compile=True),
+    "PyroVAE compiled": partial(PyroVAE, compile=True),
     "PyroVAE eager": partial(PyroVAE, compile=False),
     "Pyro SVI": PyroSVI,
     "PyTorch eager": partial(PyTorch, compile=False),
@@ -43,13 +43,13 @@ RIVALS = {
     "NumPyro scan": NumPyro,
 }
 IMPORTS = {
-    "PyroVAE captured": "pyrovae.training.fit",
+    "PyroVAE compiled": "pyrovae.training.fit",
     "PyroVAE eager": "pyrovae.training.fit",
     "Pyro SVI": "pyro.infer",
     "PyTorch compiled": "torch._inductor.compile_fx",
     "NumPyro scan": "numpyro.infer",
 }
-OURS, PRODUCTS, LARGE = "PyroVAE captured", "matrix products alone", "one large product"
+OURS, PRODUCTS, LARGE = "PyroVAE compiled", "matrix products alone", "one large product"
 ROUND_SECONDS, PAUSE_SECONDS = 0.25, 0.02
 PACKAGES = ("torch", "pyro-ppl", "numpyro", "jax", "numpy")
 
