@@ -97,7 +97,9 @@ def draw(curves: Curves, path: Path) -> None:
 
     with style():
         figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-        for column, title in enumerate(("standard deviation of the guide's gradient", "signal-to-noise ratio")):
+        for column, title in enumerate(
+            ("standard deviation of the guide's gradient", "signal-to-noise ratio")
+        ):
             ax = figure.add_subplot(1, 2, column + 1)
             for name, (_, colour) in KINDS.items():
                 ax.loglog(PARTICLES, [curves[name][k][column] for k in PARTICLES], color=colour)

@@ -144,7 +144,9 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/grid"))
     parser.add_argument("--figure", type=Path, default=None)
-    parser.add_argument("--redraw", type=Path, default=None, help="draw the table of this page, train nothing")
+    parser.add_argument(
+        "--redraw", type=Path, default=None, help="draw the table of this page, train nothing"
+    )
     parser.add_argument("--cell", default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
