@@ -682,8 +682,8 @@ def test_rows_tensors_and_arrays_of_any_type_are_explored_alike():
 def test_rows_of_a_data_set_keep_their_numbers_in_the_source():
     x = torch.randn(200, 5)
     data, vae = pv.datasets.load(x, test=0.25), a_vae()
-    for split in ("test", "validation", "train"):
-        ex = explore(vae, data, split=split, rows=15)
+    for name in ("test", "validation", "train"):
+        ex = explore(vae, data, split=name, rows=15)
         assert np.allclose(ex.x, x[ex.index].numpy())
         assert np.array_equal(ex.index, ex.evidence.index)
     assert explore(vae, pv.Rows(x, index=torch.arange(200) + 7), rows=15).index.min() > 6

@@ -93,7 +93,8 @@ def split_up(mixture: Mixture, k: int) -> Mixture:
     halves = split(float(mixture.weight[k]), mixture.mean[k], mixture.covariance[k])
     first = _with(mixture, k, tuple(part[0] for part in halves))
     both = zip(PARTS, halves, strict=True)
-    return replace(first, **{name: np.concatenate([getattr(first, name), half[1:]]) for name, half in both})
+    parts: Any = {name: np.concatenate([getattr(first, name), half[1:]]) for name, half in both}
+    return replace(first, **parts)
 
 
 def remove(mixture: Mixture, k: int) -> Mixture:
