@@ -137,6 +137,28 @@ def test_print_config_is_a_config(capsys):
     assert pv.load("r").encoder == pv.networks.MLP(8)
 
 
+OLD_CONFIG = """
+data: digits
+binarize: threshold
+count: 200
+context: labels
+known: 50
+prior:
+  class_path: pyrovae.priors.GaussianMixture
+  init_args: {labels: true}
+objective: pyrovae.objectives.SemiSupervised
+"""
+
+
+def test_a_config_from_before_labels_were_rows_of_their_own():
+    """Labels that a prior observes were once given as a context."""
+    Path("old.yaml").write_text(OLD_CONFIG)
+    assert main(["fit", "--config", "old.yaml", "--batch_size", "20", *QUICK, *SMALL, "--out", "r"]) == 0
+    config = yaml.safe_load(Path("r/config.yaml").read_text())
+    assert (config["context"], config["labels"], config["known"]) == (None, True, 50)
+    assert pv.load("r").context_shape is None
+
+
 USERS_PRIOR = '''
 import pyro.distributions as dist
 import torch
