@@ -1,10 +1,10 @@
-r"""What a VAE must beat: densities without a network, fitted to the same data.
+r"""What a VAE must beat: densities without a network, fitted to the same rows.
 
     pixel means              p(x) = prod_i  m_i^{x_i} (1 - m_i)^{1 - x_i}
     mixture of Bernoullis    p(x) = sum_k pi_k prod_i  m_ki^{x_i} (1 - m_ki)^{1 - x_i}      by EM
-    independent columns      p(x) = prod_i p_i(x_i), each column's own law of its kind    tables
+    independent columns      p(x) = prod_i p_i(x_i), each column's distribution of its kind
 
-All give log p(x) exactly, in nats per datum, so a figure beside a VAE's needs no error of estimation.
+All give log p(x) exactly, in nats per observation. Rows may be `Rows`, tensors or arrays.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 
 __all__ = ["bernoulli_mixture", "independent_columns", "pixel_means"]
 
+Table = Rows | Tensor | np.ndarray
 
-def pixel_means(train: Tensor, test: Tensor) -> Tensor:
-    r"""log p(x) of binary data under independent elements with the training set's means.
+
+def pixel_means(train: Table, test: Table) -> Tensor:
+    r"""log p(x) of binary rows under independent elements with the training set's means.
 
     Arguments:
         train: (N, *event), zeros and ones.
@@ -40,30 +43,29 @@ def pixel_means(train: Tensor, test: Tensor) -> Tensor:
 
 
 def bernoulli_mixture(
-    train: Tensor, test: Tensor, *, components: int = 10, iterations: int = 200, seed: int = 0
+    train: Table, test: Table, *, components: int = 10, iterations: int = 200, seed: int = 0
 ) -> Tensor:
-    r"""log p(x) of binary data under a mixture of Bernoullis fitted by expectation-maximisation.
+    r"""log p(x) of binary rows under a mixture of Bernoullis fitted by expectation-maximisation.
 
     It starts from random responsibilities. Each mean has one pseudo-count spread over its two values, so
-    that an element that never varied in training does not give a test datum probability zero.
+    that an element that never varied in training does not give a test row probability zero.
 
     Arguments:
-        train: (N, *event), zeros and ones.
-        test: (M, *event).
+        train, test: as for `pixel_means`.
         components: K.
-        iterations: of EM, at most; it stops when the bound grows by less than 1e-6 nats per datum.
+        iterations: of EM, at most; it stops when the bound grows by less than 1e-6 nats per observation.
         seed: of the start.
 
     Returns:
         log p(x) in nats, (M,).
 
     Raises:
-        InputError: when the data are not binary.
+        InputError: when the rows are not binary.
 
     Reference:
         Bishop (2006), "Pattern Recognition and Machine Learning", section 9.3.3.
     """
-    x, y = (t.detach().cpu().double().flatten(1) for t in (train, test))
+    x, y = _table(train), _table(test)
     if not ((x == 0) | (x == 1)).all():
         raise InputError("a mixture of Bernoullis needs values of 0 and 1: binarise the data first")
     generator = torch.Generator().manual_seed(seed)
@@ -90,11 +92,11 @@ def _log_joint(x: Tensor, log_weights: Tensor, means: Tensor) -> Tensor:
     return x @ means.log().mT + (1 - x) @ (-means).log1p().mT + log_weights
 
 
-def independent_columns(train: Tensor, test: Tensor, columns: Sequence[str]) -> Tensor:
-    r"""log p(x) of a table under independent columns, each with its law of the largest likelihood.
+def independent_columns(train: Table, test: Table, columns: Sequence[str]) -> Tensor:
+    r"""log p(x) of a table under independent columns, each fitted by maximum likelihood.
 
-    Missing entries (NaN) are left out of the fit and of log p(x). A class has one pseudo-count spread over
-    all classes, so that one that training never saw does not have probability zero.
+    Missing entries (NaN) are left out of the fit and of log p(x). A class has one pseudo-count spread
+    over all classes, so that one that never occurred in training does not have probability zero.
 
     Arguments:
         train: (N, C).
@@ -112,7 +114,7 @@ def independent_columns(train: Tensor, test: Tensor, columns: Sequence[str]) -> 
         >>> independent_columns(x, x, ["bernoulli"])
         tensor([-0.6931, -0.6931,  0.0000], dtype=torch.float64)
     """
-    x, y = (t.detach().cpu().double().flatten(1).numpy() for t in (train, test))
+    x, y = _table(train).numpy(), _table(test).numpy()
     if x.shape[1] != len(columns):
         raise InputError(f"{len(columns)} kinds were given for {x.shape[1]} columns: give one for each")
     total = np.zeros(len(y))
@@ -122,21 +124,26 @@ def independent_columns(train: Tensor, test: Tensor, columns: Sequence[str]) -> 
     return torch.from_numpy(total)
 
 
+def _table(rows: Table) -> Tensor:
+    """Rows as a float64 matrix on the CPU."""
+    return Rows.of(rows).x.detach().cpu().double().flatten(1)
+
+
 def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The log-density of one column's law of the largest likelihood."""
+    """The log-density of one column under the distribution that fits it best."""
     from scipy import stats
 
     word, _, count = kind.partition(":")
-    if not len(x):  # then it says nothing about the law
+    if not len(x):  # then it says nothing about the distribution
         x = np.ones(1)
     if word in ("bernoulli", "categorical"):
         classes = int(count or 2)
         share = (np.bincount(x.astype(int), minlength=classes) + 1 / classes) / (len(x) + 1)
         return lambda y: np.log(share)[y.astype(int)]
-    if word == "poisson":
-        return stats.poisson(max(x.mean(), 1e-4)).logpmf
     if word in ("negativebinomial", "zeroinflatednegativebinomial"):
         return _fitted_counts(x, inflated=word.startswith("zero"))
+    if word == "poisson":
+        return stats.poisson(max(x.mean(), 1e-4)).logpmf
     if word == "lognormal":
         return stats.lognorm(s=max(np.log(x).std(), 1e-4), scale=np.exp(np.log(x).mean())).logpdf
     if word == "laplace":
@@ -145,14 +152,14 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return stats.t(*stats.t.fit(x)).logpdf
     if word == "normal":
         return stats.norm(x.mean(), max(x.std(), 1e-4)).logpdf
-    raise InputError(f"no law is known for a column of kind {kind!r}")
+    raise InputError(f"no distribution is known for a column of kind {kind!r}")
 
 
 def _fitted_counts(x: np.ndarray, *, inflated: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """A negative binomial law, with further zeros or without, by the simplex method from its moments."""
+    """A negative binomial, with further zeros or without, by the simplex method from its moments."""
     from scipy import optimize, stats
 
-    def law(theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    def log_p(theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         (mean, r), gate = np.exp(theta[:2]), 1 / (1 + np.exp(-theta[2])) if inflated else 0.0
         counts = stats.nbinom(r, r / (r + mean))
         return lambda y: np.logaddexp(
@@ -164,5 +171,5 @@ def _fitted_counts(x: np.ndarray, *, inflated: bool) -> Callable[[np.ndarray], n
     excess = max(x.var() - mean, 1e-2 * mean)
     start = [math.log(mean), math.log(mean**2 / excess), *([-2.0] if inflated else [])]
     values, repeats = np.unique(x, return_counts=True)
-    best = optimize.minimize(lambda t: -(repeats @ law(t)(values)) / len(x), start, method="Nelder-Mead")
-    return law(best.x)
+    best = optimize.minimize(lambda t: -(repeats @ log_p(t)(values)) / len(x), start, method="Nelder-Mead")
+    return log_p(best.x)

@@ -101,12 +101,12 @@ def test_a_float32_model_and_a_float32_guide_are_evaluated_in_float64():
 
 def test_a_grid_that_misses_the_posterior_is_refused():
     x = torch.tensor([[4.0]])
-    with pytest.raises(InputError, match="datum 0 has mass .* instead of 1: give a larger limit="):
+    with pytest.raises(InputError, match="row 0 has mass .* instead of 1: give a larger limit="):
         Fold().posterior(x, limit=1.0)
     with pytest.raises(InputError, match="more points="):
         Fold(scale=0.01).posterior(x, points=101)
     found = Fold().posterior(x)
-    with pytest.raises(InputError, match="q of datum 0 has mass"):
+    with pytest.raises(InputError, match="q of row 0 has mass"):
         found.kl(dist.Normal(torch.zeros(1, 1), 100.0).to_event(1))
     with pytest.raises(InputError, match=r"batch \(1,\) and event \(1,\).*not batch \(\) and event \(2,\)"):
         found.kl(dist.Normal(torch.zeros(2), 1.0).to_event(1))
@@ -124,7 +124,7 @@ def test_data_of_another_shape_are_refused_in_a_sentence(name):
 
 @pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": math.nan}, {"guide_scale": -1.0}])
 def test_a_width_that_is_not_positive_is_refused(wrong):
-    with pytest.raises(InputError, match=f"Ring needs a {next(iter(wrong))} above 0"):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} of Ring must be a finite number, above 0"):
         Ring(**wrong)
 
 

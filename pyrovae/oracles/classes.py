@@ -28,7 +28,8 @@ class LatentClass(nn.Module):
     Arguments:
         logits: of the classes, (C,).
         theta: the probability of each bit in each class, (C, E).
-        temperature: of the guide, \(q(c|x) \propto p(c|x)^{1/T}\); 1 is the exact posterior, more is flatter.
+        temperature: of the guide, \(q(c|x) \propto p(c|x)^{1/T}\); 1 is the exact posterior, and
+            larger ones are flatter.
 
     Example:
         >>> oracle = LatentClass.random(event_dim=3, classes=2)
@@ -75,7 +76,7 @@ class LatentClass(nn.Module):
         return self._joint(x).logsumexp(-1)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, E) drawn from the model."""
+        """Observations (count, E) drawn from the model."""
         rng = torch.Generator().manual_seed(seed)
         c = torch.multinomial(self.logits.exp().cpu(), count, replacement=True, generator=rng)
         return torch.bernoulli(self.theta.cpu()[c], generator=rng)

@@ -1,4 +1,4 @@
-r"""Nonlinear decoders of one or two latents, whose evidence is an integral that a grid does to 1e-8.
+r"""Nonlinear decoders of one or two latents, whose log p(x) a grid gives to 1e-8.
 
     z ~ N(0, I_D),   x = f(z) + noise,   noise ~ N(0, s^2),   D = 1 or 2
     p(x) = integral N(z; 0, I) N(x; f(z), s^2) dz,   p(z|x) = N(z; 0, I) N(x; f(z), s^2) / p(x)
@@ -7,9 +7,10 @@ r"""Nonlinear decoders of one or two latents, whose evidence is an integral that
     Fold     f(z) = z^2                                            D = 1, two modes, +z and -z
     Banana   f(z) = (z_1, z_2 + z_1^2)                             D = 2, a bent posterior
 
-The guide is the normal law with the posterior's own mean and covariance, read from a grid. Any other goes
-with the same model as a pair, `(oracle.model, vae.guide)`, for `fit` and `log_evidence` alike. With
-`learned=True` the constants of f and s are parameters: a decoder of known shape.
+The guide is the normal distribution with the posterior's own mean and covariance, read from a grid. Any
+other guide can be paired with the same model, as `(oracle.model, vae.guide)`, for `fit` and
+`log_evidence` alike. With `learned=True` the constants of f and s are parameters: a decoder of known
+shape.
 
 Reference:
     Prince (2023), "Understanding Deep Learning", chapter 17.
@@ -29,6 +30,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import number
 from pyrovae.errors import InputError
 from pyrovae.oracles.quadrature import GridPosterior, Nodes, even, grid, posterior_on_grid, quadrature
 from pyrovae.terms import DATA
@@ -40,7 +42,7 @@ _COUNT = itertools.count()
 
 
 class Ancestral(NamedTuple):
-    """Latents and the data made of them: z (N, D) and x (N, E)."""
+    """Latents and the observations made of them: z (N, D) and x (N, E)."""
 
     z: Tensor
     x: Tensor
@@ -52,15 +54,15 @@ class Curved(nn.Module, ABC):
     Arguments:
         scale: s.
         guide_scale: factor on the standard deviations of the guide; 1 has those of the posterior.
-        learned: whether s and the `constants` of f are parameters, which begin at the values given here.
+        learned: whether s and the `constants` of f are parameters, initialised at the values here.
 
     Raises:
-        InputError: for a scale that is no finite number above 0.
+        InputError: for a scale that is not a finite number above 0.
 
     Attributes:
         latent_dim: D.
         constants: the numbers in f, by name; each is an attribute.
-        one_side: whether the guide looks only at z_1 > 0.
+        one_side: whether the guide covers only z_1 > 0.
     """
 
     latent_dim: int = 1
@@ -71,10 +73,9 @@ class Curved(nn.Module, ABC):
 
     def __init__(self, scale: float = 0.25, *, guide_scale: float = 1.0, learned: bool = False) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("guide_scale", guide_scale)):
-            if not 0 < value < math.inf:
-                raise InputError(f"{type(self).__name__} needs a {name} above 0, not {value!r}")
-        self.learned, self.guide_scale = learned, guide_scale
+        scale = number(f"scale of {type(self).__name__}", scale, above=0)
+        self.guide_scale = number(f"guide_scale of {type(self).__name__}", guide_scale, above=0)
+        self.learned = learned
         self.register_buffer("zero", torch.zeros(self.latent_dim))
         if learned:
             self.log_scale = nn.Parameter(torch.tensor(scale).log())
@@ -111,7 +112,7 @@ class Curved(nn.Module, ABC):
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
-        """The normal law with the moments of the posterior, or of its half, widened by `guide_scale`."""
+        """The normal with the moments of the posterior, or of its half, widened by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             loc, covariance = self.moments(x)
             tril = self.guide_scale * torch.linalg.cholesky(covariance)
@@ -119,7 +120,7 @@ class Curved(nn.Module, ABC):
 
     @torch.no_grad()
     def moments(self, x: Tensor, *, limit: float = 6.0) -> tuple[Tensor, Tensor]:
-        """The mean (B, D) and covariance (B, D, D) of p(z|x), of its half z_1 > 0 when `one_side`."""
+        """The mean (B, D) and covariance (B, D, D) of p(z|x), or of its half with `one_side`."""
         z = grid(self.latent_dim, limit, 1201 if self.latent_dim == 1 else 121).to(x)
         log_p = self.latents().log_prob(z).unsqueeze(1) + self.decode(z.unsqueeze(1)).log_prob(x)
         if self.one_side:
@@ -131,39 +132,38 @@ class Curved(nn.Module, ABC):
 
     def log_px(self, x: Tensor) -> Tensor:
         """log p(x) in nats, exact to 1e-8: x (B, E) -> (B,), float64."""
-        return quadrature(self.double_copy(), self._rows(x))
+        return quadrature(self.double_copy(), self._checked(x))
 
     def posterior(self, x: Tensor, *, limit: float = 6.0, points: int | None = None) -> GridPosterior:
         r"""The true \(p(z|x) = p(z)\, p(x|z) / p(x)\) on a grid, with the exact p(x).
 
         Arguments:
-            x: data (B, E).
-            limit: half the side of the grid.
-            points: along each axis; 2,001 for one latent and 401 for two unless given.
+            x: observations (B, E).
+            limit, points: of the grid, as for `posterior_on_grid`.
 
         Raises:
-            InputError: for data of another shape, or a grid that is too small or too coarse.
+            InputError: for another shape, or a grid that is too small or too coarse.
 
         Example:
             >>> oracle = Curve()
             >>> x = oracle.sample(3)
-            >>> found = oracle.posterior(x)
-            >>> bool((found.mass - 1).abs().max() < 1e-8)
+            >>> posterior = oracle.posterior(x)
+            >>> bool((posterior.mass - 1).abs().max() < 1e-8)
             True
-            >>> q = dist.Normal(found.mean, 0.3).to_event(1)  # any guess at it
-            >>> bool((found.elbo(q) < oracle.log_px(x)).all())
+            >>> q = dist.Normal(posterior.mean, 0.3).to_event(1)  # any guess at it
+            >>> bool((posterior.elbo(q) < oracle.log_px(x)).all())
             True
         """
-        x = self._rows(x)
+        x = self._checked(x)
         nodes = self.nodes(limit, points or (2001 if self.latent_dim == 1 else 401))
         return posterior_on_grid(self.double_copy(), x, log_px=self.log_px(x), nodes=nodes)
 
     def nodes(self, limit: float, points: int) -> Nodes:
-        """Where `posterior` looks: an even grid, unless a subclass knows better."""
+        """The grid of `posterior`: an even one, unless a subclass knows better."""
         return even(self.latent_dim, limit, points)
 
     def double_copy(self) -> Self:
-        """The same model in float64: a grid's sum needs the digits."""
+        """The same model in float64, which sums over a grid need."""
         return copy.deepcopy(self).double()
 
     @torch.no_grad()
@@ -182,11 +182,11 @@ class Curved(nn.Module, ABC):
         return Ancestral(z, mean + self.scale.cpu() * noise)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, E) drawn from the model."""
+        """Observations (count, E) drawn from the model."""
         return self.ancestral(count, seed=seed).x
 
-    def _rows(self, x: Tensor) -> Tensor:
-        """x in float64, or a sentence when it is no matrix of data."""
+    def _checked(self, x: Tensor) -> Tensor:
+        """x in float64, or a sentence when it is not of shape (B, E)."""
         (size,) = self.mean(self.zero).shape
         if x.dim() != 2 or x.shape[1] != size:
             raise InputError(f"{type(self).__name__} needs data of shape (B, {size}), not {tuple(x.shape)}")
@@ -215,9 +215,9 @@ class Curve(Curved):
 
 
 class Fold(Curved):
-    """The square: z and -z explain x alike, and the guide has seen only one of them.
+    """The square: z and -z explain x equally well, and the guide covers only one of them.
 
-    For x well above 0 the two modes are apart. Each weight of the guide's draws looks perfect, and the
+    For x well above 0 the two modes are apart. Each weight of the guide's samples looks perfect, and the
     estimate is low by log 2.
 
     Example:
@@ -236,7 +236,7 @@ class Fold(Curved):
 
 
 class Banana(Curved):
-    """A parabola in two latents, whose posterior no normal law matches.
+    """A parabola in two latents, whose posterior no normal distribution matches.
 
     Example:
         >>> oracle = Banana()

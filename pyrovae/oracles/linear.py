@@ -1,4 +1,4 @@
-r"""The linear-Gaussian model: probabilistic PCA, and factor analysis when `scale` differs between elements.
+r"""The linear-Gaussian model: probabilistic PCA, and factor analysis when `scale` is not a scalar.
 
     z ~ N(0, I),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
     p(x)   = N(b, W W' + diag(s^2))
@@ -19,23 +19,17 @@ from torch import Tensor, nn
 
 from pyrovae.terms import DATA
 
-__all__ = ["LinearGaussian"]
+__all__ = ["LinearDecoder", "LinearGaussian"]
 
 
-class LinearGaussian(nn.Module):
-    """The linear-Gaussian model with its exact posterior as guide.
+class LinearDecoder(nn.Module):
+    """What linear oracles share: x = W z + b + noise, noise ~ N(0, diag(s^2)).
 
     Arguments:
         weight: W, (E, D).
         bias: b, (E,).
         scale: s, a scalar or (E,).
         guide_scale: factor on the standard deviations of the guide; 1 is the exact posterior.
-
-    Example:
-        >>> oracle = LinearGaussian.random(event_dim=4, latent_dim=2)
-        >>> x = oracle.sample(3)
-        >>> oracle.log_px(x).shape, oracle.posterior(x).event_shape
-        (torch.Size([3]), torch.Size([2]))
     """
 
     weight: Tensor
@@ -49,6 +43,33 @@ class LinearGaussian(nn.Module):
         self.register_buffer("scale", scale.expand(len(weight)))
         self.guide_scale = guide_scale
 
+    def decode(self, z: Tensor) -> dist.TorchDistribution:
+        """p(x|z): z (*, D) -> batch (*), event (E,)."""
+        return dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1)
+
+    def _weighted(self) -> Tensor:
+        """diag(1/s^2) W, (E, D)."""
+        return self.weight / self.scale.square().unsqueeze(-1)
+
+    def _observations(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """x (N, E) at z (N, D), both on the CPU."""
+        noise = torch.randn(len(z), len(self.bias), generator=rng, dtype=self.bias.dtype)
+        return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
+
+
+class LinearGaussian(LinearDecoder):
+    """The linear-Gaussian model with its exact posterior as guide.
+
+    Arguments:
+        weight, bias, scale, guide_scale: as for `LinearDecoder`.
+
+    Example:
+        >>> oracle = LinearGaussian.random(event_dim=4, latent_dim=2)
+        >>> x = oracle.sample(3)
+        >>> oracle.log_px(x).shape, oracle.posterior(x).event_shape
+        (torch.Size([3]), torch.Size([2]))
+    """
+
     @classmethod
     def random(cls, event_dim: int, latent_dim: int, *, seed: int = 0, guide_scale: float = 1.0) -> Self:
         """A model with normal weights and bias and unequal noise, drawn from a seed."""
@@ -61,23 +82,19 @@ class LinearGaussian(nn.Module):
     def model(self, x: Tensor | None = None) -> Tensor:
         """The generative program; x (B, E), observed when given."""
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
-            prior = dist.Normal(torch.zeros_like(self.weight[0]), 1.0).to_event(1)
-            z = pyro.sample("z", prior)
-            return pyro.sample(
-                "x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x
-            )
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(self.weight[0]), 1.0).to_event(1))
+            return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
         """The exact posterior, its standard deviations multiplied by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             exact = self.posterior(x)
-            return pyro.sample(
-                "z", dist.MultivariateNormal(exact.loc, scale_tril=exact.scale_tril * self.guide_scale)
-            )
+            tril = exact.scale_tril * self.guide_scale
+            return pyro.sample("z", dist.MultivariateNormal(exact.loc, scale_tril=tril))
 
     def posterior(self, x: Tensor) -> dist.MultivariateNormal:
         """p(z|x): x (B, E) -> batch (B,), event (D,)."""
-        weighted = self.weight / self.scale.square().unsqueeze(-1)
+        weighted = self._weighted()
         precision = torch.eye(self.weight.shape[1]).to(self.weight) + self.weight.mT @ weighted
         covariance = torch.linalg.inv(precision)
         loc = (x - self.bias) @ weighted @ covariance
@@ -89,8 +106,7 @@ class LinearGaussian(nn.Module):
         return dist.MultivariateNormal(self.bias, covariance).log_prob(x)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, E) drawn from the model."""
+        """Observations (count, E) drawn from the model."""
         rng = torch.Generator().manual_seed(seed)
         z = torch.randn(count, self.weight.shape[1], generator=rng, dtype=self.weight.dtype)
-        noise = torch.randn(count, len(self.bias), generator=rng, dtype=self.weight.dtype)
-        return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
+        return self._observations(z, rng)

@@ -17,26 +17,24 @@ from typing import Self
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pyrovae.oracles.linear import LinearDecoder
 from pyrovae.terms import DATA
 
 __all__ = ["LinearGaussianMixture"]
 
 
-class LinearGaussianMixture(nn.Module):
+class LinearGaussianMixture(LinearDecoder):
     """A mixture of Gaussians in z with a linear decoder, and its exact posterior as guide.
 
     Arguments:
-        weight: W, (E, D).
-        bias: b, (E,).
-        scale: s, a scalar or (E,).
+        weight, bias, scale, guide_scale: as for `LinearDecoder`.
         logits: of the components, (C,).
         loc: m, (C, D).
         spread: t, (C, D).
-        collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site "c" that
-            is summed out by enumeration. Both have the same evidence.
-        guide_scale: factor on the standard deviations of the guide's components; 1 is the exact posterior.
+        collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site "c"
+            that is summed out by enumeration. Both have the same evidence.
 
     Example:
         >>> oracle = LinearGaussianMixture.random(event_dim=4, latent_dim=2, components=3)
@@ -45,9 +43,6 @@ class LinearGaussianMixture(nn.Module):
         (torch.Size([5]), torch.Size([5, 3]))
     """
 
-    weight: Tensor
-    bias: Tensor
-    scale: Tensor
     logits: Tensor
     loc: Tensor
     spread: Tensor
@@ -64,14 +59,11 @@ class LinearGaussianMixture(nn.Module):
         collapsed: bool = True,
         guide_scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
-        self.register_buffer("scale", scale.expand(len(weight)))
+        super().__init__(weight, bias, scale, guide_scale=guide_scale)
         self.register_buffer("logits", logits.log_softmax(0))
         self.register_buffer("loc", loc)
         self.register_buffer("spread", spread)
-        self.collapsed, self.guide_scale = collapsed, guide_scale
+        self.collapsed = collapsed
 
     @classmethod
     def random(
@@ -91,16 +83,15 @@ class LinearGaussianMixture(nn.Module):
 
     def model(self, x: Tensor | None = None) -> Tensor:
         """The generative program; x (B, E), observed when given."""
+        classes = dist.Categorical(logits=self.logits)
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             if self.collapsed:
                 parts = dist.Normal(self.loc, self.spread).to_event(1)
-                z = pyro.sample("z", dist.MixtureSameFamily(self._classes(), parts))
+                z = pyro.sample("z", dist.MixtureSameFamily(classes, parts))
             else:
-                c = pyro.sample("c", self._classes(), infer={"enumerate": "parallel"})
+                c = pyro.sample("c", classes, infer={"enumerate": "parallel"})
                 z = pyro.sample("z", dist.Normal(self.loc[c], self.spread[c]).to_event(1))
-            return pyro.sample(
-                "x", dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1), obs=x
-            )
+            return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
         """The exact posterior of z, its components' standard deviations multiplied by `guide_scale`."""
@@ -109,7 +100,7 @@ class LinearGaussianMixture(nn.Module):
 
     def posterior(self, x: Tensor, *, scale: float = 1.0) -> dist.MixtureSameFamily:
         """p(z|x): x (B, E) -> batch (B,), event (D,)."""
-        weighted = self.weight / self.scale.square().unsqueeze(-1)
+        weighted = self._weighted()
         precision = (self.spread**-2).diag_embed() + self.weight.mT @ weighted  # (C, D, D)
         covariance = torch.linalg.inv(precision)
         pull = self.loc / self.spread.square() + ((x - self.bias) @ weighted).unsqueeze(1)  # (B, C, D)
@@ -128,21 +119,15 @@ class LinearGaussianMixture(nn.Module):
         return self._joint(x).logsumexp(-1)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
-        """Data (count, E) drawn from the model."""
+        """Observations (count, E) drawn from the model."""
         rng = torch.Generator().manual_seed(seed)
         c = torch.multinomial(self.logits.exp().cpu(), count, replacement=True, generator=rng)
         eps = torch.randn(count, self.loc.shape[1], generator=rng, dtype=self.loc.dtype)
-        z = self.loc.cpu()[c] + self.spread.cpu()[c] * eps
-        noise = torch.randn(count, len(self.bias), generator=rng, dtype=self.bias.dtype)
-        return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
-
-    def _classes(self) -> dist.Categorical:
-        return dist.Categorical(logits=self.logits)
+        return self._observations(self.loc.cpu()[c] + self.spread.cpu()[c] * eps, rng)
 
     def _joint(self, x: Tensor) -> Tensor:
         """log p(x, c), (B, C)."""
-        covariance = (self.weight * self.spread.square().unsqueeze(1)) @ self.weight.mT
-        law = dist.MultivariateNormal(
-            self.loc @ self.weight.mT + self.bias, covariance + self.scale.square().diag()
-        )
-        return self.logits + law.log_prob(x.unsqueeze(1))
+        spread = (self.weight * self.spread.square().unsqueeze(1)) @ self.weight.mT
+        loc = self.loc @ self.weight.mT + self.bias
+        p = dist.MultivariateNormal(loc, spread + self.scale.square().diag())
+        return self.logits + p.log_prob(x.unsqueeze(1))

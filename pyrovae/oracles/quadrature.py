@@ -2,8 +2,8 @@ r"""log p(x) and p(z|x) of a model with one or two latents, by the trapezoidal r
 
     p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x),   KL(q || p(z|x)) = log p(x) - ELBO(q)
 
-The integrand is smooth and dies at both ends of the grid, where the rule converges faster than any power
-of the step: 4,001 points on [-8, 8] give ten digits when the posterior is wider than two steps.
+The integrand is smooth and vanishes at both ends of the grid, where the rule converges faster than any
+power of the step: 4,001 points on [-8, 8] give ten digits when the posterior is wider than two steps.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Nodes(NamedTuple):
     """A rule of integration.
 
     Attributes:
-        z: places, (G, D), float64.
+        z: positions, (G, D), float64.
         weight: the length or area of each, (G,).
-        shape: how they stand, (P,) or (P, P).
+        shape: of the grid, (P,) or (P, P).
     """
 
     z: Tensor
@@ -40,7 +40,7 @@ class Nodes(NamedTuple):
 
 
 class LatentModel(Protocol):
-    """What `quadrature` integrates: a VAE, or anything with its p(z) and p(x|z)."""
+    """What `quadrature` integrates: a VAE, or anything with p(z) and p(x|z)."""
 
     def latents(self) -> dist.TorchDistribution:
         """p(z), event (D,)."""
@@ -57,7 +57,7 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
 
     Arguments:
         vae: whose z has one or two entries.
-        x: data (N, *event).
+        x: observations (N, *event).
         limit: half the side of the grid.
         points: grid points along each axis; 4,001 for one latent and 401 for two unless given.
 
@@ -78,10 +78,10 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
 
 @dataclass(frozen=True, eq=False)
 class GridPosterior:
-    r"""p(z|x) of B data at the G nodes of a grid.
+    r"""p(z|x) of B observations at the G nodes of a grid.
 
     Attributes:
-        nodes: the places of the nodes and their weights, float64.
+        nodes: their positions and weights, float64.
         log_density: log p(z|x), (B, G), in nats.
         log_px: log p(x), (B,), by which the joint density was divided.
     """
@@ -92,7 +92,7 @@ class GridPosterior:
 
     @property
     def z(self) -> Tensor:
-        """The nodes as they stand: (P, 1) for one latent; (P, P, 2) for two, z_1 along the first axis."""
+        """The nodes as a grid: (P, 1) for one latent; (P, P, 2) for two, z_1 along the first axis."""
         return self.nodes.z.unflatten(0, self.nodes.shape)
 
     @property
@@ -102,7 +102,7 @@ class GridPosterior:
 
     @property
     def mass(self) -> Tensor:
-        """The integral of p(z|x) over the grid, (B,): 1 when the grid is wide and fine enough."""
+        """The integral of p(z|x) over the grid, (B,): 1 if the grid is wide and fine enough."""
         return self.log_density.exp() @ self.nodes.weight
 
     @property
@@ -118,10 +118,10 @@ class GridPosterior:
 
     @torch.no_grad()
     def kl(self, q: dist.TorchDistribution) -> Tensor:
-        r"""\(\mathrm{KL}(q(z|x) \,\|\, p(z|x))\) in nats, (B,): how far the ELBO of q lies below log p(x).
+        r"""\(\mathrm{KL}(q(z|x) \,\|\, p(z|x))\) in nats, (B,): log p(x) minus the ELBO of q.
 
         Arguments:
-            q: a law with batch (B,) and event (D,), as `vae.encode(x)` gives.
+            q: a distribution with batch (B,) and event (D,), as `vae.encode(x)` gives.
 
         Raises:
             InputError: when q has another shape, or mass between or beyond the nodes.
@@ -129,18 +129,18 @@ class GridPosterior:
         wanted, came = (self.log_px.shape, self.nodes.z.shape[1:]), (q.batch_shape, q.event_shape)
         if wanted != came:
             raise InputError(
-                f"q must have batch {tuple(wanted[0])} and event {tuple(wanted[1])}, one law for each datum "
-                f"of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
+                f"q must have batch {tuple(wanted[0])} and event {tuple(wanted[1])}, one distribution for "
+                f"each row of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
             )
         nodes = self.nodes.z.to(_dtype_of(q)).split(CHUNK)
         log_q = torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
         _check_mass(log_q.exp() @ self.nodes.weight, "q")
-        # Where q is 0 its logarithm is -inf, and so would be the ratio: 0 times that is no number.
+        # Where q is 0 its logarithm is -inf, and so would be the ratio: 0 times that is nan.
         ratio = (log_q - self.log_density).clamp(min=-1e300)
         return (log_q.exp() * ratio) @ self.nodes.weight
 
     def elbo(self, q: dist.TorchDistribution) -> Tensor:
-        r"""\(\mathrm{E}_q[\log p(x, z) - \log q(z|x)]\) in nats, (B,), without a draw."""
+        r"""\(\mathrm{E}_q[\log p(x, z) - \log q(z|x)]\) in nats, (B,), without sampling."""
         return self.log_px - self.kl(q)
 
     def _share(self) -> Tensor:
@@ -158,30 +158,30 @@ def posterior_on_grid(
     points: int | None = None,
     nodes: Nodes | None = None,
 ) -> GridPosterior:
-    r"""The true posterior p(z|x) of a VAE with one or two latents, on a grid over \([-\ell, \ell]^D\).
+    r"""The true posterior p(z|x) of a VAE with one or two latents, on a grid.
 
     \[p(z|x) = \frac{p(z)\, p(x|z)}{p(x)}\]
 
     p(x) comes from elsewhere (from `quadrature`, unless it is given), so that the integral of the density
-    over this grid is a check of both: it must be 1 to a hundredth. B data take B times as many numbers as
-    there are nodes.
+    over this grid is a check of both: it must be 1 to a hundredth. Memory grows with the number of rows
+    times the number of nodes.
 
     Arguments:
         vae: whose z has one or two entries; a VAE, or an oracle.
-        x: data (B, *event).
+        x: observations (B, *event).
         log_px: log p(x), (B,), where it is known.
         limit: half the side of the grid.
         points: grid points along each axis; 2,001 for one latent and 401 for two unless given.
         nodes: a rule of another kind, in place of limit and points.
 
     Raises:
-        InputError: for more than two latents, or a posterior that reaches over the grid or falls between
-            its nodes.
+        InputError: for more than two latents, or a posterior that reaches over the grid or falls
+            between its nodes.
 
     Example:
         >>> from pyrovae.oracles import Fold
-        >>> found = posterior_on_grid(Fold(), torch.tensor([[4.0]]))
-        >>> round(float(found.mass), 6), bool(found.mean.abs() < 1e-6)  # two modes, -2 and 2
+        >>> posterior = posterior_on_grid(Fold(), torch.tensor([[4.0]]))
+        >>> round(float(posterior.mass), 6), bool(posterior.mean.abs() < 1e-6)  # two modes, -2 and 2
         (1.0, True)
     """
     size = _latent_size(vae)
@@ -189,13 +189,13 @@ def posterior_on_grid(
     rule = rule._replace(z=rule.z.to(x.device), weight=rule.weight.to(x.device))
     log_px = quadrature(vae, x) if log_px is None else log_px.double()
     log_joint = torch.cat(list(_log_joint(vae, x, rule.z.to(x)))).mT
-    found = GridPosterior(rule, log_joint - log_px.unsqueeze(1), log_px)
-    _check_mass(found.mass, "p(z|x)")
-    return found
+    posterior = GridPosterior(rule, log_joint - log_px.unsqueeze(1), log_px)
+    _check_mass(posterior.mass, "p(z|x)")
+    return posterior
 
 
 def even(latent_dim: int, limit: float, points: int) -> Nodes:
-    """The trapezoidal rule on [-limit, limit]^D, whose ends weigh as much as the rest: nothing is there."""
+    """The trapezoidal rule on [-limit, limit]^D, with full weight at the ends: nothing is there."""
     z = grid(latent_dim, limit, points)
     cell = (2 * limit / (points - 1)) ** latent_dim
     return Nodes(z, torch.full_like(z[:, 0], cell), (points,) * latent_dim)
@@ -208,7 +208,7 @@ def grid(latent_dim: int, limit: float, points: int) -> Tensor:
 
 
 def _log_joint(vae: LatentModel, x: Tensor, nodes: Tensor) -> Iterator[Tensor]:
-    """log p(x, z) at some nodes after others, each (G', N), float64."""
+    """log p(x, z) at the nodes, in chunks (G', N), float64."""
     log_pz = vae.latents().log_prob(nodes).double()
     for z, log_p in zip(nodes.split(CHUNK), log_pz.split(CHUNK), strict=True):
         yield vae.decode(z.unsqueeze(1)).log_prob(x).double() + log_p.unsqueeze(1)
@@ -221,19 +221,19 @@ def _latent_size(vae: LatentModel) -> int:
     return size
 
 
-def _dtype_of(law: dist.TorchDistribution) -> torch.dtype:
-    """The dtype of a law's draws, as far as its mean is known."""
+def _dtype_of(q: dist.TorchDistribution) -> torch.dtype:
+    """The dtype of a distribution's samples, as far as its mean is known."""
     try:
-        return law.mean.dtype
+        return q.mean.dtype
     except NotImplementedError:
         return torch.get_default_dtype()
 
 
-def _check_mass(mass: Tensor, law: str) -> None:
+def _check_mass(mass: Tensor, what: str) -> None:
     wrong = (~((mass - 1).abs() < OFF)).nonzero()
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"{law} of datum {first} has mass {float(mass[first]):.3g} on this grid instead of 1: give a "
+            f"{what} of row {first} has mass {float(mass[first]):.3g} on this grid instead of 1: give a "
             "larger limit= when it reaches over the edge, more points= when it is narrower than the step"
         )

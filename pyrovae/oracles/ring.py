@@ -1,14 +1,14 @@
-r"""Doersch's ring: what a decoder can do to a round cloud.
+r"""Doersch's ring: a decoder that turns a normal cloud into a ring.
 
     z ~ N(0, I_2),   x = f(z) + noise,   f(z) = w z + r z / ||z||,   noise ~ N(0, s^2 I),   w = 1/10, r = 1
 
-In polar coordinates z = rho (cos phi, sin phi) the circle is done in closed form: given rho the angle of z
-around that of x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. What is left is an
+In polar coordinates z = rho (cos phi, sin phi) the angle is integrated in closed form: given rho the angle
+between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. What is left is an
 integral over the length alone,
 
     p(x) = integral rho exp(-rho^2 / 2) exp(-(||x|| - R)^2 / (2 s^2)) I_0(k) exp(-k) / (2 pi s^2) d rho
 
-which the trapezoidal rule does on rho = exp(t). The posterior on a grid stands on polar nodes: its z is
+which the trapezoidal rule gives on rho = exp(t). The grid of the posterior has polar nodes: its z is
 `(radius, angle)`, in the coordinates of the plane. Without noise it is `datasets.toys.ring`.
 
 Reference:
@@ -35,9 +35,9 @@ TINY = 1e-24  # under a root: f(0) = 0 instead of 0/0
 
 
 class Ring(Curved):
-    """A ring of radius r + w ||z|| around the origin, from a round cloud of z.
+    """A ring of radius r + w ||z|| around the origin.
 
-    The guide is the normal law with the posterior's moments, which are exact too.
+    The guide is the normal distribution with the posterior's moments, which are exact too.
 
     Example:
         >>> oracle = Ring()
@@ -62,7 +62,7 @@ class Ring(Curved):
 
     @torch.no_grad()
     def log_px(self, x: Tensor) -> Tensor:
-        x, exact = self._rows(x), self.double_copy()
+        x, exact = self._checked(x), self.double_copy()
         log_joint, _, _ = exact._along_the_radius(x)
         return log_joint.logsumexp(1)
 
@@ -82,7 +82,7 @@ class Ring(Curved):
         return loc, turn @ spread.diag_embed() @ turn.mT
 
     def nodes(self, limit: float, points: int) -> Nodes:
-        """Gauss and Legendre's along the radius, even ones around the circle: f has no direction at 0."""
+        """Gauss-Legendre nodes along the radius, even ones around the circle: f jumps at 0."""
         place, weight = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
         rho, weight = limit * (1 + place) / 2, limit * weight / 2
         angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
@@ -91,14 +91,14 @@ class Ring(Curved):
         return Nodes(z.flatten(0, 1), area, (points, points))
 
     def _along_the_radius(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(x, rho) d rho at the nodes (B, G), the angle summed out; rho (G,); and k (B, G)."""
+        """log p(x, rho) d rho at the nodes (B, G), the angle integrated; rho (G,); and k (B, G)."""
         t = torch.linspace(LOW, HIGH, NODES, dtype=torch.float64, device=x.device).to(x)
         rho = t.exp()
         norm, radius = x.norm(dim=1, keepdim=True), self.radius + self.width * rho
         variance = self.scale.square()
         k = norm * radius / variance
         log_p = (
-            2 * t  # the Rayleigh law's rho, and that of d rho = rho dt
+            2 * t  # the Rayleigh density's rho, and that of d rho = rho dt
             - rho.square() / 2
             - (norm - radius).square() / (2 * variance)
             + torch.special.i0e(k).log()
