@@ -1,4 +1,4 @@
-"""What programs with a class are made of: the class, its label, both with z, a normal by regressions."""
+"""The distributions of a class, of its label and of both with z, and a normal by regressions."""
 
 import math
 
@@ -9,7 +9,8 @@ from scipy.stats import chisquare
 from test_classes import known
 from test_gradients import SIGMAS, log_n
 
-from pyrovae.distributions import Classed, Classes, Label, RegressedNormal, pick
+from pyrovae.distributions import ClassDistribution, Classed, Label, RegressedNormal
+from pyrovae.distributions.class_distribution import pick
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -18,30 +19,30 @@ RARE = 1e-6
 
 def test_a_class_has_the_probabilities_of_its_logits():
     logits = torch.randn(4, 3)
-    law, free = Classes(logits, known()), Classes(logits)
-    every = law.enumerate_support()
+    classes, free = ClassDistribution(logits, known()), ClassDistribution(logits)
+    every = classes.enumerate_support()
     torch.testing.assert_close(free.log_prob(every), torch.log_softmax(logits, -1).mT)
-    torch.testing.assert_close(law.free, free.logits)
-    torch.testing.assert_close(law.log_prob(every).exp().sum(0), torch.ones(4))
-    torch.testing.assert_close(law.probs[[0, 2]], known()[[0, 2]])
-    torch.testing.assert_close(law.probs[[1, 3]], free.probs[[1, 3]])
+    torch.testing.assert_close(classes.free, free.logits)
+    torch.testing.assert_close(classes.log_prob(every).exp().sum(0), torch.ones(4))
+    torch.testing.assert_close(classes.probs[[0, 2]], known()[[0, 2]])
+    torch.testing.assert_close(classes.probs[[1, 3]], free.probs[[1, 3]])
     assert every.shape == (3, 4)
-    assert law.enumerate_support(expand=False).shape == (3, 1)
-    assert law.expand((5, 4)).log_prob(every[:, None]).shape == (3, 5, 4)
-    draws = law.expand((20_000, 4)).sample()
+    assert classes.enumerate_support(expand=False).shape == (3, 1)
+    assert classes.expand((5, 4)).log_prob(every[:, None]).shape == (3, 5, 4)
+    draws = classes.expand((20_000, 4)).sample()
     for row in (1, 3):
         seen = torch.bincount(draws[:, row], minlength=3)
-        assert chisquare(seen, 20_000 * law.probs[row]).pvalue > RARE
+        assert chisquare(seen, 20_000 * classes.probs[row]).pvalue > RARE
     assert (draws[:, [0, 2]] == known()[[0, 2]].argmax(-1)).all()
-    assert (law.compose(lambda inner: torch.zeros(inner.batch_shape))[[0, 2]] == torch.tensor([1, 2])).all()
+    assert (classes.compose(lambda inner: torch.zeros(inner.batch_shape))[[0, 2]] == torch.tensor([1, 2])).all()
 
 
 def test_the_strata_of_a_class_are_its_exact_mean():
     logits, value = torch.randn(4, 3), torch.randn(3)
-    for law in (Classes(logits), Classes(logits, known())):
-        c, log_v = law.expand((6, 4)).stratified()
+    for classes in (ClassDistribution(logits), ClassDistribution(logits, known())):
+        c, log_v = classes.expand((6, 4)).stratified()
         assert (c == torch.tensor([0, 1, 2, 0, 1, 2])[:, None]).all()
-        torch.testing.assert_close((log_v.exp() * value[c]).mean(0), (law.probs * value).sum(-1))
+        torch.testing.assert_close((log_v.exp() * value[c]).mean(0), (classes.probs * value).sum(-1))
 
 
 def test_a_label_allows_its_class_alone_and_an_unknown_one_every():
@@ -61,24 +62,26 @@ def test_a_row_of_a_table_is_picked_for_each_class():
     assert torch.equal(pick(table, torch.arange(3)[:, None]), table.movedim(1, 0))
 
 
-def test_a_class_and_its_vector_are_one_law():
+def test_a_class_and_z_have_the_density_of_both():
     loc, scale, logits = (
         torch.tensor([[-1.0], [2.0]]),
         torch.tensor([[0.5], [1.5]]),
         torch.tensor([0.3, -0.4]),
     )
-    law = Classed(Classes(logits), lambda c: dist.Normal(pick(loc, c), pick(scale, c)).to_event(1), 1)
+    classes = Classed(
+        ClassDistribution(logits), lambda c: dist.Normal(pick(loc, c), pick(scale, c)).to_event(1), 1
+    )
     z = torch.linspace(-15, 15, 4001).unsqueeze(-1)
     both = [torch.cat([z, one.expand(4001, 2)], -1) for one in torch.eye(2)]
     by_hand = [p.log() + log_n(z[:, 0], loc[k], scale[k]) for k, p in enumerate(logits.softmax(0))]
     for value, expected in zip(both, by_hand, strict=True):
-        torch.testing.assert_close(law.log_prob(value), expected)
-    total = sum(law.log_prob(value).exp().sum() for value in both) * 30 / 4000
+        torch.testing.assert_close(classes.log_prob(value), expected)
+    total = sum(classes.log_prob(value).exp().sum() for value in both) * 30 / 4000
     assert abs(total - 1) < 1e-8
-    draws = law.expand((40_000,)).sample()
-    assert law.support.check(draws).all()
+    draws = classes.expand((40_000,)).sample()
+    assert classes.support.check(draws).all()
     error = draws.std(0) / 200
-    assert ((draws.mean(0) - law.mean).abs() < SIGMAS * error).all()
+    assert ((draws.mean(0) - classes.mean).abs() < SIGMAS * error).all()
     second = draws[draws[:, 2] == 1, 0]
     assert abs(second.std() - 1.5) < SIGMAS * 1.5 / math.sqrt(2 * len(second))
 
@@ -86,18 +89,18 @@ def test_a_class_and_its_vector_are_one_law():
 def test_a_normal_by_regressions_is_the_normal_with_its_covariance():
     loc, scale, w = torch.randn(4, 3), torch.rand(4, 3) + 0.5, torch.randn(4, 3, 3)
     leaves = [t.requires_grad_() for t in (loc, scale, w)]
-    law = RegressedNormal(*leaves)
+    classes = RegressedNormal(*leaves)
     unit = torch.linalg.inv(torch.eye(3) + w.tril(-1))
     normal = dist.MultivariateNormal(loc, unit @ (scale**2).diag_embed() @ unit.mT)
-    torch.testing.assert_close(law.covariance_matrix, normal.covariance_matrix)
-    torch.testing.assert_close(law.variance, normal.variance)
+    torch.testing.assert_close(classes.covariance_matrix, normal.covariance_matrix)
+    torch.testing.assert_close(classes.variance, normal.variance)
     z = torch.randn(5, 4, 3, requires_grad=True)
-    torch.testing.assert_close(law.log_prob(z), normal.log_prob(z))
-    found, wanted = (torch.autograd.grad(p.log_prob(z).sum(), [z, *leaves]) for p in (law, normal))
+    torch.testing.assert_close(classes.log_prob(z), normal.log_prob(z))
+    found, wanted = (torch.autograd.grad(p.log_prob(z).sum(), [z, *leaves]) for p in (classes, normal))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
-    torch.testing.assert_close(law.expand((5, 4)).log_prob(z), normal.log_prob(z))
-    draws = law.expand((40_000, 4)).sample().detach()
+    torch.testing.assert_close(classes.expand((5, 4)).log_prob(z), normal.log_prob(z))
+    draws = classes.expand((40_000, 4)).sample().detach()
     tril = normal.scale_tril.detach()
     whitened = torch.linalg.solve(tril, (draws - loc.detach()).unsqueeze(-1))[..., 0]
     moments = (whitened[..., :, None] * whitened[..., None, :]).mean(0)

@@ -1,8 +1,8 @@
 """Programs that have a class c as a site.
 
 It is summed over, in the model (VaDE) or by strata of the guide (GMVAE, M2), so what is computed is compared
-with sums written by hand and with Pyro's `TraceEnum_ELBO` under the same noise. Seeds are fixed. The laws of
-c are in `test_class_laws.py`, labels in `test_labels.py`.
+with sums written by hand and with Pyro's `TraceEnum_ELBO` under the same noise. Seeds are fixed. The
+distributions of c are in `test_class_laws.py`, labels in `test_labels.py`.
 """
 
 import math
@@ -18,20 +18,21 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from test_gradients import DATUM, ROWS, SIGMAS, S, agrees, ascended, log_n, nodes
 
 import pyrovae as pv
-from pyrovae.distributions import Classes, RegressedNormal, pick
+from pyrovae.distributions import ClassDistribution, RegressedNormal
+from pyrovae.distributions.class_distribution import pick
 from pyrovae.guides import Classes as ClassGuide
 from pyrovae.guides import GaussianMixture as MixtureGuide
 from pyrovae.likelihoods import Normal
 from pyrovae.objectives import ELBO, IWAE, ScoreFunction, StickingTheLanding
 from pyrovae.priors import Classes as ClassPrior
 from pyrovae.priors import GaussianMixture
-from pyrovae.priors.base import class_site
-from pyrovae.terms import Program, run
+from pyrovae.terms import Runner, run
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 COVARIANCES = ("spherical", "diagonal", "full")
 KNOWN = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+LABELS = torch.tensor([1, -1, 2, -1])
 X = torch.tensor([[0.3, -1.0, 0.8], [1.5, 0.2, -0.4], [-0.7, 0.9, 0.1], [0.0, 1.1, -2.0]])
 
 
@@ -41,11 +42,17 @@ def small(prior, guide=None, **more):
 
 
 def known():
+    """The labels as one-hot rows."""
     return KNOWN.to(torch.get_default_dtype())
 
 
 def data():
     return X.to(torch.get_default_dtype())
+
+
+def rows_of(vae):
+    """The data, with their labels for a prior that observes them."""
+    return pv.Rows(data(), y=LABELS if vae.prior.labels else None)
 
 
 # What sums over a class in strata: GMVAE in its three covariances, and M2.
@@ -104,7 +111,7 @@ def test_a_mixture_collapsed_is_the_mixture_enumerated_and_pyros(covariance, con
 def test_the_sum_over_the_guides_classes_is_pyros(prior, guide):
     """Pyro draws one z for each class, and so do strata; with labels, x and the known ones are observed."""
     vae = small(prior, guide)
-    given = (data(), known()) if prior.labels else (data(),)
+    given = rows_of(vae).arguments
     ours = loss_and_gradients(vae, ELBO(3), given)
     same_losses(ours, loss_and_gradients(vae, TraceEnum_ELBO(max_plate_nesting=1), given))
     assert all((g != 0).any() for g in ours[1].values())
@@ -114,8 +121,7 @@ def test_the_sum_over_the_guides_classes_is_pyros(prior, guide):
 def test_the_bound_is_the_sum_over_classes_written_by_hand(prior, guide):
     """E_q(c|x) of log p(x, z, c) / q(z|x, c), plus the entropy of q(c|x); of one class where it is known."""
     vae = small(prior, guide)
-    context = (known(),) if prior.labels else ()
-    pair = Program(vae).check(data(), *context).run(data(), *context, particles=3, stratified=True)
+    pair = Runner(vae).check(rows_of(vae)).run(rows_of(vae), particles=3, stratified=True)
     z = pair.guide.nodes["z"]["value"]
     c = torch.arange(3).unsqueeze(-1).expand(3, 4)
     params = vae.recognition(data())
@@ -132,7 +138,7 @@ def test_the_bound_is_the_sum_over_classes_written_by_hand(prior, guide):
     log_p = vae.decode(latent).log_prob(data()) + z_c + vae.prior.logits.log_softmax(0)[:, None]
     each_class = log_p - z_x.to_event(1).log_prob(z)
     free = (q.exp() * (each_class - q)).sum(0)
-    expected = torch.where(known().any(-1), (known().mT * each_class).sum(0), free) if context else free
+    expected = torch.where(known().any(-1), (known().mT * each_class).sum(0), free) if prior.labels else free
     torch.testing.assert_close(ELBO().bound(pair.terms()), expected)
 
 
@@ -167,11 +173,11 @@ class Linear:
         loc = self.m + (gain @ (x.unsqueeze(1) - self.centre).unsqueeze(-1)).squeeze(-1)
         return loc, torch.linalg.cholesky(self.s - gain @ self.cross.mT)
 
-    def guide(self, x, context=None):
+    def guide(self, x, context=None, y=None):
         """The exact posterior of (c, z)."""
         loc, tril = self.given(x)
         with pyro.plate("data", len(x), dim=-1):
-            c = pyro.sample("c", Classes(self.joint(x), context))
+            c = pyro.sample("c", ClassDistribution(self.joint(x), None if y is None else known()))
             pyro.sample("z", dist.MultivariateNormal(pick(loc, c), scale_tril=tril[c]))
 
     def guide_of_z(self, x):
@@ -206,7 +212,7 @@ def test_with_the_exact_posterior_every_weight_is_the_evidence(prior):
     exact = joint.logsumexp(-1)
     if prior.labels:
         exact = torch.where(label.any(-1), (label * joint).sum(-1), exact)
-    given = (x, label) if prior.labels else (x,)
+    given = (x, None, LABELS) if prior.labels else (x,)
     log_w = run(program.vae.model, program.guide, *given, particles=30).terms().log_w
     assert (log_w - exact).abs().max() < 1e-9
     if not isinstance(prior, ClassPrior) and not prior.labels:
@@ -268,7 +274,7 @@ class Line:
     def model(self, x):
         own = self.leaf
         with pyro.plate("data", len(x)):
-            c = class_site(own["prior"], None, observed=True, enumerated=False)
+            c = pyro.sample("c", ClassDistribution(own["prior"]))
             z = pyro.sample("z", dist.Normal(pick(own["m"], c), pick(own["s"], c).exp()).to_event(1))
             pyro.sample("x", dist.Normal(pick(own["w"], c) * z, S).to_event(1), obs=x)
 
@@ -326,7 +332,7 @@ def test_responsibilities_of_a_guide_with_classes_are_its_own(prior, guide):
     own = vae.recognition(data())["logits"].softmax(-1)
     torch.testing.assert_close(vae.responsibilities(data())[0], own)
     if prior.labels:
-        found = vae.responsibilities(data(), known())[0]
+        found = vae.responsibilities(rows_of(vae))[0]
         torch.testing.assert_close(found, torch.where(known().any(-1, keepdim=True), known(), own))
 
 

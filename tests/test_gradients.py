@@ -101,8 +101,8 @@ def log_n(value, loc, scale):
 
 
 def at(p: dict[str, torch.Tensor], z: torch.Tensor) -> Terms:
-    log_px = log_n(torch.tensor(DATUM), p["w"] * z + BEND * z**2, S)
-    return Terms(log_px, log_n(z, p["a"], 1.0), log_n(z, p["m"] + LEAN * DATUM, p["raw"].exp()))
+    log_px_z = log_n(torch.tensor(DATUM), p["w"] * z + BEND * z**2, S)
+    return Terms(log_px_z, log_n(z, p["a"], 1.0), log_n(z, p["m"] + LEAN * DATUM, p["raw"].exp()))
 
 
 def elbo(live: Terms, apart: Terms) -> torch.Tensor:
@@ -119,7 +119,7 @@ def wake(live: Terms, apart: Terms) -> torch.Tensor:
 
 
 def weighing(beta: float) -> Callable:
-    return lambda live, apart: (live.log_px - beta * (live.log_qz - live.log_pz)).mean(0)
+    return lambda live, apart: (live.log_px_z - beta * (live.log_qz - live.log_pz)).mean(0)
 
 
 def renyi(alpha: float) -> Callable:
@@ -138,7 +138,7 @@ def exactly(expectation: Callable, kl_weight: float | None = None) -> tuple[Any,
     live = at(p, z)
     value = expectation(live, at(p, z.detach()))
     if kl_weight is not None:
-        value = kl_weight * value + (1 - kl_weight) * live.log_px.mean(0)
+        value = kl_weight * value + (1 - kl_weight) * live.log_px_z.mean(0)
     total = (weight * value).sum()
     grads = torch.autograd.grad(total, list(p.values()), allow_unused=True)
     found = zip(p, grads, strict=True)
@@ -194,7 +194,7 @@ def test_the_gradient_of_a_jensen_shannon_divergence_from_the_prior(kl_weight):
     """For skew 1 it is KL(p || q), whose gradient is the score's under the prior."""
 
     def reverse(live, apart):
-        return live.log_px.mean(0)
+        return live.log_px_z.mean(0)
 
     value, exact = exactly(reverse)
     p = {name: torch.tensor(v, requires_grad=True) for name, v in START.items()}

@@ -49,8 +49,7 @@ def test_a_cell_is_declared_trained_evaluated_saved_and_loaded(cell, tmp_path):
     loaded = pv.load(tmp_path)
     assert loaded == vae
     assert same_weights(loaded, vae)
-    context = () if data.context is None else (data.context.test,)
-    evidence = pv.log_evidence(loaded, data.test, *context, particles=4, compile=False)
+    evidence = pv.log_evidence(loaded, data.test, particles=4, compile=False)
     assert np.isfinite(evidence.log_px).all()
     assert len(pyro.get_param_store()) == 0
 
@@ -86,13 +85,12 @@ VERBS = [
 def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
     vae = declared(cell)
     data = tiny(vae)
-    given = (data.test,) if data.context is None else (data.test, data.context.test)
     verbs = [
-        lambda: pv.log_evidence(vae, *given, method=pv.evidence.AIS(temperatures=3), particles=3),
-        lambda: pv.log_evidence(vae, *given, method="defensive", particles=30),
+        lambda: pv.log_evidence(vae, data.test, method=pv.evidence.AIS(temperatures=3), particles=3),
+        lambda: pv.log_evidence(vae, data.test, method="defensive", particles=30),
         lambda: pv.diagnose(vae, data),
-        lambda: pv.gaps(vae, *given, steps=2, particles=5),
-        lambda: pv.to_arviz(vae, *given, draws=3),
+        lambda: pv.gaps(vae, data.test, steps=2, particles=5),
+        lambda: pv.to_arviz(vae, data.test, draws=3),
     ]
     if is_discrete(cell.guide) or space(cell.guide) == "sphere":
         site = "z" if cell.guide.states is None else "c"
@@ -100,7 +98,7 @@ def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
             raises_one_sentence(verb, f"the latent site {site!r}")
     else:
         assert all(str(verb()) for verb in verbs)
-    assert pv.iwae_bound(vae, *given, particles=(1, 5)).bound.shape == (2, 3)
+    assert pv.iwae_bound(vae, data.test, particles=(1, 5)).bound.shape == (2, 3)
     assert report.save_figures(vae, data, tmp_path)
     plt.close("all")
 

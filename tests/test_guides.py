@@ -372,11 +372,11 @@ def test_a_relaxed_guide_approaches_the_discrete_one():
         (guides.GaussianMixture(0), ("components", "not 0")),
         (guides.Flow("maf"), ("maf", "iaf", "planar")),
         (guides.Flow(transforms=0), ("transforms", "not 0")),
-        (guides.Flow(hidden=()), ("hidden", "at least one")),
-        (guides.Flow(hidden=(3, 0)), ("hidden[1]", "not 0")),
+        (guides.Flow(hidden=()), ("hidden", "at least 1 size")),
+        (guides.Flow(hidden=(3, 0)), ("hidden of Flow", "not 0")),
         (guides.Hierarchical((4,)), ("[4]", "4 latents")),
         (guides.Hierarchical((1,), order="upward"), ("upward", "ladder")),
-        (guides.Hierarchical((1, 0)), ("layers[1]", "not 0")),
+        (guides.Hierarchical((1, 0)), ("layers of Hierarchical", "not 0")),
         (guides.Categorical(1), ("classes", "not 1")),
         (guides.Categorical(3), ("3 classes", "4 latents")),
         (guides.Categorical(2, -1.0), ("temperature", "-1.0")),
@@ -454,14 +454,18 @@ def test_exact_sums_are_captured_into_a_graph():
 
 def captured(vae, particles=2):
     """The graph of a loss and its gradient gives what Python gives, from the same random state."""
-    given, objective = data_for(vae, 4), ELBO(particles)
+    x, *others = data_for(vae, 4)
+    given, objective = [x, *(part for part in others if part is not None)], ELBO(particles)
     learned = list(vae.parameters())
 
-    def step(*given):
-        loss = objective.differentiable_loss(vae.model, vae.guide, *given)
+    def step(x, *parts):
+        parts = iter(parts)
+        context = [None if part is None else next(parts) for part in others]
+        loss = objective.differentiable_loss(vae.model, vae.guide, x, *context)
         gradients = torch.autograd.grad(loss, learned, allow_unused=True)
         return (loss.detach(), *(g for g in gradients if g is not None))
 
+    step(*given)  # the objective learns the plates and strata of model and guide
     with pyro.validation_enabled(False):  # it takes numbers out of tensors, and `fit` ends it after a batch
         graph = traced(step, given)
     for seed in (1, 2):

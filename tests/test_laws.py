@@ -19,7 +19,7 @@ from torch.distributions import kl_divergence
 import pyrovae as pv
 from pyrovae.objectives import ELBO, IWAE
 from pyrovae.oracles import LinearGaussian, quadrature
-from pyrovae.terms import Program, Terms, terms
+from pyrovae.terms import Runner, Terms, terms
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -113,10 +113,10 @@ def test_elbo_is_log_px_minus_the_divergence_from_the_posterior(scale):
 
 
 def test_reconstruction_and_kl_of_a_vae_against_closed_forms():
-    """log_px, log_pz and log_qz each, not only their sum: E_q[log q - log p] is the KL of two normals."""
+    """log_px_z, log_pz and log_qz each, not only their sum: E_q[log q - log p] is the KL of two normals."""
     vae = small_vae()
     (x,) = data_for(vae, 6)
-    found = Program(vae).terms(x, particles=20_000)
+    found = Runner(vae).terms(pv.Rows(x), particles=20_000)
     q = vae.encode(x).base_dist
     exact = kl_divergence(q, torch.distributions.Normal(torch.zeros(2), torch.ones(2))).sum(-1)
     draws = found.log_qz - found.log_pz
@@ -164,8 +164,8 @@ def test_the_weight_of_the_divergence_stands_outside_the_logarithm(objective):
     rng = torch.Generator().manual_seed(0)
     found = Terms(*torch.randn(3, objective.particles, 6, generator=rng))
     torch.testing.assert_close(objective.annealed(found, 1.0), objective.maximised(found))
-    torch.testing.assert_close(objective.annealed(found, 0.0), found.log_px.mean(0))
-    half = (objective.maximised(found) + found.log_px.mean(0)) / 2
+    torch.testing.assert_close(objective.annealed(found, 0.0), found.log_px_z.mean(0))
+    half = (objective.maximised(found) + found.log_px_z.mean(0)) / 2
     torch.testing.assert_close(objective.annealed(found, 0.5), half)
 
 
@@ -272,7 +272,7 @@ def test_gradients_equal_a_hand_derivation_for_the_same_draws(objective):
     r"""With z = m x + sigma e: d log w/dz along it is -z + W (x - W z)/S^2; -log q gives 1/sigma."""
     x = torch.tensor([0.9, -0.2, 1.7])
     pyro.set_rng_seed(5)
-    e = Program((line, line_guide)).run(x, particles=objective.particles).guide.nodes["z"]["value"].detach()
+    e = Runner((line, line_guide)).run(pv.Rows(x), particles=objective.particles).guide.nodes["z"]["value"].detach()
     sigma = math.exp(-0.5)
     e = (e - 0.4 * x) / sigma
     pyro.set_rng_seed(5)

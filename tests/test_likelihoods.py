@@ -302,8 +302,8 @@ def test_support_is_told_in_words():
         Poisson(): ("1 values", "0.5", "whole number"),
         NegativeBinomial(): ("1 values", "0.5", "whole number"),
         ZeroInflatedNegativeBinomial(): ("1 values", "0.5", "whole number"),
-        Multinomial(): ("1 data", "row 1", "whole number"),
-        Multinomial(total=2): ("2 data", "row 0", "sum 2"),
+        Multinomial(): ("1 rows", "row 1", "whole number"),
+        Multinomial(total=2): ("2 rows", "row 0", "sum 2"),
     }
     for part, words in wanted.items():
         part = part.clone()

@@ -21,7 +21,7 @@ from pyrovae.guides import GaussianMixture as MixtureGuide
 from pyrovae.objectives import ELBO, IWAE, Balanced
 from pyrovae.priors import Classes, GaussianMixture, Hierarchical
 from pyrovae.priors.starts import FROM_DATA, from_encodings
-from pyrovae.terms import Program
+from pyrovae.terms import Runner
 
 QUIET = {"progress": False, "figures": False, "batch_size": 8, "compile": False}
 COVARIANCES = ("spherical", "diagonal", "full")
@@ -105,7 +105,7 @@ def test_before_its_start_a_prior_is_the_standard_normal_and_learns_nothing(expl
         ELBO().differentiable_loss(vae.model, vae.guide, *given).backward()
         assert all(p.grad is None or p.grad.abs().max() < 1e-12 for p in vae.prior.parameters())
         assert not vae.begin_epoch(1, lambda: pytest.fail("it waits"))
-        assert vae.begin_epoch(2, lambda given=given: (given[0], *(given[1:] or (None,))))
+        assert vae.begin_epoch(2, lambda given=given: pv.Rows(*given))
         assert (vae.prior().log_prob(z) - normal).abs().max() > 0.1
 
 
@@ -347,7 +347,7 @@ def test_the_reward_falls_by_the_epoch_and_is_the_entropy(float64):
     assert weights == [0, 0, 8, 6, 4, 2, 0, 0]
     vae = perturb(small(prior=GaussianMixture(3)).double())
     x = binary(10).double()
-    traces = Program(vae).check(x).run(x, particles=2)
+    traces = Runner(vae).check(pv.Rows(x)).run(pv.Rows(x), particles=2)
     assert torch.equal(objective.ascended(traces), ELBO(2).ascended(traces))
     objective.begin_epoch(3)
     parts = vae.prior.mixture()

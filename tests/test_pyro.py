@@ -21,7 +21,7 @@ from torch.distributions import MultivariateNormal
 import pyrovae as pv
 from pyrovae.objectives import ELBO, IWAE
 from pyrovae.oracles import LinearGaussian
-from pyrovae.terms import Program, terms
+from pyrovae.terms import Runner, terms
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -75,7 +75,7 @@ def test_objectives_inside_svi_and_as_a_module_train_alike(objective):
         pyro.clear_param_store()
         pyro.set_rng_seed(1)
         vae, objective = copy.deepcopy(start), objective.clone()
-        objective.begin(12, 2)
+        objective.begin(12, start)
         own = list(objective.parameters()) if isinstance(objective, nn.Module) else []
         if way == "svi":
             svi = SVI(vae.model, vae.guide, pyro.optim.SGD({"lr": 0.01}), objective)
@@ -182,13 +182,13 @@ def test_trace_and_condition(context_shape):
 def test_terms_are_the_three_densities_at_the_drawn_latents():
     vae = small_vae(context_shape=(2,))
     x, c = data_for(vae, 4)
-    pair = Program(vae).run(x, c, particles=3)
+    pair = Runner(vae).run(pv.Rows(x, c), particles=3)
     z, found = pair.guide.nodes["z"]["value"], pair.terms()
     assert z.shape == (3, 4, 2)
-    torch.testing.assert_close(found.log_px, vae.decode(z, c).log_prob(x))
+    torch.testing.assert_close(found.log_px_z, vae.decode(z, c).log_prob(x))
     torch.testing.assert_close(found.log_pz, vae.latents(c).expand((3, 4)).log_prob(z))
     torch.testing.assert_close(found.log_qz, vae.encode(x, c).log_prob(z))
-    torch.testing.assert_close(found.log_w, found.log_px + found.log_pz - found.log_qz)
+    torch.testing.assert_close(found.log_w, found.log_px_z + found.log_pz - found.log_qz)
     assert set(pair.site_log_probs()) == {"p(z)", "p(x)", "q(z)"}
 
 
@@ -341,11 +341,9 @@ def test_several_sites_and_nested_plates():
     for particles in (1, 5, 300):
         evidence = pv.log_evidence((model, guide), x, particles=particles, seed=particles)
         assert abs(torch.from_numpy(evidence.log_px) - exact).max() < 1e-10
-    found = Program((model, guide)).check(x).terms(x, particles=2)
+    found = Runner((model, guide)).check(pv.Rows(x)).terms(pv.Rows(x), particles=2)
     torch.testing.assert_close(found.log_w, exact.expand(2, 6), rtol=0, atol=1e-10)
-    objective = IWAE(4)
-    objective.max_plate_nesting = 2
-    assert objective.loss(model, guide, x) == pytest.approx(-exact.mean().item(), rel=1e-10)
+    assert IWAE(4).loss(model, guide, x) == pytest.approx(-exact.mean().item(), rel=1e-10)
 
 
 def test_a_plate_to_the_left_of_the_data():

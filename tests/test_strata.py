@@ -12,9 +12,10 @@ import torch
 from test_gradients import DATUM, ROWS, SIGMAS, Line, S, agrees, ascended, log_n
 from torch import Tensor
 
+from pyrovae.datasets import Rows
 from pyrovae.distributions import DiagonalMixture, OneHots
 from pyrovae.objectives import CIWAE, ELBO, IWAE, Objective, ScoreFunction, StickingTheLanding
-from pyrovae.terms import Program
+from pyrovae.terms import Runner
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -162,7 +163,7 @@ def test_a_score_trains_a_discrete_guide_from_few_draws(objective):
 
 def test_a_program_notes_its_strata_and_only_where_a_particle_has_one_draw():
     for program, strata in ((Classes(2), 9), (Mixture(2), 3), (Line(2), 1)):
-        assert Program((program.model, program.guide)).check(program.x).strata == strata
+        assert Runner((program.model, program.guide)).check(Rows(program.x)).strata == strata
 
     def model(x):
         with pyro.plate("data", len(x), dim=-2), pyro.plate("own", 3, dim=-1):
@@ -173,6 +174,6 @@ def test_a_program_notes_its_strata_and_only_where_a_particle_has_one_draw():
         with pyro.plate("data", len(x), dim=-2), pyro.plate("own", 3, dim=-1):
             pyro.sample("z", OneHots(torch.ones(1, 2)))
 
-    held = Program((model, guide)).check(torch.zeros(4, 3))
+    held = Runner((model, guide)).check(Rows(torch.zeros(4, 3)))
     assert held.strata == 1
     assert held.run(torch.zeros(4, 3), particles=2, stratified=True).terms().log_v is None

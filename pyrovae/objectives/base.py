@@ -105,7 +105,11 @@ class Objective(Declared, PyroELBO):
     # ---------------------------------------------------------------- Pyro's protocol
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """Minus what is maximised, mean over the batch, in nats per row; a tensor that can be captured."""
+        """Minus what is maximised, mean over the batch, in nats per row; a tensor that can be captured.
+
+        The first call for a model and guide runs them once more, for their plates and strata: call it once
+        before it is captured.
+        """
         return -self.ascended(self._pair(model, guide, args, kwargs)).mean()
 
     def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:

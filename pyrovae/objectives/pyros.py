@@ -59,7 +59,7 @@ def as_objective(objective: Any) -> Objective:  # noqa: ANN401
     if isinstance(objective, Objective):
         return objective
     name = type(objective).__name__
-    is_pyros = isinstance(objective, infer.ELBO) and type(objective) is getattr(infer, name, None)
+    is_pyros = type(objective) is getattr(infer, name, None)
     if is_pyros and name in _READ:
         return _READ[name](objective)
     if is_pyros and name in _REFUSED:
