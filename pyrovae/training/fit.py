@@ -196,12 +196,12 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
         InputError: when the folder holds no run, a checkpoint is cut off, or the run was not of a VAE.
     """
     saved = Checkpoint.read(Path(folder) / f"{which}.ckpt")
-    if saved.declaration is None:
+    if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
         raise InputError(
             f"{folder} holds a run of a hand-written program: build it and load its weights yourself"
         )
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then not used
-        vae = VAE.from_dict(saved.declaration)
+        vae = VAE.from_dict(saved.declaration or {})
     dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
     vae.to(dtypes[0])
     load_weights(Runner(vae), {}, saved.weights)
