@@ -57,7 +57,7 @@ WORDS = [
     r"weigh(s|ed|ing)?",
     r"looks at",
     r"all about one",
-    r"of (your|one's|its|their) own",
+    r"(of one's own|a part of your own)",
     r"(sights|doors|bedrock)",
     r"(?<!there )is no (?!longer|more)",
 ]
