@@ -1,10 +1,8 @@
-"""The pictures of the app that the README shows, taken of a run in a headless Chromium.
+"""The pictures of the app in README.md and docs/exploring.md, taken in a headless Chromium.
 
-    python benchmarks/screenshots.py runs/mog                       # writes docs/images/explore_*.png
-    python benchmarks/screenshots.py runs/mog --out /tmp/pictures --datum 7 --component 3
+    python benchmarks/screenshots.py runs/clusters-0 --component 3 --observation 5    # docs/images/explore_*.png
 
-Needs the extra "app", playwright and a Chromium. A run of MNIST with ten components is
-what it is meant for, as that of docs/clustering.md.
+Needs the extra "app", playwright and a Chromium, and the first MNIST run of docs/clustering.md.
 """
 
 import argparse
@@ -25,42 +23,42 @@ SIZE = {"width": 1280, "height": 782}
 
 def main() -> None:
     """Serve the run, take the pictures, and end the server."""
-    given = _arguments()
-    command = [sys.executable, "-m", "pyrovae", "explore", given.run, "--show", "false"]
+    options = _arguments()
+    command = [sys.executable, "-m", "pyrovae", "explore", options.run, "--show", "false"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         address = re.search(r"http://\S+", server.stdout.readline())
         if address is None:
-            sys.exit(f"{given.run} was not served")
+            sys.exit(f"{options.run} was not served")
         try:
-            take(address[0], given)
+            take(address[0], options)
         finally:
             server.send_signal(signal.SIGINT)
 
 
-def take(address: str, given: argparse.Namespace) -> None:
-    """The whole page; a component whose sliders were moved; a doubtful datum, and dots coloured by label."""
-    given.out.mkdir(parents=True, exist_ok=True)
+def take(address: str, options: argparse.Namespace) -> None:
+    """The whole page; a component whose sliders were moved; a doubtful observation, and dots coloured by label."""
+    options.out.mkdir(parents=True, exist_ok=True)
     path = next(filter(None, map(shutil.which, CHROMIUM)))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE, device_scale_factor=given.scale)
+        page = browser.new_page(viewport=SIZE, device_scale_factor=options.scale)
         page.goto(address)
         page.wait_for_selector(".evidence b")
-        choose(page, given.component, given.datum)
+        choose(page, options.component, options.observation)
         drag(page)
-        save(page, given.out / "explore_page.png")
-        slide(page, given.component)
-        save(page, given.out / "explore_component.png")
+        save(page, options.out / "explore_page.png")
+        slide(page, options.component)
+        save(page, options.out / "explore_component.png")
         page.get_by_role("button", name="Most doubtful").click()
         page.get_by_role("button", name="label").click()
-        save(page, given.out / "explore_datum.png")
+        save(page, options.out / "explore_observation.png")
         browser.close()
 
 
-def choose(page: Page, component: int, datum: int) -> None:
-    """A row of the table, and a datum by its number."""
+def choose(page: Page, component: int, observation: int) -> None:
+    """A row of the table, and an observation by its number."""
     page.locator(".tabulator-row").nth(component).click()
-    page.locator(".number input").fill(str(datum))
+    page.locator(".number input").fill(str(observation))
     page.locator(".number input").press("Enter")
 
 
@@ -100,7 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("run", help="a run folder")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--component", type=int, default=0)
-    parser.add_argument("--datum", type=int, default=0)
+    parser.add_argument("--observation", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="pixels of the picture for one of the page")
     return parser.parse_args()
 
