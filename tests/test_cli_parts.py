@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from pyrovae.cli.names import named_classes
 
 import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.cli.commands.parts import AXES, AxisName, _kind, classes_of, markdown_table
 from pyrovae.cli.docstrings import described, formula, plain
 from pyrovae.cli.parsing import parse
+from pyrovae.names import named_classes
 from pyrovae.priors import Prior
 
 OWN = {

@@ -147,8 +147,8 @@ def test_what_an_extra_is_for_is_refused_without_it_and_the_rest_works(project, 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "log p(x) as ArviZ data needs the extra `arviz`: pip install 'pyrovae[arviz]'",
-        "log p(x) as ArviZ data needs the extra `arviz`: pip install 'pyrovae[arviz]'",
+        "what goes to ArviZ needs the extra `arviz`: pip install 'pyrovae[arviz]'",
+        "what goes to ArviZ needs the extra `arviz`: pip install 'pyrovae[arviz]'",
         "reading t.parquet needs the extra `parquet`: pip install 'pyrovae[parquet]'",
         "2",
     ]
