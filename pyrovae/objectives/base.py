@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,11 @@ class LearningObjective(Objective, nn.Module):
     def __init__(self, particles: int = 1) -> None:
         nn.Module.__init__(self)
         super().__init__(particles)
+
+    @abstractmethod
+    def begin(self, rows: int, program: Program) -> None:
+        """Create the tensors for training on this number of rows."""
+        super().begin(rows, program)
 
 
 def _is_summed_out(site: Any) -> bool:  # noqa: ANN401
