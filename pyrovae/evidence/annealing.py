@@ -10,9 +10,7 @@ adapts to its own chain leaves nothing invariant. Weights and energies are kept 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
 References:
-    Neal (2001), "Annealed Importance Sampling"; Neal (2011), "MCMC Using Hamiltonian Dynamics";
-    Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional
-    Monte Carlo".
+    Those of `AIS` and of `sandwich`; Neal (2011), "MCMC Using Hamiltonian Dynamics".
 """
 
 from __future__ import annotations
@@ -133,7 +131,7 @@ class Annealer:
 
     def _hmc(self, state: _State, beta: float, step: Tensor, noise: KeyedNoise) -> tuple[_State, Tensor]:
         """One Metropolis-adjusted trajectory: the new state and the acceptance probability."""
-        momentum = noise.normal(state.u)
+        momentum = noise(state.u, Tensor.normal_)
         move = step.to(state.u).unsqueeze(-1) * self.scale
         energy = _kinetic(momentum) - state.log_path(beta)
         new = state
@@ -143,7 +141,7 @@ class Annealer:
             momentum = momentum + 0.5 * move * new.gradient(beta)
         change = energy - _kinetic(momentum) + new.log_path(beta)
         accept = change.nan_to_num(nan=-torch.inf).clamp(max=0).exp()
-        taken = noise.uniform(accept) < accept
+        taken = noise(accept, Tensor.uniform_) < accept
         return _State(*(_where(taken, a, b) for a, b in zip(new, state, strict=True))), accept
 
     # ---------------------------------------------------------------- tuning

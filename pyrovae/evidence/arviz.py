@@ -96,7 +96,12 @@ def to_arviz(
     is_new, chains = _is_new(), whole("chains", chains)
     count = whole("draws", draws) * chains
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
-        _check_size(count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size))
+        numbers = count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size)
+        if numbers > MOST:
+            raise InputError(
+                f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer "
+                "observations, draws or chains"
+            )
         groups = _groups(vae, pieces, count)
     index = index_of(pieces.rows)
     sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
@@ -189,14 +194,6 @@ def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
 def _decoded(vae: VAE, z: Tensor, context: Tensor | None) -> Tensor:
     """Samples from p(x|z), piece by piece: z (S, *, D) -> (S, *, *event)."""
     return torch.cat([vae.decode(some, context).sample().cpu() for some in z.split(50)])
-
-
-def _check_size(numbers: int) -> None:
-    if numbers > MOST:
-        raise InputError(
-            f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer "
-            "observations, draws or chains"
-        )
 
 
 # -------------------------------------------------------------------- the two generations

@@ -90,15 +90,8 @@ class KeyedNoise:
         seeds = (_hash(name.encode(), seed, key) % 2**63 for key in keys)
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 
-    def normal(self, like: Tensor) -> Tensor:
-        """Standard normal noise of the shape of `like`, (K, B, *rest)."""
-        return self._drawn(like, torch.Tensor.normal_)
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """Noise uniform on [0, 1) of the shape of `like`, (K, B, *rest)."""
-        return self._drawn(like, torch.Tensor.uniform_)
-
-    def _drawn(self, like: Tensor, fill: Callable[..., Tensor]) -> Tensor:
+    def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
+        """Noise of the shape of `like`, (K, B, *rest), which `fill` puts into a tensor."""
         out = torch.empty(like.shape[1], like.shape[0], *like.shape[2:], dtype=like.dtype)
         for column, generator in zip(out, self.generators, strict=True):
             fill(column, generator=generator)

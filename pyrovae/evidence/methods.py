@@ -140,24 +140,23 @@ class Defensive(Method):
         """The number of each component and the log weights of its samples, (K_i, B)."""
         latents = Latents(pieces)
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
-        components = [*self.widths, None] if self.prior else [*self.widths]
+        components = [*self.widths, *([None] if self.prior else [])]
         shares = _shares(particles, len(components))
         for component, (width, share) in enumerate(zip(components, shares, strict=True)):
             for first, count in pieces.cuts(share):
-                u = self._draw(latents, width, count, component * 10**7 + first, centre)
+                first += component * 10**7
+                if width is None:
+                    u = latents.pack(latents.from_prior(count, first))
+                else:
+                    u = latents.pack(latents.from_guide(count, first)[0])
+                    u = centre + width * (u - centre)
                 yield component, self._log_w(latents, u, centre, shares)
-
-    def _draw(self, latents: Latents, width: float | None, count: int, first: int, centre: Tensor) -> Tensor:
-        if width is None:
-            return latents.pack(latents.from_prior(count, first))
-        u = latents.pack(latents.from_guide(count, first)[0])
-        return centre + width * (u - centre)
 
     def _log_w(self, latents: Latents, u: Tensor, centre: Tensor, shares: list[int]) -> Tensor:
         log_prior, joint = latents.log_densities(u, "prior")
         proposals = []
         for width in self.widths:
-            inner = latents.log_start(centre + (u - centre) / width, "guide")
+            inner = latents.log_guide(centre + (u - centre) / width)
             proposals.append(inner - u.shape[-1] * math.log(width))
         proposals += [log_prior] if self.prior else []
         share = torch.tensor(shares, dtype=torch.float64, device=u.device).log() - math.log(sum(shares))

@@ -127,10 +127,10 @@ class Latents:
             jacobian = jacobian + log_det
         return values, jacobian
 
-    def log_start(self, u: Tensor, start: Start) -> Tensor:
-        """log start(u) alone, (K, B), float64; without the likelihood where q is known."""
-        if start == "prior" or self.q is None:
-            return self.log_densities(u, start)[0]
+    def log_guide(self, u: Tensor) -> Tensor:
+        """log q(u|x) alone, (K, B), float64; without the likelihood where q is known."""
+        if self.q is None:
+            return self.log_densities(u, "guide")[0]
         values, jacobian = self.unpack(u)
         return self._log_q(values).double() + jacobian.double()
 
@@ -162,18 +162,15 @@ class Latents:
         """
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            log_start, joint = self._differentiable(u, start)
+            try:
+                log_start, joint = self.log_densities(u, start)
+            except RuntimeError as error:
+                if "requires grad" not in str(error):  # as a model says that leaves torch, with .numpy()
+                    raise
+                raise InputError(_NO_GRADIENT) from error
             (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)
             (of_joint,) = torch.autograd.grad(joint.sum(), u)
         return log_start.detach(), joint.detach(), of_start, of_joint
-
-    def _differentiable(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
-        try:
-            return self.log_densities(u, start)
-        except RuntimeError as error:
-            if "requires grad" in str(error):  # of a model that leaves torch, as with .numpy()
-                raise InputError(_NO_GRADIENT) from error
-            raise
 
 
 def latent_sites(trace: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
-from pyro.poutine.util import site_is_subsample
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
@@ -20,6 +19,7 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Runner, Terms
+from pyrovae.terms.sites import plate_dim, sites_of
 
 __all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "quantity_of", "shown"]
 
@@ -143,16 +143,12 @@ def _refusal(rows: Rows, error: Exception) -> str:
 
 def _validate(runner: Runner, rows: Rows, start: int) -> None:
     pair = runner.run(rows)
-    site: Any
-    for site in (*pair.guide.nodes.values(), *pair.model.nodes.values()):
-        plate = {frame.name: frame.dim for frame in site.get("cond_indep_stack", ())}
-        if site["type"] != "sample" or site_is_subsample(site) or DATA not in plate:
-            continue
+    for name, site in (*sites_of(pair.guide), *sites_of(pair.model)):
         outside = ~site["fn"].support.check(site["value"])
         if outside.any() and getattr(site["fn"], "_validate_args", True):
-            row = start + int(outside.nonzero()[0][plate[DATA]])
+            row = start + int(outside.nonzero()[0][plate_dim(site, DATA)])
             whose = "x is" if site["is_observed"] else "the guide draws a value"
-            raise InputError(f"{whose} outside the support of the site {site['name']!r} in row {row}")
+            raise InputError(f"{whose} outside the support of the site {name!r} in row {row}")
     pair.terms()
 
 
