@@ -76,8 +76,8 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
 
 def _scalar(value: Any) -> Any:  # noqa: ANN401
     """A Python number, also from a scalar of numpy or torch; None for anything else."""
-    if not isinstance(value, Real) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # numpy warns where a small type meets a large bound
     return value if isinstance(value, Real) and not isinstance(value, bool) else None
 
 

@@ -1,6 +1,7 @@
 """`fit`: what a run trains, keeps, reports and leaves alone."""
 
 import math
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +167,41 @@ def test_config_repeats_the_run(tmp_path, monkeypatch):
     assert table("first") == table("second")
     first, second = (yaml.safe_load(Path(name, "config.yaml").read_text()) for name in ("first", "second"))
     assert first == second
+
+
+# -------------------------------------------------------------------- the way of a batch
+
+
+def test_an_eager_batch_passes_eight_functions_from_fit_to_the_program(data):
+    """A reader who asks what a step does has no more to read than this."""
+    ways = set()
+
+    class Looking(pv.likelihoods.Bernoulli):
+        def forward(self, **params):
+            frames = [frame for frame, _ in traceback.walk_stack(None)]
+            names = [f"{Path(f.f_code.co_filename).stem}.{f.f_code.co_name}" for f in frames]
+            if "step.eager_step" in names:
+                ours = [n for f, n in zip(frames, names, strict=True) if is_ours(f)]
+                below, above = ours.index("trace.run"), ours.index("fit.fit")
+                ways.add(tuple(reversed(ours[below : above + 1])))
+            return super().forward(**params)
+
+    def is_ours(frame):
+        return frame.f_globals.get("__name__", "").startswith("pyrovae.")
+
+    pv.fit(small(likelihood=Looking()), data, epochs=2, compile=False, **QUIET)
+    assert ways == {
+        (
+            "fit.fit",
+            "loop.run",
+            "steps.take",
+            "step.eager_step",
+            "job.differentiate",
+            "job.loss",
+            "runner.run",
+            "trace.run",
+        )
+    }
 
 
 # -------------------------------------------------------------------- options

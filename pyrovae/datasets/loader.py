@@ -337,8 +337,9 @@ def _conditions(
     if not (options.context or options.labels):
         return None, None
     if labels is None or source.classes is None:
-        asked = "context='labels'" if options.context else "labels"
-        raise InputError(f"{asked} cannot be had, for {source.name} has no labels: leave it out")
+        asked = "context='labels'" if options.context else "labels=True"
+        asked = asked if options.known is None else f"known={options.known}"
+        raise InputError(f"{asked} asks for labels, and {source.name} has no labels: leave it out")
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
     y = one_hot.train.argmax(-1) if options.labels else None
