@@ -1,8 +1,9 @@
 """The pictures of the app in README.md and docs/exploring.md, taken in a headless Chromium.
 
-    python benchmarks/screenshots.py runs/clusters-0 --component 3 --observation 5    # docs/images/explore_*.png
+    python benchmarks/screenshots.py runs/clusters-0 --component 3 --observation 5
 
-Needs the extra "app", playwright and a Chromium, and the first MNIST run of docs/clustering.md.
+Writes docs/images/explore_*.png. Needs the extra "app", playwright and a Chromium, and the first MNIST run
+of docs/clustering.md.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def take(address: str, options: argparse.Namespace) -> None:
-    """The whole page; a component whose sliders were moved; a doubtful observation, and dots coloured by label."""
+    """The page; a component whose sliders were moved; a doubtful observation, with dots coloured by label."""
     options.out.mkdir(parents=True, exist_ok=True)
     path = next(filter(None, map(shutil.which, CHROMIUM)))
     with sync_playwright() as play:

@@ -100,13 +100,15 @@ def run_commands(page: Path, capsys) -> int:
 
 def look(printed: str) -> list[str]:
     """The lines with every number as one sign and every stretch of blanks as one."""
-    lines = (re.sub(r"-?\d[\d,.]*", "#", line).split() for line in printed.splitlines())
+    lines = (re.sub(r"[-+]?\d[\d,.]*", "#", line).split() for line in printed.splitlines())
     return [" ".join(words) for words in lines]
 
 
 def labels(printed: str) -> list[str]:
     """What does not depend on a fit: headlines without their numbers, and the names of indented lines."""
-    lines = (re.split(r"(?<=\S) {2}", line)[0] if line.startswith(" ") else line for line in printed.splitlines())
+    lines = (
+        re.split(r"(?<=\S) {2}", line)[0] if line.startswith(" ") else line for line in printed.splitlines()
+    )
     return [line for line in look("\n".join(lines)) if line]
 
 
@@ -154,7 +156,7 @@ def inside(workplace, demo, monkeypatch):
 
 @each_page
 def test_the_python_of_a_page_runs_and_prints_what_it_shows(page, inside, demo):
-    """Outputs are compared without their numbers; those of the demo and of benchmarks have their own tests."""
+    """Outputs are compared without numbers; those of the demo and of benchmarks have their own tests."""
     text, scope = page.read_text(encoding="utf-8"), {"__name__": "page"}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         for block in blocks(text, "python"):
