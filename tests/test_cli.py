@@ -71,15 +71,17 @@ CELLS = [cell for cell in cover(1, seed=2) if typeable(cell)]
 @pytest.mark.parametrize("cell", CELLS, ids=cell_name)
 def test_each_cell_of_the_table(cell):
     """Declare, train ten steps, save, load, evaluate: typed and written in Python, to the same weights."""
-    np.save("x.npy", data_for(declared(cell), 60)[0].numpy())
+    states = cell.prior.states if cell.prior.labels else None
+    labels = {} if states is None else {"y": np.arange(60) % states}
+    np.savez("x.npz", x=data_for(declared(cell), 60)[0].numpy(), **labels)
     roles = dict(zip(("prior", "likelihood", "guide"), cell[:3], strict=True))
     roles |= dict(zip(("encoder", "decoder"), cell.networks, strict=True))
     words = [word for role, part in roles.items() for word in worded(part, role)]
     words += worded(cell.objective, "objective")
-    fit = ["fit", "--data", "x.npy", "--batch_size", "4", *QUICK, *words]
-    assert main([*fit, "--out", "typed"]) == 0
+    words += ["--labels"] * cell.prior.labels
+    assert main(["fit", "--data", "x.npz", "--batch_size", "4", *QUICK, *words, "--out", "typed"]) == 0
 
-    data = pv.datasets.load("x.npy")
+    data = pv.datasets.load("x.npz", labels=cell.prior.labels)
     torch.manual_seed(0)
     vae = pv.VAE(data.event_shape, latent_dim=2, **roles)
     run = pv.fit(
