@@ -1,11 +1,11 @@
-"""log p(x) by importance sampling: ours, the plain Pyro way, and the loop over images, in turn in one run.
+"""log p(x) by importance sampling: PyroVAE, plain Pyro, and a loop over images, timed in one run.
 
     python benchmarks/evidence.py [--data 100] [--particles 5000] [--repeats 3] [--out FILE.json]
 
-All three read the same network (784-200-200-50 and back, tanh, Bernoulli), the same data and the same
-number of particles, and must agree. A floating-point rate counts the decoder's matrix products only; it
-is set against the rate of the same products alone, measured in the same run. Compiled code is made in the
-round to warm up; its tracing and loading are in every time, so with few data they weigh most.
+All use the same network (784-200-200-50 and back, tanh, Bernoulli), the same rows and the same number of
+particles, and must agree. A floating-point rate counts the decoder's matrix products only, and is compared
+with the rate of these products alone, measured in the same run. Compiled code is made in the warm-up
+round; its tracing and loading are in every time, so that they dominate where there are few rows.
 """
 
 import argparse
@@ -69,8 +69,8 @@ def ours(vae: pv.VAE, x: Tensor, particles: int, **options: Any) -> Tensor:
 
 @torch.no_grad()
 def plain_pyro(vae: pv.VAE, x: Tensor, particles: int) -> Tensor:
-    """Replay under a vectorised plate for each small batch of data, terms summed for each datum."""
-    found = []
+    """Replay under a vectorised plate for each small batch, with the terms summed for each row."""
+    estimates = []
     for batch in x.split(max(1, BATCH * 20 // particles)):
         plate = pyro.plate("particles", particles, dim=-2)
         guide = poutine.trace(plate(vae.guide)).get_trace(batch)
@@ -78,26 +78,27 @@ def plain_pyro(vae: pv.VAE, x: Tensor, particles: int) -> Tensor:
         guide.compute_log_prob()
         model.compute_log_prob()
         log_w = model.nodes["z"]["log_prob"] + model.nodes["x"]["log_prob"] - guide.nodes["z"]["log_prob"]
-        found.append(torch.logsumexp(log_w.double(), 0) - torch.tensor(float(particles)).log())
-    return torch.cat(found).cpu()
+        estimates.append(torch.logsumexp(log_w.double(), 0) - torch.tensor(float(particles)).log())
+    return torch.cat(estimates).cpu()
 
 
 @torch.no_grad()
 def one_by_one(vae: pv.VAE, x: Tensor, particles: int) -> Tensor:
     """The loop of published code: one image, its particles in batches of 100, hand-written terms."""
-    found = []
+    estimates = []
     for image in x:
         log_w = []
         for _ in range(particles // BATCH):
             q = vae.encode(image.expand(BATCH, *image.shape))
             z = q.sample()
             log_w.append(vae.decode(z).log_prob(image) + vae.latents().log_prob(z) - q.log_prob(z))
-        found.append(torch.logsumexp(torch.cat(log_w).double(), 0) - torch.tensor(float(particles)).log())
-    return torch.stack(found).cpu()
+        log_sum = torch.logsumexp(torch.cat(log_w).double(), 0)
+        estimates.append(log_sum - torch.tensor(float(particles)).log())
+    return torch.stack(estimates).cpu()
 
 
 def products(pairs: int, device: str) -> Tensor:
-    """The decoder's matrix products for so many (particle, datum) pairs, and nothing else."""
+    """The decoder's matrix products for this number of (particle, row) pairs, and nothing else."""
     rows = 2000
     weights = [torch.randn(n_in, n_out, device=device) for n_in, n_out in LAYERS]
     inputs = [torch.randn(rows, n_in, device=device) for n_in, _ in LAYERS]
@@ -108,7 +109,7 @@ def products(pairs: int, device: str) -> Tensor:
 
 
 def timed(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, the contestants in turn; one round to warm up, whose answers must agree."""
+    """Seconds of each, all in every round; the answers of a warm-up round must agree."""
     answers = {name: run() for name, run in runs.items()}
     means = {name: a.double().mean().item() for name, a in answers.items() if a.dim() == 1}
     spread = max(means.values()) - min(means.values())
@@ -131,8 +132,8 @@ def report(seconds: dict[str, list[float]], options: argparse.Namespace, device:
     peak = flops / medians["matrix products alone"]
     machine = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
     threads = torch.get_num_threads()
-    print(f"{options.data} data x {options.particles} particles, {machine}, {threads} threads")
-    print(f"{'':<24}{'median s':>10}{'us a pair':>11}{'to ours':>9}{'GFLOP/s':>9}{'of matrix rate':>16}")
+    print(f"{options.data} rows x {options.particles} particles, {machine}, {threads} threads")
+    print(f"{'':<24}{'median s':>10}{'us a pair':>11}{'ratio':>9}{'GFLOP/s':>9}{'of matrix rate':>16}")
     for name, median in medians.items():
         ratio, rate = median / medians["PyroVAE"], flops / median
         cost = median / pairs * 1e6

@@ -7,7 +7,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from linear import linear_vae, rows_for, same_state, state
+from linear import labelled_vae, linear_vae, rows_for, same_state, state
 from parts import LaplaceGuide, raises_one_sentence, small_vae
 from torch.distributions import kl_divergence
 
@@ -114,6 +114,20 @@ def test_other_families_and_a_context():
     assert "LaplaceGuide" in str(found)
 
 
+def test_with_labels_it_is_the_gap_below_the_joint():
+    vae, joint = labelled_vae()
+    rows = rows_for(vae, 6)
+    found = pv.gaps(vae, rows, steps=300, particles=2000, method="ais")
+    exact = joint(rows.x)
+    known = exact.gather(1, rows.y.clamp_min(0)[:, None])[:, 0]
+    truth = torch.where(rows.y < 0, exact.logsumexp(1), known).numpy()
+    assert str(found).startswith("log p(x, y) - ELBO of 6 observations")
+    assert (np.abs(found.log_px - truth) < 5 * found.log_px_stderr + 0.02).all()
+    assert (found.elbo < truth).all()
+    # With a known class the posterior is normal, so that a full covariance reaches it.
+    assert np.median(np.abs(found.richer - truth)[rows.y >= 0]) < 1e-4
+
+
 def test_nothing_is_touched():
     vae = small_vae()
     vae.decoder.eval()
@@ -153,6 +167,12 @@ def test_bad_input_is_refused_in_one_sentence():
     x = rows_for(vae, 3).x
     raises_one_sentence(lambda: pv.gaps(LinearGaussian.random(3, 2), x), "LinearGaussian", "VAE")
     raises_one_sentence(lambda: pv.gaps((vae.model, vae.guide), x), "tuple", "VAE")
+    for prior, guide in (
+        (pv.priors.Classes(3), pv.guides.Classes(3)),
+        (pv.priors.GaussianMixture(3, explicit=True), pv.guides.GaussianMixture(3, explicit=True)),
+    ):
+        with_class = small_vae(prior=prior, guide=guide)
+        raises_one_sentence(lambda v=with_class: pv.gaps(v, x), repr(guide), "draws a class")
     raises_one_sentence(lambda: pv.gaps(vae, x, steps=0), "steps")
     raises_one_sentence(lambda: pv.gaps(vae, x, particles=0), "particles")
     raises_one_sentence(lambda: pv.gaps(vae, x, lr=0.0), "lr")

@@ -32,7 +32,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.evidence.path import guide_samples
-from pyrovae.evidence.result import Evidence, array, index_of
+from pyrovae.evidence.result import Evidence, about, array
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.extras import require
@@ -103,7 +103,7 @@ def to_arviz(
                 "observations, draws or chains"
             )
         groups = _groups(vae, pieces, count)
-    index = index_of(pieces.rows)
+    index = about(pieces.rows)["index"]
     sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
     if not is_new:
         return _arviz().InferenceData(**sets)

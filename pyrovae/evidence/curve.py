@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.evidence.result import PerRow, index_of, table, with_error
+from pyrovae.evidence.result import PerRow, about, table, with_error
 from pyrovae.evidence.run import evaluation
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
 
@@ -47,8 +47,7 @@ class BoundCurve(PerRow):
 
     def __str__(self) -> str:
         lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
-        head = "importance-weighted bounds, mean and standard error in nats per observation"
-        return table(head, lines, width=8)
+        return table(f"bounds on {self.quantity}, nats per observation", lines, width=8)
 
 
 def iwae_bound(
@@ -97,7 +96,7 @@ def iwae_bound(
             log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
             columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
     bound, error = torch.cat(columns, -1).unbind(1)
-    return BoundCurve(counts, bound.numpy(), error.numpy(), index=index_of(pieces.rows))
+    return BoundCurve(counts, bound.numpy(), error.numpy(), **about(pieces.rows))
 
 
 def _grouped(log_w: Tensor, k: int) -> Tensor:

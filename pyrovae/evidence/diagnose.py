@@ -28,7 +28,7 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, means
 from pyrovae.evidence.path import guide_samples
-from pyrovae.evidence.result import PerRow, array, index_of, table, with_error
+from pyrovae.evidence.result import PerRow, about, array, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
 from pyrovae.numerics import stderr_of_mean
 from pyrovae.vae import VAE
@@ -136,8 +136,8 @@ class Diagnosis(PerRow):
         if not math.isnan(gap):
             lines.append(("train - test gap", f"{gap:10.3f} +- {error:<7.3f}   of the ELBO"))
         lines.append(("KL per latent", f"  {self._of_latents()}"))
-        head = f"ELBO of {len(self):,} observations, {self.particles} samples each, nats per observation"
-        return table(head, lines, self.verdict)
+        head = f"bound on {self.quantity} of {len(self):,} observations, {self.particles} samples each"
+        return table(f"{head}, nats per observation", lines, self.verdict)
 
     def _of_latents(self) -> str:
         if not self.kl_method:
@@ -227,7 +227,7 @@ def diagnose(
             activity=array(_variance_of_means(q, z)),
             train_elbo=None if train is None else _elbo(vae, train, particles, seed, chunk),
             particles=particles,
-            index=index_of(pieces.rows),
+            **about(pieces.rows),
         )
 
 

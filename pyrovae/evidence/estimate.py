@@ -15,8 +15,8 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
-from pyrovae.evidence.result import Evidence, index_of
-from pyrovae.evidence.run import Pieces, evaluation, quantity_of, shown
+from pyrovae.evidence.result import Evidence, about
+from pyrovae.evidence.run import Pieces, evaluation, shown
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
 
@@ -111,14 +111,13 @@ def log_evidence(
         khat,
         particles=particles,
         event_shape=tuple(rows.x.shape[1:]),
-        quantity=quantity_of(every.rows),
         method=method.name,
         settings=method.to_dict()["init_args"] | remark,
         is_bound=method.is_bound,
         annealed=method.annealed,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
-        index=index_of(rows),
+        **about(rows),
     )
 
 

@@ -32,7 +32,7 @@ from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
-from pyrovae.evidence.result import PerRow, array, index_of, mc_error_of, table
+from pyrovae.evidence.result import PerRow, about, array, mc_error_of, table
 from pyrovae.evidence.run import Pieces, evaluation, inputs, shown
 from pyrovae.guides import FullRankNormal
 from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, stderr_of_mean
@@ -131,7 +131,7 @@ class Gaps(PerRow):
 
     def __str__(self) -> str:
         parts = [
-            ("log p(x)", self.log_px, self.log_px_stderr),
+            (self.quantity, self.log_px, self.log_px_stderr),
             ("approximation gap", self.approximation, self.approximation_stderr),
             ("  of it full covariance", self.gain, self.gain_stderr),
             ("amortisation gap", self.amortisation, self.amortisation_stderr),
@@ -143,8 +143,8 @@ class Gaps(PerRow):
                 between = float(stderr_of_mean(values))
                 lines.append((name, f"{values.mean():>10.3f}{mc_error_of(errors):>14.4f}{between:>16.3f}"))
         head = (
-            f"log p(x) - ELBO of {len(self):,} observations, nats per observation; log p(x) by "
-            f"{self.method}; {self.guide} ascended {self.steps:,} steps"
+            f"{self.quantity} - ELBO of {len(self):,} observations, nats per observation; {self.quantity} "
+            f"by {self.method}; {self.guide} ascended {self.steps:,} steps"
         )
         return table(head, lines, self.verdict, width=24)
 
@@ -183,7 +183,8 @@ def gaps(
         `Gaps`, with arrays of shape (N,) in nats.
 
     Raises:
-        InputError: for anything but a VAE, steps or particles below 1, or as `log_evidence`.
+        InputError: for anything but a VAE whose guide draws z alone, steps or particles below 1, or as
+            `log_evidence`.
         KeyboardInterrupt: on Ctrl-C, also while log p(x) is estimated.
 
     Reference:
@@ -201,6 +202,10 @@ def gaps(
             "gaps frees the distribution that a VAE's encoder gives for each observation, and a "
             f"{type(vae).__name__} has none: declare a pyrovae.VAE"
         )
+    if vae.q.states is not None:
+        raise InputError(
+            f"gaps frees a distribution of z alone, and the guide {vae.q!r} draws a class too: use another"
+        )
     steps, particles, lr = whole("steps", steps), whole("particles", particles), number("lr", lr, above=0)
     rows = inputs(Runner(vae), x, context, y)
     evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
@@ -214,15 +219,18 @@ def gaps(
         for some in pieces.parts(max(ASCENT, min(particles, BLOCK))):
             columns.append(_Split(vae, some).columns(steps, particles, lr))
             advance(len(some))
+    bounds: dict[str, Any] = {
+        name: array(torch.cat([column[name] for column in columns])) for name in columns[0]
+    }
     return Gaps(
         log_px=evidence.log_px,
         log_px_stderr=evidence.mc_stderr,
-        **{name: array(torch.cat([column[name] for column in columns])) for name in columns[0]},
+        **bounds,
         guide=repr(vae.q),
         method=evidence.method,
         steps=steps,
         particles=particles,
-        index=index_of(rows),
+        **about(rows),
     )
 
 
@@ -231,10 +239,7 @@ class _Split:
 
     def __init__(self, vae: VAE, pieces: Pieces) -> None:
         self.vae, self.pieces = vae, pieces
-        rows = pieces.rows
-        encoded = vae._guide_params(rows.x, rows.context, rows.y)
-        self.encoded = {name: encoded.pop(name) for name in vae.q.param_shapes}
-        self.labels = encoded  # what is left is observed, and not moved
+        self.encoded: Params = vae._guide_params(pieces.rows.x, pieces.rows.context, pieces.rows.y)
 
     def columns(self, steps: int, particles: int, lr: float) -> dict[str, Tensor]:
         """The ELBOs and their errors by the names that `Gaps` has for them, each (B,)."""
@@ -255,7 +260,7 @@ class _Split:
         }
 
     def _family(self, params: Params) -> dist.TorchDistribution:
-        return self.vae.q(**params, **self.labels)
+        return self.vae.q(**params)
 
     def _ascend(self, family: Family, start: Params, steps: int, lr: float) -> Params:
         """The parameters of each row after `steps` of Adam on its own ELBO."""

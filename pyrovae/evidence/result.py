@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.datasets import Rows
 from pyrovae.numerics import khat_threshold, stderr_of_mean
 
-__all__ = ["Evidence", "PerRow", "array", "index_of", "mc_error_of", "table", "with_error"]
+__all__ = ["Evidence", "PerRow", "about", "array", "mc_error_of", "table", "with_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,12 @@ class PerRow:
 
     Attributes:
         index: their row numbers in the source, (N,); None where these are not known.
+        quantity: what was estimated or bounded: "log p(x)", "log p(x | c)", "log p(x, y)" or
+            "log p(x, y | c)".
     """
 
     index: np.ndarray | None = field(default=None, repr=False, kw_only=True)
+    quantity: str = field(default="log p(x)", kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,6 @@ class Evidence(PerRow):
         khat: the Pareto index of the weights, (N,); nan below 25 particles, 0 for equal weights.
         particles: samples per observation.
         event_shape: of one observation.
-        quantity: what was estimated: "log p(x)", "log p(x | c)", "log p(x, y)" or
-            "log p(x, y | c)".
         method: how it was estimated, in words.
         settings: the options of the method, given or chosen.
         is_bound: whether it is the lower bound L_K rather than an estimate of log p(x).
@@ -55,7 +56,6 @@ class Evidence(PerRow):
     khat: np.ndarray = field(repr=False)
     particles: int
     event_shape: tuple[int, ...]
-    quantity: str = "log p(x)"
     method: str = "importance sampling"
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_bound: bool = False
@@ -182,6 +182,13 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def index_of(rows: Rows) -> np.ndarray | None:
-    """The row numbers of some rows, where these are known."""
-    return None if rows.index is None else array(rows.index)
+def about(rows: Rows) -> dict[str, Any]:
+    """Which rows a result is about, and what their weights estimate, as arguments of `PerRow`.
+
+    Example:
+        >>> about(Rows(torch.zeros(2, 4), y=torch.tensor([3, -1])))
+        {'index': None, 'quantity': 'log p(x, y)'}
+    """
+    what = "x, y" if rows.y is not None and bool((rows.y >= 0).any()) else "x"
+    quantity = f"log p({what})" if rows.context is None else f"log p({what} | c)"
+    return {"index": None if rows.index is None else array(rows.index), "quantity": quantity}

@@ -21,7 +21,7 @@ from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 
-__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "quantity_of", "shown"]
+__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "shown"]
 
 # Cells (particles x rows x elements of a row) of one piece: small enough for the processor's cache.
 CELLS = 2**21
@@ -103,17 +103,6 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
         raise InputError("there is nothing to evaluate: x has no rows")
     runner.program.check_rows(rows, "x")
     return rows
-
-
-def quantity_of(rows: Rows) -> str:
-    """What the weights of some rows estimate, in words.
-
-    Example:
-        >>> quantity_of(Rows(torch.zeros(2, 4), y=torch.tensor([3, -1])))
-        'log p(x, y)'
-    """
-    what = "x, y" if rows.y is not None and bool((rows.y >= 0).any()) else "x"
-    return f"log p({what})" if rows.context is None else f"log p({what} | c)"
 
 
 def _check(runner: Runner, rows: Rows) -> None:
