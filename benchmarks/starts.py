@@ -1,9 +1,9 @@
-"""Where components begin: the accuracy of each start on the encodings of a VAE with a plain prior.
+"""Where components start: the accuracy of each start on the encodings of a VAE with a plain prior.
 
     python benchmarks/starts.py runs/normal [--components 10]
 
-The run is of a StandardNormal prior on data with labels. Each start sees the encodings of 10,000 training
-data; the accuracy is that of the best matching of components and labels on the test set.
+The run is of a StandardNormal prior on data with labels. Each start uses the encodings of 10,000 training
+rows. The accuracy is that of the best matching of components and labels on the test set.
 """
 
 import argparse
@@ -22,17 +22,21 @@ ROWS = 10_000
 
 @torch.no_grad()
 def main() -> None:
-    given = arguments()
-    vae, data = open_run(given.run, None)
+    options = arguments()
+    vae, data = open_run(options.run, None)
     train = data.train[order(data.distinct, 0, 0)[:ROWS]]
-    z, held_out = (torch.cat([vae.encode(p).mean for p in x.split(1000)]) for x in (train, data.test))
+    z, held_out = (
+        torch.cat([vae.encode(some).mean for some in rows.batches(1000)]) for rows in (train, data.test)
+    )
     print(f"{'start':<8} {'full':>6} {'diagonal':>9} {'spherical':>10} {'seconds':>8}")
     for start in ("kmeans", "fit", "graph"):
         began = time.process_time()
-        moments = from_encodings(start, z, given.components)
+        moments = from_encodings(start, z, options.components)
         seconds = time.process_time() - began
-        found = [accuracy(c, moments, held_out, data.labels.test) for c in ("full", "diagonal", "spherical")]
-        print(f"{start:<8} {found[0]:6.3f} {found[1]:9.3f} {found[2]:10.3f} {seconds:8.1f}", flush=True)
+        full, diagonal, spherical = (
+            accuracy(kind, moments, held_out, data.labels.test) for kind in ("full", "diagonal", "spherical")
+        )
+        print(f"{start:<8} {full:6.3f} {diagonal:9.3f} {spherical:10.3f} {seconds:8.1f}", flush=True)
 
 
 def arguments() -> argparse.Namespace:
