@@ -47,13 +47,13 @@ def bernoulli_mixture(
 ) -> Tensor:
     r"""log p(x) of binary rows under a mixture of Bernoullis fitted by expectation-maximisation.
 
-    It starts from random responsibilities. Each mean has one pseudo-count spread over its two values, so
-    that an element that never varied in training does not give a test row probability zero.
+    It starts from random responsibilities. Each mean has one pseudo-count spread over its two
+    values, so that an element that never varied in training cannot make p(x) zero.
 
     Arguments:
         train, test: as for `pixel_means`.
         components: K.
-        iterations: of EM, at most; it stops when the bound grows by less than 1e-6 nats per observation.
+        iterations: of EM, at most; it stops when log p(x) grows by less than 1e-6 nats per row.
         seed: of the start.
 
     Returns:
@@ -95,8 +95,8 @@ def _log_joint(x: Tensor, log_weights: Tensor, means: Tensor) -> Tensor:
 def independent_columns(train: Table, test: Table, columns: Sequence[str]) -> Tensor:
     r"""log p(x) of a table under independent columns, each fitted by maximum likelihood.
 
-    Missing entries (NaN) are left out of the fit and of log p(x). A class has one pseudo-count spread
-    over all classes, so that one that never occurred in training does not have probability zero.
+    Missing entries (NaN) are left out of the fit and of log p(x). One pseudo-count is spread over all
+    classes, so that none has probability zero.
 
     Arguments:
         train: (N, C).
@@ -156,7 +156,7 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _fitted_counts(x: np.ndarray, *, inflated: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """A negative binomial, with further zeros or without, by the simplex method from its moments."""
+    """A negative binomial, perhaps with further zeros, by the simplex method from its moments."""
     from scipy import optimize, stats
 
     def log_p(theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -59,7 +59,7 @@ def test_kl_of_the_latents_sums_to_the_kl_of_a_product():
     assert abs(found.kl_per_dim.sum() - found.rate) < 0.03
 
 
-def test_kl_of_the_latents_by_draws_agrees_with_the_closed_form():
+def test_kl_of_the_latents_by_samples_agrees_with_the_closed_form():
     q = dist.Normal(torch.randn(3, 2), 0.7).to_event(1)
     one = dist.Normal(torch.zeros(2), 1.3).to_event(1)
     mixture = dist.MixtureSameFamily(
@@ -69,7 +69,7 @@ def test_kl_of_the_latents_by_draws_agrees_with_the_closed_form():
     z = q.sample((20_000,))
     exact, drawn = kl_of_marginals(q, one, z), kl_of_marginals(q, mixture, z)
     assert (exact.method, exact.factorised) == ("closed form", True)
-    assert (drawn.method, drawn.factorised) == ("draws", False)
+    assert (drawn.method, drawn.factorised) == ("samples", False)
     torch.testing.assert_close(drawn.kl, exact.kl, atol=0.05, rtol=0)
 
 

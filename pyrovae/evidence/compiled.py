@@ -180,7 +180,7 @@ def _kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
 
 
 def _refuse_draws(module: torch.fx.GraphModule) -> None:
-    """Refuse random numbers outside the sites: the guide runs twice, for its values and its density.
+    """Refuse random numbers outside the sites, since the guide runs twice.
 
     Raises:
         Uncapturable: for the first of them.

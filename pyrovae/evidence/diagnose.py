@@ -52,7 +52,7 @@ class Diagnosis(PerRow):
         marginal_kl: the terms whose mean is KL(q(z) || p(z)), (N,); nan given a context or labels.
         kl_per_dim: KL between the one-dimensional marginals of q(z|x) and p(z), averaged over the
             observations, (D,); nan where a distribution has no known marginals.
-        kl_method: how it was computed, "closed form" or "draws"; empty when it is not known.
+        kl_method: how it was computed, "closed form" or "samples"; empty when it is not known.
         factorised: whether guide and prior are products over the latents: `kl_per_dim` then sums to
             the KL.
         activity: the variance over the observations of E_q[z_j|x], (D,).

@@ -38,8 +38,7 @@ BLOCK = 250
 def data_keys(rows: Rows) -> np.ndarray:
     """A key for each row: a hash of its values, its context and its label.
 
-    The number of equal rows before it is hashed too: equal rows would otherwise share their samples,
-    and the error of their mean would not shrink.
+    The number of equal rows before it is hashed too: equal rows would otherwise share their samples.
     """
     parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
     tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]

@@ -8,8 +8,8 @@ ELBO from the encoder's parameters. A normal with full covariance, found in the 
 a richer family would gain. The samples that are ascended are never those that are reported.
 
 Reference:
-    The gradient is that of Roeder, Wu & Duvenaud (2017), "Sticking the Landing", which is zero at an
-    exact posterior.
+    The gradient is that of Roeder, Wu & Duvenaud (2017), "Sticking the Landing", which is zero at
+    an exact posterior.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ def gaps(
         `Gaps`, with arrays of shape (N,) in nats.
 
     Raises:
-        InputError: for anything but a VAE whose guide draws z alone, steps or particles below 1, or as
-            `log_evidence`.
+        InputError: for anything but a VAE whose guide draws z alone, steps or particles below 1, or
+            as `log_evidence`.
         KeyboardInterrupt: on Ctrl-C, also while log p(x) is estimated.
 
     Reference:

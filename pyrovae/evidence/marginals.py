@@ -56,7 +56,7 @@ def kl_of_marginals(q: Any, p: Any, z: Tensor) -> MarginalKL:  # noqa: ANN401
     log_q, log_p = _log_marginals(q), _log_marginals(p)
     if log_q is None or log_p is None:
         return MarginalKL(torch.full(z.shape[1:], math.nan, dtype=torch.float64), "", factorised)
-    return MarginalKL((log_q(z).double() - log_p(z).double()).mean(0), "draws", factorised)
+    return MarginalKL((log_q(z).double() - log_p(z).double()).mean(0), "samples", factorised)
 
 
 def means(q: Any) -> Tensor | None:  # noqa: ANN401

@@ -1,8 +1,8 @@
 r"""Pareto-smoothed importance sampling: k-hat and the smoothed largest weights.
 
-The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto distribution in the limit. Its
-shape k-hat says how many moments the weights have: their variance is finite below 1/2, and above
-min(1 - 1/log10 K, 0.7) the estimate is not reliable at this K.
+The largest M = min(K/5, 3 sqrt K) weights follow a generalised Pareto distribution in the limit.
+Its shape k-hat says how many moments the weights have: their variance is finite below 1/2, and
+above min(1 - 1/log10 K, 0.7) the estimate is not reliable at this K.
 
 The fit is that of ArviZ (`arviz.psislw` with reff=1), for many rows at once. Two cases are not
 fitted: largest weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give
@@ -10,7 +10,8 @@ no fit, k-hat nan.
 
 Reference:
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Zhang &
-    Stephens (2009), "A New and Efficient Estimation Method for the Generalized Pareto Distribution".
+    Stephens (2009), "A New and Efficient Estimation Method for the Generalized Pareto
+    Distribution".
 """
 
 from __future__ import annotations

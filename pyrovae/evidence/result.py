@@ -186,6 +186,7 @@ def about(rows: Rows) -> dict[str, Any]:
     """Which rows a result is about, and what their weights estimate, as arguments of `PerRow`.
 
     Example:
+        >>> import torch
         >>> about(Rows(torch.zeros(2, 4), y=torch.tensor([3, -1])))
         {'index': None, 'quantity': 'log p(x, y)'}
     """

@@ -6,11 +6,11 @@ r"""Programs whose log p(x) is known exactly: what every estimate is tested agai
     Curve, Fold, Banana     x = f(z) + noise                    one or two latents: `quadrature`, to 1e-8
     Ring                    x = z / 10 + z / ||z|| + noise      an integral over the radius, to 1e-8
 
-An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. Those with f also give z
-and x together (`ancestral`) and the true posterior on a grid, which `posterior_on_grid` does for any
-VAE of one or two latents. The guide of the first three is the exact posterior, so that every importance
-weight equals p(x): a correct estimator has no variance there. Each guide can be made worse on purpose:
-too narrow, too wide, blind to a mode.
+An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. Those with f also
+give z and x together (`ancestral`) and the true posterior on a grid, which `posterior_on_grid` does
+for any VAE of one or two latents. The guide of the first three is the exact posterior, so that
+every importance weight equals p(x): a correct estimator has no variance there. Each guide can be
+made worse on purpose: too narrow, too wide, blind to a mode.
 """
 
 from pyrovae.oracles.classes import LatentClass

@@ -23,7 +23,7 @@ __all__ = ["LatentClass"]
 
 
 class LatentClass(nn.Module):
-    r"""A mixture of independent bits with its class as a latent site, and the exact posterior as guide.
+    r"""Independent bits given a latent class, with the exact posterior as guide.
 
     Arguments:
         logits: of the classes, (C,).

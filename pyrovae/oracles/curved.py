@@ -7,10 +7,10 @@ r"""Nonlinear decoders of one or two latents, whose log p(x) a grid gives to 1e-
     Fold     f(z) = z^2                                            D = 1, two modes, +z and -z
     Banana   f(z) = (z_1, z_2 + z_1^2)                             D = 2, a bent posterior
 
-The guide is the normal distribution with the posterior's own mean and covariance, read from a grid. Any
-other guide can be paired with the same model, as `(oracle.model, vae.guide)`, for `fit` and
-`log_evidence` alike. With `learned=True` the constants of f and s are parameters: a decoder of known
-shape.
+The guide is the normal distribution with the posterior's own mean and covariance, read from a grid.
+Any other guide can be paired with the same model, as `(oracle.model, vae.guide)`, for `fit` and
+`log_evidence` alike. With `learned=True` the constants of f and s are parameters: a decoder of
+known shape.
 
 Reference:
     Prince (2023), "Understanding Deep Learning", chapter 17.
@@ -217,8 +217,8 @@ class Curve(Curved):
 class Fold(Curved):
     """The square: z and -z explain x equally well, and the guide covers only one of them.
 
-    For x well above 0 the two modes are apart. Each weight of the guide's samples looks perfect, and the
-    estimate is low by log 2.
+    For x well above 0 the two modes are apart. Each weight of the guide's samples looks perfect,
+    and the estimate is low by log 2.
 
     Example:
         >>> oracle = Fold()

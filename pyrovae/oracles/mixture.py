@@ -33,8 +33,8 @@ class LinearGaussianMixture(LinearDecoder):
         logits: of the components, (C,).
         loc: m, (C, D).
         spread: t, (C, D).
-        collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site "c"
-            that is summed out by enumeration. Both have the same evidence.
+        collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site
+            "c" that is summed out by enumeration. Both have the same evidence.
 
     Example:
         >>> oracle = LinearGaussianMixture.random(event_dim=4, latent_dim=2, components=3)
@@ -94,7 +94,7 @@ class LinearGaussianMixture(LinearDecoder):
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
-        """The exact posterior of z, its components' standard deviations multiplied by `guide_scale`."""
+        """The exact posterior of z, its standard deviations multiplied by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             return pyro.sample("z", self.posterior(x, scale=self.guide_scale))
 

@@ -2,8 +2,8 @@ r"""log p(x) and p(z|x) of a model with one or two latents, by the trapezoidal r
 
     p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x),   KL(q || p(z|x)) = log p(x) - ELBO(q)
 
-The integrand is smooth and vanishes at both ends of the grid, where the rule converges faster than any
-power of the step: 4,001 points on [-8, 8] give ten digits when the posterior is wider than two steps.
+The integrand is smooth and vanishes at the ends of the grid, where the rule converges faster than any
+power of the step: 4,001 points on [-8, 8] give ten digits if the posterior is wider than two steps.
 """
 
 from __future__ import annotations
@@ -162,9 +162,9 @@ def posterior_on_grid(
 
     \[p(z|x) = \frac{p(z)\, p(x|z)}{p(x)}\]
 
-    p(x) comes from elsewhere (from `quadrature`, unless it is given), so that the integral of the density
-    over this grid is a check of both: it must be 1 to a hundredth. Memory grows with the number of rows
-    times the number of nodes.
+    p(x) comes from elsewhere (from `quadrature`, unless it is given), so that the integral of the
+    density over this grid is a check of both: it must be 1 to a hundredth. Memory grows with the
+    number of rows times the number of nodes.
 
     Arguments:
         vae: whose z has one or two entries; a VAE, or an oracle.

@@ -2,14 +2,14 @@ r"""Doersch's ring: a decoder that turns a normal cloud into a ring.
 
     z ~ N(0, I_2),   x = f(z) + noise,   f(z) = w z + r z / ||z||,   noise ~ N(0, s^2 I),   w = 1/10, r = 1
 
-In polar coordinates z = rho (cos phi, sin phi) the angle is integrated in closed form: given rho the angle
-between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. What is left is an
-integral over the length alone,
+In polar coordinates z = rho (cos phi, sin phi) the angle is integrated in closed form: given rho
+the angle between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. What is
+left is an integral over the length alone,
 
     p(x) = integral rho exp(-rho^2 / 2) exp(-(||x|| - R)^2 / (2 s^2)) I_0(k) exp(-k) / (2 pi s^2) d rho
 
-which the trapezoidal rule gives on rho = exp(t). The grid of the posterior has polar nodes: its z is
-`(radius, angle)`, in the coordinates of the plane. Without noise it is `datasets.toys.ring`.
+which the trapezoidal rule gives on rho = exp(t). The grid of the posterior has polar nodes: its z
+is `(radius, angle)`, in the coordinates of the plane. Without noise it is `datasets.toys.ring`.
 
 Reference:
     Doersch (2016), "Tutorial on Variational Autoencoders".
