@@ -240,6 +240,12 @@ def test_labels_of_a_program_that_takes_none_are_refused_before_a_folder(x, tmp_
     pv.fit((model, guide), rows.unlabelled(), epochs=1, **QUIET)
 
 
+def test_the_old_name_of_the_term_of_x_given_z_still_works(x):
+    terms = Runner(Switched()).terms(pv.Rows(x[:3]), particles=2)
+    with pytest.warns(DeprecationWarning, match="Terms.log_px_z"):
+        assert terms.log_px is terms.log_px_z
+
+
 def test_what_makes_a_program():
     program = Switched()
     assert as_program(program) is program

@@ -416,7 +416,7 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
 
 def test_leftovers_of_a_killed_writer_are_swept_away(data, tmp_path):
     (tmp_path / "r" / "figures").mkdir(parents=True)
-    leftovers = [tmp_path / "r" / ".last.ckpt.1.tmp", tmp_path / "r" / "figures" / ".a.png.2.partial"]
+    leftovers = [tmp_path / "r" / ".last.ckpt.1.tmp", tmp_path / "r" / "figures" / ".a.png.2.tmp"]
     for path in leftovers:
         path.write_bytes(b"half")
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)

@@ -352,6 +352,30 @@ def test_fit_takes_rows():
     assert all(torch.equal(a, b) for a, b in zip(*(one.parameters() for one in plain), strict=True))
 
 
+def test_a_run_of_rows_is_not_resumed_with_other_labels_or_another_context(tmp_path):
+    x = torch.bernoulli(torch.full((40, 4), 0.5))
+    y, context = torch.arange(40) % 4 - 1, torch.randn(40, 2)
+    settings = {"batch_size": 9, "progress": False, "figures": False, "out": tmp_path / "r", "resume": True}
+    pv.fit(mixture(context_shape=(2,)), pv.Rows(x, context, y), epochs=1, **settings)
+    pv.fit(mixture(context_shape=(2,)), pv.Rows(x, context, y), epochs=2, **settings)
+    for rows, said in ((pv.Rows(x, context, -y), "labels was"), (pv.Rows(x, context + 1, y), "context was")):
+        raises_one_sentence(
+            lambda rows=rows: pv.fit(mixture(context_shape=(2,)), rows, epochs=3, **settings),
+            "another data",
+            said,
+        )
+
+
+def test_parts_start_from_rows_as_from_their_values():
+    rows = pv.Rows(torch.randn(30, 4) * 3 + 7)
+    weights = []
+    for given in (rows, rows.x):
+        vae = small_vae((4,), likelihood=pv.likelihoods.Mixed(["normal"] * 4))
+        vae.start_from(given)
+        weights.append(vae.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_each_training_row_keeps_its_own_context_and_label():
     from pyrovae.terms import Runner
     from pyrovae.training.preparing import as_data

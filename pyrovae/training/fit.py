@@ -107,7 +107,8 @@ def fit(
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
-        data: what `datasets.load` gives, or a tensor or array (N, *event), a tenth of it for validation.
+        data: what `datasets.load` gives, or rows, a tensor or an array (N, *event), of which a tenth is
+            for validation.
         objective: `ELBO()` by default; one of Pyro's is read as the one here that it stands for.
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.

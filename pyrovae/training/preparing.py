@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import datasets, sharing
 from pyrovae.datasets import Rows
+from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ def _conditioned(data: Data, rows: Rows) -> Data:
 
     assert isinstance(data.train, Rows)
     train, validation, test = part(data.train, labelled=True), part(data.validation), part(data.test)
-    return dataclasses.replace(data, train=train, validation=validation, test=test)
+    # A run and its continuation are compared by their records.
+    record = data.record | {
+        name: None if values is None else fingerprint(values.detach().cpu())
+        for name, values in (("context", rows.context), ("labels", rows.y))
+    }
+    return dataclasses.replace(data, train=train, validation=validation, test=test, record=record)
 
 
 def _flat(data: Data) -> Data:

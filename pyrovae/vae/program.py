@@ -219,11 +219,12 @@ class PartsProgram(Program):
             )
 
     @torch.no_grad()
-    def start_from(self, x: Tensor) -> None:
+    def start_from(self, x: Tensor | Rows) -> None:
         """Let the parts that start from data use training data (N, *event), before the first step.
 
         The likelihood sees the observations, the other parts what the encoder reads of them.
         """
+        x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
         read = self.likelihood.inputs(x)
         for part in (self.prior, self.q, self.encoder, self.decoder):
