@@ -1,7 +1,7 @@
-"""What a number or a word given by a user must be: one check of each kind, with one sentence.
+"""Checks of the numbers and options that a user gives.
 
-A whole number may come as 5, 5.0 or a numpy scalar, a number as any real scalar; booleans are neither.
-Each check gives the plain Python value, so that what is stored can be written and compared.
+5, 5.0 and a numpy scalar are whole numbers, and any real scalar is a number; booleans are neither.
+Each check returns the plain Python value, which can be stored, written and compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST = 2**63
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int:  # noqa: ANN401
-    """The value as an int from `least` to `most`.
+    """Return the value as an int from `least` to `most`.
 
     Raises:
         InputError: when it is not a whole number in that range.
@@ -45,7 +45,7 @@ def number(
     most: float = math.inf,
     below: float = math.inf,
 ) -> float:
-    """The value as a finite float in the given range.
+    """Return the value as a finite float in the given range.
 
     Raises:
         InputError: when it is not a finite number in that range.
@@ -61,12 +61,12 @@ def number(
 
 
 def one_of(name: str, value: T, choices: Collection[T]) -> T:
-    """The value, when it is one of the choices.
+    """Return the value if it is one of the choices.
 
     Raises:
         InputError: when it is not.
     """
-    # `True == 1`, but the option that takes True does not take 1.
+    # `True == 1`, but an option that accepts True does not accept 1.
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         *first, last = map(repr, choices)
         options = f"{', '.join(first)} or {last}" if first else last
@@ -75,9 +75,9 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
 
 
 def _scalar(value: Any) -> Any:  # noqa: ANN401
-    """A Python number, also from a scalar of numpy or torch; None for anything else."""
+    """A number, or a scalar of numpy or torch, as a Python number; None for anything else."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()  # numpy warns where a small type meets a large bound
+        value = value.item()  # numpy warns when a small type is compared with a large bound
     return value if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
@@ -87,4 +87,4 @@ def _range(least: float, above: float, most: float, below: float) -> str:
     has_low, has_high = max(least, above) > -math.inf, min(most, below) < math.inf
     if has_low and has_high and above == -math.inf and below == math.inf:
         return f" from {least:g} to {most:g}"
-    return "".join(f", {text}" for text, there in ((low, has_low), (high, has_high)) if there)
+    return "".join(f", {text}" for text, has in ((low, has_low), (high, has_high)) if has)

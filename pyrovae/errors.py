@@ -1,4 +1,4 @@
-"""What a user gets when something they gave cannot be used.
+"""Exceptions and warnings.
 
 An `InputError` is one sentence that says what was wrong, what was expected and what to do. The
 command line prints it and leaves with status 2; from Python it is a `ValueError`.
@@ -11,23 +11,23 @@ __all__ = ["InputError", "Lost", "NumericalError", "Uncapturable", "deprecated",
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one sentence that says what to do."""
+    """Raised for input that cannot be used; the message is one sentence that says what to do."""
 
 
 class NumericalError(ArithmeticError):
-    """A computation left the real numbers; the message names the step, the term and the site."""
+    """Raised for a NaN or infinite loss; the message names the step, the term and the site."""
 
 
 class Lost(RuntimeError):
-    """Another process of the run ended or failed, and this one cannot go on without it."""
+    """Raised when another process of the run ended or failed, so that this one cannot continue."""
 
 
 class Uncapturable(RuntimeError):
-    """A function that cannot become a graph; the message is the reason and where it lies."""
+    """Raised for a function that cannot be traced; the message says why, and where in the code."""
 
 
 def sizes(shape: Sequence[int]) -> str:
-    """A shape as it reads inside a longer one.
+    """A shape without parentheses, to be written inside a longer one.
 
     Example:
         >>> f"(N, {sizes((1, 28, 28))})"
@@ -37,5 +37,5 @@ def sizes(shape: Sequence[int]) -> str:
 
 
 def deprecated(old: str, new: str) -> None:
-    """Warn that a public name or option will go, two minor versions from now, and say what to use."""
+    """Warn that a public name or option will be removed in two minor versions."""
     warnings.warn(f"{old} is deprecated and will be removed: use {new}", DeprecationWarning, stacklevel=3)

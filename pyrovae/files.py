@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and where the package keeps what it can make again."""
+"""Atomic writing of files, and the cache folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cache_folder", "reason_of", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all: next to its place, flushed to the disk, then renamed.
+    """Write a file completely or not at all: to a temporary file, flushed to disk and then renamed.
 
     Raises:
         InputError: when the folder cannot be written or the disk is full; the old file is kept.
@@ -37,12 +37,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def cache_folder() -> Path:
-    """Where downloads and compiled steps are kept: `pyrovae` in XDG_CACHE_HOME, else in ~/.cache."""
+    """The folder of downloads and compiled code: `pyrovae` in XDG_CACHE_HOME, else in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrovae"
 
 
 def reason_of(error: BaseException) -> str:
-    """Why writing failed, in the words of the operating system."""
+    """The reason for which writing failed, in the words of the operating system."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     cause = error.__cause__ or error.__context__

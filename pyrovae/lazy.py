@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used (PEP 562)."""
+"""Lazy imports: names of a package that are imported at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ __all__ = ["lazy"]
 def lazy(
     package: str, names: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
+    """Make `__getattr__` and `__dir__` of a package.
 
     Arguments:
         package: its `__name__`.
-        names: the names that each submodule gives to the package; a submodule has its own name too.
+        names: for each submodule, the names that the package exports from it; the submodule itself
+            is exported too.
 
     Example:
         >>> import xml
@@ -25,7 +26,7 @@ def lazy(
         >>> get("Node") is get("dom").Node
         True
     """
-    homes = {name: module for module, given in names.items() for name in given}
+    homes = {name: module for module, exports in names.items() for name in exports}
 
     def get(name: str) -> Any:  # noqa: ANN401
         path = f"{package}.{homes.get(name, name)}"

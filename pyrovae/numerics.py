@@ -1,10 +1,10 @@
-"""Arrays of what a user gives, and the few numerical formulas that the rest of the package shares.
+"""Conversion of user input to arrays, and numerical formulas that the whole package uses.
 
     log_mean_exp(a) = log (1/K) sum_k exp a_k          computed without overflow
     positive(r)     = softplus(r) + floor              a scale from an unconstrained number
 
-`exp` would overflow where an untrained network gives 100; softplus grows linearly there. The floor
-keeps a density from growing without bound when a scale runs to zero. `positive(0 + UNIT)` is 1.
+`exp` would overflow when an untrained network returns 100; softplus grows linearly. The floor keeps
+the density bounded when a scale goes to zero. `positive(0 + UNIT)` is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 
 def as_array(value: Any, dtype: type | None = None) -> np.ndarray:  # noqa: ANN401
-    """A tensor on any device, a list or an array as a numpy array, without a copy where possible."""
+    """Convert a tensor, list or array to a numpy array, without a copy where possible."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
@@ -54,17 +54,17 @@ def numbers(
     *,
     finite: bool = True,
 ) -> Array:
-    """A float64 copy of numbers given by a user.
+    """Copy numbers given by a user to a float64 array.
 
     Arguments:
         value: a tensor, a list or an array.
-        name: what the caller calls them, for the message.
-        shape: the expected shape; a letter stands for any size, the same for the same letter.
+        name: their name in the message.
+        shape: the expected shape; a letter stands for any size, equal letters for equal sizes.
         finite: refuse NaN and infinite values.
 
     Raises:
-        InputError: for what is not numeric, is empty, has another shape or, with `finite`, has NaN or
-            infinite values.
+        InputError: when they are not numeric, are empty, have another shape or, with `finite`,
+            contain NaN or infinite values.
 
     Example:
         >>> numbers([[1, 2]], "x", ("N", 2))
@@ -110,7 +110,7 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
 
 
 def khat_threshold(particles: int) -> float:
-    """The Pareto k-hat above which importance sampling with K particles cannot be trusted.
+    """The Pareto k-hat above which importance sampling with K particles is unreliable.
 
     It is min(1 - 1 / log10 K, 0.7).
 
@@ -125,7 +125,7 @@ def khat_threshold(particles: int) -> float:
 
 
 def stderr_of_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The standard error of a mean from the spread of what is averaged; nan for a single value.
+    """The standard error of the mean of some values; nan for a single value.
 
     Example:
         >>> float(stderr_of_mean(np.array([0.0, 2.0])))
@@ -138,7 +138,7 @@ def stderr_of_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:
-    """A positive number from a real one: softplus(raw) + floor."""
+    """Map a real number to a positive one: softplus(raw) + floor."""
     return softplus(raw) + floor
 
 
@@ -157,14 +157,14 @@ def inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
 
 
-# A constant: taken inside a `forward`, the number would keep the step out of a graph.
+# Computed here, as `.item()` in a `forward` could not be compiled.
 UNIT = inverse_positive(1.0)
 
 
 def keep_freed_memory() -> None:
     """Let the C library reuse freed memory instead of returning it to the system.
 
-    glibc maps every block above a threshold again, page by page, until one of that size was freed; the
-    largest that it learns from is 32 MiB. Without this, a third of the time goes into page faults.
+    glibc maps every block above a threshold again, page by page, and raises the threshold, to 32
+    MiB at most, when such a block is freed. Without this, page faults take a third of the time.
     """
     torch.empty(30 * 2**20, dtype=torch.uint8)

@@ -1,14 +1,15 @@
-"""One part of a probabilistic program: declared once, attached once.
+"""The base class of the parts of a probabilistic program.
 
-A part has two moments. Its constructor stores hyperparameters under their own names and does
-nothing else, so that a part can be printed, compared, copied and written to YAML without any
-book-keeping. `attach(...)` is called once by the program that uses it, with the sizes that only
-the whole program knows; it checks the hyperparameters and creates parameters and buffers.
+The constructor of a part only stores its hyperparameters under their own names, so every part can
+be printed, compared, copied and written to YAML. The program that uses the part calls
+`attach(...)` once, with the sizes that only the whole program knows. `attach` checks the
+hyperparameters and creates parameters and buffers.
 
     GaussianMixture(components=10)
       <-> {"class_path": "pyrovae.priors.GaussianMixture", "init_args": {"components": 10}}
 
-The convention is scikit-learn's (Buitinck et al., 2013, "API design for machine learning software").
+The convention is scikit-learn's (Buitinck et al., 2013, "API design for machine learning
+software").
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["Declared", "Part", "filled", "public_path"]
 
 
 class Declared:
-    """An object that is its constructor's keyword arguments: printable, comparable, writable."""
+    """An object described by its constructor's keyword arguments."""
 
     def hyperparameters(self) -> dict[str, Any]:
         """The keyword arguments that declare this object, read back from its attributes.
@@ -67,7 +68,8 @@ class Declared:
         """Build the object that `to_dict` wrote.
 
         Raises:
-            InputError: for a class that cannot be imported, is not a subclass, or refuses its arguments.
+            InputError: for a class that cannot be imported, is not a subclass, or rejects its
+                arguments.
         """
         if "class_path" not in declaration:
             raise InputError(
@@ -86,17 +88,17 @@ class Declared:
         return type(self) is type(other) and self.hyperparameters() == other.hyperparameters()  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        # The first hyperparameter says what it is; of the others those that differ from their defaults.
+        # The first hyperparameter, and those of the others that differ from their defaults.
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         values = self.hyperparameters().items()
         shown = [f"{k}={v!r}" for i, (k, v) in enumerate(values) if i == 0 or v != defaults[k]]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
-        return self is other or self._same_declaration(other)  # looked up at each step: identity first
+        return self is other or self._same_declaration(other)  # identity first: it is fast
 
-    # Equal declarations are still different objects: torch keeps modules in sets, and two parts
-    # declared alike (an encoder and a decoder, say) must both stay there.
+    # torch keeps modules in sets, where two parts with equal declarations (an encoder and a
+    # decoder, say) must both stay.
     __hash__ = object.__hash__
 
 
@@ -115,11 +117,11 @@ class Part(Declared, nn.Module, ABC):
     def start_from(self, x: Tensor) -> None:
         """Initialise from training data (N, *event), once, before the first step of a new run.
 
-        `fit` calls it for parts that start from data (pseudo-inputs, scales of columns); most do nothing.
+        Pseudo-inputs and scales of columns start from data; most parts do nothing here.
         """
 
     def check_whole(self, *names: str, least: int = 1) -> None:
-        """Check hyperparameters that are whole numbers of `least` or more, and store them as plain ints.
+        """Check that hyperparameters are whole numbers of `least` or more, and store plain ints.
 
         Raises:
             InputError: for the first that is not.
@@ -128,12 +130,12 @@ class Part(Declared, nn.Module, ABC):
             setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
 
     def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
-        """Check a hyperparameter that is a number or one of some words, and store a number as a plain float.
+        """Check that a hyperparameter is a number or one of some words, and store a plain float.
 
         Arguments:
-            name: of the hyperparameter.
-            words: that it may be instead.
-            limits: of the number, as for `pyrovae.checks.number`.
+            name: the name of the hyperparameter.
+            words: words that are allowed instead of a number.
+            limits: of the number, as in `pyrovae.checks.number`.
 
         Raises:
             InputError: when it is neither.
@@ -146,7 +148,7 @@ class Part(Declared, nn.Module, ABC):
         setattr(self, name, checks.number(called, value, **limits))
 
     def check_sizes(self, name: str, *, count: int = 0) -> None:
-        """Check a hyperparameter that is a list of sizes, `count` at least, and store it as plain ints.
+        """Check that a hyperparameter is a list of at least `count` sizes, and store plain ints.
 
         Raises:
             InputError: when a size is not a whole number of 1 or more, or when there are too few.
@@ -157,7 +159,7 @@ class Part(Declared, nn.Module, ABC):
         setattr(self, name, values)
 
     def check_one_of(self, name: str, choices: Collection[Any]) -> None:
-        """Check a hyperparameter that is one of some words.
+        """Check that a hyperparameter is one of the choices.
 
         Raises:
             InputError: when it is not.
@@ -175,7 +177,7 @@ class Part(Declared, nn.Module, ABC):
 
 
 def filled(declaration: Any) -> Any:  # noqa: ANN401
-    """A declaration with every option; those that an older version did not write have their defaults.
+    """Complete a declaration of an older version: options that it lacks get their defaults.
 
     Example:
         >>> old = {"class_path": "pyrovae.networks.dense.MLP", "init_args": {"sizes": [8]}}
@@ -196,7 +198,7 @@ def filled(declaration: Any) -> Any:  # noqa: ANN401
 
 
 def public_path(cls: type) -> str:
-    """The shortest import path in the class's package: a file may move inside a folder."""
+    """The shortest import path of a class; it does not change when a file moves in the package."""
     module = cls.__module__
     above = module.rpartition(".")[0]
     while "." in above and getattr(sys.modules.get(above), cls.__name__, None) is cls:
@@ -211,7 +213,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic):  # np.float64 is a float, and neither YAML nor a checkpoint takes it
+    if isinstance(value, np.generic):  # YAML and checkpoints accept no numpy numbers
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -232,9 +234,9 @@ def _built(value: Any) -> Any:  # noqa: ANN401
 
 
 def _import(path: str) -> object:
-    """What stands under an import path; a part also under that of a file that has moved since.
+    """The object at an import path; a part is also found when its file has moved in the package.
 
-    "pyrovae.priors.mixture.GaussianMixture" of an old declaration is then "pyrovae.priors.GaussianMixture".
+    For "pyrovae.priors.mixture.GaussianMixture" it also tries "pyrovae.priors.GaussianMixture".
     """
     module, _, name = str(path).rpartition(".")
     for place in (module, ".".join(module.split(".")[:2])):

@@ -1,12 +1,13 @@
-"""The pictures of a run: those that apply to a program and its data, drawn and saved.
+"""The figures of a run.
 
-training         the bound, the reconstruction and the KL over the epochs; of every program
-samples          from p(x), as images or next to the data
+training         the bound, the reconstruction and the KL over the epochs, for every program
+samples          samples from p(x), as images or next to the data
 reconstructions  x and E[x|z], for images
 latents          E[z|x] of the test set, coloured by label; the prior's density behind two latents
 manifold         the plane of two latents, decoded
 
-All but the first need what a `VAE` has: `encode`, `decode`, `latents`, `sample` and `reconstruct`.
+All but the first need the methods of a `VAE`: `encode`, `decode`, `latents`, `sample` and
+    `reconstruct`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def is_image(event_shape: tuple[int, ...]) -> bool:
 
 
 def whole_rows(x: Tensor) -> Tensor:
-    """The observations without a missing entry, which a picture can show."""
+    """The observations without missing entries."""
     return x[~x.flatten(1).isnan().any(1)]
 
 
@@ -54,14 +55,14 @@ def save_figures(
     history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw what applies and save it as png files; returns their paths.
+    """Draw the figures that apply, save them as png files and return their paths.
 
     Arguments:
-        program: trained.
-        data: whose test set is shown.
-        folder: where the files go; created when missing.
-        history: of the training, for its curves.
-        seed: of the samples; the caller's random state is left as it was.
+        program: the trained program.
+        data: the data; its test set is shown.
+        folder: the folder of the files; created when missing.
+        history: the training history, for its curves.
+        seed: the seed of the samples; the caller's random state does not change.
     """
     folder.mkdir(parents=True, exist_ok=True)
     axes = figures(program, data, history=history, seed=seed)
@@ -75,7 +76,7 @@ def figures(
     history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> dict[str, Axes]:
-    """The pictures that apply, by name."""
+    """Draw the figures that apply; returns them by name."""
     axes = {} if history is None else {"training": plots.training_curves(history)}
     if not all(callable(getattr(program, name, None)) for name in METHODS):
         return axes
@@ -85,7 +86,7 @@ def figures(
         torch.manual_seed(seed)
         axes |= _of_data(program, rows)
         axes["latents"] = _latents(program, data, rows)
-        # The manifold is drawn over the quantiles of N(0, I), so it stands for that prior only.
+        # The manifold is drawn over the quantiles of N(0, I), so it needs that prior.
         standard = isinstance(program.prior, StandardNormal) and program.context_shape is None
         if program.latent_size == 2 and is_image(program.event_shape) and standard:
             axes["manifold"] = plots.manifold(lambda z: _mean(program.decode(z)))
@@ -94,9 +95,9 @@ def figures(
 
 def _of_data(vae: Any, rows: Rows) -> dict[str, Axes]:  # noqa: ANN401
     if is_image(vae.event_shape):
-        some, pairs = rows[:IMAGES].context, rows[:10]
+        context, pairs = rows[:IMAGES].context, rows[:10]
         x_hat = vae.reconstruct(pairs)
-        samples = vae.sample(IMAGES if some is None else len(some), some, mean=True)
+        samples = vae.sample(IMAGES if context is None else len(context), context, mean=True)
         return {
             "samples": plots.image_grid(samples),
             "reconstructions": plots.reconstructions(pairs.x, x_hat),
@@ -113,13 +114,13 @@ def _latents(vae: Any, data: Data, rows: Rows) -> Axes:  # noqa: ANN401
     z = _mean(vae.encode(rows))
     prior = vae.latents() if vae.latent_size == 2 and vae.context_shape is None else None
     density = None
-    if prior is not None and _is_everywhere(prior):
+    if prior is not None and _has_density_everywhere(prior):
         density = lambda at: prior.log_prob(torch.as_tensor(at).to(z))  # noqa: E731
     return plots.latent_scatter(z, labels, density=density)
 
 
-def _is_everywhere(distribution: dist.TorchDistribution) -> bool:
-    """Whether it has a density at any point, as those on the sphere and of one-hot vectors have not."""
+def _has_density_everywhere(distribution: dist.TorchDistribution) -> bool:
+    """Whether the support is all of R^n, unlike the sphere or one-hot vectors."""
     try:
         support = distribution.support
     except NotImplementedError:
@@ -128,7 +129,7 @@ def _is_everywhere(distribution: dist.TorchDistribution) -> bool:
 
 
 def _mean(distribution: dist.TorchDistribution) -> Tensor:
-    """The mean where it is known, else that of some samples."""
+    """The mean, or the mean of some samples when it is not known."""
     try:
         return distribution.mean
     except NotImplementedError:

@@ -1,12 +1,13 @@
-"""Several processes share the work: each takes its rows, and every one gets all the answers.
+"""Distributed work: each process takes some of the rows, and all processes get all results.
 
-    evaluation   each process evaluates its data; draws depend on the seed and the datum alone, so the numbers
-                 are those of one process
-    training     each takes its rows of every batch, and their gradients are added up (`training.exchange`)
+    evaluation   each process evaluates its rows; random numbers depend on the seed and the row
+                 alone, so the results are those of one process
+    training     each process takes its rows of every batch, and the gradients are added up
+                 (`training.exchange`)
 
-Nothing happens unless torch.distributed is initialised: by the command line where `torchrun` started it, or
-by a script of one's own. A failure of one process is told to all, and a process that dies ends the others
-with a `Lost`, so none waits for another for ever.
+It needs torch.distributed to be initialised, by the command line under `torchrun` or by your own
+script. When one process fails, all are informed; when one dies, the others end with `Lost` instead
+of waiting for it.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What is the same sentence in every process; anything else is a program's own fault, with its own traceback.
+# Errors that are raised in every process; any other error is a bug and keeps its own traceback.
 KNOWN = (InputError, NumericalError, Uncapturable)
 
 
-# ------------------------------------------------------------------ who shares
+# ------------------------------------------------------------------ the processes
 
 
 @contextmanager
 def processes() -> Iterator[None]:
-    """The group of processes that `torchrun` started; nothing elsewhere, or where there is a group already.
+    """Initialise the group of processes that `torchrun` started, unless there is one already.
 
-    CPU tensors travel by gloo, and those of GPUs by NCCL where each process of a machine has its own.
+    CPU tensors are sent by gloo; GPU tensors by NCCL if each process of a machine has its own GPU.
     """
     started = all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
     if not started or int(os.environ["WORLD_SIZE"]) < 2 or dist.is_initialized():
@@ -85,17 +86,17 @@ def print_first(*things: object) -> None:
 
 
 def world() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The index of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine, as torchrun tells it."""
+    """The index of this process among those of its machine, as torchrun numbers them."""
     return int(os.environ.get("LOCAL_RANK") or rank())
 
 
@@ -108,27 +109,27 @@ def own_rows(count: int) -> Tensor:
 
 
 def together(work: Callable[[], T]) -> T:
-    """What `work` gives here, once every process has done its own; all end when one of them fails.
+    """Run `work` in every process and wait for all; when one fails, all fail.
 
     Raises:
-        InputError, NumericalError, Uncapturable: in every process when one had it.
-        Lost: when another process failed otherwise, or ended.
+        InputError, NumericalError, Uncapturable: in every process when one raised it.
+        Lost: when another process ended or raised any other error.
     """
     if not is_shared():
         return work()
-    found, error = None, None
+    result, error = None, None
     try:
-        found = work()
+        result = work()
     except Lost:
         raise
     except Exception as raised:
         error = raised
-    _raise_any(_everyone(_told(error)), error)
-    return found  # type: ignore[return-value]
+    _raise_any(_everyone(_sendable(error)), error)
+    return result  # type: ignore[return-value]
 
 
 def in_turn(work: Callable[[], T]) -> T:
-    """`together`, the first process of each machine before the others, who find what it left on the disk."""
+    """As `together`, but the first process of each machine runs before the others."""
     leads = local_rank() == 0
     first = together(work if leads else _nothing)
     second = together(_nothing if leads else work)
@@ -136,7 +137,7 @@ def in_turn(work: Callable[[], T]) -> T:
 
 
 def agreed(choice: Any) -> Any:  # noqa: ANN401
-    """The first process's choice, in every process.
+    """Return the first process's choice in every process.
 
     Raises:
         Lost: when another process ended.
@@ -150,7 +151,7 @@ def agreed(choice: Any) -> Any:  # noqa: ANN401
 
 
 def add_up(vector: Tensor) -> Tensor:
-    """The sum of all processes' vectors, in the place of this one's.
+    """Replace a vector by the sum of all processes' vectors.
 
     Raises:
         Lost: when another process ended.
@@ -162,10 +163,10 @@ def add_up(vector: Tensor) -> Tensor:
 
 
 def gathered(columns: Callable[[], Tensor], count: int) -> Tensor:
-    """The columns of all processes, (R, count), from what computes each one's own.
+    """Compute each process's columns and return those of all processes, (R, count).
 
     Raises:
-        InputError: in every process when one had it, so that none waits for it.
+        InputError: in every process when one raised it, so that none waits for it.
         Lost: when another process ended.
     """
     if not is_shared():
@@ -198,18 +199,18 @@ def _everyone(own: Any) -> list[Any]:  # noqa: ANN401
     return parts
 
 
-def _told(error: Exception | None) -> Exception | None:
-    """An error as the other processes shall have it: not every exception can travel."""
+def _sendable(error: Exception | None) -> Exception | None:
+    """The error that is sent to the other processes: not every exception can be pickled."""
     if error is None or isinstance(error, KNOWN):
         return error
     return Lost(f"process {rank()} of this run failed with {type(error).__name__}: {_first_line(error)}")
 
 
-def _raise_any(told: Sequence[Exception | None], own: Exception | None) -> None:
-    """The first error of all, so that every process says the same; its own where that is no known one."""
+def _raise_any(errors: Sequence[Exception | None], own: Exception | None) -> None:
+    """Raise the first error of all processes; an unknown error of this one goes first."""
     if own is not None and not isinstance(own, KNOWN):
         raise own
-    for error in told:
+    for error in errors:
         if error is not None:
             raise error
 
@@ -220,7 +221,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _lost() -> Iterator[None]:
-    """Torch's many words for a connection that broke, as one."""
+    """Turn torch's errors about a broken connection into `Lost`."""
     try:
         yield
     except RuntimeError as error:

@@ -258,7 +258,7 @@ def test_a_build_is_whole_or_not_there_and_old_code_goes(monkeypatch, tmp_path):
         (folder / f"{age}.so").touch()
         os.utime(folder / f"{age}.so", (time.time() - 1000 * age,) * 2)
     monkeypatch.setenv("PYROVAE_CACHE", str(folder))
-    monkeypatch.setattr(native, "KEPT", 3)
+    monkeypatch.setattr(native, "STORED", 3)
     monkeypatch.setattr("torch._inductor.aot_compile", lambda *given, **options: source)
     graph = traced(lambda x: (x * 7,), [ONE])
     native._build(graph.module, native.stored(graph.key), [ONE])

@@ -643,7 +643,7 @@ BAD = {
     "latents outside": (wrong_support(), torch.zeros(3), {}, "the guide draws a value outside .* 'z'"),
     "no probability": (zeros_at(2), spoilt, {}, "row 2 no probability"),
     "a site too few": (lacking_a_site(), torch.zeros(3), {}, "the guide has no site 'u'"),
-    "no plate": (outside_the_plate(), torch.zeros(3), {}, "'z' stands outside the plate 'data'"),
+    "no plate": (outside_the_plate(), torch.zeros(3), {}, "'z' is outside the plate 'data'"),
     "unknown method": (linear, torch.zeros(3, 4), {"method": "magic"}, "there is no method 'magic'"),
     "a misspelt method": (linear, torch.zeros(3, 4), {"method": "improtance"}, "did you mean Importance"),
     "no method": (linear, torch.zeros(3, 4), {"method": 7}, "there is no method 7"),

@@ -1,16 +1,16 @@
-r"""Compiled code: a function of tensors, run once in Python and then as machine code.
+"""Compilation of functions of tensors.
 
-    trace     run the function on tensors without data; every operation it does becomes a node
-    lift      whatever else it touched (parameters, buffers, closed-over tensors) becomes an input too
-    compile   to machine code, kept on disk under a hash of the graph, and loaded from there next time
-    when      whether that pays, for the steps of a run and the pieces of an evaluation alike
+    trace     run the function on tensors without data, and record its operations in a graph
+    lift      make other tensors that it uses (parameters, buffers, closures) inputs as well
+    compile   compile the graph to machine code, which is stored on disk under a hash of the graph
+    when      decide whether compiling pays, for steps of a run and pieces of an evaluation
 
-Pyro's handlers, distributions and networks are all gone from the graph: what is left is the arithmetic.
-Random numbers are drawn inside it from torch's own generator, in the order in which the function draws
-them, so a graph and its function give the same numbers from the same random state.
+The graph has the arithmetic only, without Pyro's handlers, distributions and modules. It draws
+random numbers from torch's generator in the order of the function, so both give the same numbers
+from the same random state.
 
-What a graph cannot hold is refused with the reason: a Python branch on a tensor's value, a number taken out
-of a tensor (`.item()`), a change of Python state, output on the terminal.
+A function is refused, with the reason, if it branches on a tensor's value in Python, takes a number
+out of a tensor (`.item()`), changes Python state or prints.
 """
 
 from pyrovae.compiling.graph import Compiled, Graph

@@ -1,4 +1,4 @@
-"""A graph's kernels on a GPU, recorded as one CUDA graph."""
+"""Kernels of a graph on a GPU, recorded as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ Run = Callable[[list[Tensor]], list[Tensor]]
 
 
 def recorded(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """What replays a graph; inputs that are other tensors than at first are copied into those."""
+    """Make a function that replays a graph; new input tensors are copied into the recorded ones."""
     from torch._inductor import standalone_compile
 
     with compiling():
         code: Any = standalone_compile(module, [*inputs], dynamic_shapes="from_example_inputs")
         outputs, replay = _record(code, inputs)
 
-    def run(given: list[Tensor]) -> list[Tensor]:
+    def run(values: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
-            for mine, theirs in zip(inputs, given, strict=True):
-                if mine is not theirs:
-                    mine.copy_(theirs)
+            for recorded_input, value in zip(inputs, values, strict=True):
+                if recorded_input is not value:
+                    recorded_input.copy_(value)
         replay()
         return outputs
 
     return run
 
 
-def _record(code: Any, held: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:  # noqa: ANN401
-    """Warm up, which changes tensors and draws; put all back; record."""
-    device = held[0].device
-    before, random = [tensor.clone() for tensor in held], random_state(device)
+def _record(code: Any, inputs: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:  # noqa: ANN401
+    """Warm up, restore the tensors and the random state that this changed, and record."""
+    device = inputs[0].device
+    before, random = [tensor.clone() for tensor in inputs], random_state(device)
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(3):
-            code(*held)
+            code(*inputs)
     torch.cuda.current_stream(device).wait_stream(stream)
-    for tensor, old in zip(held, before, strict=True):
+    for tensor, old in zip(inputs, before, strict=True):
         tensor.copy_(old)
     set_random_state(random, device)
     recording = torch.cuda.CUDAGraph()
     with torch.cuda.graph(recording):
-        outputs = list(code(*held))
+        outputs = list(code(*inputs))
     return outputs, recording.replay

@@ -1,8 +1,8 @@
-"""Operations written so that a compiler makes one loop of them.
+"""Operations rewritten so that the compiler can fuse them into one loop.
 
-A product with its bias is one call to a library: as a product and a sum, the sum goes into the loop of the
-activation and of what follows. The processor's tanh is slow, and a loop with it too; as a sigmoid it is an
-exponential and a division. Both are the same numbers to rounding.
+A linear map is one library call. As a product and a sum, the sum is fused with the activation and
+later operations. tanh is slow on a CPU and slows down its loop; a sigmoid is an exponential and a
+division. Both rewrites give the same numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Fusable"]
 
 
 class Fusable(TorchFunctionMode):
-    """Rewrites linear maps and tanh in float32 on a processor, outside of autocast."""
+    """Rewrites linear maps and tanh in float32 on a CPU, outside of autocast."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         if func is torch.nn.functional.linear and len(args) == 3 and not kwargs and _is_plain(*args):

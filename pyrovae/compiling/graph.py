@@ -1,4 +1,4 @@
-"""A traced function, and the compiled one."""
+"""Traced and compiled functions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Graph:
     """A traced function.
 
     Attributes:
-        module: the operations; its inputs are those of the function and then the lifted ones.
-        lifted: the tensors that the function touched beside its inputs.
-        key: a hash of all that decides the machine code.
+        module: the operations; its inputs are those of the function, then the lifted ones.
+        lifted: the other tensors that the function uses.
+        key: a hash of everything that the machine code depends on.
     """
 
     module: torch.fx.GraphModule
@@ -32,32 +32,32 @@ class Graph:
 
     @property
     def is_stored(self) -> bool:
-        """Whether it was compiled before, on this machine or one like it."""
+        """Whether it was compiled before, on this machine or a similar one."""
         return native.is_stored(self.key)
 
     def compiled(self, inputs: Sequence[Tensor]) -> Compiled:
-        """Machine code for this graph, from the disk when it is there; on a GPU a CUDA graph.
+        """Compile the graph, or load it from disk; on a GPU this gives a CUDA graph.
 
         Raises:
             Uncapturable: when there is no compiler, or the cache cannot be written.
         """
-        began, held = time.perf_counter(), [*inputs, *self.lifted]
+        start, every = time.perf_counter(), [*inputs, *self.lifted]
         try:
-            on_gpu = held[0].is_cuda
-            run = cuda.recorded(self.module, held) if on_gpu else native.loaded(self.module, self.key, held)
+            on_gpu = every[0].is_cuda
+            run = cuda.recorded(self.module, every) if on_gpu else native.loaded(self.module, self.key, every)
         except Uncapturable:
             raise
         except Exception as error:
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
-        return Compiled(run, self.lifted, time.perf_counter() - began)
+        return Compiled(run, self.lifted, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled graph: called with the inputs of the function, gives its outputs as a list.
+    """A compiled graph, called with the inputs of the function; returns its outputs as a list.
 
     Attributes:
-        seconds: what it took to compile or to load.
+        seconds: the time that compiling or loading took.
     """
 
     run: Callable[[list[Tensor]], list[Tensor]]

@@ -1,4 +1,4 @@
-"""Machine code for a graph on a CPU, kept on disk."""
+"""Machine code of graphs for a CPU, stored on disk."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ __all__ = ["OPTIONS", "cache_folder", "compile_seconds", "is_stored", "loaded", 
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 
-KEPT = 256  # compiled graphs on disk; the ones that were not loaded for longest go first
+STORED = 256  # compiled graphs on disk; the least recently used ones are removed
 OPTIONS = {
-    "fallback_random": True,  # the generator and the order of torch itself
-    "aot_inductor.compile_wrapper_opt_level": "O0",  # it only calls kernels; -O1 doubles the time
+    "fallback_random": True,  # torch's own generator and order
+    "aot_inductor.compile_wrapper_opt_level": "O0",  # it only calls kernels, and -O1 takes twice as long
 }
 
 
 def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
-    """The machine code of a graph, compiled first when it does not lie on the disk.
+    """Load the machine code of a graph, and compile it first if it is not on disk.
 
     Raises:
-        Uncapturable: for an operation that this code would not find when it runs.
+        Uncapturable: for an operation that the code could not call.
     """
     _refuse(module)
-    began, place = time.perf_counter(), stored(key)
-    if place.exists():
-        with contextlib.suppress(RuntimeError):  # cut off by a full disk: it is made again
-            return _load(place)
-    _build(module, place, inputs)
-    _remember(time.perf_counter() - began)
-    return _load(place)
+    start, path = time.perf_counter(), stored(key)
+    if path.exists():
+        with contextlib.suppress(RuntimeError):  # cut off by a full disk: compile it again
+            return _load(path)
+    _build(module, path, inputs)
+    _remember(time.perf_counter() - start)
+    return _load(path)
 
 
 def _refuse(module: torch.fx.GraphModule) -> None:
     if any(node.target is torch.ops.aten.linalg_solve_triangular.default for node in module.graph.nodes):
         raise Uncapturable(
-            "compiled code solves no triangular systems, which the density of a MultivariateNormal asks for"
+            "compiled code cannot solve triangular systems, which the density of a MultivariateNormal needs"
         )
 
 
 def is_stored(key: str) -> bool:
-    """Whether the machine code of a graph lies on the disk."""
+    """Whether the machine code of a graph is on disk."""
     try:
         return stored(key).exists()
     except OSError:
@@ -60,39 +60,39 @@ def is_stored(key: str) -> bool:
 
 
 def stored(key: str) -> Path:
-    """Where the machine code of a graph lies, or will lie."""
+    """The path of the machine code of a graph."""
     return cache_folder() / f"{key}.so"
 
 
 def cache_folder() -> Path:
-    """Where compiled graphs are kept: $PYROVAE_CACHE, or pyrovae in the user's cache folder."""
-    given = os.environ.get("PYROVAE_CACHE")
-    return Path(given) if given else files.cache_folder()
+    """The folder of compiled graphs: $PYROVAE_CACHE, or pyrovae in the user's cache folder."""
+    folder = os.environ.get("PYROVAE_CACHE")
+    return Path(folder) if folder else files.cache_folder()
 
 
 def compile_seconds() -> float:
-    """What the last compilation on this machine took; a usual value before the first."""
+    """The time of the last compilation on this machine, or a typical one before the first."""
     with contextlib.suppress(OSError, ValueError):
         return float((cache_folder() / "seconds").read_text())
     return 30.0
 
 
-def _load(place: Path) -> Run:
-    os.utime(place)  # the last use, for `_forget_oldest`
-    return torch._C._aoti.AOTIModelContainerRunnerCpu(str(place), 1).run
+def _load(path: Path) -> Run:
+    os.utime(path)  # the last use, for `_forget_oldest`
+    return torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1).run
 
 
-def _build(module: torch.fx.GraphModule, place: Path, inputs: list[Tensor]) -> None:
-    """Compile beside the place and rename: another process sees the whole file or none."""
-    folder = place.parent
+def _build(module: torch.fx.GraphModule, path: Path, inputs: list[Tensor]) -> None:
+    """Compile to a temporary file and rename it, for other processes that read it."""
+    folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as beside, compiling():
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary, compiling():
         from torch._inductor import aot_compile
 
-        path = aot_compile(module, tuple(inputs), options=OPTIONS)
-        copy = Path(beside) / "graph.so"
-        shutil.copyfile(str(path), copy)
-        os.replace(copy, place)
+        library = aot_compile(module, tuple(inputs), options=OPTIONS)
+        copy = Path(temporary) / "graph.so"
+        shutil.copyfile(str(library), copy)
+        os.replace(copy, path)
     _forget_oldest(folder)
 
 
@@ -102,6 +102,6 @@ def _remember(seconds: float) -> None:
 
 
 def _forget_oldest(folder: Path) -> None:
-    kept = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in kept[KEPT:]:
+    newest_first = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest_first[STORED:]:
         path.unlink(missing_ok=True)

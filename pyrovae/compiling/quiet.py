@@ -1,4 +1,4 @@
-"""What compiling changes in a process, and does not here; the state of the generators."""
+"""Compiling without side effects on the process, and the state of random generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["compiling", "first_line", "random_state", "set_random_state", "valid
 
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Keep the compiler's remarks on missing CUDA tools off the terminal."""
+    """Hide the compiler's warnings about missing CUDA tools."""
     log = logging.getLogger("torch.utils.cpp_extension")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -26,29 +26,29 @@ def _no_remarks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def validation_kept() -> Iterator[None]:
-    """torch up to 2.13 switches the validation of distributions off where it compiles."""
-    law = torch.distributions.Distribution
-    before = law._validate_args
+    """Restore the validation of distributions, which torch <= 2.13 switches off as it compiles."""
+    base = torch.distributions.Distribution
+    before = base._validate_args
     try:
         yield
     finally:
-        law.set_default_validate_args(before)
+        base.set_default_validate_args(before)
 
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """No gradients, no remarks, and the validation of distributions as it was."""
+    """Compile without gradients and warnings, and restore the validation of distributions."""
     with torch.no_grad(), _no_remarks(), validation_kept():
         yield
 
 
 def random_state(device: torch.device) -> Tensor:
-    """The state of the generator that draws on a device."""
+    """The state of the random generator of a device."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def set_random_state(state: Tensor, device: torch.device) -> None:
-    """Put back what `random_state` gave."""
+    """Restore a state returned by `random_state`."""
     if device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     else:
@@ -56,6 +56,6 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line."""
+    """Describe an error in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Why a function has no graph: what is refused while it is traced, and how the reason reads."""
+"""Why a function cannot be traced: checks during tracing, and the reason in words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["NoNumbers", "python_state", "reason"]
 
 
 class _NumberTaken(Exception):
-    """A number was taken out of a tensor; the graph would keep today's for ever."""
+    """Raised when a number is taken out of a tensor: it would be a constant of the graph."""
 
 
 class NoNumbers(TorchFunctionMode):
-    """Refuses numbers out of any tensor, also of parameters, whose values tracing would know."""
+    """Refuses to take numbers out of tensors, even parameters, whose values are known in tracing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         if func in _TAKES_NUMBERS:
@@ -35,14 +35,14 @@ _TAKES_NUMBERS = {
 
 
 def reason(error: BaseException) -> str:
-    """Why a function has no graph, and where in the user's code."""
+    """Why a function cannot be traced, and where in the user's code."""
     why = str(error) if isinstance(error, _NumberTaken) else first_line(error)
     return f"{why}{_place(error)}"
 
 
 def _place(error: BaseException) -> str:
-    """The innermost frame outside torch and Pyro, with the module whose code it is."""
-    found, trace = "", error.__traceback__
+    """The innermost frame outside torch and Pyro, with the type of its module."""
+    place, trace = "", error.__traceback__
     libraries = ("torch", "pyro", "contextlib", "functools")
     while trace is not None:
         frame = trace.tb_frame
@@ -50,34 +50,34 @@ def _place(error: BaseException) -> str:
         if name.split(".")[0] not in libraries and not name.startswith("pyrovae.compiling"):
             owner = frame.f_locals.get("self")
             whose = f"{type(owner).__name__}, " if isinstance(owner, torch.nn.Module) else ""
-            found = f", in {whose}{Path(frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            place = f", in {whose}{Path(frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return place
 
 
 def python_state(watched: Sequence[Any]) -> dict[str, Any]:
-    """The plain values (numbers, words, sizes of containers) that hang on modules and functions."""
-    found: dict[str, Any] = {}
+    """The numbers, words and sizes of containers that modules and functions refer to."""
+    state: dict[str, Any] = {}
     for thing in watched:
         if isinstance(thing, torch.nn.Module):
             for name, module in thing.named_modules():
                 owner = f"{type(module).__name__}{f' ({name})' if name else ''}"
-                _note(found, owner, vars(module) | _methods_surroundings(type(module)))
+                _note(state, owner, vars(module) | _methods_surroundings(type(module)))
         elif callable(thing):
-            _note(found, getattr(thing, "__name__", repr(thing)), _surroundings(thing))
-    return found
+            _note(state, getattr(thing, "__name__", repr(thing)), _surroundings(thing))
+    return state
 
 
 def _methods_surroundings(kind: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     if not kind.__module__.startswith("torch."):
         for method in vars(kind).values():
-            found |= _surroundings(method) if callable(method) else {}
-    return found
+            names |= _surroundings(method) if callable(method) else {}
+    return names
 
 
 def _surroundings(function: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What a function's code refers to by name beyond its arguments."""
+    """The globals and closure variables that a function refers to."""
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
@@ -90,18 +90,18 @@ def _surroundings(function: Any) -> dict[str, Any]:  # noqa: ANN401
 def _content(cell: Any) -> Any:  # noqa: ANN401
     try:
         return cell.cell_contents
-    except ValueError:  # empty yet
+    except ValueError:  # still empty
         return None
 
 
-def _note(found: dict[str, Any], owner: str, values: dict[str, Any]) -> None:
+def _note(state: dict[str, Any], owner: str, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if name.startswith("_") or name == "training":
             continue
         if isinstance(value, (bool, int, float, str)):
-            found[f"{owner}.{name}"] = value
+            state[f"{owner}.{name}"] = value
         elif isinstance(value, (list, dict, set, tuple)):
-            found[f"{owner}.{name}"] = (
+            state[f"{owner}.{name}"] = (
                 len(value),
                 [v for v in _plain(value) if isinstance(v, (int, float, str))],
             )

@@ -1,4 +1,4 @@
-"""From a function of tensors to a graph."""
+"""Tracing of functions of tensors."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def traced(
     *,
     watched: Sequence[Any] = (),
 ) -> Graph:
-    """The graph of a function of tensors; nothing is computed, drawn or changed.
+    """Trace a function of tensors; nothing is computed, drawn or changed.
 
     Arguments:
-        function: called once with stand-ins for `inputs`; gives a tuple of tensors.
-        inputs: tensors of the shapes, types and devices that the graph will have.
-        watched: what the function must not change beside tensors: modules, functions, containers.
+        function: called once with stand-ins for `inputs`; returns a tuple of tensors.
+        inputs: tensors with the shapes, types and devices of the graph's inputs.
+        watched: modules and functions whose Python state must not change.
 
     Raises:
-        Uncapturable: with the reason, when no graph can do what the function does.
+        Uncapturable: with the reason, when the function cannot be traced.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -64,7 +64,7 @@ def traced(
 
 @contextlib.contextmanager
 def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
-    """The tracer does to a tensor that it meets on its way what the function does."""
+    """Restore buffers, which the tracer changes as the function does."""
     modules = [thing for thing in watched if isinstance(thing, torch.nn.Module)]
     buffers = [buffer for module in modules for buffer in module.buffers()]
     before = [buffer.clone() for buffer in buffers]
@@ -77,7 +77,7 @@ def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
 
 
 def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
-    """Turn the tensors that the tracer met on its way into inputs: they may change, and are not copied."""
+    """Turn the other tensors of a traced function into inputs, so that they are not constants."""
     graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
     graph.eliminate_dead_code()
     places = [node for node in graph.nodes if node.op == "placeholder"]
@@ -92,7 +92,7 @@ def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
                 places[-1].meta = dict(node.meta)
         node.replace_all_uses_with(places[own[id(tensor)]])
         graph.erase_node(node)
-    # What stays on the module would become an input a second time.
+    # Tensors left on the module would become inputs a second time.
     module = torch.fx.GraphModule(torch.nn.Module(), graph)
     return Graph(module, lifted, _key(module, [*inputs, *lifted]))
 
@@ -100,13 +100,13 @@ def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
 def _key(module: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> str:
     shapes = [(tuple(t.shape), t.stride(), t.dtype, t.device.type) for t in tensors]
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), _processor())
-    # Loops are cut for a number of threads at compilation.
+    # Compiled loops depend on the number of threads.
     settings = (torch.__version__, torch.get_num_threads(), sys.platform, OPTIONS)
     return hashlib.sha256(repr((str(module.graph), shapes, machine, settings)).encode()).hexdigest()[:32]
 
 
 def _processor() -> str:
-    """What this processor can do, where the system tells: code for one need not run on another."""
+    """The features of this processor, which the code may depend on."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         return next((line for line in file if line.startswith(("flags", "Features"))), "")
     return platform.processor()

@@ -1,9 +1,9 @@
-"""When to compile: what is left to do must pay for the compilation.
+"""When to compile.
 
 compile=False    never
-compile=True     at once, or refused with the reason
-compile="auto"   a few calls are timed; compiled when what the calls to come would save is more than tracing
-and compiling cost
+compile=True     at once; raise an error if that is not possible
+compile="auto"   after a few timed calls, if the remaining calls will save more than tracing and
+                 compiling cost
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ __all__ = ["Compile", "When", "check_option"]
 Compile = bool | Literal["auto"]
 
 TRACING_SECONDS = 4.0
-# What compiled code saves: at least a quarter on the dense networks of docs/performance.md.
+# The share of time saved: at least this on the dense networks of docs/performance.md.
 SAVED = 0.25
 
 
 def check_option(compile: Any) -> None:  # noqa: ANN401
-    """Refuse a value of `compile` that is not True, False or "auto".
+    """Check that `compile` is True, False or "auto".
 
     Raises:
-        InputError: for anything else.
+        InputError: otherwise.
     """
     one_of("compile", compile, (True, False, "auto"))
 
 
 class When:
-    """Times calls until it is known whether compiled code pays for them.
+    """Times calls to decide whether compiling pays.
 
     Arguments:
         compile: True, False or "auto".
-        timed: calls that are timed before "auto" chooses; the first of them does not count.
+        timed: the number of calls timed before "auto" chooses; the first is ignored.
 
     Attributes:
-        is_open: whether nothing has been chosen yet.
-        seconds: of the calls that were timed.
+        is_open: whether the choice is still open.
+        seconds: the times of the calls.
     """
 
     def __init__(self, compile: Compile, timed: int) -> None:
@@ -56,11 +56,11 @@ class When:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Time a call, while nothing has been chosen."""
-        began = time.perf_counter()
+        """Time a call while the choice is open."""
+        start = time.perf_counter()
         yield
         if self.is_open:
-            self.seconds.append(time.perf_counter() - began)
+            self.seconds.append(time.perf_counter() - start)
 
     @property
     def is_due(self) -> bool:
@@ -73,16 +73,16 @@ class When:
         return statistics.median(self.seconds[1:])
 
     def gain(self, calls: int) -> float:
-        """The seconds that compiled code may save over this number of calls; inf with compile=True."""
+        """The seconds that compiled code may save in some calls; inf with compile=True."""
         return math.inf if self.insists else SAVED * calls * self.usual_seconds
 
     def pays(self, gain: float, *, is_stored: bool = True, seconds: float | None = None) -> bool:
-        """Whether a gain is more than tracing costs, and compiling unless the code is stored.
+        """Whether a gain exceeds the cost of tracing, and of compiling unless the code is stored.
 
         Arguments:
             gain: in seconds.
-            is_stored: whether the machine code is on the disk already.
-            seconds: what compiling takes; what it last took unless given.
+            is_stored: whether the machine code is on disk.
+            seconds: the time to compile; by default that of the last compilation.
         """
         compiling = 0.0 if is_stored else compile_seconds() if seconds is None else seconds
         return gain >= TRACING_SECONDS + compiling

@@ -1,16 +1,16 @@
-"""Data sets: rows to train on, rows to evaluate on, and a record of how they were made.
+"""Data sets: training, validation and test rows, with a record of how they were made.
 
     data = datasets.load("mnist", binarize="dynamic")
     data.train, data.validation, data.test, data.event_shape
 
-Each part is a `Rows`: x, and with it a context, labels and row numbers. The three parts are cut by
-one permutation, a function of `split_seed`. What is drawn at random (dynamic binarisation,
-dequantisation) is drawn again for every epoch of the training set from a generator that is a
-function of the run's seed and the epoch's number; validation and test sets are drawn once, so that
-bounds computed on different days are comparable.
+Each part is a `Rows`: x with optional context, labels and row numbers. The three parts are split by
+one permutation, which depends on `split_seed` only. Random preparation (dynamic binarisation,
+dequantisation) of the training set is drawn again every epoch, from a generator that depends on the
+run's seed and the epoch only. For validation and test sets it is drawn once, so their bounds can be
+compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `toys` holds sets whose density is known exactly.
+tensor or a torch `Dataset`. `toys` has sets whose density is known exactly.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Data", "Rows", "Schema", "Splits", "known", "load", "toys"]
 
-if not TYPE_CHECKING:  # the list of known sets needs no torch
+if not TYPE_CHECKING:  # `known` works without importing torch
     __getattr__, __dir__ = lazy(
         __name__,
         {

@@ -1,11 +1,8 @@
-"""Torchvision's image sets: found, fetched and unpacked, whole or not at all.
+"""Download and unpacking of torchvision's image sets, in the folders of `layouts`.
 
-    root/MNIST/raw/train-images-idx3-ubyte[.gz] ...     root/cifar-10-batches-py or cifar-10-python.tar.gz
-
-`root` is the argument, else the variable PYROVAE_DATA, else `pyrovae` in the user's cache folder. It may be
-read-only and hold only packed files: these are then unpacked into the cache folder, under a name made from
-where they came from. Every file is written beside its place and renamed into it, so that a second
-process sees all of it or nothing; torchvision's own unpacking gives no such promise.
+A read-only root may hold packed files only: these are unpacked into the cache folder, under a name
+that is a hash of their source. Every file is written under a temporary name and then renamed, so
+that another process never sees half a file; torchvision's own unpacking does not guarantee this.
 """
 
 from __future__ import annotations
@@ -36,10 +33,10 @@ __all__ = ["LAYOUTS", "read_known"]
 
 
 def read_known(name: str, root: str | os.PathLike[str] | None = None) -> Source:
-    """Read a set through torchvision, fetching and unpacking it first when need be.
+    """Read a set through torchvision; download and unpack it first if necessary.
 
     Raises:
-        InputError: when it is not there and cannot be fetched, or when a file of it is broken.
+        InputError: when it is missing and cannot be downloaded, or a file of it is broken.
     """
     layout = LAYOUTS[name]
     where = _provide(name, layout, data_root(root))
@@ -66,15 +63,15 @@ def _arrays(part: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
 
 
 def _provide(name: str, layout: Layout, root: Path) -> Path:
-    """A folder from which torchvision can read the set; files that are missing there are made."""
+    """A folder from which torchvision can read the set; missing files are created."""
     for place in (root, cache_folder()):
-        # a root with other packed files of its own is not passed over for the cache
+        # the cache is not used when the root has some of the files
         if layout.holds(place, layout.files) and (place == root or not _any_of(root, layout)):
             return place
     target = root
     if not _writable(root / layout.folder):
-        kept = cache_folder() / "unpacked" / _key(root, layout)
-        target = kept if _any_of(root, layout) else cache_folder()
+        unpacked = cache_folder() / "unpacked" / _key(root, layout)
+        target = unpacked if _any_of(root, layout) else cache_folder()
     try:
         (target / layout.folder).mkdir(parents=True, exist_ok=True)
         for file, packed in layout.pairs():
@@ -111,12 +108,12 @@ def _unpack(archive: Path, target: Path) -> None:
                     shutil.copyfileobj(packed, file)
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError):
         raise InputError(
-            f"{archive} is broken or cut off: remove it, or fetch it again, and load again"
+            f"{archive} is broken or cut off: remove it or download it again, then load again"
         ) from None
 
 
 def _unpack_tar(archive: Path, folder: str, target: Path) -> None:
-    """Write the plain files directly in `folder` of the archive, and nothing else, to `target`."""
+    """Write the plain files directly in `folder` of the archive to `target`."""
     target.mkdir()
     with tarfile.open(archive) as packed:
         for member in packed:
@@ -127,7 +124,7 @@ def _unpack_tar(archive: Path, folder: str, target: Path) -> None:
 
 
 def _fetch(name: str, layout: Layout, target: Path) -> None:
-    """Download one packed file, checked against torchvision's checksum."""
+    """Download one packed file and verify torchvision's checksum."""
     urls, checksum = _downloads(layout)[target.name]
     reason = "no address is known"
     for url in urls:
@@ -144,7 +141,7 @@ def _fetch(name: str, layout: Layout, target: Path) -> None:
     ]
     raise InputError(
         f"{name} is not on this disk and cannot be downloaded ({reason}): connect to a network, or put "
-        f"{', '.join(missing)} into {target.parent}, or let root= or the variable PYROVAE_DATA name a folder "
+        f"{', '.join(missing)} into {target.parent}, or set root= or the variable PYROVAE_DATA to a folder "
         f"that holds {layout.folder or missing[0]}"
     )
 
@@ -157,11 +154,11 @@ def _copy_checked(url: str, target: Path, checksum: str) -> None:
             digest.update(chunk)
             file.write(chunk)
     if digest.hexdigest() != checksum:
-        raise ValueError("what came was not the file, by its checksum")
+        raise ValueError("the checksum of the file is wrong")
 
 
 def _downloads(layout: Layout) -> dict[str, tuple[list[str], str]]:
-    """Addresses and MD5 of each packed file, as torchvision knows them."""
+    """Addresses and MD5 of each packed file, from torchvision."""
     kind = _torchvision_class(layout)
     if layout.class_name == "CIFAR10":
         return {kind.filename: ([kind.url], kind.tgz_md5)}
@@ -184,13 +181,13 @@ def _torchvision_class(layout: Layout) -> Any:  # noqa: ANN401
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A place beside `target` to write to; renamed to `target` at the end, removed after an error."""
+    """A temporary path, renamed to `target` at the end and removed after an error."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         yield part
         try:
             part.replace(target)
-        except OSError:  # another process was first: a folder is not replaced, and holds the same
+        except OSError:  # another process was first, and its folder has the same content
             if not target.is_dir():
                 raise
     finally:
@@ -205,9 +202,9 @@ def _any_of(root: Path, layout: Layout) -> bool:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files may be made in a folder, or the folder itself, without trying it.
+    """Whether files can be created in a folder, which may not exist yet.
 
-    The mode bits are read beside `os.access`, which says yes to an administrator whatever they are.
+    The mode bits are read in addition to `os.access`, which is always true for an administrator.
     """
     while not folder.exists():
         folder = folder.parent
@@ -215,9 +212,9 @@ def _writable(folder: Path) -> bool:
 
 
 def _key(root: Path, layout: Layout) -> str:
-    """A name for what lies in a read-only root: other files there give another name."""
-    found = [root / layout.folder / file for file in (*layout.packed, *layout.files)]
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found if file.exists()]
+    """A hash of the files in a read-only root."""
+    paths = [root / layout.folder / file for file in (*layout.packed, *layout.files)]
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
     return hashlib.sha256(repr((str(root), stats)).encode()).hexdigest()[:16]
 
 

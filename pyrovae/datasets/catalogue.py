@@ -1,4 +1,4 @@
-"""The sets that are known by name, for a person who asks which there are."""
+"""The names of the known data sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES: dict[str, str] = {
 
 
 def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """Each known name with one line of description, and whether the set is on this disk.
+    """Each known name with a one-line description, and whether the set is on this disk.
 
     Example:
         >>> print(known()["ring"])

@@ -1,13 +1,13 @@
-"""A data set ready for use: three parts, what they mean, and how to make them again.
+"""A data set ready for use.
 
     epoch(number, seed)   the training rows of one epoch, a pure function of its arguments
-    validation, test      prepared once; every call about them sees the same numbers
-    schema                what the numbers stand for
+    validation, test      prepared once, always the same values
+    schema                the meaning of the values
     declaration           keyword arguments with which `load` gives the same data again
-    record                what was done, in plain values, for a run's log
+    record                how the data were made, in plain values, for a run's log
 
-A set too large for memory streams: `train` is then a torch `Dataset` of grey rows, and `collate` does to
-each batch what `epoch` does to a whole set.
+A set that is too large for memory is streamed: `train` is then a torch `Dataset` of grey rows, and
+`collate` prepares each batch as `epoch` prepares a whole set.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ["Data", "Splits"]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """One tensor for each part, rows in the order of the data's own parts."""
+    """One tensor for each part of a data set, in the order of its rows."""
 
     train: Tensor
     validation: Tensor
     test: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Splits:
-        """The same function applied to each part."""
+        """Apply a function to each part."""
         return Splits(function(self.train), function(self.validation), function(self.test))
 
     def __repr__(self) -> str:
@@ -49,25 +49,24 @@ class Splits:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set: three parts, labels, context, and how they were made.
+    """A data set: training, validation and test rows, and how they were made.
 
     Attributes:
-        name: of the set.
-        event_shape: shape of one observation.
-        train: the `Rows` that an epoch is drawn from; grey values when each epoch is drawn again. A
-            `Stream` when the set streams. Its y are the labels that a program observes, if they
-            were asked for.
-        validation: prepared `Rows`, fixed, without labels.
-        test: prepared `Rows`, fixed, without labels.
-        labels: int64 class numbers of all rows, for pictures and comparisons, or None.
-        schema: what the numbers stand for.
-        declaration: arguments of `load` that give the same data again ("data" is its first); "data" is
-            None for data that came from memory.
+        name: its name.
+        event_shape: the shape of one observation.
+        train: the `Rows` from which epochs are made, with grey values if each epoch draws its own;
+            a `Stream` for a streamed set. Its y are the labels that a program observes, if any.
+        validation: prepared `Rows` without labels.
+        test: prepared `Rows` without labels.
+        labels: int64 class numbers of all rows, for figures and comparisons, or None.
+        schema: the meaning of the values.
+        declaration: arguments of `load` that give the same data again; "data" is the first, or None
+            for data that came from memory.
         record: counts, scaling, preparation and a fingerprint, in plain values.
         binarize: "dynamic", "static", "threshold" or None.
-        levels: number of integer levels behind the values, or None.
-        dequantize: whether uniform noise is added below the last level.
-        columns: name and kind of each column of a table, or None; NaN in a table is a missing entry.
+        levels: the number of integer levels behind the values, or None.
+        dequantize: whether uniform noise smaller than one level is added.
+        columns: the columns of a table, in which NaN is a missing entry, or None.
 
     Example:
         >>> from pyrovae import datasets
@@ -96,23 +95,23 @@ class Data:
 
     @property
     def streams(self) -> bool:
-        """Whether the training set is read a batch at a time."""
+        """Whether the training set is streamed, one batch at a time."""
         return not isinstance(self.train, Rows)
 
     @property
     def has_labels(self) -> bool:
-        """Whether training rows come with labels for the program to observe."""
+        """Whether training rows have labels for the program to observe."""
         return self.train.y is not None
 
     @property
     def context_shape(self) -> tuple[int, ...] | None:
-        """The shape of one context, or None without."""
+        """The shape of one context, or None."""
         context = self.validation.context
         return tuple(context.shape[1:]) if context is not None else None
 
     @property
     def context(self) -> Splits | None:
-        """Deprecated: the context of each part is that of its rows."""
+        """Deprecated: use the context of train, validation and test."""
         deprecated("Data.context", "the context of data.train, data.validation and data.test")
         if self.validation.context is None or self.test.context is None or self.train.context is None:
             return None
@@ -120,22 +119,22 @@ class Data:
 
     @property
     def distinct(self) -> int:
-        """The number of training rows that are not copies of others; they come first."""
+        """The number of training rows without the copies, which come last."""
         return len(self.train) - self.record.get("repeated", 0)
 
     def epoch(self, number: int, seed: int) -> Rows:
-        """The training rows of epoch `number` in a run of `seed`, on the device of `train`.
+        """The training rows of epoch `number` in a run with seed `seed`, on the device of `train`.
 
-        A set without randomness in its preparation is returned as it is, without a copy. Draws are made
-        on the CPU, so that every device sees the same numbers.
+        A set without random preparation is returned without a copy. Random numbers are drawn on the
+        CPU, so they are the same for every device.
 
         Raises:
-            InputError: for a set that streams.
+            InputError: for a streamed set.
         """
         if not isinstance(self.train, Rows):
             raise InputError(
-                f"{self.name} streams and has no tensor for a whole epoch: read batches of `train` through a "
-                "torch DataLoader and give each to `collate`"
+                f"{self.name} is streamed and has no tensor for a whole epoch: read batches of `train` "
+                "with a torch DataLoader and pass each to `collate`"
             )
         if not self._preparation.each_epoch:
             return self.train
@@ -143,13 +142,13 @@ class Data:
         return self.train.of_values(self._preparation.apply(grey.cpu(), draw).to(grey.device))
 
     def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Prepare one batch of rows of a streamed `train`, (B, *event), drawing from a CPU `generator`."""
+        """Prepare a batch (B, *event) of a streamed `train` with a CPU `generator`."""
         if self.binarize == "static":
-            return batch  # its rows were drawn when they were read
+            return batch  # drawn when it was read
         return self._preparation.apply(batch.cpu(), generator).to(batch.device)
 
     def to(self, device: torch.device | str) -> Data:
-        """The same data with its tensors on `device`; a streamed training set stays where it is."""
+        """The data with its tensors on `device`; a streamed training set does not move."""
         return replace(
             self,
             train=self.train if isinstance(self.train, Stream) else self.train.to(device),
@@ -159,7 +158,7 @@ class Data:
         )
 
     def _kinds(self) -> str:
-        """The line about a table's columns, and how many of its entries are missing."""
+        """The line with the kinds of columns and the number of missing entries."""
         if self.columns is None:
             return ""
         kinds = Counter(column.kind for column in self.columns)

@@ -1,12 +1,13 @@
 """Tables and arrays on disk: .npy, .npz, .csv and .parquet.
 
     .npy      an array, (N, ...)
-    .npz      "x" (or the only array), "y" or "labels" if any; or "x_train", "x_test", "y_train", "y_test"
-    .csv      columns of numbers or words, a header line or none
+    .npz      "x" (or the only array) and optional "y" or "labels"; or "x_train", "x_test",
+              "y_train", "y_test"
+    .csv      columns of numbers or words, with or without a header
     .parquet  columns of numbers or words
 
 In a table the column "label", "target" or "y" holds class numbers or class names; a column "y" of
-fractions is a coordinate and stays with the data. What the other columns hold is found in `columns`.
+fractions is part of the data. `columns` encodes the other columns.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ _LABELS = ("label", "labels", "target", "y")
 
 
 def read_file(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
-    """Read one file by the ending of its name; `kinds` says what columns of a table hold.
+    """Read a file by the suffix of its name; `kinds` are the kinds of some columns of a table.
 
     Raises:
-        InputError: for a file that cannot be read, or that does not hold rows of numbers.
+        InputError: for a file that cannot be read or does not hold rows of numbers.
     """
     ending = path.suffix.lower()
     if kinds and ending not in _TABLES:
-        raise InputError(f"kinds are of the columns of a table, and {path} is none: leave kinds out")
+        raise InputError(f"kinds describe the columns of a table, and {path} is not a table: leave kinds out")
     try:
         return partial(_TABLES[ending], kinds=kinds)(path) if ending in _TABLES else READERS[ending](path)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, ImportError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} cannot be read as {path.suffix.lower()} ({_first_sentence(error)}): write it anew or "
-            "give another file"
+            f"{path} cannot be read as {path.suffix.lower()} ({_first_sentence(error)}): write it "
+            "again or give another file"
         ) from None
 
 
@@ -66,9 +67,9 @@ def _read_npz(path: Path) -> Source:
         labels, tests = arrays.get("y_train"), arrays.get("y_test")
         return as_source(path.name, arrays["x_train"], labels, test_x=arrays["x_test"], test_labels=tests)
     if "x" not in arrays and len(arrays) != 1:
-        found = ", ".join(sorted(arrays)) or "nothing"
+        names = ", ".join(sorted(arrays)) or "nothing"
         raise InputError(
-            f"{path} holds {found}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
+            f"{path} holds {names}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
         )
     x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
     return as_source(path.name, x, arrays.get("y", arrays.get("labels")))
@@ -82,7 +83,7 @@ def _read_csv(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
     if not first:
         raise InputError(f"{path} is empty: give at least three rows of numbers")
     header = None if all(is_number(cell) for cell in first.split(",")) else 0
-    # Of the words that pandas takes for missing, "None" and "NA" are classes of their own.
+    # pandas also reads "None" and "NA" as missing, but they may be classes.
     gaps = ["", "nan", "NaN"]
     table = pandas.read_csv(path, header=header, skipinitialspace=True, keep_default_na=False, na_values=gaps)
     return _from_table(path, table, kinds)
@@ -100,9 +101,9 @@ def _from_table(path: Path, table: pandas.DataFrame, kinds: Mapping[str, str] | 
     columns = [column for column in table.columns if column != label]
     if not columns or len(table) == 0:
         raise InputError(f"{path} is empty: give at least three rows and one column of numbers")
-    x, found = coded(table[columns], kinds, path)
+    x, encoded = coded(table[columns], kinds, path)
     labels = None if label is None else _class_numbers(path, table[label])
-    return as_source(path.name, x, labels, columns=found)
+    return as_source(path.name, x, labels, columns=encoded)
 
 
 def _is_label(table: pandas.DataFrame, column: object) -> bool:

@@ -1,6 +1,6 @@
-"""Where a name leads: to a known set, a file, or a folder of images.
+"""Find data by name: a known set, a file, or a folder of images.
 
-A known name wins over a file of the same name in the working folder; write `./digits` for the file.
+A known name takes precedence over a file of the same name; write `./digits` for the file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["find"]
 def find(
     name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, count: int | None = None
 ) -> Source:
-    """Rows of a known set, a file or a folder of images; `count` says how many rows a toy draws.
+    """Read a known set, a file or a folder of images; `count` is the number of rows of a toy.
 
     Raises:
-        InputError: for a name that leads nowhere, with the names that do.
+        InputError: for an unknown name, with the known ones.
     """
     word = canonical(name) if isinstance(name, str) else None
     if word == "digits":
@@ -42,17 +42,17 @@ def find(
         return read_folder(path)
     if path.is_file() and path.suffix.lower() in READERS:
         return read_file(path)
-    raise InputError(_nowhere(name, path))
+    raise InputError(_not_found(name, path))
 
 
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return as_source("digits", found.images[:, None], found.target, levels=17)
+    digits = load_digits()
+    return as_source("digits", digits.images[:, None], digits.target, levels=17)
 
 
-def _nowhere(name: str | os.PathLike[str], path: Path) -> str:
+def _not_found(name: str | os.PathLike[str], path: Path) -> str:
     kinds = f"a file ({', '.join(READERS)}) or a folder of images"
     text = os.fspath(name)
     if path.is_file():
@@ -60,6 +60,6 @@ def _nowhere(name: str | os.PathLike[str], path: Path) -> str:
     near = difflib.get_close_matches(str(text).lower().replace("-", "_"), NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}, or " if near else "use "
     return (
-        f"{text!r} is no known data set and no file or folder that exists: {hint}one of {', '.join(NAMES)}, "
+        f"{text!r} is not a known data set, and no file or folder has this name: {hint}one of {', '.join(NAMES)}, "
         f"{kinds}"
     )

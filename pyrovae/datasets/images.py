@@ -1,12 +1,12 @@
 """A folder of images as one tensor, (N, channels, height, width) in [0, 1].
 
-Files are taken from the folder and everything below it, in the order of their paths. When at least two
-folders directly below hold images, and none lie outside them, those folders are the classes:
+Files are read from the folder and its subfolders, sorted by path. If all images are in subfolders,
+and there are at least two of these, the subfolders are the classes:
 
     photos/cat/001.png, photos/dog/001.png   ->   labels 0, 1
 
-All images must have one size and one number of channels; nothing is cropped or resized behind one's back.
-Black-and-white images count as grey ones, palettes as RGB.
+All images must have the same size and number of channels; nothing is cropped or resized.
+Black-and-white images are read as grey, palettes as RGB.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_folder(folder: Path) -> Source:
     """Read every image below `folder`.
 
     Raises:
-        InputError: for a folder without images, images that differ in size or mode, or a broken file.
+        InputError: for a folder without images, images of different size or mode, or a broken file.
     """
     paths = sorted(
         path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
@@ -50,11 +50,11 @@ def read_folder(folder: Path) -> Source:
     first, kind = _read_image(paths[0])
     x = np.empty((len(paths), *first.shape), dtype=np.uint8)
     for row, path in enumerate(paths):
-        pixels, found = _read_image(path)
-        if found != kind:
+        pixels, other_kind = _read_image(path)
+        if other_kind != kind:
             raise InputError(
-                f"{paths[0].relative_to(folder)} is {kind} and {path.relative_to(folder)} is {found} in "
-                f"{folder}: give images of one size and one mode"
+                f"{paths[0].relative_to(folder)} is {kind} and {path.relative_to(folder)} is {other_kind} in "
+                f"{folder}: give images of the same size and mode"
             )
         x[row] = pixels
     labels = _classes(folder, paths)
@@ -62,7 +62,7 @@ def read_folder(folder: Path) -> Source:
 
 
 def _read_image(path: Path) -> tuple[np.ndarray, str]:
-    """Pixels, (channels, height, width), and size and mode in words."""
+    """Pixels (channels, height, width), and a description of their size and mode."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -75,14 +75,14 @@ def _read_image(path: Path) -> tuple[np.ndarray, str]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path} is no image that can be read (broken or cut off): replace it or remove it"
+            f"{path} cannot be read as an image (broken or cut off): replace it or remove it"
         ) from None
     height, width = pixels.shape[:2]
     return pixels.reshape(height, width, -1).transpose(2, 0, 1), f"{width}x{height} {mode}"
 
 
 def _classes(folder: Path, paths: list[Path]) -> list[int] | None:
-    """The number of the sub-folder that each image lies in, or None when they are not sorted so."""
+    """The index of each image's subfolder, or None when images are not sorted into subfolders."""
     parts = [path.relative_to(folder).parts for path in paths]
     if any(len(part) == 1 for part in parts):
         return None

@@ -1,6 +1,7 @@
-"""Where torchvision keeps its image sets, and whether one is on this disk.
+"""The folders in which torchvision keeps its image sets.
 
-    root/MNIST/raw/train-images-idx3-ubyte[.gz] ...     root/cifar-10-batches-py or cifar-10-python.tar.gz
+    root/MNIST/raw/train-images-idx3-ubyte[.gz] ...
+    root/cifar-10-batches-py or cifar-10-python.tar.gz
 
 `root` is the argument, else the variable PYROVAE_DATA, else `pyrovae` in the user's cache folder.
 """
@@ -19,7 +20,7 @@ __all__ = ["LAYOUTS", "Layout", "data_root", "present"]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where torchvision looks for a set: `files[i]`, in `folder`, is unpacked from `packed[i]`."""
+    """The files of a set: `files[i]` in `folder` is unpacked from `packed[i]`."""
 
     class_name: str
     folder: str
@@ -32,7 +33,7 @@ class Layout:
         return all((root / self.folder / name).exists() for name in names)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Each file and the packed one it comes from."""
+        """Each file with the packed one it comes from."""
         return zip(self.files, self.packed, strict=True)
 
 
@@ -62,7 +63,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def data_root(root: str | os.PathLike[str] | None) -> Path:
-    """The folder to look in: the argument, else PYROVAE_DATA, else the cache folder."""
+    """The root folder: the argument, else PYROVAE_DATA, else the cache folder."""
     folder = root if root is not None else os.environ.get("PYROVAE_DATA")
     return Path(folder).expanduser().absolute() if folder else cache_folder()
 

@@ -1,8 +1,8 @@
-"""`load`: from a name to three prepared parts.
+"""`load`: make a data set from a name, file, folder, array or torch `Dataset`.
 
     find rows -> check, scale -> split by a seed -> prepare validation and test once -> Data
 
-The same arguments give the same numbers, on every machine.
+The same arguments give the same data on every machine.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ _NUMBERS: dict[str, Callable[[str, Any], int | float]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `load` in plain values, with which it gives the same data again."""
+    """The arguments of `load` as plain values, with which it gives the same data again."""
 
     data: str | None
     root: str | None
@@ -69,7 +69,7 @@ class Options:
     kinds: dict[str, str] | None
 
     def __post_init__(self) -> None:
-        """Refuse options that have no meaning."""
+        """Check the options."""
         one_of("context", self.context, ("labels", None))
         one_of("labels", self.labels, (True, False))
         for name, check in _NUMBERS.items():
@@ -77,11 +77,11 @@ class Options:
             object.__setattr__(self, name, None if value is None else check(name, value))
         if self.known is None and self.copies > 1:
             raise InputError(
-                f"copies={self.copies} repeats rows with a known label: give known= too, or leave it out"
+                f"copies={self.copies} repeats rows with a known label: give known= as well, or leave it out"
             )
 
     def parts_of(self, rows: int, **more: Any) -> Parts:  # noqa: ANN401
-        """The split of this number of rows."""
+        """Split this number of rows."""
         return parts(rows, validation=self.validation, test=self.test, seed=self.split_seed, **more)
 
 
@@ -105,32 +105,35 @@ def load(
     """Load training, validation and test rows from a name, file, folder, array or torch `Dataset`.
 
     Arguments:
-        name: a known name (`known()`); a .npy, .npz, .csv or .parquet file; a folder of images; rows as
-            an array or a tensor, (N, ...); or a torch `Dataset` of tensors or (tensor, label) pairs.
-        root: folder of the known image sets in torchvision's layout; by default the variable PYROVAE_DATA,
-            else the user's cache folder.
-        binarize: "dynamic" (training set again every epoch), "static" (once), "threshold" (at 1/2) or None;
-            for values in [0, 1].
-        dequantize: add uniform noise below the last integer level, to the training set again every epoch.
-        validation: rows (int) or share (float); by default a tenth, with an own test set up to 10,000.
+        name: a known name (`known()`); a .npy, .npz, .csv or .parquet file; a folder of images; an
+            array or a tensor (N, ...); or a torch `Dataset` of tensors or (tensor, label) pairs.
+        root: folder of the known image sets in torchvision's layout; by default the environment
+            variable PYROVAE_DATA, else the user's cache folder.
+        binarize: binarise values in [0, 1]: "dynamic" (training set again every epoch), "static"
+            (once), "threshold" (at 1/2) or None.
+        dequantize: add uniform noise smaller than one integer level, to the training set again
+            every epoch.
+        validation: rows (int) or share (float); by default a tenth, or up to 10,000 for a set with
+            its own test set.
         test: rows (int) or share (float); by default a fifth, or the set's own test set.
-        split_seed: of the split, and of everything that is drawn once.
+        split_seed: seed of the split, and of all random preparation that is done once.
         context: "labels" gives one-hot labels as context to a conditional program, p(x|c).
         labels: give the labels of the training set as y, which a prior with labels=True observes.
             Validation and test rows have none, so that bounds on them are on log p(x).
         known: keep only this many of these labels, balanced over classes; the others are -1.
-        copies: how many times each row with a known label is in the training set, so that batches hold some.
-        count: rows to draw (toys, 5,000 by default) or to keep in all (an own test set shrinks in
-            proportion).
-        kinds: what columns of a table hold, where their values mislead, as in {"zip": "categorical"}; the
-            words are those of `pyrovae.likelihoods.Mixed`.
-        stream: read a torch `Dataset` row by row; None does so from 2 GB on.
+        copies: number of times that each row with a known label is in the training set, so that
+            every batch has some.
+        count: number of rows to draw (toys, 5,000 by default) or to keep (a set's own test set
+            shrinks in proportion).
+        kinds: kinds of some columns of a table, as in {"zip": "categorical"}; see
+            `pyrovae.likelihoods.Mixed`.
+        stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
 
     Returns:
         A `Data`, with values in float32.
 
     Raises:
-        InputError: for anything that cannot be used, in one sentence.
+        InputError: for data or options that cannot be used.
 
     Example:
         >>> load("digits", binarize="threshold")  # doctest: +ELLIPSIS
@@ -141,7 +144,7 @@ def load(
     """
     if stream and not isinstance(name, Dataset):
         raise InputError(
-            f"stream=True was asked for {_title(name)}, which is held in memory: leave stream out"
+            f"stream=True needs a torch Dataset, and {_title(name)} is in memory: leave stream out"
         )
     if context == "labels" and known is not None:
         deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
@@ -163,10 +166,10 @@ def load(
     )
     if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
         return _streamed(name, options)
-    return _held(_source(name, root=root, count=options.count, kinds=kinds), options)
+    return _in_memory(_source(name, root=root, count=options.count, kinds=kinds), options)
 
 
-def _held(source: Source, options: Options) -> Data:
+def _in_memory(source: Source, options: Options) -> Data:
     cut = options.parts_of(
         len(source.x),
         count=None if source.name in TOYS else options.count,
@@ -184,25 +187,25 @@ def _held(source: Source, options: Options) -> Data:
 
 
 def _repeated(data: Data, copies: int) -> Data:
-    """The training rows whose label is known repeated behind the others, until there are `copies` of each."""
+    """Append training rows with a known label until there are `copies` of each."""
     assert isinstance(data.train, Rows)
     assert data.train.y is not None
     assert data.labels is not None
-    some = (data.train.y >= 0).nonzero().squeeze(-1).repeat(copies - 1)
-    rows = torch.cat([torch.arange(len(data.train)), some])
+    labelled = (data.train.y >= 0).nonzero().squeeze(-1).repeat(copies - 1)
+    rows = torch.cat([torch.arange(len(data.train)), labelled])
     counts = data.record["rows"] | {"train": len(rows)}
     return replace(
         data,
         train=data.train[rows],
         labels=replace(data.labels, train=data.labels.train[rows]),
-        record=data.record | {"rows": counts, "repeated": len(some)},
+        record=data.record | {"rows": counts, "repeated": len(labelled)},
     )
 
 
 def _streamed(dataset: Dataset[Any], options: Options) -> Data:
     if options.copies > 1:
         raise InputError(
-            f"{_title(dataset)} streams, and copies are of rows held in memory: leave copies out"
+            f"{_title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
         )
     cut = options.parts_of(length(dataset), count=options.count, at_most=STREAM_ROWS)
     rows, pair_labels = gather(dataset, torch.cat([cut.validation, cut.test]))
@@ -213,7 +216,7 @@ def _streamed(dataset: Dataset[Any], options: Options) -> Data:
         source = replace(source, classes=tuple(every.unique().tolist()))
     elif options.context or options.labels:
         raise InputError(
-            f"{source.name} streams and its labels are not known without reading all of it: give it an "
+            f"{source.name} is streamed, and its labels are not known before all of it is read: give it an "
             "attribute `targets` with one label for each row, or leave context and labels out"
         )
     context, y = _conditions(source, labels, options)
@@ -238,9 +241,9 @@ def _data(
     options: Options,
     stream: Stream | None = None,
 ) -> Data:
-    """Prepare what is prepared once, and write down what was done."""
+    """Prepare validation and test rows, and record the preparation."""
     preparation = Preparation(options.binarize, options.dequantize, source.levels)
-    if preparation.binarize is not None:  # a missing entry cannot be compared
+    if preparation.binarize is not None:  # missing entries cannot be binarised
         refuse_not_finite(source.x, source.name)
     context, y = _conditions(source, labels, options)
     x = _prepared(preparation, grey, options.split_seed, streams=stream is not None)
@@ -283,7 +286,7 @@ def _part(splits: Splits | None, name: str) -> Tensor | None:
 
 
 def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: bool) -> Splits:
-    """Validation and test rows, and training rows unless they are drawn again every epoch or stream."""
+    """Prepare the rows; training rows that are streamed or drawn every epoch stay grey."""
     train = grey.train
     if not streams and preparation.each_epoch:
         preparation.check(train)
@@ -294,7 +297,7 @@ def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: boo
 
 
 def fingerprint(x: Tensor) -> str:
-    """The first 16 hex digits of SHA-256 over shape and values, of evenly spaced rows beyond 256 MB."""
+    """The first 16 hex digits of SHA-256 of shape and values, beyond 256 MB of spaced rows."""
     step = -(-x.numel() // 2**26)
     digest = hashlib.sha256(repr(tuple(x.shape)).encode())
     digest.update(x[:: max(1, step)].contiguous().numpy().astype("<f4", copy=False).data)
@@ -312,7 +315,7 @@ def _source(
         path = Path(name).expanduser() if isinstance(name, (str, os.PathLike)) else None
         if path is None or not path.is_file():
             raise InputError(
-                f"kinds are of the columns of a table, and {_title(name)} is not a file: leave kinds out"
+                f"kinds describe the columns of a table, and {_title(name)} is not a file: leave kinds out"
             )
         return read_file(path, kinds)
     if isinstance(name, (np.ndarray, Tensor)):
@@ -333,41 +336,41 @@ def _source(
 def _conditions(
     source: Source, labels: Splits | None, options: Options
 ) -> tuple[Splits | None, Tensor | None]:
-    """The one-hot labels that are a context, and the class indices (N,) that are observed in training."""
+    """The one-hot labels used as context, and the class indices (N,) observed in training."""
     if not (options.context or options.labels):
         return None, None
     if labels is None or source.classes is None:
-        asked = "context='labels'" if options.context else "labels=True"
-        asked = asked if options.known is None else f"known={options.known}"
-        raise InputError(f"{asked} asks for labels, and {source.name} has no labels: leave it out")
+        option = "context='labels'" if options.context else "labels=True"
+        option = option if options.known is None else f"known={options.known}"
+        raise InputError(f"{option} needs labels, and {source.name} has no labels: leave it out")
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
     y = one_hot.train.argmax(-1) if options.labels else None
     if y is not None and options.known is not None:
-        y = _few(y, len(classes), options.known, options.split_seed, source.name)
+        y = _known_only(y, len(classes), options.known, options.split_seed, source.name)
     return one_hot if options.context else None, y
 
 
-def _few(y: Tensor, classes: int, known: int, seed: int, name: str) -> Tensor:
-    """Class indices of which only `known` are kept, balanced over classes; the others are -1."""
+def _known_only(y: Tensor, classes: int, known: int, seed: int, name: str) -> Tensor:
+    """Keep `known` class indices, balanced over classes, and set the others to -1."""
     count = len(y)
     if known > count:
         raise InputError(f"known={known} is more than the {count} training rows of {name}: use fewer")
     shuffled = torch.randperm(count, generator=generator_of("known", seed))
-    # The number of a row among those of its class: the first of each class come first.
+    # The rank of a row in its class: the first row of each class comes first.
     one_hot = (y[shuffled, None] == torch.arange(classes)).to(torch.float32)
     order = one_hot.cumsum(0)[torch.arange(count), y[shuffled]]
-    kept = shuffled[order.argsort(stable=True)[:known]]
-    few = torch.full_like(y, -1)
-    few[kept] = y[kept]
-    return few
+    rows = shuffled[order.argsort(stable=True)[:known]]
+    labels = torch.full_like(y, -1)
+    labels[rows] = y[rows]
+    return labels
 
 
 # ------------------------------------------------------------------ names
 
 
 def _plain_name(name: object) -> str | None:
-    """What names the data in a file: a known name, or an absolute path."""
+    """A known name, or an absolute path; None for data in memory."""
     if not isinstance(name, (str, os.PathLike)):
         return None
     known = canonical(name) if isinstance(name, str) else None

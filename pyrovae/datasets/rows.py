@@ -1,11 +1,11 @@
-"""Rows of data: what is observed, what it is conditioned on, what labels are known, and which rows they are.
+"""Rows of data: observations with their context, labels and row numbers.
 
-Every part of a data set is a `Rows`, and every function that takes data takes one, or a tensor or array
-that becomes one.
+Every part of a data set is a `Rows`. Every function of data accepts `Rows`, a tensor or an array.
 
-    x         (N, *event)     NaN is a missing entry, where the likelihood's elements are independent given z
+    x         (N, *event)     observations; NaN is a missing entry, if the likelihood's elements are
+                              independent given z
     context   (N, *context)   a conditioning input of the program: p(x, z | context)
-    y         (N,)            class indices that a program observes; -1 is a label that is not known
+    y         (N,)            class indices that a program observes; -1 is an unknown label
     index     (N,)            row numbers in the source
 """
 
@@ -27,12 +27,12 @@ __all__ = ["Rows", "class_indices"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """N observations with their context, labels and row numbers, of which all but x may be None.
+    """N observations with their context, labels and row numbers; all but x may be None.
 
     Arguments:
         x: observations, (N, *event).
         context: conditioning inputs, (N, *context_shape).
-        y: int64 class indices, (N,), -1 where the label is not known.
+        y: int64 class indices, (N,), -1 where the label is unknown.
         index: int64 row numbers in the source, (N,).
 
     Raises:
@@ -63,12 +63,12 @@ class Rows:
         *,
         like: Tensor | None = None,
     ) -> Rows:
-        """Rows from rows, tensors or arrays of any number type, where `like` is and of its type.
+        """Make rows of rows, tensors or arrays, on the device and in the type of `like`.
 
-        Without `like`, floating point numbers stay as they are and others take the default type.
+        Without `like`, floating point numbers keep their type and others get the default type.
 
         Raises:
-            InputError: for what is not numbers, or parts that differ in length.
+            InputError: for values that are not numbers, or parts that differ in length.
         """
         if isinstance(x, Rows):
             rows = x if context is None else replace(x, context=_numbers("context", context, like))
@@ -84,47 +84,47 @@ class Rows:
         return len(self.x)
 
     def __getitem__(self, rows: Any) -> Rows:  # noqa: ANN401
-        """Some rows by a slice, a number, or row numbers or a mask as a tensor, array or list.
+        """Select rows by a slice, an index, or indices or a mask as a tensor, array or list.
 
         Raises:
             IndexError: for a row that does not exist.
         """
-        if isinstance(rows, slice) and (rows.step or 1) < 0:  # torch has no such slices
+        if isinstance(rows, slice) and (rows.step or 1) < 0:  # torch has no negative steps
             rows = list(range(len(self))[rows])
         if not isinstance(rows, slice):
             rows = _positions(rows, len(self)).to(self.x.device)
         return self._each(lambda part: part[rows])
 
-    __iter__ = None  # `batches` says how many at a time
+    __iter__ = None  # use `batches`
 
     def batches(self, size: int) -> Iterator[Rows]:
-        """The rows in order, `size` at a time."""
+        """Iterate over the rows in order, `size` at a time."""
         size = whole("the size of a batch", size)
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
-        """The same rows on a device, and x and context in a floating point type."""
+        """Move the rows to a device, and x and context to a floating point type."""
         rows = self if device is None else self._each(lambda part: part.to(device))
         return rows if dtype is None else rows.map(lambda part: part.to(dtype))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """The same rows with a function applied to x and context."""
+        """Apply a function to x and context."""
         context = None if self.context is None else function(self.context)
         return replace(self, x=function(self.x), context=context)
 
     def of_values(self, x: Tensor) -> Rows:
-        """The same rows with other values."""
+        """The same rows with another x."""
         return replace(self, x=x)
 
     def unlabelled(self) -> Rows:
-        """The same rows without their labels: p(x), not p(x, y)."""
+        """The same rows without labels: p(x), not p(x, y)."""
         return replace(self, y=None)
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The positional arguments of a program: (x,), (x, context) or (x, context, y)."""
-        every = (self.x, self.context, self.y)
-        return every[: 3 if self.y is not None else 2 if self.context is not None else 1]
+        parts = (self.x, self.context, self.y)
+        return parts[: 3 if self.y is not None else 2 if self.context is not None else 1]
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Rows:
         parts = (self.x, self.context, self.y, self.index)
@@ -135,14 +135,14 @@ class Rows:
         return f"Rows({', '.join(shapes)})"
 
 
-def class_indices(given: Any) -> Tensor:  # noqa: ANN401
-    """Labels as int64, (N,), with -1 for NaN and for what is below 0.
+def class_indices(labels: Any) -> Tensor:  # noqa: ANN401
+    """Convert labels to int64, (N,), with -1 for NaN and negative values.
 
     Raises:
-        InputError: for what is not one whole number for each row.
+        InputError: when there is not one whole number for each row.
     """
-    y = given if isinstance(given, Tensor) else _tensor("y", given)
-    if y.dtype == torch.int64 and y.dim() < 2:  # values are not read, which a compiled step cannot do
+    y = labels if isinstance(labels, Tensor) else _tensor("y", labels)
+    if y.dtype == torch.int64 and y.dim() < 2:  # a compiled step cannot read values
         return y
     if y.is_floating_point():
         y = torch.where(y.isnan(), -1.0, y)
@@ -155,8 +155,8 @@ def class_indices(given: Any) -> Tensor:  # noqa: ANN401
     return indices.clamp_min(-1)
 
 
-def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
-    numbers = given if isinstance(given, Tensor) else _tensor(name, given)
+def _numbers(name: str, values: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
+    numbers = values if isinstance(values, Tensor) else _tensor(name, values)
     if numbers.is_complex():
         raise InputError(f"{name} holds complex numbers: give their real and imaginary parts")
     if like is not None:
@@ -164,10 +164,10 @@ def _numbers(name: str, given: Any, like: Tensor | None) -> Tensor:  # noqa: ANN
     return numbers if numbers.is_floating_point() else numbers.to(torch.get_default_dtype())
 
 
-def _tensor(name: str, given: Any) -> Tensor:  # noqa: ANN401
-    """A tensor of an array of numbers, copied where torch cannot share its memory or has no such type."""
+def _tensor(name: str, values: Any) -> Tensor:  # noqa: ANN401
+    """Convert an array of numbers to a tensor, without a copy where torch can share its memory."""
     try:
-        array = np.asarray(given)
+        array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} is not an array of numbers: its rows differ in shape") from None
     if array.dtype.kind not in "biufc":
@@ -180,7 +180,7 @@ def _tensor(name: str, given: Any) -> Tensor:  # noqa: ANN401
 
 
 def _positions(rows: Any, count: int) -> Tensor:  # noqa: ANN401
-    """Row numbers (M,) or a mask (count,) of what selects rows."""
+    """Convert a selection of rows to indices (M,) or a mask (count,)."""
     selection = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
     if isinstance(rows, (list, tuple)) and not len(rows):
         return torch.zeros(0, dtype=torch.int64)

@@ -1,7 +1,7 @@
-"""What the numbers of a data set stand for, kept in a run so that new data are read the same way.
+"""The meaning of a data set's values, stored in a run to read new data in the same way.
 
 columns   name, kind and levels of each column of a table
-levels    number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
+levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
 classes   the labels that the class indices 0 .. C - 1 stand for
 """
 
@@ -28,11 +28,11 @@ class Schema:
     Attributes:
         event_shape: the shape of one observation.
         columns: of a table, else None.
-        levels: number of integer levels behind the values, or None.
+        levels: the number of integer levels behind the values, or None.
         scaling: the scaling in words.
         binarize, dequantize: the preparation (see `datasets.load`).
         classes: the labels that class indices stand for, or None.
-        context: what the context is, "labels" or None.
+        context: the kind of context, "labels" or None.
 
     Example:
         >>> from pyrovae import datasets
@@ -54,7 +54,7 @@ class Schema:
 
     @classmethod
     def of(cls, source: Source, preparation: Preparation, context: str | None) -> Self:
-        """The schema of rows as they were found and prepared."""
+        """The schema of a source after its preparation."""
         return cls(
             tuple(source.x.shape[1:]),
             source.columns,
@@ -72,7 +72,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """The schema that `to_dict` gave."""
+        """The schema from the result of `to_dict`."""
         columns = saved["columns"]
         classes = None if saved["classes"] is None else tuple(saved["classes"])
         lists = {"event_shape": tuple(saved["event_shape"]), "classes": classes}
@@ -80,10 +80,10 @@ class Schema:
         return cls(**(dict(saved) | lists | {"columns": read}))
 
     def check_same(self, other: Schema, name: str) -> None:
-        """Refuse other data whose numbers do not mean the same.
+        """Refuse data whose values have another meaning.
 
         Raises:
-            InputError: for another shape, or columns of another name, order or words.
+            InputError: for another shape, or columns with other names, words or in another order.
         """
         if other.event_shape != self.event_shape and self.columns is None:
             raise InputError(

@@ -1,13 +1,12 @@
-"""Rows as they were found: one checked float32 tensor, labels, and how its values were scaled.
+"""Rows before any split: a checked float32 tensor, its labels and its scaling.
 
-Every reader (a file, a folder, a known set, an array) ends in one `Source`. Here stand the rules that all
-share: what may be turned into float32 rows, which 8-bit values are images and are divided by 255, and
-that no value is infinite, or NaN where no table says that it may be missing.
+Every reader (of a file, a folder, a known set, an array) returns a `Source`. The rules for all:
 
-    levels   number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1), when known
-
-uint8 values in arrays of three or more dimensions, (N, ..., H, W), are images unless all are 0 or 1;
-everything else keeps its values. A vector of N numbers becomes (N, 1).
+    values    finite numbers; NaN is a missing entry, in tables only
+    images    uint8 arrays of three or more dimensions, (N, ..., H, W), unless all are 0 or 1; only
+              these are divided by 255
+    vectors   N numbers become (N, 1)
+    levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ class Source:
     """Rows, labels and the scaling behind them, before any split.
 
     Attributes:
-        name: what to call the set.
+        name: the name of the set.
         x: float32 rows, (N, *event).
         labels: int64, (N,), or None.
         classes: the values that labels may take, ascending, or None.
         test_x: rows of the set's own test set, or None.
         test_labels: their labels, or None.
-        levels: number of integer levels behind the values, or None.
+        levels: the number of integer levels behind the values, or None.
         scaling: the scaling in words.
-        held_out: validation rows at most when the set has its own test set.
-        columns: of a table, in which NaN is a missing entry; else None.
+        held_out: the largest default number of validation rows for a set with its own test set.
+        columns: the columns of a table, in which NaN is a missing entry, or None.
     """
 
     name: str
@@ -65,12 +64,12 @@ def as_source(
     held_out: int = 10_000,
     columns: tuple[Column, ...] | None = None,
 ) -> Source:
-    """Check, scale and name rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
+    """Check and scale rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
 
     Rows with `columns` are a table, where NaN is a missing entry.
 
     Raises:
-        InputError: for rows that are empty, not numbers, NaN, or that do not fit their labels.
+        InputError: for rows that are empty, not numbers or NaN, or labels that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
@@ -100,10 +99,10 @@ def as_source(
 
 
 def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
-    """A tensor of rows, (N, *event), in the type it came in; uint8 stays uint8.
+    """Convert values to a tensor of rows (N, *event): a tensor keeps its type, an array its uint8.
 
     Raises:
-        InputError: for values that are not numbers, that are a single number, or that are empty.
+        InputError: for values that are not numbers, a single number, or no values.
     """
     if not isinstance(values, Tensor):
         values = np.asarray(values)
@@ -111,7 +110,7 @@ def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
             raise InputError(
                 f"{name} holds values of type {values.dtype} and not numbers: give integers or floats"
             )
-        with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused below with its place
+        with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused later
             values = np.array(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
         values = torch.from_numpy(values)
     if values.is_complex():
@@ -125,7 +124,7 @@ def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
 
 
 def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
-    """Labels as int64, (N,).
+    """Convert labels to int64, (N,).
 
     Raises:
         InputError: when there is not one whole number for each row.
@@ -145,9 +144,9 @@ def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
 
 
 def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0, missing: bool = False) -> None:
-    """Raise InputError when rows, (N, *event), hold NaN or infinity, with how many and where.
+    """Raise InputError when rows (N, *event) contain infinity or, unless `missing`, NaN.
 
-    With `missing` NaN may stand where there is no value.
+    The message says how many values are wrong and where.
     """
     bad = torch.isinf(x) if missing else ~torch.isfinite(x)
     if not bool(bad.any()):

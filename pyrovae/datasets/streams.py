@@ -1,10 +1,10 @@
-"""Torch `Dataset`s: held as one tensor when they fit, read row by row when they do not.
+"""Torch `Dataset`s: read into one tensor when they fit into memory, else streamed row by row.
 
-    rows * numbers a row * 4 bytes < 2 GB  ->  a tensor;   else a stream
+    rows * values per row * 4 bytes < 2 GB  ->  a tensor;   else a stream
 
-An item is a tensor or a pair (tensor, label). A stream's validation and test rows are read once and held;
-its training rows are a `Stream`: a `Dataset` of float32 grey rows whose random preparation is left to
-`Data.collate`, or, for "static", is a function of the split seed and the row.
+An item is a tensor or a pair (tensor, label). Validation and test rows of a stream are read once
+and kept; its training rows are a `Stream`: a `Dataset` of float32 grey rows. `Data.collate`
+prepares them, except that "static" binarisation is a function of the split seed and the row.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Stream(Dataset[Any]):
     """The training rows of a torch `Dataset`, read one by one.
 
     Arguments:
-        dataset: whose items are read.
+        dataset: the data set.
         index: row numbers, (N,).
-        event_shape: that every row must have.
-        divisor: of 8-bit values, or 1.
+        event_shape: the shape that every row must have.
+        divisor: the divisor of integer levels, or 1.
         context: (N, C), or None.
         y: class indices (N,), or None.
-        static_seed: draw each row once, binary, from this seed and its number; None leaves it grey.
+        static_seed: binarise each row with this seed and its number; None leaves it grey.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Stream(Dataset[Any]):
         return x
 
     def rows(self, x: Tensor, numbers: list[int]) -> Rows:
-        """Rows of values read for these row numbers, with their context and labels."""
+        """Rows with the values x that were read at `numbers`, their context and labels."""
         context = None if self.context is None else self.context[numbers].to(x)
         y = None if self.y is None else self.y[numbers].to(x.device)
         return Rows(x, context, y, self.index[numbers].to(x.device))
 
 
 def length(dataset: Dataset[Any]) -> int:
-    """Number of rows, or InputError for a set that cannot be indexed."""
+    """The number of rows; InputError for a set that cannot be indexed."""
     if not isinstance(dataset, Sized) or isinstance(dataset, IterableDataset):
         raise InputError(
-            f"{type(dataset).__name__} has no length or no rows by number: give a torch Dataset with __len__ "
+            f"{type(dataset).__name__} has no length or cannot be indexed: give a torch Dataset with __len__ "
             "and __getitem__"
         )
     if len(dataset) == 0:
@@ -90,15 +90,15 @@ def length(dataset: Dataset[Any]) -> int:
 
 
 def is_large(dataset: Dataset[Any]) -> bool:
-    """Whether the whole would take 2 GB or more as float32."""
+    """Whether all rows would take 2 GB or more as float32."""
     return length(dataset) * item(dataset, 0)[0].numel() * 4 >= LARGE
 
 
 def gather(dataset: Dataset[Any], index: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Rows by their numbers as one tensor in their own type, (N, *event), and labels if items have them.
+    """Read rows into one tensor of their type, (N, *event), with labels if items have them.
 
     Raises:
-        InputError: for items that are no tensors or that differ in shape.
+        InputError: for items that are not tensors or that differ in shape.
     """
     name = type(dataset).__name__
     numbers = range(length(dataset)) if index is None else index.tolist()
@@ -107,7 +107,7 @@ def gather(dataset: Dataset[Any], index: Tensor | None = None) -> tuple[Tensor, 
     labels = []
     for row, number in enumerate(numbers):
         x[row], label = item(dataset, number, tuple(first.shape))
-        if index is not None:  # rows picked out are named by their number in the whole set
+        if index is not None:  # the message has the number in the whole set
             refuse_not_finite(x[row][None], name, first_row=number)
         labels.append(label)
     rows = as_rows(x, name)
@@ -117,15 +117,15 @@ def gather(dataset: Dataset[Any], index: Tensor | None = None) -> tuple[Tensor, 
 
 
 def stored_labels(dataset: Dataset[Any]) -> Tensor | None:
-    """Labels of all rows without reading the rows: the attribute `targets`, torchvision's convention."""
+    """Labels of all rows from the attribute `targets`, as in torchvision, without reading rows."""
     targets = getattr(dataset, "targets", None)
     return None if targets is None else as_labels(targets, length(dataset), type(dataset).__name__)
 
 
 def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = None) -> tuple[Tensor, Any]:
-    """One row and its label (or None), checked."""
-    found = dataset[number]
-    x, label = (*found, None)[:2] if isinstance(found, (tuple, list)) and found else (found, None)
+    """Read one row and its label (or None), and check them."""
+    content = dataset[number]
+    x, label = (*content, None)[:2] if isinstance(content, (tuple, list)) and content else (content, None)
     if isinstance(x, (np.ndarray, float, int)):
         x = torch.as_tensor(x)
     if not isinstance(x, Tensor):
@@ -136,7 +136,7 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
     if shape is not None and tuple(x.shape) not in (shape, shape[:-1] if shape == (1,) else shape):
         raise InputError(
             f"item {number} of {type(dataset).__name__} has shape {tuple(x.shape)} and the first has "
-            f"{shape}: give all items one shape"
+            f"{shape}: give all items the same shape"
         )
     return x.detach().cpu().reshape(x.shape if shape is None else shape), label
 

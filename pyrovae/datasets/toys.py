@@ -1,16 +1,16 @@
-r"""Toy sets whose structure is known, most of them with their exact density.
+r"""Toy sets of known structure, most with an exact density.
 
     mixture_1d       p(x) = sum_k w_k N(x; m_k, s_k^2)                        labels, log p(x)
     ring             x = z/10 + z/||z||,  z ~ N(0, I_2)                       log p(x)
     pinwheel         five arms: a Gaussian blob sheared around the origin     labels
     linear_gaussian  x = W z + b + sigma eps,  so x ~ N(b, W W' + sigma^2 I)  log p(x)
 
-The rows are a function of `count` and `seed` and nothing else; the global random state is not touched.
+The rows depend on `count` and `seed` only; the global random state does not change.
 
 References:
     Prince, "Understanding Deep Learning", 2023, ch. 17 (the mixture);
-    Doersch, "Tutorial on Variational Autoencoders", 2016, https://arxiv.org/abs/1606.05908 (the ring);
-    Johnson et al., "Composing graphical models with neural networks", 2016 (the pinwheel).
+    Doersch, "Tutorial on Variational Autoencoders", 2016, https://arxiv.org/abs/1606.05908 (the
+    ring); Johnson et al., "Composing graphical models with neural networks", 2016 (the pinwheel).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["TOYS", "Toy", "linear_gaussian", "log_prob", "mixture_1d", "pinwheel
 
 @dataclass(frozen=True, eq=False)
 class Toy:
-    """A toy set: rows, the component each came from, and the density they were drawn from.
+    """A toy set: rows, their components and the density that they were drawn from.
 
     Attributes:
-        name: the function that made it.
+        name: the name of its function.
         x: float32 rows, shape (N, D).
-        labels: int64 components, shape (N,), where there are any.
-        log_prob: exact log p(x) in nats, (..., D) -> (...), where it is known.
-        parameters: the numbers behind it, float64.
+        labels: int64 components, shape (N,), or None.
+        log_prob: exact log p(x) in nats, (..., D) -> (...), or None.
+        parameters: parameters of the density, float64.
     """
 
     name: str
@@ -62,8 +62,8 @@ def mixture_1d(count: int = 5000, *, seed: int = 0) -> Toy:
     x = means[labels] + scales[labels] * _normal(count, generator=draw)
 
     def density(x: Tensor) -> Tensor:
-        law = torch.distributions.Normal(means.to(x), scales.to(x))
-        return torch.logsumexp(weights.to(x).log() + law.log_prob(x), dim=-1)
+        components = torch.distributions.Normal(means.to(x), scales.to(x))
+        return torch.logsumexp(weights.to(x).log() + components.log_prob(x), dim=-1)
 
     parameters = {"weights": weights, "means": means, "scales": scales}
     return Toy("mixture_1d", x[:, None].float(), labels, density, parameters)
@@ -107,16 +107,16 @@ def linear_gaussian(
 ) -> Toy:
     """Probabilistic PCA: x = W z + b + scale * eps, rows of shape (N, dim).
 
-    W (dim, latent_dim) and b (dim,) are standard normal draws of their own fixed seed, so `seed`
-    changes the rows and not the law they come from.
+    W (dim, latent_dim) and b (dim,) are standard normal samples with a fixed seed, so `seed`
+    changes the rows but not their distribution.
 
     Example:
         >>> toy = linear_gaussian(100)
         >>> tuple(toy.log_prob(toy.x).shape)
         (100,)
     """
-    law, draw = _generator(1), _generator(seed)
-    W, b = _normal(dim, latent_dim, generator=law), _normal(dim, generator=law)
+    fixed, draw = _generator(1), _generator(seed)
+    W, b = _normal(dim, latent_dim, generator=fixed), _normal(dim, generator=fixed)
     z, eps = _normal(count, latent_dim, generator=draw), _normal(count, dim, generator=draw)
     covariance = W @ W.T + scale**2 * torch.eye(dim, dtype=torch.float64)
 
@@ -136,10 +136,10 @@ TOYS: dict[str, Callable[..., Toy]] = {
 
 
 def log_prob(name: str) -> Callable[[Tensor], Tensor]:
-    """The exact log density of the toy set that `load(name)` gives, (..., D) -> (...), in nats.
+    """The exact log density of a toy set, (..., D) -> (...), in nats.
 
     Raises:
-        InputError: for a name that is no toy, or a toy whose density is not known.
+        InputError: for a toy whose density is not known, and any other name.
 
     Example:
         >>> density = log_prob("ring")

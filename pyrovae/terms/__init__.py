@@ -1,16 +1,17 @@
 r"""Run any guide and model once and read the terms of every bound.
 
-A guide draws K particles of the latent sites for each of B data; the model is replayed on them. What
-an objective or an estimate of the evidence needs are three numbers for each particle and datum:
+The guide draws K particles of the latent sites for each of B observations, and the model is
+replayed on them. Objectives and estimates of the evidence need three terms per particle and
+observation:
 
     log_px_z   log p(x|z)    the model's observed sites
     log_pz     log p(z)      the model's latent sites
     log_qz     log q(z|x)    the guide's sites
     log_w = log_px_z + log_pz - log_qz
 
-They are read from Pyro traces, site by site, and summed over everything but the particles and the plate
-named "data". So they are right for any number of sites and for programs that PyroVAE did not build, and
-never scaled: a scale inside a weight would raise it to a power.
+They are read from Pyro traces, site by site, and summed over all dimensions but the particles and
+the plate named "data", for any number of sites and any Pyro program. They ignore `poutine.scale`,
+as a scale inside an importance weight would raise it to a power.
 """
 
 from pyrovae.terms.draws import Draws

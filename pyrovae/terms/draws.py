@@ -1,20 +1,22 @@
-r"""How a guide's draws are taken, and which way their gradients go.
+r"""How the guide's samples are drawn, and how gradients pass through them.
 
-    reparameterised   z = g(noise; phi), a gradient passes through z to the guide
-    detached          z stands alone: the model's gradient ends there, and log q(z|x) has the score's
-    routed            reparameterised; the gradient that comes back from the model to each particle is
-                      multiplied by a weight that is known only after the model has run
+    reparameterised   z = g(noise; phi): the gradient passes through z to the guide
+    detached          no gradient passes through z; that of log q(z|x) is the score
+    routed            reparameterised; the model's gradient at each particle is multiplied by a
+                      weight that is known only after the model has run
 
-Besides, a law may offer strata (the components of a mixture, the states of a discrete law). When the number
-of particles is a multiple of theirs, particle k is drawn from stratum k mod M and weighs v_k = M pi_k:
+A distribution may have M strata: the components of a mixture, or the states of a discrete
+distribution. If K is a multiple of M, particle k is drawn from stratum k mod M with weight
+v_k = M pi_k:
 
     E_q f = E[(1/K) sum_k v_k f(z_k)]
 
-With point strata this is the exact sum over all states.
+If each stratum is a single point, this is the exact sum over all states.
 
 Reference:
-    Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational Inference with
-    Mixtures" (stratified draws); Tucker et al. (2019), "Doubly Reparameterized Gradient Estimators".
+    Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
+    Inference with Mixtures" (stratified draws); Tucker et al. (2019), "Doubly Reparameterized
+    Gradient Estimators".
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ Draws = Literal["reparameterised", "detached", "routed"]
 
 
 class Detached(Messenger):
-    """Ends the gradient at each draw."""
+    """Detaches each sample."""
 
     def _pyro_post_sample(self, msg: Any) -> None:  # noqa: ANN401
         if not msg["is_observed"] and msg["value"] is not None and not site_is_subsample(msg):
@@ -42,7 +44,7 @@ class Detached(Messenger):
 
 
 class Stratified(Messenger):
-    """Draws the first site whose law has strata from each stratum in turn, and notes its weights."""
+    """Draws the first site with strata from each stratum in turn, and stores the weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,17 +65,17 @@ class Stratified(Messenger):
 
 
 class Routing:
-    """Copies of a guide's draws, of which the model's gradient comes back weighted.
+    """Copies of the guide's samples at which the model's gradient is multiplied by weights.
 
     Attributes:
-        weight: (K, B), set after the model has run and before the gradient is taken; None leaves it.
+        weight: (K, B), set after the model has run and before the gradient is taken; None is 1.
     """
 
     def __init__(self) -> None:
         self.weight: Tensor | None = None
 
     def __call__(self, guide: poutine.Trace) -> poutine.Trace:
-        """The trace with each latent value replaced by such a copy."""
+        """The trace with a copy of each latent value."""
         copy = guide.copy()
         for name, site in list(sites_of(copy)):
             value = site["value"].view_as(site["value"])
@@ -88,18 +90,18 @@ class Routing:
 
 
 def _weight_shape(site: dict[str, Any]) -> list[int]:
-    """The shape in which weights (K, B) multiply a site's values."""
+    """The shape to which weights (K, B) are reshaped to multiply a site's values."""
     batch, event = site["fn"].batch_shape, len(site["fn"].event_shape)
-    kept = {plate_dim(site, PARTICLES) % len(batch), plate_dim(site, DATA) % len(batch)}
-    return [size if axis in kept else 1 for axis, size in enumerate(batch)] + [1] * event
+    weighted = {plate_dim(site, PARTICLES) % len(batch), plate_dim(site, DATA) % len(batch)}
+    return [size if axis in weighted else 1 for axis, size in enumerate(batch)] + [1] * event
 
 
 def strata_of(guide: poutine.Trace) -> int:
-    """The strata of the first law of a guide that has some; 1 when none has."""
+    """The number of strata of the guide's first site that has some, else 1."""
     return next((strata for _, site in sites_of(guide) if (strata := _strata(site)) > 1), 1)
 
 
 def _strata(site: Any) -> int:  # noqa: ANN401
-    """The strata of a site's law; 1 inside a plate of its own, where a particle has several draws."""
+    """The number of strata of a site; 1 in an inner plate, where a particle has several samples."""
     plates = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
     return getattr(site["fn"], "strata", 1) if plates <= {DATA, PARTICLES} else 1

@@ -1,7 +1,7 @@
-"""A program: a model and a guide that belong together, and what else training and evaluation ask of them.
+"""A program: a model and its guide, with the hooks that training and evaluation call.
 
-`Program` is the interface. A hand-written pair (model, guide) inherits its defaults (`as_program`
-wraps it); a `VAE` overrides them, and so may any class of your own:
+`Program` is the interface. A hand-written pair (model, guide) gets its defaults (`as_program` wraps
+it); a `VAE` overrides them, and so may a custom class:
 
     class MyProgram(Program, nn.Module):
         def model(self, x=None, context=None, y=None): ...
@@ -29,17 +29,17 @@ __all__ = ["Pair", "Program", "as_program"]
 class Program:
     """A Pyro model and guide over rows, with defaults for everything else.
 
-    The local sites of both are inside one plate named "data". `context` conditions, `y` is
-    observed; a program that is given neither is called with x alone.
+    The local sites of both are inside one plate named "data". The program is conditioned on
+    `context` and observes `y`; without either it is called with x alone.
 
     Attributes:
         event_shape: the shape of one observation, where the program declares it.
         latent_size: the number of entries of z, 0 where there are several latent sites.
-        waits_for: the epochs before `begin_epoch` changes the program for the first time; bounds of these are
-            not compared with later ones.
-        components_wait: the epochs before a mixture has its components.
-        checks_support: whether `check_rows` refuses values outside the support, so that no run has to.
-        schema: what the numbers of the rows stand for, once the program was trained or loaded.
+        waits_for: the number of epochs before `begin_epoch` first changes the program; their bounds
+            are not compared with later ones.
+        components_wait: the number of epochs before a mixture has its components.
+        checks_support: whether `check_rows` refuses values outside the support.
+        schema: the meaning of the rows' values, once the program was trained or loaded.
     """
 
     event_shape: tuple[int, ...] | None = None
@@ -63,7 +63,7 @@ class Program:
         return self if isinstance(self, torch.nn.Module) else None
 
     def declaration(self) -> dict[str, Any] | None:
-        """The program as plain values from which it can be built again; None when it has no such form."""
+        """The program as plain values from which it can be built again, or None."""
         return None
 
     def check_rows(self, rows: Rows, what: str) -> None:
@@ -74,7 +74,7 @@ class Program:
         """
 
     def check_data(self, data: Data) -> None:
-        """Refuse a data set that the program cannot be trained on: by default, one with rows that it refuses.
+        """Refuse a data set that the program cannot be trained on: by default, by `check_rows`.
 
         Raises:
             InputError: with the reason.
@@ -85,29 +85,30 @@ class Program:
         self.check_rows(data.test, "the test data")
 
     def check_run(self, epochs: int, processes: int) -> None:
-        """Refuse a run of this length, or one shared by this number of processes.
+        """Refuse a run of this number of epochs or processes.
 
         Raises:
             InputError: with the reason.
         """
 
     def start_from(self, x: Tensor) -> None:
-        """Initialise what starts from training data (N, *event); called once, before a run's first step."""
+        """Initialise from training data (N, *event), once, before the first step of a run."""
 
     def begin_epoch(self, epoch: int, some: Callable[[], Rows]) -> str | None:
         """Change the program before an epoch.
 
         Arguments:
             epoch: the number of epochs done.
-            some: gives training rows, if they are wanted.
+            some: returns some training rows.
 
         Returns:
-            What was changed, for the user, when bounds of earlier epochs no longer compare; else None.
+            A description of the change, if bounds of earlier epochs are no longer comparable; else
+            None.
         """
         return None
 
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Observations (count, *event) drawn from the model, and the latents (1, count, *shape) behind them.
+        """Draw observations (count, *event) from the model, with their latents (1, count, *shape).
 
         Raises:
             InputError: for a model that needs data to run, or has no site "x".
@@ -136,7 +137,7 @@ class Pair(Program):
 
     Arguments:
         model, guide: Pyro callables whose local sites are inside one plate named "data".
-        module: owns their parameters; None when these are in Pyro's parameter store.
+        module: the owner of their parameters; None when these are in Pyro's parameter store.
     """
 
     def __init__(self, model: Callable, guide: Callable, module: torch.nn.Module | None = None) -> None:
@@ -148,7 +149,7 @@ class Pair(Program):
 
 
 def as_program(target: Any) -> Program:  # noqa: ANN401
-    """A program as it is; a pair (model, guide), or an object with both, as a `Pair`.
+    """Wrap a pair (model, guide), or an object with both, as a `Pair`; return a `Program` as it is.
 
     Raises:
         InputError: for anything else.

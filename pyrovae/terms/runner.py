@@ -1,4 +1,4 @@
-"""Running a program on rows: its traces, and the terms that are read from them."""
+"""Running a program on rows."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Runner:
     """Runs a program under a plate of particles.
 
     Attributes:
-        target: as it was given.
-        program: the same as a `Program`.
+        target: the argument.
+        program: the target as a `Program`.
         max_plate_nesting: the depth of the program's own plates.
-        strata: of the guide's draws; 1 when its distributions have none.
+        strata: the number of strata of the guide's samples, or 1.
 
     Arguments:
         target: a `Program` (a VAE), an object with `.model` and `.guide` (an oracle), or a pair of
             Pyro callables.
 
     Raises:
-        InputError: when it is none of these.
+        InputError: for any other target.
     """
 
     def __init__(self, target: Any) -> None:  # noqa: ANN401
@@ -48,7 +48,7 @@ class Runner:
 
     @property
     def parameter(self) -> Tensor | None:
-        """A floating point tensor of the module, for its device and type; None without one."""
+        """A floating point tensor of the module, which has its device and type, or None."""
         if self.module is None:
             return None
         tensors = (*self.module.parameters(), *self.module.buffers())
@@ -56,7 +56,7 @@ class Runner:
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Leave Pyro's parameter store as it was, when the program owns its parameters itself."""
+        """Restore Pyro's parameter store afterwards, if a module owns the program's parameters."""
         if self.module is None:
             yield
             return
@@ -64,24 +64,24 @@ class Runner:
             yield
 
     def check(self, rows: Rows) -> Runner:
-        """Run the program once on two rows, refuse what cannot be scored, and note its plates and strata.
+        """Run the program once on two rows, check its sites, and store its plate depth and strata.
 
         Raises:
-            InputError: for a local site outside the plate "data", a site that the guide or the model lacks;
-                for a module, a parameter in Pyro's store that is not its own.
+            InputError: for a local site outside the plate "data", a site that the guide or the
+                model lacks, or a parameter in Pyro's store that the program's module does not own.
         """
         with self.isolated():
             try:
-                model, guide, *about = dry_run(self.model, self.guide, *rows[:2].arguments)
+                model, guide, *settings = dry_run(self.model, self.guide, *rows[:2].arguments)
             except InputError as error:  # Pyro appends the shapes of a trace to it
                 raise InputError(str(error).splitlines()[0]) from None
             check_sites(model, guide)
             self._check_owned()
-        self.max_plate_nesting, self.strata = about
+        self.max_plate_nesting, self.strata = settings
         return self
 
     def _check_owned(self) -> None:
-        """Refuse what a module keeps in the store of `isolated`, which is thrown away with it."""
+        """Refuse parameters in the store of `isolated`, which would be lost with it."""
         if self.module is None:
             return
         own = {id(p) for p in self.module.parameters()}
@@ -101,7 +101,7 @@ class Runner:
         draws: Draws = "reparameterised",
         stratified: bool = False,
     ) -> TracePair:
-        """`run` of this program's model and guide on rows."""
+        """`terms.run` of this program's model and guide on rows."""
         return run(
             self.model,
             self.guide,
@@ -113,7 +113,7 @@ class Runner:
         )
 
     def terms(self, rows: Rows, *, particles: int = 1) -> Terms:
-        """`terms` of this program for B rows."""
+        """The terms of this program for B rows."""
         return self.run(rows, particles=particles).terms()
 
     def terms_at(self, values: Mapping[str, Tensor], rows: Rows, *, particles: int) -> Terms:
@@ -139,7 +139,7 @@ class Runner:
 
 
 def _no_guide(*_: Any) -> None:  # noqa: ANN401
-    """The guide of a model whose latents are all given."""
+    """A guide without sites."""
 
 
 @torch.no_grad()
@@ -149,9 +149,9 @@ def dry_run(
     *args: Any,  # noqa: ANN401
     **kwargs: Any,  # noqa: ANN401
 ) -> tuple[poutine.Trace, poutine.Trace, int, int]:
-    """Traces of a model and its guide, the depth of their own plates, and the strata of the guide's samples.
+    """Trace a model and its guide; returns both traces, the plate depth and the guide's strata.
 
-    Random numbers are left as they were.
+    The random state does not change.
     """
     devices = {part.device for part in args if isinstance(part, Tensor) and part.is_cuda}
     with torch.random.fork_rng(devices=list(devices)):

@@ -1,4 +1,4 @@
-"""Reading the sites of a trace, and what is refused of them."""
+"""Reading and checking the sites of a trace."""
 
 from __future__ import annotations
 
@@ -30,26 +30,25 @@ PARTICLES = "particles"
 
 
 def check_gradients(guide: poutine.Trace) -> None:
-    """Refuse learned draws that are not reparameterised: the gradient of a bound would lack a term.
+    """Refuse learned sites that are not reparameterised: the gradient would lack a term.
 
     Raises:
         InputError: for the first such site of the guide's trace.
     """
     for name, site in sites_of(guide):
         fn, value = site["fn"], site["value"]
-        if "log_v" in site["infer"]:  # its strata are weighted by the guide, and so give a gradient
+        if "log_v" in site["infer"]:  # its gradient comes from the weights of its strata
             continue
         if not fn.has_rsample and torch.is_grad_enabled() and fn.log_prob(value).requires_grad:
             raise InputError(
                 f"the guide's site {name!r} is drawn from {distribution_name(fn)} with learned parameters "
                 "and gives no gradient: use a reparameterised distribution (has_rsample), an objective "
-                "that needs none "
-                "(ScoreFunction, ReweightedWakeSleep), or sum the site out in the model"
+                "that needs none (ScoreFunction, ReweightedWakeSleep), or sum the site out in the model"
             )
 
 
 def distribution_name(fn: Any) -> str:  # noqa: ANN401
-    """The name of a site's distribution, inside what it is wrapped in."""
+    """The name of a site's distribution, without wrappers such as Independent."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return type(fn).__name__
@@ -68,19 +67,19 @@ def plate_dim(site: dict[str, Any], name: str) -> int:
     """The dimension of a plate around a site, counted from the right.
 
     Raises:
-        InputError: when the site stands outside it.
+        InputError: when the site is outside the plate.
     """
     for frame in site["cond_indep_stack"]:
         if frame.name == name:
             return frame.dim
     raise InputError(
-        f"the site {site['name']!r} stands outside the plate {name!r}: put every local site inside "
+        f"the site {site['name']!r} is outside the plate {name!r}: put every local site inside "
         f"`with pyro.plate('data', len(x))`"
     )
 
 
 def depth(site: dict[str, Any]) -> int:
-    """How many batch dimensions the plates around a site take."""
+    """The number of batch dimensions of the plates around a site."""
     return max((-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
 
 
@@ -89,14 +88,14 @@ def data_size(trace: poutine.Trace) -> int:
     for _, site in sites_of(trace):
         log_p_shape = site["fn"].batch_shape
         return log_p_shape[plate_dim(site, DATA)]
-    raise InputError("the model has no sample site: nothing to weigh")
+    raise InputError("the model has no sample site, so there is nothing to score")
 
 
 def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
-    """Refuse sites that cannot be weighed, and a guide and a model that do not belong together.
+    """Refuse sites that cannot be scored, and a guide whose sites do not match the model's.
 
     Raises:
-        InputError: for the first of them.
+        InputError: for the first such site.
     """
     for _, site in (*sites_of(model), *sites_of(guide)):
         plate_dim(site, DATA)
@@ -114,12 +113,13 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
 
 
 def check_enumerated(site: dict[str, Any]) -> None:
-    """Refuse an enumerated site inside a plate of its own."""
-    # Terms are summed over inner plates first: a sum over c would then stand outside their product.
+    """Refuse an enumerated site inside an inner plate."""
+    # Terms are summed over inner plates first, which would put the sum over c outside their
+    # product.
     inner = [f.name for f in site["cond_indep_stack"] if f.vectorized and f.name not in (DATA, PARTICLES)]
     if is_enumerated(site) and inner:
         raise InputError(
-            f"the enumerated site {site['name']!r} stands inside the plate {inner[0]!r}: sum it out in the "
+            f"the enumerated site {site['name']!r} is inside the plate {inner[0]!r}: sum it out in the "
             "distribution (MixtureSameFamily), or put it directly inside the plate 'data'"
         )
 

@@ -1,4 +1,4 @@
-r"""A guide and the model replayed on its draws, as traces, and what is read from them."""
+"""Traces of a guide and of the model replayed on it, and their terms."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = ["Fixed", "Latent", "Terms", "TracePair", "run", "terms"]
 
 
 class Terms(NamedTuple):
-    """The log-density terms of K particles for each of B data, in nats, each of shape (K, B).
+    """The log-density terms of K particles for each of B observations, in nats, of shape (K, B).
 
-    `log_v` is the logarithm of the weight that a stratified particle has in a mean; None stands for 0.
+    `log_v` is the logarithm of the weight of a stratified particle in a mean; None is 0.
     """
 
     log_px_z: Tensor
@@ -58,7 +58,7 @@ class Terms(NamedTuple):
         return (values if self.log_v is None else values * self.log_v.exp()).mean(0)
 
     def log_weights(self) -> Tensor:
-        """`log_w` with the strata's weights in it: its log-mean-exp estimates log p(x)."""
+        """`log_w` with the weights of the strata; its log-mean-exp estimates log p(x)."""
         return self.log_w if self.log_v is None else self.log_w + self.log_v
 
     def log_mean_w(self) -> Tensor:
@@ -76,7 +76,7 @@ class Latent(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """What ran, to be run again in another way."""
+    """The arguments of `run`, to run model or guide again."""
 
     model: Callable
     guide: Callable
@@ -96,7 +96,7 @@ class TracePair:
     Attributes:
         guide, model: the traces.
         shape: (K, B), of the terms.
-        routing: takes the weights of draws that were asked for as "routed".
+        routing: receives the weights of "routed" samples.
     """
 
     guide: poutine.Trace
@@ -110,13 +110,13 @@ class TracePair:
 
         The dimensions to the left of (K, B) belong to enumerated sites.
         """
-        found = {f"p({name})": self._log_prob(site) for name, site in sites_of(self.model)}
-        return found | {f"q({name})": self._log_prob(site) for name, site in sites_of(self.guide)}
+        of_model = {f"p({name})": self._log_prob(site) for name, site in sites_of(self.model)}
+        return of_model | {f"q({name})": self._log_prob(site) for name, site in sites_of(self.guide)}
 
     def terms(self) -> Terms:
         """The sums over observed sites, latent sites and the guide's sites.
 
-        Enumerated sites are summed out: log p(z) is a sum over them, log p(x|z) what is left of log p(x, z).
+        Enumerated sites are summed out of log p(x, z) and log p(z); log p(x|z) is their difference.
         """
         return self._terms
 
@@ -126,7 +126,7 @@ class TracePair:
         return Terms(log_px_z, log_pz, self._of_guide(self.guide, log_px_z), self._log_v())
 
     def score(self) -> Tensor:
-        r"""log q(z|x) at draws that stand alone: its gradient is the score of the guide, (K, B)."""
+        """log q(z|x) at detached samples, (K, B): its gradient is the score of the guide."""
         drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
         sites = list(sites_of(self.guide))
         if len(sites) == 1:
@@ -136,7 +136,7 @@ class TracePair:
         return self._of_guide(guide, next(iter(drawn.values())))
 
     def joint_apart(self) -> Tensor:
-        """log p(x, z) at draws that stand alone: its gradient is the model's only, (K, B)."""
+        """log p(x, z) at detached samples, (K, B): its gradient is the model's only."""
         drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
         model = poutine.enum(self.call.model, -2 - self.call.max_plate_nesting)
         with Fixed(drawn), self.call.plate():
@@ -144,24 +144,24 @@ class TracePair:
         return sum(self._of_model(trace))  # type: ignore[return-value]
 
     def dreamt(self) -> Tensor:
-        """log q(z|x) of pairs (z, x) drawn from the model, (K, B): what the sleep phase ascends.
+        """log q(z|x) of pairs (z, x) drawn from the model, (K, B): the objective of a sleep phase.
 
         Raises:
-            InputError: when the model does not draw what the guide reads.
+            InputError: when the model does not draw the x that the guide reads.
         """
         x, *others = self.call.args
         with torch.no_grad(), self.call.plate():
             free = poutine.uncondition(self.call.model)
             dream = poutine.trace(free).get_trace(x, *others, **self.call.kwargs)
-        seen = {name for name, site in sites_of(self.model) if site["is_observed"]}
-        latent = {name: site["value"] for name, site in sites_of(dream) if name not in seen}
-        drawn = [site["value"] for name, site in sites_of(dream) if name in seen]
+        observed = {name for name, site in sites_of(self.model) if site["is_observed"]}
+        latent = {name: site["value"] for name, site in sites_of(dream) if name not in observed}
+        drawn = [site["value"] for name, site in sites_of(dream) if name in observed]
         if len(drawn) != 1 or drawn[0].shape[2:] != x.shape[1:]:
             raise InputError(
                 "a sleep phase needs a model with one observed site, of the shape of the data that the guide "
                 "reads: leave it out with insomnia=1"
             )
-        # A guide reads one x for each column: the particles become rows of a longer batch.
+        # A guide reads one x per observation, so the particles become rows of a longer batch.
         rows = drawn[0].flatten(0, 1).to(x.dtype)
         count = len(rows) // len(x)
         flat = {name: z.reshape(1, len(rows), *z.shape[2:]) for name, z in latent.items()}
@@ -172,10 +172,10 @@ class TracePair:
         return sum(logs[1:], logs[0]).reshape(count, len(x))
 
     def latent(self, who: str) -> Latent:
-        """The one latent site, for an objective that needs its laws.
+        """The one latent site, for an objective that needs p(z) and q(z|x) as distributions.
 
         Raises:
-            InputError: when there are several, or it is no vector, or the model sums a site out.
+            InputError: when there are several, it is not a vector, or the model sums a site out.
         """
         sites = list(sites_of(self.guide))
         if len(sites) != 1 or len(sites[0][1]["fn"].event_shape) != 1:
@@ -183,8 +183,8 @@ class TracePair:
         summed = next((n for n, s in sites_of(self.model) if is_enumerated(s)), None)
         if summed is not None:
             raise InputError(
-                f"{who} needs the law of z, from which this program sums the site {summed!r} out: leave "
-                "explicit and labels out of the prior"
+                f"{who} needs the distribution of z, and this program sums the site {summed!r} out of it: "
+                "leave explicit and labels out of the prior"
             )
         name, site = sites[0]
         q: Any = site["fn"]
@@ -206,8 +206,8 @@ class TracePair:
         return self._total([self._log_prob(s) for _, s in sites_of(guide)], like)
 
     def _log_v(self) -> Tensor | None:
-        found = [site["infer"]["log_v"] for _, site in sites_of(self.guide) if "log_v" in site["infer"]]
-        return found[0].reshape(self.shape) if found else None
+        log_v = [site["infer"]["log_v"] for _, site in sites_of(self.guide) if "log_v" in site["infer"]]
+        return log_v[0].reshape(self.shape) if log_v else None
 
     def _total(self, parts: list[Tensor], like: Tensor) -> Tensor:
         flat = [log_p for log_p in parts if log_p.dim() == 2]
@@ -219,10 +219,10 @@ class TracePair:
 
     def _log_prob(self, site: dict[str, Any], shape: tuple[int, int] | None = None) -> Tensor:
         check_enumerated(site)
-        # Trace.compute_log_prob leaves poutine.mask out of "unscaled_log_prob", so it is applied here.
+        # "unscaled_log_prob" of Trace.compute_log_prob ignores poutine.mask, which is applied here.
         log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_p = scale_and_mask(log_p, mask=site["mask"])
-        # Left of the particles are enumerated sites, right of them the data and inner plates.
+        # Dimensions from the left: enumerated sites, particles, then the data and inner plates.
         particles, data = plate_dim(site, PARTICLES), plate_dim(site, DATA)
         others = [d for d in range(particles, 0) if d not in (particles, data)]
         log_p = log_p.sum(others) if others else log_p
@@ -230,7 +230,7 @@ class TracePair:
 
 
 class Fixed(Messenger):
-    """Gives latent sites the values of a mapping instead of drawing them."""
+    """Sets latent sites to the values of a mapping."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -252,27 +252,28 @@ def run(
     stratified: bool = False,
     **kwargs: Any,  # noqa: ANN401
 ) -> TracePair:
-    """Trace the guide under a plate of K particles and replay the model on its draws.
+    """Trace the guide under a plate of K particles and replay the model on its samples.
 
     Arguments:
         model, guide: Pyro callables; `args` and `kwargs` are theirs.
         particles: K.
-        max_plate_nesting: the depth of the program's own plates; particles go one dimension further left.
-        draws: which way gradients go (see `pyrovae.terms.draws`).
-        stratified: draw a law with strata from each of them in turn, where K is a multiple of their number.
+        max_plate_nesting: the depth of the program's own plates; the plate of particles is left of
+            them.
+        draws: how gradients pass through samples (see `pyrovae.terms.draws`).
+        stratified: draw from each stratum in turn, where K is a multiple of the number of strata.
     """
     call = _Call(model, guide, args, kwargs, particles, max_plate_nesting)
     plate = call.plate()
-    with ExitStack() as how:  # outermost: they see laws that the plates have expanded
+    with ExitStack() as stack:  # outermost, to see distributions that the plates have expanded
         if draws == "detached":
-            how.enter_context(Detached())
+            stack.enter_context(Detached())
         if stratified and draws == "reparameterised":
-            how.enter_context(Stratified())
+            stack.enter_context(Stratified())
         with plate:
             drawn = poutine.trace(guide).get_trace(*args, **kwargs)
     routing = Routing() if draws == "routed" else None
-    given = drawn if routing is None else routing(drawn)
-    enumerated = poutine.enum(poutine.replay(model, trace=given), -2 - max_plate_nesting)
+    routed = drawn if routing is None else routing(drawn)
+    enumerated = poutine.enum(poutine.replay(model, trace=routed), -2 - max_plate_nesting)
     with plate:
         replayed = poutine.trace(enumerated).get_trace(*args, **kwargs)
     return TracePair(drawn, replayed, (particles, data_size(replayed)), call, routing)
@@ -286,7 +287,7 @@ def terms(
     max_plate_nesting: int = 1,
     **kwargs: Any,  # noqa: ANN401
 ) -> Terms:
-    r"""The terms log p(x|z), log p(z), log q(z|x) of K draws z ~ q, each of shape (K, B).
+    """The terms log p(x|z), log p(z), log q(z|x) of K samples z ~ q, each of shape (K, B).
 
     Example:
         >>> import pyro.distributions as dist

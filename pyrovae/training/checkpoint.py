@@ -26,6 +26,7 @@ from pyrovae.files import write_whole
 __all__ = ["FORMAT", "Checkpoint", "upgraded_config"]
 
 FORMAT = 2
+PREPARATION = ("anew each epoch", "again every epoch")  # in the record of the data, since format 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,8 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
         # Options that came later, at what runs did before.
         before = {"precision": "float32", "kl_schedule": "linear"}
         record = {"columns": None, "known": None} | identity["data"]
+        if "preparation" in record:
+            record["preparation"] = record["preparation"].replace(*PREPARATION)
         upgraded["identity"] = before | identity | {"data": record}
     if declaration is not None and _observes_labels(declaration):
         upgraded["declaration"] = declaration | {"context_shape": None}
