@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -131,7 +131,8 @@ def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
     below = [i for i, k in enumerate(curve.particles) if k < bound.particles]
     counts = (*(curve.particles[i] for i in below), bound.particles)
     values = np.concatenate([curve.bound[below], bound.log_px[None]])
-    return BoundCurve(counts, values, np.concatenate([curve.mc_stderr[below], bound.mc_stderr[None]]))
+    stderr = np.concatenate([curve.mc_stderr[below], bound.mc_stderr[None]])
+    return replace(curve, particles=counts, bound=values, mc_stderr=stderr)
 
 
 def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
