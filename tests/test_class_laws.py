@@ -34,7 +34,9 @@ def test_a_class_has_the_probabilities_of_its_logits():
         seen = torch.bincount(draws[:, row], minlength=3)
         assert chisquare(seen, 20_000 * classes.probs[row]).pvalue > RARE
     assert (draws[:, [0, 2]] == known()[[0, 2]].argmax(-1)).all()
-    assert (classes.compose(lambda inner: torch.zeros(inner.batch_shape))[[0, 2]] == torch.tensor([1, 2])).all()
+    assert (
+        classes.compose(lambda inner: torch.zeros(inner.batch_shape))[[0, 2]] == torch.tensor([1, 2])
+    ).all()
 
 
 def test_the_strata_of_a_class_are_its_exact_mean():

@@ -272,7 +272,12 @@ def test_gradients_equal_a_hand_derivation_for_the_same_draws(objective):
     r"""With z = m x + sigma e: d log w/dz along it is -z + W (x - W z)/S^2; -log q gives 1/sigma."""
     x = torch.tensor([0.9, -0.2, 1.7])
     pyro.set_rng_seed(5)
-    e = Runner((line, line_guide)).run(pv.Rows(x), particles=objective.particles).guide.nodes["z"]["value"].detach()
+    e = (
+        Runner((line, line_guide))
+        .run(pv.Rows(x), particles=objective.particles)
+        .guide.nodes["z"]["value"]
+        .detach()
+    )
     sigma = math.exp(-0.5)
     e = (e - 0.4 * x) / sigma
     pyro.set_rng_seed(5)

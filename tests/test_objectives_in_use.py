@@ -23,6 +23,7 @@ from pyrovae.objectives import (
     MIWAE,
     MMD,
     PIWAE,
+    Balanced,
     BetaTC,
     DReG,
     Factor,
@@ -121,6 +122,39 @@ def test_svi_trains_the_classifier_of_factor_too():
     before = copy.deepcopy(objective.state_dict())
     assert math.isfinite(svi.step(x))
     assert all((before[name] != p).any() for name, p in objective.named_parameters())
+
+
+def test_a_new_pair_is_checked_and_measured_again():
+    """An objective that has seen one program refuses another one that it cannot train."""
+    torch.set_default_dtype(torch.float32)
+    objective, x = ELBO(), torch.zeros(4, 5)
+    first = small_vae((5,), guide=GaussianMixture(3))
+    objective.loss_and_grads(first.model, first.guide, x)
+    model, guide = discrete()
+    raises_one_sentence(lambda: objective.loss_and_grads(model, guide, torch.randn(4)), "'z'", "Bernoulli")
+    raises_one_sentence(lambda: objective.loss_and_grads(model, guide, torch.randn(4)), "'z'", "Bernoulli")
+    second = small_vae((5,))
+    assert objective._pair(second.model, second.guide, (x,), {}).shape == (1, 4)
+    assert objective._pair(first.model, first.guide, (x,), {}).shape == (3, 4)
+
+
+def test_beta_tc_needs_the_number_of_rows_outside_fit():
+    vae, objective = small_vae(), BetaTC()
+    (x,) = data_for(vae, 6)
+    raises_one_sentence(lambda: objective.loss(vae.model, vae.guide, x), "number of training rows", "begin")
+    objective.begin(6, vae)
+    of_six = objective.loss(vae.model, vae.guide, x)
+    objective.begin(600, vae)
+    assert of_six != objective.loss(vae.model, vae.guide, x)
+
+
+def test_a_reward_that_starts_before_the_components_is_refused():
+    vae = small(prior=pv.priors.GaussianMixture(3, start="kmeans", start_epoch=4))
+    raises_one_sentence(lambda: Balanced(start=3).begin(40, vae), "before the prior", "start=4")
+    Balanced(start=4).begin(40, vae)
+    raises_one_sentence(
+        lambda: pv.fit(vae, binary(), Balanced(), **QUIET | {"epochs": 6}), "before the prior", "start=4"
+    )
 
 
 # ---------------------------------------------------------------- refusals

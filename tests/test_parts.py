@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 
+import numpy as np
 import pytest
 import yaml
 from parts import (
@@ -47,6 +48,79 @@ def test_hyperparameters_out_of_range_are_told(given, words):
     raises_one_sentence(given, *words)
 
 
+@pytest.mark.parametrize("three", [3, 3.0, np.int64(3), np.float32(3), np.array(3)], ids=lambda v: repr(v))
+@pytest.mark.parametrize(
+    ("part", "name", "sizes"),
+    [
+        (lambda n: GaussianMixture(components=n), "components", (2,)),
+        (lambda n: GaussianMixture(2, start="fit", start_epoch=n), "start_epoch", (2,)),
+        (lambda n: pv.priors.Categorical(classes=n), "classes", (2,)),
+        (lambda n: pv.guides.LowRankNormal(rank=n), "rank", (2,)),
+        (lambda n: pv.likelihoods.DiscretizedLogistic(levels=n), "levels", ((4,),)),
+        (lambda n: pv.networks.ResidualEncoder((2,), blocks=n), "blocks", ((1, 4, 4),)),
+        (lambda n: pv.networks.MLP(n), "sizes", ((4,),)),
+        (lambda n: pv.priors.Flow(transforms=2, hidden=(n,)), "hidden", (2,)),
+        (lambda n: pv.objectives.MIWAE(3, n), "particles", None),
+        (lambda n: pv.objectives.Factor(layers=[n]), "layers", None),
+    ],
+    ids=[
+        "components",
+        "start_epoch",
+        "classes",
+        "rank",
+        "levels",
+        "blocks",
+        "MLP",
+        "Flow",
+        "MIWAE",
+        "Factor",
+    ],
+)
+def test_a_whole_number_of_any_type_is_stored_as_a_plain_one(part, name, sizes, three):
+    part = part(three)
+    if sizes is not None:
+        part.attach(*sizes)
+    stored = part.hyperparameters()[name]
+    stored = stored[0] if isinstance(stored, tuple) else stored
+    assert type(stored) is int
+    assert stored == 3
+    assert yaml.safe_load(yaml.safe_dump(part.to_dict())) == part.to_dict()
+    assert type(part).from_dict(part.to_dict()) == part
+
+
+@pytest.mark.parametrize("one", [1, np.float64(1), np.array(1.0)], ids=lambda v: repr(v))
+def test_a_number_of_any_type_is_stored_as_a_float(one):
+    for part, name, sizes in (
+        (Normal(one), "scale", ((3,),)),
+        (pv.priors.StudentT(one), "df", (2,)),
+        (pv.guides.Categorical(2, one), "temperature", (4,)),
+        (ELBO(beta=one), "beta", None),
+        (pv.objectives.MMD(bandwidth=one), "bandwidth", None),
+    ):
+        if sizes is not None:
+            part.attach(*sizes)
+        assert type(getattr(part, name)) is float
+        assert type(part).from_dict(part.to_dict()) == part
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GaussianMixture(True).attach(2), ("components of GaussianMixture", "not True")),
+        (lambda: GaussianMixture(2.5).attach(2), ("components of GaussianMixture", "2.5")),
+        (lambda: GaussianMixture(2, "tied").attach(2), ("covariance of GaussianMixture", "'full'", "'tied'")),
+        (lambda: GaussianMixture(4, prune=0.25).attach(2), ("prune of GaussianMixture", "below 0.25")),
+        (lambda: Normal(True).attach((3,)), ("scale of Normal", "'optimal'", "above 0", "True")),
+        (lambda: Normal("wide").attach((3,)), ("scale of Normal", "'learned'", "'wide'")),
+        (lambda: pv.likelihoods.StudentT(1.0).attach((3,)), ("df of StudentT", "above 1")),
+        (lambda: pv.priors.Hierarchical((2,), hidden=()).attach(2), ("hidden of Hierarchical", "at least 1")),
+        (lambda: ELBO(True), ("particles", "True")),
+    ],
+)
+def test_what_is_not_such_a_number_is_refused(make, words):
+    raises_one_sentence(make, *words)
+
+
 # ---------------------------------------------------------------- 9: every part is its declaration
 
 
@@ -86,8 +160,28 @@ def test_a_users_part_is_found_by_its_import_path():
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "pyrovae.priors.mixture.GaussianMixture",
+        "pyrovae.priors.normal.StandardNormal",
+        "pyrovae.priors.classes.Classes",
+        "pyrovae.guides.classes.Classes",
+        "pyrovae.likelihoods.binary.Bernoulli",
+        "pyrovae.likelihoods.above.LogNormal",
+        "pyrovae.networks.residual.ResidualEncoder",
+        "pyrovae.objectives.classes.Balanced",
+    ],
+)
+def test_a_declaration_of_a_file_that_has_moved_is_read(path):
+    part = Declared.from_dict({"class_path": path, "init_args": {}})
+    _, room, _, name = path.split(".")
+    assert part.to_dict()["class_path"] == f"pyrovae.{room}.{name}"
+
+
+@pytest.mark.parametrize(
     ("written", "words"),
     [
+        ({"class_path": "pyrovae.priors.mixture.Missing"}, ("pyrovae.priors.mixture.Missing", "import path")),
         ({"class_path": "parts.Missing"}, ("parts.Missing", "import path")),
         ({"class_path": "nowhere.Prior"}, ("nowhere.Prior", "import path")),
         ({"class_path": "GaussianMixture"}, ("GaussianMixture", "import path")),

@@ -174,6 +174,24 @@ def test_a_program_notes_its_strata_and_only_where_a_particle_has_one_draw():
         with pyro.plate("data", len(x), dim=-2), pyro.plate("own", 3, dim=-1):
             pyro.sample("z", OneHots(torch.ones(1, 2)))
 
-    held = Runner((model, guide)).check(Rows(torch.zeros(4, 3)))
-    assert held.strata == 1
-    assert held.run(torch.zeros(4, 3), particles=2, stratified=True).terms().log_v is None
+    rows = Rows(torch.zeros(4, 3))
+    runner = Runner((model, guide)).check(rows)
+    assert runner.strata == 1
+    assert runner.run(rows, particles=2, stratified=True).terms().log_v is None
+
+
+@pytest.mark.parametrize("objective", [ELBO(2), IWAE(1), StickingTheLanding(2)], ids=repr)
+def test_pyros_protocol_draws_as_a_run_does(objective):
+    """One place says how an objective draws: the loss of `SVI` is that of `fit`, for each pair in turn."""
+    for program in (Mixture(2), Line(2), Classes(2), Mixture(2)):
+        runner = Runner((program.model, program.guide)).check(Rows(program.x))
+        options = objective.draw_options(runner.strata)
+        assert options["particles"] == objective.particles * runner.strata
+        if objective.is_exact_when_summed_out and runner.strata == 9:
+            continue
+        objective.loss(program.model, program.guide, program.x)
+        pyro.set_rng_seed(3)
+        expected = -objective.ascended(runner.run(Rows(program.x), **options)).mean()
+        pyro.set_rng_seed(3)
+        loss = objective.differentiable_loss(program.model, program.guide, program.x)
+        assert loss.item() == expected.item()
