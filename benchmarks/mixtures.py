@@ -1,9 +1,9 @@
-"""What a mixture as prior costs: one training step with it over one with a standard normal prior.
+"""The cost of a mixture prior: a training step with it, divided by one with a standard normal prior.
 
     python benchmarks/mixtures.py [--batch 100] [--components 10 100] [--rounds 15] [--out DIR]
 
 The network is 784-200-200-50 and back, tanh, the data binary; all priors are timed in turn within each round,
-and a ratio is the median over rounds, so that a machine that slows down slows all. Steps are captured.
+and a ratio is the median over rounds, so that a machine that slows down slows all. Steps are compiled.
 """
 
 import argparse
@@ -13,45 +13,30 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
-from rivals import CASES, data_of, walked
+from rivals import CASES, Training, data_of
 from train_step import PAUSE_SECONDS, machine, paced
 
 import pyrovae as pv
 from pyrovae.objectives import ELBO
-from pyrovae.terms import Program
-from pyrovae.training.fit import _prepared
-from pyrovae.training.settings import Settings
 
 LATENTS = 50
 NORMAL = "StandardNormal()"
 
 
-class Steps:
+class Steps(Training):
     """The loop of `pyrovae.fit` on one declaration."""
 
     def __init__(self, prior: Any, guide: Any, batch: int, x: torch.Tensor) -> None:
         torch.manual_seed(0)
         net = pv.networks.MLP(200, 200, activation="tanh")
         vae = pv.VAE((784,), LATENTS, prior=prior, guide=guide, encoder=net, decoder=net)
-        data = pv.datasets.load(x, validation=batch, test=1)
-        settings = Settings("adam", 1e-3, 10**9, batch, 0, "constant", 0.0, None, None, 1e9, compile=True)
-        program = Program(vae)
-        with program.isolated():
-            self.loop = _prepared(program, data, ELBO(), settings)
-        self.walk: Iterator[None] = walked(self.loop)
+        super().__init__(vae, pv.datasets.load(x, validation=batch, test=1), ELBO(), batch, compile=True)
         self.ms: list[float] = []
         self.steps = 0
-
-    def run(self, steps: int) -> None:
-        with self.loop.program.isolated(), pyro.validation_enabled(False):
-            for _ in islice(self.walk, steps):
-                pass
 
 
 def main() -> None:
@@ -66,8 +51,8 @@ def main() -> None:
     report(rows, options.batch)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        found = {"machine": machine(), "batch": options.batch, "latents": LATENTS, "rows": rows}
-        (options.out / "mixtures.json").write_text(json.dumps(found, indent=2))
+        content = {"machine": machine(), "batch": options.batch, "latents": LATENTS, "rows": rows}
+        (options.out / "mixtures.json").write_text(json.dumps(content, indent=2))
 
 
 def arguments() -> argparse.Namespace:
@@ -83,8 +68,8 @@ def declared(components: list[int]) -> Iterator[tuple[str, tuple[Any, Any]]]:
     normal = pv.guides.DiagonalNormal()
     yield NORMAL, (pv.priors.StandardNormal(), normal)
     for count in components:
-        for given in ({}, {"covariance": "full"}, {"explicit": True}):
-            prior = pv.priors.GaussianMixture(count, **given)
+        for form in ({}, {"covariance": "full"}, {"explicit": True}):
+            prior = pv.priors.GaussianMixture(count, **form)
             yield repr(prior), (prior, normal)
 
 
@@ -109,11 +94,11 @@ def row(one: Steps, normal: Steps) -> dict[str, float]:
 
 
 def report(rows: dict[str, dict[str, float]], batch: int) -> None:
-    print(f"one captured step, batch {batch}, D = {LATENTS}, {torch.get_num_threads()} threads")
+    print(f"one compiled step, batch {batch}, D = {LATENTS}, {torch.get_num_threads()} threads")
     width = max(map(len, rows))
     print(f"{'prior':<{width}}  median ms  to standard normal")
-    for name, found in rows.items():
-        print(f"{name:<{width}}  {found['median_ms']:9.3f}  {found['to_normal']:18.2f}")
+    for name, times in rows.items():
+        print(f"{name:<{width}}  {times['median_ms']:9.3f}  {times['to_normal']:18.2f}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The contestants of `train_step.py`: one training step of the same VAE, written by six hands.
+"""The contestants of `train_step.py`: one training step of the same VAE, in six implementations.
 
-Each is built from (case, batch size, data x) and has one method, `run(steps)`: so many steps on batches
-gathered from x by an index, Adam at 1e-3 and all, and the mean loss over them in nats per datum. They share
-the architecture, the first weights (those of `HandVAE`), softplus + 1e-4 for a scale, the
-estimator log p(x|z) + log p(z) - log q(z|x) at a draw z, and IWAE's bound for K > 1. Each imports its own
-library only, so that its memory can be measured alone.
+Each is built from (case, batch size, data x) and has one method, `run(steps)`: this number of steps on
+batches gathered from x by an index, with Adam at 1e-3; it gives the mean loss over them in nats per
+observation. They share the architecture, the first weights (those of `HandVAE`), softplus + 1e-4 for a
+scale, the estimator log p(x|z) + log p(z) - log q(z|x) at a sample z, and IWAE's bound for K > 1. Each
+imports only its own library, so that its memory can be measured alone.
 """
 
 import math
@@ -64,7 +64,7 @@ CASES = {
 
 
 def data_of(case: Case) -> Tensor:
-    """Ten prototypes and noise around them, (ROWS, *event): binary draws, or real values."""
+    """Ten prototypes and noise around them, (ROWS, *event): binary or real values."""
     generator = torch.Generator().manual_seed(0)
     prototypes = torch.rand(10, *case.event_shape, generator=generator) ** 4
     means = prototypes[torch.randint(10, (ROWS,), generator=generator)]
@@ -83,7 +83,7 @@ def indices(rows: int, batch: int) -> Iterator[Tensor]:
 
 
 def encoder_of(case: Case) -> nn.Sequential:
-    """From x to loc and raw scale of q(z|x), side by side: one product instead of two."""
+    """From x to loc and raw scale of q(z|x) in one vector: one product instead of two."""
     if case.images:
         channels, height, width = case.event_shape
         flat = 64 * (height // 4) * (width // 4)
@@ -144,72 +144,86 @@ def positive(raw: Tensor) -> Tensor:
     return F.softplus(raw) + FLOOR
 
 
-class PyroVAE:
-    """The loop of `pyrovae.fit`, ends of epochs and all; with `compile`, its captured step."""
+class Training:
+    """The loop of `pyrovae.fit`, ends of epochs included, a few steps at a time."""
 
-    def __init__(self, case: Case, batch: int, x: Tensor, *, compile: bool) -> None:
-        self.loop = pyrovae_loop(case, batch, x, compile=compile)
-        self.walk, self.size = walked(self.loop), sum(p.numel() for p in self.loop.trained.values())
+    def __init__(self, vae: Any, data: Any, objective: Any, batch: int, *, compile: bool) -> None:
+        from pyrovae.terms import Runner
+        from pyrovae.training.fit import _job, _trained
+        from pyrovae.training.loop import Loop
+        from pyrovae.training.preparing import placed
+        from pyrovae.training.progress import Progress
+        from pyrovae.training.saver import Saver
+        from pyrovae.training.settings import Settings
 
-    def run(self, steps: int) -> float:
-        import pyro
+        never = {"kl_warmup": 0.0, "clip": None, "patience": None, "checkpoint_seconds": 1e9}
+        usual = {"optimizer": "adam", "lr": LR, "seed": 0, "lr_schedule": "constant"}
+        settings = Settings(epochs=10**9, batch_size=batch, compile=compile, **usual, **never)
+        runner = Runner(vae)
+        with runner.isolated():
+            data = placed(runner, data, torch.device("cpu"))
+            trained = _trained(runner, data, objective, settings)
+            job = _job(runner, data, objective, settings, trained, lambda: False)
+        self.job, self.loop = job, Loop(job, Saver(job, None), Progress(job, show=False))
+        self.walk = self._steps()
 
-        total, count = self._seen()
-        with self.loop.program.isolated(), pyro.validation_enabled(False):
+    def run(self, steps: int) -> None:
+        from pyrovae.training.loop import _training
+
+        with self.job.runner.isolated(), _training(self.job, torch.device("cpu")):
             for _ in islice(self.walk, steps):
                 pass
-        total_after, count_after = self._seen()
+
+    def _steps(self) -> Iterator[None]:
+        """`Loop.run`, interrupted after each step: the start of an epoch must not be paid in each round."""
+        from pyrovae.training.batches import batches_of
+
+        position = self.job.state.position
+        while True:
+            self.loop._begin_epoch()
+            for epoch, number in batches_of(self.job.data, position, self.job.settings):
+                self.loop.steps.take(epoch, number)
+                position.batch, position.step = position.batch + 1, position.step + 1
+                if position.batch < self.job.batch_count:
+                    yield
+            self.loop._end_epoch(1.0, self.job.batch_count)
+            yield
+
+
+class PyroVAE(Training):
+    """A run of `pyrovae.fit`; an epoch is every whole batch of x. With `compile`, its compiled step."""
+
+    def __init__(self, case: Case, batch: int, x: Tensor, *, compile: bool) -> None:
+        import pyrovae as pv
+
+        mlp = pv.networks.MLP(200, 200, activation="tanh")
+        vae = pv.VAE(
+            case.event_shape,
+            case.latent_dim,
+            prior=pv.priors.GaussianMixture(case.components) if case.components else None,
+            likelihood=pv.likelihoods.Normal(scale="learned") if case.real else None,
+            encoder=pv.networks.ConvEncoder() if case.images else mlp,
+            decoder=pv.networks.ConvDecoder() if case.images else mlp,
+        )
+        train, few = pv.Rows(x[: len(x) // batch * batch]), pv.Rows(x[:2])
+        data = replace(pv.datasets.load(x[:10]), train=train, validation=few, test=few)
+        objective = pv.objectives.IWAE(case.particles) if case.particles > 1 else pv.objectives.ELBO()
+        super().__init__(vae, data, objective, batch, compile=compile)
+        trained = list(self.job.trained.values())
+        put_first_weights(HandVAE(case), trained)
+        self.size = sum(p.numel() for p in trained)
+
+    def run(self, steps: int) -> float:
+        total, count = self._sums()
+        super().run(steps)
+        total_after, count_after = self._sums()
         return (total - total_after) / (count_after - count)
 
-    def _seen(self) -> tuple[float, float]:
-        """The sum of the bound over all data seen since the first step, and their number."""
-        rows, means = len(self.loop.data.train), self.loop.state.history.get("train", [])
-        total, _, _, count = self.loop.state.sums.tolist()
+    def _sums(self) -> tuple[float, float]:
+        """The sum of the bound over all rows since the first step, and their number."""
+        rows, means = len(self.job.data.train), self.job.state.history.get("train", [])
+        total, _, _, count = self.job.state.sums.tolist()
         return total + rows * sum(means), count + rows * len(means)
-
-
-def walked(loop: Any) -> Iterator[None]:
-    """`Loop.run`, handing back after each step: an epoch's preparations must not be paid in each round."""
-    from pyrovae.training.batches import rows_of
-    from pyrovae.training.progress import Progress
-
-    position, quiet, loop.stop = loop.state.position, Progress(1, 1, show=False), lambda: True
-    loop.run(quiet)  # makes ready, and stops before the first step
-    while True:
-        for rows, number in rows_of(loop.data, position, loop.settings):
-            loop._step(rows, number)
-            position.batch, position.step = position.batch + 1, position.step + 1
-            if position.batch < loop.batch_count:
-                yield
-        loop._end_epoch(quiet, 1.0, loop.batch_count)
-        yield
-
-
-def pyrovae_loop(case: Case, batch: int, x: Tensor, *, compile: bool) -> Any:
-    """A run at its first step, made as `fit` makes it; an epoch is every whole batch of x."""
-    import pyrovae as pv
-    from pyrovae.terms import Program
-    from pyrovae.training.fit import _prepared
-    from pyrovae.training.settings import Settings
-
-    mlp = pv.networks.MLP(200, 200, activation="tanh")
-    vae = pv.VAE(
-        case.event_shape,
-        case.latent_dim,
-        prior=pv.priors.GaussianMixture(case.components) if case.components else None,
-        likelihood=pv.likelihoods.Normal(scale="learned") if case.real else None,
-        encoder=pv.networks.ConvEncoder() if case.images else mlp,
-        decoder=pv.networks.ConvDecoder() if case.images else mlp,
-    )
-    whole = x[: len(x) // batch * batch]
-    data = replace(pv.datasets.load(x[:10]), train=whole, validation=x[:2], test=x[:2])
-    objective = pv.objectives.IWAE(case.particles) if case.particles > 1 else pv.objectives.ELBO()
-    settings = Settings("adam", LR, 10**9, batch, 0, "constant", 0.0, None, None, 1e9, compile=compile)
-    program = Program(vae)
-    with program.isolated():
-        loop = _prepared(program, data, objective, settings)
-    put_first_weights(HandVAE(case), list(loop.trained.values()))
-    return loop
 
 
 @torch.no_grad()
@@ -262,10 +276,10 @@ def pyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
         with pyro.plate("data", len(x)):
             out = decoder(pyro.sample("z", prior()))
             if case.real:
-                law = dist.Normal(out, positive(pyro.param("raw_scale", net.raw_scale)))
+                p_x = dist.Normal(out, positive(pyro.param("raw_scale", net.raw_scale)))
             else:
-                law = dist.Bernoulli(logits=out)
-            pyro.sample("x", law.to_event(len(case.event_shape)), obs=x)
+                p_x = dist.Bernoulli(logits=out)
+            pyro.sample("x", p_x.to_event(len(case.event_shape)), obs=x)
 
     def guide(x: Tensor) -> None:
         encoder = pyro.module("encoder", net.encoder)
