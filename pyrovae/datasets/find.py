@@ -60,6 +60,7 @@ def _not_found(name: str | os.PathLike[str], path: Path) -> str:
     near = difflib.get_close_matches(str(text).lower().replace("-", "_"), NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}, or " if near else "use "
     return (
-        f"{text!r} is not a known data set, and no file or folder has this name: {hint}one of {', '.join(NAMES)}, "
+        f"{text!r} is not a known data set, and no file or folder has this name: {hint}one of "
+        f"{', '.join(NAMES)}, "
         f"{kinds}"
     )
