@@ -247,18 +247,15 @@ def as_method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     classes = named_classes(Method)
-    found = [cls for name, cls in classes.items() if name.lower() == str(method).lower()]
-    if not found:
+    name = next((name for name in classes if name.lower() == str(method).lower()), None)
+    if name is None:
         near = near_names(str(method), [*classes])
         advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(classes)}"
         raise InputError(f"there is no method {method!r}: {advice}")
     try:
-        return found[-1]()
+        return classes[name]()
     except TypeError as error:
-        name = found[-1].__name__
-        raise InputError(
-            f"{name} needs options: give the method itself, as in {name}(...) ({error})"
-        ) from None
+        raise InputError(f"{name} needs options ({error}): give the method, as in {name}(...)") from None
 
 
 def _shares(particles: int, components: int) -> list[int]:
