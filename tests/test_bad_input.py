@@ -139,8 +139,8 @@ LINES = {
     # folders, files, devices
     "fit --data x.npy --batch_size 9 --out file": "cannot make the folder file: not a directory",
     "fit --data x.npy --batch_size 9 --out file/r": "cannot make the folder file/r: not a directory",
-    "fit --data x.npy --batch_size 9 --device cuda": "device 'cuda' was asked for but torch finds none here",
-    "fit --data x.npy --batch_size 9 --device banana": "device 'banana' was asked for but torch finds none",
+    "fit --data x.npy --batch_size 9 --device cuda": "device 'cuda' is not available to torch here",
+    "fit --data x.npy --batch_size 9 --device banana": "device 'banana' is not available to torch",
     "fit --config no.yaml": "File does not exist",
     "fit --config broken.yaml": "Problems parsing config",
     "fit --config typo.yaml": "there is no option epoks: did you mean --epochs?",
@@ -167,7 +167,7 @@ def _no_network(*_, **__):
 
 
 RUN_LINES = {
-    "fit --data x.npy --batch_size 10 --out r": "r holds another run: continue it with resume=True",
+    "fit --data x.npy --batch_size 10 --out r": "r holds another run: resume it with resume=True",
     "fit --data x.npy --batch_size 10 --out r --resume --seed 2": "r holds a run with another seed",
     "fit --out r --resume --likelihood ContinuousBernoulli": "belongs to another declaration",
     "demo --out r": "r holds another run",
@@ -251,8 +251,8 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         ({"lr": "0.1"}, "lr must be a finite number"),
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"clip": float("nan")}, "clip must be a finite number"),
-        ({"device": "cuda:99"}, "device 'cuda:99' was asked for"),
-        ({"device": 3.5}, "device '3.5' was asked for"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
+        ({"device": 3.5}, "device '3.5' is not available"),
         ({"vae": "a VAE"}, "str is not a probabilistic program"),
         ({"data": 7}, "data of type int cannot be used"),
         ({"data": torch.zeros(60, 5)}, "declared for events .6,., the data have .5,."),
