@@ -201,7 +201,7 @@ def test_what_the_data_lack_is_refused(vae):
     rows = patterns(40)
     for given, words in (
         (pv.Rows(rows.x, y=rows.y), ("declared with a context", "the data have none")),
-        (pv.Rows(rows.x, rows.context), ("observes labels", "the data give none")),
+        (pv.Rows(rows.x, rows.context), ("observes labels", "the data have none")),
         (pv.Rows(rows.x, rows.context[:, :1], rows.y), ("context of shape (*, 2)", "(2, 1)")),
         (pv.Rows(rows.x, rows.context, rows.y + 1), ("the class 3", "classes 0 to 2")),
     ):

@@ -409,7 +409,7 @@ def broken_step(case, folder):
     [
         ("small batch", "InputError: batch_size 1 is smaller than the number of processes"),
         ("bad data in one", "InputError: "),
-        ("other settings", "InputError: the processes were given another lr (was 0.001 and is 0.002)"),
+        ("other settings", "InputError: the processes were given different lr (was 0.001 and is 0.002)"),
         ("held folder", "InputError: another process is training in"),
         ("full disk", "InputError: cannot write: the disk is full"),
     ],

@@ -435,7 +435,7 @@ def test_a_prior_and_a_guide_on_other_spaces_are_refused_at_the_declaration():
         (priors.HypersphericalUniform(), guides.DiagonalNormal(), "ProjectedNormal"),
         (priors.Categorical(3), guides.DiagonalNormal(), "Categorical(classes=3, temperature=None)"),
         (priors.Categorical(3), guides.Categorical(3, 0.5), "Categorical(classes=3, temperature=None)"),
-        (priors.StandardNormal(), guides.ProjectedNormal(), "different spaces"),
+        (priors.StandardNormal(), guides.ProjectedNormal(), "different supports"),
         (priors.StandardNormal(), guides.Hierarchical((4,)), "Hierarchical"),
         (priors.StandardNormal(), guides.Categorical(3), "classes=3"),
     ]

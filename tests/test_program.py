@@ -160,7 +160,7 @@ def test_it_is_saved_resumed_and_loaded_by_hand(data, tmp_path):
     assert saved["declaration"] is None
     assert saved["schema"]["event_shape"] == (3,)
     assert same(saved["weights"], whole.state_dict())
-    with pytest.raises(InputError, match="hand-written program: build it and load its weights yourself"):
+    with pytest.raises(InputError, match="build the program and load its weights yourself"):
         pv.load(tmp_path / "whole")
 
 
@@ -189,7 +189,7 @@ def test_a_declaration_of_ones_own_is_stored_and_compared(data, tmp_path):
         lambda: pv.fit(Declaring("two"), data, epochs=2, out=out, resume=True, **QUIET), "another declaration"
     )
     pv.fit(Declaring("one"), data, epochs=2, out=out, resume=True, **QUIET)
-    raises_one_sentence(lambda: pv.load(out), "build it and load its weights yourself")
+    raises_one_sentence(lambda: pv.load(out), "build the program and load its weights yourself")
 
 
 def test_log_evidence_checks_rows_and_knows_its_answer(x):

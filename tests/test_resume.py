@@ -259,7 +259,7 @@ def test_resuming_in_a_folder_that_does_not_exist_starts_a_run(data, tmp_path):
         ({"kl_warmup": 1.0}, "another kl_warmup"),
         ({"lr_schedule": "linear"}, "another lr_schedule"),
         ({"objective": pv.objectives.IWAE(2)}, "another objective"),
-        ({"epochs": 2}, "is in epoch 3 already"),
+        ({"epochs": 2}, "is already in epoch 3"),
     ],
 )
 def test_a_run_is_not_resumed_with_another_setting(data, tmp_path, changed, said):
@@ -315,7 +315,7 @@ def test_a_checkpoint_of_something_else_is_refused(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)  # made again from last.ckpt
     pv.load(tmp_path / "r")
     shutil.copy(tmp_path / "r" / "best.ckpt", tmp_path / "r" / "last.ckpt")
-    with pytest.raises(InputError, match="not a PyroVAE checkpoint that a run resumes from"):
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint from which a run can resume"):
         pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)
 
 

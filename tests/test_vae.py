@@ -244,7 +244,7 @@ class Stepwise(LaplaceGuide):
         ({"prior": pv.likelihoods.Bernoulli()}, ("prior must be", "StandardNormal()", "Bernoulli()")),
         ({"prior": GaussianMixture}, ("prior must be", "StandardNormal()")),
         ({"likelihood": "Bernoulli"}, ("likelihood must be", "'Bernoulli'")),
-        ({"guide": Stepwise()}, ("guide Stepwise()", "different spaces", "whole numbers")),
+        ({"guide": Stepwise()}, ("guide Stepwise()", "different supports", "whole numbers")),
         ({"encoder": ConvEncoder()}, ("ConvEncoder", "(4,)", "MLP")),
         ({"decoder": ConvDecoder()}, ("ConvDecoder", "(4,)", "MLP")),
         ({"event_shape": (1, 8, 8), "encoder": ConvDecoder()}, ("ConvDecoder",)),

@@ -20,7 +20,7 @@ class _NumberTaken(Exception):
 
 
 class NoNumbers(TorchFunctionMode):
-    """Refuses to take numbers out of tensors, even parameters, whose values are known in tracing."""
+    """Refuses to take numbers out of tensors, even out of parameters, whose values are known."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         if func in _TAKES_NUMBERS:

@@ -61,6 +61,5 @@ def _not_found(name: str | os.PathLike[str], path: Path) -> str:
     hint = f"did you mean {near[0]!r}, or " if near else "use "
     return (
         f"{text!r} is not a known data set, and no file or folder has this name: {hint}one of "
-        f"{', '.join(NAMES)}, "
-        f"{kinds}"
+        f"{', '.join(NAMES)}, {kinds}"
     )

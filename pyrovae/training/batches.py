@@ -1,9 +1,9 @@
 """Minibatches of one epoch: a pure function of the seed, the epoch and the batch number.
 
-The order is a permutation drawn from (seed, epoch), so a resumed run skips to its batch and goes on
-with the same ones. Data in memory is one tensor on the device and a batch is an index into it; a
-data set that is larger than memory streams through a torch `DataLoader`. Several processes make the same
-order, and of each batch process r of R takes rows r, r + R, r + 2R, ...
+The order is a permutation drawn from (seed, epoch), so a resumed run skips to its batch and
+continues with the same ones. Data in memory are one tensor on the device, and a batch is an index
+into it; a data set that is larger than memory is streamed by a torch `DataLoader`. All processes
+use the same order, and process r of R takes rows r, r + R, r + 2R, ... of each batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Epoch", "batches_of", "generator", "mixed", "order"]
 
 
 def mixed(*key: int) -> int:
-    """One whole number of 63 bits from a few."""
+    """Hash whole numbers to one of 63 bits."""
     state = 0
     for number in key:
         state = (state * 6364136223846793005 + number + 1442695040888963407) % 2**63
@@ -38,7 +38,7 @@ def mixed(*key: int) -> int:
 
 
 def generator(*key: int) -> torch.Generator:
-    """A generator that is a pure function of a few whole numbers."""
+    """Make a generator whose seed is a hash of whole numbers."""
     return torch.Generator().manual_seed(mixed(*key))
 
 
@@ -54,9 +54,9 @@ class Epoch:
     Attributes:
         rows: the training rows, without their row numbers.
         order: positions in `rows`.
-        batch_size: rows of a batch, in all processes; the last batch may be smaller.
+        batch_size: rows of a batch in all processes; the last batch may be smaller.
         first: the number of the first batch in its epoch.
-        share: (r, R), this process's number and how many there are.
+        share: (r, R), the index of this process and the number of processes.
     """
 
     rows: Rows
@@ -67,23 +67,24 @@ class Epoch:
 
     @cached_property
     def full(self) -> int:
-        """How many batches have the full size."""
+        """The number of batches of full size."""
         return len(self.order) // self.batch_size
 
     def count(self, number: int) -> int:
-        """How many rows batch `number` has in all processes."""
+        """The number of rows of batch `number` in all processes."""
         return min(self.batch_size, len(self.order) - number * self.batch_size)
 
     def batch(self, number: int) -> Rows:
-        """This process's rows of batch `number`; none where the last batch has fewer rows than processes."""
+        """This process's rows of batch `number`; there may be none in a small last batch."""
         positions = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         return self.rows[positions[self.share[0] :: self.share[1]]]
 
 
 def batches_of(data: Data, position: Position, settings: Settings) -> Iterator[tuple[Epoch, int]]:
-    """The batches of an epoch from a position on: an `Epoch`, and the number of the batch in it.
+    """Iterate over an epoch's batches from a position: an `Epoch` and the batch's number in it.
 
-    Rows have the type of the validation set. Those in memory hold a whole epoch, those of a stream one batch.
+    Rows have the type of the validation set. An `Epoch` has all rows of data in memory, or one
+    batch of a stream.
     """
     epoch, first, size = position.epoch, position.batch, settings.batch_size
     share = sharing.rank(), sharing.world()
@@ -107,10 +108,12 @@ def _streamed(
 ) -> Iterator[Rows]:
     stream, (seed, epoch, start) = data.train, key
     assert not isinstance(stream, Rows)
-    rng = generator(seed, epoch)  # without one the loader would draw from the global random state
+    rng = generator(seed, epoch)  # so that the loader does not use the global random state
     own = [batch[share[0] :: share[1]].tolist() for batch in index.split(batch_size)]
     loader = iter(DataLoader(stream, batch_sampler=[b for b in own if b], generator=rng))
-    extra = share[:1] if share[0] else ()  # each process draws its own, the first those of one alone
+    extra = (
+        share[:1] if share[0] else ()
+    )  # each process has its own draws; the first has those of a single process
     for number, numbers in enumerate(own, start):
         x = data.validation.x[:0]
         if numbers:

@@ -1,13 +1,13 @@
-"""Checkpoints: what is in them, how they are read and written, and how those of older versions are upgraded.
+"""Checkpoints: their content, how they are read and written, and upgrades of older formats.
 
     best.ckpt   weights of the best epoch
-    last.ckpt   all that decides the rest of the run: weights, optimiser, random state, position, best weights
+    last.ckpt   the whole state of a run: weights, optimiser, random state, position, best weights
 
-They hold tensors and plain values only, and are read without running any code of theirs. A format is never
-dropped: each has an upgrade to the next one, and runs of every format are loaded by the tests.
+They contain tensors and plain values only, and no code in them is run. Every format can be read:
+each has an upgrade to the next one, and the tests load runs of all formats.
 
     format 1    labels were given as a context of one-hot rows; no schema
-    format 2    labels are y, a context is a conditioning input only
+    format 2    labels are y, and a context is a conditioning input only
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ class Checkpoint:
     """The content of a checkpoint file.
 
     Attributes:
-        declaration: of the program, or None for a hand-written pair.
-        identity: objective, data and settings, which a run and its continuation share.
-        schema: what the numbers of the data stand for, or None.
+        declaration: that of the program, or None for a hand-written pair.
+        identity: objective, data and settings, which must be the same when a run is resumed.
+        schema: the meaning of the data's values, or None.
         weights: parameters and persistent buffers by name.
         epoch: the epoch of the weights in best.ckpt.
-        of_objective: what the objective learns itself.
-        optimizer, state, random: of torch's optimiser, the run and the generators; in last.ckpt only.
-        best: the best weights, or None before the first epoch has ended.
+        of_objective: the objective's own parameters.
+        optimizer, state, random: state of the optimiser, the run and the generators; in last.ckpt
+            only.
+        best: the best weights, or None before the end of the first epoch.
     """
 
     declaration: dict[str, Any] | None
@@ -56,10 +57,10 @@ class Checkpoint:
     best: dict[str, Tensor] | None = None
 
     def write(self, path: Path) -> None:
-        """Write the checkpoint whole or not at all.
+        """Write the checkpoint completely or not at all.
 
         Raises:
-            InputError: when that cannot be done.
+            InputError: when it cannot be written.
         """
         write_whole(path, lambda file: torch.save({"format": FORMAT} | vars(self), file))
 
@@ -68,8 +69,8 @@ class Checkpoint:
         """Read a checkpoint of this format or an older one.
 
         Raises:
-            InputError: when the file is missing, cut off, or not one of ours; with `to_resume` also
-                when it does not hold all that a run resumes from.
+            InputError: when the file is missing, cut off, or not a checkpoint; with `to_resume`
+                also when something needed to resume is missing.
         """
         if not path.is_file():
             raise InputError(f"there is no checkpoint {path}: is this the folder of a run?")
@@ -84,7 +85,7 @@ class Checkpoint:
         needed = {"weights", "declaration", "identity"}
         needed |= {"optimizer", "state", "random"} if to_resume else set()
         if any(name not in content for name in needed) or to_resume and content["state"] is None:
-            kind = "that a run resumes from" if to_resume else "of a run"
+            kind = "from which a run can resume" if to_resume else "of a run"
             raise InputError(f"{path} is not a PyroVAE checkpoint {kind}: resume from a copy or fit again")
         values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(cls)}
         return cls(**values)
@@ -102,11 +103,11 @@ def _upgraded(content: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _from_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Labels as a context of one-hot rows become y."""
+    """Turn labels from a context of one-hot rows into y."""
     declaration, identity = content.get("declaration"), content.get("identity")
     upgraded = dict(content) | {"schema": None}
     if identity is not None:
-        # Options that came later, at what runs did before.
+        # Later options, with the values that earlier runs used.
         before = {"precision": "float32", "kl_schedule": "linear"}
         record = {"columns": None, "known": None} | identity["data"]
         if "preparation" in record:
@@ -118,7 +119,7 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a config.yaml of any version as those of this one."""
+    """Upgrade the options of a config.yaml of any version."""
     upgraded = dict(config)
     if upgraded.get("context") == "labels" and (_observes_labels(config) or config.get("known")):
         upgraded |= {"context": None, "labels": True}

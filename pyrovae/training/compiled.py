@@ -1,13 +1,14 @@
-r"""The compiled step: a whole step of a run as one piece of compiled code.
+r"""The compiled step: a whole step of a run as compiled code.
 
-    in     the number of the step, the order of the data, the schedules' numbers, the data
-    done   gather the batch, draw, score, differentiate, shorten, move the weights, add to the epoch's sums
-    out    the loss
+    input    the number of the step, the order of the data, values of the schedules, the data
+    work     gather the batch, sample, score, differentiate, clip, update the weights, add to the
+             epoch's sums
+    output   the loss
 
-Everything that changes between two steps is a tensor: the code counts its steps itself, and reads its batch,
-its learning rate and its KL weight from tables of the whole epoch. A loss that is not finite moves nothing.
-The moments are those of the torch optimiser, so a step of either kind goes on from the other's.
-Of several processes each has two pieces of code, before and after the vector that they exchange.
+Everything that changes between steps is a tensor: the code counts its steps, and reads batch,
+learning rate and KL weight from tables of the whole epoch. If the loss is not finite, nothing is
+updated. The moments are those of the torch optimiser, so eager and compiled steps can alternate.
+Each of several processes has two pieces of code, before and after the exchange of vectors.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledShare", "CompiledStep", "compiled_step"]
 
-# How far a compiled step may be from the eager one, as a part of the step's length.
+# The largest difference between a compiled and an eager step, relative to the length of the step.
 TOLERANCE = {"float32": 0.05, "tf32": 0.2, "bf16": 0.5}
 PARTS = ("x", "context", "y")
 
@@ -43,17 +44,17 @@ class CompiledStep:
 
     Arguments:
         job: a run whose optimiser has made at least one step.
-        epoch: rows as an epoch has them.
+        epoch: an epoch of the run.
 
     Raises:
-        Uncapturable: when the program cannot become a graph.
+        Uncapturable: when the program cannot be traced.
     """
 
     def __init__(self, job: Job, epoch: Epoch) -> None:
         self.job = job
         states, names = job.optimizer.state, job.update.moments
         trained = list(job.trained.values())
-        # What got no gradient in the first step has no moments, and never moves.
+        # A tensor without a gradient in the first step has no moments and is not updated.
         self.moving = [i for i, w in enumerate(trained) if not names or states.get(w)]
         self.weights = [trained[i] for i in self.moving]
         self.moments = [[states[w][name] for name in names] for w in self.weights]
@@ -69,18 +70,19 @@ class CompiledStep:
 
     @property
     def is_stored(self) -> bool:
-        """Whether its machine code is on the disk."""
+        """Whether its machine code is on disk."""
         return all(graph.is_stored for graph in self.graphs)
 
     def compile(self) -> float:
-        """Make machine code of it, or find it on the disk; gives the seconds that took.
+        """Compile the step, or load its code from disk; returns the seconds that this took.
 
         Raises:
-            Uncapturable: when that cannot be done here.
+            Uncapturable: when it cannot be compiled here.
         """
         with self.layout.turned_for_now():
             self.codes = [
-                graph.compiled(inputs) for graph, inputs in zip(self.graphs, self._given(), strict=True)
+                graph.compiled(inputs)
+                for graph, inputs in zip(self.graphs, self._graph_inputs(), strict=True)
             ]
         return sum(code.seconds for code in self.codes)
 
@@ -88,7 +90,7 @@ class CompiledStep:
         """Take step `number` of an epoch.
 
         Raises:
-            NumericalError: when the loss is not finite; nothing was moved then.
+            NumericalError: when the loss is not finite; nothing is updated then.
         """
         self.layout.turn()
         if epoch is not self.epoch:
@@ -100,25 +102,25 @@ class CompiledStep:
         self.following = number + 1
 
     def check(self, epoch: Epoch, number: int) -> None:
-        """Take a step twice from one state with the same draws, eagerly and compiled; the latter counts.
+        """Take a step eagerly and compiled from the same state, compare, and keep the latter.
 
         Raises:
-            Uncapturable: when the two differ by more than rounding; the eager one counts then.
+            Uncapturable: when they differ by more than rounding; the eager step is kept then.
         """
         self.layout.straighten()
         device, before = epoch.rows.x.device, [t.clone() for t in self._state()]
         random = random_state(device)
         eager_step(self.job, epoch, number)
-        wanted, drawn = [t.clone() for t in self._state()], random_state(device)
+        eager, random_after = [t.clone() for t in self._state()], random_state(device)
         self._put(before)
         set_random_state(random, device)
         try:
             self._first(epoch, number)
-            sharing.together(lambda: self._compare(before, wanted, drawn))
+            sharing.together(lambda: self._compare(before, eager, random_after))
         except Uncapturable:
             self.layout.straighten()
-            self._put(wanted)
-            set_random_state(drawn, device)
+            self._put(eager)
+            set_random_state(random_after, device)
             raise
 
     def _first(self, epoch: Epoch, number: int) -> None:
@@ -128,7 +130,7 @@ class CompiledStep:
             raise Uncapturable(f"the compiled step fails: {str(error).splitlines()[0][:160]}") from error
 
     def settle(self) -> None:
-        """Leave weights and optimiser as torch has them: rows in memory, and the number of steps made."""
+        """Give weights and optimiser torch's form again: memory layout and step counts."""
         self.layout.straighten()
         for w in self.weights:
             count = self.job.optimizer.state[w].get("step")
@@ -138,16 +140,16 @@ class CompiledStep:
     def _take(self, epoch: Epoch, number: int) -> None:
         random = None if epoch.rows.x.is_cuda else torch.get_rng_state()
         loss = self.codes[0](self.inputs)[0]
-        # Reading the loss waits for a GPU; there the sums of the epoch are checked instead.
+        # Reading the loss would wait for the GPU, where the sums of the epoch are checked instead.
         if random is not None and not math.isfinite(loss.item()):
             self.job.explain(epoch.batch(number), random)
 
-    def _compare(self, before: list[Tensor], wanted: list[Tensor], drawn: Tensor) -> None:
-        said = "the compiled step was compared with the program's, and it"
-        if not torch.equal(drawn, random_state(self.number.device)):
-            raise Uncapturable(f"{said} does not draw the same number of random numbers")
-        if not self._near(before, wanted):
-            raise Uncapturable(f"{said} gives another step than the program")
+    def _compare(self, before: list[Tensor], eager: list[Tensor], random_after: Tensor) -> None:
+        start = "the compiled step was compared with the program's, and it"
+        if not torch.equal(random_after, random_state(self.number.device)):
+            raise Uncapturable(f"{start} does not draw the same number of random numbers")
+        if not self._near(before, eager):
+            raise Uncapturable(f"{start} gives a different result")
 
     # ---------------------------------------------------------------- state
 
@@ -161,17 +163,17 @@ class CompiledStep:
         for tensor, value in zip(self._state(), state, strict=True):
             tensor.copy_(value)
 
-    def _near(self, before: list[Tensor], wanted: list[Tensor]) -> bool:
+    def _near(self, before: list[Tensor], eager: list[Tensor]) -> bool:
         tolerance = TOLERANCE[self.job.settings.precision]
         length = error = 0.0
-        for now, old, want in zip(self._state()[1:], before[1:], wanted[1:], strict=True):
+        for now, old, want in zip(self._state()[1:], before[1:], eager[1:], strict=True):
             length += (want.double() - old.double()).square().sum().item()
             error += (now.double() - want.double()).square().sum().item()
-        sums = torch.allclose(self.job.state.sums, wanted[0], rtol=tolerance, atol=tolerance)
+        sums = torch.allclose(self.job.state.sums, eager[0], rtol=tolerance, atol=tolerance)
         return sums and math.sqrt(error) <= tolerance * math.sqrt(length)
 
     def _enter(self, epoch: Epoch) -> None:
-        """Make the tables of an epoch."""
+        """Compute the tables of an epoch."""
         job, position = self.job, self.job.state.position
         first, count = position.step - position.batch + epoch.first, epoch.full
         order = epoch.order[: count * epoch.batch_size].view(count, epoch.batch_size)
@@ -191,7 +193,7 @@ class CompiledStep:
     def _traced(self) -> list[Graph]:
         return [traced(self._step, self.inputs, watched=_watched(self.job))]
 
-    def _given(self) -> list[list[Tensor]]:
+    def _graph_inputs(self) -> list[list[Tensor]]:
         """The inputs of each graph."""
         return [self.inputs]
 
@@ -204,8 +206,8 @@ class CompiledStep:
         return (loss,)
 
     def _batch(self, number: Tensor, order: Tensor, data: Sequence[Tensor]) -> Rows:
-        chosen = order.index_select(0, number)[0]
-        return Rows(**{name: t.index_select(0, chosen) for name, t in zip(self.parts, data, strict=False)})
+        positions = order.index_select(0, number)[0]
+        return Rows(**{name: t.index_select(0, positions) for name, t in zip(self.parts, data, strict=False)})
 
     def _weight(self, number: Tensor) -> Tensor | None:
         return number.to(self.job.precise) if self.job.settings.kl_warmup else None
@@ -219,7 +221,7 @@ class CompiledStep:
         loss: Tensor,
         sums: Tensor,
     ) -> None:
-        """Move the weights and moments and add to the sums, all of them inputs: [sums, weights, moments]."""
+        """Update the sums, weights and moments in `state`."""
         count, kinds = len(self.weights), len(self.job.update.moments)
         weights, flat = state[1 : 1 + count], state[1 + count :]
         moments = [flat[i * kinds : (i + 1) * kinds] for i in range(count)]
@@ -230,15 +232,15 @@ class CompiledStep:
 
 
 class CompiledShare(CompiledStep):
-    """The compiled steps of one process among others: its part of the vector, and the move along the sum."""
+    """The compiled steps of one of several processes: its gradient, and the update by their sum."""
 
     def _traced(self) -> list[Graph]:
-        first, second = self._given()
+        first, second = self._graph_inputs()
         watched = _watched(self.job)
         return [traced(self._share, first, watched=watched), traced(self._move, second, watched=watched)]
 
-    def _given(self) -> list[list[Tensor]]:
-        # Only the shape of the vector counts here.
+    def _graph_inputs(self) -> list[list[Tensor]]:
+        # Only the shape of the vector is used.
         return [self.data, [*self.data[:2], nothing(self.job), *self.inputs[len(self.data) :]]]
 
     def _take(self, epoch: Epoch, number: int) -> None:
@@ -263,16 +265,16 @@ class CompiledShare(CompiledStep):
 
 
 def compiled_step(job: Job, epoch: Epoch) -> CompiledStep:
-    """The compiled steps of a run, in all its processes or in none.
+    """Trace the step of a run, in all its processes or in none.
 
     Raises:
-        Uncapturable: when the program cannot become a graph.
+        Uncapturable: when the program cannot be traced.
     """
     kind = CompiledShare if job.exchange.is_shared else CompiledStep
     return sharing.together(lambda: kind(job, epoch))
 
 
 def _watched(job: Job) -> list[Any]:
-    """Where a program's Python state may be."""
+    """The objects that may have Python state."""
     runner = job.runner
     return [runner.module, runner.model, runner.guide, job.objective]

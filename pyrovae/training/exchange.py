@@ -1,17 +1,17 @@
-r"""The gradient of a batch from several processes, which exchange theirs.
+r"""The gradient of a batch that is shared by several processes.
 
-    loss of process r    L_r = -(1/B) sum of maximised(x_n) over its rows n          B rows in all processes
-    one vector           [dL_r/dw, which w have a gradient, L_r, sums of its rows, asked to stop, in trouble]
-    one all-reduce       adds the vectors up: the gradient of the whole batch, its loss and its sums
+    loss of process r    L_r = -(1/B) sum of maximised(x_n) over its rows n; B rows in all processes
+    vector               [dL_r/dw, which w have a gradient, L_r, sums of its rows, stop, error]
+    all-reduce           adds up the vectors: gradient, loss and sums of the whole batch
 
-After it all processes hold the same numbers: they make the same move, so their weights stay equal
-bit for bit; they stop at the same step when one was asked to; they end together when one is in
-trouble. A parameter without a gradient in any process has none afterwards, as in one process alone.
-The noise of process r at step t is a function of (seed, r, t) alone, so a checkpoint holds nothing
-of other processes.
+Afterwards all processes have the same numbers. They make the same update, so their weights stay
+equal bit for bit; they stop at the same step if one was asked to stop, and fail together if one has
+an error. A parameter without a gradient in any process gets none, as in a single process. The noise
+of process r at step t depends on (seed, r, t) only, so a checkpoint contains nothing of other
+processes.
 
 Reference:
-    Goyal et al. (2017), "Accurate, Large Minibatch SGD", on what a gradient must be divided by.
+    Goyal et al. (2017), "Accurate, Large Minibatch SGD", on the divisor of the gradient.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["Exchange", "exchange_of", "gradients", "packed", "unpacked"]
 SUMS = 4
 FLAGS = 2
 TAIL = 1 + SUMS + FLAGS
-NOISE = 20140415  # keeps the noise apart from the order of the data, which has the same seed
-# Reading a number waits for a GPU, so there the flags are read every so many steps.
-GPU_LOOKS = 10
+NOISE = 20140415  # separates the noise from the order of the data, which has the same seed
+# Reading a number waits for the GPU, so the flags are read every this number of steps there.
+GPU_READS = 10
 
 Gradient = list[Tensor | None]
 
@@ -43,11 +43,11 @@ class Exchange(Alone):
     """The all-reduce of a run's steps.
 
     Arguments:
-        asked: says whether this process was asked to stop.
+        asked: returns whether this process was asked to stop.
         seed: of the noise.
 
     Attributes:
-        stopped: whether any process was asked; the same in all of them.
+        stopped: whether any process was asked to stop; the same in all processes.
     """
 
     is_shared = True
@@ -63,17 +63,17 @@ class Exchange(Alone):
         flat = self.added_up(lambda: self._share(job, epoch, number, weight), job, epoch, number)
         trained = list(job.trained.values())
         _, gradient, used, sums = unpacked(flat, trained)
-        # Reading `used` waits for a GPU, and what has a gradient here has one in the sum.
+        # Reading `used` waits for the GPU; a gradient in this process is also one in the sum.
         has_gradient = [True] * len(trained) if self.is_complete else used.tolist()
         for w, g, has in zip(trained, gradient, has_gradient, strict=True):
             w.grad = g if has else None
         return sums
 
     def added_up(self, share: Callable[[], Tensor], job: Job, epoch: Epoch, number: int) -> Tensor:
-        """The sum of all processes' vectors at a step; `share` gives this one's part of batch `number`.
+        """Add up the vectors of all processes for batch `number`; `share` computes this one's.
 
         Raises:
-            InputError, NumericalError: in every process, what one of them had; nothing was moved then.
+            InputError, NumericalError: in every process, if one raised it; nothing is updated then.
             Lost: when another process ended.
         """
         like, step = next(iter(job.trained.values())), job.state.position.step
@@ -84,12 +84,12 @@ class Exchange(Alone):
         flat[-2] = float(self.asked())
         flat[-1] = float(self.trouble is not None)
         sharing.add_up(flat)
-        if step % (GPU_LOOKS if like.is_cuda else 1) == 0:
-            self._look(flat, own_loss, job, epoch, number)
+        if step % (GPU_READS if like.is_cuda else 1) == 0:
+            self._read_flags(flat, own_loss, job, epoch, number)
         return flat
 
     def announced(self, work: Callable[[], None]) -> None:
-        """Do what this process may fail at; the others are told of it at the next step."""
+        """Do work that may fail in this process only; the others are informed at the next step."""
         try:
             work()
         except Exception as error:
@@ -99,7 +99,7 @@ class Exchange(Alone):
         """End the run in all processes.
 
         Raises:
-            InputError: in every process when one had it after the last step.
+            InputError: in every process, if one raised it after the last step.
             Lost: when another process ended.
         """
         sharing.together(self._raise_own)
@@ -116,7 +116,7 @@ class Exchange(Alone):
         return packed(list(job.trained.values()), loss, gradient, sums)
 
     def _reseed(self, device: torch.device, step: int) -> None:
-        # Not torch.manual_seed: without a GPU in use it records a stack trace at every call.
+        # torch.manual_seed records a stack trace at every call when no GPU is in use.
         seed = mixed(NOISE, self.seed, sharing.rank(), step)
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
@@ -131,7 +131,7 @@ class Exchange(Alone):
                 self.trouble = error
         return nothing(job)
 
-    def _look(self, flat: Tensor, own_loss: Tensor, job: Job, epoch: Epoch, number: int) -> None:
+    def _read_flags(self, flat: Tensor, own_loss: Tensor, job: Job, epoch: Epoch, number: int) -> None:
         loss, asked, trouble = flat[[-TAIL, -2, -1]].tolist()
         self.stopped = asked > 0
         if trouble or not math.isfinite(loss):
@@ -150,20 +150,20 @@ class Exchange(Alone):
 
 
 def exchange_of(asked: Callable[[], bool], seed: int) -> Alone:
-    """The exchange among the processes that there are."""
+    """The exchange for the processes of this run."""
     return Exchange(asked, seed) if sharing.is_shared() else Alone(asked)
 
 
 def gradients(
     job: Job, batch: object, weight: Tensor | float | None, count: int | None = None
 ) -> tuple[Tensor, Gradient, Tensor]:
-    """The loss of a batch, its gradient for each trained tensor or None, and its sums (`Job.loss`)."""
+    """The loss of a batch, its gradients (or None) and its sums (`Job.loss`)."""
     loss, sums = job.loss(batch, weight, count)  # type: ignore[arg-type]
     return loss.detach(), list(torch.autograd.grad(loss, list(job.trained.values()), allow_unused=True)), sums
 
 
 def packed(trained: Sequence[Tensor], loss: Tensor, gradient: Gradient, sums: Tensor) -> Tensor:
-    """What a process tells the others at a step; asked to stop and in trouble are zero."""
+    """The vector that a process sends at a step; both flags are zero."""
     zeros = (torch.zeros_like(w) for w in trained)
     flat = torch.cat([(z if g is None else g).reshape(-1) for g, z in zip(gradient, zeros, strict=True)])
     used = flat.new_tensor([float(g is not None) for g in gradient])
@@ -171,14 +171,14 @@ def packed(trained: Sequence[Tensor], loss: Tensor, gradient: Gradient, sums: Te
 
 
 def unpacked(flat: Tensor, trained: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-    """From the vectors' sum: the loss, the gradient, which tensors have one, and the batch's sums."""
+    """Split the sum of vectors: the loss, the gradient, which tensors have one, and the sums."""
     *pieces, used, _ = flat.split([*(w.numel() for w in trained), len(trained), TAIL])
     gradient = [piece.view(w.shape).to(w.dtype) for piece, w in zip(pieces, trained, strict=True)]
     return flat[-TAIL], gradient, used, flat[1 - TAIL : -FLAGS].double()
 
 
 def nothing(job: Job) -> Tensor:
-    """The vector of a process that has no row of a batch."""
+    """The vector of a process without rows in a batch."""
     trained = list(job.trained.values())
     zero = torch.zeros((), device=trained[0].device)
     return packed(trained, zero, [None] * len(trained), zero.expand(SUMS))

@@ -1,7 +1,7 @@
 """`fit`: train a program on data, in a folder from which a killed run resumes.
 
-Where torch.distributed is initialised, its processes train together (`exchange`); what one of them is refused
-ends all, and only the first writes and prints.
+If torch.distributed is initialised, its processes train together (`exchange`): an error in one ends
+all, and only the first writes and prints.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ __all__ = ["Run", "fit", "load"]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
-        program: the VAE (or pair) that was trained, with the best weights.
-        history: name -> array with one entry an epoch; bounds in nats per observation.
-        best_epoch: the epoch whose weights were best on the validation set.
+        program: the trained VAE (or pair), with the best weights.
+        history: name -> array with one entry per epoch; bounds in nats per observation.
+        best_epoch: the epoch with the best bound on the validation set.
         folder: the run folder, or None.
     """
 
@@ -97,52 +97,55 @@ def fit(
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
-    Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. The program ends with
-    the weights that were best on the validation set. The caller's random state is left as it was.
+    Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. At the end
+    the program has the weights that were best on the validation set. The caller's random state does
+    not change.
 
     Under torchrun (in your own script: once torch.distributed is initialised) all processes make
     the same call and share each batch. A run may be resumed with another number of processes; its
-    random numbers will then differ. What uses a batch as a whole (free bits, a penalty on q(z), an
-    optimal scale) is refused there.
+    random numbers will then differ. Objectives and likelihoods that use a batch as a whole (free
+    bits, a penalty on q(z), an optimal scale) need a single process.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
-        data: what `datasets.load` gives, or rows, a tensor or an array (N, *event), of which a tenth is
-            for validation.
-        objective: `ELBO()` by default; one of Pyro's is read as the one here that it stands for.
+        data: the result of `datasets.load`, or rows, a tensor or an array (N, *event), of which a
+            tenth is used for validation.
+        objective: `ELBO()` by default; an objective of Pyro is replaced by its equivalent here.
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.
         epochs: passes over the training data.
         batch_size: rows in a minibatch, in all processes together.
-        seed: of the order of the data, the dynamic binarisation and the noise.
-        device: where to train; by default "cuda" when there is one (each process its own), else "cpu".
+        seed: seed of the order of the data, the dynamic binarisation and the noise.
+        device: the device to train on; by default "cuda" if available (one per process), else
+            "cpu".
         lr_schedule: constant, linear or cosine (to zero at the last step).
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
         clip: the largest norm of the gradient; None does not clip.
-        patience: stop after this number of epochs without a better validation bound; None never does.
-        out: the run folder; without one nothing is left on disk (the command line takes runs/NAME-1).
-        resume: resume the run in `out` and end with the weights of an uninterrupted run; start a new one if
-            `out` does not exist.
+        patience: stop after this number of epochs without a better validation bound; None never
+            stops.
+        out: the run folder; without it nothing is written (the command line uses runs/NAME-1).
+        resume: resume the run in `out` and end with the weights of an uninterrupted run; start a
+            new one if `out` does not exist.
         checkpoint_seconds: maximum number of seconds between two checkpoints.
-        figures: draw the pictures that apply into the run folder at the end.
-        progress: False shows nothing.
-        compile: run the step as compiled code instead of in Python: "auto" where the remaining steps pay for
-            the compilation, True always (or refuse with the reason), False never.
-        precision: float32; bf16 for the networks' matrix products; or tf32 for all products of a step, on
-            CUDA. The weights and the validation bound keep their own.
-        kl_schedule: with kl_warmup, "linear" stays at 1 after it; "cyclic" starts again from 0 after the same
-            number of epochs at 1, until the last epoch.
+        figures: save figures in the run folder at the end.
+        progress: show progress.
+        compile: run the step as compiled code: "auto" if the remaining steps pay for the
+            compilation, True always (or raise an error with the reason), False never.
+        precision: float32; bf16 for the networks' matrix products; or tf32 for all products of a
+            step, on CUDA. Weights and validation bound keep their precision.
+        kl_schedule: with kl_warmup, "linear" stays at 1 after the warm-up; "cyclic" stays at 1 for
+            the same number of epochs and then starts again from 0.
 
     Raises:
-        InputError: for data that the program cannot score, an option that makes no sense, or a folder
-            that cannot be used.
+        InputError: for data that the program cannot score, an invalid option, or a folder that
+            cannot be used.
         NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
 
     Reference:
-        Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Hoffman et al. (2013), "Stochastic
-        Variational Inference".
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Hoffman et al. (2013),
+        "Stochastic Variational Inference".
 
     Example:
         >>> import pyrovae as pv
@@ -185,23 +188,23 @@ def fit(
                 Loop(job, saver, shown).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
-        if figures:  # in all processes, of which only the first has a folder
+        if figures:  # in all processes; only the first has a folder
             sharing.together(lambda: _draw(result, data, folder))
         return result
 
 
 def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
-    """The VAE of a run folder, with its best weights or its last, and the schema of its data.
+    """Load the VAE of a run folder, with its best or last weights and the schema of its data.
 
     Raises:
-        InputError: when the folder holds no run, a checkpoint is cut off, or the run was not of a VAE.
+        InputError: when the folder has no run, a checkpoint is cut off, or the run is not of a VAE.
     """
     saved = Checkpoint.read(Path(folder) / f"{which}.ckpt")
     if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
         raise InputError(
-            f"{folder} holds a run of a hand-written program: build it and load its weights yourself"
+            f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"
         )
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then not used
+    with torch.random.fork_rng(devices=[]):  # building it draws weights
         vae = VAE.from_dict(saved.declaration or {})
     dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
     vae.to(dtypes[0])
@@ -223,14 +226,14 @@ def _checked(
 
 
 def _trained(runner: Runner, data: Data, objective: Objective, settings: Settings) -> dict[str, Tensor]:
-    """The tensors that will be learned; what cannot be trained is refused here, before there is a folder."""
+    """The tensors to learn; refuses what cannot be trained, before a folder is created."""
     if settings.kl_warmup and not objective.anneals:
         raise InputError(
-            f"{type(objective).__name__} has no divergence on which a weight could grow: leave kl_warmup out"
+            f"{type(objective).__name__} has no KL divergence that could be weighted: leave kl_warmup out"
         )
     if objective.of_batch and sharing.is_shared():
         raise InputError(
-            f"{objective!r} uses a batch as a whole, which several processes share: train it in one"
+            f"{objective!r} uses a batch as a whole, and several processes share it: train in one process"
         )
     runner.program.check_run(settings.epochs, sharing.world())
     objective.begin(len(data.train), runner.program)
@@ -243,10 +246,10 @@ def _trained(runner: Runner, data: Data, objective: Objective, settings: Setting
 def _folder(
     out: str | os.PathLike | None, stack: ExitStack, runner: Runner, *, resume: bool
 ) -> RunFolder | None:
-    """The run folder, locked until the stack is left; of several processes only the first has it."""
+    """The run folder, locked until the stack is closed; only the first process has it."""
     if out is None or not sharing.is_first():
         return None
-    runner.program.declaration()  # what cannot be written is refused before there is a folder
+    runner.program.declaration()  # raises an error before a folder is created
     folder = RunFolder(out, resume=resume)
     stack.enter_context(folder.locked())
     return folder
@@ -280,26 +283,26 @@ def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:
 
 @contextmanager
 def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator[None]:
-    """Say of a run that fails, or was stopped, what is kept of it and how to resume it."""
-    kept = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
-    again = f"; resume it with resume=True (--resume true) in {out}" if out else ""
+    """Add to the error of a run that failed or was stopped how to resume it."""
+    checkpoint = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
+    how = f"; resume it with resume=True (--resume true) in {out}" if out else ""
     try:
         yield
     except NumericalError as error:
-        raise NumericalError(f"{error}{kept}") from None
+        raise NumericalError(f"{error}{checkpoint}") from None
     except sharing.Lost as error:
-        with suppress(InputError):  # nothing of the step was moved, so this state is as good as any
+        with suppress(InputError):  # the failed step has changed nothing
             saver.save(now=True)
-        raise sharing.Lost(f"{error}, in step {job.state.position.step + 1}{again}") from error
+        raise sharing.Lost(f"{error}, in step {job.state.position.step + 1}{how}") from error
     if job.exchange.stopped and not job.is_over:
-        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{again}")
+        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}")
 
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps.
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the current step.
 
-    A second one stops at once, but not under torchrun, which sends one itself.
+    A second one stops at once, except under torchrun, which sends one itself.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,11 +1,12 @@
-"""The run folder: what a run leaves on disk, each file written whole or not at all (`files.write_whole`).
+"""The run folder, whose files are written completely or not at all (`files.write_whole`).
 
     config.yaml   the declaration of data, program and training: enough to repeat the run
-    metrics.csv   one row an epoch
-    last.ckpt     where the run is; best.ckpt: the weights that were best on the validation set
-    figures/      pictures
+    metrics.csv   one row per epoch
+    last.ckpt     the state of the run
+    best.ckpt     the weights that were best on the validation set
+    figures/      figures
 
-A lock keeps two runs out of one folder; the system releases it when a process dies.
+A lock prevents two runs from using one folder; the system releases it when a process dies.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class RunFolder:
     """A run folder, opened for writing by one process at a time.
 
     Arguments:
-        path: the folder; created when absent.
-        resume: resume the run that is in it.
+        path: the folder; created when missing.
+        resume: whether to resume the run in it.
 
     Raises:
         InputError: when the folder cannot be written, or holds another run and `resume` is False.
@@ -46,19 +47,21 @@ class RunFolder:
                 f"cannot make the folder {self.path}: {reason_of(error)}; choose another"
             ) from error
         if not os.access(self.path, os.W_OK):
-            raise InputError(f"cannot write to the folder {self.path}; choose another or change its rights")
+            raise InputError(
+                f"cannot write to the folder {self.path}; choose another or change its permissions"
+            )
         self.resume = resume
         self.refuse_another_run()
 
     def refuse_another_run(self) -> None:
-        """Refuse a folder that holds a run, unless that is to be resumed.
+        """Raise an error if the folder holds a run that is not to be resumed.
 
         Raises:
-            InputError: when it does.
+            InputError: with the two ways out.
         """
         if not self.resume and (self.last.exists() or (self.path / "config.yaml").exists()):
             raise InputError(
-                f"{self.path} holds another run: continue it with resume=True (--resume true) or "
+                f"{self.path} holds another run: resume it with resume=True (--resume true) or "
                 "choose a new name"
             )
 
@@ -69,10 +72,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second run.
+        """Lock the folder.
 
         Raises:
-            InputError: when another process holds it.
+            InputError: when another process has the lock.
         """
         try:
             import fcntl
@@ -100,7 +103,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint a run resumes from."""
+        """The checkpoint from which a run resumes."""
         return self.path / "last.ckpt"
 
     @property
@@ -110,7 +113,7 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Where pictures go."""
+        """The folder of figures."""
         return self.path / "figures"
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -119,7 +122,7 @@ class RunFolder:
         write_whole(self.path / "config.yaml", lambda file: file.write(text.encode()))
 
     def write_metrics(self, history: dict[str, list[float]]) -> None:
-        """Write metrics.csv: one column a quantity, one row an epoch."""
+        """Write metrics.csv: one column per quantity, one row per epoch."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(history)

@@ -1,4 +1,4 @@
-"""A run: what is trained on what, where it is, and how one process takes the gradient of a batch."""
+"""A run: program, data, settings and state, and the gradient of a batch in one process."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ADVICE = "lower lr, set clip=, or check the data"
 
 @dataclass(eq=False)
 class Job:
-    """What a step needs to know of its run.
+    """A run.
 
     Attributes:
         trained: the tensors that are learned, by name.
-        optimizer: torch's, which holds the moments.
-        state: where the run is, and its history.
-        exchange: with the other processes of the run, or with nobody.
+        optimizer: torch's optimiser, which has the moments.
+        state: the position and the history of the run.
+        exchange: the exchange with other processes, if any.
     """
 
     runner: Runner
@@ -60,23 +60,23 @@ class Job:
 
     @property
     def update(self) -> type[Optimizer]:
-        """The optimiser as arithmetic."""
+        """The arithmetic of the optimiser."""
         return OPTIMIZERS[self.settings.optimizer]
 
     @property
     def draws(self) -> dict[str, Any]:
-        """How the objective wants guide and model to be run, as arguments of `Runner.run`."""
+        """The arguments of `Runner.run` that the objective needs."""
         return self.objective.draw_options(self.runner.strata)
 
     def loss(
         self, rows: Rows, weight: Tensor | float | None, count: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Minus what is ascended, a mean over the batch, and the sums that an epoch reports.
+        """The loss, a mean over the batch, and the sums that an epoch reports.
 
         Arguments:
             rows: the batch.
-            weight: of the KL divergence; None is a weight of 1.
-            count: divide a sum over the batch by it, as one process among others does.
+            weight: of the KL divergence; None is 1.
+            count: the divisor of the sum over the batch, if other processes have some of its rows.
         """
         objective = self.objective
         pair = self.runner.run(rows, **self.draws)
@@ -86,8 +86,8 @@ class Job:
         with torch.no_grad():
             terms = pair.terms()
             kl = terms.mean(terms.log_qz - terms.log_pz)
-            every = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
-            sums = torch.stack(every).sum(1, dtype=torch.float64)
+            columns = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
+            sums = torch.stack(columns).sum(1, dtype=torch.float64)
         return loss, sums
 
     def lr(self, step: int) -> float:
@@ -103,16 +103,16 @@ class Job:
     def is_over(self) -> bool:
         """Whether the last epoch is done or patience has run out."""
         position, settings = self.state.position, self.settings
-        # Bounds of a program that is still to be changed are of another program.
-        since = max(self.state.best_epoch, self.runner.program.waits_for)
-        tired = settings.patience is not None and position.epoch - since >= settings.patience
-        return position.epoch >= settings.epochs or (tired and not position.batch)
+        # Earlier bounds are of another program.
+        start = max(self.state.best_epoch, self.runner.program.waits_for)
+        is_impatient = settings.patience is not None and position.epoch - start >= settings.patience
+        return position.epoch >= settings.epochs or (is_impatient and not position.batch)
 
     def explain(self, rows: Rows, random: Tensor) -> None:
-        """Run the failed step again, with the same draws, and name the first site that is at fault.
+        """Repeat the failed step with the same random numbers and find the first faulty site.
 
         Raises:
-            NumericalError: with that name.
+            NumericalError: with its name.
         """
         position = self.state.position
         torch.set_rng_state(random)
@@ -122,11 +122,11 @@ class Job:
         bad = sorted((n for n in logs if not torch.isfinite(logs[n]).all()), reverse=True)  # q before p
         raise NumericalError(
             f"the loss is not finite at step {position.step + 1} (epoch {position.epoch + 1}, batch "
-            f"{position.batch + 1}): {_term(pair, bad)}{self.spoilt()}; {ADVICE}"
+            f"{position.batch + 1}): {_term(pair, bad)}{self.bad_parameter()}; {ADVICE}"
         )
 
-    def spoilt(self) -> str:
-        """What to add when a parameter is not finite any more."""
+    def bad_parameter(self) -> str:
+        """The end of a message when a parameter is no longer finite."""
         names = [name for name, p in self.trained.items() if not torch.isfinite(p).all()]
         if not names:
             return ""
@@ -144,10 +144,10 @@ def _term(pair: TracePair, bad: list[str]) -> str:
 
 
 class Alone:
-    """The exchange of one process with nobody.
+    """The exchange of a single process.
 
     Arguments:
-        asked: says whether this process was asked to stop.
+        asked: returns whether this process was asked to stop.
     """
 
     is_shared = False
@@ -157,25 +157,25 @@ class Alone:
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was asked to stop; looked at after each step."""
+        """Whether the run was asked to stop."""
         return self.asked()
 
     def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
-        """Leave the gradient of batch `number` at the parameters; gives the batch's sums.
+        """Set the parameters' gradients for batch `number`; returns the sums of the batch.
 
         Raises:
             NumericalError: when the loss is not finite.
         """
         rows, random = epoch.batch(number), torch.get_rng_state()
         loss, sums = job.loss(rows, weight)
-        # Reading the loss waits for a GPU; there the sums of the epoch are checked instead.
+        # Reading the loss would wait for the GPU, where the sums of the epoch are checked instead.
         if not loss.is_cuda and not math.isfinite(loss.item()):
             job.explain(rows, random)
         loss.backward()
         return sums
 
     def announced(self, work: Callable[[], None]) -> None:
-        """Do what this process may fail at; in the end all fail with it."""
+        """Do work that may fail in this process only."""
         work()
 
     def finish(self) -> None:

@@ -1,9 +1,10 @@
-"""How weights lie in memory while captured steps run on a CPU.
+"""The memory layout of weights during compiled steps on a CPU.
 
-A linear layer computes x W^T with W of shape (out, in). For a small batch the products of the CPU's library
-are up to four times as fast when W^T is what lies in rows, forward by more than backward loses. So the
-captured steps of a small batch work on turned weights: the same numbers under the same shapes, other strides.
-Everybody else (Pyro's store, torch's fused optimisers, checkpoints) sees them straight.
+A linear layer computes x W^T with W of shape (out, in). For a small batch the forward product is up
+to four times as fast if W^T is contiguous, which is more than the backward product loses. So
+compiled
+steps of small batches use transposed memory: the same values and shapes with other strides. Pyro's
+store, torch's fused optimisers and checkpoints see the usual layout.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from torch import Tensor, nn
 
 __all__ = ["Layout", "turnable"]
 
-# Above this many rows the library's own packing of W costs little beside the product.
+# Above this number of rows the cost of packing W is small compared with the product.
 SMALL_BATCH = 64
 
 
 class Layout:
-    """The memory of some weights and of what is kept beside each.
+    """The memory of some weights and their moments.
 
     Arguments:
-        groups: tensors of one shape (out, in) that are turned together, a weight and its moments.
+        groups: a weight (out, in) and its moments, for each weight.
     """
 
     def __init__(self, groups: Sequence[Sequence[Tensor]]) -> None:
@@ -31,14 +32,14 @@ class Layout:
         self.turned = False
 
     def turn(self) -> None:
-        """Lay each as (in, out)."""
+        """Store each tensor as (in, out)."""
         if not self.turned:
             for tensor in self.tensors:
                 tensor.data = tensor.data.t().contiguous().t()
         self.turned = True
 
     def straighten(self) -> None:
-        """Lay each as (out, in) again."""
+        """Store each tensor as (out, in) again."""
         if self.turned:
             for tensor in self.tensors:
                 tensor.data = tensor.data.contiguous()
@@ -46,7 +47,7 @@ class Layout:
 
     @contextmanager
     def turned_for_now(self) -> Iterator[None]:
-        """Turned inside, straight afterwards."""
+        """Use the (in, out) layout inside the context."""
         self.turn()
         try:
             yield
@@ -55,7 +56,7 @@ class Layout:
 
 
 def turnable(module: nn.Module | None, weights: Sequence[Tensor], rows: int) -> list[int]:
-    """The numbers of those weights that are worth turning for batches of so many rows."""
+    """The indices of the weights to transpose for batches of this number of rows."""
     if module is None or rows > SMALL_BATCH:
         return []
     linear = {id(m.weight) for m in module.modules() if isinstance(m, nn.Linear)}

@@ -1,14 +1,14 @@
 r"""Epochs of stochastic variational inference.
 
-One step draws particles from the guide, reads the terms of the objective, and moves the parameters along
-the gradient. The same terms give the numbers that are shown, so what is reported is what was trained:
+One step draws particles from the guide, computes the objective from their terms, and updates the
+parameters along its gradient. The reported numbers are computed from the same terms:
 
     train, validation   the objective's bound on log p(x)
     reconstruction      E_q[log p(x|z)]
     kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per observation
 
-Validation goes over pieces of the data; the noise of a piece depends on its number alone, so that several
-processes, which share them, compute what one would.
+The validation set is split into pieces, which several processes share. The noise of a piece depends
+on its index only, so the result is that of one process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pyrovae.training.steps import Steps
 __all__ = ["Loop"]
 
 VALIDATION_ROWS = 1024
-SOME = 10_000
+SOME_ROWS = 10_000
 VALIDATION_SEED = 20140416
 COLUMNS = ("epoch", "train", "validation", "reconstruction", "kl", "lr", "seconds", "data_per_second")
 
@@ -45,7 +45,7 @@ class Loop:
 
     Arguments:
         job: the run.
-        saver: writes checkpoints where they are due.
+        saver: writes the checkpoints.
         progress: shows the epochs.
     """
 
@@ -54,7 +54,7 @@ class Loop:
         self.steps = Steps(job, progress.say)
 
     def run(self) -> None:
-        """Train until the last epoch, until patience runs out, or until somebody stops it."""
+        """Train until the last epoch, until patience runs out, or until the user stops the run."""
         job, position = self.job, self.job.state.position
         start, device = position.step, job.data.validation.x.device
         keep_freed_memory()
@@ -62,7 +62,7 @@ class Loop:
         with _training(job, device), self._settled():
             while not (job.is_over or job.exchange.stopped):
                 self._begin_epoch()
-                began, first = time.perf_counter(), position.batch
+                start_time, first = time.perf_counter(), position.batch
                 for epoch, number in batches_of(job.data, position, job.settings):
                     self.steps.take(epoch, number)
                     position.batch += 1
@@ -73,7 +73,7 @@ class Loop:
                         if job.exchange.stopped:
                             break
                 else:
-                    self._end_epoch(time.perf_counter() - began, job.batch_count - first)
+                    self._end_epoch(time.perf_counter() - start_time, job.batch_count - first)
         if not job.is_over or position.step > start:
             self._save(now=True)
 
@@ -90,7 +90,7 @@ class Loop:
     # ---------------------------------------------------------------- epochs
 
     def _begin_epoch(self) -> None:
-        """Let objective and program know; a prior may start or lose components now."""
+        """Notify objective and program; a prior may start or lose components now."""
         job, position = self.job, self.job.state.position
         job.objective.begin_epoch(position.epoch)
         if position.batch:
@@ -100,22 +100,22 @@ class Loop:
         changed = torch.tensor(float(change is not None), device=job.data.validation.x.device)
         if not sharing.add_up(changed):
             return
-        if sharing.is_shared() and job.runner.module is not None:  # sums may differ in their order
+        if sharing.is_shared() and job.runner.module is not None:  # sums may have another order
             state = {name: w.cpu() for name, w in job.runner.module.state_dict().items()}
             job.runner.module.load_state_dict(sharing.agreed(state))
-        job.state.best_validation = -math.inf  # of another program
+        job.state.best_validation = -math.inf  # that was another program
         self.progress.tell(f"epoch {position.epoch + 1}: {change}")
 
     def _some(self) -> Rows:
-        """Some training rows in random order, those with a label first; of a stream validation rows."""
+        """Some training rows in random order, labelled ones first; validation rows of a stream."""
         data, device = self.job.data, self.job.data.validation.x.device
         if not isinstance(data.train, Rows):
-            return data.validation[:SOME]
+            return data.validation[:SOME_ROWS]
         rows = order(data.distinct, self.job.settings.seed, 0).to(device)
         if data.train.y is not None:
             rows = rows[(data.train.y[rows] >= 0).int().argsort(descending=True, stable=True)]
-        # Grey, where an epoch is binarised: encoded without that noise.
-        return data.train[rows[:SOME]].to(dtype=self.job.precise)
+        # Grey values, without the noise of binarisation.
+        return data.train[rows[:SOME_ROWS]].to(dtype=self.job.precise)
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
         self.steps.settle()
@@ -137,7 +137,7 @@ class Loop:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The mean bound on the validation set in nats per observation, with the same noise every epoch."""
+        """The mean bound on the validation set in nats, with the same noise every epoch."""
         rows = self.job.data.validation
         pieces = list(rows.batches(VALIDATION_ROWS))
         totals = torch.zeros(len(pieces), dtype=torch.float64)
@@ -157,12 +157,12 @@ class Loop:
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if bad:
             where = f"{bad[0]} became {row[bad[0]]} at the end of epoch {int(row['epoch'])}"
-            raise NumericalError(f"{where}{self.job.spoilt()}; {ADVICE}")
+            raise NumericalError(f"{where}{self.job.bad_parameter()}; {ADVICE}")
 
 
 @contextmanager
 def _training(job: Job, device: torch.device) -> Iterator[None]:
-    """Training mode, the products' precision, and no checks of arguments by Pyro."""
+    """Training mode and the precision of products, without Pyro's validation."""
     precision = products_in(job.settings.precision, device)
     with pyro.validation_enabled(False), _mode(job.runner.module, training=True), precision:
         yield
@@ -170,7 +170,7 @@ def _training(job: Job, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _mode(module: torch.nn.Module | None, *, training: bool) -> Iterator[None]:
-    """Training or evaluation mode, and what it was before afterwards."""
+    """Set training or evaluation mode inside the context."""
     before = {} if module is None else {m: m.training for m in module.modules()}
     try:
         if module is not None:

@@ -1,20 +1,20 @@
 r"""Optimisers: torch's own for eager steps, and the same arithmetic for compiled ones.
 
-Each class is torch's optimiser of the same name with its default settings. `updated` works on the
-moments that the torch optimiser keeps and gives the same numbers to rounding, so a run may change
-between the two at any step. What depends on the step alone is worked out beforehand in double
-precision (`coefficients`):
+Each class is torch's optimiser of the same name with its default settings. `updated` uses the
+moments of the torch optimiser and gives the same numbers up to rounding, so a run may change
+between them at any step. `coefficients` are the factors that depend on the step only, in double
+precision:
 
     m <- m + (1 - b1) (g - m)            v <- b2 v + (1 - b2) g^2
-    Adam    w <- w - c0 m / (sqrt(v) / c1 + eps)             c0 = lr / (1 - b1^t),  c1 = sqrt(1 - b2^t)
-    AdamW   w <- c2 w first                                  c2 = 1 - lr * decay
+    Adam    w <- w - c0 m / (sqrt(v) / c1 + eps)         c0 = lr / (1 - b1^t), c1 = sqrt(1 - b2^t)
+    AdamW   w <- c2 w first                              c2 = 1 - lr * decay
     Adamax  w <- w - c0 m / u,  u <- max(b2 u, |g| + eps)
-    RAdam   w <- w - m (c0 / (sqrt(v) + eps) + c1)           one of the two is zero
+    RAdam   w <- w - m (c0 / (sqrt(v) + eps) + c1)       c0 or c1 is zero
     SGD     w <- w - c0 g
 
 Reference:
-    Kingma & Ba (2015), "Adam"; Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization"; Liu et
-    al. (2020), "On the Variance of the Adaptive Learning Rate and Beyond".
+    Kingma & Ba (2015), "Adam"; Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization";
+    Liu et al. (2020), "On the Variance of the Adaptive Learning Rate and Beyond".
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ DECAY = 1e-2
 
 
 class Optimizer:
-    """Base class of optimisers; none has a state of its own.
+    """Base class of optimisers, which have no state.
 
     Attributes:
-        torch_class: the optimiser of torch.
-        moments: the names under which it keeps what `updated` moves.
-        fused: whether torch has a fused step.
+        torch_class: torch's optimiser.
+        moments: the names of its moments.
+        fused: whether it has a fused step.
     """
 
     torch_class: ClassVar[Callable[..., torch.optim.Optimizer]]
@@ -47,24 +47,24 @@ class Optimizer:
 
     @classmethod
     def over(cls, trained: Mapping[str, Tensor], lr: float) -> torch.optim.Optimizer:
-        """Torch's optimiser over all parameters, fused where torch has it."""
+        """Torch's optimiser of all parameters, fused if possible."""
         tensors = list(trained.values())
         fused = {"fused": True} if cls.fused and all(p.is_floating_point() for p in tensors) else {}
         return cls.torch_class(tensors, lr=lr, **fused)
 
     @classmethod
     def coefficients(cls, step: int, lr: float) -> tuple[float, ...]:
-        """What `updated` needs at step number `step`, counted from 1."""
+        """The coefficients of `updated` at step `step`, counted from 1."""
         return (lr / (1 - B1**step),)
 
     @classmethod
     def updated(cls, w: Tensor, g: Tensor, moments: Sequence[Tensor], c: Sequence[Tensor]) -> list[Tensor]:
-        """A parameter and its moments after one step: [w, *moments].
+        """Update a parameter and its moments by one step; returns [w, *moments].
 
         Arguments:
             w, g: the parameter and its gradient.
-            moments: as named in `moments`.
-            c: `coefficients`, in the type of w.
+            moments: in the order of the class attribute.
+            c: the coefficients, in the type of w.
         """
         raise NotImplementedError
 
@@ -112,7 +112,7 @@ class Adamax(Optimizer):
 
 
 class RAdam(Optimizer):
-    """Adam whose first steps are those of momentum alone."""
+    """Adam whose first steps use momentum only."""
 
     torch_class = torch.optim.RAdam
 
@@ -132,7 +132,7 @@ class RAdam(Optimizer):
 
 
 class SGD(Optimizer):
-    """Plain gradient ascent.
+    """Plain gradient descent.
 
     Example:
         >>> SGD.coefficients(7, 0.1)

@@ -1,4 +1,4 @@
-"""What a fit is given, made ready: data of any kind, on the device, refused before anything is touched."""
+"""Preparing data and program for a fit, and checking them before anything is changed."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usable_device"]
 
 
-def as_data(given: Any, runner: Runner) -> Data:  # noqa: ANN401
-    """Data as they are; rows, a tensor or an array split: nine tenths for training, one for validation.
+def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
+    """Split rows, a tensor or an array: 9/10 for training, 1/10 for validation; keep `Data` as is.
 
-    A program that declares no event shape is given numbers (N,) as such; a VAE sees them as events
-    of shape (1,).
+    Numbers (N,) are events of shape () for a program without an event shape, and of shape (1,) for
+    a VAE.
     """
-    if isinstance(given, datasets.Data):
-        return given
-    x = given.x if isinstance(given, Rows) else given
+    if isinstance(source, datasets.Data):
+        return source
+    x = source.x if isinstance(source, Rows) else source
     data = datasets.load(x, test=1)
-    if isinstance(given, Rows):
-        data = _conditioned(data, given)
+    if isinstance(source, Rows):
+        data = _conditioned(data, source)
     is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1
     return _flat(data) if is_flat and runner.program.event_shape is None else data
 
 
 def _conditioned(data: Data, rows: Rows) -> Data:
-    """Data that were split from the x of some rows, with their context, and their labels for training."""
+    """Add the context of some rows, and their labels for training, to data split from their x."""
 
     def part(split: Rows, *, labelled: bool = False) -> Rows:
         own = rows[split.index]
@@ -56,7 +56,7 @@ def _conditioned(data: Data, rows: Rows) -> Data:
 
 
 def _flat(data: Data) -> Data:
-    """Events of shape (1,) as events of shape ()."""
+    """Turn events of shape (1,) into events of shape ()."""
     assert isinstance(data.train, Rows)
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     flat = {name: rows.of_values(rows.x.squeeze(-1)) for name, rows in parts.items()}
@@ -65,12 +65,12 @@ def _flat(data: Data) -> Data:
 
 
 def check_program(runner: Runner, data: Data, objective: Objective) -> None:
-    """`Runner.check` on two validation rows, and whether the objective can train the program.
+    """Run `Runner.check` and `Objective.check` on two validation rows.
 
-    Where training rows have labels these two have unknown ones, so that the same sites are checked.
+    If training rows have labels, these two get unknown labels, so that the same sites are checked.
 
     Raises:
-        InputError: as `Runner.check` and `Objective.check`, and for data that the program cannot take.
+        InputError: from these checks, and for data that the program cannot take.
     """
     rows = two_rows(data)
     try:
@@ -87,39 +87,38 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
 
 
 def two_rows(data: Data) -> Rows:
-    """Two rows as training gives them: with labels, which are not known here, where it has some."""
+    """Two validation rows; with unknown labels if training rows have labels."""
     rows = data.validation[:2]
     unknown = torch.full((len(rows),), -1, device=rows.x.device)
     return dataclasses.replace(rows, y=unknown) if data.has_labels else rows
 
 
-def usable_device(given: str | torch.device | None) -> torch.device:
-    """The device to compute on: what was asked for, else CUDA when there is one.
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device to compute on: that of the name, else CUDA if available.
 
-    Of several processes on a machine each has a GPU of its own, by its number there.
+    Each of several processes on a machine uses its own GPU.
 
     Raises:
-        InputError: for a name that torch does not know, or a device that is not there.
+        InputError: for an unknown name or an unavailable device.
     """
     try:
-        device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda" and device.index is None and sharing.is_shared():
             device = torch.device("cuda", sharing.local_rank())
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError):
         raise InputError(
-            f"device {str(given or device)!r} was asked for but torch finds none here: use device='cpu' or "
-            "leave it out"
+            f"device {str(name or device)!r} is not available to torch here: use device='cpu' or leave it out"
         ) from None
     return device
 
 
 def check_data(runner: Runner, data: Data, batch_size: int) -> None:
-    """Refuse data with fewer rows than a batch, and what the program itself refuses.
+    """Check the batch size, and run `Program.check_data`.
 
     Raises:
-        InputError: for a batch larger than the data or smaller than the number of processes that
-            share it, and as `Program.check_data`.
+        InputError: for a batch size above the number of rows or below that of processes, and from
+            `Program.check_data`.
     """
     rows, processes = len(data.train), sharing.world()
     if batch_size < processes:
@@ -135,9 +134,9 @@ def check_data(runner: Runner, data: Data, batch_size: int) -> None:
 
 
 def placed(runner: Runner, data: Data, device: torch.device) -> Data:
-    """Program and data on one device, and the data in the program's floating point type.
+    """Move program and data to a device, and the data to the program's floating point type.
 
-    Training rows keep their type, from which an epoch is drawn; batches take that of the validation set.
+    Training rows keep their type; batches get that of the validation set.
     """
     dtype = torch.get_default_dtype()
     if runner.module is not None:

@@ -1,4 +1,4 @@
-"""What a fit shows while it runs: a bar on a terminal, one line an epoch elsewhere (a file, a notebook)."""
+"""Progress of a fit: a bar on a terminal, one line per epoch elsewhere (a file, a notebook)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Shows epochs as they end; nats per observation, larger is better for all but the KL.
+    """Shows the results of epochs, in nats per observation; larger is better for all but the KL.
 
     Arguments:
         job: the run.
-        show: False shows nothing.
+        show: whether to show anything.
     """
 
     def __init__(self, job: Job, *, show: bool = True) -> None:
@@ -30,7 +30,7 @@ class Progress:
             self._draw(done)
 
     def _draw(self, done: int) -> None:
-        """Two lines: how far, and the numbers of the last epoch; narrow terminals wrap the second."""
+        """Draw two lines: a progress bar, and the numbers of the last epoch."""
         from rich.console import Console, Group
         from rich.live import Live
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -55,12 +55,12 @@ class Progress:
             self.live.stop()
 
     def step(self, done: int) -> None:
-        """Say that `done` steps are over, counted from the first epoch."""
+        """Show that `done` steps of the run are done."""
         if self.live is not None and done % 10 == 0:
             self.bar.update(self.task, completed=done)
 
     def say(self, kind: str, why: str) -> None:
-        """Show which kind of step is taken from now on, and why in a line of its own when that is said."""
+        """Show the kind of the next steps, and why, if that is given, in a separate line."""
         self.kind = f", {kind}"
         if self.live is not None:
             self.bar.update(self.task, description=f"{self._epoch(self.number)}{self.kind}")
@@ -68,14 +68,14 @@ class Progress:
             self.tell(f"{kind} steps: {why}")
 
     def tell(self, line: str) -> None:
-        """Show a line that stays."""
+        """Print a line."""
         if self.live is not None:
             self.live.console.print(line, highlight=False, markup=False)
         elif self.show:
             print(line, flush=True)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Show the row of an epoch that has ended."""
+        """Show the results of an epoch."""
         done = int(row["epoch"])
         if self.live is not None:
             self.number = min(done + 1, self.epochs)

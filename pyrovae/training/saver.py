@@ -1,12 +1,12 @@
-"""When a checkpoint is written, and how a run resumes from it.
+"""Writing checkpoints, and resuming a run from them.
 
-    best.ckpt   written when an epoch improves
-    last.ckpt   then, and every `checkpoint_seconds`
+    best.ckpt   written when the validation bound improves
+    last.ckpt   written then, and every `checkpoint_seconds`
 
-`last.ckpt` also holds the best weights, so it alone is enough to resume; `best.ckpt` is made from it again
-when it was lost. A checkpoint never holds a weight that is not finite. What a run is (program, objective,
-data, settings) is in each, and a run that differs is refused. Of several processes only the first
-writes and reads; the others start where it is.
+`last.ckpt` also has the best weights, so it is enough to resume, and `best.ckpt` is restored from
+it. Weights in a checkpoint are always finite. Each checkpoint has program, objective, data and
+settings of its run, and a different run cannot resume from it. Of several processes only the first
+writes and reads; the others get its state.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Saver"]
 
-# What may change between a run and its continuation.
+# Settings that may change when a run is resumed.
 _FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 
 
 class Saver:
-    """Keeps the best weights, and writes checkpoints where they are due.
+    """Keeps the best weights and writes checkpoints.
 
     Arguments:
         job: the run.
-        folder: where they go; None keeps the best weights in memory only.
+        folder: the run folder; None keeps the best weights in memory only.
     """
 
     def __init__(self, job: Job, folder: RunFolder | None) -> None:
@@ -50,11 +50,11 @@ class Saver:
         self._written = time.monotonic()
 
     def save(self, *, now: bool, settle: Callable[[], None] = lambda: None) -> None:
-        """Write what is due, between two steps.
+        """Write checkpoints, if it is time to.
 
         Arguments:
             now: write at once.
-            settle: makes weights and optimiser as torch has them; called before they are read.
+            settle: called before weights and optimiser are read, to give them torch's form.
         """
         position, state = self.job.state.position, self.job.state
         improved = position.batch == 0 and 0 < position.epoch == state.best_epoch
@@ -68,10 +68,11 @@ class Saver:
             self._written = time.monotonic()
 
     def begin(self) -> None:
-        """Resume the run in the folder, or start one there; when that fails, the folder is as it was.
+        """Resume the run in the folder, or start a new one; a failure leaves the folder unchanged.
 
         Raises:
-            InputError: when the folder holds another run, cannot be written, or a checkpoint cannot be read.
+            InputError: when the folder holds another run or cannot be written, or a checkpoint
+                cannot be read.
         """
         folder = self.folder
         if folder is not None and folder.resume and folder.last.exists():
@@ -98,22 +99,22 @@ class Saver:
         torch.set_rng_state(saved.random["cpu"])
         if saved.random["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(saved.random["cuda"])
-        # A kill between two files leaves one older than the other: all are written from the one just read.
+        # A run that was killed between two files left one older than the other: write all again.
         if self.best is not None:
             self._write_best(folder, self.best)
         folder.write_metrics(self.job.state.history)
         folder.write_config(_config(self.job))
 
     def spread(self) -> None:
-        """Put the runs of all processes where that of the first is.
+        """Give all processes the state of the first.
 
         Raises:
-            InputError: in every process when one was given another run than the first.
+            InputError: in every process, if one has another run than the first.
         """
         if not sharing.is_shared():
             return
         own = self._checkpoint()
-        # Also what may change when a run is resumed.
+        # With the settings that may change when a run is resumed.
         own = replace(own, best=self.best, identity=own.identity | vars(self.job.settings))
         first = sharing.agreed(own)
         sharing.together(lambda: _refuse_another(own, first))
@@ -136,7 +137,7 @@ class Saver:
         checkpoint = self._checkpoint()
         learned = checkpoint.weights
         if not all(torch.isfinite(w).all() for w in learned.values() if w.is_floating_point()):
-            return  # the next loss says so; the last good checkpoint stays
+            return  # keep the last good checkpoint; the next loss raises an error
         if improved:
             self._write_best(folder, learned)
         replace(checkpoint, best=self.best, random=_random()).write(folder.last)
@@ -146,7 +147,7 @@ class Saver:
         replace(_of_run(self.job, best), epoch=self.job.state.best_epoch).write(folder.best)
 
     def _checkpoint(self) -> Checkpoint:
-        """Where the run is, as tensors and plain values."""
+        """The state of the run."""
         job, objective = self.job, self.job.objective
         return replace(
             _of_run(job, weights(job.runner, job.trained)),
@@ -164,7 +165,7 @@ class Saver:
             )
         for name, value in now.identity.items():
             before = saved.identity[name]
-            if name == "data":  # a record of an older version may have less in it
+            if name == "data":  # a record of an older version may have fewer keys
                 value = {key: value.get(key) for key in before}
             if filled(before) != filled(value):
                 raise InputError(
@@ -175,38 +176,38 @@ class Saver:
         done, epochs = saved.state["position"], self.job.settings.epochs
         if (done["epoch"], done["batch"]) > (epochs, 0):
             raise InputError(
-                f"{folder.path} holds a run that is in epoch {done['epoch'] + (done['batch'] > 0)} already: "
+                f"{folder.path} holds a run that is already in epoch {done['epoch'] + (done['batch'] > 0)}: "
                 f"resume with more than epochs={epochs}, or choose a new name"
             )
 
 
 def _of_run(job: Job, learned: dict[str, Tensor]) -> Checkpoint:
-    """A checkpoint of these weights, with what must be the same in a run and its continuation."""
+    """A checkpoint of these weights, with everything that must not change in a resumed run."""
     settings = job.settings
-    # A schedule that ends at the last step is another one when the last step moves.
+    # A schedule that ends at the last step depends on the number of epochs.
     free = _FREE if settings.lr_schedule == "constant" else _FREE - {"epochs"}
-    fixed = {"lr_schedule": settings.lr_schedule}  # the first that is compared
+    fixed = {"lr_schedule": settings.lr_schedule}  # compared first
     fixed |= {name: value for name, value in vars(settings).items() if name not in free}
     identity = {"objective": job.objective.to_dict(), "data": job.data.record, **fixed}
     return Checkpoint(job.runner.program.declaration(), identity, job.data.schema.to_dict(), learned)
 
 
 def _refuse_another(own: Checkpoint, first: Checkpoint) -> None:
-    """Refuse that the processes of a run train different things."""
+    """Check that all processes have the same run."""
     if own.declaration != first.declaration:
         raise InputError("the processes were given different declarations: give all of them the same VAE")
     for name, value in own.identity.items():
         if first.identity[name] != value:
             raise InputError(
-                f"the processes were given another {name} ({_difference(first.identity[name], value)}): "
+                f"the processes were given different {name} ({_difference(first.identity[name], value)}): "
                 "give all of them the same"
             )
 
 
 def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
     if isinstance(before, dict) and isinstance(now, dict):
-        gone = object()
-        name = next(key for key in (*now, *before) if before.get(key, gone) != now.get(key, gone))
+        absent = object()
+        name = next(key for key in (*now, *before) if before.get(key, absent) != now.get(key, absent))
         return f"{name} was {before.get(name)} and is {now.get(name)}"
     return f"was {before} and is {now}"
 
@@ -217,7 +218,7 @@ def _random() -> dict[str, Tensor | None]:
 
 
 def _config(job: Job) -> dict[str, Any]:
-    """The run as the command line reads it: data, declaration and training in one flat mapping."""
+    """The options of the run as the command line reads them, in one flat mapping."""
     declaration = dict(job.runner.program.declaration() or {})
     for derived in ("event_shape", "context_shape"):  # the data give these
         declaration.pop(derived, None)

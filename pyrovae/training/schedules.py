@@ -1,9 +1,9 @@
-r"""Schedules: numbers that change as training goes on, each a pure function of the position.
+"""Schedules of the learning rate and the KL weight, pure functions of the position in training.
 
     learning rate   lr * factor(t),   t = step / steps in [0, 1)
     KL weight       min(1, t), t = epoch / kl_warmup, fractional epochs counted; cyclic: t modulo 2
 
-Because they depend on the position alone, a resumed run continues them exactly.
+A resumed run continues them exactly.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def lr_factor(schedule: LRSchedule, t: float) -> float:
 def kl_weight(warmup: float, epochs_done: float, schedule: KLSchedule = "linear") -> float:
     """The weight of the KL divergence after `epochs_done` epochs.
 
-    It grows from 0 to 1 over `warmup` epochs. In the cyclic schedule it then stays at 1 for as long, and
-    begins again.
+    It grows from 0 to 1 over `warmup` epochs. The cyclic schedule then stays at 1 for the same
+    number of epochs and starts again.
 
     Reference:
-        Bowman et al. (2016), "Generating Sentences from a Continuous Space"; Fu et al. (2019), "Cyclical
+        Bowman et al. (2016), "Generating Sentences from a Continuous Space"; Fu et al. (2019),
+        "Cyclical
         Annealing Schedule: A Simple Approach to Mitigating KL Vanishing".
 
     Example:

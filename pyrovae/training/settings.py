@@ -17,10 +17,10 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What decides a run besides the program, the data and the objective; numpy numbers become plain ones.
+    """The settings of a run, other than program, data and objective, as plain values.
 
     Raises:
-        InputError: for a setting that makes no sense.
+        InputError: for an invalid setting.
     """
 
     optimizer: str
@@ -47,8 +47,8 @@ class Settings:
             object.__setattr__(self, name, value)
         if self.kl_schedule == "cyclic" and not self.kl_warmup:
             raise InputError(
-                "kl_schedule 'cyclic' needs kl_warmup, the epochs of one rise: give it, or leave kl_schedule "
-                "out"
+                "kl_schedule 'cyclic' needs kl_warmup, the number of epochs of one rise: give it, or leave "
+                "kl_schedule out"
             )
 
     def _plain(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What decides the rest of a run: weights, optimiser, random numbers and position."""
+"""The position and history of a run, and its parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Position", "State", "copies", "load_weights", "parameters", "paramet
 
 @dataclass
 class Position:
-    """Where a run is: `epoch` epochs are done, and `batch` batches of the next one."""
+    """The position of a run: `epoch` epochs are done, and `batch` batches of the next one."""
 
     epoch: int = 0
     batch: int = 0
@@ -29,7 +29,7 @@ class Position:
 
 @dataclass
 class State:
-    """What a checkpoint holds besides the weights."""
+    """The position and history of a run, for a checkpoint."""
 
     position: Position = field(default_factory=Position)
     sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
@@ -45,12 +45,12 @@ class State:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> State:
-        """The state that `to_dict` gave."""
+        """The state from the result of `to_dict`."""
         return cls(**(saved | {"position": Position(**saved["position"])}))
 
 
 def parameters(runner: Runner, rows: Rows) -> dict[str, Tensor]:
-    """The trainable tensors by name: the module's, or those that the pair keeps in Pyro's store.
+    """The trainable tensors by name, from the module or, for a pair, from Pyro's store.
 
     Raises:
         InputError: when there are none.
@@ -74,12 +74,12 @@ def _stored_parameters(runner: Runner, args: tuple[Any, ...]) -> dict[str, Tenso
 
 
 def weights(runner: Runner, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Everything learned, as a state_dict: parameters and persistent buffers."""
+    """Copies of parameters and persistent buffers, as a state_dict."""
     return copies(trained if runner.module is None else runner.module.state_dict())
 
 
 def load_weights(runner: Runner, trained: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Put back what `weights` gave.
+    """Load the result of `weights`.
 
     Raises:
         InputError: when names or shapes differ.
@@ -100,6 +100,6 @@ def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def parameters_of(objective: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """What an objective learns itself (a classifier), by name."""
+    """The parameters of an objective (a classifier, say), by name."""
     named = objective.named_parameters() if isinstance(objective, torch.nn.Module) else ()
     return {f"objective.{name}": parameter for name, parameter in named}

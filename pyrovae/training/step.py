@@ -1,9 +1,9 @@
-r"""One step: the gradient of a batch, and the move along it.
+"""One step: the gradient of a batch, and the update.
 
-    L = -(1/B) sum_n maximised(x_n)          g = dL/dw, shortened to the norm `clip`          w <- w - ... g
+    L = -(1/B) sum_n maximised(x_n)      g = dL/dw, clipped to the norm `clip`      w <- w - ... g
 
-`eager_step` goes through autograd and torch's own optimiser. `shortened` and `move` are the same
-arithmetic on tensors without a Python number in it: the compiled step is made of them.
+`eager_step` uses autograd and torch's optimiser. `shortened` and `move` are the same arithmetic on
+tensors, without Python numbers, for compiled steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def eager_step(job: Job, epoch: Epoch, number: int) -> None:
     """Take the step of batch `number` in Python.
 
     Raises:
-        NumericalError: when the loss is not finite; nothing was moved then.
+        NumericalError: when the loss is not finite; nothing is updated then.
     """
     step = job.state.position.step
     for group in job.optimizer.param_groups:
@@ -42,7 +42,7 @@ def eager_step(job: Job, epoch: Epoch, number: int) -> None:
 
 
 def shortened(gradient: Sequence[Tensor], clip: float | None) -> list[Tensor]:
-    """The gradient, scaled to the norm `clip` where it is longer, as `clip_grad_norm_` does it."""
+    """Clip the gradient to the norm `clip`, as `clip_grad_norm_`."""
     if clip is None:
         return list(gradient)
     norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
@@ -58,7 +58,7 @@ def move(
     numbers: Sequence[Tensor],
     good: Tensor,
 ) -> None:
-    """Move weights and moments in place by one step of an optimiser, where `good` is true."""
+    """Update weights and moments in place by one step of an optimiser, if `good` is true."""
     for w, of_weight, g in zip(weights, moments, gradient, strict=True):
         new = update.updated(w, g, of_weight, [number.to(w.dtype) for number in numbers])
         for old, value in zip((w, *of_weight), new, strict=True):

@@ -1,9 +1,8 @@
-"""Which kind of step a run takes: eager until it is known what a compiled one would cost and save.
+"""Eager and compiled steps: a run starts with eager ones, and `compiling.When` decides.
 
-The policy is that of `compiling.When`. What was chosen is in the checkpoint, so that a resumed run
-takes the same steps. A batch of another size (the last of an epoch) is an eager step: both kinds
-give the same numbers to rounding. Of several processes the first chooses for all, and code that one
-of them cannot have is used by none.
+The choice is in the checkpoint, so that a resumed run takes the same steps. A last batch of another
+size is an eager step; both kinds give the same numbers up to rounding. The first process chooses
+for all, and if the code cannot be compiled in one of them, none uses it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
-# Steps that are timed before "auto" chooses.
+# The number of steps timed before "auto" chooses.
 TIMED = 5
 
 
@@ -31,7 +30,7 @@ class Steps:
 
     Arguments:
         job: the run.
-        say: is given the kind of step that is taken, and in a few words why, when that is known.
+        say: called with the kind of the next steps, and with the reason or "".
     """
 
     def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
@@ -46,13 +45,13 @@ class Steps:
         """Take the step of batch `number` of an epoch.
 
         Raises:
-            InputError: when a compiled step was insisted on and cannot be had.
+            InputError: when compile=True and the step cannot be compiled.
             NumericalError: when the loss is not finite.
         """
         job = self.job
         if job.data.streams and job.state.position.epoch == 0:
             job.exchange.announced(lambda: self._check_rows(epoch))
-        # The optimiser makes its moments in its first step.
+        # The optimiser creates its moments in its first step.
         if self.when.is_due and epoch.full and job.state.position.step:
             self._choose(epoch)
         if self.compiled is not None and number < epoch.full:
@@ -63,7 +62,7 @@ class Steps:
             eager_step(job, epoch, number)
 
     def settle(self) -> None:
-        """Leave weights and optimiser as a checkpoint or an eager step needs them."""
+        """Give weights and optimiser the form that checkpoints and eager steps need."""
         if self.compiled is not None:
             self.compiled.settle()
 
@@ -86,7 +85,7 @@ class Steps:
 
     def _was_eager(self) -> bool:
         settings, state = self.job.settings, self.job.state
-        # More epochs than were planned then may pay for a compilation.
+        # More epochs than planned then may pay for compiling.
         return settings.compile == "auto" and state.captured is False and state.planned == settings.epochs
 
     def _choose(self, epoch: Epoch) -> None:
@@ -100,18 +99,18 @@ class Steps:
             self._give_up(str(error))
 
     def _compile(self, epoch: Epoch, gain: float) -> bool:
-        """Have compiled steps from now on, where they pay."""
+        """Compile the step, if that pays; returns whether it did."""
         step = compiled_step(self.job, epoch)
-        stored, needed = sharing.agreed((step.is_stored, compiling.compile_seconds()))
-        if not self.when.pays(gain, is_stored=stored, seconds=needed):
+        is_stored, needed = sharing.agreed((step.is_stored, compiling.compile_seconds()))
+        if not self.when.pays(gain, is_stored=is_stored, seconds=needed):
             return False
         seconds = sharing.in_turn(step.compile)
         self.compiled, self.job.state.captured = step, True
-        self.news = f"code {'found' if stored else 'made'} in {seconds:.1f} s"
+        self.news = f"{'loaded' if is_stored else 'compiled'} in {seconds:.1f} s"
         return True
 
     def _stay_eager(self, why: str) -> None:
-        """Without a reason the steps to come are too few to pay for a compilation."""
+        """Take eager steps from now on; without a reason, as the remaining ones are too few."""
         self.job.state.captured, self.job.state.planned = False, self.job.settings.epochs
         self.say("eager", why)
 

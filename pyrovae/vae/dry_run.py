@@ -1,4 +1,4 @@
-"""The dry run of a declaration: two observations through every part, so that a misfit is named at once."""
+"""The dry run of a declaration, which finds parts that do not fit."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _SPACES = {
 
 @torch.no_grad()
 def dry_run(vae: PartsProgram) -> None:
-    """Draw two observations through every part of a VAE.
+    """Pass two observations through every part of a VAE.
 
     Raises:
-        InputError: for a part that does not fit, by name.
+        InputError: for a part that does not fit, with its name.
     """
     first = next(vae.parameters())  # type: ignore[attr-defined]
     lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
@@ -49,14 +49,14 @@ def dry_run(vae: PartsProgram) -> None:
             _two_draws(q, (vae.prior.size,))
         if not (_covers(prior, q) and _covers(q, prior)):
             raise InputError(
-                f"the guide {vae.q!r} and the prior {vae.prior!r} live on different spaces "
+                f"the guide {vae.q!r} and the prior {vae.prior!r} have different supports "
                 f"({_space(q)} and {_space(prior)}): {vae.prior.advice}"
             )
 
 
 @contextmanager
 def naming(role: str, *parts: Part) -> Iterator[None]:
-    """Say of an error of any kind which parts raised it."""
+    """Add the names of the parts to an error of any kind."""
     try:
         yield
     except InputError:
@@ -72,7 +72,7 @@ def _check_classes(vae: PartsProgram) -> None:
     if states is not None and getattr(prior, "prune", False):
         raise InputError(
             f"the prior {prior!r} is pruned by p(c|z), and the guide {vae.q!r} would still draw the "
-            "components that are gone: leave prune out, or use a guide over z alone"
+            "removed components: leave prune out, or use a guide over z alone"
         )
     if states is not None and states != prior.states:
         raise InputError(
@@ -81,31 +81,32 @@ def _check_classes(vae: PartsProgram) -> None:
         )
 
 
-def _two_draws(law: dist.TorchDistribution, event_shape: tuple[int, ...]) -> Tensor:
-    """Two draws of a distribution, which must give them a density."""
-    if tuple(law.event_shape) != event_shape:
-        raise ValueError(f"its distribution has event shape {tuple(law.event_shape)}, expected {event_shape}")
-    draws = _of_two(law).sample()
-    _of_two(law).log_prob(draws)
+def _two_draws(distribution: dist.TorchDistribution, event_shape: tuple[int, ...]) -> Tensor:
+    """Draw two samples and score them."""
+    shape = tuple(distribution.event_shape)
+    if shape != event_shape:
+        raise ValueError(f"its distribution has event shape {shape}, expected {event_shape}")
+    draws = _of_two(distribution).sample()
+    _of_two(distribution).log_prob(draws)
     return draws
 
 
-def _of_two(law: dist.TorchDistribution) -> dist.TorchDistribution:
-    return law if tuple(law.batch_shape) == (2,) else law.expand((2,))
+def _of_two(distribution: dist.TorchDistribution) -> dist.TorchDistribution:
+    return distribution if tuple(distribution.batch_shape) == (2,) else distribution.expand((2,))
 
 
-def _covers(law: dist.TorchDistribution, other: dist.TorchDistribution) -> bool:
-    """Whether draws of the other distribution have a density under this one."""
+def _covers(distribution: dist.TorchDistribution, other: dist.TorchDistribution) -> bool:
+    """Whether samples of the other distribution are in the support of this one."""
     draws = _of_two(other).sample()
     try:
-        support = law.support
+        support = distribution.support
     except NotImplementedError:
         return True
     return support is None or bool(support.check(draws).all())
 
 
-def _space(law: dist.TorchDistribution) -> str:
-    """The space of a distribution in words, as far as its support says."""
-    support = law.support
+def _space(distribution: dist.TorchDistribution) -> str:
+    """The support of a distribution in words."""
+    support = distribution.support
     name = type(getattr(support, "base_constraint", support)).__name__.strip("_")
     return _SPACES.get(name, name.lower())

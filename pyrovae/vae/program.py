@@ -1,6 +1,6 @@
-"""A VAE as a Pyro program: the model and guide that its parts make, and what training asks of them.
+"""A VAE as a Pyro program: the model and guide of its parts, and the hooks of training.
 
-model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with a class, "c" and "y" for its labels
+model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with classes also "c", or "y"
 guide   q(z|x)         site "z", or "c" and "z"
 """
 
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = ["PartsProgram", "mean_or_draw"]
 
-# Pyro's parameter store is global: two models under one name would share (and never train) parameters.
+# Pyro's parameter store is global: models of the same name would share parameters.
 _NAMES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
 
-PIECE = 1000
+PIECE_ROWS = 1000
 
 
 class PartsProgram(Program):
-    """The program that prior, likelihood, guide and networks make.
+    """The program of a prior, a likelihood, a guide and networks.
 
-    A subclass has them as attributes, and gives the distributions `encode`, `decode` and `latents`.
+    A subclass has them as attributes, and defines the distributions `encode`, `decode` and
+    `latents`.
     """
 
     event_shape: tuple[int, ...]
@@ -63,15 +64,16 @@ class PartsProgram(Program):
     def model(
         self, x: Tensor | None = None, context: Tensor | None = None, y: Tensor | None = None
     ) -> Tensor:
-        """The generative program p(z) p(x|z), a Pyro model; with x None it draws observations.
+        """The Pyro model p(z) p(x|z); it draws observations when x is None.
 
-        A prior with classes has a site "c" before "z", enumerated unless the guide draws it; with
-        labels their site is "y".
+        A prior with classes has a site "c" before "z", which is enumerated unless the guide draws
+        it, or a site "y" if it observes labels.
 
         Arguments:
             x: (B, *event), observed when given.
-            context: (B, *context_shape) for a conditional VAE; it sets B when x is None, else B is 1.
-            y: (B,), class indices, -1 where not known; observed with x, else the classes to draw from.
+            context: (B, *context_shape) for a conditional VAE; without x, context or y, B is 1.
+            y: (B,), class indices, -1 where unknown; observed with x, else the classes to draw
+                from.
 
         Returns:
             x, observed or drawn, of shape (*, B, *event).
@@ -87,18 +89,18 @@ class PartsProgram(Program):
             return pyro.sample("x", self.decode(z, context), obs=x)
 
     def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        """The recognition program q(z|x), a Pyro guide; returns z of shape (*, B, size)."""
+        """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
         self._register("recognition", self.recognition, self.q)
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
 
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
-        """The guide's parameters, and the classes that are known where the guide draws the class."""
+        """The guide's parameters, and the known classes if the guide draws the class."""
         known = self._known(y) if self.q.states is not None else {}
         return self.recognition(self.likelihood.inputs(x), self._flat(context)) | known
 
     def _known(self, y: Tensor | None) -> dict[str, Tensor]:
-        """The labels as the argument `known`, one-hot rows (B, C) with zeros where none is known."""
+        """The labels as the argument `known`: one-hot rows (B, C), zeros where unknown."""
         if y is None:
             return {}
         if not self.prior.labels or self.prior.states is None:
@@ -110,7 +112,7 @@ class PartsProgram(Program):
         return {"known": (y.unsqueeze(-1) == classes).to(next(self.parameters()).dtype)}  # type: ignore[attr-defined]
 
     def _flat(self, context: Tensor | None) -> Tensor | None:
-        """The context as the networks read it, (*, context_dim)."""
+        """The context in the shape that networks read, (*, context_dim)."""
         if self.context_shape is None:
             if context is not None:
                 raise InputError(
@@ -119,9 +121,9 @@ class PartsProgram(Program):
             return None
         dims = len(self.context_shape)
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
-            came = "none" if context is None else f"shape {tuple(context.shape)}"
+            actual = "none" if context is None else f"shape {tuple(context.shape)}"
             raise InputError(
-                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {came}"
+                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {actual}"
             )
         return context.flatten(-dims) if dims else context.unsqueeze(-1)
 
@@ -137,7 +139,7 @@ class PartsProgram(Program):
         for i, module in enumerate(modules):
             pyro.module(f"{name}.{role}{i}", module)
 
-    # ---------------------------------------------------------------- what training and evaluation ask
+    # ---------------------------------------------------------------- hooks of training
 
     @property
     def latent_size(self) -> int:  # type: ignore[override]
@@ -146,12 +148,12 @@ class PartsProgram(Program):
 
     @property
     def waits_for(self) -> int:  # type: ignore[override]
-        """The epochs before the prior starts from encodings."""
+        """The number of epochs before the prior starts from encodings."""
         return self.prior.waits_for
 
     @property
     def components_wait(self) -> int:  # type: ignore[override]
-        """The same, unless the guide has the components from the start."""
+        """The same, or 0 if the guide has the components from the start."""
         return self.prior.waits_for if self.q.states is None else 0
 
     def declaration(self) -> dict[str, Any]:
@@ -168,7 +170,7 @@ class PartsProgram(Program):
     def check_data(self, data: Data) -> None:
         if tuple(data.event_shape) != self.event_shape:
             raise InputError(
-                f"the VAE was declared for events {self.event_shape}, the data have {data.event_shape}: "
+                f"the VAE was declared for events {self.event_shape}, and the data have {data.event_shape}: "
                 f"declare it with event_shape={data.event_shape}"
             )
         self._check_context(data)
@@ -179,7 +181,7 @@ class PartsProgram(Program):
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
             raise InputError(
-                "the VAE was declared with a context, the data have none: load them with context='labels'"
+                "the VAE was declared with a context, and the data have none: load them with context='labels'"
             )
         if self.context_shape is None and data.validation.context is not None:
             cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"
@@ -197,42 +199,42 @@ class PartsProgram(Program):
     def _check_has_labels(self, data: Data) -> None:
         if self.prior.labels and not data.has_labels:
             raise InputError(
-                "the prior observes labels, the data give none: load them with labels=True or known=, or "
+                "the prior observes labels, and the data have none: load them with labels=True or known=, or "
                 "declare it with labels=False"
             )
         if data.has_labels and not self.prior.labels:
             raise InputError(
-                f"the data come with labels to observe, and the prior {self.prior!r} observes none: give it "
+                f"the data have labels to observe, and the prior {self.prior!r} observes none: give it "
                 "labels=True, or load them without labels= and known="
             )
 
     def check_run(self, epochs: int, processes: int) -> None:
         if self.likelihood.of_batch and processes > 1:
             raise InputError(
-                f"{self.likelihood!r} uses a batch as a whole, which several processes share: train it in "
-                "one, or use scale='learned'"
+                f"{self.likelihood!r} uses a batch as a whole, and several processes share it: train in one "
+                "process, or use scale='learned'"
             )
         if self.prior.waits_for >= epochs:
             raise InputError(
-                f"the prior {self.prior!r} would not start in {epochs} epochs: use more, or a start_epoch "
-                "below that"
+                f"the prior {self.prior!r} would not start in {epochs} epochs: use more, or a smaller "
+                "start_epoch"
             )
 
     @torch.no_grad()
     def start_from(self, x: Tensor | Rows) -> None:
-        """Let the parts that start from data use training data (N, *event), before the first step.
+        """Initialise the parts from training data (N, *event), before the first step.
 
-        The likelihood sees the observations, the other parts what the encoder reads of them.
+        The likelihood gets the observations, the other parts the encoder's inputs.
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
-        read = self.likelihood.inputs(x)
+        inputs = self.likelihood.inputs(x)
         for part in (self.prior, self.q, self.encoder, self.decoder):
-            part.start_from(read)
+            part.start_from(inputs)
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int, some: Callable[[], Rows]) -> str | None:
-        """Let the prior use the encodings of training rows, at the start of an epoch."""
+        """Let the prior use encodings of training rows, before an epoch."""
         some = cache(some)
         changed = self.prior.begin_epoch(
             epoch, lambda: self._encodings(some()), lambda: self._labels_of(some())
@@ -244,14 +246,14 @@ class PartsProgram(Program):
             return None
         if rows.y is None:
             raise InputError(
-                f"the prior {self.prior!r} starts from encodings with their labels, and the data stream: use "
-                "start='random' or 'spread', or data held in memory"
+                f"the prior {self.prior!r} starts from encodings with their labels, and the data are "
+                "streamed: use start='random' or 'spread', or data in memory"
             )
         return self._known(rows.y)["known"]
 
     def _encodings(self, rows: Rows) -> Tensor:
-        """The means of q(z|x) without labels, or draws where a distribution has no mean."""
-        pieces = rows.unlabelled().batches(PIECE)
+        """The means of q(z|x) without labels, or samples if the mean is not known."""
+        pieces = rows.unlabelled().batches(PIECE_ROWS)
         return torch.cat([mean_or_draw(self.encode(piece)) for piece in pieces])
 
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -266,9 +268,9 @@ class PartsProgram(Program):
         return self.decode(z, context).sample().to(like.dtype), {"z": z.unsqueeze(0)}
 
 
-def mean_or_draw(law: dist.TorchDistribution) -> Tensor:
-    """The mean, or a draw where it is not known."""
+def mean_or_draw(distribution: dist.TorchDistribution) -> Tensor:
+    """The mean, or a sample if the mean is not known."""
     try:
-        return law.mean
+        return distribution.mean
     except NotImplementedError:
-        return law.sample()
+        return distribution.sample()

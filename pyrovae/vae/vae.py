@@ -1,15 +1,15 @@
-r"""The variational autoencoder: four replaceable parts put together into a Pyro model and guide.
+r"""The variational autoencoder: a Pyro model and guide made of replaceable parts.
 
     z     ~ prior                      p(z)
     x | z ~ likelihood(decoder(z))     p(x|z)
     z | x ~ guide(encoder(x))          q(z|x)
 
-`vae.model` and `vae.guide` are ordinary Pyro programs with the sites "z" and "x" inside the plate "data".
-Training, log p(x), sampling and pictures are all derived from these two functions.
+`vae.model` and `vae.guide` are ordinary Pyro programs with the sites "z" and "x" in the plate
+"data". Training, log p(x), sampling and figures all use these two functions.
 
 Reference:
-    Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Doersch (2016), "Tutorial on Variational
-    Autoencoders"; Prince (2023), "Understanding Deep Learning", chapter 17.
+    Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Doersch (2016), "Tutorial on
+    Variational Autoencoders"; Prince (2023), "Understanding Deep Learning", chapter 17.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]
 
-    The parts are copied, so one declaration may be used for many models. The declaration is checked at
-    once by a dry run on two observations. Every method takes `Rows`, a tensor or an array of any number type.
+    The parts are copied, so one part can be used in many models. A dry run on two observations
+    checks the declaration at once. Every method takes `Rows`, a tensor or an array of any number
+    type.
 
     Arguments:
         event_shape: the shape of one observation.
@@ -57,8 +58,9 @@ class VAE(PartsProgram, Declared, nn.Module):
         guide: q(z|x); `DiagonalNormal()` by default.
         encoder: the network that reads x; `MLP()` by default.
         decoder: the network that reads z; `MLP()` by default.
-        context_shape: the shape of one context c (a label, half an image) for a conditional VAE, in which
-            every part sees c: p(z|c), p(x|z, c), q(z|x, c).
+        context_shape: the shape of one context c (a label, half an image) for a conditional VAE, in
+            which
+            every part depends on c: p(z|c), p(x|z, c), q(z|x, c).
 
     Raises:
         InputError: for a size below 1, or a part that cannot be combined with the others.
@@ -101,7 +103,7 @@ class VAE(PartsProgram, Declared, nn.Module):
     def _attach(self, encoder: Network, decoder: Network) -> None:
         context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)
         with naming("prior", self.prior):
-            self.prior.latent_dim = self.latent_dim  # also for an `attach` that forgets its base's
+            self.prior.latent_dim = self.latent_dim  # even if `attach` does not call its base's
             self.prior.attach(self.latent_dim, context_dim)
         with naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
@@ -146,17 +148,18 @@ class VAE(PartsProgram, Declared, nn.Module):
     def responsibilities(self, x: Any, context: Any = None, y: Any = None, *, particles: int = 100) -> Tensor:  # noqa: ANN401
         r"""The probabilities of the classes of each row, (K, B, C).
 
-        \(p(c|z_k)\) at draws \(z_k \sim q(z|x)\), by Bayes' rule from a mixture prior; their mean over K
-        estimates \(E_q[p(c|z)]\). A guide that draws the class gives q(c|x) itself, with K = 1.
+        For a mixture prior, \(p(c|z_k)\) at samples \(z_k \sim q(z|x)\), by Bayes' rule; their mean
+        over K estimates \(E_q[p(c|z)]\). For a guide that draws the class, q(c|x) itself, with K =
+        1.
 
         Arguments:
             x: rows (B, *event).
             context: of a conditional VAE.
-            y: labels, which are certain where they are known.
+            y: labels; a known class has probability 1.
             particles: K.
 
         Raises:
-            InputError: for a prior that is not a mixture, with a guide without classes.
+            InputError: if the prior is not a mixture and the guide has no classes.
         """
         rows = self.rows(x, context, y)
         self._count(*rows.arguments, *[None] * (3 - len(rows.arguments)))
@@ -171,11 +174,11 @@ class VAE(PartsProgram, Declared, nn.Module):
                 "guide of the same name"
             )
         q = self.encode(rows)
-        # One draw at a time: (K, B, C, D) may be large.
+        # One sample at a time: (K, B, C, D) may be large.
         return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
-        """Rows of anything that holds numbers, in this VAE's type and where its parameters are."""
+        """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
         rows = Rows.of(x, context, y, like=next(self.parameters()))
         self._check_labels(rows.y)
         return rows
@@ -187,28 +190,28 @@ class VAE(PartsProgram, Declared, nn.Module):
         self._check_labels(indices)
         return indices
 
-    def _tensor(self, given: Any) -> Any:  # noqa: ANN401
-        return None if given is None else self.rows(given).x
+    def _tensor(self, values: Any) -> Any:  # noqa: ANN401
+        return None if values is None else self.rows(values).x
 
     @torch.no_grad()
     def sample(self, count: int, context: Any = None, y: Any = None, *, mean: bool = False) -> Tensor:  # noqa: ANN401
-        """Draw observations from p(x), (count, *event); with `mean`, E[x|z] of each drawn z instead.
+        """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
 
-        A likelihood without a known mean gives a draw in both cases.
+        A likelihood without a known mean gives a sample in both cases.
 
         Arguments:
             count: the number of observations.
             context: (count, *context_shape) for a conditional VAE.
             y: class indices (count,) to draw from, for a prior with labels.
-            mean: whether to give E[x|z].
+            mean: whether to return E[x|z].
         """
         z = self.latents(context, y).expand((whole("count", count, 0),)).sample()
-        law = self.decode(z, context)
-        return mean_or_draw(law) if mean else law.sample()
+        likelihood = self.decode(z, context)
+        return mean_or_draw(likelihood) if mean else likelihood.sample()
 
     @torch.no_grad()
     def reconstruct(self, x: Any, context: Any = None, y: Any = None) -> Tensor:  # noqa: ANN401
-        """E[x|z], or a draw where it is not known, at a draw z ~ q(z|x): x (B, *event) -> (B, *event)."""
+        """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event)."""
         rows = self.rows(x, context, y)
         return mean_or_draw(self.decode(self.encode(rows).sample(), rows.context))
 
@@ -222,7 +225,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     @classmethod
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:
-        """A new VAE, with nothing learned, from what `to_dict` gave.
+        """A new VAE, with nothing learned, from the result of `to_dict`.
 
         Raises:
             InputError: for a part that cannot be imported or built.
@@ -234,12 +237,12 @@ class VAE(PartsProgram, Declared, nn.Module):
             "encoder": Network,
             "decoder": Network,
         }
-        given = dict(declaration)
-        parts = {name: base.from_dict(given[name]) for name, base in bases.items() if given.get(name)}
-        return cls(**(given | parts))
+        options = dict(declaration)
+        parts = {name: base.from_dict(options[name]) for name, base in bases.items() if options.get(name)}
+        return cls(**(options | parts))
 
     def hyperparameters(self) -> dict[str, Any]:
-        """The keyword arguments that declare this VAE; its parts are the attached ones."""
+        """The keyword arguments that declare this VAE, with the attached parts."""
         sizes = {"event_shape": self.event_shape, "latent_dim": self.latent_dim}
         return sizes | dict(self._parts()) | {"context_shape": self.context_shape}
 
@@ -260,16 +263,16 @@ class VAE(PartsProgram, Declared, nn.Module):
     __hash__ = object.__hash__
 
 
-def _part(role: str, given: Part | None, default: type[Part], base: type[Part]) -> Any:  # noqa: ANN401
-    """A copy of the part that was given, or the default one."""
-    part = default() if given is None else given
+def _part(role: str, part: Part | None, default: type[Part], base: type[Part]) -> Any:  # noqa: ANN401
+    """A copy of a part, or the default one."""
+    part = default() if part is None else part
     if not isinstance(part, base):
         raise InputError(f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {part!r}")
     return part.clone()
 
 
-def _shape(name: str, given: Any) -> Shape:  # noqa: ANN401
+def _shape(name: str, sizes: Any) -> Shape:  # noqa: ANN401
     """A shape of sizes of 1 or more, from a size or several."""
-    if isinstance(given, str) or not isinstance(given, (int, Sequence)):
-        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {given!r}")
-    return tuple(whole(f"a size in {name}", size) for size in ((given,) if isinstance(given, int) else given))
+    if isinstance(sizes, str) or not isinstance(sizes, (int, Sequence)):
+        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {sizes!r}")
+    return tuple(whole(f"a size in {name}", size) for size in ((sizes,) if isinstance(sizes, int) else sizes))

@@ -1,4 +1,4 @@
-"""A VAE as it is written on paper."""
+"""A VAE in mathematical notation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["in_words"]
 def in_words(vae: Any) -> str:  # noqa: ANN401
     """Four lines: its sizes, and the three distributions with the networks behind them."""
     context = vae.context_shape
-    given, also = ("", "") if context is None else (" | c", ", c")
+    condition, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
-    x_law, z_law = repr(vae.likelihood), repr(vae.q)
-    width = max(len(x_law), len(z_law))
+    likelihood, guide = repr(vae.likelihood), repr(vae.q)
+    width = max(len(likelihood), len(guide))
     read = "z, c" if vae.prior.states and vae.prior.visible > vae.latent_dim else f"z{also}"
-    drawn, density = _latents(vae, given)
+    drawn, density = _latents(vae, condition)
     inferred = "c, z" if vae.q.states else "z"
-    law = f"q(c|x{also}) q(z|x, c)" if vae.q.states else f"q(z|x{also})"
+    posterior = f"q(c|x{also}) q(z|x, c)" if vae.q.states else f"q(z|x{also})"
     rows = [
         (drawn, repr(vae.prior), density),
-        (f"x | {read}", f"{x_law:<{width}}  of {vae.decoder!r}({read})", f"p(x|{read})"),
-        (f"{inferred} | x{also}", f"{z_law:<{width}}  of {vae.encoder!r}(x{also})", law),
+        (f"x | {read}", f"{likelihood:<{width}}  of {vae.decoder!r}({read})", f"p(x|{read})"),
+        (f"{inferred} | x{also}", f"{guide:<{width}}  of {vae.encoder!r}(x{also})", posterior),
     ]
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]
@@ -31,9 +31,9 @@ def in_words(vae: Any) -> str:  # noqa: ANN401
     return "\n".join([f"VAE of {what}, {count:,} parameters", *lines])
 
 
-def _latents(vae: Any, given: str) -> tuple[str, str]:  # noqa: ANN401
-    """What the prior draws, and its density."""
+def _latents(vae: Any, condition: str) -> tuple[str, str]:  # noqa: ANN401
+    """The variables that the prior draws, and their density."""
     if vae.prior.states is None:
-        return f"z{given}", f"p(z{given})"
+        return f"z{condition}", f"p(z{condition})"
     style = "p(z)" if vae.prior.visible > vae.latent_dim else "p(z|c)"
     return "c, z", f"p(c) {style}"
