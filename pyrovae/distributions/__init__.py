@@ -1,17 +1,12 @@
 """Distributions that Pyro lacks, or that have a faster or more exact form here."""
 
-from pyrovae.distributions.aggregate import Aggregate
-from pyrovae.distributions.bernoulli import Bernoulli
-from pyrovae.distributions.beta import Beta
-from pyrovae.distributions.calibrated import CalibratedNormal
-from pyrovae.distributions.chain import Chain, Step
+from pyrovae.distributions.adapted import Bernoulli, Beta, CalibratedNormal, ZeroInflated
 from pyrovae.distributions.class_distribution import ClassDistribution, Classed, Label, log_shares
 from pyrovae.distributions.columns import Columns
+from pyrovae.distributions.combined import Aggregate, Chain, Step
 from pyrovae.distributions.composed import Composed
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
-from pyrovae.distributions.inflated import ZeroInflated
-from pyrovae.distributions.levels import Grid, Levels
-from pyrovae.distributions.logistic import DiscretizedLogistic
+from pyrovae.distributions.levels import DiscretizedLogistic, Grid, Levels
 from pyrovae.distributions.multinomial import Multinomial
 from pyrovae.distributions.onehot import Concrete, OneHots
 from pyrovae.distributions.planar import Planar

@@ -15,13 +15,11 @@ encoder and calls `forward` with them by name. It returns a reparameterised dist
 """
 
 from pyrovae.guides.base import Guide
-from pyrovae.guides.categorical import Categorical
-from pyrovae.guides.class_then_style import Classes
+from pyrovae.guides.discrete import Categorical, Classes
 from pyrovae.guides.flow import Flow
 from pyrovae.guides.layers import Hierarchical
 from pyrovae.guides.mixture import GaussianMixture
-from pyrovae.guides.normal import DiagonalNormal, FullRankNormal, Laplace, LowRankNormal
-from pyrovae.guides.sphere import ProjectedNormal
+from pyrovae.guides.normal import DiagonalNormal, FullRankNormal, Laplace, LowRankNormal, ProjectedNormal
 
 __all__ = [
     "Categorical",

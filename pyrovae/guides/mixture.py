@@ -9,7 +9,7 @@ from torch import Tensor
 from pyrovae.distributions import ClassDistribution, DiagonalMixture
 from pyrovae.distributions.class_distribution import restricted
 from pyrovae.guides.base import Guide, Shape
-from pyrovae.guides.class_then_style import style_of_class
+from pyrovae.guides.discrete import style_of_class
 from pyrovae.numerics import positive
 
 __all__ = ["GaussianMixture"]

@@ -1,9 +1,10 @@
-r"""Normal guides, and the Laplace guide.
+r"""Normal guides, the Laplace guide, and a guide on the sphere.
 
-DiagonalNormal   z = loc + scale * noise
-FullRankNormal   z = loc + L noise,  L lower triangular
-LowRankNormal    z = loc + W noise_1 + scale * noise_2,  W of `rank` columns
-Laplace          z = loc + scale * Laplace noise
+DiagonalNormal    z = loc + scale * noise
+FullRankNormal    z = loc + L noise,  L lower triangular
+LowRankNormal     z = loc + W noise_1 + scale * noise_2,  W of `rank` columns
+Laplace           z = loc + scale * Laplace noise
+ProjectedNormal   z = (loc + noise) / |loc + noise|
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae import distributions
+from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
 
-__all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal"]
+__all__ = ["DiagonalNormal", "FullRankNormal", "Laplace", "LowRankNormal", "ProjectedNormal"]
 
 REACH = 100.0
 
@@ -130,3 +133,37 @@ class Laplace(_Located):
 
     def forward(self, loc: Tensor, raw_scale: Tensor) -> dist.TorchDistribution:
         return dist.Laplace(loc, positive(raw_scale)).to_event(1)
+
+
+class ProjectedNormal(Guide):
+    r"""The direction of a normal vector, \(z = (\mu + e) / |\mu + e|\) with \(e \sim \mathcal N(0, I)\).
+
+    The direction of \(\mu\) is the location, its length the concentration. Its prior is
+    `HypersphericalUniform`.
+
+    Raises:
+        InputError: when z has one entry, where the sphere is two points.
+
+    Reference:
+        Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal Distribution of
+        Arbitrary Dimension"; Davidson et al. (2018), "Hyperspherical Variational Auto-Encoders".
+
+    Example:
+        >>> import torch
+        >>> guide = ProjectedNormal()
+        >>> guide.attach(latent_dim=3)
+        >>> bool((guide(loc=torch.ones(5, 3)).rsample().norm(dim=-1) - 1).abs().max() < 1e-6)
+        True
+    """
+
+    def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
+        super().attach(latent_dim, feature_dim)
+        if latent_dim < 2:
+            raise InputError("the sphere of ProjectedNormal needs latent_dim of 2 or more, not 1")
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"loc": (self.latent_dim,)}
+
+    def forward(self, loc: Tensor) -> dist.TorchDistribution:
+        return distributions.ProjectedNormal(loc)

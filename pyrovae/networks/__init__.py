@@ -11,10 +11,9 @@ through unchanged; rows are independent, so there is no batch normalisation: it 
 on the other rows. A context c is a second input, joined to the first.
 """
 
-from pyrovae.networks.base import Headed, Network
+from pyrovae.networks.base import Activation, Headed, Network
 from pyrovae.networks.dense import MLP, Gated, location_and_scale
 from pyrovae.networks.images import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
-from pyrovae.networks.layers import Activation
 from pyrovae.networks.precision import Precision, networks_in, products_in
 from pyrovae.networks.wrapped import Wrapped
 

@@ -1,19 +1,45 @@
-"""What every network is, and the heads after it."""
+"""What every network is, the heads after it, and what they share: activations, first weights, contexts."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.layers import Shape, started
+from pyrovae.checks import one_of
 from pyrovae.networks.precision import product_dtype
 from pyrovae.part import Part
 
-__all__ = ["Headed", "LinearHead", "Network", "Shape"]
+__all__ = [
+    "Activation",
+    "Headed",
+    "Init",
+    "LinearHead",
+    "Network",
+    "Shape",
+    "activation_of",
+    "joined",
+    "started",
+]
+
+Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "sigmoid"]
+Init = Literal["glorot", "he"]
+Shape = tuple[int, ...]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+}
 
 
 class Network(Part):
@@ -67,3 +93,42 @@ class Headed(nn.Module):
             params = {name: head(features) for name, head in self.heads.items()}
         # A log-density needs the precision of its data.
         return {name: param.to(value.dtype) for name, param in params.items()}
+
+
+def activation_of(name: str) -> nn.Module:
+    """The activation of that name.
+
+    Raises:
+        InputError: for an unknown one.
+    """
+    return _ACTIVATIONS[one_of("activation", name, _ACTIVATIONS)]()
+
+
+def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
+    r"""A layer with zero biases and its first weights.
+
+    With n inputs and m outputs of a unit: "glorot" is uniform with variance \(2 / (n + m)\), "he" is normal
+    with variance \(2 / n\).
+
+    Raises:
+        InputError: for another `init`.
+
+    Reference:
+        Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural Networks";
+        He, Zhang, Ren & Sun (2015), "Delving Deep into Rectifiers".
+    """
+    if one_of("init", init, ("glorot", "he")) == "he":
+        nn.init.kaiming_normal_(layer.weight)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def joined(value: Tensor, context: Tensor | None) -> Tensor:
+    """Value and context in one row, (*, V) and (*, C) to (*, V + C)."""
+    if context is None:
+        return value
+    lead = torch.broadcast_shapes(value.shape[:-1], context.shape[:-1])
+    return torch.cat([value.expand(*lead, -1), context.expand(*lead, -1)], dim=-1)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.base import Headed, Network, Shape
-from pyrovae.networks.layers import Activation, Init, activation_of, joined, started
+from pyrovae.networks.base import Activation, Headed, Init, Network, Shape, activation_of, joined, started
 
 __all__ = ["MLP", "Gated", "location_and_scale"]
 

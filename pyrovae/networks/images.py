@@ -13,12 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pyrovae.networks.base import LinearHead, Network, Shape
-from pyrovae.networks.layers import Activation, activation_of, check_image, joined, sides_of, started
+from pyrovae.errors import InputError
+from pyrovae.networks.base import (
+    Activation,
+    LinearHead,
+    Network,
+    Shape,
+    activation_of,
+    joined,
+    started,
+)
 
 __all__ = ["ConvDecoder", "ConvEncoder", "ResidualDecoder", "ResidualEncoder"]
 
@@ -285,3 +294,27 @@ class _Block(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps + self.second(self.act(self.first(self.act(maps))))
+
+
+def sides_of(shape: Shape, stages: int) -> list[tuple[int, int]]:
+    """The sides of an image before, between and after stages that halve it, n to ceil(n / 2).
+
+    Example:
+        >>> sides_of((1, 9, 13), 2)
+        [(9, 13), (5, 7), (3, 4)]
+    """
+    halved = [tuple(math.ceil(n / 2**stage) for n in shape[-2:]) for stage in range(stages + 1)]
+    return [(height, width) for height, width in halved]
+
+
+def check_image(network: Any, shape: Shape) -> None:  # noqa: ANN401
+    """Refuse events that are not images (channels, height, width).
+
+    Raises:
+        InputError: with what to use instead.
+    """
+    if len(shape) != 3:
+        raise InputError(
+            f"{type(network).__name__} needs images of shape (channels, height, width), not events of shape "
+            f"{tuple(shape)}: use MLP for those"
+        )

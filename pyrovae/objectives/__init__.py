@@ -18,8 +18,7 @@ after the log-mean-exp, never inside a weight:
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.batchwise import DIP, MMD, BetaTC
 from pyrovae.objectives.class_rewards import Balanced, SemiSupervised
-from pyrovae.objectives.divergences import JensenShannon
-from pyrovae.objectives.elbo import ELBO, Capacity
+from pyrovae.objectives.elbo import ELBO, Capacity, JensenShannon
 from pyrovae.objectives.factor import Factor
 from pyrovae.objectives.gradients import DReG, ReweightedWakeSleep, ScoreFunction, StickingTheLanding
 from pyrovae.objectives.importance import CIWAE, IWAE, MIWAE, PIWAE, Renyi

@@ -25,7 +25,7 @@ from pyrovae.objectives.base import Objective, weighted
 from pyrovae.objectives.elbo import is_product, per_latent
 from pyrovae.terms import Latent, Terms, TracePair
 
-__all__ = ["DIP", "MMD", "BetaTC", "Batchwise"]
+__all__ = ["DIP", "MMD", "Batchwise", "BetaTC"]
 
 
 class Batchwise(Objective):

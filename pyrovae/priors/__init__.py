@@ -14,13 +14,11 @@ from `forward`. It can then be named in Python, in YAML and on the command line.
 """
 
 from pyrovae.priors.base import Prior
-from pyrovae.priors.categorical import Categorical
+from pyrovae.priors.discrete import Categorical, Classes
 from pyrovae.priors.flow import Autoregressive, Flow
-from pyrovae.priors.independent_class import Classes
 from pyrovae.priors.layers import Conditional, Hierarchical
-from pyrovae.priors.located import Laplace, Normal, StandardNormal, StudentT
 from pyrovae.priors.mixture import GaussianMixture
-from pyrovae.priors.sphere import HypersphericalUniform
+from pyrovae.priors.simple import HypersphericalUniform, Laplace, Normal, StandardNormal, StudentT
 from pyrovae.priors.vamp import VampPrior
 
 __all__ = [

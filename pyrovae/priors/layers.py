@@ -18,7 +18,7 @@ from pyrovae.errors import InputError
 from pyrovae.networks import location_and_scale
 from pyrovae.numerics import UNIT, positive
 from pyrovae.priors.base import Encodings, Labels, Prior, Shape
-from pyrovae.priors.located import StandardNormal
+from pyrovae.priors.simple import StandardNormal
 from pyrovae.priors.vamp import VampPrior
 
 __all__ = ["Conditional", "Hierarchical"]

@@ -1,11 +1,12 @@
-r"""Independent latents, and learned locations and scales.
+r"""Independent latents with learned locations and scales, and priors without parameters.
 
-StandardNormal   p(z) = N(z; 0, I)
-Normal           p(z) = N(z; mu, diag sigma^2)
-Laplace          p(z) = prod_d Laplace(z_d; mu_d, b_d)
-StudentT         p(z) = prod_d StudentT(z_d; df, mu_d, sigma_d)
+    StandardNormal          p(z) = N(z; 0, I)
+    HypersphericalUniform   p(z) = Gamma(D/2) / (2 pi^(D/2)) on the unit sphere
+    Normal                  p(z) = N(z; mu, diag sigma^2)
+    Laplace                 p(z) = prod_d Laplace(z_d; mu_d, b_d)
+    StudentT                p(z) = prod_d StudentT(z_d; df, mu_d, sigma_d)
 
-Given a context c the location is mu + A c, with A zero at first.
+Given a context c a learned location is mu + A c, with A zero at first.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae import distributions
+from pyrovae.errors import InputError
 from pyrovae.numerics import UNIT, positive
 from pyrovae.priors.base import Prior, context_map, shifted
 
-__all__ = ["Laplace", "Normal", "StandardNormal", "StudentT"]
+__all__ = ["HypersphericalUniform", "Laplace", "Normal", "StandardNormal", "StudentT"]
 
 
 class StandardNormal(Prior):
@@ -41,6 +44,37 @@ class StandardNormal(Prior):
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         return dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
+
+
+class HypersphericalUniform(Prior):
+    r"""Uniform on the unit sphere of \(\mathbb R^D\), \(p(z) = \Gamma(D/2) / (2 \pi^{D/2})\).
+
+    A context does not change it. Directions have no centre to collapse to. Its guide is `ProjectedNormal`.
+
+    Raises:
+        InputError: when the latent size is 1, where the sphere is two points.
+
+    Reference:
+        Davidson, Falorsi, De Cao, Kipf & Tomczak (2018), "Hyperspherical Variational Auto-Encoders".
+
+    Example:
+        >>> prior = HypersphericalUniform()
+        >>> prior.attach(latent_dim=3)
+        >>> bool((prior().sample((5,)).norm(dim=-1) - 1).abs().max() < 1e-6)
+        True
+    """
+
+    advice = "use the guide ProjectedNormal"
+    zero: Tensor
+
+    def attach(self, latent_dim: int, context_dim: int = 0) -> None:
+        super().attach(latent_dim, context_dim)
+        if latent_dim < 2:
+            raise InputError("the sphere of HypersphericalUniform needs latent_dim of 2 or more, not 1")
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
+        return distributions.HypersphericalUniform(self.zero)
 
 
 class _Located(Prior):

@@ -1,4 +1,8 @@
-r"""A class and, given it, a normal style: q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)."""
+r"""Guides with discrete latents.
+
+Categorical   Q(z|x) = prod_v pi_v,c(v)(x), z the one-hot pieces of V variables in a row
+Classes       q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,61 @@ from torch import Tensor
 
 from pyrovae.distributions import ClassDistribution, Classed
 from pyrovae.distributions.class_distribution import pick, with_one_hot
+from pyrovae.distributions.onehot import check_temperature, one_hot_pieces
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
 from pyrovae.numerics import positive
 
-__all__ = ["Classes", "style_of_class"]
+__all__ = ["Categorical", "Classes", "style_of_class"]
+
+
+class Categorical(Guide):
+    r"""Independent categorical latents, \(Q(z|x) = \prod_{v} \pi_{v, c(v)}(x)\), or their relaxation.
+
+    One-hot samples have no gradient: with a multiple of C^V particles all states are summed over exactly;
+    with fewer, an objective with the score function is needed. The relaxation (the Concrete distribution)
+    is differentiable.
+
+    Arguments:
+        classes: C, as in the prior.
+        temperature: None for one-hot z; a number for their relaxation on simplices.
+
+    Raises:
+        InputError: when `classes` is below 2 or does not divide the size of z, or `temperature` below 0.3.
+
+    Reference:
+        Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017), "Categorical
+        Reparameterization with Gumbel-Softmax".
+
+    Example:
+        >>> import torch
+        >>> guide = Categorical(classes=5)
+        >>> guide.attach(latent_dim=15)
+        >>> guide(logits=torch.zeros(4, 3, 5)).sample().sum(-1)
+        tensor([3., 3., 3., 3.])
+    """
+
+    def __init__(self, classes: int = 10, temperature: float | None = None) -> None:
+        super().__init__()
+        self.classes = classes
+        self.temperature = temperature
+
+    def attach(self, latent_dim: int, feature_dim: int = 0) -> None:
+        super().attach(latent_dim, feature_dim)
+        self.check_whole("classes", least=2)
+        check_temperature(self)
+        if latent_dim % self.classes:
+            raise InputError(
+                f"{latent_dim} latents cannot be cut into one-hot pieces of {self.classes} classes: use the "
+                f"prior Categorical(classes={self.classes})"
+            )
+
+    @property
+    def param_shapes(self) -> dict[str, Shape]:
+        return {"logits": (self.latent_dim // self.classes, self.classes)}
+
+    def forward(self, logits: Tensor) -> dist.TorchDistribution:
+        return one_hot_pieces(logits, self.temperature)
 
 
 class Classes(Guide):
