@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,7 +50,7 @@ class Objective(Declared, PyroELBO):
     of_batch: bool = False
     is_exact_when_summed_out: bool = False
     rows: int | None = None
-    _checked: tuple[Callable, Callable, int, int] | None = None  # model, guide, their plates and strata
+    _checked: tuple[Any, Any, dict[str, Any]] = (None, None, {})  # model, guide, and how they are run
 
     def __init__(self, particles: int = 1) -> None:
         self.particles = whole("particles", particles)
@@ -84,6 +85,8 @@ class Objective(Declared, PyroELBO):
     def check(self, pair: TracePair) -> None:
         """Refuse a program for which the objective has no meaning; called by `fit` on a few rows.
 
+        What is ascended is computed once, so that `ascended` may refuse a program too.
+
         Raises:
             InputError: with the reason.
         """
@@ -95,6 +98,8 @@ class Objective(Declared, PyroELBO):
                 f"{type(self).__name__} sums the discrete site {summed_out[0]!r} out exactly and would leave "
                 "the guide untrained: use ELBO, ScoreFunction or ReweightedWakeSleep"
             )
+        with torch.no_grad():
+            self.ascended(pair)
 
     def begin(self, rows: int, program: Program) -> None:
         """Learn the number of training rows and which program is trained, before the first step."""
@@ -114,20 +119,15 @@ class Objective(Declared, PyroELBO):
         return -self.ascended(self._pair(model, guide, args, kwargs)).mean()
 
     def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:
-        """Guide and model as they run; a pair that is new is checked first."""
-        if self._checked is not None and self._checked[:2] == (model, guide):
-            return self._run(*self._checked, args, kwargs)
+        """Guide and model as they run; a pair that is new is checked."""
+        if self._checked[:2] == (model, guide):
+            return run(model, guide, *args, **self._checked[2], **kwargs)
         *_, nesting, strata = dry_run(model, guide, *args, **kwargs)
-        pair = self._run(model, guide, nesting, strata, args, kwargs)
-        self.check(pair)
-        self._checked = (model, guide, nesting, strata)
+        options = self.draw_options(strata) | {"max_plate_nesting": nesting}
+        pair = run(model, guide, *args, **options, **kwargs)
+        self.check(replace(pair))  # a copy: terms are stored with a pair, and the check needs no gradient
+        self._checked = (model, guide, options)
         return pair
-
-    def _run(
-        self, model: Callable, guide: Callable, nesting: int, strata: int, args: tuple, kwargs: dict
-    ) -> TracePair:
-        options = self.draw_options(strata)
-        return run(model, guide, *args, max_plate_nesting=nesting, **options, **kwargs)
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
         pair = self._pair(model, guide, args, kwargs)

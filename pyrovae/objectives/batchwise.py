@@ -43,11 +43,6 @@ class Batchwise(Objective):
         penalised = self.bound(terms) - self.penalty(pair.latent(type(self).__name__), terms)
         return weighted(penalised, terms, kl_weight)
 
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        with torch.no_grad():
-            self.penalty(pair.latent(type(self).__name__), pair.terms())
-
 
 class BetaTC(Batchwise):
     r"""The ELBO with weights on mutual information, total correlation and dimension-wise divergence.

@@ -74,10 +74,6 @@ class Balanced(LearningObjective, ELBO):
         share = 0.0 if done < 0 else max(0.0, 1 - done / self.epochs)
         self.now.fill_(self.weight * share)
 
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        class_log_probs(pair, "Balanced")
-
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         mean = _mean(pair, class_log_probs(pair, "Balanced").exp()).mean(0)
         entropy = -(mean * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum()
@@ -114,18 +110,14 @@ class SemiSupervised(ELBO):
         super().__init__(particles)
         self.alpha = number("alpha", alpha, least=0)
 
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        if "y" not in pair.model.nodes:
+    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
+        labels: Any = pair.model.nodes.get("y")
+        if labels is None:
             raise InputError(
                 "SemiSupervised needs some labels: give the prior labels=True, and load the data with "
                 "labels=True or known="
             )
-
-    def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        site: Any = pair.model.nodes["y"]
-        known = site["value"]
-        score = (_mean(pair, class_log_probs(pair, "SemiSupervised")) * known).sum(-1)
+        score = (_mean(pair, class_log_probs(pair, "SemiSupervised")) * labels["value"]).sum(-1)
         return super().ascended(pair, kl_weight) + self.alpha * score
 
 

@@ -75,13 +75,6 @@ class ELBO(Objective):
         kl = self._kl(pair.latent("an analytic KL or free bits"), terms)
         return weighted(terms.mean(terms.log_px_z) - self.beta * kl, terms, kl_weight)
 
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        if self.analytic_kl or self.free_bits:
-            latent = pair.latent("an analytic KL or free bits")
-        if self.analytic_kl:
-            analytic_kl(latent)
-
     def _kl(self, latent: Latent, terms: Terms) -> Tensor:
         """The divergence of each row, (B,), or with free bits that of the batch, ()."""
         if self.analytic_kl:
@@ -181,10 +174,6 @@ class JensenShannon(Objective):
         terms = pair.terms()
         divergence = self.divergence(pair.latent("JensenShannon")).mean(0)
         return weighted(terms.mean(terms.log_px_z) - self.weight * divergence, terms, kl_weight)
-
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        self.divergence(pair.latent("JensenShannon"))
 
     def divergence(self, latent: Latent) -> Tensor:
         """The divergence of each row, (K, B), from the formulas for normals.

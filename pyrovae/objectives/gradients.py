@@ -187,12 +187,6 @@ class ReweightedWakeSleep(Objective):
     def bound(self, terms: Terms) -> Tensor:
         return terms.log_mean_w()
 
-    def check(self, pair: TracePair) -> None:
-        super().check(pair)
-        if self.insomnia < 1:
-            with torch.no_grad():
-                pair.dreamt()
-
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
         weight = torch.softmax(terms.log_weights(), 0).detach()
