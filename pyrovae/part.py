@@ -120,26 +120,16 @@ class Part(Declared, nn.Module, ABC):
         Pseudo-inputs and scales of columns start from data; most parts do nothing here.
         """
 
-    def check_whole(self, *names: str, least: int = 1) -> None:
-        """Check that hyperparameters are whole numbers of `least` or more, and store plain ints.
+    # What `attach` checks. Each raises an InputError with one sentence, and stores the plain value, so that
+    # 3.0 or a numpy scalar is printed, compared and written as 3.
 
-        Raises:
-            InputError: for the first that is not.
-        """
+    def check_whole(self, *names: str, least: int = 1) -> None:
+        """Check hyperparameters that are whole numbers of `least` or more."""
         for name in names:
             setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
 
     def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
-        """Check that a hyperparameter is a number or one of some words, and store a plain float.
-
-        Arguments:
-            name: the name of the hyperparameter.
-            words: words that are allowed instead of a number.
-            limits: of the number, as in `pyrovae.checks.number`.
-
-        Raises:
-            InputError: when it is neither.
-        """
+        """Check a hyperparameter that is a number within the limits of `checks.number`, or one of some words."""
         value, called = getattr(self, name), self._called(name)
         if isinstance(value, str) and value in words:
             return
@@ -148,22 +138,14 @@ class Part(Declared, nn.Module, ABC):
         setattr(self, name, checks.number(called, value, **limits))
 
     def check_sizes(self, name: str, *, count: int = 0) -> None:
-        """Check that a hyperparameter is a list of at least `count` sizes, and store plain ints.
-
-        Raises:
-            InputError: when a size is not a whole number of 1 or more, or when there are too few.
-        """
+        """Check a hyperparameter that is a list of sizes, at least `count` of them."""
         values = tuple(checks.whole(f"a size in {self._called(name)}", size) for size in getattr(self, name))
         if len(values) < count:
             raise InputError(f"{self._called(name)} must hold at least {count} size, not {list(values)}")
         setattr(self, name, values)
 
     def check_one_of(self, name: str, choices: Collection[Any]) -> None:
-        """Check that a hyperparameter is one of the choices.
-
-        Raises:
-            InputError: when it is not.
-        """
+        """Check a hyperparameter that is one of some words."""
         checks.one_of(self._called(name), getattr(self, name), choices)
 
     def _called(self, name: str) -> str:

@@ -2,7 +2,7 @@ r"""A class c in 0 .. C-1: its distribution, that of its label, and that of z an
 
     ClassDistribution   P(c) = pi_c
     Label               P(y|c) = 1 where y is c or unknown, else 0
-    Classed             p(z, c) = P(c) p(z|c), c one-hot behind z
+    Classed             p(z, c) = P(c) p(z|c), c one-hot after z
 
 With a known label only its class is possible. An impossible class has the log-probability `LOWER`, which
 no sum of probabilities tells from minus infinity, and whose product with 0 is 0.
@@ -164,7 +164,7 @@ class Label(dist.TorchDistribution):
 
 
 class _RealAndOneHot(constraints.Constraint):
-    """Real vectors with a one-hot piece behind."""
+    """Real vectors and a one-hot piece after them."""
 
     is_discrete = True
     event_dim = 1
@@ -226,7 +226,7 @@ class Classed(Composed):
 
 
 def with_one_hot(z: Tensor, c: Tensor, classes: int) -> Tensor:
-    """The vector of z (*, D) and c (*) one-hot behind it, their leading dimensions broadcast."""
+    """The vector of z (*, D) and c (*) one-hot after it, their leading dimensions broadcast."""
     lead = torch.broadcast_shapes(z.shape[:-1], c.shape)
     piece = one_hot(c, classes, z.dtype).expand(*lead, -1)
     return torch.cat([z.expand(*lead, -1), piece], -1)

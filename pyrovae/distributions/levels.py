@@ -86,7 +86,7 @@ class Levels(dist.Categorical):
         return super().sample(sample_shape).to(self.logits.dtype) / self.top
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
-        """The grid, (n, 1 ...), or with the batch behind it."""
+        """The grid, (n, 1 ...), or with the batch after it."""
         return every(self._values(), self.batch_shape, expand=expand)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Levels:  # noqa: ANN401
@@ -171,7 +171,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
         return k.clamp(0, self.levels - 1) / (self.levels - 1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
-        """The grid, (n, 1 ...), or with the batch behind it."""
+        """The grid, (n, 1 ...), or with the batch after it."""
         values = torch.arange(self.levels, dtype=self.loc.dtype, device=self.loc.device) / (self.levels - 1)
         return every(values, self.batch_shape, expand=expand)
 

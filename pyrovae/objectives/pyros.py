@@ -26,11 +26,8 @@ __all__ = ["as_objective"]
 
 _READ: dict[str, Callable[[Any], Objective]] = {
     "Trace_ELBO": lambda pyros: ELBO(pyros.num_particles),
-    "JitTrace_ELBO": lambda pyros: ELBO(pyros.num_particles),
     "TraceEnum_ELBO": lambda pyros: ELBO(pyros.num_particles),
-    "JitTraceEnum_ELBO": lambda pyros: ELBO(pyros.num_particles),
     "TraceMeanField_ELBO": lambda pyros: ELBO(pyros.num_particles, analytic_kl=True),
-    "JitTraceMeanField_ELBO": lambda pyros: ELBO(pyros.num_particles, analytic_kl=True),
     "TraceGraph_ELBO": lambda pyros: ScoreFunction(max(pyros.num_particles, 2)),
     "RenyiELBO": lambda pyros: (
         IWAE(pyros.num_particles) if pyros.alpha == 0 else Renyi(pyros.alpha, pyros.num_particles)
@@ -60,6 +57,7 @@ def as_objective(objective: Any) -> Objective:  # noqa: ANN401
         return objective
     name = type(objective).__name__
     is_pyros = type(objective) is getattr(infer, name, None)
+    name = name.removeprefix("Jit")
     if is_pyros and name in _READ:
         return _READ[name](objective)
     if is_pyros and name in _REFUSED:
