@@ -132,7 +132,7 @@ class Laplace(_Scaled):
 
 
 class StudentT(_Scaled):
-    r"""Independent real elements with power-law tails, \(x_i = \mu_i + s_i t\), \(t\) of \(\nu\) degrees.
+    r"""Independent real elements with heavy tails, \(x_i = \mu_i + s_i t\), \(t\) of \(\nu\) degrees.
 
     Arguments:
         df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for all
