@@ -17,7 +17,7 @@ import pyrovae as pv
 from pyrovae import guides, likelihoods, objectives, priors
 
 CONTEXTS = (None, (3,))
-# Objectives that look at the laws of the one latent site.
+# Objectives that use the distributions of the one latent site.
 ONE_VECTOR = (
     objectives.BetaTC,
     objectives.DIP,
@@ -77,7 +77,7 @@ def partner(guide: Any) -> Any:
 
 def goes(cell: Cell) -> bool:
     """Whether a cell has a meaning."""
-    return all(rule(cell) for rule in (_spaces, _context, _columns, _gradients, _laws))
+    return all(rule(cell) for rule in (_spaces, _context, _columns, _gradients, _distributions))
 
 
 def _spaces(cell: Cell) -> bool:
@@ -109,8 +109,8 @@ def _gradients(cell: Cell) -> bool:
     return objective.draws == "detached" or objective.stratified
 
 
-def _laws(cell: Cell) -> bool:
-    """Objectives that are known for some laws only."""
+def _distributions(cell: Cell) -> bool:
+    """Objectives that are known for some distributions only."""
     of_one = isinstance(cell.objective, ONE_VECTOR) or getattr(cell.objective, "free_bits", 0)
     if of_one and cell.prior.states is not None:
         return False

@@ -1,4 +1,4 @@
-"""The one table of instances that every law runs on, and three parts as a user would write them.
+"""The one table of instances that every property is tested on, and three parts as a user would write them.
 
 The table is read from the subclasses of the base classes: a new part joins by existing, with its default
 hyperparameters and with the variants that are named here. Networks are made small.
@@ -24,7 +24,7 @@ from pyrovae.priors import Prior
 
 
 class LaplacePrior(Prior):
-    """A user's own prior: independent Laplace laws with learned places, moved by a context."""
+    """A user's own prior: independent Laplace latents with learned locations, moved by a context."""
 
     def __init__(self, rate: float = 2.0) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class LaplaceGuide(Guide):
         return dist.Laplace(loc, positive(raw_scale)).to_event(1)
 
 
-# Hyperparameters to try beside the default ones, by the name of the class.
+# Hyperparameters to try in addition to the default ones, by the name of the class.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "guides.GaussianMixture": [{"components": 3}, {"components": 3, "explicit": True}],
     "priors.GaussianMixture": [

@@ -2,7 +2,7 @@
 
 It is summed over, in the model (VaDE) or by strata of the guide (GMVAE, M2), so what is computed is compared
 with sums written by hand and with Pyro's `TraceEnum_ELBO` under the same noise. Seeds are fixed. The
-distributions of c are in `test_class_laws.py`, labels in `test_labels.py`.
+distributions of c are in `test_class_distributions.py`, labels in `test_labels.py`.
 """
 
 import math
@@ -69,7 +69,7 @@ VADE = (GaussianMixture(3, "full", labels=True), None)
 
 
 def loss_and_gradients(vae, objective, given, seed=7):
-    """Nats per datum, and the gradient of each parameter by name."""
+    """Nats per row, and the gradient of each parameter by name."""
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     vae.zero_grad(set_to_none=True)

@@ -1,6 +1,6 @@
-"""Laws of the guides: gradients of draws, strata, inverses, special cases. `test_priors` has what both share.
+"""Properties of guides: gradients of samples, strata, inverses, special cases. `test_priors` has what both share.
 
-Statistical laws have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from latent_laws import (
+from latent_properties import (
     APPROXIMATE,
     DISCRETE_GUIDES,
     EXACT,
@@ -76,7 +76,7 @@ def test_guides_differentiate_their_draws(guide):
 def test_guides_differentiate_draws_of_two_latents(guide):
     axis, log_area = plane(points=481)
     functions = (lambda z: (z[..., 0] + 2 * z[..., 1]).sin(), lambda z: z[..., 0].tanh() * z[..., 1].cos())
-    # A Laplace law has corners, which a grid meets at a slant.
+    # A Laplace density has corners, which a grid meets at a slant.
     agrees(*given_to(guide, 2), torch.cartesian_prod(axis, axis), log_area, functions, 20_000, slack=2e-3)
 
 
@@ -354,7 +354,7 @@ def test_layers_of_a_guide_see_each_other_in_their_order():
             reads = torch.autograd.grad(laws[i](parts).base_dist.loc.sum(), given["loc"], allow_unused=True)[
                 0
             ]
-            assert (reads is not None) == (order == "ladder" or i == 0)  # the datum
+            assert (reads is not None) == (order == "ladder" or i == 0)  # the row
 
 
 def test_a_relaxed_guide_approaches_the_discrete_one():
@@ -484,7 +484,7 @@ def test_all_guides_are_named_once():
     assert DiagonalMixture.has_rsample
 
 
-def test_a_relaxed_law_is_right_in_single_precision_too():
+def test_a_relaxed_density_is_right_in_single_precision_too():
     """Logits that would send draws below the smallest number are kept within reach."""
     torch.manual_seed(0)
     for temperature in (0.3, 0.5, 0.67):

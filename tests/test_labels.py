@@ -65,7 +65,7 @@ def test_the_terms_of_a_row_know_its_own_label_alone(prior, guide):
 @ALL
 def test_a_label_chooses_what_is_drawn(prior, guide):
     vae = small(prior, guide)
-    with torch.no_grad():  # so that classes are told apart by their draws
+    with torch.no_grad():  # so that samples show their class
         if isinstance(prior, GaussianMixture):
             vae.prior.put(
                 torch.tensor([0.5, 0.3, 0.2]), 100 * torch.eye(3)[:, :2], torch.eye(2).expand(3, 2, 2)
@@ -222,7 +222,7 @@ def test_the_term_of_the_labels_is_log_q_of_the_class(prior, guide):
 
 @pytest.mark.parametrize("objective", [SemiSupervised(2.0), Balanced(2.0)], ids=repr)
 def test_bayes_rule_at_stratified_draws_is_weighted_by_the_strata(objective):
-    """A mixture guide that draws no class: its strata weigh K pi_k, as in every other mean."""
+    """A mixture guide that draws no class: its strata have the weights K pi_k, as in every other mean."""
     vae = small(GaussianMixture(3, labels=True), pv.guides.GaussianMixture(3))
     with torch.no_grad():  # of unequal weights
         vae.recognition.heads["logits"].linear.bias.copy_(torch.tensor([2.0, 0.0, -1.0]))

@@ -1,6 +1,6 @@
-"""Laws of the likelihoods: they sum or integrate to one, draws follow them, and each is the law of its name.
+"""Properties of likelihoods: they sum or integrate to one, samples follow them, and each is what its name says.
 
-Statistical laws have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """
 
 import math
@@ -78,7 +78,7 @@ def between_zero_and_one(points: int = 200_001):
 
 
 def elementwise(likelihood, elements: int, seed: int = 1):
-    """Its law over `elements` numbers, with the nodes of one of them and the logarithms of their weights."""
+    """Its distribution over `elements` numbers, with the nodes of one of them and the logarithms of their weights."""
     likelihood = attached(likelihood, (elements,))
     law = likelihood(**params(likelihood.param_shapes, seed=seed))
     if isinstance(likelihood, COUNTS):
@@ -93,7 +93,7 @@ def elementwise(likelihood, elements: int, seed: int = 1):
     if not inside[0]:
         return law, *above_zero()
     nodes, log_weight = real_line()
-    return law, nodes + law.mean.mean(), log_weight  # a narrow law needs nodes where it is
+    return law, nodes + law.mean.mean(), log_weight  # a narrow density needs nodes where it is
 
 
 def discrete(likelihood):
@@ -105,7 +105,7 @@ def finite(likelihood):
 
 
 def follow(draws, nodes, mass):
-    """Whether draws of a discrete law have its frequencies; rare values are counted together."""
+    """Whether samples of a discrete distribution have its frequencies; rare values are counted together."""
     k = torch.searchsorted(nodes, draws - 1e-9).clamp(max=len(nodes) - 1)
     torch.testing.assert_close(nodes[k], draws)
     observed, expected = torch.bincount(k, minlength=len(nodes)), len(draws) * mass
@@ -185,7 +185,7 @@ def test_draws_of_a_multinomial_follow_it():
 
 @each("likelihood", TABLE)
 def test_leading_dimensions_pass_through(likelihood):
-    """Particles K before data B; a datum is weighed by every particle."""
+    """Particles K before rows B; every particle scores every row."""
     part = attached(likelihood, (2, 3)).eval()
     given = params(part.param_shapes, 5, 4)
     law = part(**given)
@@ -348,7 +348,7 @@ def test_hyperparameters_out_of_range_are_told(part, words):
     raises_one_sentence(lambda: part().attach((3,)), *words)
 
 
-# ---------------------------------------------------------------- each law against another source
+# ---------------------------------------------------------------- each distribution against another source
 
 
 def test_likelihoods_have_the_densities_they_are_named_after():
@@ -368,7 +368,7 @@ def test_likelihoods_have_the_densities_they_are_named_after():
 
 
 def scipys(part, p):
-    """The same law by scipy, from what the decoder gives."""
+    """The same distribution by scipy, from what the decoder gives."""
     stats = scipy.stats
     p = {name: value.numpy() for name, value in p.items()}
     soft = lambda raw, floor=1e-4: np.logaddexp(0, raw) + floor  # noqa: E731
@@ -400,7 +400,7 @@ def scipys(part, p):
     ],
     ids=repr,
 )
-def test_laws_are_scipys(part):
+def test_distributions_are_scipys(part):
     part.attach((50,))
     given = params(part.param_shapes)
     theirs, law = scipys(part, given), part(**given)

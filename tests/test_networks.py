@@ -1,4 +1,4 @@
-"""Laws of networks: leading dimensions pass, rows stay apart, all of the input is used; and Wrapped."""
+"""Properties of networks: leading dimensions pass, rows stay independent, all of the input is used; and Wrapped."""
 
 import math
 from pathlib import Path
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64)]
 
 
-# ---------------------------------------------------------------- laws of all networks
+# ---------------------------------------------------------------- properties of all networks
 
 
 @each("network", NETWORKS)

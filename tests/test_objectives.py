@@ -75,7 +75,7 @@ def latent(loc, scale, *, particles=1):
 
 @pytest.fixture(scope="module")
 def wrong():
-    """Many copies of a datum under a guide half as wide again as the posterior, and log p(x)."""
+    """Many copies of a row under a guide half as wide again as the posterior, and log p(x)."""
     torch.set_default_dtype(torch.float64)
     oracle = LinearGaussian.random(5, 2, seed=3, guide_scale=1.5)
     x = oracle.sample(1, seed=4)
@@ -120,7 +120,7 @@ def test_renyis_bound_falls_from_iwae_over_elbo(wrong):
 
 
 @pytest.mark.parametrize("weight", [1.0, 4.0])
-def test_equal_weights_of_the_decomposition_weigh_the_whole_divergence(weight):
+def test_equal_weights_of_the_decomposition_are_that_of_the_divergence(weight):
     objective = BetaTC(weight, weight, weight, particles=3)
     objective.begin(1000, Sized(2))
     _, pair = drawn(objective)
@@ -168,7 +168,7 @@ def test_the_aggregated_posterior_of_normals_against_its_closed_form():
         errors.append((whole + math.log(50_000) - log_q).mean())
         correlations.append((whole - product - math.log(50_000)).mean())
     assert exact > 0.16
-    near(torch.stack(errors), 0.0, slack=0.01)  # of order 1/B: each datum is in its own sum
+    near(torch.stack(errors), 0.0, slack=0.01)  # of order 1/B: each row is in its own sum
     near(torch.stack(correlations), exact, slack=0.01)
 
 
@@ -222,7 +222,7 @@ def test_the_info_vae_between_its_known_ends():
 
 
 @each("objective", [o for o in OBJECTIVES if not isinstance(o, Factor)])
-def test_a_batch_of_one_datum_has_a_finite_loss(objective):
+def test_a_batch_of_one_row_has_a_finite_loss(objective):
     objective = objective.clone()
     objective.begin(1, Sized(2))
     vae, pair = drawn(objective, rows=1)

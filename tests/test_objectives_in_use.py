@@ -165,7 +165,7 @@ def fitted(objective, **parts):
 
 
 def discrete():
-    """A pair whose guide draws a coin, from a law without strata."""
+    """A pair whose guide draws a coin, from a distribution without strata."""
 
     def model(x):
         with pyro.plate("data", len(x)):

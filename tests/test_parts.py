@@ -1,4 +1,4 @@
-"""Laws of single parts, on every part there is: hyperparameters and declarations."""
+"""Properties of single parts, of every part: hyperparameters and declarations."""
 
 import copy
 import inspect
@@ -44,7 +44,7 @@ ALL = [*PRIORS, *LIKELIHOODS, *GUIDES, *NETWORKS, *OBJECTIVES]
         (lambda: pv.objectives.IWAE(2.5), ("particles", "2.5")),
     ],
 )
-def test_hyperparameters_out_of_range_are_told(given, words):
+def test_hyperparameters_out_of_range_are_refused(given, words):
     raises_one_sentence(given, *words)
 
 
@@ -194,7 +194,7 @@ def test_a_declaration_that_cannot_be_built_says_why(written, words):
     raises_one_sentence(lambda: Prior.from_dict(written), *words)
 
 
-def test_a_part_that_hides_its_hyperparameter_is_told_to_store_it():
+def test_a_part_that_hides_its_hyperparameter_is_refused():
     class Hiding(StandardNormal):
         def __init__(self, size: int = 3) -> None:
             super().__init__()

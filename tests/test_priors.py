@@ -1,6 +1,6 @@
-"""Laws of the priors: densities integrate to one, draws follow them, special cases are what they should be.
+"""Properties of priors: densities integrate to one, samples follow them, special cases are what they should be.
 
-Statistical laws have a fixed seed and would fail by chance in fewer than one of 100,000 runs. What priors and
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs. What priors and
 guides have in common is tested here on both.
 """
 
@@ -15,7 +15,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from latent_laws import (
+from latent_properties import (
     APPROXIMATE,
     DISCRETE_GUIDES,
     DISCRETE_PRIORS,
@@ -81,15 +81,15 @@ def test_every_public_part_is_tested_here():
 
 @REAL
 @torch.no_grad()
-def test_latent_laws_integrate_to_one(part):
+def test_latent_densities_integrate_to_one(part):
     z, log_weight = real_line(20_001)
     total = torch.logsumexp(law_of(part, 1).log_prob(z.unsqueeze(-1)) + log_weight, 0)
-    assert abs(total) < 1e-5  # the corner of a Laplace law; smooth ones are exact to rounding
+    assert abs(total) < 1e-5  # the corner of a Laplace density; smooth ones are exact to rounding
 
 
 @PLANE
 @torch.no_grad()
-def test_latent_laws_integrate_to_one_over_the_plane(part):
+def test_latent_densities_integrate_to_one_over_the_plane(part):
     axis, log_area = plane()
     grid = torch.cartesian_prod(axis, axis)
     assert abs(torch.logsumexp(log_density(law_of(part, 2), grid), 0) + log_area) < 1e-3
@@ -97,7 +97,7 @@ def test_latent_laws_integrate_to_one_over_the_plane(part):
 
 @REAL
 @torch.no_grad()
-def test_draws_of_latent_laws_follow_their_density(part):
+def test_samples_of_latents_follow_their_density(part):
     law = law_of(part, 1)
     draws = law.expand((20_000,)).sample()[:, 0]
     z, log_weight = real_line()
@@ -149,7 +149,7 @@ def test_flows_that_are_inverted_by_iteration_are_laws_too(flow):
 
 
 @ROUND
-def test_laws_on_the_sphere_integrate_to_one(part):
+def test_densities_on_the_sphere_integrate_to_one(part):
     z, log_arc = circle()
     assert abs(torch.logsumexp(law_of(part, 2).log_prob(z) + log_arc, 0)) < 1e-10
     z, log_area = globe()
@@ -196,7 +196,7 @@ def test_discrete_laws_sum_to_one_and_their_draws_follow(part):
 
 @RELAXED
 def test_relaxed_laws_integrate_to_one_and_their_draws_follow(part):
-    """By the registered map from the reals, of which the law's own density knows nothing."""
+    """By the registered map from the reals, which the density does not use."""
     size = {2: (2, 4), 3: (3,)}[part.classes]
     for entries in size:
         law = law_of(part, entries)
@@ -220,7 +220,7 @@ def test_relaxed_laws_integrate_to_one_and_their_draws_follow(part):
 
 
 @each("part", ALL)
-def test_latent_laws_are_over_latents(part):
+def test_distributions_are_over_latents(part):
     size = size_of(part)
     law = law_of(part, size)
     assert law.event_shape == (size,)
@@ -249,7 +249,7 @@ def test_single_precision_is_enough_for_far_latents(part):
 
 @each("part", ALL)
 def test_the_density_of_a_draw_is_that_of_an_equal_vector(part):
-    """A law that remembers its draw knows it by identity; a copy of the draw goes the long way."""
+    """A distribution knows its last sample by identity; a copy of the sample needs the inverse."""
     law = law_of(part, size_of(part)).expand((50,))
     z = law.rsample() if law.has_rsample else law.sample()
     torch.testing.assert_close(law.log_prob(z), law.log_prob(z.detach().clone()), rtol=1e-8, atol=1e-8)
@@ -274,7 +274,7 @@ def test_a_draw_without_gradients_has_a_density_with_them(part):
 
 @each("part", ALL)
 def test_keyed_draws_do_not_depend_on_the_other_data(part):
-    """Every random number of a composed law comes from the inner laws that it is handed."""
+    """Every random number of a composed distribution comes from inner distributions."""
     size = size_of(part)
     if isinstance(part, priors.Prior):
         law = law_of(part, size)

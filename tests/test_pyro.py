@@ -1,4 +1,4 @@
-"""A VAE is a pair of Pyro programs, and any pair of Pyro programs can be weighed.
+"""A VAE is a pair of Pyro programs, and any pair of Pyro programs can be scored.
 
 First what Pyro does with `vae.model` and `vae.guide`; where Pyro's own numbers are right, ours are equal.
 Then hand-written programs under `pv.log_evidence` and `pv.fit`.
@@ -314,7 +314,7 @@ def test_a_hand_written_pair_is_fitted_and_weighed(objective):
 
 
 def test_several_sites_and_nested_plates():
-    """A datum of three repeats under a plate of their own, two latent sites: the exact marginal again."""
+    """A row of three repeats under their own plate, two latent sites: the exact marginal again."""
     x = torch.randn(6, 3)
     prior_u, prior_v, noise = 1.0, 0.7, 0.5
 
@@ -402,7 +402,7 @@ def test_a_discrete_latent_is_weighed_exactly():
 
 
 def repeated(x, logits, loc, *, nested=False):
-    """Four repeats of each datum; c is the datum's, or with `nested` each repeat has one of its own."""
+    """Four repeats of each row; c belongs to the row, or with `nested` each repeat has its own."""
     site = ("c", dist.Categorical(logits=logits))
     with pyro.plate("data", len(x), dim=-2):
         u = pyro.sample("u", dist.Normal(torch.zeros(()), 1.0))
@@ -443,7 +443,7 @@ def test_an_enumerated_site_inside_an_inner_plate_is_refused():
     raises_one_sentence(lambda: terms(*pair, x, max_plate_nesting=2), *words)
 
 
-# ---------------------------------------------------------------- programs that cannot be weighed
+# ---------------------------------------------------------------- programs that cannot be scored
 
 
 def sound_model(x):

@@ -1,6 +1,6 @@
 """What must hold for every bound and every estimate of log p(x), against models whose evidence is known.
 
-Statistical laws have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """
 
 import math
@@ -23,7 +23,7 @@ from pyrovae.terms import Runner, Terms, terms
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-SIGMAS = 5.0  # one side of a normal law beyond it: 3e-7
+SIGMAS = 5.0  # one tail of a normal beyond it: 3e-7
 
 
 def wide(scale: float, *, rows: int = 8, event_dim: int = 5, latent_dim: int = 2):
@@ -413,7 +413,7 @@ def test_the_evidence_on_a_gpu_is_the_one_on_the_cpu():
 
 
 def test_a_perturbed_model_has_another_evidence():
-    """The table's laws would hold for an estimator that ignores the model; this one would not."""
+    """The table's properties hold for an estimator that ignores the model; this one would not."""
     vae = small_vae()
     (x,) = data_for(vae, 5)
     before = pv.log_evidence(vae, x, particles=500).log_px

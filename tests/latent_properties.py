@@ -121,7 +121,7 @@ def connect(prior: Prior, guide: guides.Guide, context_dim: int = 0, shape: tupl
 
 
 def law_of(part: Any, size: int) -> Any:
-    """The law of a prior or a guide over z of `size` entries, batch ()."""
+    """The distribution of a prior or a guide over z of `size` entries, batch ()."""
     if isinstance(part, Prior):
         return prior_of(part, size)(
             torch.tensor([0.5, -1.0]) if isinstance(part, priors.Conditional) else None
