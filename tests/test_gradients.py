@@ -231,7 +231,7 @@ def test_the_sleep_phase_learns_from_what_the_model_draws(insomnia):
 
 
 def test_a_dream_keeps_a_row_with_its_context():
-    """Contexts are ten apart and densities narrow, each with its own width: any other order would be noticed."""
+    """Contexts are ten apart and densities narrow, each with its own width: another order would show."""
     x, c = torch.zeros(5, 1), 10.0 * torch.arange(5).unsqueeze(-1)
 
     def model(x, c):

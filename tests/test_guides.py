@@ -1,4 +1,4 @@
-"""Properties of guides: gradients of samples, strata, inverses, special cases. `test_priors` has what both share.
+"""Properties of guides: gradients, strata, inverses, special cases. `test_priors` has what both share.
 
 Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """

@@ -1,4 +1,4 @@
-"""Properties of likelihoods: they sum or integrate to one, samples follow them, and each is what its name says.
+"""Properties of likelihoods: they sum or integrate to one, samples follow them, each is what its name says.
 
 Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """
@@ -78,7 +78,7 @@ def between_zero_and_one(points: int = 200_001):
 
 
 def elementwise(likelihood, elements: int, seed: int = 1):
-    """Its distribution over `elements` numbers, with the nodes of one of them and the logarithms of their weights."""
+    """Its distribution over `elements` numbers, with the nodes of one of them and their log weights."""
     likelihood = attached(likelihood, (elements,))
     law = likelihood(**params(likelihood.param_shapes, seed=seed))
     if isinstance(likelihood, COUNTS):

@@ -1,4 +1,4 @@
-"""Properties of networks: leading dimensions pass, rows stay independent, all of the input is used; and Wrapped."""
+"""Properties of networks: leading dimensions pass, rows are independent, all input is used; and Wrapped."""
 
 import math
 from pathlib import Path

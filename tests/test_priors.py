@@ -1,7 +1,7 @@
-"""Properties of priors: densities integrate to one, samples follow them, special cases are what they should be.
+"""Properties of priors: densities integrate to one, samples follow them, special cases are right.
 
-Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs. What priors and
-guides have in common is tested here on both.
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs. What priors
+and guides have in common is tested here on both.
 """
 
 import copy
