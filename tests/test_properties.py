@@ -232,12 +232,14 @@ def test_another_seed_gives_other_draws_and_the_same_seed_the_same(programs):
 @pytest.mark.parametrize("cell", cover(1), ids=cell_name)
 def test_rows_do_not_see_each_other(cell):
     vae = declared(cell._replace(context=(3,)), image=(2, 6, 5)).eval()
-    x, c = data_for(vae, 4)
-    z = vae.latents(c).expand((3, 4)).sample()
+    every = pv.Rows(*data_for(vae, 4))
+    z = vae.latents(every.context, every.y).expand((3, 4)).sample()
 
-    def log_densities(rows: slice):
-        q, p, px = vae.encode(x[rows], c[rows]), vae.latents(c[rows]), vae.decode(z[:, rows], c[rows])
-        return torch.stack([q.log_prob(z[:, rows]), p.log_prob(z[:, rows]), px.log_prob(x[rows])])
+    def log_densities(which: slice):
+        rows, at = every[which], z[:, which]
+        q, p = vae.encode(rows), vae.latents(rows.context, rows.y)
+        px = vae.decode(at, rows.context)
+        return torch.stack([q.log_prob(at), p.log_prob(at), px.log_prob(rows.x)])
 
     together = log_densities(slice(0, 4))
     for i in range(4):
@@ -245,7 +247,7 @@ def test_rows_do_not_see_each_other(cell):
             log_densities(slice(i, i + 1)), together[..., i : i + 1], rtol=1e-10, atol=1e-10
         )
     # and every particle stands alone: leading dimensions pass through the networks
-    one = vae.decode(z[1], c).log_prob(x)
+    one = vae.decode(z[1], every.context).log_prob(every.x)
     torch.testing.assert_close(one, together[2, 1], rtol=1e-10, atol=1e-10)
 
 
