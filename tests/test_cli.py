@@ -19,6 +19,7 @@ from same_runs import binary, checkpoint, same
 import pyrovae as pv
 from pyrovae.cli import commands, main
 from pyrovae.cli.docstrings import described
+from pyrovae.cli.runs import rows_of
 from pyrovae.part import Declared
 
 QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "2"]
@@ -159,6 +160,15 @@ def test_a_config_from_before_labels_were_rows_of_their_own():
     config = yaml.safe_load(Path("r/config.yaml").read_text())
     assert (config["context"], config["labels"], config["known"]) == (None, True, 50)
     assert pv.load("r").context_shape is None
+
+
+def test_a_config_that_gives_a_prior_by_its_name_alone():
+    Path("short.yaml").write_text(
+        "data: digits\ncontext: labels\nbinarize: threshold\nprior: StandardNormal\n"
+    )
+    words = ["--config", "short.yaml", "--count", "100", "--batch_size", "20", *QUICK, *SMALL, "--out", "r"]
+    assert main(["fit", *words]) == 0
+    assert pv.load("r").context_shape == (10,)
 
 
 USERS_PRIOR = '''
@@ -316,6 +326,20 @@ def test_evaluate_of_some_rows_of_another_part(run):
     assert main(["evaluate", "r", "--particles", "2", *BOUND, "--split", "train", "--rows", "3"]) == 0
     found = json.loads((run / "evidence.json").read_text())
     assert (found["split"], found["L_2"]["rows"]) == ("train", 3)
+
+
+def test_an_old_option_of_ais_is_refused_for_another_method(run, capsys):
+    assert main(["evaluate", "r", "--method", "PSIS", "--temperatures", "5"]) == 2
+    assert "--temperatures is an option of AIS, not of PSIS" in capsys.readouterr().err
+
+
+def test_training_rows_are_scored_once_each():
+    """Copies of the rows with a known label are for training only."""
+    data = pv.datasets.load("digits", known=20, copies=3, count=100)
+    rows = rows_of(data, "train", None)
+    assert len(rows) == data.distinct == len(data.train) - 40
+    assert len(rows.index.unique()) == len(rows)
+    assert rows.y is None
 
 
 @pytest.mark.parametrize("words", [["r", "--array"], ["--array", "r"], ["--array", "true", "r"]])

@@ -296,6 +296,16 @@ def test_which_labels_are_known_is_a_function_of_the_split_seed():
     assert torch.equal(one.train.y[same], more.train.y[same])  # a few more, the same ones among them
 
 
+def test_labels_of_a_stream_are_checked_before_a_folder_is_made(tmp_path):
+    rows = TensorDataset(torch.rand(60, 4).round(), torch.arange(60) % 3)
+    rows.targets = torch.arange(60) % 3
+    data = pv.datasets.load(rows, stream=True, labels=True)
+    vae = pv.VAE((4,), 1, prior=GaussianMixture(2, labels=True))
+    options = {"epochs": 1, "batch_size": 10, "progress": False, "out": tmp_path / "run"}
+    raises_one_sentence(lambda: pv.fit(vae, data, **options), "y holds the class 2")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_stream_keeps_as_many():
     rows = labelled()
     rows.targets = rows.tensors[1]

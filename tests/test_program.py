@@ -1,5 +1,7 @@
 """A program of a user's own: a subclass of `terms.Program` that is not a VAE, and what `fit` asks of it."""
 
+import dataclasses
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -102,6 +104,38 @@ def test_fit_asks_a_program_in_this_order(data):
     ]
     assert np.isfinite(run.history["validation"]).all()
     assert program.schema == data.schema
+
+
+def test_a_fit_that_is_refused_leaves_the_schema_as_it_was(data, tmp_path):
+    program = Switched()
+    pv.fit(program, data, epochs=1, out=tmp_path / "run", **QUIET)
+    schema = program.schema
+    other = dataclasses.replace(data, schema=dataclasses.replace(schema, scaling="other"))
+    with pytest.raises(InputError, match="holds another run"):
+        pv.fit(program, other, epochs=1, out=tmp_path / "run", **QUIET)
+    assert program.schema is schema
+
+
+def test_a_pair_that_needs_every_label_is_checked_with_labels(data):
+    """One-hot rows cannot be made of -1, which no row of these data has."""
+    labels, seen = torch.arange(len(data.train)) % 2, []
+
+    def model(x, context=None, y=None):
+        shift = pyro.param("shift", torch.zeros(2))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            loc = z if y is None else z + nn.functional.one_hot(y).to(x) @ shift
+            seen.append(None if y is None else y.tolist())
+            pyro.sample("x", dist.Normal(loc[..., None], torch.ones(3)).to_event(1), obs=x)
+
+    def guide(x, context=None, y=None):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.zeros(())), 1.0))
+
+    pyro.clear_param_store()
+    labelled = dataclasses.replace(data, train=dataclasses.replace(data.train, y=labels))
+    pv.fit((model, guide), labelled, epochs=1, **QUIET)
+    assert seen[0] == [0, 1]
 
 
 def test_a_change_is_said_and_bounds_before_it_do_not_compare(data, capsys, monkeypatch):

@@ -388,3 +388,30 @@ def test_each_training_row_keeps_its_own_context_and_label():
     assert torch.equal(data.train.y, data.train.index)
     assert data.validation.y is None
     assert data.test.y is None
+
+
+# ---------------------------------------------------------------- made by hand
+
+
+def test_rows_made_by_hand_of_arrays_and_labels_of_any_type():
+    y = np.array([2.0, np.nan, -5.0])
+    rows = pv.Rows(np.eye(3), [[0.5], [0.6], [0.7]], y, np.array([7, 8, 9], dtype=np.int32))
+    assert rows.y.dtype == torch.int64
+    assert rows[1:].y.tolist() == [-1, -1]
+    assert (rows[1].context.item(), rows[-1].index.item()) == (0.6, 9)
+    assert pv.Rows(torch.eye(3), y=torch.from_numpy(y)).y.tolist() == [2, -1, -1]
+    raises_one_sentence(
+        lambda: pv.Rows(torch.eye(3), y=torch.tensor([0.5, 1.0, 2.0])), "one class index for each"
+    )
+
+
+def test_encodings_of_several_batch_dimensions_share_a_context():
+    """x (*, *event) and a context broadcast, as z and a context do; rows have one context each."""
+    vae = small_vae((4,), 2, context_shape=(2,))
+    x, context = torch.rand(7, 5, 4).round(), torch.randn(5, 2)
+    q = vae.encode(x, context)
+    assert q.batch_shape == (7, 5)
+    assert torch.allclose(q.mean[3], vae.encode(x[3], context).mean)
+    one = vae.encode(x[0], context[0])
+    assert torch.allclose(one.mean[2], vae.encode(x[0, 2:3], context[:1]).mean[0])
+    assert vae.reconstruct(x, context).shape == x.shape

@@ -60,7 +60,8 @@ def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]
 
 def rows_of(data: Data, split: Split, count: int | None) -> Rows:
     """The first rows of one part of the data, without labels: a command's log p(x) is not log p(x, y)."""
-    rows = data.epoch(0, 0) if split == "train" else getattr(data, split)
+    # Behind the distinct training rows are copies of those with a known label.
+    rows = data.epoch(0, 0)[: data.distinct] if split == "train" else getattr(data, split)
     return rows[: None if count is None else whole("rows", count)].unlabelled()
 
 

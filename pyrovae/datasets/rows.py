@@ -35,8 +35,10 @@ class Rows:
         y: int64 class indices, (N,), -1 where the label is unknown.
         index: int64 row numbers in the source, (N,).
 
+    Arrays become tensors, and labels of another type int64.
+
     Raises:
-        InputError: when the parts differ in length.
+        InputError: when the parts differ in length, or y is not whole numbers.
 
     Example:
         >>> rows = Rows(torch.eye(3), y=torch.tensor([0, 1, -1]))
@@ -50,6 +52,13 @@ class Rows:
     index: Tensor | None = None
 
     def __post_init__(self) -> None:
+        """Turn arrays into tensors, and labels into class indices."""
+        for name in ("x", "context", "index"):
+            part = getattr(self, name)
+            if part is not None and not isinstance(part, Tensor):
+                object.__setattr__(self, name, _tensor(name, part))
+        if self.y is not None:
+            object.__setattr__(self, "y", class_indices(self.y))
         for name, part in (("context", self.context), ("y", self.y), ("index", self.index)):
             if part is not None and self.x.dim() and part.dim() and len(part) != len(self.x):
                 raise InputError(f"x has {len(self.x)} rows and {name} {len(part)}: give one for each row")

@@ -127,8 +127,11 @@ def upgraded_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _observes_labels(declaration: Mapping[str, Any]) -> bool:
-    prior = declaration.get("prior") or {}
-    return bool((prior.get("init_args") or {}).get("labels"))
+    prior = declaration.get("prior")
+    options = (
+        prior.get("init_args") if isinstance(prior, Mapping) else None
+    )  # a config may have its name only
+    return bool(isinstance(options, Mapping) and options.get("labels"))
 
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

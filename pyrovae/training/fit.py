@@ -221,7 +221,6 @@ def _checked(
 ) -> tuple[torch.device, Data]:
     where, data = usable_device(device), as_data(data, runner)
     check_data(runner, data, batch_size)
-    runner.program.schema = data.schema
     return where, data
 
 

@@ -58,6 +58,7 @@ class Loop:
         job, position = self.job, self.job.state.position
         start, device = position.step, job.data.validation.x.device
         keep_freed_memory()
+        job.runner.program.schema = job.data.schema  # not before: a fit that is refused changes nothing
         job.state.sums = job.state.sums.to(device)
         with _training(job, device), self._settled():
             while not (job.is_over or job.exchange.stopped):
@@ -104,7 +105,9 @@ class Loop:
             state = {name: w.cpu() for name, w in job.runner.module.state_dict().items()}
             job.runner.module.load_state_dict(sharing.agreed(state))
         job.state.best_validation = -math.inf  # that was another program
-        self.progress.tell(f"epoch {position.epoch + 1}: {change}")
+        self.progress.tell(
+            f"epoch {position.epoch + 1}: {change or 'the program changed in another process'}"
+        )
 
     def _some(self) -> Rows:
         """Some training rows in random order, labelled ones first; validation rows of a stream."""

@@ -67,7 +67,7 @@ def _flat(data: Data) -> Data:
 def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     """Run `Runner.check` and `Objective.check` on two validation rows.
 
-    If training rows have labels, these two get unknown labels, so that the same sites are checked.
+    If training rows have labels, these two get two of them, so that the same sites are checked.
 
     Raises:
         InputError: from these checks, and for data that the program cannot take.
@@ -87,10 +87,9 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
 
 
 def two_rows(data: Data) -> Rows:
-    """Two validation rows; with unknown labels if training rows have labels."""
-    rows = data.validation[:2]
-    unknown = torch.full((len(rows),), -1, device=rows.x.device)
-    return dataclasses.replace(rows, y=unknown) if data.has_labels else rows
+    """Two validation rows; with labels of two training rows if these have labels."""
+    rows, y = data.validation[:2], data.train.y
+    return rows if y is None else dataclasses.replace(rows, y=y[: len(rows)].to(rows.x.device))
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:

@@ -175,6 +175,7 @@ class PartsProgram(Program):
             )
         self._check_context(data)
         self._check_has_labels(data)
+        self._check_labels(data.train.y)  # those of a stream too, whose rows are checked batch by batch
         self.likelihood.check_columns(data.columns)
         super().check_data(data)
 

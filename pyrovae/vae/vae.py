@@ -133,8 +133,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def encode(self, x: Any, context: Any = None, y: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution q(z|x): x (*, *event) -> batch (*), event (D,)."""
-        rows = self.rows(x, context, y)
-        return self.q(**self._guide_params(rows.x, rows.context, rows.y))
+        return self.q(**self._guide_params(*self._tensors(x, context, y)))
 
     def decode(self, z: Any, context: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(x|z): z (*, D) -> batch (*), event `event_shape`."""
@@ -190,6 +189,13 @@ class VAE(PartsProgram, Declared, nn.Module):
         self._check_labels(indices)
         return indices
 
+    def _tensors(self, x: Any, context: Any, y: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: ANN401
+        """The values x, context and y; those that are not `Rows` broadcast as tensors do."""
+        if isinstance(x, Rows):
+            rows = self.rows(x, context, y)
+            return rows.x, rows.context, rows.y
+        return self._tensor(x), self._tensor(context), self._indices(y)
+
     def _tensor(self, values: Any) -> Any:  # noqa: ANN401
         return None if values is None else self.rows(values).x
 
@@ -212,8 +218,8 @@ class VAE(PartsProgram, Declared, nn.Module):
     @torch.no_grad()
     def reconstruct(self, x: Any, context: Any = None, y: Any = None) -> Tensor:  # noqa: ANN401
         """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event)."""
-        rows = self.rows(x, context, y)
-        return mean_or_draw(self.decode(self.encode(rows).sample(), rows.context))
+        x, context, y = self._tensors(x, context, y)
+        return mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
 
     # ---------------------------------------------------------------- declaration
     def to_dict(self) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def _with_old_options(method: Method | None, **options: Any) -> Method:  # noqa:
     """The method, or AIS, with options that had a place of their own before methods did."""
     second = method or AIS()
     chosen = {name: value for name, value in options.items() if value is not None}
+    if chosen and not isinstance(second, AIS):
+        raise InputError(f"--{min(chosen)} is an option of AIS, not of {type(second).__name__}: leave it out")
     return AIS(**(second.hyperparameters() | chosen)) if isinstance(second, AIS) else second
 
 
@@ -137,9 +139,9 @@ def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
 
 def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
     """log p(x) of densities without a network, where the likelihood has them."""
-    if data.streams or len(data.train) > 10_000:
+    if data.streams or data.distinct > 10_000:
         return {}
-    train, likelihood = data.epoch(0, 0).x, vae.likelihood
+    train, likelihood = data.epoch(0, 0)[: data.distinct].x, vae.likelihood
     if isinstance(likelihood, Mixed) and likelihood.columns is not None:
         columns = baselines.independent_columns(train, x.x, likelihood.columns)
         return {"independent columns": columns.mean().item()}
