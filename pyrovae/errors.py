@@ -4,10 +4,12 @@ An `InputError` is one sentence that says what was wrong, what was expected and 
 command line prints it and leaves with status 2; from Python it is a `ValueError`.
 """
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["InputError", "Lost", "NumericalError", "Uncapturable", "deprecated", "sizes"]
+__all__ = ["InputError", "Lost", "NumericalError", "Uncapturable", "deprecated", "renamed", "sizes"]
 
 
 class InputError(ValueError):
@@ -39,3 +41,20 @@ def sizes(shape: Sequence[int]) -> str:
 def deprecated(old: str, new: str) -> None:
     """Warn that a public name or option will be removed in two minor versions."""
     warnings.warn(f"{old} is deprecated and will be removed: use {new}", DeprecationWarning, stacklevel=3)
+
+
+def renamed(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` of a package some of whose names have changed: the old ones warn and still work.
+
+    Arguments:
+        package: its `__name__`.
+        names: old name -> new name.
+    """
+
+    def get(name: str) -> Any:  # noqa: ANN401
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        deprecated(f"{package}.{name}", f"{package}.{names[name]}")
+        return getattr(sys.modules[package], names[name])
+
+    return get

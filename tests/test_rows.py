@@ -1,5 +1,7 @@
 """Rows: what makes them, how they are selected, and that every method of a VAE takes them."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -415,3 +417,19 @@ def test_encodings_of_several_batch_dimensions_share_a_context():
     one = vae.encode(x[0], context[0])
     assert torch.allclose(one.mean[2], vae.encode(x[0, 2:3], context[:1]).mean[0])
     assert vae.reconstruct(x, context).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [
+        ("distributions", "Classes", "ClassDistribution"),
+        ("exploring", "Datum", "Observation"),
+        ("terms", "law_of", "distribution_name"),
+    ],
+)
+def test_names_that_changed_warn_and_still_work(package, old, new):
+    module = importlib.import_module(f"pyrovae.{package}")
+    with pytest.warns(DeprecationWarning, match=new):
+        assert getattr(module, old) is getattr(module, new)
+    with pytest.raises(AttributeError, match="no attribute 'never'"):
+        _ = module.never

@@ -1,5 +1,7 @@
 """Distributions that Pyro lacks, or that have a faster or more exact form here."""
 
+from typing import TYPE_CHECKING
+
 from pyrovae.distributions.adapted import Bernoulli, Beta, CalibratedNormal, ZeroInflated
 from pyrovae.distributions.class_distribution import ClassDistribution, Classed, Label, log_shares
 from pyrovae.distributions.columns import Columns
@@ -13,6 +15,7 @@ from pyrovae.distributions.planar import Planar
 from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.regressed import RegressedNormal
 from pyrovae.distributions.sphere import HypersphericalUniform, ProjectedNormal
+from pyrovae.errors import renamed
 
 __all__ = [
     "Aggregate",
@@ -41,3 +44,6 @@ __all__ = [
     "ZeroInflated",
     "log_shares",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"Classes": "ClassDistribution"})

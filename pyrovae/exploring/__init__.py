@@ -10,6 +10,9 @@ r"""Exploring a VAE whose latents are a mixture: its components, how certain the
 Results are arrays, tables that print themselves, and decoded latents; pictures are in `pyrovae.plots`.
 """
 
+from typing import TYPE_CHECKING
+
+from pyrovae.errors import renamed
 from pyrovae.exploring.agreement import Agreement, Agreements, agreement, agreements
 from pyrovae.exploring.choosing import Choice, choose, choose_plain
 from pyrovae.exploring.components import Components
@@ -35,3 +38,6 @@ __all__ = [
     "choose_plain",
     "explore",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"Datum": "Observation"})

@@ -14,6 +14,9 @@ the plate named "data", for any number of sites and any Pyro program. They ignor
 as a scale inside an importance weight would raise it to a power.
 """
 
+from typing import TYPE_CHECKING
+
+from pyrovae.errors import renamed
 from pyrovae.terms.draws import Draws
 from pyrovae.terms.program import Pair, Program, as_program
 from pyrovae.terms.runner import Runner, dry_run
@@ -38,3 +41,6 @@ __all__ = [
     "run",
     "terms",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"law_of": "distribution_name"})
