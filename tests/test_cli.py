@@ -456,3 +456,11 @@ def test_help_of_a_part_lists_its_options(capsys):
     printed = answer(capsys, "fit", "--prior.help", "GaussianMixture")
     assert "--prior.components COMPONENTS" in printed
     assert "default: 10" in printed
+
+
+def test_evidence_csv_has_the_row_numbers_of_the_source(run):
+    assert main(["evaluate", str(run), "--particles", "2", "--rows", "5", *BOUND]) == 0
+    lines = Path(run, "evidence.csv").read_text().splitlines()
+    assert lines[0].startswith("row,L_2_log_px")
+    index = pv.datasets.load("x.npy").test.index[:5].tolist()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == index

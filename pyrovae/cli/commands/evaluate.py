@@ -210,15 +210,16 @@ class Results:
             yield plots.save(ax, run / "figures" / "khat.png")
 
     def _table(self) -> str:
-        """Estimate, error, effective sample size and k-hat of each method for each row; empty if not done."""
+        """Estimate, error, effective sample size and k-hat of each method, by row number in the source."""
         columns = ["log_px", "mc_stderr", "ess", "khat"]
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["row", *(f"{name}_{column}" for name in self.evidences for column in columns)])
         evidences = list(self.evidences.values())
-        for i in range(max(map(len, evidences))):
+        index = range(len(self.bound)) if self.bound.index is None else self.bound.index
+        for i, row in enumerate(index):
             cells = [getattr(e, column)[i] if i < len(e) else "" for e in evidences for column in columns]
-            table.writerow([i, *cells])
+            table.writerow([row, *cells])
         return text.getvalue()
 
     def _bounds(self) -> Any:  # noqa: ANN401
