@@ -235,6 +235,8 @@ def test_tensors_on_a_graph_and_in_half_precision_are_read():
     for read in (as_array, lambda value: numbers(value, "x")):
         assert read(torch.tensor([0.5, 2.0], dtype=torch.bfloat16)).tolist() == [0.5, 2.0]
         assert read([0.5, 2.0]).tolist() == [0.5, 2.0]
+    rows = pv.Rows(torch.tensor(IMAGES))
+    assert np.array_equal(plots.image_grid(rows).images[0].get_array(), a)
     assert numbers(torch.tensor([1, 2]), "x").dtype == np.float64
     assert as_array(torch.tensor([1, 2])).dtype == np.int64
     assert as_array(torch.tensor([1, 2]), float).dtype == np.float64

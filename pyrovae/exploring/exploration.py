@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -38,11 +38,9 @@ from pyrovae.exploring.reading import Encoding, Reader
 from pyrovae.exploring.summary import Observation, summary
 from pyrovae.exploring.walks import Along, Walk, axis_of, path_between
 from pyrovae.numerics import Array, as_array, numbers
+from pyrovae.plots.style import Axes
 from pyrovae.terms import Runner
 from pyrovae.vae import VAE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Exploration", "explore"]
 

@@ -14,17 +14,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from pyrovae.errors import InputError
 from pyrovae.exploring.walks import Along
 from pyrovae.plots import mixtures as draw
+from pyrovae.plots.style import Axes
 from pyrovae.report import is_image
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Pictures"]
 

@@ -1,17 +1,30 @@
-"""The result of a fit that ends at one point, and the ascent of a function without noise."""
+r"""Ascent of a function without noise by L-BFGS: the exact log p(x), all rows at once.
+
+    d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta        the gradient of EM's bound where it touches
+
+So EM and gradients have the same fixed points. `pyrovae.fit` ascends the same function in minibatches.
+
+Reference:
+    Xu & Jordan (1996), "On Convergence Properties of the EM Algorithm for Gaussian Mixtures"; Liu & Nocedal
+    (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae.checks import whole
+from pyrovae.mixtures.moments import Start
+from pyrovae.mixtures.program import MixtureProgram
+from pyrovae.mixtures.unit import in_unit
 
-__all__ = ["Ascent", "ascended"]
+__all__ = ["Ascent", "ByGradient", "ascended"]
 
 INNER = 20  # steps of L-BFGS between two records
 
@@ -48,11 +61,7 @@ class Ascent:
 def ascended(
     what: str, value: Callable[[], Tensor], parameters: Iterable[Tensor], iterations: int, tol: float
 ) -> Ascent:
-    """Ascend a function of parameters by L-BFGS until it gains less than `tol`.
-
-    Reference:
-        Liu & Nocedal (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
-    """
+    """Ascend a function of parameters by L-BFGS until it gains less than `tol`."""
     iterations = whole("iterations", iterations)
     optimizer = torch.optim.LBFGS(
         list(parameters),
@@ -74,3 +83,35 @@ def ascended(
         values.append(-float(loss().detach()))
         converged = values[-1] - values[-2] < tol
     return Ascent(what, np.array(values), converged)
+
+
+class ByGradient(MixtureProgram):
+    """A mixture that gradients can fit."""
+
+    def fit_gradient(
+        self,
+        x: Any,  # noqa: ANN401
+        *,
+        start: Start = "kmeans",
+        iterations: int = 100,
+        tol: float = 1e-9,
+        seed: int = 0,
+    ) -> Ascent:
+        """Fit by L-BFGS on the exact log p(x) of all rows, in double precision.
+
+        Arguments:
+            x, start, tol, seed: as in `fit_em`.
+            iterations: maximum number, of 20 steps each.
+
+        Raises:
+            InputError: for data that the mixture cannot take.
+        """
+        unit, mixture, z = in_unit(self, x, start, seed)
+        log_volume = unit.log_volume(self)
+
+        def log_px() -> Tensor:
+            return mixture.log_px(z).mean() - log_volume
+
+        ascent = ascended("log-likelihood", log_px, mixture.parameters(), iterations, tol)
+        unit.leave(mixture, self)
+        return ascent

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyrovae.mixtures.ascent import ByGradient
 from pyrovae.mixtures.em import ByEM
-from pyrovae.mixtures.gradient import ByGradient
 from pyrovae.mixtures.mode import ByMode
 from pyrovae.mixtures.posterior import ByPosterior
 from pyrovae.mixtures.program import MixtureProgram

@@ -1,6 +1,6 @@
 """Arrays in, matplotlib axes out.
 
-Every function takes numpy arrays, lists or torch tensors and returns the `Axes` it drew on: those
+Every function takes numpy arrays, torch tensors, `Rows` or lists and returns the `Axes` it drew on: those
 given as `ax=`, or new ones on a figure of their own (no pyplot, no backend chosen; it shows itself in
 a notebook). Where several panels belong together, the axes returned are their frame and the panels
 are `ax.child_axes`. The look is set for the drawing alone, never globally.
@@ -11,14 +11,13 @@ are `ax.child_axes`. The look is set for the drawing alone, never globally.
 
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
-from pyrovae.plots.diagnostics import bound_curve, gap_curve, weights
+from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
 from pyrovae.plots.files import save
 from pyrovae.plots.images import image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
 from pyrovae.plots.style import style
-from pyrovae.plots.surgery import inference_gaps, latent_kl
 
 __all__ = [
     "bound_curve",

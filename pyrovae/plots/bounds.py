@@ -12,17 +12,14 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
-from pyrovae.plots.style import CLASSES, COLOURS, canvas, label_ends
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from pyrovae.plots.style import CLASSES, COLOURS, Axes, canvas, label_ends
 
 __all__ = ["bounds_below", "gradient_noise", "posterior_density"]
 

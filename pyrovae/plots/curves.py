@@ -9,17 +9,13 @@ small compared with either and has its own panel below.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
-from pyrovae.plots.style import COLOURS, canvas, label_ends, panels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from pyrovae.plots.style import COLOURS, Axes, canvas, label_ends, panels
 
 __all__ = ["training_curves"]
 

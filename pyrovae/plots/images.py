@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,10 +21,7 @@ from numpy.typing import ArrayLike
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array, numbers
-from pyrovae.plots.style import WIDTH, canvas, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from pyrovae.plots.style import WIDTH, Axes, canvas, style
 
 __all__ = ["as_images", "image_grid", "manifold", "mosaic_of", "reconstructions"]
 

@@ -14,7 +14,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ from pyrovae.plots.style import (
     CLASSES,
     COLOURS,
     OUTSIDE,
+    Axes,
     Square,
     canvas,
     dot_handles,
@@ -33,9 +34,6 @@ from pyrovae.plots.style import (
     matrix,
     square,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["GREYS", "LogDensity", "draw_density", "draw_plane", "latent_scatter", "prior_density"]
 

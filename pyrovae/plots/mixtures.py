@@ -15,7 +15,6 @@ ellipse of r standard deviations in the plane holds the share 1 - exp(-r^2 / 2) 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,10 +23,7 @@ from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots.images import as_images, mosaic_of
 from pyrovae.plots.latents import GREYS, LogDensity, draw_density, draw_plane
-from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, Square, canvas, panels, square, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, Axes, Square, canvas, panels, square, style
 
 __all__ = ["component_colours", "component_grid", "confusion", "doubt", "latent_map", "overlap", "walks"]
 

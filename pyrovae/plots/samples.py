@@ -8,7 +8,7 @@ histograms on the diagonal. `compare` chooses. The data are grey and the samples
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,10 +16,18 @@ from numpy.typing import ArrayLike
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
-from pyrovae.plots.style import COLOURS, OUTSIDE, WIDTH, canvas, dot_handles, dots, evaluate, matrix, panels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from pyrovae.plots.style import (
+    COLOURS,
+    OUTSIDE,
+    WIDTH,
+    Axes,
+    canvas,
+    dot_handles,
+    dots,
+    evaluate,
+    matrix,
+    panels,
+)
 
 __all__ = ["compare", "samples_1d", "scatter_2d"]
 

@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+else:
+    Axes = Any  # so that a module has the name without importing matplotlib
 
 __all__ = [
     "CLASSES",
     "COLOURS",
+    "OUTSIDE",
+    "WIDTH",
+    "Axes",
     "Square",
     "canvas",
     "dot_handles",
