@@ -32,10 +32,11 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.evidence.path import guide_samples
-from pyrovae.evidence.result import Evidence, about, array
+from pyrovae.evidence.result import Evidence, about
 from pyrovae.evidence.run import Pieces, evaluation
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.extras import require
+from pyrovae.numerics import as_array
 from pyrovae.vae import VAE
 
 __all__ = ["elpd", "to_arviz"]
@@ -214,7 +215,7 @@ def _dataset(name: str, group: Group, chains: int, index: np.ndarray | None) -> 
 
     variables: dict[str, Any] = {}
     for variable, (dims, tensor) in group.items():
-        values = array(tensor)
+        values = as_array(tensor)
         if values.ndim > len(dims):  # samples in front
             values, dims = values.reshape(chains, -1, *values.shape[1:]), ("chain", "draw", *dims)
         variables[variable] = (dims, values)

@@ -28,9 +28,9 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, means
 from pyrovae.evidence.path import guide_samples
-from pyrovae.evidence.result import PerRow, about, array, table, with_error
+from pyrovae.evidence.result import PerRow, about, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
-from pyrovae.numerics import stderr_of_mean
+from pyrovae.numerics import as_array, stderr_of_mean
 from pyrovae.vae import VAE
 
 __all__ = ["ACTIVE", "Diagnosis", "diagnose"]
@@ -224,7 +224,7 @@ def diagnose(
             kl_per_dim=_mean(marginals.kl),
             kl_method=marginals.method,
             factorised=marginals.factorised,
-            activity=array(_variance_of_means(q, z)),
+            activity=as_array(_variance_of_means(q, z)),
             train_elbo=None if train is None else _elbo(vae, train, particles, seed, chunk),
             particles=particles,
             **about(pieces.rows),
@@ -267,7 +267,7 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
 
 
 def _mean(values: Tensor) -> np.ndarray:
-    return array(values.mean(0).double())
+    return as_array(values.mean(0).double())
 
 
 def _number(values: np.ndarray) -> str:

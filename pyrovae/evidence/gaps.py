@@ -32,10 +32,10 @@ from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
-from pyrovae.evidence.result import PerRow, about, array, mc_error_of, table
+from pyrovae.evidence.result import PerRow, about, mc_error_of, table
 from pyrovae.evidence.run import Pieces, evaluation, inputs, shown
 from pyrovae.guides import FullRankNormal
-from pyrovae.numerics import SCALE_FLOOR, inverse_softplus, stderr_of_mean
+from pyrovae.numerics import SCALE_FLOOR, as_array, inverse_softplus, stderr_of_mean
 from pyrovae.terms import DATA, PARTICLES, Runner
 from pyrovae.vae import VAE
 
@@ -220,7 +220,7 @@ def gaps(
             columns.append(_Split(vae, some).columns(steps, particles, lr))
             advance(len(some))
     bounds: dict[str, Any] = {
-        name: array(torch.cat([column[name] for column in columns])) for name in columns[0]
+        name: as_array(torch.cat([column[name] for column in columns])) for name in columns[0]
     }
     return Gaps(
         log_px=evidence.log_px,

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from pyrovae.datasets import Rows
-from pyrovae.numerics import khat_threshold, stderr_of_mean
+from pyrovae.numerics import as_array, khat_threshold, stderr_of_mean
 
-__all__ = ["Evidence", "PerRow", "about", "array", "mc_error_of", "table", "with_error"]
+__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "table", "with_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +176,6 @@ def mc_error_of(stderr: np.ndarray) -> float:
     return float(np.sqrt((stderr**2).sum()) / len(stderr))
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    """A tensor as a numpy array."""
-    return tensor.detach().cpu().numpy()
-
-
 def about(rows: Rows) -> dict[str, Any]:
     """Which rows a result is about, and what their weights estimate, as arguments of `PerRow`.
 
@@ -192,4 +186,4 @@ def about(rows: Rows) -> dict[str, Any]:
     """
     what = "x, y" if rows.y is not None and bool((rows.y >= 0).any()) else "x"
     quantity = f"log p({what})" if rows.context is None else f"log p({what} | c)"
-    return {"index": None if rows.index is None else array(rows.index), "quantity": quantity}
+    return {"index": None if rows.index is None else as_array(rows.index), "quantity": quantity}

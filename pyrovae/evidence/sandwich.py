@@ -30,9 +30,9 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.path import Start
-from pyrovae.evidence.result import array, table
+from pyrovae.evidence.result import table
 from pyrovae.evidence.run import Pieces, evaluating, evaluation, shown
-from pyrovae.numerics import log_mean_exp, stderr_of_mean
+from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
 from pyrovae.terms import Runner
 
 __all__ = ["Sandwich", "sandwich"]
@@ -141,8 +141,8 @@ def sandwich(
             shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
         ):
             bounds = [_bounds(method, pieces, values, chains, advance) for method in methods]
-    lower, upper = array(torch.stack(bounds, 1))
-    return Sandwich(lengths, lower, upper, array(x), chains)
+    lower, upper = as_array(torch.stack(bounds, 1))
+    return Sandwich(lengths, lower, upper, as_array(x), chains)
 
 
 def _bounds(
