@@ -70,7 +70,10 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         *first, last = map(repr, choices)
         options = f"{', '.join(first)} or {last}" if first else last
-        raise InputError(f"{name} must be {options}, not {value!r}")
+        actual = repr(value)
+        if "\n" in actual and hasattr(value, "shape"):
+            actual = f"an array of shape {tuple(value.shape)}"
+        raise InputError(f"{name} must be {options}, not {actual}")
     return value
 
 

@@ -158,7 +158,7 @@ def load(
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=labels or known is not None,
+        labels=labels if known is None else True,
         known=known,
         copies=copies,
         count=count,

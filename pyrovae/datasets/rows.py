@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 
-__all__ = ["Rows", "class_indices"]
+__all__ = ["Rows", "class_indices", "numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,12 @@ class Rows:
             InputError: for values that are not numbers, or parts that differ in length.
         """
         if isinstance(x, Rows):
-            rows = x if context is None else replace(x, context=_numbers("context", context, like))
+            rows = x if context is None else replace(x, context=numbers("context", context, like))
             rows = rows if y is None else replace(rows, y=class_indices(y))
             return rows if like is None else rows.to(like.device, like.dtype)
         return cls(
-            _numbers("x", x, like),
-            None if context is None else _numbers("context", context, like),
+            numbers("x", x, like),
+            None if context is None else numbers("context", context, like),
             None if y is None else class_indices(y).to(None if like is None else like.device),
         )
 
@@ -164,17 +164,24 @@ def class_indices(labels: Any) -> Tensor:  # noqa: ANN401
     return indices.clamp_min(-1)
 
 
-def _numbers(name: str, values: Any, like: Tensor | None) -> Tensor:  # noqa: ANN401
-    numbers = values if isinstance(values, Tensor) else _tensor(name, values)
-    if numbers.is_complex():
+def numbers(name: str, values: Any, like: Tensor | None = None) -> Tensor:  # noqa: ANN401
+    """Convert values to a tensor of floating point numbers, in the type and on the device of `like`.
+
+    Raises:
+        InputError: for values that are not real numbers; `name` names them in the message.
+    """
+    tensor = values if isinstance(values, Tensor) else _tensor(name, values)
+    if tensor.is_complex():
         raise InputError(f"{name} holds complex numbers: give their real and imaginary parts")
     if like is not None:
-        return numbers.to(device=like.device, dtype=like.dtype)
-    return numbers if numbers.is_floating_point() else numbers.to(torch.get_default_dtype())
+        return tensor.to(device=like.device, dtype=like.dtype)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def _tensor(name: str, values: Any) -> Tensor:  # noqa: ANN401
     """Convert an array of numbers to a tensor, without a copy where torch can share its memory."""
+    if hasattr(values, "test") and hasattr(values, "event_shape"):
+        raise InputError(f"{name} must be rows, not a whole data set: give one part of it, as in data.test")
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):

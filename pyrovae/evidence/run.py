@@ -101,6 +101,9 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     rows = Rows.of(x, context, y, like=runner.parameter)
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")
+    for name, part in (("context", rows.context), ("y", rows.y)):
+        if part is not None and part.dim() == 0:
+            raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
     runner.program.check_rows(rows, "x")
     return rows
 

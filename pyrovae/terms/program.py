@@ -158,9 +158,11 @@ def as_program(target: Any) -> Program:  # noqa: ANN401
         return target
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         return Pair(*target)
-    if callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
+    is_class = isinstance(target, type)
+    if not is_class and callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
         return Pair(target.model, target.guide, target if isinstance(target, torch.nn.Module) else None)
+    name = f"the class {target.__name__}" if is_class else type(target).__name__
     raise InputError(
-        f"{type(target).__name__} is not a probabilistic program: give a VAE, or a pair (model, guide) of "
+        f"{name} is not a probabilistic program: give a VAE, or a pair (model, guide) of "
         "Pyro functions with their local sites in a plate named 'data'"
     )

@@ -25,8 +25,8 @@ __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usab
 def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
     """Split rows, a tensor or an array: 9/10 for training, 1/10 for validation; keep `Data` as is.
 
-    Numbers (N,) are events of shape () for a program without an event shape, and of shape (1,) for
-    a VAE.
+    Numbers (N,) are events of shape () for a program of that event shape or of none, and of shape
+    (1,) for a VAE of another.
     """
     if isinstance(source, datasets.Data):
         return source
@@ -35,7 +35,7 @@ def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
     if isinstance(source, Rows):
         data = _conditioned(data, source)
     is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1
-    return _flat(data) if is_flat and runner.program.event_shape is None else data
+    return _flat(data) if is_flat and not runner.program.event_shape else data
 
 
 def _conditioned(data: Data, rows: Rows) -> Data:

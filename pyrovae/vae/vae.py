@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import pyro.distributions as dist
@@ -24,9 +25,9 @@ from torch import Tensor, nn
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
-from pyrovae.datasets.rows import class_indices
+from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
 from pyrovae.networks import MLP, Headed, Network
@@ -137,8 +138,11 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def decode(self, z: Any, context: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(x|z): z (*, D) -> batch (*), event `event_shape`."""
-        visible = self._tensor(z)[..., : self.prior.visible]
-        return self.likelihood(**self.generation(visible, self._flat(self._tensor(context))))
+        z = self._tensor(z, "z")
+        if not z.dim() or z.shape[-1] not in (self.prior.size, self.prior.visible):
+            raise InputError(f"z must have shape (*, {self.prior.size}), not {tuple(z.shape)}")
+        context = self._flat(self._tensor(context))
+        return self.likelihood(**self.generation(z[..., : self.prior.visible], context))
 
     def latents(self, context: Any = None, y: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(z), p(z|c) for a context, or p(z|y) for class indices: event (D,)."""
@@ -193,11 +197,17 @@ class VAE(PartsProgram, Declared, nn.Module):
         """The values x, context and y; those that are not `Rows` broadcast as tensors do."""
         if isinstance(x, Rows):
             rows = self.rows(x, context, y)
-            return rows.x, rows.context, rows.y
-        return self._tensor(x), self._tensor(context), self._indices(y)
+            x, context, y = rows.x, rows.context, rows.y
+        else:
+            x, context, y = self._tensor(x, "x"), self._tensor(context), self._indices(y)
+        shape = tuple(x.shape) if x is not None else ()
+        if shape[max(0, len(shape) - len(self.event_shape)) :] != self.event_shape:
+            raise InputError(f"x must have shape (*, {sizes(self.event_shape)}), not {shape}")
+        return x, context, y
 
-    def _tensor(self, values: Any) -> Any:  # noqa: ANN401
-        return None if values is None else self.rows(values).x
+    def _tensor(self, values: Any, name: str = "context") -> Any:  # noqa: ANN401
+        values = values.x if isinstance(values, Rows) else values
+        return None if values is None else numbers(name, values, next(self.parameters()))
 
     @torch.no_grad()
     def sample(self, count: int, context: Any = None, y: Any = None, *, mean: bool = False) -> Tensor:  # noqa: ANN401
@@ -211,7 +221,16 @@ class VAE(PartsProgram, Declared, nn.Module):
             y: class indices (count,) to draw from, for a prior with labels.
             mean: whether to return E[x|z].
         """
-        z = self.latents(context, y).expand((whole("count", count, 0),)).sample()
+        count = whole("count", count, 0)
+        context, y = self._tensor(context), self._indices(y)
+        prior = self.latents(context, y)
+        for name, part, dims in (("context", context, len(self.context_shape or ())), ("y", y, 0)):
+            batch = () if part is None else tuple(part.shape[: part.dim() - dims])
+            if batch not in ((), (1,), (count,)):
+                raise InputError(
+                    f"{name} has {sizes(batch)} rows for {count} observations: give one for each"
+                )
+        z = prior.expand((count,)).sample()
         likelihood = self.decode(z, context)
         return mean_or_draw(likelihood) if mean else likelihood.sample()
 
@@ -279,6 +298,8 @@ def _part(role: str, part: Part | None, default: type[Part], base: type[Part]) -
 
 def _shape(name: str, sizes: Any) -> Shape:  # noqa: ANN401
     """A shape of sizes of 1 or more, from a size or several."""
-    if isinstance(sizes, str) or not isinstance(sizes, (int, Sequence)):
+    plain = sizes.tolist() if hasattr(sizes, "tolist") else sizes  # of numpy or torch
+    plain = (plain,) if isinstance(plain, Real) else plain
+    if isinstance(plain, str) or not isinstance(plain, Sequence):
         raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {sizes!r}")
-    return tuple(whole(f"a size in {name}", size) for size in ((sizes,) if isinstance(sizes, int) else sizes))
+    return tuple(whole(f"a size in {name}", size) for size in plain)

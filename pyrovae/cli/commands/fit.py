@@ -10,6 +10,7 @@ import yaml
 
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
+from pyrovae.errors import InputError
 from pyrovae.likelihoods import Bernoulli
 from pyrovae.sharing import agreed, in_turn, print_first, together
 from pyrovae.training.checkpoint import upgraded_config
@@ -50,10 +51,18 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def completed(options: list[Option]) -> list[Option]:
-    """Config files in today's words; `--out RUN --resume` reads RUN/config.yaml unless another is named."""
+    """Config files in today's words; `--out RUN --resume` reads RUN/config.yaml unless another is named.
+
+    Raises:
+        InputError: for `--out RUN --resume` alone, without a run there.
+    """
     values = dict(options)
     resumes = (values.get("resume") or "").lower() in ("true", "yes")
     config = Path(values.get("out") or "", "config.yaml")
+    if resumes and set(values) == {"out", "resume"} and not config.is_file():
+        raise InputError(
+            f"there is no run to resume in {values['out']}: give the options of a new run as well"
+        )
     if resumes and values.get("out") and "config" not in values and config.is_file():
         options = [("config", str(config)), *options]
     return [(name, _upgraded(value) if name == "config" else value) for name, value in options]
