@@ -103,6 +103,7 @@ def test_the_train_bound_is_the_mean_over_rows_also_when_the_last_batch_is_small
             return super().maximised(terms)
 
     run = pv.fit(small(), data, Spy(), epochs=2, batch_size=25, lr=1e-30, progress=False)
+    assert len(bounds.pop(0)) == 2  # the check before the first step
     assert [len(batch) for batch in bounds] == [25, 25, 10] * 2
     means = [torch.cat(epoch).mean().item() for epoch in (bounds[:3], bounds[3:])]
     assert run.history["train"] == pytest.approx(means, rel=1e-6)
@@ -237,6 +238,7 @@ def test_kl_warmup_weights_the_kl_and_nothing_else(data, monkeypatch):
             return super().maximised(terms)
 
     warm = pv.fit(small(), data, Spy(), epochs=3, kl_warmup=2.0, **QUIET)
+    assert weights.pop(0) == 1.0  # the check before the first step
     # annealed calls maximised itself, which notes a 1 before each weight
     assert weights[1:12:2] == pytest.approx([s / 6 for s in range(6)])
     assert set(weights[12:]) == {1.0}
