@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
-from pyrovae.terms import Draws, Terms, TracePair, check_gradients, dry_run, run
+from pyrovae.terms import Draws, Terms, TracePair, check_gradients, run, trace_once
 
 if TYPE_CHECKING:
     from pyrovae.terms import Program
@@ -122,7 +122,7 @@ class Objective(Declared, PyroELBO):
         """Guide and model as they run; a pair that is new is checked."""
         if self._checked[:2] == (model, guide):
             return run(model, guide, *args, **self._checked[2], **kwargs)
-        *_, nesting, strata = dry_run(model, guide, *args, **kwargs)
+        *_, nesting, strata = trace_once(model, guide, *args, **kwargs)
         options = self.draw_options(strata) | {"max_plate_nesting": nesting}
         pair = run(model, guide, *args, **options, **kwargs)
         self.check(replace(pair))  # a copy: terms are stored with a pair, and the check needs no gradient

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pyrovae.errors import renamed
 from pyrovae.terms.draws import Draws
 from pyrovae.terms.program import Pair, Program, as_program
-from pyrovae.terms.runner import Runner, dry_run
+from pyrovae.terms.runner import Runner, trace_once
 from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, distribution_name
 from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
 
@@ -37,7 +37,7 @@ __all__ = [
     "as_program",
     "check_gradients",
     "distribution_name",
-    "dry_run",
+    "trace_once",
     "run",
     "terms",
 ]

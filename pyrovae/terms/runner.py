@@ -18,7 +18,7 @@ from pyrovae.terms.program import as_program
 from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
 from pyrovae.terms.trace import Fixed, Terms, TracePair, run
 
-__all__ = ["Runner", "dry_run"]
+__all__ = ["Runner", "trace_once"]
 
 
 class Runner:
@@ -72,7 +72,7 @@ class Runner:
         """
         with self.isolated():
             try:
-                model, guide, *settings = dry_run(self.model, self.guide, *rows[:2].arguments)
+                model, guide, *settings = trace_once(self.model, self.guide, *rows[:2].arguments)
             except InputError as error:  # Pyro appends the shapes of a trace to it
                 raise InputError(str(error).splitlines()[0]) from None
             check_sites(model, guide)
@@ -143,7 +143,7 @@ def _no_guide(*_: Any) -> None:  # noqa: ANN401
 
 
 @torch.no_grad()
-def dry_run(
+def trace_once(
     model: Callable,
     guide: Callable,
     *args: Any,  # noqa: ANN401
