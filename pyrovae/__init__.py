@@ -5,9 +5,9 @@ r"""PyroVAE: variational autoencoders as probabilistic programs.
     z | x ~ guide(encoder(x))          q(z|x)
     maximise objective(log p(x|z) + log p(z) - log q(z|x))
 
-Declare those four lines as a `VAE`, train it with `fit`, and ask for log p(x) with `log_evidence`.
+Declare these four lines as a `VAE`, train it with `fit`, and estimate log p(x) with `log_evidence`.
 
-Names are imported when they are first used, so that `import pyrovae` alone costs nothing.
+Names are imported at their first use, so `import pyrovae` itself is fast.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-r"""What a VAE must beat: densities without a network, fitted to the same rows.
+r"""Baselines for a VAE: densities without a network, fitted to the same rows.
 
     pixel means              p(x) = prod_i  m_i^{x_i} (1 - m_i)^{1 - x_i}
     mixture of Bernoullis    p(x) = sum_k pi_k prod_i  m_ki^{x_i} (1 - m_ki)^{1 - x_i}      by EM
-    independent columns      p(x) = prod_i p_i(x_i), each column's distribution of its kind
+    independent columns      p(x) = prod_i p_i(x_i), by the kind of each column
 
 All give log p(x) exactly, in nats per observation. Rows may be `Rows`, tensors or arrays.
 """
@@ -53,14 +53,15 @@ def bernoulli_mixture(
     Arguments:
         train, test: as for `pixel_means`.
         components: K.
-        iterations: of EM, at most; it stops when log p(x) grows by less than 1e-6 nats per row.
-        seed: of the start.
+        iterations: the maximum number of EM iterations; EM stops when log p(x) grows by less than
+            1e-6 nats per row.
+        seed: seed of the start.
 
     Returns:
         log p(x) in nats, (M,).
 
     Raises:
-        InputError: when the rows are not binary.
+        InputError: if the rows are not binary.
 
     Reference:
         Bishop (2006), "Pattern Recognition and Machine Learning", section 9.3.3.
@@ -95,19 +96,19 @@ def _log_joint(x: Tensor, log_weights: Tensor, means: Tensor) -> Tensor:
 def independent_columns(train: Table, test: Table, columns: Sequence[str]) -> Tensor:
     r"""log p(x) of a table under independent columns, each fitted by maximum likelihood.
 
-    Missing entries (NaN) are left out of the fit and of log p(x). One pseudo-count is spread over all
-    classes, so that none has probability zero.
+    Missing entries (NaN) are left out of the fit and of log p(x). One pseudo-count is spread over
+    all classes, so that none has probability zero.
 
     Arguments:
         train: (N, C).
         test: (M, C).
-        columns: the kind of each column, a word of `pyrovae.likelihoods.Mixed`.
+        columns: the kind of each column, as for `pyrovae.likelihoods.Mixed`.
 
     Returns:
         log p(x) in nats, (M,).
 
     Raises:
-        InputError: for another number of columns, or an unknown kind.
+        InputError: if the number of columns differs, or a kind is unknown.
 
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [torch.nan]])
@@ -134,7 +135,7 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     from scipy import stats
 
     word, _, count = kind.partition(":")
-    if not len(x):  # then it says nothing about the distribution
+    if not len(x):  # no value, so nothing is known about the distribution
         x = np.ones(1)
     if word in ("bernoulli", "categorical"):
         classes = int(count or 2)
@@ -156,7 +157,7 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _fitted_counts(x: np.ndarray, *, inflated: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """A negative binomial, perhaps with further zeros, by the simplex method from its moments."""
+    """Fit a negative binomial, zero-inflated or not, by the simplex method from its moments."""
     from scipy import optimize, stats
 
     def log_p(theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,10 +2,11 @@
 
     pyrovae explore runs/mog
 
-One page for one `Exploration`: the map of the latent space, a decoded point, an observation with its
-posterior, the components with their samples. It is served on 127.0.0.1 and loads nothing from elsewhere.
+One page shows one `Exploration`: the map of the latent space, a decoded point, an observation with
+its posterior, and the components with their samples. It is served on 127.0.0.1 and loads nothing
+from elsewhere.
 
-Panel, which draws the page, is an extra of the package and is imported only when a page is built.
+Panel, which draws the page, is an optional dependency and is imported only when a page is built.
 """
 
 from pyrovae.app.server import check_extra, serve

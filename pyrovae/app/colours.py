@@ -1,8 +1,8 @@
 r"""Colours of components, and of observations that belong to several.
 
-An observation has the colour sum_k p(c=k|x) colour_k, mixed in linear light, so that a doubtful one is
-between the colours of its components. Up to ten components have the colours of `plots`; further ones go
-around the circle of hues in steps of the golden angle, in which neighbours differ most.
+An observation has the colour sum_k p(c=k|x) colour_k, mixed in linear light. So the colour of a
+doubtful observation lies between those of its components. Up to ten components have the colours of
+`plots`. Further ones get hues in steps of the golden angle, so that successive colours differ most.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def of_classes(count: int) -> list[str]:
 
 
 def mixed(colours: list[str], shares: ArrayLike) -> list[str]:
-    """The colours mixed in shares (N, K), N of them.
+    """Mix the colours by shares (N, K); returns N colours.
 
     Example:
         >>> mixed(["#ff0000", "#0000ff"], [[1.0, 0.0], [0.5, 0.5]])

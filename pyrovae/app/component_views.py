@@ -1,4 +1,4 @@
-"""The components: a table of all, and the samples and nearest data of one of them."""
+"""The components: a table of all, and the samples and nearest observations of one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ComponentTable:
     """A row for each component: its decoded mean, weight, data, KL and overlap.
 
     Arguments:
-        scene: what is shown.
+        scene: the exploration to show.
         size: width and height in pixels.
         on_choice: called with the number of the component whose row was clicked.
     """
@@ -42,7 +42,7 @@ class ComponentTable:
             return
         if event.new and event.new[0] != self.chosen:
             self.on_choice(int(event.new[0]))
-        elif not event.new:  # a second click on the row would leave none chosen
+        elif not event.new:  # a second click on the row would leave no component chosen
             self.choose(self.chosen)
 
 
@@ -98,10 +98,10 @@ def _majority(labels: np.ndarray) -> str:
 
 
 class ComponentCard:
-    """Samples of one component, the data nearest to its mean, and sliders along its principal axes.
+    """Samples of one component, the observations nearest to its mean, and sliders along its axes.
 
     Arguments:
-        scene: what is shown.
+        scene: the exploration to show.
         size: width and height in pixels.
         on_slide: called with the positions of the sliders, in standard deviations.
     """
@@ -133,7 +133,7 @@ class ComponentCard:
             self.on_slide(np.array([slider.value for slider in self.sliders]))
 
     def rest(self, note: str) -> None:
-        """Put the sliders back to zero; the note says where they start."""
+        """Reset the sliders to zero; the note says from which point they start."""
         self.busy = True
         for slider in self.sliders:
             slider.value = 0.0

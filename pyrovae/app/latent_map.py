@@ -1,7 +1,7 @@
-"""The map of the latent space: data and components on a plane, the decoded place, the chosen observation.
+"""The map of the latent space: data, components, the decoded point and the chosen observation.
 
-A click or a drag says where to decode; a click on a dot chooses its observation too. The wheel zooms, a
-double click shows the whole again. Only the latest place of a drag is decoded, those in between are skipped.
+A click or a drag chooses the point to decode, and a click on a dot also chooses its observation.
+The wheel zooms, and a double click resets the view. During a drag only the latest point is decoded.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GREY = "#8a8a86"
 
 
 class LatentMap:
-    """The figure, and what happens on it.
+    """The figure and its events.
 
     Arguments:
-        scene: what is shown.
+        scene: the exploration to show.
         size: width and height in pixels.
-        on_point: called with a place (2,) on the plane.
+        on_point: called with the point (2,) of the plane that was clicked.
         on_observation: called with the number of an observation whose dot was clicked.
     """
 
@@ -51,14 +51,14 @@ class LatentMap:
         for event, handler in (("tap", self._tap), ("pan", self._drag), ("doubletap", self._reset)):
             self.figure.on_event(event, handler)
 
-    # ---------------------------------------------------------------- what is shown
+    # ---------------------------------------------------------------- marks
 
     def point(self, place: Array) -> None:
-        """Mark the place that is decoded."""
+        """Mark the point that is decoded."""
         self.marks["point"].data = {"x": [place[0]], "y": [place[1]]}
 
     def observation(self, place: Array, outline: Array) -> None:
-        """Mark an observation, and its posterior by an outline (S, 2)."""
+        """Mark an observation, and draw its posterior as an outline (S, 2)."""
         self.marks["observation"].data = {"x": [place[0]], "y": [place[1]]}
         self.marks["posterior"].data = {"x": outline[:, 0], "y": outline[:, 1]}
 
@@ -109,7 +109,7 @@ class LatentMap:
         from bokeh.models import ColumnDataSource
 
         scene, shown = self.scene, self.figure
-        count = 1 if scene.mixture.classed else len(scene.outlines)  # classes share one place
+        count = 1 if scene.mixture.classed else len(scene.outlines)  # all classes are at one point
         outlines, colours = scene.outlines[:count], scene.colours[:count]
         places = {"x": [o[:, 0] for o in outlines], "y": [o[:, 1] for o in outlines]}
         self.ellipses = ColumnDataSource(places | {"colour": colours})
@@ -144,7 +144,7 @@ class LatentMap:
             fill_alpha=0.75, line_color=ACCENT, line_width=2,
         )  # fmt: skip
 
-    # ---------------------------------------------------------------- what happens
+    # ---------------------------------------------------------------- events
 
     def _tap(self, event: Any) -> None:  # noqa: ANN401
         place = np.array([event.x, event.y])

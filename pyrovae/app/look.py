@@ -1,7 +1,7 @@
-"""How the page looks: white cards on a warm grey, dark text, one blue for what is chosen.
+"""The style of the page: white cards on a warm grey, dark text, blue for what is selected.
 
-A component of Panel lives in its own shadow tree, which no style of the page reaches: each has its own sheet.
-Only fonts that a machine has are named, since nothing is fetched.
+Each Panel component has its own shadow tree, which the styles of the page do not reach, so each
+gets its own style sheet. Only system fonts are named, since the page fetches nothing.
 """
 
 __all__ = ["ACCENT", "BUTTON", "CARD", "DARK", "FIELD", "HEADER", "HTML", "LINE", "PAGE", "SLIDER", "TABLE"]

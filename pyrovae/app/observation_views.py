@@ -1,4 +1,4 @@
-"""A decoded latent point; an observation with its posterior, its reconstruction and its log p(x)."""
+"""HTML of a decoded latent point, and of an observation with its posterior and log p(x)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def point_html(scene: Scene, z: np.ndarray, k: int, where: str) -> str:
     """The decoded picture of a latent point z (D,), and its most probable components.
 
     Arguments:
-        scene: what draws it.
+        scene: the exploration.
         z: the point.
-        k: the chosen component, the class where the decoder reads one.
-        where: the point in words.
+        k: the chosen component; the class, if the decoder reads one.
+        where: a description of the point.
     """
     picture = img(scene.pictures.source(scene.ex.decode(z, k=k)), scene.pictures.size(190), "decoded")
     share = scene.mixture.responsibilities(z[None])[0]
@@ -40,7 +40,7 @@ def _row(left: str, right: str) -> str:
 
 
 def observation_html(scene: Scene, i: int, evidence: str) -> str:
-    """Observation i next to its reconstruction, its p(c|x), and log p(x) in words."""
+    """Observation i next to its reconstruction, with p(c|x), and log p(x) as text."""
     ex, size = scene.ex, scene.pictures.size(135, 124)
     row = "observation" if ex.index[i] == i else f"row {ex.index[i]:,}"
     both = ((ex.x[i], "observation", row), (scene.reconstruction(i), "reconstruction", "reconstruction"))
@@ -65,7 +65,7 @@ def observation_html(scene: Scene, i: int, evidence: str) -> str:
 
 
 def bars(share: np.ndarray, spread: np.ndarray, colours: list[str]) -> str:
-    """Responsibilities (K,) as bars with their standard deviations; the largest of many components."""
+    """Responsibilities (K,) as bars with their standard deviations; only the largest, if there are many."""
     order = np.arange(len(share)) if len(share) <= SHOWN else np.sort(np.argsort(-share)[:SHOWN])
     step, top, bottom = 418 / len(order), 6, 100
     parts = [f'<path d="M0 {bottom}H418" stroke="{LINE}"/>']

@@ -1,11 +1,11 @@
-"""One page of the app: the chosen point, observation and component, and what changes with each.
+"""One page of the app: the chosen point, observation and component, and what each of them changes.
 
-    point        a place on the map, or a component's mean, moved by sliders -> its decoded picture
-    observation  by its number, its dot, its doubt, its distance -> posterior, reconstruction, log p(x)
+    point        a point of the map, or a component's mean, moved by sliders -> its decoded picture
+    observation  by number, by its dot, by doubt or by distance -> posterior, reconstruction, log p(x)
     component    a row of the table -> samples, nearest data, sliders
 
-The sliders move the point: z = z0 + sum_i t_i sqrt(lambda_i) e_i, with the principal axes of the chosen
-component, and z0 its mean until a click on the map puts it elsewhere.
+The sliders move the point: z = z0 + sum_i t_i sqrt(lambda_i) e_i, with the principal axes of the
+chosen component. z0 is its mean until a click on the map chooses another point.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pyrovae.app.scene import Scene
 __all__ = ["Page"]
 
 LEFT, HEIGHT = 568, (396, 312)
-SOON = 30  # milliseconds: the browser shows what is there before more is computed
+SOON = 30  # milliseconds: the browser shows the first results before more are computed
 
 
 class Page:
     """The page of one browser tab.
 
     Arguments:
-        scene: what all pages share.
+        scene: the data that all pages share.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -58,7 +58,7 @@ class Page:
     # ---------------------------------------------------------------- a point
 
     def go_to(self, place: np.ndarray) -> None:
-        """Put the point at a place (2,) of the map, and decode it."""
+        """Move the point to (2,) on the map, and decode it."""
         self.base = self.ex.map.to_latent(place)
         self.card.rest("from the place on the map")
         self._decode(self.base, "a place on the map")
@@ -82,7 +82,7 @@ class Page:
     # ---------------------------------------------------------------- a component
 
     def show_component(self, k: int) -> None:
-        """Choose a component, and put the point at its mean."""
+        """Choose a component, and move the point to its mean."""
         self.component, self.base = k, self.ex.components.mean[k]
         self.table.choose(k)
         self.map.component(k)
@@ -93,7 +93,7 @@ class Page:
     # ---------------------------------------------------------------- an observation
 
     def show_observation(self, i: int) -> None:
-        """Choose an observation; its log p(x) follows when it has been computed."""
+        """Choose an observation; its log p(x) is shown as soon as it is computed."""
         self.shown = i
         self.number.value = i
         self.map.observation(self.scene.points[i], self.scene.posterior(i))
@@ -103,7 +103,7 @@ class Page:
             self.document.add_timeout_callback(partial(self._show_log_px, i), SOON)
 
     def _show_log_px(self, i: int) -> None:
-        if i == self.shown:  # not when another one has been chosen
+        if i == self.shown:  # another one may have been chosen meanwhile
             self._describe(i, self.scene.log_px(i))
 
     def _describe(self, i: int, evidence: str) -> None:
@@ -130,7 +130,7 @@ class Page:
         self.show_observation(int(ranked[turn]))
 
     def next_far(self) -> None:
-        """Show the next observation of low log p(x); the first call computes it for all of them."""
+        """Show the observation with the next lowest log p(x); the first call computes log p(x) of all."""
         if "far" not in self.scene.ranks:
             self._describe(self.shown, "<small>log p(x) of all rows …</small>")
         self.document.add_timeout_callback(partial(self.next_of, "far"), SOON)
@@ -139,7 +139,7 @@ class Page:
         """Run an action under the document's lock, which the map needs and Panel's events do not hold."""
         self.document.add_next_tick_callback(action)
 
-    # ---------------------------------------------------------------- the whole
+    # ---------------------------------------------------------------- layout
 
     def view(self) -> Any:  # noqa: ANN401
         """The page."""
@@ -180,7 +180,7 @@ class Page:
         return row
 
     def _colouring(self, head: Any, labels: list[str]) -> Any:  # noqa: ANN401
-        """The choice of what the colours of the dots mean; the head has the legend of labels."""
+        """Buttons that choose the meaning of the dots' colours; `head` shows the legend of the labels."""
         import panel as pn
 
         kinds = {

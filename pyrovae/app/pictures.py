@@ -1,4 +1,4 @@
-"""Observations as pictures for a page: each an `<img>` whose bytes are in its address.
+"""Observations as pictures for a page, each an `<img>` with the bytes in its address.
 
     images (1 or 3, H, W)   a PNG of the same number of pixels, magnified by the browser
     points (2,)             a scatter plot: the data grey, the point on top
@@ -43,7 +43,7 @@ class Pictures(ABC):
 
     Attributes:
         shape: width and height of a picture, of which only the ratio matters.
-        together: whether several observations are one picture.
+        together: whether several observations are shown in one picture.
     """
 
     shape: tuple[int, int]
@@ -69,7 +69,7 @@ class Pictures(ABC):
 
 
 def pictures_of(x: ArrayLike) -> Pictures:
-    """The pictures for data of this kind, with the scale of these data (N, *event).
+    """The pictures for this kind of data, on the scale of the data (N, *event).
 
     Example:
         >>> type(pictures_of(np.zeros((5, 1, 8, 8)))).__name__, type(pictures_of(np.zeros((5, 2)))).__name__
@@ -99,7 +99,7 @@ class Images(Pictures):
 
 
 class Points(Pictures):
-    """Points of the plane, over some of the data."""
+    """Points of the plane, in front of some of the data."""
 
     shape = (100, 100)
     together = True

@@ -1,7 +1,7 @@
-"""What all pages of one run share, computed before the first is opened.
+"""The data that all pages of one run share, computed before the first page is opened.
 
-The components and the data on the plane of the map, their colours, and the pictures of observations. What
-costs more, above all log p(x), is computed when it is first asked for.
+They are the components and the data on the plane of the map, their colours, and the pictures of
+observations. Expensive values, above all log p(x), are computed when they are first needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEGEND = 12
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number for reading, with a minus sign instead of a hyphen.
+    """A number as text, with a minus sign instead of a hyphen.
 
     Example:
         >>> number(-1.5), number(-0.001), number(float("nan"))
@@ -48,7 +48,7 @@ class Scene:
     """An exploration, ready to be drawn.
 
     Arguments:
-        ex: what `pv.explore` gave.
+        ex: the result of `pv.explore`.
         title: the name of the run.
     """
 
@@ -74,7 +74,7 @@ class Scene:
         return [colours[i] for i in index]
 
     def legend(self) -> str:
-        """The colour of each label, while there are few."""
+        """The colour of each label, if there are few."""
         values = [] if self.ex.labels is None else np.unique(self.ex.labels).tolist()
         if len(values) > LEGEND:
             return f"<small>{len(values)} labels</small>"
@@ -98,7 +98,7 @@ class Scene:
         return middle + REACH * circle * np.sqrt(variance.clip(0)) @ axes.T
 
     def axes(self, k: int) -> Array:
-        """The principal axes of a component, (D, D), one in each row, as long as its standard deviations."""
+        """The principal axes of a component, (D, D), one per row, scaled by the standard deviations."""
         variance, axes = principal(self.ex.components.covariance[k])
         return axes * np.sqrt(variance)[:, None]
 
@@ -111,7 +111,7 @@ class Scene:
         return self.ex.decode(self.ex.z[i], k=int(self.ex.assignment[i]))
 
     def log_px(self, i: int) -> str:
-        """log p(x) of an observation with its Monte Carlo error, in words; computed once."""
+        """log p(x) of an observation with its Monte Carlo error, as text; computed once."""
         if i not in self.evidence:
             one = self.ex.observation(i, particles=PARTICLES)
             self.evidence[i] = f"<b>{number(one.log_px)}</b> ± {number(one.log_px_se)} nats"

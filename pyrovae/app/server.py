@@ -1,6 +1,7 @@
 """The server of the app: on this machine only, until Ctrl-C.
 
-It listens on 127.0.0.1, answers only pages that came from there, and a page loads nothing from elsewhere.
+It listens on 127.0.0.1 and answers only pages from that address. A page loads nothing from
+elsewhere.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ HOST = "127.0.0.1"
 
 
 def check_extra() -> None:
-    """Refuse when Panel, which draws the page, is not installed.
+    """Check that Panel, which draws the page, is installed.
 
     Raises:
-        InputError: naming the extra that has it.
+        InputError: if it is missing; the message names the extra to install.
     """
     require("panel", "app", "the app")
 
@@ -37,9 +38,9 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     """Serve the app until the process is interrupted.
 
     Arguments:
-        ex: what `pv.explore` gave.
-        title: the name of the run, on top of the page.
-        port: where to listen; a free one by default.
+        ex: the result of `pv.explore`.
+        title: the name of the run, shown on top of the page.
+        port: the port to listen on; a free one by default.
         show: open a browser.
 
     Raises:
@@ -73,14 +74,14 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         address=HOST,
         websocket_origin=origins,
         title=f"{title} · PyroVAE",
-        warm=True,  # the first page is imported and compiled before it is asked for
+        warm=True,  # the first page is imported and compiled before it is requested
     )
     server.start()
     return server
 
 
 def _free(port: int | None) -> int:
-    """The port, or one on which nobody listens yet."""
+    """Return the port, or a free one for None."""
     port = 0 if port is None else whole("port", port, 1, 65535)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

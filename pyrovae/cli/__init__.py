@@ -6,15 +6,18 @@
     pyrovae compare runs/mog runs/normal
     pyrovae parts GaussianMixture
 
-A command's options are the signature of its function, read by jsonargparse; parts and evaluation methods are
-found as subclasses of their base classes, and your own by its import path, also from the working folder. Only
-the module of the command that was asked for is imported, so that those that need no torch answer at once.
+The options of a command are the signature of its function, read by jsonargparse. Parts and
+evaluation methods are found as subclasses of their base classes. A custom one is found by its
+import path, also in the working folder. Only the module of the given command is imported, so
+commands that do not need torch answer at once.
 
-Bad input ends with one sentence and status 2, a failed computation with 1, Ctrl-C with 130.
+Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C with
+130.
 
     torchrun --nproc-per-node 2 -m pyrovae fit --data mnist --out runs/mog
 
-`fit`, `evaluate` and `compare` share their work among the processes that `torchrun` starts; the first prints.
+`fit`, `evaluate` and `compare` share their work among the processes that `torchrun` starts; only
+the first prints.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 2 for bad input, 1 for a failed computation."""
+    """Run the command line; returns 0, 2 for bad input, or 1 for a failed computation."""
     with _working_folder_importable(), _processes():
         return _run(sys.argv[1:] if argv is None else argv)
 
@@ -56,7 +59,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _parsed(words: Sequence[str]) -> Callable[[], None]:
-    """The call that the words ask for; in every process, or in none."""
+    """The call that the words describe; fails in all processes if it fails in one."""
     from pyrovae.cli.parsing import parse
 
     sharing = _sharing()
@@ -76,7 +79,7 @@ def _processes() -> AbstractContextManager[None]:
 
 
 def _sharing() -> ModuleType | None:
-    """`pyrovae.sharing`, where there may be several processes: it imports torch."""
+    """`pyrovae.sharing`, which imports torch, if there may be several processes."""
     if "torch" not in sys.modules and "WORLD_SIZE" not in os.environ:
         return None
     from pyrovae import sharing

@@ -1,4 +1,4 @@
-r"""Docstrings as a terminal shows them: in sections, with formulas in plain letters.
+r"""Docstrings for a terminal: in sections, with formulas in plain text.
 
 \(p(z) = \prod_{d=1}^{D} \mathcal N(z_d; 0, \sigma_d^2)\)   ->   p(z) = prod_d N(z_d; 0, sigma_d^2)
 """
@@ -36,7 +36,7 @@ _GROUP = r"(\{[^{}]*\}|\\?\w)"
 
 @dataclass(frozen=True)
 class Described:
-    """A docstring in its sections; texts as written, formulas still in LaTeX."""
+    """The sections of a docstring; texts as written, formulas still in LaTeX."""
 
     summary: str = ""
     body: str = ""
@@ -62,7 +62,7 @@ def described(documented: object) -> Described:
 
 
 def plain(text: str, *, mark: str = "", space: str = " ") -> str:
-    r"""A text with its formulas in plain letters, each between two marks and with that sign for a blank.
+    r"""A text with its formulas in plain text, each between two marks, with `space` for a blank.
 
     Example:
         >>> plain(r"Independent counts, \(p(x|z) = \prod_i e^{-m_i} m_i^{x_i} / x_i!\).", mark="`")
@@ -79,7 +79,7 @@ def formulas(text: str) -> list[str]:
 
 
 def formula(tex: str) -> str:
-    r"""A formula in plain letters.
+    r"""A formula in plain text.
 
     Example:
         >>> formula(r"\mathcal L_K = \mathbb E_{z_k \sim q}\Big[\log \frac1K \sum_{k=1}^K w_k\Big]")
@@ -100,21 +100,21 @@ def formula(tex: str) -> str:
 
 
 def _opened(text: str) -> str:
-    """The innermost braces taken off: of indices and powers, means and fractions."""
+    """Remove the innermost braces: of indices and powers, means and fractions."""
     text = re.sub(r"([_^])\{([^{}]*)\}", lambda m: m[1] + _one(m[2], r"[\w<>~]+|\\?\w+", m[1]), text)
     text = re.sub(r"\\overline\{([^{}]*)\}", lambda m: f"mean {m[1].strip()}", text)
     return re.sub(rf"\\t?frac *{_GROUP} *{_GROUP}(?= *([^\s,)\]]?))", _fraction, text)
 
 
 def _fraction(found: re.Match) -> str:
-    """One thing over another, in brackets where something follows."""
+    """A fraction in one line, in brackets if something follows."""
     above, below = _one(found[1]), _one(found[2])
     clear = above.startswith("(") and below.startswith("(")
     return f"({above}/{below})" if found[3] and not clear else f"{above}/{below}"
 
 
 def _one(group: str, single: str = r"\\?\w+(\([^()]*\))?", script: str = "") -> str:
-    """What stood in braces, in brackets when it is more than one thing."""
+    """The content of braces, in brackets if it has more than one term."""
     inner = group.strip("{} ")
     alone = re.fullmatch(single, inner) and not (script and "_" in inner)
     return inner if alone else f"({inner})"

@@ -1,4 +1,4 @@
-"""jsonargparse's messages as one sentence each: the option, what came, what it takes."""
+"""jsonargparse's messages in one sentence each: the option, its value, and what it takes."""
 
 import difflib
 import importlib
@@ -24,9 +24,9 @@ def sentence(
     r"""One sentence that says what to do.
 
     Arguments:
-        message: of the parser.
-        options: the right ones, from which those near a misspelt one are named.
-        parts: option -> the names of the classes that it may take.
+        message: the parser's message.
+        options: the existing options, to suggest one for a misspelt option.
+        parts: option -> the names of the classes that it takes.
 
     Example:
         >>> sentence('Parser key "lr": Expected a <class int>. Got value: abc')
@@ -95,7 +95,7 @@ def _readable(expected: str) -> str:
 
 
 def _reason(message: str, option: str) -> str:
-    """The reasons that the parser lists, or else the whole of it in one line."""
+    """The reasons that the parser lists, or else the whole message in one line."""
     listed = re.findall(r"^ *- (.+(?:\n {6,}.+)*)", message, re.MULTILINE)
     reasons = [" ".join(r.split()) for r in listed if "NoneType" not in r]
     reasons = [re.sub(r"^Problem with given class_path '.+?': ", "", r) for r in reasons]

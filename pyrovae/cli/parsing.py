@@ -3,8 +3,8 @@
     evaluate runs/a --method AIS --method.temperatures 200
         -> evaluate("runs/a", method=AIS(temperatures=200))
 
-Nothing is registered. Input that cannot be used is answered with one sentence that names the option and what
-it takes.
+Commands need no registration. For input that cannot be used, the message is one sentence that names
+the option and what it takes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pyrovae.names import names_of, near_names
 
 __all__ = ["parse"]
 
-Option = tuple[str, str | None]  # "" names a word that belongs to no option
+Option = tuple[str, str | None]  # "" is the name of a positional argument
 
 SUMMARY = "Variational autoencoders as probabilistic programs."
 
@@ -38,7 +38,7 @@ _ALONE = {"help", "print_config"}  # these never take the next word
 
 
 def parse(words: Sequence[str]) -> Callable[[], None]:
-    """The call that a command line asks for.
+    """The call that a command line describes.
 
     Raises:
         InputError: for an unknown command, option, part or value.
@@ -108,7 +108,7 @@ def _parser(
 
 
 def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> set[str | int]:
-    """Add the parameters that are given by words, several of them for a list; returns their names."""
+    """Add the positional parameters, several words for a list; returns their names."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     words = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     for p in words:
@@ -133,7 +133,7 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
 
 
 def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
-    """The options by name, with underscores and flags set to true; a word of no option has the name ""."""
+    """The options by name, with underscores and flags set to true; a positional word has the name ""."""
     flags = {action.dest for action in parser._actions if getattr(action, "_typehint", None) is bool}
     positional = {action.dest for action in parser._actions if not action.option_strings}
     rest = deque(words)
@@ -163,10 +163,10 @@ def _words(options: Collection[Option]) -> list[str]:
 
 
 def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | None:
-    """The class that a name means, in whichever case it is written.
+    """The class that a name means, ignoring case.
 
     Raises:
-        InputError: when no class has that name, with the names there are.
+        InputError: if no class has that name; the message lists the existing names.
     """
     role = name.removesuffix(".help")
     base = bases.get(role)

@@ -26,10 +26,10 @@ Split = Literal["train", "validation", "test"]
 
 
 def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
-    """The VAE of a run folder with its best weights, and the data of the run or of another name.
+    """The VAE of a run folder with its best weights, and the data of the run or those given.
 
     Raises:
-        InputError: when the folder holds no run, or its data have no name.
+        InputError: if the folder holds no run, or its data have no name.
     """
     vae = load(run).eval()
     try:
@@ -54,13 +54,13 @@ def load_data(options: Mapping[str, Any]) -> Data:
 
 
 def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some options that a function takes."""
+    """The options that a function takes."""
     return {name: options[name] for name in inspect.signature(function).parameters if name in options}
 
 
 def rows_of(data: Data, split: Split, count: int | None) -> Rows:
-    """The first rows of one part of the data, without labels: a command's log p(x) is not log p(x, y)."""
-    # Behind the distinct training rows are copies of those with a known label.
+    """The first rows of one part of the data, without labels, so that log p(x) is estimated."""
+    # After the distinct training rows come copies of the rows with a known label.
     rows = data.epoch(0, 0)[: data.distinct] if split == "train" else getattr(data, split)
     return rows[: None if count is None else whole("rows", count)].unlabelled()
 

@@ -1,7 +1,8 @@
 """Classes of the package as their source declares them, without importing torch.
 
-A skeleton of a class has its name, its bases, its docstring, the signature of its constructor and its
-abstract methods, and is enough to list it: `inspect` reads it as it reads the class itself.
+A skeleton of a class has its name, its bases, its docstring, the signature of its constructor and
+its abstract methods. This is enough to list the class: `inspect` works on it as on the class
+itself.
 
     skeleton("priors", "Prior")  ->  pyrovae.priors.Prior, whose __subclasses__() are skeletons too
 """
@@ -41,7 +42,7 @@ def skeleton(folder: str, base: str) -> type:
 
 
 class _Elsewhere(ABCMeta):
-    """What other packages define: a class in annotations and bases, and so is each attribute of it."""
+    """A stand-in for names of other packages: a class whose attributes are such classes too."""
 
     def __getattr__(cls, name: str) -> type:
         if name.startswith("_"):
@@ -57,7 +58,7 @@ def _elsewhere(name: str) -> type:
 
 
 class _Source(dict[str, Any]):
-    """The names of one module, each evaluated when it is first asked for."""
+    """The names of one module, each evaluated when it is first used."""
 
     def __init__(self, module: str) -> None:
         super().__init__(__name__=module)
@@ -71,7 +72,7 @@ class _Source(dict[str, Any]):
         return (name for name, node in self.bound.items() if isinstance(node, ast.ClassDef))
 
     def __missing__(self, name: str) -> Any:  # noqa: ANN401
-        self[name] = _elsewhere(name)  # what a class says of itself before it is there
+        self[name] = _elsewhere(name)  # used if a class refers to itself before it exists
         node = self.bound.get(name)
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             self[name] = _imported(node, name)
@@ -124,7 +125,7 @@ def _imported(node: ast.Import | ast.ImportFrom, name: str) -> Any:  # noqa: ANN
 
 
 def _stripped(node: ast.ClassDef) -> ast.ClassDef:
-    """A class without what its methods do and what its attributes are."""
+    """A class without the bodies of its methods and the values of its attributes."""
     body = [kept for statement in node.body for kept in _members(statement)] or [ast.Pass()]
     return ast.ClassDef(node.name, node.bases, [], body, [], **_type_parameters())
 

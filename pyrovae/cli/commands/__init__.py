@@ -1,11 +1,12 @@
-"""The commands, one in each file: the function that has the file's name.
+"""The commands, one in each file: the function with the name of the file.
 
-Its docstring is what `--help` shows. Its parameters before `*` are given by words, those after it by options:
+`--help` shows its docstring. Its parameters before `*` are positional arguments, those after it are
+options:
 
     def sample(run: str, *, count: int = 100, array: bool = False)      sample RUN --count 20 --array
     def compare(runs: list[str], *, particles: int = 1000)              compare RUN RUN --particles 500
 
-A command whose options are those of other functions says so in two further functions of its file:
+A command that takes its options from other functions defines two more functions in its file:
 
     add_options(parser)       adds them
     completed(options)        the (name, value) pairs that were given, with those that follow from them

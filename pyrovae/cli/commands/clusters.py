@@ -1,4 +1,4 @@
-"""`clusters`: the components of runs in words, and how far they agree with labels."""
+"""`clusters`: a summary of the components of runs, and their agreement with labels."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def clusters(
 
     Arguments:
         runs: run folders, such as one declaration with several seeds.
-        rows: number of rows, chosen at random where there are more.
-        split: part of the data.
+        rows: maximum number of rows, chosen at random if there are more.
+        split: the part of the data to use.
         particles: samples of z for each observation.
         data: name, file or folder, when the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.

@@ -34,13 +34,14 @@ def compare(
     Arguments:
         runs: the run folders.
         particles: number of samples for each observation.
-        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by default.
+        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
+            default.
         chains: chains of AIS for each observation.
-        split: part of the data.
-        rows: use only this many rows, from the first on.
+        split: the part of the data to use.
+        rows: use only this many rows, starting with the first.
         data: name, file or folder, when the runs' data came from memory or have moved.
         seed: seed of the samples.
-        device: where to compute; CUDA by default, where there is one.
+        device: the device to compute on; CUDA by default, if available.
     """
     method = method or Importance()
     count = chains if method.annealed else particles

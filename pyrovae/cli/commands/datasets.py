@@ -11,7 +11,7 @@ def datasets(*, root: str | None = None) -> None:
     """List the data sets that are known by name, and whether they are on this machine.
 
     Arguments:
-        root: folder to look in, in torchvision's layout.
+        root: the folder of the image sets, in torchvision's layout.
     """
     lines = known(root)
     width = max(map(len, lines))

@@ -54,25 +54,26 @@ def evaluate(
 ) -> None:
     """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
 
-    The first is L_K, the lower bound that papers report. Writes evidence.json, evidence.csv (one row for each
-    observation), and figures of the bound against K and of k-hat.
+    The first is L_K, the lower bound that papers report. Writes evidence.json, evidence.csv (one
+    row for each observation), and figures of the bound against K and of k-hat.
 
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method (see `pyrovae parts --axis method`); AIS where latents are real numbers.
+        method: the second method (see `pyrovae parts --axis method`); AIS by default, if latents
+            are real numbers.
         chains: chains of AIS for each observation.
-        method_rows: number of rows for the second method, as AIS is slower than sampling.
-        bounds: further numbers of particles for the curve.
-        split: part of the data.
-        rows: use only this many rows, from the first on.
-        baseline: compare with densities without a network.
+        method_rows: number of rows for the second method, since AIS is slow.
+        bounds: other numbers of particles for the curve.
+        split: the part of the data to use.
+        rows: use only this many rows, starting with the first.
+        baseline: also fit densities without a network, for comparison.
         data: name, file or folder, when the run's data came from memory or have moved.
         seed: seed of the samples.
         chunk: number of (particle, row) pairs that are computed at once.
         precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).
-        compile: whether to compile L_K; auto where that saves time.
-        device: where to compute; CUDA by default, where there is one.
+        compile: whether to compile L_K; auto compiles if that saves time.
+        device: the device to compute on; CUDA by default, if available.
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
     """
@@ -86,7 +87,7 @@ def evaluate(
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
-    if type(second) is not Importance and not bound.partial:  # which would be L_K once more
+    if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
         count = chains if second.annealed else particles
         try:
             results[_word(second)] = estimate(x[:method_rows], method=second, particles=count)
@@ -116,7 +117,7 @@ def opened(
 
 
 def _with_old_options(method: Method | None, **options: Any) -> Method:  # noqa: ANN401
-    """The method, or AIS, with options that had a place of their own before methods did."""
+    """The method, or AIS, with the deprecated options of the command."""
     second = method or AIS()
     chosen = {name: value for name, value in options.items() if value is not None}
     if chosen and not isinstance(second, AIS):
@@ -138,7 +139,7 @@ def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
 
 
 def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
-    """log p(x) of densities without a network, where the likelihood has them."""
+    """log p(x) of densities without a network, if there are some for the likelihood."""
     if data.streams or data.distinct > 10_000:
         return {}
     train, likelihood = data.epoch(0, 0)[: data.distinct].x, vae.likelihood
@@ -153,12 +154,12 @@ def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
     }
 
 
-# -------------------------------------------------------------------- what is printed and written
+# -------------------------------------------------------------------- output
 
 
 @dataclass(frozen=True)
 class Results:
-    """Estimates of log p(x) by name, of which the first is L_K, the curve of bounds, and baselines."""
+    """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines."""
 
     split: Split
     evidences: dict[str, Evidence]
@@ -225,7 +226,7 @@ class Results:
     def _bounds(self) -> Any:  # noqa: ANN401
         options: dict[str, Any] = {}
         count = len(self.bound)
-        if self.second is not None:  # the same rows, so that its Monte Carlo error is what matters
+        if self.second is not None:  # the rows are the same, so only its Monte Carlo error matters
             name, second = self.second
             options, count = {"reference": second.mean, "reference_name": name}, len(second)
         curve, error = self.curve.bound[:, :count], self.curve.mc_stderr[:, :count]

@@ -26,8 +26,8 @@ def explore(
 
     Arguments:
         run: the run folder.
-        rows: number of rows, chosen at random where there are more.
-        split: part of the data.
+        rows: maximum number of rows, chosen at random if there are more.
+        split: the part of the data to use.
         port: port to serve on; a free one by default.
         show: open a browser.
         data: name, file or folder, when the run's data came from memory or have moved.

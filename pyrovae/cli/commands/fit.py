@@ -27,7 +27,8 @@ __all__ = ["add_options", "completed", "fit"]
 def fit(**options: Any) -> None:  # noqa: ANN401
     """Train a VAE on data.
 
-    Writes a run folder, --out, which is runs/NAME-1 by default: config, checkpoints, metrics and figures.
+    Writes a run folder, --out (runs/NAME-1 by default), with config, checkpoints, metrics and
+    figures.
     """
     data = in_turn(lambda: load_data(options))
     settings = options_of(training.fit, options | {"data": data})
@@ -51,10 +52,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def completed(options: list[Option]) -> list[Option]:
-    """Config files in today's words; `--out RUN --resume` reads RUN/config.yaml unless another is named.
+    """Upgrade config files; `--out RUN --resume` reads RUN/config.yaml unless another is named.
 
     Raises:
-        InputError: for `--out RUN --resume` alone, without a run there.
+        InputError: for `--out RUN --resume` without other options, if there is no run in RUN.
     """
     values = dict(options)
     resumes = (values.get("resume") or "").lower() in ("true", "yes")
@@ -69,7 +70,7 @@ def completed(options: list[Option]) -> list[Option]:
 
 
 def _upgraded(path: str | None) -> str | None:
-    """A config file: its path, or its content where another version of the package wrote it."""
+    """The path of a config file, or its content if another version of the package wrote it."""
     try:
         config = yaml.safe_load(Path(path or "").read_text(encoding="utf-8"))
         upgraded = upgraded_config(dict(config))

@@ -1,11 +1,11 @@
-"""`parts`: which parts there are, read from the source: classes, signatures, docstrings.
+"""`parts`: the available parts, read from the source: classes, signatures, docstrings.
 
     pyrovae parts                           every part of each axis, with its options
     pyrovae parts --axis prior              those of one axis
     pyrovae parts GaussianMixture           everything about one part, or about each part of that name
-    pyrovae parts mypriors.Horseshoe        everything about your own part
+    pyrovae parts mypriors.Horseshoe        everything about a custom part
 
-A new part is listed because its class exists.
+A new part is listed as soon as its class exists.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def parts(name: str | None = None, *, axis: AxisName | None = None, markdown: bo
     """List the parts of a VAE and their options, or explain one.
 
     Arguments:
-        name: the part to explain: its class, or the import path of your own.
+        name: the part to explain, by its class name, or by its import path for a custom part.
         axis: list only this kind of part.
         markdown: print tables, as in docs/parts.md.
     """
@@ -156,7 +156,7 @@ def _cell(text: str) -> str:
 
 
 def _definition(text: Described) -> str:
-    """The summary, with the first displayed formula where it has none of its own."""
+    """The summary, followed by the first displayed formula if it contains none."""
     summary, shown = plain(text.summary, mark="`").rstrip("."), formulas(text.body)
     return summary if "\\(" in text.summary or not shown else f"{summary}: `{shown[0]}`"
 
@@ -216,7 +216,7 @@ def _displayed(whole: str) -> str:
 
 
 def _filled(text: str, indent: str = "  ", *, first: str | None = None) -> str:
-    """A text in lines of the width; formulas and names stay in one piece."""
+    """Wrap a text to the width; formulas and names are not broken."""
     whole = re.sub(r"[ \n]+", " ", plain(text, space=_HARD))
     whole = re.sub("`[^`]*`", lambda m: m[0].replace(" ", _HARD), whole)
     lines = textwrap.fill(
@@ -270,7 +270,7 @@ def _on_the_command_line(cls: type, axis: str) -> str:
 
 
 def _telling(cls: type) -> list[inspect.Parameter]:
-    """The options that an example shows: those that must be given, else the first that has a value."""
+    """The options that an example shows: the required ones, else the first that has a value."""
     must = [p for p in _parameters(cls) if p.default is p.empty]
     return must or [p for p in _parameters(cls) if p.default is not None][:1]
 

@@ -1,4 +1,4 @@
-"""`reconstruct`: data next to what a trained VAE makes of them."""
+"""`reconstruct`: data next to their reconstructions by a trained VAE."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def reconstruct(
     Arguments:
         run: the run folder.
         count: number of rows.
-        split: part of the data.
+        split: the part of the data to use.
         data: name, file or folder, when the run's data came from memory or have moved.
-        array: write reconstructions.npy too.
+        array: also write reconstructions.npy.
         seed: seed of the samples of q(z|x).
     """
     vae, data_set = open_run(run, data)

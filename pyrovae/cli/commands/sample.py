@@ -1,4 +1,4 @@
-"""`sample`: new data from a trained VAE."""
+"""`sample`: samples from a trained VAE."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(
         count: number of samples.
         mean: for images, show E[x|z] of each drawn z instead of a sample of p(x|z).
         data: name, file or folder, when the run's data came from memory or have moved.
-        array: write samples.npy too.
+        array: also write samples.npy.
         seed: seed of the samples.
     """
     whole("count", count)
