@@ -1,7 +1,7 @@
 """Exceptions and warnings.
 
 An `InputError` is one sentence that says what was wrong, what was expected and what to do. The
-command line prints it and leaves with status 2; from Python it is a `ValueError`.
+command line prints it and exits with status 2; in Python it is a `ValueError`.
 """
 
 import sys
@@ -21,7 +21,7 @@ class NumericalError(ArithmeticError):
 
 
 class Lost(RuntimeError):
-    """Raised when another process of the run ended or failed, so that this one cannot continue."""
+    """Raised when another process of the run has ended or failed, so this one cannot continue."""
 
 
 class Uncapturable(RuntimeError):
@@ -29,7 +29,7 @@ class Uncapturable(RuntimeError):
 
 
 def sizes(shape: Sequence[int]) -> str:
-    """A shape without parentheses, to be written inside a longer one.
+    """A shape without parentheses, to be printed as part of a longer one.
 
     Example:
         >>> f"(N, {sizes((1, 28, 28))})"
@@ -44,10 +44,10 @@ def deprecated(old: str, new: str) -> None:
 
 
 def renamed(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """`__getattr__` of a package some of whose names have changed: the old ones warn and still work.
+    """Make `__getattr__` of a package in which names have changed: old ones warn and still work.
 
     Arguments:
-        package: its `__name__`.
+        package: the package's `__name__`.
         names: old name -> new name.
     """
 

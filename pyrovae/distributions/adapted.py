@@ -1,4 +1,4 @@
-"""Distributions of Pyro in a form that is faster, more exact, or learns from its values."""
+"""Pyro's distributions in forms that are faster, more accurate, or learn from their values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ __all__ = ["Bernoulli", "Beta", "CalibratedNormal", "ZeroInflated"]
 class Bernoulli(dist.Bernoulli):
     r"""Bernoulli from logits l, \(\log p(x) = x l - \mathrm{softplus}(l)\), in two vectorised passes.
 
-    torch computes the same number through `binary_cross_entropy_with_logits`, which takes several passes over
-    memory and is not vectorised on a CPU; for images this took as long as the decoder's products.
+    torch computes the same number through `binary_cross_entropy_with_logits`, which takes several
+    passes over memory and is not vectorised on a CPU. For images this took as long as the decoder's
+    matrix products.
 
     Example:
         >>> Bernoulli(logits=torch.zeros(2)).log_prob(torch.ones(2))
@@ -31,7 +32,7 @@ class Bernoulli(dist.Bernoulli):
         """log p(value), elementwise, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        # Above the threshold torch takes softplus(l) = l: at 40 that is exact in float64 too.
+        # Above the threshold, torch uses softplus(l) = l; at 40 this is exact in float64 too.
         normaliser = softplus(self.logits, threshold=40.0)
         fits = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
         if torch.is_grad_enabled() or not fits:
@@ -43,15 +44,15 @@ class _OpenUnit(constraints.Constraint):
     """Numbers above 0 and below 1."""
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each value lies between 0 and 1 and is neither."""
+        """Whether each value is above 0 and below 1."""
         return (value > 0) & (value < 1)
 
 
 class Beta(dist.Beta):
     """The Beta distribution on the open unit interval.
 
-    At 0 or 1 its density may be infinite, so these values are outside its support; a sample that rounding
-    moves there is replaced by the nearest number inside.
+    At 0 or 1 its density may be infinite, so these values are outside its support. A sample that is
+    rounded to 0 or 1 is replaced by the nearest number inside.
 
     Example:
         >>> beta = Beta(torch.tensor(2.0), torch.tensor(1.0))
@@ -71,24 +72,26 @@ class Beta(dist.Beta):
         return super().expand(batch_shape, self._get_checked_instance(Beta, _instance))
 
 
-# The average is over all batches at first and over the last hundred or so later.
+# The average is over all batches at first, and later over about the last hundred.
 SHARE = 0.01
 
 
 class CalibratedNormal(dist.Normal):
     r"""A normal distribution with the scale \(\sigma^2\) = mean over batch and elements of \((x - \mu)^2\).
 
-    This maximises \(\sum \log \mathcal N(x; \mu, \sigma^2)\) over \(\sigma\). The derivative vanishes
-    there, so the gradient of the sum for \(\mu\) is that of \(-N \log \sigma\) whether \(\sigma\) is held
-    constant or not. Here it is, so that the gradient of each row is that of a normal distribution.
+    This maximises \(\sum \log \mathcal N(x; \mu, \sigma^2)\) over \(\sigma\). The derivative
+    vanishes there, so the gradient of the sum for \(\mu\) is that of \(-N \log \sigma\) whether
+    \(\sigma\) is held constant or not. Here it is held constant, so the gradient of each row is
+    that of a normal distribution.
 
-    While it is learning (and gradients are on) the rows of a batch are coupled through \(\sigma\), and a
-    running average of \(\sigma^2\) is updated. Everything else uses the average, with independent rows.
+    With `learning` (and gradients on), the rows of a batch are coupled through \(\sigma\), and a
+    running average of \(\sigma^2\) is updated. Otherwise the average is used, and rows are
+    independent.
 
     Arguments:
         loc: means.
-        variance: the running average of sigma^2, (), changed in place while learning.
-        count: the batches in it, (), changed in place while learning.
+        variance: the running average of sigma^2, (), updated in place while learning.
+        count: the number of batches in it, (), updated in place while learning.
         learning: whether `log_prob` computes sigma from its values.
 
     Example:
@@ -124,10 +127,10 @@ class CalibratedNormal(dist.Normal):
 
 
 class ZeroInflated(dist.ZeroInflatedDistribution):
-    """Counts with further zeros, p(0) = g + (1 - g) p_0(0) and p(x) = (1 - g) p_0(x), from the logits of g.
+    """Zero-inflated counts, p(0) = g + (1 - g) p_0(0) and p(x) = (1 - g) p_0(x), from logits of g.
 
-    Pyro's distribution, once it was asked for a sample or its mean, stores g next to its logits; then it
-    cannot be expanded, and takes the logarithm of g where the logits were exact.
+    Pyro's distribution stores g next to its logits once a sample or its mean is computed. After
+    that it cannot be expanded, and it takes the logarithm of g, although the logits would be exact.
 
     Example:
         >>> counts = ZeroInflated(dist.Poisson(torch.tensor(1.0)), gate_logits=torch.tensor(0.0))
@@ -139,5 +142,5 @@ class ZeroInflated(dist.ZeroInflatedDistribution):
 
     @property
     def gate(self) -> Tensor:
-        """The probability of a further zero, (*)."""
+        """The probability of an additional zero, (*)."""
         return torch.sigmoid(self.gate_logits)

@@ -1,11 +1,11 @@
-r"""A class c in 0 .. C-1: its distribution, that of its label, and that of z and c together.
+r"""Distributions of a class c in 0 .. C-1, of its label, and of z and c together.
 
     ClassDistribution   P(c) = pi_c
     Label               P(y|c) = 1 where y is c or unknown, else 0
     Classed             p(z, c) = P(c) p(z|c), c one-hot after z
 
-With a known label only its class is possible. An impossible class has the log-probability `LOWER`, which
-no sum of probabilities tells from minus infinity, and whose product with 0 is 0.
+With a known label, only its class is possible. An impossible class has the log-probability `LOWER`.
+In a sum of probabilities it acts like minus infinity, but its product with 0 is 0.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LOWER = -1e4
 
 
 def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
-    """Log-probabilities (*, C), where a class is known with that class alone.
+    """Log-probabilities (*, C) of the classes; where the class is known, only that class is possible.
 
     Arguments:
-        logits: of the classes, (*, C).
-        known: one-hot rows (*, C), zeros where no class is known; None where none is.
+        logits: logits of the classes, (*, C).
+        known: one-hot rows (*, C), zeros where the class is unknown; None if all are unknown.
     """
     free = torch.log_softmax(logits, -1)
     if known is None:
@@ -50,13 +50,13 @@ def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
 
 
 def log_shares(mixture: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-    """Bayes' rule in a mixture: log p(c|z), (*, C), of z (*, D)."""
+    """log p(c|z), (*, C), of a mixture at z (*, D), by Bayes' rule."""
     joint = mixture.component_distribution.log_prob(z.unsqueeze(-2)) + mixture.mixture_distribution.logits
     return torch.log_softmax(joint, -1)
 
 
 def pick(table: Tensor, c: Tensor) -> Tensor:
-    """Rows of a table (*, C, D) at classes c (*), their leading dimensions broadcast: (*, D)."""
+    """The rows (*, D) of a table (*, C, D) for classes c (*), with broadcast leading dimensions."""
     if table.dim() == 2:
         return torch.nn.functional.embedding(c, table)
     lead = torch.broadcast_shapes(c.shape, table.shape[:-2])
@@ -65,7 +65,7 @@ def pick(table: Tensor, c: Tensor) -> Tensor:
 
 
 class ClassDistribution(Composed):
-    """The distribution of a class index c from 0; enumerable, by Pyro and in strata.
+    """The distribution of a class index c; it can be enumerated, by Pyro and as strata.
 
     Arguments:
         logits: (*, C).
@@ -107,7 +107,7 @@ class ClassDistribution(Composed):
         return self.logits.shape[-1]
 
     def stratified(self) -> tuple[Tensor, Tensor]:
-        """Class i mod C for row i of the leading batch axis, and log(C P(c)) of it."""
+        """Class i mod C for row i of the leading batch axis, and log(C P(c)) for this class."""
         c = stratum_index(self.batch_shape, self.strata, self.logits)
         return c, self.log_prob(c) + math.log(self.strata)
 
@@ -131,7 +131,7 @@ class ClassDistribution(Composed):
 
 
 class Label(dist.TorchDistribution):
-    """The label of a class c: one-hot, or zeros where it is not known, which every class allows.
+    """The label of a class c: one-hot, or zeros where it is unknown (possible for every class).
 
     Arguments:
         c: classes (*).
@@ -155,7 +155,7 @@ class Label(dist.TorchDistribution):
         return one_hot(c, self.classes, torch.get_default_dtype())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 where the label allows c, else `LOWER`, (*)."""
+        """0 if c can have this label, else `LOWER`, (*)."""
         meant = (value * one_hot(self.c, self.classes, value.dtype)).sum(-1)
         return LOWER * (value.sum(-1) - meant)
 
@@ -164,7 +164,7 @@ class Label(dist.TorchDistribution):
 
 
 class _RealAndOneHot(constraints.Constraint):
-    """Real vectors and a one-hot piece after them."""
+    """Real vectors followed by a one-hot piece."""
 
     is_discrete = True
     event_dim = 1
@@ -184,7 +184,7 @@ class Classed(Composed):
 
     Arguments:
         classes: the distribution of the class.
-        given: the distribution of z for classes (*), event (D,).
+        given: the function from classes (*) to the distribution of z, event (D,).
         dim: D.
 
     Example:
@@ -226,7 +226,7 @@ class Classed(Composed):
 
 
 def with_one_hot(z: Tensor, c: Tensor, classes: int) -> Tensor:
-    """The vector of z (*, D) and c (*) one-hot after it, their leading dimensions broadcast."""
+    """The vector (z, one-hot c) of z (*, D) and c (*), with broadcast leading dimensions."""
     lead = torch.broadcast_shapes(z.shape[:-1], c.shape)
     piece = one_hot(c, classes, z.dtype).expand(*lead, -1)
     return torch.cat([z.expand(*lead, -1), piece], -1)

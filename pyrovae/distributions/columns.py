@@ -1,9 +1,9 @@
-r"""Independent entries, each with its own kind of distribution, of which some may be missing.
+r"""Independent entries, each with its own kind of distribution; some may be missing.
 
     log p(x) = sum over the present entries i of log p_i(x_i)         NaN: missing
 
-The present entries have their marginal distribution, because the others integrate to 1. A missing entry is
-replaced before its density is computed, not after: NaN times zero is NaN, in a gradient too.
+The present entries have their marginal distribution, because the others integrate to 1. A missing
+entry is replaced before its density is computed, because NaN times zero is NaN, in a gradient too.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pyrovae.distributions.composed import alike
 
 __all__ = ["Columns", "Group", "select"]
 
-# The places of a group of columns in the last dimension (None: the whole event), its distribution, and values
-# inside the support for missing entries.
+# The places of a group of columns in the last dimension (None: the whole event), its distribution,
+# and values inside the support for missing entries.
 Group = tuple[Tensor | None, dist.TorchDistribution, Tensor]
 
 
 class _Present(constraints.Constraint):
-    """Entries in the support of their distribution, or missing."""
+    """Entries that are in the support of their distribution, or missing."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = groups
@@ -44,7 +44,8 @@ class Columns(dist.TorchDistribution):
     """Elementwise distributions of several kinds over the last dimension; NaN has log-density 0.
 
     Arguments:
-        groups: for each kind the places of its columns, their distribution (*, count), and filling values.
+        groups: for each kind, the indices of its columns, their distribution (*, count), and values
+            to replace missing entries.
 
     Example:
         >>> columns = Columns([(None, dist.Normal(torch.zeros(2), 1.0), torch.zeros(2))])
@@ -71,7 +72,7 @@ class Columns(dist.TorchDistribution):
         """The means of all columns.
 
         Raises:
-            NotImplementedError: when a column has none, as the codes of classes.
+            NotImplementedError: if a column has none, such as the codes of classes.
         """
         return _together([p.mean for _, p, _ in self.groups], self.groups)
 
@@ -89,7 +90,7 @@ class Columns(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Complete rows: nothing is missing in a sample."""
+        """Samples without missing entries."""
         return _together([p.sample(sample_shape) for _, p, _ in self.groups], self.groups)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Columns:  # noqa: ANN401
@@ -101,12 +102,12 @@ class Columns(dist.TorchDistribution):
 
 
 def select(value: Tensor, index: Tensor | None) -> Tensor:
-    """The columns of the last dimension at some places; all of them for None."""
+    """The columns of the last dimension with these indices; all columns for None."""
     return value if index is None else value.index_select(-1, index)
 
 
 def _together(parts: Sequence[Tensor], groups: Sequence[Group]) -> Tensor:
-    """The parts of each group back at their places."""
+    """Put the values of all groups back into the order of the columns."""
     places = [index for index, _, _ in groups if index is not None]
     if not places:
         return parts[0]

@@ -1,4 +1,4 @@
-r"""Distributions of any family combined.
+r"""Combinations of distributions of any family.
 
 Chain       log p(z) = sum_l log p(z_l | the parts drawn before it),   z = (z_1, ..., z_L)
 Aggregate   p(z) = (1/K) sum_k q(z; parameters_k)
@@ -27,10 +27,10 @@ class Chain(Composed):
     """Parts of a real vector, drawn one after another.
 
     Arguments:
-        sizes: of the parts, in the order in which they stand in z.
-        steps: in the order in which they are drawn, each part's index, and its distribution as a function
-            of the parts drawn before.
-        batch_shape: of the distribution.
+        sizes: the sizes of the parts, in their order in z.
+        steps: for each part, in the order of sampling, its index and a function from the parts
+            drawn before to its distribution.
+        batch_shape: the batch shape of the distribution.
 
     Example:
         >>> above = lambda z: dist.Normal(torch.zeros(1), 1.0).to_event(1)
@@ -70,8 +70,9 @@ class Aggregate(Composed):
     """The mean of K distributions of any family.
 
     Arguments:
-        family: from parameters by name, each (*, *shape), to a distribution with batch (*).
-        params: (*, K, *shape) by name.
+        family: a function from named parameters, each (*, *shape), to a distribution with batch
+            shape (*).
+        params: the named parameters, each (*, K, *shape).
 
     Example:
         >>> family = lambda p: dist.Normal(p["loc"], 1.0).to_event(1)
@@ -87,7 +88,7 @@ class Aggregate(Composed):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """As the family; which member is drawn does not depend on anything learned."""
+        """As for the family, since the choice of the member does not depend on learned parameters."""
         return self.components.has_rsample
 
     @property

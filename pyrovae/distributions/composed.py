@@ -1,9 +1,10 @@
-r"""Distributions made of other distributions: a sample is composed of inner samples, a density is a formula.
+r"""Distributions composed of others: a sample is a function of inner samples.
 
     Composed.compose(draw)      z as a function of samples from inner distributions
 
-`rsample` gives `compose` the inner distributions' own samples. Evidence gives it samples whose noise
-belongs to a row, so that an estimate does not depend on how the work was cut into pieces.
+`rsample` calls `compose` with ordinary samples of the inner distributions. `evidence` passes
+samples whose noise belongs to a row, so an estimate does not depend on how the work is split into
+pieces.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ D = TypeVar("D", bound=dist.TorchDistribution)
 
 
 class Composed(dist.TorchDistribution):
-    """Base class: a subclass writes `compose`, `log_prob`, `expand`, and its support.
+    """Base class: a subclass defines `compose`, `log_prob`, `expand` and its support.
 
-    `compose(draw)` returns a value of shape batch + event; every random number in it comes from
-    `draw(inner)`, with inner distributions whose batch begins with this one's batch.
+    `compose(draw)` returns a value of shape batch + event. It gets all random numbers from
+    `draw(inner)`, for inner distributions whose batch shape begins with that of this distribution.
     """
 
     arg_constraints: dict[str, Any] = {}
@@ -53,7 +54,7 @@ class Composed(dist.TorchDistribution):
 
 
 def alike(new: D, old: dist.TorchDistribution) -> D:
-    """A copy of a distribution that validates its values when the old one does."""
+    """Set the new distribution to validate its values if the old one does."""
     new._validate_args = old._validate_args
     return new
 
@@ -65,14 +66,14 @@ def every(values: Tensor, batch_shape: torch.Size, *, expand: bool) -> Tensor:
 
 
 def draw_index(draw: Draw, logits: Tensor) -> Tensor:
-    """An index (*) with log-probabilities (*, K), from one uniform number each."""
+    """Draw an index (*) with log-probabilities (*, K), from one uniform number each."""
     uniform = draw(dist.Uniform(torch.zeros_like(logits[..., 0]), 1.0))
     above = logits.exp().cumsum(-1)[..., :-1]
-    return (uniform.unsqueeze(-1) >= above).sum(-1)  # >=: a zero never gives an index of probability zero
+    return (uniform.unsqueeze(-1) >= above).sum(-1)  # >=, so that a uniform number of zero never gives an index of probability zero
 
 
 def stratum_index(batch_shape: torch.Size, strata: int, like: Tensor) -> Tensor:
-    """For each entry of a batch the row of its leading axis, modulo the number of strata."""
+    """For each entry of a batch, its index along the leading axis, modulo the number of strata."""
     index = torch.arange(batch_shape[0], device=like.device) % strata
     return index.reshape(-1, *[1] * (len(batch_shape) - 1)).expand(batch_shape)
 

@@ -1,18 +1,18 @@
-r"""A mixture of diagonal normals whose samples are differentiable in everything, also in its weights.
+r"""A mixture of diagonal normals whose samples are differentiable in all parameters.
 
     q(z) = sum_k pi_k prod_d N(z_d; mu_kd, sigma_kd^2)
 
-Its conditional distribution functions F_d(z_d | z_<d) map a sample to uniform noise, S(z) = u. For a fixed u
-the sample's derivative is dz = -(dS/dz)^-1 dS/dphi, where dS/dz is triangular.
-With w_dk the weights of the components given z_<d,
+Its conditional distribution functions F_d(z_d | z_<d) map a sample to uniform noise, S(z) = u. For
+a fixed u the sample's derivative is dz = -(dS/dz)^-1 dS/dphi, where dS/dz is triangular. If w_dk
+are the weights of the components given z_<d,
 
     dF_d/dz_d = sum_k w_dk N(z_d; k),    dF_d/dz_e = sum_k w_dk (Phi_dk - F_d) dlog N(z_e; k)/dz_e,  e < d
 
 Stratified samples take each component in turn, with weight K pi_k.
 
 Reference:
-    Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients"; Morningstar et al. (2021),
-    "Automatic Differentiation Variational Inference with Mixtures".
+    Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients"; Morningstar et al.
+    (2021), "Automatic Differentiation Variational Inference with Mixtures".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DiagonalMixture(Composed):
     """A reparameterised mixture of K diagonal normals over (D,).
 
     Arguments:
-        logits: of the weights, (*, K).
+        logits: logits of the weights, (*, K).
         loc: means, (*, K, D).
         scale: standard deviations, (*, K, D).
 
@@ -64,7 +64,7 @@ class DiagonalMixture(Composed):
         return self.logits.shape[-1]
 
     def stratified(self) -> tuple[Tensor, Tensor]:
-        """Row i of the leading batch axis from component i mod K, and log(K pi) of it."""
+        """Samples of component i mod K for row i of the leading batch axis, and log(K pi)."""
         index = stratum_index(self.batch_shape, self.strata, self.loc)
         log_v = self.logits.gather(-1, index.unsqueeze(-1)).squeeze(-1) + math.log(self.strata)
         return self._within(index, torch.randn_like(self.loc[..., 0, :])), log_v
@@ -83,7 +83,7 @@ class DiagonalMixture(Composed):
         moved = torch.linalg.solve_triangular(
             jacobian, (uniform - uniform.detach()).unsqueeze(-1), upper=False
         )
-        return z - moved.squeeze(-1)  # moved is zero, and has a gradient
+        return z - moved.squeeze(-1)  # moved is zero, but has a gradient
 
     def _noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """S(z), differentiable in the parameters, (*, D), and dS/dz, (*, D, D), which is not."""

@@ -1,6 +1,7 @@
-"""Flows of the package zuko as maps with a log-determinant, and its masked networks.
+"""zuko's flows as maps with a log-determinant, and its masked networks.
 
-A flow starts as the identity where its form allows: the last layer of each of its networks is set to zero.
+A flow starts as the identity if its form allows this: the last layer of each of its networks is set
+to zero.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pyrovae.errors import InputError
 
 __all__ = ["FlowName", "check_passes", "flow_names", "flow_transform", "masked_network"]
 
-# Those over all reals: zuko's NCSF is a distribution on the circle, and its GMM is not a flow.
+# The flows over all reals: zuko's NCSF is on the circle, and its GMM is not a flow.
 AUTOREGRESSIVE = ("MAF", "NSF", "NAF", "UNAF", "SOSPF", "BPF")
 FlowName = Literal["NSF", "MAF", "NICE", "RealNVP", "NAF", "UNAF", "SOSPF", "BPF", "GF", "CNF"]
 
-# A monotone network of zeros is constant, and equal components would stay equal for ever.
+# A monotone network of zeros is constant, and equal components would always stay equal.
 _NEVER_IDENTITY = ("NAF", "GF")
 
 
@@ -33,18 +34,19 @@ def flow_transform(
     hidden: Sequence[int],
     passes: int | None = None,
 ) -> nn.Module:
-    """A module that maps a context (*, context), or None, to a map with `call_and_ladj` and `inv`.
+    """Make a module from a context (*, context), or None, to a map with `call_and_ladj` and `inv`.
 
     Arguments:
         name: a `FlowName`.
-        features: D, the size of what is mapped.
-        context: the size of the context, 0 when there is none.
+        features: D, the size of the vectors that are mapped.
+        context: the size of the context, 0 without one.
         transforms: the number of maps in a row; a CNF is always one.
-        hidden: the sizes of the hidden layers of their networks.
-        passes: of the slow direction of an autoregressive map; D unless given, 2 is a coupling.
+        hidden: the sizes of the hidden layers of the maps' networks.
+        passes: the number of passes of the slow direction of an autoregressive map; D by default,
+            and 2 for a coupling.
 
     Raises:
-        InputError: for passes of a flow that is not autoregressive, or fewer than 2.
+        InputError: for fewer than 2 passes, or passes of a flow that is not autoregressive.
     """
     check_passes(name, passes)
     with _settings_kept():
@@ -67,10 +69,10 @@ def flow_names() -> tuple[str, ...]:
 
 
 def check_passes(name: str, passes: int | None) -> None:
-    """Refuse passes that a flow does not take.
+    """Refuse a number of passes that a flow cannot have.
 
     Raises:
-        InputError: for a flow that is not autoregressive, or fewer than 2 passes.
+        InputError: for fewer than 2 passes, or a flow that is not autoregressive.
     """
     if passes is not None and (name not in AUTOREGRESSIVE or passes < 2):
         raise InputError(
@@ -95,14 +97,14 @@ def _zero_last_layers(module: nn.Module, kinds: Any) -> None:  # noqa: ANN401
         if isinstance(part, kinds):
             for parameter in part[-1].parameters():  # type: ignore[index]
                 parameter.zero_()
-        elif isinstance(part, nn.ParameterList):  # of one latent alone, which needs no network
+        elif isinstance(part, nn.ParameterList):  # for a single latent, which needs no network
             for parameter in part:
                 parameter.zero_()
 
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """Undo what the first import of zuko does: it switches the validation of all distributions off."""
+    """Restore the validation of distributions, which the first import of zuko switches off."""
     before = {name: vars(Distribution)[name] for name in ("_validate_args", "arg_constraints")}
     try:
         yield

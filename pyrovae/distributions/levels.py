@@ -3,9 +3,9 @@ r"""Distributions whose outcomes are numbers on a grid.
     Levels                x = k / top,   P(x) = softmax(l)_k         k = 0 .. n - 1
     DiscretizedLogistic   P(v) = sum_c pi_c [F_c(v + h) - F_c(v - h)],   F_c(t) = sigma((t - mu_c) / s_c)
 
-With top = n - 1 these are the grey levels of an image between 0 and 1; with top = 1 the codes of n classes.
-Data are floating point numbers here, so a value lies on the grid when it does up to rounding. F(v - h) = 0 at
-v = 0 and F(v + h) = 1 at v = 1.
+With top = n - 1 the outcomes are the grey levels of an image between 0 and 1; with top = 1 they are
+the codes of n classes. Data are floating point numbers, so values are compared with the grid up to
+rounding. F(v - h) = 0 at v = 0 and F(v + h) = 1 at v = 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pyrovae.distributions.composed import alike, every
 
 __all__ = ["DiscretizedLogistic", "Grid", "Levels"]
 
-# In steps of the grid; 65,536 levels in float32 are exact to 0.004.
+# In steps of the grid; with 65,536 levels, float32 is exact to 0.004 steps.
 TOLERANCE = 0.01
 
 
@@ -44,7 +44,7 @@ class Grid(constraints.Constraint):
 
 
 class Levels(dist.Categorical):
-    """A categorical distribution over k / top, from logits (*, n); numbers where they are `grey`, else codes.
+    """A categorical distribution over k / top from logits (*, n); `grey` levels or codes.
 
     Example:
         >>> levels = Levels(torch.zeros(3), top=2)
@@ -68,7 +68,7 @@ class Levels(dist.Categorical):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the grid's numbers; the codes of classes have none."""
+        """The mean; the codes of classes have none."""
         if not self.grey:
             raise NotImplementedError("the codes of classes have no mean")
         return (self.probs * self._values()).sum(-1)
@@ -86,7 +86,7 @@ class Levels(dist.Categorical):
         return super().sample(sample_shape).to(self.logits.dtype) / self.top
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
-        """The grid, (n, 1 ...), or with the batch after it."""
+        """The grid, (n, 1 ...), or expanded to the batch shape."""
         return every(self._values(), self.batch_shape, expand=expand)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Levels:  # noqa: ANN401
@@ -102,14 +102,15 @@ class Levels(dist.Categorical):
 class DiscretizedLogistic(dist.TorchDistribution):
     r"""A mixture of logistic distributions, integrated over the bins of the grid k / (levels - 1).
 
-    With \(a = (v - h - \mu) / s\) and \(b = (v + h - \mu) / s\), for bins of half width h, nothing cancels in
+    With \(a = (v - h - \mu) / s\) and \(b = (v + h - \mu) / s\), for bins of half width h, there is
+    no cancellation in
 
     \[\log [\sigma(b) - \sigma(a)] = \log \sigma(b) + \log \sigma(-a) + \log(1 - e^{-(b - a)})\]
 
     Arguments:
         loc: locations (*, C) of C components, in units of the grid's values.
         scale: scales (*, C).
-        logits: of the components, (*, C).
+        logits: logits of the components, (*, C).
         levels: n, 2 or more.
 
     Example:
@@ -162,7 +163,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Samples on the grid: a component, then a logistic number, rounded and cut off at the ends."""
+        """Samples on the grid: draw a component, then a logistic number, which is rounded and clipped."""
         shape = self._extended_shape(sample_shape)
         component = dist.Categorical(logits=self.logits).expand(shape).sample().unsqueeze(-1)
         loc, scale = (t.expand(*shape, -1).gather(-1, component).squeeze(-1) for t in (self.loc, self.scale))
@@ -171,7 +172,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
         return k.clamp(0, self.levels - 1) / (self.levels - 1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: FBT001, FBT002
-        """The grid, (n, 1 ...), or with the batch after it."""
+        """The grid, (n, 1 ...), or expanded to the batch shape."""
         values = torch.arange(self.levels, dtype=self.loc.dtype, device=self.loc.device) / (self.levels - 1)
         return every(values, self.batch_shape, expand=expand)
 

@@ -1,9 +1,9 @@
-r"""Counts of words, given the number of words.
+r"""Counts of the entries of an event, given their total.
 
     log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i          n = sum_i x_i
 
-torch's distribution has one total for a whole batch; here every row has its own, the sum of its counts, and a
-total is needed for samples only.
+torch's distribution has one total for the whole batch. Here every row has its own total, the sum of
+its counts, and a total has to be given for samples only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Multinomial"]
 
 
 class _Counts(constraints.Constraint):
-    """Whole numbers of 0 or more, with a given sum or any."""
+    """Whole numbers of 0 or more, with any sum or a fixed one."""
 
     is_discrete = True
 
@@ -33,7 +33,7 @@ class _Counts(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each event is made of counts."""
+        """Whether each event consists of counts."""
         right = ((value >= 0) & (value % 1 == 0)).flatten(-self.event_dim).all(-1)
         return right if self.total is None else right & (value.flatten(-self.event_dim).sum(-1) == self.total)
 
@@ -44,7 +44,7 @@ class Multinomial(dist.TorchDistribution):
     Arguments:
         logits: (*, *event).
         event_dim: the number of dimensions of an event.
-        drawn: the total of a sample, (), a whole number.
+        drawn: the total of samples, (), a whole number.
         total: the total that every row must have, or None.
 
     Example:
@@ -70,7 +70,7 @@ class Multinomial(dist.TorchDistribution):
 
     @constraints.dependent_property(is_discrete=True)
     def support(self) -> constraints.Constraint:
-        """Counts, with the total when it is given."""
+        """Counts, with the total if it is given."""
         return _Counts(len(self.event_shape), self.total)
 
     @property

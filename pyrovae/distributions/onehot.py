@@ -1,10 +1,10 @@
-r"""V independent categorical variables of C classes, as one vector of V one-hot pieces, and their relaxation.
+r"""V independent categorical variables of C classes as V one-hot pieces, and their relaxation.
 
 OneHots    P(z) = prod_v pi_v,c(v)
 Concrete   z_v = softmax((logits_v + Gumbel noise) / temperature), each on a simplex:
            p(z_v) = (C-1)! t^(C-1)  prod_c pi_c z_c^(-t-1)  /  (sum_c pi_c z_c^-t)^C
 
-The density of the second is over the first C - 1 entries of each piece.
+The density of `Concrete` is over the first C - 1 entries of each piece.
 
 Reference:
     Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017), "Categorical
@@ -28,21 +28,21 @@ from pyrovae.errors import InputError
 __all__ = ["Concrete", "OneHots", "check_temperature", "one_hot_pieces", "within_reach"]
 
 MOST_STATES = 4096
-LOWEST = 0.3  # temperature, at which single precision has some room left for logits
+LOWEST = 0.3  # the lowest temperature at which single precision leaves room for logits
 
 
 def check_temperature(part: Any) -> None:  # noqa: ANN401
-    """Check the temperature of a part, None for one-hot vectors, and store it as a plain float.
+    """Check the temperature of a part (None for one-hot vectors) and store it as a plain float.
 
     Raises:
-        InputError: below 0.3, where single precision has no density.
+        InputError: if it is below 0.3, where single precision is not enough for the density.
     """
     if part.temperature is not None:
         part.temperature = number(f"temperature of {type(part).__name__}", part.temperature, least=LOWEST)
 
 
 def one_hot_pieces(logits: Tensor, temperature: float | None) -> OneHots | Concrete:
-    """One-hot pieces from logits (*, V, C), or their relaxation at a temperature."""
+    """The distribution of one-hot pieces with logits (*, V, C), or its relaxation at a temperature."""
     return (
         OneHots(logits) if temperature is None else Concrete(temperature, within_reach(logits, temperature))
     )
@@ -63,7 +63,7 @@ class OneHot(constraints.Constraint):
 
 
 class _Simplices(constraints.Constraint):
-    """Vectors of pieces, each positive with sum 1."""
+    """Vectors of pieces, each positive with a sum of 1."""
 
     event_dim = 1
 
@@ -72,7 +72,7 @@ class _Simplices(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         pieces = value.unflatten(-1, (self.variables, self.classes))
-        # torch's own tolerance refuses float32 samples of many classes.
+        # torch's tolerance would refuse float32 samples of many classes.
         one = (pieces.sum(-1) - 1).abs() < 1e-5
         return ((pieces >= 0).all(-1) & one).all(-1)
 
@@ -86,7 +86,7 @@ def _stick_breaking(support: Any) -> transforms.Transform:  # noqa: ANN401
 
 
 class _Pieces(Composed):
-    """What both distributions share.
+    """The common part of both distributions.
 
     Arguments:
         logits: (*, V, C).
@@ -104,7 +104,7 @@ class _Pieces(Composed):
 
 
 class OneHots(_Pieces):
-    """V categorical variables of C classes as V one-hot pieces; discrete, and exactly enumerable in strata.
+    """V categorical variables of C classes as V one-hot pieces; all states can be enumerated.
 
     Arguments:
         logits: (*, V, C).
@@ -132,7 +132,7 @@ class OneHots(_Pieces):
         """All states, (C^V, V C).
 
         Raises:
-            InputError: for more than 4096 of them.
+            InputError: if there are more than 4096.
         """
         variables, classes = self.logits.shape[-2:]
         if self.strata > MOST_STATES:
@@ -146,7 +146,7 @@ class OneHots(_Pieces):
         return one_hot(digit, classes, self.logits.dtype).flatten(-2)
 
     def stratified(self) -> tuple[Tensor, Tensor]:
-        """State i mod M for row i of the leading batch axis, and log(M P(state)) of it."""
+        """State i mod M for row i of the leading batch axis, and log(M P(state)) for this state."""
         states = self.states()
         rows, *rest = self.batch_shape
         states = states.repeat(rows // self.strata, 1)
@@ -200,7 +200,7 @@ class Concrete(_Pieces):
         uniform = draw(dist.Uniform(torch.zeros_like(self.logits), 1.0)).clamp_min(tiny)
         gumbel = -torch.log(-uniform.log())
         pieces = torch.softmax((self.logits + gumbel) / self.temperature, -1)
-        return pieces.clamp_min(tiny).flatten(-2)  # at 0 there is no density
+        return pieces.clamp_min(tiny).flatten(-2)  # the density is not defined at 0
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), (*), in nats."""
@@ -218,9 +218,10 @@ class Concrete(_Pieces):
 
 
 def within_reach(logits: Tensor, temperature: float) -> Tensor:
-    """Logits (*, C) whose relaxed samples stay above the smallest number, where their density is right.
+    """Clamp logits (*, C) so that relaxed samples stay above the smallest floating point number.
 
-    log z lies within (2 room + the range of the noise) / t of 0; what is further out is clamped.
+    log z lies within (2 room + the range of the noise) / t of 0. Below that number the density
+    would be wrong.
     """
     info = torch.finfo(logits.dtype)
     noise = -math.log(info.eps) + math.log(-math.log(info.tiny))

@@ -2,9 +2,9 @@ r"""Planar maps, whose inverse is one monotone equation in one unknown.
 
     T(z) = z + u h(w.z + b),    h = tanh,    log |det dT/dz| = log(1 + w.u h'(w.z + b))
 
-T is invertible where w.u > -1, so the component of u along w is bent: w.u -> m(w.u), with
-m(a) = softplus(a + k) - 1 and k such that m(0) = 0: u = 0 is the identity. At z' = T(z) the
-number a = w.z + b solves
+T is invertible if w.u > -1, so the component of u along w is corrected: w.u -> m(w.u), with m(a) =
+softplus(a + k) - 1 and k such that m(0) = 0: u = 0 is the identity. At z' = T(z) the number a = w.z
++ b solves
 
     a + (w.u) tanh(a) = w.z' + b,    whose left side rises.
 
@@ -28,7 +28,7 @@ class Planar:
     """T planar maps in a row.
 
     Arguments:
-        u: directions, before they are bent, (*, T, D).
+        u: directions, before the correction, (*, T, D).
         w: normals, (*, T, D).
         b: offsets, (*, T).
 
@@ -81,7 +81,7 @@ def _solved(c: Tensor, target: Tensor) -> Tensor:
         a = (low + high) / 2
         for _ in range(NEWTON_STEPS):
             a = a - (a + c * torch.tanh(a) - target) / _slope(c, a)
-    # One more step, of which only the numerator is differentiated, has the gradient of the root.
+    # One more Newton step, in which only the numerator is differentiated, has the gradient of the root.
     return a - (a + c * torch.tanh(a) - target) / _slope(c, a).detach()
 
 

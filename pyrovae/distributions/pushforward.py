@@ -2,8 +2,8 @@ r"""The distribution of z = T(e) for a distribution of e and an invertible map T
 
     log q(z) = log b(e) - log |det dT/de|,      e = T^-1(z)
 
-A map that is cheap in one direction may be expensive in the other. The distribution remembers its last
-sample: the density there needs no inverse. At any other point the map is inverted.
+A map that is cheap in one direction may be expensive in the other. The distribution stores its last
+sample, so the density of this sample needs no inverse. At any other point the map is inverted.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Pushforward(Composed):
 
     Arguments:
         base: the distribution of e, event (D,).
-        push: e to z = T(e) and log |det dz/de|, or None for it where it is expensive; the density at the
-            distribution's own samples is then computed as at any other point.
-        pull: z to e and log |det de/dz|.
+        push: maps e to z = T(e) and log |det dz/de|. The latter may be None if it is expensive; the
+            density of the distribution's own samples is then computed as at any other point.
+        pull: maps z to e and log |det de/dz|.
 
     Reference:
         Rezende & Mohamed (2015), "Variational Inference with Normalizing Flows".
@@ -62,7 +62,7 @@ class Pushforward(Composed):
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(value), (*), in nats."""
         for drawn, log_p, differentiable in self._drawn:
-            # A sample made without gradients has a density without them.
+            # A sample drawn without gradients would have a density without gradients.
             if drawn is value and (differentiable or not torch.is_grad_enabled()):
                 return log_p
         lead = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])

@@ -1,11 +1,12 @@
-r"""The normal distribution of vectors, any covariance being a regression of each entry on those before it.
+r"""Multivariate normal distributions, with a regression of each entry on those before it.
 
     z_i = mu_i - sum_{j<i} W_ij (z_j - mu_j) + s_i e_i,   e ~ N(0, I)
     log p(z) = log N((I + W)(z - mu); 0, diag s^2),       Sigma = (I + W)^-1 diag(s^2) (I + W)^-T
 
-The density is a product of matrices and needs no triangular system, which compiled code does not solve. s
-are the diagonal entries of the Cholesky factor of Sigma. Logarithms and quotients are taken of s alone, so
-that the densities of B rows under K components cost B K D products and sums.
+Every covariance has this form. The density is a product of matrices and needs no triangular solve,
+which compiled code does not support. s are the diagonal entries of the Cholesky factor of Sigma.
+Logarithms and quotients are taken of s alone, so the densities of B rows under K components cost B
+K D products and sums.
 
 Reference:
     Pourahmadi (1999), "Joint Mean-Covariance Models with Applications to Longitudinal Data".
@@ -32,7 +33,8 @@ class RegressedNormal(Composed):
     Arguments:
         loc: the mean, (*, D).
         scale: s, (*, D).
-        regression: W, of which the part below the diagonal counts, (*, D, D); None for independent entries.
+        regression: W, (*, D, D), of which only the part below the diagonal is used; None for
+            independent entries.
 
     Example:
         >>> regression = torch.tensor([[0.0, 0.0], [-3.0, 0.0]])
@@ -105,11 +107,11 @@ class RegressedNormal(Composed):
         new = RegressedNormal.__new__(RegressedNormal)
         new.loc, new.scale = self.loc.expand(*batch, -1), self.scale.expand(*batch, -1)
         new.regression = None if self.regression is None else self.regression.expand(*batch, -1, -1)
-        new._own = self._own  # a density with a copy of the parameters for each row would be expensive
+        new._own = self._own  # copying the parameters for each row would make the density expensive
         super(RegressedNormal, new).__init__(batch, self.event_shape, validate_args=False)
         return alike(new, self)
 
 
 def _product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrices (*, D, D) with vectors (*, D), without a copy of a matrix for each vector."""
+    """The product of matrices (*, D, D) and vectors (*, D), without a copy of a matrix per vector."""
     return torch.einsum("...ij,...j->...i", matrix, vector)

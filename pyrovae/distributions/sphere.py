@@ -3,16 +3,16 @@ r"""Distributions on the unit sphere of R^D, as densities with respect to its ar
 HypersphericalUniform   p(z) = 1 / area,   area = 2 pi^(D/2) / Gamma(D/2)
 ProjectedNormal         z = x / |x|,  x ~ N(mu, I)
 
-The second integrates the density of x along the ray of z. With t = mu.z,
+The density of `ProjectedNormal` is that of x integrated along the ray of z. With t = mu.z,
 
     q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2) I(t),    I(t) = int_0^inf r^(D-1) exp(-(r - t)^2 / 2) dr
 
-The integrand is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64 Gauss-Legendre nodes
-cover what is above e^-40 of it.
+The integrand is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64
+Gauss-Legendre nodes cover the range in which it is above e^-40 of the mode.
 
 Reference:
-    Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal Distribution of
-    Arbitrary Dimension".
+    Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal
+    Distribution of Arbitrary Dimension".
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from pyrovae.distributions.composed import Composed, Draw, alike
 __all__ = ["HypersphericalUniform", "ProjectedNormal"]
 
 NODES = 64
-DEPTH = 40.0  # in nats below the mode
+DEPTH = 40.0  # nats below the mode
 
 
 class HypersphericalUniform(Composed):
     """The uniform distribution on the unit sphere.
 
     Arguments:
-        zero: zeros (*, D), which say shape, type and device.
+        zero: zeros (*, D) with the shape, type and device of the samples.
 
     Example:
         >>> area = (-HypersphericalUniform(torch.zeros(3)).log_prob(torch.tensor([0.0, 0.0, 1.0]))).exp()
@@ -71,7 +71,7 @@ class HypersphericalUniform(Composed):
 
 
 class ProjectedNormal(Composed):
-    """The direction of a normal vector with unit covariance, in any D of 2 or more.
+    """The direction of a normal vector with unit covariance, for any D of 2 or more.
 
     Arguments:
         loc: mu, (*, D); its length is the concentration.
@@ -98,7 +98,7 @@ class ProjectedNormal(Composed):
             self._validate_sample(value)
         dim = self.event_shape[0]
         t = (self.loc * value).sum(-1)
-        # |mu|^2 - t^2 would lose all digits where mu is long.
+        # |mu|^2 - t^2 would lose all digits if mu is long.
         across = (self.loc - t.unsqueeze(-1) * value).square().sum(-1)
         return _log_integral(t, dim) - 0.5 * (across + dim * math.log(2 * math.pi))
 
@@ -122,9 +122,9 @@ def _log_integral(t: Tensor, dim: int) -> Tensor:
 
 
 def _limits(t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Where the integrand has fallen to e^-DEPTH of its mode, or beyond."""
+    """The limits at which the integrand has fallen to e^-DEPTH of its mode, or further."""
     root = (t.square() + 4 * (dim - 1)).sqrt()
-    # Half of root + t would lose all digits where t is far below zero.
+    # Half of root + t would lose all digits if t is far below zero.
     mode = torch.where(t > 0, (root + t) / 2, 2 * (dim - 1) / (root - t).clamp_min(1e-30))
     reach = math.sqrt(2 * DEPTH)  # from its factor exp(-(r - t)^2 / 2)
     a = DEPTH / (dim - 1)  # from (dim - 1) (y - log(1 + y)) > (dim - 1) y^2 / (2 + 2 y), y = r / mode - 1
