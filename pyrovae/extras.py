@@ -1,4 +1,4 @@
-"""Packages that few need: extras of this one, imported where they are used."""
+"""Optional dependencies, imported where they are used."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["require"]
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:
-    """Import a module that an extra of the package installs.
+    """Import a module of an optional dependency.
 
     Arguments:
         module: its import path.
         extra: the name of the extra in pyproject.toml.
-        what: what needs it, the subject of the sentence.
+        what: what needs it, as the subject of the message.
 
     Raises:
-        InputError: when it is not installed.
+        InputError: if it is not installed.
     """
     try:
         return importlib.import_module(module)

@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 
 def reason_of(error: BaseException) -> str:
-    """The reason for which writing failed, in the words of the operating system."""
+    """The reason why writing failed, in the words of the operating system."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     cause = error.__cause__ or error.__context__

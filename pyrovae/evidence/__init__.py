@@ -2,10 +2,9 @@ r"""Evidence: log p(x) of each observation, with its errors.
 
     log p(x) = log E_q[w],   w = p(x, z) / q(z|x)        estimated by  log (1/K) sum_k w_k
 
-Everything here reads the importance weights from `pyrovae.terms`, the same terms that training
-ascends, so the bound that is trained and the log p(x) that is reported cannot differ. An evaluation
-changes nothing: not a parameter, not a buffer, not the training mode, not the caller's random
-state.
+All estimates use the importance weights from `pyrovae.terms`, the same terms as training, so the
+bound that is trained and the log p(x) that is reported agree. An evaluation does not change
+parameters, buffers, the training mode or the caller's random state.
 """
 
 from pyrovae.evidence.arviz import elpd, to_arviz

@@ -4,13 +4,14 @@ r"""Annealed importance sampling: from the guide or the prior to the posterior i
     u_t ~ HMC step that leaves f_t invariant,          E[w] = p(x)
 
 All chains of all rows run at the same time. Step sizes are tuned in a first round, one for each row
-and temperature, and then frozen. The round that counts runs with new samples, since a step that
-adapts to its own chain leaves nothing invariant. Weights and energies are kept in float64.
+and temperature, and then frozen. The weights come from a second round with new samples, since a
+step that adapts to its own chain does not leave the distribution invariant. Weights and energies
+are kept in float64.
 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
 References:
-    Those of `AIS` and of `sandwich`; Neal (2011), "MCMC Using Hamiltonian Dynamics".
+    As for `AIS` and `sandwich`; Neal (2011), "MCMC Using Hamiltonian Dynamics".
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Annealer:
     """Anneals the latents of B rows with C chains each.
 
     Arguments:
-        pieces: B rows of a checked program.
+        pieces: B rows, with a checked program.
         chains: C.
         temperatures, start, schedule, leapfrog: as for `AIS`.
     """
@@ -91,7 +92,7 @@ class Annealer:
         self.steps = self._tuned()
 
     def _starts(self, count: int, first: int = 0) -> Tensor:
-        """Samples of the start, (count, B, D)."""
+        """Samples of the start distribution, (count, B, D)."""
         if self.start == "prior":
             return self.latents.pack(self.latents.from_prior(count, first))
         return self.latents.pack(self.latents.from_guide(count, first)[0])
@@ -105,7 +106,7 @@ class Annealer:
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in enumerate(pairwise(self.betas)):
             log_w += (beta - before) * (state.joint - state.log_start)
-            if beta < 1:  # at 1 no weight is left to be read
+            if beta < 1:  # at 1 the weight is complete
                 state, _ = self._hmc(state, beta, self.steps[i], noise)
         return log_w
 
@@ -147,7 +148,7 @@ class Annealer:
     # ---------------------------------------------------------------- tuning
 
     def _tuned(self) -> Tensor:
-        """Step sizes of each row for each temperature, (T, B), from a round that is thrown away."""
+        """Step sizes for each temperature and row, (T, B), from a round that is not used otherwise."""
         noise = self._noise("ais tuning")
         state = self._at(self._starts(self.chains, first=2 * 10**9))
         log_step = torch.full_like(state.joint[0], -0.5 - 0.25 * math.log(self.latents.dim))
@@ -160,7 +161,7 @@ class Annealer:
 
 
 def _smoothed(log_steps: Tensor, width: int = 9) -> Tensor:
-    # A single temperature's step is a noisy guess; its neighbours' mean is a better one.
+    # The step size of a single temperature is noisy; the mean over its neighbours is better.
     before, after = (end.expand(width // 2, -1) for end in (log_steps[:1], log_steps[-1:]))
     return torch.cat([before, log_steps, after]).unfold(0, width, 1).mean(-1)
 

@@ -1,16 +1,15 @@
-r"""To ArviZ: what it can use of a VAE, and no more than is true.
+r"""Export to ArviZ: samples, predictions, weights and log p(x) of a VAE.
 
     posterior              z ~ q(z|x), the guide's samples    prior             z ~ p(z)
     posterior_predictive   x ~ p(x|z) at these                prior_predictive  x ~ p(x|z) at these
     observed_data          x                                  importance        log w and its summary
 
 There is no group "log_likelihood": log p(x|z) given a local latent is not a term of a leave-one-out
-sum, and `az.loo` on it would report a number far above log p(x). What can be compared between
-models is log p(x_n) itself; `elpd` gives it as the pointwise values of an `ELPDData`, which
-`az.compare` ranks and `az.plot_khat` plots.
+sum, and `az.loo` on it would report a number far above log p(x). Models are compared by log p(x_n)
+itself. `elpd` gives it as the pointwise values of an `ELPDData`, which `az.compare` ranks and
+`az.plot_khat` plots.
 
-Both generations of ArviZ are supported: 0.23 (`InferenceData`; Python 3.11) and 1.x
-    (`xarray.DataTree`).
+ArviZ 0.23 (`InferenceData`; Python 3.11) and 1.x (`xarray.DataTree`) are supported.
 
 Reference:
     Kumar, Carroll, Hartikainen & Martin (2019), "ArviZ a unified library for exploratory analysis
@@ -41,7 +40,7 @@ from pyrovae.vae import VAE
 
 __all__ = ["elpd", "to_arviz"]
 
-# Numbers of one group beyond which it is refused (4 GB), rather than run out of memory after an hour.
+# The largest number of values in a group (4 GB); larger ones are refused at once.
 MOST = 2**30
 Group = dict[str, tuple[tuple[str, ...], Tensor]]
 
@@ -59,14 +58,14 @@ def to_arviz(
 ) -> Any:  # noqa: ANN401
     """Samples and importance weights of a VAE, in ArviZ's form.
 
-    The samples are independent; they are cut into chains since ArviZ expects some. The group
-    "posterior" holds samples from the guide, which is the posterior only as far as "importance"
-    says (its k-hat and ess).
+    The samples are independent. They are split into chains only because ArviZ expects chains. The
+    group "posterior" holds samples from the guide; k-hat and ess in the group "importance" show how
+    close the guide is to the posterior.
 
     Arguments:
         vae: a `VAE`.
         x: observations as for `log_evidence`; the predictive group holds chains * draws * N * event
-            numbers, so give a few.
+            numbers, so pass only a few observations.
         context, y: as for `log_evidence`; prior samples are then made for each observation.
         draws: samples in each chain.
         chains: the number of chains.
@@ -76,10 +75,10 @@ def to_arviz(
         An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups posterior
         (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x) and
         importance (log_w, ess, khat, log_px). The coordinate "datum" has the row numbers in the
-        source, where these are known.
+        source, if they are known.
 
     Raises:
-        InputError: for anything but a VAE, draws or chains below 1, or samples that would not fit
+        InputError: if `vae` is not a VAE, draws or chains are below 1, or the samples would not fit
             in memory.
 
     Example:
@@ -117,8 +116,8 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
     """An `arviz.ELPDData` of log p(x_n), with the k-hat of each observation.
 
     `az.compare({"normal": elpd(a), "mixture": elpd(b)})` ranks VAEs on the same rows, and
-    `az.plot_khat` plots the k-hat. Where ArviZ 0.23 writes "loo" read "log p(x) of held-out data":
-    nothing is left out, since test rows were never in, so the effective number of parameters is not
+    `az.plot_khat` plots the k-hat. ArviZ 0.23 writes "loo" for log p(x) of held-out data. No row is
+    left out, since test rows are not used in training, so the effective number of parameters is not
     defined (nan). Stacking, the default of `az.compare`, takes exp(log p(x_n)), which underflows
     below -745 nats: use `method="pseudo-BMA"` there.
 
@@ -126,10 +125,10 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
         evidence: from `log_evidence`.
 
     Returns:
-        `ELPDData` of the ArviZ that is installed; values in nats on the scale "log".
+        `ELPDData` of the installed ArviZ, with values in nats on the scale "log".
 
     Raises:
-        InputError: for anything but an `Evidence`.
+        InputError: if it is not an `Evidence`.
 
     Example:
         >>> from pyrovae.evidence import log_evidence
@@ -168,7 +167,7 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
 
 
 def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
-    """The variables of each group: the dimensions behind the samples, and the values."""
+    """The variables of each group: the dimensions after the samples, and the values."""
     torch.manual_seed(pieces.seed)
     rows, event = pieces.rows, tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
     z, terms = guide_samples(pieces, count)
@@ -197,7 +196,7 @@ def _decoded(vae: VAE, z: Tensor, context: Tensor | None) -> Tensor:
     return torch.cat([vae.decode(some, context).sample().cpu() for some in z.split(50)])
 
 
-# -------------------------------------------------------------------- the two generations
+# -------------------------------------------------------------------- ArviZ 0.23 and 1.x
 
 
 def _arviz() -> Any:  # noqa: ANN401
@@ -234,7 +233,7 @@ _NOTES = {
 
 def _new_elpd(values: dict[str, Any]) -> Any:  # noqa: ANN401
     cls = _arviz().ELPDData
-    # Which estimator made it was an argument before arviz-stats made a class of each.
+    # The estimator was an argument before arviz-stats had a class for each.
     kind = {"kind": "loo"} if "kind" in {f.name for f in fields(cls)} else {}
     return cls(**values, **kind)
 
@@ -242,7 +241,7 @@ def _new_elpd(values: dict[str, Any]) -> Any:  # noqa: ANN401
 def _old_elpd(values: dict[str, Any]) -> Any:  # noqa: ANN401
     from arviz.stats.stats_utils import ELPDData
 
-    # Only two kinds are known to it, and the first name says which.
+    # It knows only two kinds, and the first name selects one.
     names = {"elpd": "elpd_loo", "p": "p_loo", "elpd_i": "loo_i"}
     known = {names.get(name, name): value for name, value in values.items() if value is not None}
     return ELPDData(data=list(known.values()), index=list(known))

@@ -1,9 +1,9 @@
-r"""Models compared on the same rows: paired differences of log p(x), with their errors.
+r"""Comparison of models on the same rows: paired differences of log p(x), with their errors.
 
     d_n = log p_A(x_n) - log p_B(x_n),     error of the mean of d = sd(d) / sqrt(N)
 
-What the models have in common (a hard digit is hard for every model) cancels in the difference,
-whose error is far smaller than that of either mean.
+Variation that the models share (a hard digit is hard for every model) cancels in the difference. So
+its error is far smaller than that of either mean.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Comparison:
     """Models in falling order of mean log p(x), in nats per observation.
 
     Attributes:
-        names: of the models.
-        mean: of log p(x), (M,).
-        stderr: the standard error of each mean, which includes what Monte Carlo adds, (M,).
-        difference: to the first model, (M,); at most 0.
+        names: the names of the models.
+        mean: the mean log p(x) of each, (M,).
+        stderr: the standard error of each mean, including the Monte Carlo error, (M,).
+        difference: the difference from the first model, (M,); at most 0.
         difference_stderr: its paired error, (M,).
         quantity: what is compared, "log p(x)" or another as in `Evidence`.
     """
@@ -54,10 +54,10 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
     """Rank models by the mean log p(x) of the same rows.
 
     Arguments:
-        evidences: name -> what `log_evidence` gave, all on the same rows in the same order.
+        evidences: name -> result of `log_evidence`, all on the same rows in the same order.
 
     Raises:
-        InputError: when there are none, or when rows or quantities differ.
+        InputError: if there are none, or rows or quantities differ.
 
     Example:
         >>> from pyrovae.evidence import log_evidence
@@ -71,7 +71,7 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
     _check(evidences)
     ranked = dict(sorted(evidences.items(), key=lambda item: -item[1].mean))
     best = next(iter(ranked.values()))
-    # What Monte Carlo adds is in the spread of the differences already.
+    # The spread of the differences already includes the Monte Carlo error.
     differences = np.stack([evidence.log_px - best.log_px for evidence in ranked.values()])
     return Comparison(
         tuple(ranked),

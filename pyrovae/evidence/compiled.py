@@ -1,11 +1,11 @@
-r"""Compiled evaluation: the terms of a piece as machine code, where that pays.
+r"""Compiled evaluation: the terms of a piece by machine code, if that saves time.
 
     outside   the guide runs and its sites are drawn from keyed generators        z (K, B, *shape)
     inside    guide, prior, decoder and likelihood at z, x        log_px_z, log_pz, log_qz (K, B)
 
-The samples are those of the eager way, so a compiled estimate is the same to rounding. Pieces have
-one shape except for the last ones; code is made for that shape, and the others run eagerly. What
-cannot be compiled, or whose code does not give what the program gives, runs eagerly too.
+The samples are the same as in eager evaluation, so a compiled estimate is the same up to rounding.
+All pieces but the last ones have one shape. Code is compiled for this shape, and the others run
+eagerly. A program also runs eagerly if it cannot be compiled, or if its code gives other terms.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from pyrovae.terms import PARTICLES, Terms
 
 __all__ = ["CompiledTerms", "Evaluator"]
 
-# Pieces that are timed before "auto" chooses; the first of them does not count.
+# The number of pieces timed before "auto" chooses; the first is ignored.
 TIMED = 4
-# How far compiled terms may be from eager ones, as a share of the largest, by the type of the products.
+# The largest difference between compiled and eager terms, relative to the largest term, by the type of the products.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
 class Evaluator:
-    """Gives the terms of pieces, by compiled code where that is faster.
+    """Computes the terms of pieces, by compiled code if that is faster.
 
     Arguments:
-        compile: True, False, or "auto": a few eager pieces are timed, and code is made when the
-            pieces to come would save more than it costs.
+        compile: True, False, or "auto", which times a few eager pieces, and compiles if the
+            remaining pieces would save more time than compiling costs.
         shapes: the number of pieces of each shape (K, B).
-        precision: of the networks' products.
+        precision: the precision of the networks' products.
 
     Raises:
-        InputError: when compiled pieces are insisted on and cannot be had.
+        InputError: for compile=True if the terms cannot be compiled.
     """
 
     def __init__(self, compile: Compile, shapes: Counter[tuple[int, int]], precision: Precision) -> None:
@@ -73,7 +73,7 @@ class Evaluator:
         if not self.when.pays(gain):
             return
         try:
-            # A program that draws outside its sites must not see that this was tried.
+            # The attempt must not change the random state of a program that draws outside its sites.
             with torch.random.fork_rng(devices=[]):
                 self._compile(pieces, first, count, gain)
         except Uncapturable as error:
@@ -96,10 +96,10 @@ class CompiledTerms:
     """The terms of pieces of one shape as a graph.
 
     Arguments:
-        pieces, first, count: one of those to come.
+        pieces, first, count: a piece of this shape.
 
     Raises:
-        Uncapturable: when the program cannot become a graph.
+        Uncapturable: if the program cannot be traced.
     """
 
     def __init__(self, pieces: Pieces, first: int, count: int) -> None:
@@ -116,10 +116,10 @@ class CompiledTerms:
         _refuse_draws(self.graph.module)
 
     def compile(self) -> None:
-        """Make machine code of it, or find it on the disk.
+        """Compile the graph, or load its code from disk.
 
         Raises:
-            Uncapturable: when that cannot be done here.
+            Uncapturable: if it cannot be compiled here.
         """
         self.code = self.graph.compiled(self.example)
 
@@ -136,7 +136,7 @@ class CompiledTerms:
         """Compare the terms of a piece with the eager ones.
 
         Raises:
-            Uncapturable: when the two differ by more than rounding.
+            Uncapturable: if they differ by more than rounding.
         """
         pairs = zip(self(pieces, first, count)[:3], eager_terms(pieces, first, count)[:3], strict=True)
         for compiled, eager in pairs:
@@ -147,7 +147,7 @@ class CompiledTerms:
                 raise Uncapturable("the code was compared with the program and gives other terms")
 
     def seconds(self, pieces: Pieces, first: int, count: int) -> float:
-        """How long a piece takes."""
+        """The time that a piece takes."""
         began = time.perf_counter()
         self(pieces, first, count)
         return time.perf_counter() - began
@@ -167,7 +167,7 @@ def _values(pieces: Pieces, first: int, count: int) -> dict[str, Tensor]:
 
 
 def _parts(rows: Rows) -> dict[str, Tensor]:
-    """What a program reads of some rows."""
+    """The parts of rows that a program reads."""
     return {name: part for name, part in vars(rows).items() if name != "index" and part is not None}
 
 
@@ -183,7 +183,7 @@ def _refuse_draws(module: torch.fx.GraphModule) -> None:
     """Refuse random numbers outside the sites, since the guide runs twice.
 
     Raises:
-        Uncapturable: for the first of them.
+        Uncapturable: for the first one.
     """
     for node in module.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):

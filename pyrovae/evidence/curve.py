@@ -27,8 +27,8 @@ class BoundCurve(PerRow):
     Attributes:
         particles: the values of K, ascending.
         bound: L_K of each observation, (len(particles), N).
-        mc_stderr: its Monte Carlo standard error, of the same shape; nan where only one group was
-            drawn.
+        mc_stderr: its Monte Carlo standard error, of the same shape; nan if there is only one
+            group.
     """
 
     particles: tuple[int, ...]
@@ -65,7 +65,8 @@ def iwae_bound(
     \[\mathcal L_K = \mathbb E\Big[\log \frac1K \sum_{k=1}^K w_k\Big], \qquad
     \mathrm{ELBO} = \mathcal L_1 \le \mathcal L_5 \le \dots \le \log p(x)\]
 
-    The samples of the largest K are cut into groups of each smaller K, whose bounds are averaged.
+    For each smaller K, the samples of the largest K are split into groups, whose bounds are
+    averaged.
 
     Arguments:
         vae, x, context, y, seed, chunk: as for `log_evidence`.
@@ -75,7 +76,7 @@ def iwae_bound(
         `BoundCurve`, with arrays of shape (len(particles), N) in nats.
 
     Raises:
-        InputError: as `log_evidence`.
+        InputError: as for `log_evidence`.
 
     Reference:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders", theorem 1.

@@ -1,16 +1,15 @@
-r"""What a VAE's latents carry: the ELBO split into its parts.
+r"""The ELBO split into its parts, and the information in a VAE's latents.
 
     ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))             reconstruction (minus distortion) and rate
     mean KL = I_q(x; z) + KL(q(z) || p(z)),  q(z) = (1/N) sum_n q(z|x_n)
 
 The second line is the ELBO surgery: the information that z has about which of the N observations it
-    came from,
-and the distance of the aggregate posterior from the prior. Both sides are estimated from the same
-samples, so they add up to rounding, and the information never exceeds log N. A posterior has
-collapsed when that information is zero: the decoder then works without its latents.
+came from, and the distance of the aggregate posterior from the prior. Both sides are estimated from
+the same samples, so they are equal up to rounding, and the information never exceeds log N. The
+posterior has collapsed if this information is zero: the decoder then works without its latents.
 
 Reference:
-    Alemi et al. (2018), "Fixing a Broken ELBO"; and those of `diagnose`.
+    Alemi et al. (2018), "Fixing a Broken ELBO"; and as for `diagnose`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from pyrovae.vae import VAE
 
 __all__ = ["ACTIVE", "Diagnosis", "diagnose"]
 
-# Burda et al.: a latent whose posterior mean varies less than this over the observations is not used.
+# Burda et al.: a latent is inactive if its posterior mean varies less than this over the observations.
 ACTIVE = 0.01
 COLLAPSED = 0.05  # nats
 
@@ -46,15 +45,15 @@ class Diagnosis(PerRow):
 
     Attributes:
         reconstruction: E_q[log p(x|z)] of each observation, (N,).
-        kl: KL(q(z|x) || p(z)) of each observation, (N,), from the same samples as everything but
+        kl: KL(q(z|x) || p(z)) of each observation, (N,), from the same samples as all results but
             `kl_per_dim`.
-        mutual_information: the terms whose mean is I_q(x; z), (N,); nan given a context or labels.
-        marginal_kl: the terms whose mean is KL(q(z) || p(z)), (N,); nan given a context or labels.
+        mutual_information: the terms whose mean is I_q(x; z), (N,); nan with a context or labels.
+        marginal_kl: the terms whose mean is KL(q(z) || p(z)), (N,); nan with a context or labels.
         kl_per_dim: KL between the one-dimensional marginals of q(z|x) and p(z), averaged over the
-            observations, (D,); nan where a distribution has no known marginals.
-        kl_method: how it was computed, "closed form" or "samples"; empty when it is not known.
-        factorised: whether guide and prior are products over the latents: `kl_per_dim` then sums to
-            the KL.
+            observations, (D,); nan if a distribution has no known marginals.
+        kl_method: how `kl_per_dim` was computed, "closed form" or "samples"; empty if it is nan.
+        factorised: whether guide and prior are products over the latents, so that `kl_per_dim` sums
+            to the KL.
         activity: the variance over the observations of E_q[z_j|x], (D,).
         train_elbo: the ELBO of the same number of training rows, or None.
         particles: samples per observation.
@@ -81,7 +80,7 @@ class Diagnosis(PerRow):
 
     @property
     def rate(self) -> float:
-        """The mean KL, the nats that the code of an observation costs."""
+        """The mean KL: the number of nats to encode an observation."""
         return float(self.kl.mean())
 
     @property
@@ -96,7 +95,7 @@ class Diagnosis(PerRow):
 
     @property
     def train_test_gap(self) -> tuple[float, float]:
-        """The mean ELBO of training rows minus that of test rows, and its error; nan without."""
+        """The mean ELBO of training rows minus that of test rows, and its error; nan without training rows."""
         if self.train_elbo is None:
             return math.nan, math.nan
         error = math.hypot(*(float(stderr_of_mean(elbo)) for elbo in (self.train_elbo, self.elbo)))
@@ -104,7 +103,7 @@ class Diagnosis(PerRow):
 
     @property
     def collapsed(self) -> bool:
-        """Whether z says nothing of x: below 0.05 nats, or with a context no active unit."""
+        """Whether z has no information about x: below 0.05 nats or, with a context, no active unit."""
         information = float(self.mutual_information.mean())
         return self.active_units == 0 if math.isnan(information) else information < COLLAPSED
 
@@ -160,20 +159,20 @@ def diagnose(
     seed: int = 0,
     chunk: int | None = None,
 ) -> Diagnosis:
-    r"""Split the ELBO into parts: what is reconstruction, what is KL, and what the latents carry.
+    r"""Split the ELBO into reconstruction and KL, and the KL into its parts.
 
     \[\frac1N \sum_n \mathrm{KL}(q(z|x_n) \,\|\, p(z)) = I_q(x; z) + \mathrm{KL}(q(z) \,\|\, p(z))\]
 
-    q(z) is the aggregate over the N observations used. Over a larger set the information is at
-    least what is reported, and KL(q(z) || p(z)) at most.
+    q(z) is the aggregate over the N observations used. Over a larger set, the information is at
+    least the reported value, and KL(q(z) || p(z)) at most.
 
     Arguments:
         vae: a `VAE`.
-        x: the data that `datasets.load` gives, of which the test set is used together with the same
-            number of training rows; or observations as for `log_evidence`, without a train-test
-            gap.
+        x: the result of `datasets.load`, of which the test set and the same number of training rows
+            are used; or observations as for `log_evidence`, without a train-test gap.
         context, y: as for `log_evidence`.
-        rows: the most observations to use, picked by the seed. The cost grows with its square.
+        rows: the maximum number of observations, chosen by the seed; the cost grows with its
+            square.
         particles: samples per observation.
         seed, chunk: as for `log_evidence`.
 
@@ -181,8 +180,8 @@ def diagnose(
         `Diagnosis`, with arrays in nats.
 
     Raises:
-        InputError: for anything but a VAE, fewer than two observations, or some that it cannot
-            score.
+        InputError: if `vae` is not a VAE, or there are fewer than two observations, or some that it
+            cannot score.
 
     References:
         Hoffman & Johnson (2016), "ELBO surgery: yet another way to carve up the variational
@@ -205,7 +204,7 @@ def diagnose(
     particles, most = whole("particles", particles), whole("rows", rows)
     train = None
     if isinstance(x, Data):
-        if not x.streams:  # scored without labels, as the test set is
+        if not x.streams:  # scored without labels, like the test set
             train = _some(x.epoch(0, seed)[: x.distinct].unlabelled(), most, seed)
         x = x.test
     with evaluation(vae, _some(Rows.of(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
@@ -232,7 +231,7 @@ def diagnose(
 
 
 def _log_aggregate(vae: VAE, pieces: Pieces, z: Tensor) -> Tensor:
-    """log (1/N) sum_m q(z|x_m) at each sample, (S, N); nan given a context or labels."""
+    """log (1/N) sum_m q(z|x_m) at each sample, (S, N); nan with a context or labels."""
     if len(pieces.rows.arguments) > 1:
         return torch.full(z.shape[:2], math.nan, dtype=torch.float64, device=z.device)
     q, count = vae.encode(pieces.rows), len(pieces)
@@ -247,7 +246,7 @@ def _variance_of_means(q: Any, z: Tensor) -> Tensor:  # noqa: ANN401
     mean = means(q)
     if mean is not None:
         return mean.double().var(0)
-    # A mean of S samples varies by the distribution's own variance / S on top.
+    # The variance of means over S samples also contains the distribution's variance / S.
     z = z.double()
     excess = z.var(0).mean(0) / len(z) if len(z) > 1 else torch.zeros_like(z[0, 0])
     return (z.mean(0).var(0) - excess).clamp(min=0)
@@ -260,7 +259,7 @@ def _elbo(vae: VAE, rows: Rows, particles: int, seed: int, chunk: int | None) ->
 
 
 def _some(rows: Rows, most: int, seed: int) -> Rows:
-    """The rows, or some of them picked by the seed."""
+    """The rows, or some of them chosen by the seed."""
     if rows.x.dim() == 0 or len(rows) <= most:
         return rows
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]]

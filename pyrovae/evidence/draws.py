@@ -1,11 +1,11 @@
-"""Samples that depend on the seed and the row alone, never on how the work was cut into pieces.
+"""Samples that depend on the seed and the row only, not on how the work is split into pieces.
 
 Every row has a key, a hash of its own values, and its noise for a block of particles comes from a
-generator seeded with (seed, site, key, block). So the estimate for a row is the same to rounding
-whatever the chunk sizes, the order of the rows or the number of processes. Sites whose distribution
-is Normal, is elementwise with an inverse distribution function, or is a transformation of these are
-drawn for all rows at once; any other is drawn for one row after another. Only a distribution that
-cannot be cut into its rows is drawn whole, seeded for the first row of the piece.
+generator seeded with (seed, site, key, block). So the estimate for a row is the same up to rounding
+for any chunk size, order of rows or number of processes. Sites whose distribution is Normal, is
+elementwise with an inverse distribution function, or is a transformation of these are drawn for all
+rows at once. Other sites are drawn row by row. Only a distribution that cannot be split into rows
+is drawn as a whole, with the seed of the first row of the piece.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from pyrovae.terms import DATA, PARTICLES
 
 __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
 
-# Particles of one generator: chunks of particles are cut at multiples of it.
+# The number of particles per generator; pieces of particles end at multiples of it.
 BLOCK = 250
 
 
 def data_keys(rows: Rows) -> np.ndarray:
     """A key for each row: a hash of its values, its context and its label.
 
-    The number of equal rows before it is hashed too: equal rows would otherwise share their samples.
+    The number of equal rows before a row is hashed too, since equal rows would otherwise have the
+    same samples.
     """
     parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
     tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]
@@ -55,7 +56,7 @@ class KeyedDraws(Messenger):
 
     Arguments:
         keys: the keys of the rows of this piece, one for each column.
-        seed: the caller's.
+        seed: the seed of the evaluation.
         first: the number of this piece's first particle, a multiple of `BLOCK`.
     """
 
@@ -80,9 +81,9 @@ class KeyedNoise:
     """A stream of noise for each row, for steps that are taken one after another.
 
     Arguments:
-        keys: of B rows.
-        seed: the caller's.
-        name: of the stream.
+        keys: the keys of B rows.
+        seed: the seed of the evaluation.
+        name: the name of the stream.
     """
 
     def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, name: str) -> None:
@@ -90,7 +91,7 @@ class KeyedNoise:
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 
     def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
-        """Noise of the shape of `like`, (K, B, *rest), which `fill` puts into a tensor."""
+        """Noise of the shape of `like`, (K, B, *rest); `fill` fills a tensor with noise."""
         out = torch.empty(like.shape[1], like.shape[0], *like.shape[2:], dtype=like.dtype)
         for column, generator in zip(out, self.generators, strict=True):
             fill(column, generator=generator)
@@ -101,16 +102,17 @@ class _Noise:
     """The noise of one site, from one generator for each row and block of particles.
 
     Arguments:
-        draws: with the keys and the seed.
-        name: of the site.
-        data, particles: the axes of rows and particles in the batch of the site's distribution.
+        draws: has the keys and the seed.
+        name: the name of the site.
+        data, particles: the axes of rows and particles in the batch shape of the site's
+            distribution.
     """
 
     def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int) -> None:
         self.draws, self.name, self.data, self.particles, self.calls = draws, name, data, particles, 0
 
     def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
-        """Noise of the shape of `like`, which `fill` puts into a tensor from a generator."""
+        """Noise of the shape of `like`; `fill` fills a tensor with noise from a generator."""
         in_front = like.movedim((self.data, self.particles), (0, 1)).shape
         out = torch.empty(*in_front[:2], math.prod(in_front[2:]), dtype=like.dtype)
         for column, block, generator in self._generators(in_front[1]):
@@ -119,12 +121,12 @@ class _Noise:
                 fill(part, generator=generator)
                 continue
             whole = torch.empty(BLOCK, out.shape[2], dtype=like.dtype)
-            fill(whole, generator=generator)  # so that fewer particles are the first of more
+            fill(whole, generator=generator)  # so that K particles are the first K of a larger number
             part.copy_(whole[: len(part)])
         return out.reshape(in_front).movedim((0, 1), (self.data, self.particles)).to(like.device)
 
     def each(self, fn: Any) -> Tensor:  # noqa: ANN401
-        """A sample of a distribution, for one row and block after another."""
+        """A sample of a distribution, drawn for each row and block in turn."""
         columns: list[list[Tensor]] = [[] for _ in self.draws.keys]
         with torch.random.fork_rng(devices=[]):
             for column, block, generator in self._generators(fn.batch_shape[self.particles]):
@@ -151,7 +153,7 @@ def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401
     """A sample of a distribution.
 
     Raises:
-        _Uncut: when it cannot be cut into its rows.
+        _Uncut: if it cannot be split into rows.
     """
     if isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
         return _draw(fn.base_dist, noise)
@@ -181,14 +183,14 @@ def _fill_inside(out: Tensor, generator: torch.Generator) -> None:
 
 
 class _Uncut(Exception):
-    """A distribution cannot be cut into its rows."""
+    """Raised if a distribution cannot be split into rows."""
 
 
 def _cut(fn: Any, index: tuple[slice, ...]) -> Any:  # noqa: ANN401
     """The distribution of one row and some particles, with all axes.
 
     Raises:
-        _Uncut: when its parameters do not say.
+        _Uncut: if its parameters do not determine it.
     """
     if isinstance(fn, torch.distributions.Independent):
         return _cut(fn.base_dist, index).to_event(fn.reinterpreted_batch_ndims)
@@ -209,7 +211,7 @@ def _cut(fn: Any, index: tuple[slice, ...]) -> Any:  # noqa: ANN401
     return type(fn)(**given, validate_args=False)
 
 
-# Several names of one parameter, of which a constructor takes one.
+# Alternative names of one parameter; a constructor takes one of them.
 _SAME_PARAMETER = {"logits": {"probs"}, "scale_tril": {"covariance_matrix", "precision_matrix"}}
 
 

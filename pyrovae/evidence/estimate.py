@@ -1,4 +1,4 @@
-"""log p(x) of each observation, by a method of choice, with its errors."""
+"""Estimates of log p(x) of each observation, by any method, with errors."""
 
 from __future__ import annotations
 
@@ -42,39 +42,39 @@ def log_evidence(
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)\]
 
     With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
-    \(\mathcal L_K\)) and rises to log p(x) with K. It depends on the seed and the rows alone, not
-    on chunks, order or the number of processes (equal rows may exchange their samples). Given a
-    context it is log p(x|c), and where class indices y are observed log p(x, y): the result says
-    which.
+    \(\mathcal L_K\)) and rises to log p(x) with K. It depends only on the seed and the rows, not on
+    chunks, order or the number of processes (equal rows may exchange their samples). With a context
+    it is log p(x|c), and with observed class indices y it is log p(x, y). The result says which of
+    these it is.
 
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
-        x: observations (N, *event), as `Rows` (`data.test`), a tensor, or an array of any number
+        x: observations (N, *event), as `Rows` (`data.test`), a tensor, or an array of any numeric
             type.
         context: (N, *context_shape) for a conditional VAE.
-        y: class indices (N,) for a prior that observes labels; -1 is a label that is not known.
-        particles: K; 1000 unless given, and 16 chains for "ais".
-        method: "importance", "psis", "defensive", "ais", the name of your own, or a method with its
-            options, as in `AIS(temperatures=200)`.
-        seed: of the samples.
+        y: class indices (N,) for a prior that observes labels; -1 is an unknown label.
+        particles: K; by default 1000, or 16 chains for "ais".
+        method: "importance", "psis", "defensive", "ais", the name of a custom method, or a method
+            with its options, as in `AIS(temperatures=200)`.
+        seed: seed of the samples.
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
-        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto, which
-            takes bf16 where a pilot with the same samples moves the mean by less than its Monte
-            Carlo error and is faster.
-        compile: run "importance" and "psis" as compiled code instead of in Python: "auto" where the
-            work to come pays for the compilation, True always (or refused with the reason), False
-            never. The samples are the same, and the numbers to rounding.
+        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto. auto uses
+            bf16 if a pilot run with the same samples is faster and changes the mean by less than
+            its Monte Carlo error.
+        compile: run "importance" and "psis" as compiled code instead of in Python: "auto" if this
+            saves time on the remaining work, True always (or refused with the reason), False never.
+            The samples are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
 
     Returns:
-        `Evidence`, with arrays of shape (N,) in nats. Ctrl-C gives the rows that are finished,
+        `Evidence`, with arrays of shape (N,) in nats. After Ctrl-C it has the finished rows and is
         marked as partial.
 
     Raises:
-        InputError: for particles or chunk below 1, no rows, another shape, values outside the
+        InputError: for particles or chunk below 1, no rows, a wrong shape, values outside the
             support, a site that guide or model lacks, a row whose weights are all zero, or
-            compile=True where there is nothing to compile or no way to.
+            compile=True if the method or the program cannot be compiled.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013),

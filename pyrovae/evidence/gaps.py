@@ -3,9 +3,9 @@ r"""Why the ELBO is below log p(x): the family of the guide, or the encoder.
     log p(x) - ELBO(encoder) = [log p(x) - ELBO(q*)]  +  [ELBO(q*) - ELBO(encoder)]
                                approximation gap         amortisation gap
 
-q* is the best distribution of the guide's family for one observation alone, found by ascending its
-ELBO from the encoder's parameters. A normal with full covariance, found in the same way, says what
-a richer family would gain. The samples that are ascended are never those that are reported.
+q* is the best distribution of the guide's family for a single observation, found by maximising its
+ELBO from the encoder's parameters. A normal with full covariance, found in the same way, shows what
+a richer family would gain. The reported ELBOs use other samples than the maximisation.
 
 Reference:
     The gradient is that of Roeder, Wu & Duvenaud (2017), "Sticking the Landing", which is zero at
@@ -41,9 +41,9 @@ from pyrovae.vae import VAE
 
 __all__ = ["Gaps", "gaps"]
 
-# Samples of one step of the ascent, and the number of its first block: far from those that are reported.
+# Samples per step of the maximisation, and the number of its first block, far from the reported ones.
 ASCENT, FIRST = 8, 10**8
-# At an exact posterior the errors are zero and a gap is rounding: this share of log p(x) in float32.
+# At an exact posterior the errors are zero and a gap is a rounding error: this share of log p(x) in float32.
 ROUNDING = 1e-6
 Params = dict[str, Tensor]
 Family = Callable[[Params], dist.TorchDistribution]
@@ -57,15 +57,14 @@ class Gaps(PerRow):
         log_px: log p(x), (N,).
         elbo: the ELBO of the encoder's distribution, (N,).
         best: the ELBO of the best distribution of the guide's family, (N,).
-        richer: the ELBO of the best normal with full covariance, (N,); nan for latents that are not
-            real.
+        richer: the ELBO of the best normal with full covariance, (N,); nan if latents are not real.
         log_px_stderr, elbo_stderr, best_stderr: their Monte Carlo standard errors, (N,).
-        amortisation_stderr, gain_stderr: those of best - elbo and richer - best, whose samples are
-            shared, (N,).
-        guide: the family, as it was declared.
+        amortisation_stderr, gain_stderr: the errors of best - elbo and richer - best, which share
+            samples, (N,).
+        guide: the family, as declared.
         method: how log p(x) was estimated.
-        steps: of the ascent.
-        particles: samples for each ELBO that is reported.
+        steps: the number of steps of the maximisation.
+        particles: samples for each reported ELBO.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -92,17 +91,17 @@ class Gaps(PerRow):
 
     @property
     def approximation(self) -> np.ndarray:
-        """log p(x) - ELBO(q*) of each observation, (N,): what the guide's family cannot reach."""
+        """log p(x) - ELBO(q*) of each observation, (N,): the loss due to the guide's family."""
         return self.log_px - self.best
 
     @property
     def amortisation(self) -> np.ndarray:
-        """ELBO(q*) - ELBO of each observation, (N,): what the encoder does not reach."""
+        """ELBO(q*) - ELBO of each observation, (N,): the loss due to the encoder."""
         return self.best - self.elbo
 
     @property
     def gain(self) -> np.ndarray:
-        """What a full covariance adds to the best ELBO, (N,): part of the approximation gap."""
+        """The gain of a full covariance over the best ELBO, (N,): part of the approximation gap."""
         return self.richer - self.best
 
     @property
@@ -117,7 +116,7 @@ class Gaps(PerRow):
 
     @property
     def verdict(self) -> str:
-        """Which gap is the larger, and what would close it, in a sentence."""
+        """Which gap is larger, and how to close it, in a sentence."""
         if self.total.mean() < 2 * mc_error_of(self.total_stderr) + ROUNDING * np.abs(self.log_px).mean():
             return "there is no gap beyond its error: the encoder's distribution is the posterior"
         if self.amortisation.mean() > self.approximation.mean():
@@ -168,24 +167,25 @@ def gaps(
     \[\log p(x) - \mathcal L(q_\phi) = \underbrace{\log p(x) - \mathcal L(q^*)}_{\text{approximation}} +
     \underbrace{\mathcal L(q^*) - \mathcal L(q_\phi)}_{\text{amortisation}}\]
 
-    An ascent that stops early makes the amortisation gap look smaller and the approximation gap
-    larger; compare with twice the steps.
+    If the maximisation stops early, the amortisation gap looks smaller and the approximation gap
+    larger. Compare with twice the number of steps.
 
     Arguments:
         vae: a `VAE`.
         x, context, y: as for `log_evidence`; a hundred observations are enough for the means.
-        steps: of Adam for each observation, its learning rate falling to zero along half a cosine.
-        particles: samples for each ELBO that is reported.
-        lr: the first learning rate.
+        steps: steps of Adam for each observation; the learning rate falls to zero along half a
+            cosine.
+        particles: samples for each reported ELBO.
+        lr: the initial learning rate.
         method, seed, chunk, progress: as for `log_evidence`.
 
     Returns:
         `Gaps`, with arrays of shape (N,) in nats.
 
     Raises:
-        InputError: for anything but a VAE whose guide draws z alone, steps or particles below 1, or
-            as `log_evidence`.
-        KeyboardInterrupt: on Ctrl-C, also while log p(x) is estimated.
+        InputError: if `vae` is not a VAE whose guide draws only z, if steps or particles are below
+            1, or as for `log_evidence`.
+        KeyboardInterrupt: after Ctrl-C, also while log p(x) is estimated.
 
     Reference:
         Cremer, Li & Duvenaud (2018), "Inference Suboptimality in Variational Autoencoders".
@@ -209,7 +209,7 @@ def gaps(
     steps, particles, lr = whole("steps", steps), whole("particles", particles), number("lr", lr, above=0)
     rows = inputs(Runner(vae), x, context, y)
     evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
-    if evidence.partial:  # it keeps what it has at Ctrl-C, where half a split is of no use
+    if evidence.partial:  # after Ctrl-C it has some rows, but an incomplete split is of no use
         raise KeyboardInterrupt(f"stopped after log p(x) of {len(evidence)} of {len(rows)} observations")
     columns: list[dict[str, Tensor]] = []
     with (
@@ -235,14 +235,14 @@ def gaps(
 
 
 class _Split:
-    """The ELBOs of B rows: the encoder's, the best of its family, the best full normal's."""
+    """The ELBOs of B rows: of the encoder, of the best in its family, and of the best full normal."""
 
     def __init__(self, vae: VAE, pieces: Pieces) -> None:
         self.vae, self.pieces = vae, pieces
         self.encoded: Params = vae._guide_params(pieces.rows.x, pieces.rows.context, pieces.rows.y)
 
     def columns(self, steps: int, particles: int, lr: float) -> dict[str, Tensor]:
-        """The ELBOs and their errors by the names that `Gaps` has for them, each (B,)."""
+        """The ELBOs and their errors, named as in `Gaps`, each (B,)."""
         best = self._family(self._ascend(self._family, self.encoded, steps, lr))
         of_start, of_best = self._log_w(self._family(self.encoded), particles), self._log_w(best, particles)
         of_richer = torch.full_like(of_best, math.nan)
@@ -263,7 +263,7 @@ class _Split:
         return self.vae.q(**params)
 
     def _ascend(self, family: Family, start: Params, steps: int, lr: float) -> Params:
-        """The parameters of each row after `steps` of Adam on its own ELBO."""
+        """The parameters of each row after `steps` steps of Adam on its own ELBO."""
         with torch.enable_grad():
             free = {name: value.detach().clone().requires_grad_() for name, value in start.items()}
             adam = torch.optim.Adam(free.values(), lr=lr)
@@ -280,7 +280,7 @@ class _Split:
         return {name: value.detach() for name, value in free.items()}
 
     def _log_w(self, q: dist.TorchDistribution, particles: int) -> Tensor:
-        """The log weights of samples that no ascent has used, (K, B), float64."""
+        """The log weights of samples that the maximisation has not used, (K, B), float64."""
         cuts = self.pieces.cuts(particles)
         parts = [self._log_weights(self._draws(q, count, first), q) for first, count in cuts]
         return torch.cat(parts).double()
@@ -304,7 +304,7 @@ def _full(params: Params) -> dist.TorchDistribution:
 
 
 def _full_params(best: dist.TorchDistribution, draws: Tensor) -> Params:
-    """Where the ascent of the full normal starts: the moments of the family's best distribution."""
+    """The start of the full normal: the moments of the family's best distribution."""
     if isinstance(best, torch.distributions.MultivariateNormal):
         loc, factor = best.loc, best.scale_tril
     else:

@@ -1,10 +1,10 @@
-r"""One-dimensional marginals of distributions over latents, for a KL divergence of each latent.
+r"""One-dimensional marginals of distributions over latents, for the KL divergence of each latent.
 
     KL_j = KL(q_j(z_j|x) || p_j(z_j))
 
-Where guide and prior are products over the latents these add up to KL(q || p). A product, a normal
-with full covariance and a mixture of products have known marginals; any other distribution (a flow)
-has none that could be written down, and then the answer is "not known", never a guess.
+If guide and prior are products over the latents, these add up to KL(q || p). A product, a normal
+with full covariance and a mixture of products have known marginals. For any other distribution
+(such as a flow) the result is "not known".
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def kl_of_marginals(q: Any, p: Any, z: Tensor) -> MarginalKL:  # noqa: ANN401
     """The KL divergence between the marginals of q(z|x) and p(z).
 
     Arguments:
-        q: for N rows, batch (N,), event (D,).
+        q: the guide's distribution for N rows, batch (N,), event (D,).
         p: the prior, batch () or (N,).
-        z: samples of q, (S, N, D), for what has no closed form.
+        z: samples of q, (S, N, D), used if there is no closed form.
 
     Example:
         >>> q = dist.Normal(torch.ones(3, 2), 1.0).to_event(1)
@@ -60,7 +60,7 @@ def kl_of_marginals(q: Any, p: Any, z: Tensor) -> MarginalKL:  # noqa: ANN401
 
 
 def means(q: Any) -> Tensor | None:  # noqa: ANN401
-    """E[z], (N, D), where the distribution knows it."""
+    """E[z], (N, D), or None if the distribution does not know it."""
     try:
         mean = q.mean
     except NotImplementedError:
@@ -69,14 +69,14 @@ def means(q: Any) -> Tensor | None:  # noqa: ANN401
 
 
 def _factors(q: Any) -> Any:  # noqa: ANN401
-    """The distributions of the single latents, batch (*, D), when this is their product."""
+    """The distributions of the single latents, batch (*, D), if q is their product."""
     if not isinstance(q, torch.distributions.Independent) or q.reinterpreted_batch_ndims != 1:
         return None
     return q.base_dist if not q.base_dist.event_shape else None
 
 
 def _univariate(q: Any) -> Any:  # noqa: ANN401
-    """The marginals as one distribution of batch (*, D), where they are of one kind."""
+    """The marginals as one distribution of batch (*, D), if they are of one kind."""
     if isinstance(q, (torch.distributions.MultivariateNormal, RegressedNormal)):
         return dist.Normal(q.mean, q.variance.sqrt())
     return _factors(q)

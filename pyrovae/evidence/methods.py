@@ -1,13 +1,12 @@
-r"""How log p(x) is estimated: which weights, from which samples. One class for each method.
+r"""Methods to estimate log p(x), one class for each.
 
     Importance   z ~ q(z|x)                                    the bound L_K of the papers
     PSIS         the same samples, the largest weights smoothed
     Defensive    z ~ (1/J) sum_j q_j: the guide, the guide widened about its mean, the prior
     AIS          z annealed from the guide (or the prior) to the posterior by HMC
 
-A method turns rows into log_px, mc_stderr, ess and khat; the loop over the rows, the samples and
-the sums are shared. A new method is a subclass of `Method`, and is then known by the name of its
-class.
+A method turns rows into log_px, mc_stderr, ess and khat. The loop over the rows, the samples and
+the sums are shared. To add a method, subclass `Method`; it is then known by the name of its class.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class Method(Declared, ABC):
     """Base class of methods.
 
     Attributes:
-        name: as it is shown.
-        particles: samples per row unless the caller says otherwise.
-        is_bound: whether it is quoted as the lower bound L_K, not as an estimate of log p(x).
-        annealed: whether the particles are chains that are moved to the posterior.
-        compilable: whether all its work is the terms of pieces, which can be compiled code.
+        name: the name that is printed.
+        particles: the default number of samples per row.
+        is_bound: whether the result is the lower bound L_K, not an estimate of log p(x).
+        annealed: whether the particles are chains that move to the posterior.
+        compilable: whether it only computes the terms of pieces, which can be compiled.
     """
 
     name: str
@@ -53,7 +52,7 @@ class Method(Declared, ABC):
         """Most methods have no options."""
 
     def prepared(self, pieces: Pieces, particles: int) -> Self:
-        """The method with everything chosen that it left open."""
+        """The method with all options that were left open chosen."""
         return self
 
     @abstractmethod
@@ -100,15 +99,14 @@ class Defensive(Method):
 
     Each of the J components draws K/J of the particles, and every weight is divided by the whole
     mixture (the balance heuristic). Latents are mapped to the real line; m is the mean of a pilot
-    sample. The error is that of a stratified sample: the variance between components does not enter
-    it.
+    sample. The error is that of a stratified sample, without the variance between components.
 
     Arguments:
         widths: the factors c_j of the widened guides; 1 is the guide itself.
         prior: whether p(z) is a component.
 
     Raises:
-        InputError: when no width is given or one is not above 0.
+        InputError: if there is no width, or a width is not above 0.
 
     References:
         Hesterberg (1995), "Weighted average importance sampling and defensive mixture
@@ -137,7 +135,7 @@ class Defensive(Method):
         return summary
 
     def _log_weights(self, pieces: Pieces, particles: int) -> Iterator[tuple[int, Tensor]]:
-        """The number of each component and the log weights of its samples, (K_i, B)."""
+        """The index of each component and the log weights of its samples, (K_i, B)."""
         latents = Latents(pieces)
         centre = latents.pack(latents.from_guide(50, first=10**9)[0]).mean(0)
         components = [*self.widths, *([None] if self.prior else [])]
@@ -164,14 +162,14 @@ class Defensive(Method):
 
 
 class AIS(Method):
-    """Annealed importance sampling with HMC, started at the guide; the one to quote.
+    """Annealed importance sampling with HMC, started at the guide; quote this estimate.
 
     Arguments:
-        temperatures: steps from the start to the posterior. None doubles them, on some of the rows,
-            until that changes the mean by less than its error.
-        start: "guide" needs far fewer than "prior".
-        schedule: how the inverse temperatures are spaced, linear or sigmoid.
-        leapfrog: steps of one HMC trajectory.
+        temperatures: the number of steps from the start to the posterior. None doubles it, on some
+            of the rows, until the mean changes by less than its error.
+        start: "guide" or "prior"; the guide needs far fewer temperatures.
+        schedule: the spacing of the inverse temperatures, linear or sigmoid.
+        leapfrog: the number of steps of one HMC trajectory.
 
     Raises:
         InputError: when temperatures or leapfrog are below 1, or for an unknown start or schedule.
@@ -235,7 +233,7 @@ _MOST = 3200
 
 
 def as_method(method: str | Method) -> Method:
-    """A method as it is, or by the name of its class in any case, with its defaults.
+    """Return a method as it is, or the method of a name (in any case) with its defaults.
 
     Raises:
         InputError: for an unknown name, or a method that has options without defaults.

@@ -5,8 +5,8 @@ Its shape k-hat says how many moments the weights have: their variance is finite
 above min(1 - 1/log10 K, 0.7) the estimate is not reliable at this K.
 
 The fit is that of ArviZ (`arviz.psislw` with reff=1), for many rows at once. Two cases are not
-fitted: largest weights that are equal to rounding have no tail, k-hat 0; fewer than 25 weights give
-no fit, k-hat nan.
+fitted. If the largest weights are equal up to rounding, there is no tail, and k-hat is 0. With
+fewer than 25 weights, k-hat is nan.
 
 Reference:
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Zhang &
@@ -27,7 +27,7 @@ __all__ = ["SMALLEST_SAMPLE", "smoothed_tail", "tail_size"]
 SMALLEST_SAMPLE = 25
 SMALLEST_TAIL = 5
 ROUNDING = 1e-4
-BLOCK = 256  # rows that are fitted at once
+BLOCK = 256  # number of rows fitted at once
 EPS, TINY = sys.float_info.epsilon, math.log(sys.float_info.min)
 
 
@@ -50,11 +50,11 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
     khat = torch.full_like(smallest, math.nan, dtype=torch.float64)
     if particles < SMALLEST_SAMPLE:
         return tail, khat
-    # Ties, as discrete latents have them: the largest weights are equal and end there.
+    # Ties, as with discrete latents: the largest weights are all equal.
     equal = torch.minimum(tail[:, 0] - smallest, tail[:, 0] - tail[:, -2]) < ROUNDING
     finite = torch.isfinite(tail[:, -1])
     khat[equal] = 0.0
-    khat[~finite] = math.inf  # fewer weights than the tail has places
+    khat[~finite] = math.inf  # fewer positive weights than the size of the tail
     smoothed = tail.clone()
     for rows in (~equal & finite).nonzero().flatten().split(BLOCK):
         tails, khat[rows] = _smoothed(tail[rows].double())
@@ -63,7 +63,7 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
 
 
 def _smoothed(tail: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of rows that have a tail: weights above the last one, which is the cutoff."""
+    """The same for rows that have a tail: weights above the last one, which is the cutoff."""
     smoothed, khat = tail.clone(), torch.full_like(tail[:, 0], math.inf)
     log_w = tail - tail[:, :1]
     cutoff = log_w[:, -1:].clamp_min(TINY)
@@ -80,8 +80,8 @@ def _smoothed(tail: Tensor) -> tuple[Tensor, Tensor]:
 def _fit_pareto(x: Tensor) -> tuple[Tensor, Tensor]:
     """Shape and scale, each (B,), of generalised Pareto distributions of ascending rows (B, n).
 
-    The mean of a profile likelihood over a grid of theta = -shape / scale, and a weak prior for a
-    shape of 1/2.
+    The fit averages over a grid of theta = -shape / scale, weighted by the profile likelihood, with
+    a weak prior for a shape of 1/2.
     """
     n = x.shape[1]
     count = 30 + math.isqrt(n)

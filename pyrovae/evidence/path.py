@@ -45,7 +45,7 @@ class _Site(NamedTuple):
         return u.reshape(*u.shape[:2], self.size)
 
     def from_real(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The values at real numbers (K, B, size), and the logarithm of the Jacobian, (K, B)."""
+        """The values for real numbers (K, B, size), and the logarithm of the Jacobian, (K, B)."""
         transform = biject_to(self.support)
         inner = u.reshape(*u.shape[:2], *self.inner)
         value = transform(inner)
@@ -57,7 +57,7 @@ class Latents:
     """The latent sites of a program on B rows, as vectors u (K, B, D).
 
     Arguments:
-        pieces: B rows of a checked program.
+        pieces: B rows, with a checked program.
 
     Raises:
         InputError: for a discrete latent site, which cannot be mapped to the real line.
@@ -69,7 +69,7 @@ class Latents:
         latent = latent_sites(guide)
         self.sites = [self._site(name, site) for name, site in latent.items()]
         self.dim = sum(site.size for site in self.sites)
-        # A guide with one site has the same distribution whatever is drawn: its encoder need not run again.
+        # With one site, the guide's distribution does not depend on samples, so its encoder runs once.
         fns = [site["fn"] for site in latent.values()]
         is_fixed = len(fns) == 1 and self.runner.max_plate_nesting == 1
         self.q = fns[0] if is_fixed and fns[0].batch_shape == (len(pieces),) else None
@@ -82,7 +82,7 @@ class Latents:
                 f"the latent site {name!r} is discrete and has no real line: use method='importance', or sum "
                 "it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
             )
-        # A mixture's support is a constraint of its own kind, which no bijection is registered for.
+        # The support of a mixture is a separate class of constraint, without a registered bijection.
         if isinstance(fn, torch.distributions.MixtureSameFamily):
             support = getattr(support, "base_constraint", support)
         try:
@@ -128,7 +128,7 @@ class Latents:
         return values, jacobian
 
     def log_guide(self, u: Tensor) -> Tensor:
-        """log q(u|x) alone, (K, B), float64; without the likelihood where q is known."""
+        """log q(u|x) only, (K, B), float64; the likelihood is not computed if q is known."""
         if self.q is None:
             return self.log_densities(u, "guide")[0]
         values, jacobian = self.unpack(u)
@@ -158,14 +158,14 @@ class Latents:
         """log start(u) and log p(x, u), each (K, B), and their gradients in u, each (K, B, D).
 
         Raises:
-            InputError: when the model is not differentiable in its latents.
+            InputError: if the model is not differentiable in its latents.
         """
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             try:
                 log_start, joint = self.log_densities(u, start)
             except RuntimeError as error:
-                if "requires grad" not in str(error):  # as a model says that leaves torch, with .numpy()
+                if "requires grad" not in str(error):  # raised for a model that leaves torch, as by .numpy()
                     raise
                 raise InputError(_NO_GRADIENT) from error
             (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)

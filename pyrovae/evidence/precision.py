@@ -1,9 +1,9 @@
-"""Fewer bits in the networks, where that changes nothing that can be seen.
+"""Lower precision in the networks, if it does not affect the result noticeably.
 
 The networks' matrix products may run in tf32 (CUDA) or bfloat16; every log-density stays in the
 precision of the parameters, since a network's output is cast back before a distribution is built.
-Whether bfloat16 is good enough is measured, not assumed: with the same samples, on some of the
-rows, the mean must move by less than its Monte Carlo error, and it must be faster.
+"auto" measures whether bfloat16 is good enough. With the same samples, on some of the rows, the
+mean must change by less than its Monte Carlo error, and bfloat16 must be faster.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ PILOT_ROWS = 32
 def chosen(
     precision: Precision, method: Method, pieces: Pieces, particles: int
 ) -> tuple[Fixed, dict[str, str]]:
-    """The precision to use, and a remark on it: for "auto" what a pilot on some of the rows allows.
+    """The precision to use, and a remark on it; for "auto" it depends on a pilot with some rows.
 
     Raises:
-        InputError: for fewer bits in a program that is not a VAE, whose own products would be cast
-            too.
+        InputError: for a lower precision of a program that is not a VAE, since all its products
+            would be cast.
     """
     one_of("precision", precision, ("float32", "tf32", "bf16", "auto"))
     if precision in ("bf16", "auto") and not isinstance(pieces.runner.target, VAE):
@@ -56,6 +56,6 @@ def chosen(
 
 def _measured(method: Method, pilot: Pieces, particles: int, precision: Fixed) -> tuple[Tensor, float]:
     with products_in(precision, pilot.device):
-        method.summary(pilot.take(slice(1)), particles)  # what is done once is not measured
+        method.summary(pilot.take(slice(1)), particles)  # one-time work is not measured
         began = time.perf_counter()
         return method.summary(pilot, particles).cpu(), time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""What the verbs return: arrays with one value for each observation, and a table in words."""
+"""Results: arrays with one value for each observation, and a table for printing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PerRow:
     """A result about N observations.
 
     Attributes:
-        index: their row numbers in the source, (N,); None where these are not known.
+        index: their row numbers in the source, (N,); None if unknown.
         quantity: what was estimated or bounded: "log p(x)", "log p(x | c)", "log p(x, y)" or
             "log p(x, y | c)".
     """
@@ -40,13 +40,13 @@ class Evidence(PerRow):
         ess: the effective sample size, at most `particles`, (N,).
         khat: the Pareto index of the weights, (N,); nan below 25 particles, 0 for equal weights.
         particles: samples per observation.
-        event_shape: of one observation.
-        method: how it was estimated, in words.
-        settings: the options of the method, given or chosen.
+        event_shape: the shape of one observation.
+        method: the method's name.
+        settings: the options of the method, as given or as chosen.
         is_bound: whether it is the lower bound L_K rather than an estimate of log p(x).
-        annealed: whether the particles are chains that were moved to the posterior.
+        annealed: whether the particles are chains that were annealed to the posterior.
         partial: whether it was stopped before all observations were done.
-        seconds: how long it took.
+        seconds: the time it took.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -77,7 +77,7 @@ class Evidence(PerRow):
 
     @property
     def mc_error(self) -> float:
-        """The standard error of the mean that comes from the Monte Carlo samples."""
+        """The part of the mean's standard error due to the Monte Carlo samples."""
         return mc_error_of(self.mc_stderr)
 
     @property
@@ -138,7 +138,7 @@ class Evidence(PerRow):
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
-        return {name: None if value != value else value for name, value in plain.items()}  # nan is not equal
+        return {name: None if value != value else value for name, value in plain.items()}  # nan is not equal to itself
 
     def __str__(self) -> str:
         lines = [
@@ -177,7 +177,7 @@ def mc_error_of(stderr: np.ndarray) -> float:
 
 
 def about(rows: Rows) -> dict[str, Any]:
-    """Which rows a result is about, and what their weights estimate, as arguments of `PerRow`.
+    """The arguments of `PerRow`: the row numbers, and the quantity that is estimated.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Run a program for its weights, in pieces that fit, and change nothing by it."""
+"""Run a program for its weights, in pieces that fit into memory, without side effects."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pyrovae.terms.sites import plate_dim, sites_of
 
 __all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "shown"]
 
-# Cells (particles x rows x elements of a row) of one piece: small enough for the processor's cache.
+# Cells (particles x rows x elements of a row) of one piece: small enough for the CPU cache.
 CELLS = 2**21
-# On a GPU: four bytes a number, and room for the activations and log-densities that live at once.
+# On a GPU: four bytes per number, with room for the activations and log-densities in use.
 BYTES_A_CELL = 256
 
 
@@ -39,17 +39,17 @@ def evaluation(
     seed: int,
     chunk: int | None,
 ) -> Iterator[Pieces]:
-    """Evaluate a program on checked rows, in pieces, without a trace of it afterwards.
+    """Evaluate a program on checked rows, in pieces, without side effects.
 
     Arguments:
-        vae: a `Program`, an object with a Pyro `model` and `guide`, or a pair of these.
+        vae: a `Program`, an object with a Pyro `model` and `guide`, or a pair of these functions.
         x, context, y: as for `inputs`.
-        seed: of the samples.
-        chunk: the number of (particle, row) pairs that run at once; None chooses.
+        seed: seed of the samples.
+        chunk: the number of (particle, row) pairs that run at once; chosen if None.
 
     Raises:
-        InputError: for what cannot be evaluated; for a value outside the support of its site, with
-            the number of its row.
+        InputError: if the program or the rows cannot be evaluated; for a value outside the support
+            of its site, the message has the row number.
     """
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
@@ -62,13 +62,14 @@ def evaluation(
 
 @contextmanager
 def evaluating(runner: Runner) -> Iterator[None]:
-    """No gradients, no training mode, nothing of the caller's touched."""
+    """Disable gradients and training mode, and keep the caller's state unchanged."""
     module = runner.module
     training = {m: m.training for m in module.modules()} if module is not None else {}
     if module is not None:
         module.eval()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    # Without a module the parameters are the store's, and a guide that never ran would add its own there.
+    # Without a module, the parameters are in the store, and a guide that never ran would add its
+    # parameters.
     store = pyro.get_param_store()
     params = store.get_state() if module is None else None
     try:
@@ -85,16 +86,16 @@ def evaluating(runner: Runner) -> Iterator[None]:
 
 
 def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
-    """Rows in the program's type and where its parameters are.
+    """Check rows, and convert them to the type and device of the program.
 
     Arguments:
-        runner: of the program.
-        x: observations (N, *event), as rows, a tensor or an array of any number type.
-        context: (N, *context_shape), of a conditional program.
-        y: class indices (N,) that the program observes, -1 where they are not known.
+        runner: the program's runner.
+        x: observations (N, *event), as rows, a tensor or an array of any numeric type.
+        context: (N, *context_shape) for a conditional program.
+        y: class indices (N,) that the program observes, -1 where unknown.
 
     Raises:
-        InputError: for no rows, another event shape, missing numbers or values outside the support.
+        InputError: for no rows, a wrong event shape, missing values or values outside the support.
     """
     if hasattr(x, "test") and hasattr(x, "event_shape"):
         raise InputError("log p(x) is of rows, not of a whole data set: give one part of it, as in data.test")
@@ -109,7 +110,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
 
 
 def _check(runner: Runner, rows: Rows) -> None:
-    """`Runner.check`; also one run over all rows with validation on, for programs that need it."""
+    """Run `Runner.check`, and run all rows once with validation, for programs that need it."""
     if runner.program.checks_support:
         runner.check(rows)
         return
@@ -145,7 +146,7 @@ def _validate(runner: Runner, rows: Rows, start: int) -> None:
 
 
 def eager_terms(pieces: Pieces, first: int, count: int) -> Terms:
-    """The terms of particles `first` to `first + count` of some rows, in Python."""
+    """The terms of particles `first` to `first + count` of some rows, computed in Python."""
     with KeyedDraws(pieces.keys, pieces.seed, first):
         return pieces.runner.terms(pieces.rows, particles=count)
 
@@ -155,13 +156,13 @@ class Pieces:
     """Rows whose weights are computed piece by piece.
 
     Attributes:
-        runner: of a checked program.
-        rows: from `inputs`.
-        seed: of the samples.
-        keys: of the rows, from `data_keys`.
+        runner: the runner of a checked program.
+        rows: the result of `inputs`.
+        seed: seed of the samples.
+        keys: the keys of the rows, from `data_keys`.
         pairs: the number of (particle, row) pairs that run at once.
-        evaluate: gives the terms of a piece, as `eager_terms` does.
-        start: the number of the first of these rows among those that they are a part of.
+        evaluate: computes the terms of a piece, as `eager_terms` does.
+        start: the position of the first of these rows among all rows.
     """
 
     runner: Runner
@@ -177,23 +178,23 @@ class Pieces:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device of the rows."""
         return self.rows.x.device
 
     @property
     def where(self) -> slice:
-        """The place of these rows among those that they are a part of."""
+        """The positions of these rows among all rows."""
         return slice(self.start, self.start + len(self))
 
     def parts(self, particles: int) -> Iterator[Pieces]:
-        """Rows that run together, so that their particles fill a piece."""
+        """Split the rows so that the particles of each part fill a piece."""
         blocks = min(particles, BLOCK * max(1, self.pairs // BLOCK))
         size = max(1, self.pairs // blocks)
         for start in range(0, len(self), size):
             yield self.take(slice(start, min(start + size, len(self))))
 
     def cuts(self, particles: int) -> Iterator[tuple[int, int]]:
-        """The particles in runs (first, count) that fit a piece, cut at whole blocks."""
+        """Split the particles into ranges (first, count) that fit a piece and end at whole blocks."""
         size = BLOCK * max(1, self.pairs // (BLOCK * len(self)))
         for first in range(0, particles, size):
             yield first, min(size, particles - first)
@@ -213,14 +214,14 @@ class Pieces:
         return self.take(np.argsort(self.keys)[:count])
 
     def take(self, chosen: slice | np.ndarray) -> Pieces:
-        """Some of the rows, with the samples that they have here."""
+        """Some of the rows, with the same samples as here."""
         start = chosen.start or 0 if isinstance(chosen, slice) else 0
         return replace(self, rows=self.rows[chosen], keys=self.keys[chosen], start=start)
 
 
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, where there is a terminal; gives what moves it on."""
+    """A progress bar with the time left, on a terminal; returns the function that advances it."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -231,7 +232,7 @@ def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None
 
 
 def _usual_pairs(rows: Rows) -> int:
-    """The number of pairs that a processor's cache likes, or for which a GPU has memory."""
+    """The number of pairs that fits a CPU cache, or the memory of a GPU."""
     cells, device = CELLS, rows.x.device
     if device.type == "cuda":
         cells = max(CELLS, torch.cuda.mem_get_info(device)[0] // BYTES_A_CELL)

@@ -1,13 +1,13 @@
-r"""A lower and an upper bound that close on log p(x) (bidirectional Monte Carlo).
+r"""A lower and an upper bound that converge to log p(x) (bidirectional Monte Carlo).
 
-Where observations are simulated from the model, the latents that made each of them are an exact
-sample of its posterior. From there annealing can run backwards:
+If observations are simulated from the model, the latents that generated them are exact samples from
+their posteriors. From there, annealing can run backwards:
 
     forward   E[w]   = p(x)       log mean w       is a lower bound in expectation
     reverse   E[1/w] = 1/p(x)     -log mean (1/w)  is an upper bound in expectation
 
-The gap between them bounds the error of annealed importance sampling on such observations, whatever
-    the guide.
+The gap between the bounds limits the error of annealed importance sampling on such observations,
+for any guide.
 
 Reference:
     Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional
@@ -47,7 +47,7 @@ class Sandwich:
         lower: forward AIS, (len(temperatures), N).
         upper: reverse AIS, (len(temperatures), N).
         x: the simulated observations, (N, *event).
-        chains: for each observation and direction.
+        chains: the number of chains for each observation and direction.
     """
 
     temperatures: tuple[int, ...]
@@ -102,21 +102,20 @@ def sandwich(
     \mathbb E\Big[-\log \tfrac1C \sum_c \tfrac1{w_c}\Big]\]
 
     Arguments:
-        vae: a `VAE`, or an object whose Pyro `model()` draws an observation when it is given none.
+        vae: a `VAE`, or an object whose Pyro `model()` draws an observation if called without one.
         count: the number N of observations to simulate.
         context: (count, *context_shape) for a conditional VAE.
-        temperatures: the lengths of the schedule to try.
-        chains: for each observation and direction.
+        temperatures: the lengths of the schedule.
+        chains: the number of chains for each observation and direction.
         start, schedule, leapfrog: as for `AIS`.
-        seed: of the observations and the samples.
+        seed: seed of the observations and the samples.
         chunk, progress: as for `log_evidence`.
 
     Returns:
         `Sandwich`, with arrays of shape (len(temperatures), N) in nats.
 
     Raises:
-        InputError: for a count, chains or temperatures below 1, or a model that cannot be
-            simulated.
+        InputError: if count, chains or temperatures are below 1, or the model cannot be simulated.
 
     Example:
         >>> from pyrovae.oracles import LinearGaussian

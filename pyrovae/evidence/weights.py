@@ -1,4 +1,4 @@
-r"""Sums of importance weights that stream: memory does not grow with the number of particles.
+r"""Streaming sums of importance weights: memory does not grow with the number of particles.
 
 For each row, from log w_1 .. log w_K in any number of pieces:
 
@@ -9,8 +9,8 @@ For each row, from log w_1 .. log w_K in any number of pieces:
     khat       the index of a generalised Pareto distribution fitted to the largest weights
                                               (Vehtari et al., 2024)
 
-Of the weights themselves only the largest min(K/5, 3 sqrt K) are kept: k-hat and the smoothed
-estimate need no others.
+Only the largest min(K/5, 3 sqrt K) weights are stored, which are enough for k-hat and the smoothed
+estimate.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WeightSums:
         self.tail = candidates.topk(min(self.tail_length, candidates.shape[1]), 1).values
 
     def summary(self, *, smooth: bool = False) -> Tensor:
-        """log_px, mc_stderr, ess and khat, (4, B); with `smooth` of the smoothed weights."""
+        """log_px, mc_stderr, ess and khat, (4, B); with `smooth`, for the smoothed weights."""
         tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
         log_s1, log_s2 = self.log_s1, self.log_s2
         if smooth:
@@ -63,7 +63,7 @@ class WeightSums:
         return torch.stack([log_s1 - math.log(self.particles), self._stderr(ess), ess, khat])
 
     def _stderr(self, ess: Tensor) -> Tensor:
-        if self.particles < 2:  # one weight tells nothing of its error
+        if self.particles < 2:  # the error is not known from one weight
             return torch.full_like(ess, math.nan)
         k = self.particles
         return ((1 / ess - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
@@ -80,7 +80,7 @@ class WeightSums:
 
 
 def _replaced(log_sum: Tensor, old: Tensor, new: Tensor) -> Tensor:
-    """log(exp(log_sum) - sum exp(old) + sum exp(new)), the sum never below that of the new ones."""
+    """log(exp(log_sum) - sum exp(old) + sum exp(new)), at least the sum of the new ones."""
     body = 1 - torch.exp(torch.logsumexp(old, 1) - log_sum)
     body = torch.where(body > 1e-12, body, torch.zeros_like(body)).log() + log_sum
     return torch.logaddexp(body, torch.logsumexp(new, 1))

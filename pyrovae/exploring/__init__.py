@@ -1,4 +1,4 @@
-r"""Exploring a VAE whose latents are a mixture: its components, how certain they are, and changes to them.
+r"""Explore a VAE with a mixture prior: its components, their certainty, and changes to them.
 
     ex = explore(vae, data)
     print(ex)                         the main facts
@@ -7,7 +7,8 @@ r"""Exploring a VAE whose latents are a mixture: its components, how certain the
     ex.walk(0, 1, along="density")    from one component to another
     ex.merge(3, 7)                    another prior, and its log p(x)
 
-Results are arrays, tables that print themselves, and decoded latents; pictures are in `pyrovae.plots`.
+Results are arrays, tables that print themselves, and decoded latents. Figures are in
+`pyrovae.plots`.
 """
 
 from typing import TYPE_CHECKING

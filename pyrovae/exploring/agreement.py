@@ -1,15 +1,17 @@
-r"""How well the components agree with labels that training never saw.
+r"""Agreement of the components with labels that were not used in training.
 
     accuracy   max over one-to-one matchings m of (1/N) #{n: m(c_n) = y_n}     (Kuhn's Hungarian method)
     purity     (1/N) sum_k max_y #{n: c_n = k, y_n = y}                         one label for each component
     NMI, ARI   mutual information over the mean entropy; the Rand index corrected for chance
 
-One run says little: accuracies of one model on MNIST vary by thirty points between seeds, so `agreements`
-summarises several runs.
+One run is not enough: the accuracy of one model on MNIST varies by thirty points between seeds.
+`agreements` summarises several runs.
 
 References:
-    Kuhn (1955), "The Hungarian Method for the Assignment Problem"; Hubert & Arabie (1985), "Comparing
-    Partitions"; Vinh, Epps & Bailey (2010), "Information Theoretic Measures for Clusterings Comparison".
+    Kuhn (1955), "The Hungarian Method for the Assignment Problem"; Hubert & Arabie (1985),
+        "Comparing
+    Partitions"; Vinh, Epps & Bailey (2010), "Information Theoretic Measures for Clusterings
+        Comparison".
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ class Agreement:
     """Components compared with labels.
 
     Attributes:
-        accuracy: by the best one-to-one matching; rows of components without a label count as wrong.
+        accuracy: accuracy by the best one-to-one matching; rows of components without a label count
+            as wrong.
         nmi: normalised mutual information.
         ari: adjusted Rand index.
         purity: accuracy when each component stands for its most frequent label.
-        confusion: rows by component and label, (K, classes).
+        confusion: number of rows by component and label, (K, classes).
         matching: the label of each component, (K,); -1 for none.
         classes: the labels, ascending, (classes,).
-        plain: the share of rows whose component is their label, where training observed labels; else None.
+        plain: the share of rows whose component is their label, if training observed labels; else
+            None.
     """
 
     accuracy: float
@@ -74,7 +78,7 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Agreements:
-    """Several runs compared with labels, one entry each, (S,); it prints the median and the range."""
+    """Agreement of several runs with labels, one entry each, (S,); prints the median and the range."""
 
     accuracy: Array
     nmi: Array
@@ -108,10 +112,10 @@ def agreement(
         assignment: component indices from 0, (N,).
         labels: whole numbers, (N,).
         components: K.
-        names: the label that each component stands for, (K,), where training observed labels.
+        names: the label that each component stands for, (K,), if training observed labels.
 
     Raises:
-        InputError: for lengths that differ, no rows, or indices outside the components.
+        InputError: if lengths differ, there are no rows, or indices are outside the components.
 
     Example:
         >>> agreement([0, 0, 1, 1], [7, 7, 3, 3], components=3).matching.tolist()
@@ -146,10 +150,10 @@ def agreements(explorations: Sequence[Any]) -> Agreements:
     """Summarise several runs, for example of one declaration with several seeds.
 
     Arguments:
-        explorations: what `explore` gave for each, or their agreements.
+        explorations: the results of `explore`, or their agreements.
 
     Raises:
-        InputError: when there are none, or one has no labels.
+        InputError: if there are none, or one has no labels.
 
     Example:
         >>> runs = [agreement([0, 0, 1, 1], [0, 0, 1, 1], 2), agreement([0, 1, 1, 1], [0, 0, 1, 1], 2)]
@@ -169,10 +173,10 @@ def agreements(explorations: Sequence[Any]) -> Agreements:
 
 
 def integers(value: Any, name: str, count: int | None = None) -> Integers:  # noqa: ANN401
-    """Whole numbers, one for each row.
+    """Convert a value to whole numbers, one for each row.
 
     Raises:
-        InputError: for another type or shape.
+        InputError: for a wrong type or shape.
     """
     array = as_array(value)
     expected = (max(array.size, 1),) if count is None else (count,)

@@ -1,10 +1,11 @@
-r"""How many components: held-out log p(x) for each number, on the same rows.
+r"""Choose the number of components by held-out log p(x) on the same rows.
 
     d_n(K) = log p_K(x_n) - log p_best(x_n),      error of its mean = sd(d) / sqrt(N)
 
-Differences between two numbers are paired, so what makes a row hard for all of them cancels. The best mean
-is one answer; `enough`, the smallest number that is not worse by more than two paired errors, is the more
-careful one. One fit says little about a number of components (its start decides much): try several seeds.
+Differences between two numbers are paired, so the difficulty of a row, which they share, cancels.
+`best` has the highest mean. `enough` is the more careful answer: the smallest number that is not
+worse by more than two paired errors. One fit is not enough to judge a number of components, because
+it depends on its start: try several seeds.
 
 Reference:
     Smyth (2000), "Model Selection for Probabilistic Clustering Using Cross-Validated Likelihood".
@@ -45,11 +46,11 @@ class Choice:
     """Numbers of components, compared by log p(x) of held-out rows; it prints as a table.
 
     Attributes:
-        components: those tried, ascending, (M,).
-        programs: the fitted programs, one for each.
-        log_px: of each held-out row, (M, N).
-        mc_stderr: its Monte Carlo error, (M, N); 0 where log p(x) is exact.
-        effective: components of equal size with the entropy of the weights, (M,).
+        components: the numbers tried, ascending, (M,).
+        programs: the fitted programs, one for each number.
+        log_px: log p(x) of each held-out row, (M, N).
+        mc_stderr: its Monte Carlo error, (M, N); 0 if log p(x) is exact.
+        effective: the number of equal components with the entropy of the weights, (M,).
     """
 
     components: tuple[int, ...]
@@ -65,7 +66,7 @@ class Choice:
 
     @property
     def stderr(self) -> Array:
-        """The error of each mean between rows, (M,)."""
+        """The standard error of each mean over rows, (M,)."""
         return stderr_of_mean(self.log_px)
 
     @property
@@ -99,7 +100,7 @@ class Choice:
         return self.log_px - self.log_px[self.mean.argmax()]
 
     def __getitem__(self, components: int) -> Any:  # noqa: ANN401
-        """The program that was fitted with this number of components."""
+        """The program fitted with this number of components."""
         return self.programs[self.components.index(one_of("components", components, self.components))]
 
     def table(self) -> pd.DataFrame:
@@ -136,20 +137,21 @@ def choose(
 ) -> Choice:
     """Fit a VAE with each number of components and compare them by held-out log p(x).
 
-    Each starts from first weights of the same seed. The VAE that is given only declares; it is not trained.
+    All fits use the same seed for their initial weights. The given VAE is used for its declaration
+    only and is not trained.
 
     Arguments:
-        vae: with a mixture in its prior.
-        data: what `datasets.load` gives, or a tensor, a tenth of which validates.
+        vae: a VAE with a mixture in its prior.
+        data: the result of `datasets.load`, or a tensor, of which a tenth is used for validation.
         components: the numbers to try.
-        objective: of `fit`.
-        split: the held-out part; the test set only when nothing else is chosen by it.
-        particles: samples of z for each row, for log p(x).
-        seed: of first weights, training and samples.
-        options: of `fit`.
+        objective: as for `fit`.
+        split: the held-out part; use the test set only if nothing else is chosen with it.
+        particles: samples of z per row, for log p(x).
+        seed: seed of initial weights, training and samples.
+        options: options of `fit`.
 
     Raises:
-        InputError: for a VAE without components, numbers below 1, or as `fit`.
+        InputError: for a VAE without components, numbers below 1, or as for `fit`.
     """
     mixture_of(vae)
     one_of("split", split, ("validation", "test"))
@@ -185,13 +187,14 @@ def choose_plain(
     Arguments:
         x: data (N, D).
         components: the numbers to try.
-        covariance: of the mixtures.
-        held_out: the share of the data that is held out.
-        seed: of the split and the starts.
-        options: of `fit_em`.
+        covariance: the covariance of the mixtures.
+        held_out: the share of the data to hold out.
+        seed: seed of the split and the starts.
+        options: options of `fit_em`.
 
     Raises:
-        InputError: for data that are not a matrix or too few, numbers below 1, or as `fit_em`.
+        InputError: if the data are not a matrix or have too few rows, for numbers below 1, or as
+            for `fit_em`.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([[-4.0], [4.0]], 150, 0)

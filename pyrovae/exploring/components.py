@@ -1,11 +1,11 @@
-r"""The components of a mixture: size, place, share of the data, and cost of each.
+r"""The components of a mixture: their sizes, places, shares of the data, and costs.
 
     hard_k  = #{n: k = argmax_c p(c|x_n)}          soft_k = sum_n p(k|x_n)
     kl_k    = sum_n p(k|x_n) KL(q(z|x_n) || N_k) / soft_k
-    in use  = exp H(soft / N)                      components of equal size with that entropy
+    in use  = exp H(soft / N)                      the number of equal components with that entropy
     overlap = int sqrt(N_j N_k)                    the Bhattacharyya coefficient
 
-Weights are those of the prior; counts and nats are of the rows that are explored.
+Weights are those of the prior; counts and nats refer to the explored rows.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Components:
         weight: pi_k, (K,).
         mean: (K, D).
         covariance: (K, D, D).
-        hard: number of rows whose most probable component it is, (K,).
+        hard: the number of rows for which it is the most probable component, (K,).
         soft: the sum of p(k|x) over the rows, (K,).
-        kl: the mean KL(q(z|x) || N_k) of its rows in nats, (K,); nan where it has none.
-        overlap: Bhattacharyya coefficients, (K, K): 1 for equal components, 0 for separate ones; between
-            classes that share one p(z), as in M2, all are 1.
+        kl: the mean KL(q(z|x) || N_k) of its rows in nats, (K,); nan if it has none.
+        overlap: Bhattacharyya coefficients, (K, K): 1 for equal components, 0 for separate ones.
+            For classes that share one p(z), as in M2, all are 1.
     """
 
     weight: Array = field(repr=False)
@@ -65,7 +65,7 @@ class Components:
 
     @property
     def closest(self) -> NDArray[np.int64]:
-        """The component that each overlaps most with, (K,); itself when it is the only one."""
+        """The component with which each overlaps most, (K,); itself if it is the only one."""
         others = self.overlap - 2 * np.eye(len(self)) if len(self) > 1 else self.overlap
         return others.argmax(1)
 
@@ -96,7 +96,7 @@ class Components:
 
 
 def components_of(mixture: Mixture, encoding: Encoding) -> Components:
-    """The components of a mixture, described by rows that were encoded."""
+    """Describe the components of a mixture by encoded rows."""
     share = encoding.responsibilities
     count = len(mixture)
     soft = share.sum(0)

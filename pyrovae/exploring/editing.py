@@ -1,11 +1,11 @@
-r"""A trained prior changed by hand: components merged, split, removed or reweighted, and what that does.
+r"""Edits of a trained prior (merge, split, remove or reweight components) and their effect.
 
     log p'(x) - log p(x), averaged over the rows, with its paired error
 
-Networks and guide keep their weights; only p(z) changes. Both log p(x) are of the same rows with the same
-samples of q(z|x), so what they share cancels in the difference. A covariance that the prior's form cannot
-hold (two round components merge into a long one) gives the new prior a wider form; the other components
-stay as they were.
+Networks and guide keep their weights, and only p(z) changes. Both values of log p(x) use the same
+rows and the same samples of q(z|x), so their common variation cancels in the difference. If a new
+covariance does not have the form of the prior's (two spherical components merge into a long one),
+the new prior gets a more general form. The other components do not change.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Edit:
     """A VAE with another prior, and the effect of the change.
 
     Attributes:
-        vae: the new one; the old one is as it was.
-        what: the change in words.
-        before: log p(x) of the rows under the old one.
-        after: under the new one.
+        vae: the new VAE; the old one is not changed.
+        what: a description of the change.
+        before: log p(x) of the rows under the old VAE.
+        after: log p(x) of the rows under the new VAE.
     """
 
     vae: VAE = field(repr=False)
@@ -73,11 +73,11 @@ class Edit:
         )
 
 
-# ---------------------------------------------------------------- another mixture
+# ---------------------------------------------------------------- edits of a mixture
 
 
 def merge(mixture: Mixture, a: int, b: int) -> Mixture:
-    """Components a and b as one in the place of the first, with their common mean and covariance."""
+    """Merge components a and b into one at the first index, with their joint mean and covariance."""
     if a == b:
         raise InputError(f"component {a} cannot be merged with itself: name another one")
     first, second = sorted((a, b))
@@ -89,7 +89,7 @@ def merge(mixture: Mixture, a: int, b: int) -> Mixture:
 
 
 def split_up(mixture: Mixture, k: int) -> Mixture:
-    """Component k as two halves, the second of them the last component."""
+    """Split component k into two halves; the second becomes the last component."""
     halves = split(float(mixture.weight[k]), mixture.mean[k], mixture.covariance[k])
     first = _with(mixture, k, tuple(part[0] for part in halves))
     both = zip(PARTS, halves, strict=True)
@@ -98,7 +98,7 @@ def split_up(mixture: Mixture, k: int) -> Mixture:
 
 
 def remove(mixture: Mixture, k: int) -> Mixture:
-    """The mixture without k, the other weights in proportion."""
+    """Remove component k; the other weights stay in proportion."""
     if len(mixture) < 2:
         raise InputError("the only component cannot be removed: a mixture needs one")
     if mixture.weight[k] >= 1:
@@ -110,10 +110,11 @@ def remove(mixture: Mixture, k: int) -> Mixture:
 
 
 def reweight(mixture: Mixture, weights: Mapping[int, float] | ArrayLike) -> Mixture:
-    """Other weights: of some components by number (the rest share what is left as before), or of all.
+    """Set the weights of some components (the others share the rest in proportion) or of all.
 
     Raises:
-        InputError: for weights that are not positive, or of some that leave nothing for the rest.
+        InputError: for weights that are not positive, or that leave nothing for the other
+            components.
     """
     if isinstance(weights, Mapping):
         if not weights:
@@ -146,7 +147,7 @@ def _positive(weights: Array) -> Array:
 
 
 def _with(mixture: Mixture, k: int, component: tuple[Any, ...]) -> Mixture:
-    """The mixture with another weight, mean and covariance of component k."""
+    """Replace the weight, mean and covariance of component k."""
     parts = {name: getattr(mixture, name).copy() for name in PARTS}
     for part, value in zip(parts.values(), component, strict=True):
         part[k] = value
@@ -157,16 +158,16 @@ def _without(mixture: Mixture, k: int) -> Mixture:
     return replace(mixture, **{name: np.delete(getattr(mixture, name), k, 0) for name in PARTS})
 
 
-# ---------------------------------------------------------------- a VAE with it
+# ---------------------------------------------------------------- the new VAE
 
 
 @torch.no_grad()
 def edited(vae: VAE, mixture: Mixture) -> VAE:
-    """A new VAE with these components, and everything else as it is.
+    """A new VAE with these components, and everything else unchanged.
 
     Raises:
-        InputError: for a prior that is not a `GaussianMixture`, or a guide that names the components when
-            their number changes.
+        InputError: if the prior is not a `GaussianMixture`, or the number of components changes and
+            the guide draws the component.
     """
     prior = _prior_of(vae)
     if len(mixture) != prior.components and vae.q.states is not None:
@@ -176,11 +177,11 @@ def edited(vae: VAE, mixture: Mixture) -> VAE:
         )
     first = next(vae.parameters())
     with torch.random.fork_rng(devices=[first.device] if first.is_cuda else []):
-        new = type(vae).from_dict(_declaration(vae, prior, mixture))  # with first weights, which are not used
+        new = type(vae).from_dict(_declaration(vae, prior, mixture))  # its initial weights are not used
     new.to(device=first.device, dtype=first.dtype)
     inside = {id(value) for value in (*prior.parameters(), *prior.buffers())}
     values = dict([*new.named_parameters(), *new.named_buffers()])
-    for name, value in [*vae.named_parameters(), *vae.named_buffers()]:  # also what is not in the state
+    for name, value in [*vae.named_parameters(), *vae.named_buffers()]:  # also non-persistent buffers
         if id(value) not in inside:
             values[name].copy_(value)
     parts = (getattr(mixture, name) for name in PARTS)
@@ -190,7 +191,7 @@ def edited(vae: VAE, mixture: Mixture) -> VAE:
 
 
 def _prior_of(vae: VAE) -> GaussianMixture:
-    """The part that holds the mixture."""
+    """The part that has the mixture."""
     from pyrovae.priors import GaussianMixture
 
     prior = vae.prior if isinstance(vae.prior, GaussianMixture) else getattr(vae.prior, "top", None)
@@ -200,23 +201,23 @@ def _prior_of(vae: VAE) -> GaussianMixture:
 
 
 def _declaration(vae: VAE, prior: GaussianMixture, mixture: Mixture) -> dict[str, Any]:
-    """The VAE's declaration with another number of components, in a form that holds their covariances."""
+    """The declaration with a new number of components and a form that fits their covariances."""
     declaration = copy.deepcopy(vae.to_dict())
     args = declaration["prior"]["init_args"]
     args = args if prior is vae.prior else args["top"]["init_args"]
     count = len(mixture)
     args["components"] = count
     args["covariance"] = max(prior.covariance, _form(mixture.covariance), key=FORMS.index)
-    args["start"], args["start_epoch"] = "random", 0  # the components are where they are put
+    args["start"], args["start_epoch"] = "random", 0  # `put` sets the components
     args["floor"] = prior.floor if mixture.weight.min() > prior.floor / count else 0.0
     args["prune"] = prior.prune if prior.prune < 1 / count else 0.0
-    if prior.labels and count != prior.components:  # the components are then no longer the labels
+    if prior.labels and count != prior.components:  # the components no longer stand for the labels
         args["labels"], args["explicit"] = False, True
     return declaration
 
 
 def _form(covariance: Array, tolerance: float = 1e-12) -> str:
-    """The narrowest form of covariance that holds all of these."""
+    """The simplest form of covariance that fits all of these."""
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     size = variance.mean(1)[:, None]
     off = covariance - variance[:, :, None] * np.eye(variance.shape[1])

@@ -1,13 +1,14 @@
-r"""`explore`: a VAE whose latents are a mixture, described by its components and by some rows of data.
+r"""`explore`: describe a VAE with a mixture prior by its components and by rows of data.
 
     which component is a row in        p(c|x) = E_q(z|x)[p(c|z)],  p(c|z) = pi_c N_c(z) / sum_k pi_k N_k(z)
     how certain is that                the standard deviation of p(c|z) over q(z|x), and the entropy of p(c|x)
     what does a component look like    samples of p(x|z), z ~ N_c; the rows nearest to it; walks through it
 
-What costs a moment is computed at once, log p(x) when it is first asked for. Nothing of the VAE is changed.
+Fast results are computed at once, log p(x) when it is first used. The VAE is not changed.
 
 Reference:
-    Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"; Jiang, Zheng,
+    Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"; Jiang,
+        Zheng,
     Tan, Tang & Zhou (2017), "Variational Deep Embedding".
 """
 
@@ -49,16 +50,17 @@ Split = Literal["test", "validation", "train"]
 
 @dataclass(frozen=True, eq=False)
 class Exploration:
-    """The result of `explore`; it prints its main facts.
+    """The result of `explore`; prints a summary.
 
     Attributes:
-        vae: the one that is explored.
+        vae: the VAE.
         rows: the N rows of data, without labels.
         labels: whole numbers, (N,), or None.
         components: the components, as arrays and as a table.
-        particles: samples of z for each row.
-        seed: of the choice of rows and the samples.
-        names: the label that each component stands for, (K,), where training observed labels; else None.
+        particles: the number of samples of z per row.
+        seed: seed of the choice of rows and the samples.
+        names: the label that each component stands for, (K,), if training observed labels; else
+            None.
     """
 
     vae: VAE
@@ -86,7 +88,7 @@ class Exploration:
 
     @cached_property
     def index(self) -> Integers:
-        """Their row numbers in the source, or in what was given, (N,)."""
+        """Their row numbers in the source, or in the given data, (N,)."""
         return as_array(self.rows.index)
 
     @property
@@ -101,7 +103,7 @@ class Exploration:
 
     @property
     def responsibility_sd(self) -> Array:
-        """The standard deviation of p(c|z) over q(z|x), (N, K); 0 where the guide gives q(c|x) itself."""
+        """The standard deviation of p(c|z) over q(z|x), (N, K); 0 if the guide has q(c|x) itself."""
         return self.encoding.responsibility_sd
 
     @cached_property
@@ -116,7 +118,7 @@ class Exploration:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """log p(x) of all rows, estimated when first asked for."""
+        """log p(x) of all rows, estimated at the first use."""
         return log_evidence(self.vae, self.rows, particles=self.particles, seed=self.seed)
 
     @property
@@ -130,7 +132,7 @@ class Exploration:
         return self.evidence.mc_stderr
 
     def observation(self, i: int, *, particles: int = 1000) -> Observation:
-        """Describe one row; its log p(x) has this number of particles."""
+        """Describe one row; log p(x) is estimated with this number of particles."""
         i = whole("observation", i, 0, len(self) - 1)
         evidence = log_evidence(self.vae, self.rows[i], particles=particles, seed=self.seed, compile=False)
         return Observation(
@@ -155,8 +157,8 @@ class Exploration:
     def nearest(self, k: int, count: int = 10) -> Integers:
         """The rows nearest to component k, the nearest first.
 
-        The distance is that of E[z|x] from the mean in the component's own covariance; for classes that share
-        one p(z) it is 1 - p(k|x).
+        The distance is the Mahalanobis distance of E[z|x] from the component. For classes that
+        share one p(z) it is 1 - p(k|x).
         """
         k, mixture = self._component(k), self.reader.mixture
         if mixture.classed:
@@ -168,7 +170,7 @@ class Exploration:
         return self._first(-self.doubt, count)
 
     def far(self, count: int = 10) -> Integers:
-        """The rows far from every component: those of the lowest log p(x), the lowest first."""
+        """The rows far from every component: those with the lowest log p(x), the lowest first."""
         return self._first(self.log_px, count)
 
     def _first(self, score: Array, count: int) -> Integers:
@@ -177,30 +179,30 @@ class Exploration:
     # ---------------------------------------------------------------- latents
 
     def decode(self, z: ArrayLike, *, k: int | None = None) -> NDArray:
-        """E[x|z] of latents (..., D), (..., *event); a sample where the likelihood has no known mean.
+        """E[x|z], (..., *event), at latents (..., D), or a sample if the likelihood has no known mean.
 
         Arguments:
             z: latents.
-            k: the class, for a decoder that reads one and latents that do not hold it.
+            k: the class, if the decoder reads one and the latents do not contain it.
         """
         return self.reader.decode(z, k=None if k is None else self._component(k))
 
     def samples(self, k: int, count: int, seed: int = 0, *, mean: bool = True) -> NDArray:
-        """What component k generates, (count, *event): E[x|z] at samples z ~ N_k, or samples of x."""
+        """Samples of component k, (count, *event): E[x|z] at samples z ~ N_k, or samples of x."""
         z = self.reader.mixture.draw(self._component(k), whole("count", count), seed)
         return self.reader.decode(z, k=k, seed=None if mean else seed)
 
     def walk(self, a: int, b: int, steps: int = 9, along: Along = "straight") -> Walk:
-        """From the mean of component a to that of b.
+        """A path from the mean of component a to that of component b.
 
         Arguments:
             a, b: components.
-            steps: with both ends.
-            along: "straight", or the "density", which stays where log p(z) is high and is never lower than
-                the straight path at its lowest.
+            steps: the number of steps, with both ends.
+            along: "straight", or "density", which stays where log p(z) is high. Its minimum of log
+                p(z) is never below that of the straight path.
 
         Raises:
-            InputError: for fewer than 2 steps, an unknown path, or classes that share one p(z).
+            InputError: for fewer than 2 steps, an unknown `along`, or classes that share one p(z).
         """
         a, b, steps = self._component(a), self._component(b), whole("steps", steps, 2)
         one_of("along", along, get_args(Along))
@@ -209,13 +211,13 @@ class Exploration:
         return self._walked(path_between(self.reader.mixture, a, b, steps, along), along)
 
     def axis(self, k: int, axis: int = 0, steps: int = 9, reach: float = 2.0) -> Walk:
-        """Along a principal axis of component k, through its mean.
+        """A path along a principal axis of component k, through its mean.
 
         Arguments:
             k: the component.
-            axis: 0 for the longest.
-            steps: with both ends.
-            reach: distance to each side, in standard deviations.
+            axis: the index of the axis, 0 for the longest.
+            steps: the number of steps, with both ends.
+            reach: the distance to each side, in standard deviations.
         """
         k, axis = self._component(k), whole("axis", axis, 0, self.z.shape[1] - 1)
         reach = number("reach", reach, least=0)
@@ -226,7 +228,7 @@ class Exploration:
         return Walk(z, self.reader.decode(z, k=k), self.reader.mixture.log_prob(z), along)
 
     def log_pz(self, z: ArrayLike) -> Array:
-        """log p(z) in nats of latents (M, D), (M,)."""
+        """log p(z) of latents (M, D), in nats, (M,)."""
         return self.reader.mixture.log_prob(numbers(z, "z", ("M", self.z.shape[1])))
 
     @cached_property
@@ -235,14 +237,14 @@ class Exploration:
         return plane_of(self.reader.mixture, self.z)
 
     def figures(self, *names: str) -> dict[str, Axes]:
-        """The pictures that apply, or those of some names; see `pyrovae.exploring.pictures`."""
+        """Draw all figures that apply, or those named; see `pyrovae.exploring.pictures`."""
         return Pictures(self).figures(*names)
 
     # ---------------------------------------------------------------- labels
 
     @cached_property
     def agreement(self) -> Agreement | None:
-        """How well the components agree with the labels; None without labels."""
+        """The agreement of the components with the labels; None without labels."""
         if self.labels is None:
             return None
         return agreement(self.assignment, self.labels, len(self.components), names=self.names)
@@ -250,22 +252,22 @@ class Exploration:
     # ---------------------------------------------------------------- editing
 
     def merge(self, a: int, b: int) -> editing.Edit:
-        """Components a and b as one, with their common mean and covariance, in the place of the first."""
+        """Merge components a and b into one at the first index, with their joint mean and covariance."""
         a, b = self._component(a), self._component(b)
         return self._edit(f"components {a} and {b} merged", editing.merge, a, b)
 
     def split(self, k: int) -> editing.Edit:
-        """Component k as two halves of its longest axis, with the same joint mean and covariance."""
+        """Split component k along its longest axis; the joint mean and covariance stay the same."""
         k = self._component(k)
         return self._edit(f"component {k} split", editing.split_up, k)
 
     def remove(self, k: int) -> editing.Edit:
-        """The mixture without component k, the other weights in proportion."""
+        """Remove component k; the other weights stay in proportion."""
         k = self._component(k)
         return self._edit(f"component {k} removed", editing.remove, k)
 
     def reweight(self, weights: Mapping[int, float] | ArrayLike) -> editing.Edit:
-        """Other weights: of some components by number, the rest in proportion, or of all."""
+        """Set the weights of some components (the others stay in proportion) or of all."""
         if isinstance(weights, Mapping):
             weights = {self._component(k): w for k, w in weights.items()}
         return self._edit("components reweighted", editing.reweight, weights)
@@ -289,20 +291,20 @@ def explore(
     seed: int = 0,
     labels: ArrayLike | None = None,
 ) -> Exploration:
-    """Explore a VAE whose latents are a mixture, with the help of data.
+    """Describe a VAE with a mixture prior, using rows of data.
 
     Arguments:
-        vae: with a mixture in its prior, or classes.
-        data: what `datasets.load` gives, rows, or observations (N, *event).
-        split: the part of a data set; not used for rows.
-        rows: maximum number of rows; chosen by the seed where there are more.
+        vae: a VAE with a mixture in its prior, or with classes.
+        data: the result of `datasets.load`, rows, or observations (N, *event).
+        split: the part of a data set to use; ignored for rows.
+        rows: the maximum number of rows; chosen by the seed if there are more.
         particles: samples of z for each row, for p(c|x) and log p(x).
-        seed: of the choice of rows and the samples.
-        labels: of rows that are given as such, (N,); only `agreement` uses them.
+        seed: seed of the choice of rows and the samples.
+        labels: labels (N,) of rows or observations; only `agreement` uses them.
 
     Raises:
-        InputError: for a VAE without components, a conditional one, data that it cannot take, or an option
-            that makes no sense.
+        InputError: for a VAE without components, a conditional VAE, data that it cannot take, or an
+            invalid option.
 
     Example:
         >>> import pyrovae as pv
@@ -338,7 +340,7 @@ def explore(
 
 
 def _names(vae: VAE, data: Any, labels: Integers | None) -> Integers | None:  # noqa: ANN401
-    """The labels in the order of the classes, for a prior that observed some."""
+    """The labels in the order of the classes, for a prior that observed labels."""
     if not vae.prior.labels or labels is None:
         return None
     values = np.unique(as_array(data.labels.train) if isinstance(data, Data) and data.labels else labels)
@@ -353,5 +355,5 @@ def _part(data: Data, split: str, seed: int, labels: Any) -> tuple[Rows, Any]:  
     labels = None if data.labels is None else getattr(data.labels, split)
     if split != "train":
         return getattr(data, split), labels
-    own = slice(data.distinct)  # behind them are copies
+    own = slice(data.distinct)  # copies come after them
     return data.epoch(0, seed)[own], None if labels is None else labels[own]

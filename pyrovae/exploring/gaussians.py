@@ -6,14 +6,14 @@ r"""Closed forms for Gaussians: overlap, divergence, axes, and how to merge and 
     merged       w = w_a + w_b,   m = sum w_i m_i / w,   S = sum w_i (S_i + (m_i - m)(m_i - m)') / w
     split        two of weight w/2 at m -+ h e with covariance S - h^2 e e',   h^2 = (2/pi) lambda
 
-A split is along the first principal axis e, of variance lambda: the two halves of a Gaussian that is cut at
-its mean have their means at -+ sqrt(2 lambda / pi). Subtracting this step from the variance keeps the second
-moment.
+A Gaussian is split along its first principal axis e, with variance lambda. The two halves of a
+Gaussian cut at its mean have their means at -+ sqrt(2 lambda / pi). Subtracting the square of this
+step from the variance keeps the second moment.
 
 References:
-    Bhattacharyya (1943), "On a Measure of Divergence between Two Statistical Populations"; Runnalls (2007),
-    "Kullback-Leibler Approach to Gaussian Mixture Reduction"; Kullback (1959), "Information Theory and
-    Statistics".
+    Bhattacharyya (1943), "On a Measure of Divergence between Two Statistical Populations"; Runnalls
+    (2007), "Kullback-Leibler Approach to Gaussian Mixture Reduction"; Kullback (1959), "Information
+    Theory and Statistics".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["divergences", "effective", "entropy", "mahalanobis", "merged", "over
 
 
 def overlaps(mean: Array, covariance: Array) -> Array:
-    r"""The Bhattacharyya coefficients of all pairs: 1 for equal ones, 0 for separate ones.
+    r"""The Bhattacharyya coefficients of all pairs: 1 for equal components, 0 for separate ones.
 
     Arguments:
         mean: (K, D).
@@ -45,7 +45,7 @@ def overlaps(mean: Array, covariance: Array) -> Array:
     count = len(mean)
     log_det = np.linalg.slogdet(covariance)[1]
     result = np.eye(count)
-    for i in range(count - 1):  # a row at a time: all pairs of 500 components would not fit
+    for i in range(count - 1):  # a row at a time: all pairs of 500 components would not fit into memory
         rest = slice(i + 1, count)
         middle = (covariance[i] + covariance[rest]) / 2
         apart = mahalanobis(mean[i] - mean[rest], middle)
@@ -55,13 +55,13 @@ def overlaps(mean: Array, covariance: Array) -> Array:
 
 
 def divergences(mean: Array, covariance: Array, of_mean: Array, of_covariance: Array) -> Array:
-    """KL(q_n || N_k) in nats of each q_n to each component.
+    """KL(q_n || N_k) in nats, from each q_n to each component.
 
     Arguments:
-        mean: of the components, (K, D).
-        covariance: of the components, (K, D, D).
-        of_mean: of q_n, (N, D).
-        of_covariance: of q_n, (N, D, D), or its diagonal, (N, D).
+        mean: the means of the components, (K, D).
+        covariance: the covariances of the components, (K, D, D).
+        of_mean: the means of q_n, (N, D).
+        of_covariance: the covariances of q_n, (N, D, D), or their diagonals, (N, D).
 
     Returns:
         (N, K).
@@ -83,7 +83,7 @@ def divergences(mean: Array, covariance: Array, of_mean: Array, of_covariance: A
 
 
 def mahalanobis(difference: Array, covariance: Array) -> Array:
-    """Squared distances d' S^-1 d: differences (M, D), one covariance (D, D) or one for each."""
+    """Squared distances d' S^-1 d of differences (M, D), with one covariance (D, D) or one each."""
     factor = np.linalg.cholesky(covariance)
     if factor.ndim == 2:
         return (np.linalg.solve(factor, difference.T) ** 2).sum(0)
@@ -91,7 +91,7 @@ def mahalanobis(difference: Array, covariance: Array) -> Array:
 
 
 def principal(covariance: Array) -> tuple[Array, Array]:
-    """Variances (D,), descending, and axes (D, D), one a row, the largest entry of each positive."""
+    """Variances (D,), descending, and axes (D, D), one per row; each axis has a positive largest entry."""
     variance, vectors = np.linalg.eigh(covariance)
     axes = vectors.T[::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
@@ -99,7 +99,7 @@ def principal(covariance: Array) -> tuple[Array, Array]:
 
 
 def merged(weight: Array, mean: Array, covariance: Array) -> tuple[float, Array, Array]:
-    """One Gaussian with the weight, the mean and the covariance of several together.
+    """One Gaussian with the total weight and the joint mean and covariance of several.
 
     Arguments:
         weight: (J,).
@@ -114,7 +114,7 @@ def merged(weight: Array, mean: Array, covariance: Array) -> tuple[float, Array,
 
 
 def split(weight: float, mean: Array, covariance: Array) -> tuple[Array, Array, Array]:
-    """Two Gaussians of half the weight each, on the first principal axis, with the same joint moments."""
+    """Two Gaussians of half the weight on the first principal axis, with the same joint moments."""
     variance, axes = principal(covariance)
     step = math.sqrt(2 / math.pi * variance[0]) * axes[0]
     narrow = covariance - np.outer(step, step)

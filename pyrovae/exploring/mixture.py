@@ -1,11 +1,11 @@
-r"""The mixture that is explored: p(z) = sum_k pi_k N(z; m_k, S_k), as arrays.
+r"""The mixture to explore as arrays, p(z) = sum_k pi_k N(z; m_k, S_k).
 
-All closed forms of it are here: log p(z), p(c|z), samples of one component, and E[z] where only a
+This file has all its closed forms: log p(z), p(c|z), samples of one component, and E[z] if only a
 projection U z is known,
 
     E[z | U z = u] = sum_k p(k|u) (m_k + S_k U' (U S_k U')^-1 (u - U m_k))
 
-A program of classes whose decoder reads the class (p(c) p(z) p(x|z, c)) is K components of the same place.
+A program whose decoder reads a class, p(c) p(z) p(x|z, c), has K components at the same place.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Mixture:
     """A mixture of K Gaussians over D latents.
 
     Attributes:
-        weight: (K,), of sum 1.
+        weight: (K,), with sum 1.
         mean: (K, D).
         covariance: (K, D, D).
-        classed: whether the components are classes that the decoder reads, all of the same N(0, I).
+        classed: whether the components are classes that the decoder reads, all with the same N(0,
+            I).
     """
 
     weight: Array
@@ -58,7 +59,7 @@ class Mixture:
         return self.log_each(z) + self._log_weight
 
     def log_each(self, z: Tensor) -> Tensor:
-        """log N_k(z), by one product with all inverse factors: triangular solves would be far slower."""
+        """log N_k(z), by one product with all inverse factors, which is faster than triangular solves."""
         whiten, centre, constant = self._whitened
         if whiten.dim() == 2:
             apart = z.unsqueeze(-2) * whiten - centre
@@ -96,7 +97,7 @@ class Mixture:
         return np.concatenate([self.log_joint(some).softmax(-1).numpy() for some in self._pieces(z)])
 
     def _pieces(self, z: Array) -> tuple[Tensor, ...]:
-        """Latents in pieces that fit into memory with all components."""
+        """Split latents into pieces that fit into memory with all components."""
         return torch.from_numpy(z).split(max(1, CELLS // (len(self) * self.dim)))
 
     def draw(self, k: int, count: int, seed: int) -> Array:
@@ -122,7 +123,7 @@ def mixture_of(vae: Any) -> Mixture:  # noqa: ANN401
     """The mixture in a VAE's prior.
 
     Raises:
-        InputError: for what is not a VAE, a conditional one, or one without components.
+        InputError: if it is not a VAE, is conditional, or has no components.
     """
     if not isinstance(vae, VAE):
         raise InputError(

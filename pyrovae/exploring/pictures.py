@@ -1,14 +1,14 @@
-"""The pictures of an exploration: those that apply, by name.
+"""The figures of an exploration, by name.
 
     map            the data in the plane that separates the components, coloured by p(c|x)
     components     samples of each component                              of images
     axes           each component along its longest axis                  of images
     walks          from the largest component to the one least like it    of images
     overlap        how much components share
-    doubt          the number of components an observation could be in
+    doubt          the number of components to which an observation could belong
     confusion      components against labels                              where there are labels
 
-`pyrovae.plots` draws arrays; here it is decided what is shown.
+`pyrovae.plots` draws arrays; this file chooses which.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ SAMPLES, STEPS, SHOWN = 12, 9, 15
 
 
 class Pictures:
-    """The pictures of an exploration."""
+    """The figures of an exploration."""
 
     def __init__(self, ex: Any) -> None:  # noqa: ANN401
         self.ex = ex
 
     def figures(self, *names: str) -> dict[str, Axes]:
-        """Draw the pictures of these names, or all that apply.
+        """Draw the figures with these names, or all that apply.
 
         Raises:
-            InputError: for a name that is unknown or does not apply.
+            InputError: if a name is unknown or does not apply.
         """
         pictures = self._applying()
         for name in names:
@@ -75,11 +75,11 @@ class Pictures:
             covariances,
             density=ex.log_pz if plane.identity else None,
             names=("$z_1$", "$z_2$") if plane.identity else ("direction 1", "direction 2"),
-            numbering=[""] * len(parts) if ex.reader.mixture.classed else None,  # all in one place
+            numbering=[""] * len(parts) if ex.reader.mixture.classed else None,  # all are at one place
         )
 
     def _largest(self) -> list[int]:
-        """The components with the most weight, at most as many as a page shows, in their own order."""
+        """The components with the largest weights, as many as a page shows, in order of index."""
         return sorted(int(k) for k in np.argsort(-self.ex.components.weight, kind="stable")[:SHOWN])
 
     def _components(self) -> Axes:

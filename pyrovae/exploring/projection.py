@@ -1,17 +1,19 @@
-r"""A plane in latent space that separates the components, and the way back from it.
+r"""A plane in latent space that separates the components, and the map from it to latents.
 
-Two latents are their own plane. With more, the plane is spanned by the directions v that separate the
-components best relative to their widths (Fisher's, with the mixture's own weights),
+With two latents, the plane is the latent space. With more, it is spanned by the directions v that
+separate the components best relative to their widths (Fisher's directions, with the mixture's
+weights),
 
     maximise  v'Bv / v'Wv,     W = sum pi_k S_k,    B = sum pi_k (m_k - m)(m_k - m)',
 
-made orthonormal, so that an ellipse keeps its shape; where fewer than two directions separate anything,
-principal components of the encodings follow. A point u of the plane represents E[z | its projection is u]
-under the mixture: on an ellipse that is a typical latent of its component, and its projection is u again.
+made orthonormal, so that an ellipse keeps its shape. If fewer than two directions separate
+components, principal components of the encodings are added. A point u of the plane represents E[z |
+the projection of z is u] under the mixture. On an ellipse this is a typical latent of its
+component, and its projection is u.
 
 Reference:
-    Fisher (1936), "The Use of Multiple Measurements in Taxonomic Problems"; Rao (1948), "The Utilization of
-    Multiple Measurements in Problems of Biological Classification".
+    Fisher (1936), "The Use of Multiple Measurements in Taxonomic Problems"; Rao (1948), "The
+    Utilization of Multiple Measurements in Problems of Biological Classification".
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Projection:
     Attributes:
         origin: (D,).
         basis: orthonormal rows, (2, D).
-        mixture: for the way back.
+        mixture: the mixture, for the map from the plane to latents.
     """
 
     origin: Array
@@ -48,11 +50,11 @@ class Projection:
         return self.basis.shape == (2, 2)
 
     def to_plane(self, z: ArrayLike) -> Array:
-        """Latents (..., D) to points of the plane (..., 2)."""
+        """Map latents (..., D) to points of the plane (..., 2)."""
         return (_points(z, "z", len(self.origin)) - self.origin) @ self.basis.T
 
     def to_latent(self, point: ArrayLike) -> Array:
-        """Points of the plane (..., 2) to the latents that they represent, (..., D)."""
+        """Map points of the plane (..., 2) to the latents that they represent, (..., D)."""
         point = _points(point, "point", 2)
         flat = point.reshape(-1, 2)
         if len(self.origin) > 2:
@@ -62,7 +64,7 @@ class Projection:
         return z.reshape(*point.shape[:-1], len(self.origin))
 
     def ellipse(self, mean: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
-        """A Gaussian over the latents, projected on the plane: its mean (2,) and covariance (2, 2)."""
+        """The mean (2,) and covariance (2, 2) of a Gaussian over the latents, projected on the plane."""
         return self.to_plane(mean), self.basis @ numbers(covariance, "covariance") @ self.basis.T
 
 
@@ -74,7 +76,7 @@ def _points(value: ArrayLike, name: str, size: int) -> Array:
 
 
 def plane_of(mixture: Mixture, z: Array) -> Projection:
-    """The plane of a mixture; encodings (N, D) decide where the mixture leaves it open."""
+    """The plane of a mixture; encodings (N, D) are used if the mixture does not determine it."""
     dim = mixture.dim
     if dim <= 2:
         return Projection(np.zeros(dim), np.eye(2)[:, :dim], mixture)
@@ -93,7 +95,7 @@ def plane_of(mixture: Mixture, z: Array) -> Projection:
 
 
 def _separating(between: Array, within: Array) -> list[Array]:
-    """Directions of unit length in falling order of separation, those that separate."""
+    """The directions that separate components, with unit length, in falling order of separation."""
     from scipy.linalg import eigh
 
     ratio, vectors = eigh(between, within)
@@ -102,13 +104,13 @@ def _separating(between: Array, within: Array) -> list[Array]:
 
 
 def _principal(z: Array) -> list[Array]:
-    """Principal directions of the encodings, then the axes themselves."""
+    """Principal directions of the encodings, then the coordinate axes."""
     centred = z - z.mean(0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     return [_pointing(v) for v in (*vectors.T[::-1], *np.eye(z.shape[1]))]
 
 
 def _pointing(vector: Array) -> Array:
-    """Unit length, with the largest entry positive, so that a picture is the same each time."""
+    """Scale to unit length, with a positive largest entry, so that figures are reproducible."""
     vector = vector / np.linalg.norm(vector)
     return vector * np.sign(vector[np.abs(vector).argmax()])

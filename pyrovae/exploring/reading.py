@@ -1,11 +1,12 @@
-r"""What a VAE says about data and latents, as arrays; reading it changes nothing.
+r"""Results of a VAE on data and latents, as arrays, without changing the VAE.
 
     encode       q(z|x): its mean and, where it is normal, its covariance
     responsible  p(c|z) at samples z ~ q(z|x): the mean over the samples and their standard deviation
     divergences  KL(q(z|x) || N_k), in closed form between normals, else the mean of log q - log N_k
-    decode       E[x|z], or a sample of x where the likelihood has no known mean or samples are wanted
+    decode       E[x|z], or a sample of x if requested or the likelihood has no known mean
 
-All samples come from a seed. The caller's random state, the training mode and Pyro's store stay as they are.
+All samples are drawn with a seed. The caller's random state, the training mode and Pyro's store do
+not change.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pyrovae.vae.program import mean_or_draw
 
 __all__ = ["Encoding", "Reader"]
 
-ROWS = 256  # read at once
+ROWS = 256  # rows read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Encoding:
 
 
 class Reader:
-    """A VAE with a mixture in its prior, read without changing it.
+    """Reads a VAE with a mixture in its prior, without changing it.
 
     Raises:
         InputError: for a VAE without a mixture.
@@ -72,7 +73,7 @@ class Reader:
             yield
 
     def encode(self, rows: Rows, particles: int, seed: int) -> Encoding:
-        """What q says about N rows, with this number of samples of z for each."""
+        """Encode N rows, with this number of samples of z for each."""
         with self._quiet(seed):
             pieces = [self._piece(some, particles) for some in rows.batches(ROWS)]
         return Encoding(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
@@ -85,14 +86,14 @@ class Reader:
         return mean, np.sqrt(variance), self._divergences(q, particles), share.mean(0), sd
 
     def _responsibilities(self, rows: Rows, q: dist.TorchDistribution, particles: int) -> Array:
-        """As `VAE.responsibilities` has them, (particles or 1, B, K)."""
+        """The result of `VAE.responsibilities`, (particles or 1, B, K)."""
         if self.vae.q.states is not None:
             return as_array(self.vae.responsibilities(rows), float)
         dim, responsibilities = self.mixture.dim, self.mixture.responsibilities
         return np.stack([responsibilities(as_array(q.sample(), float)[:, :dim]) for _ in range(particles)])
 
     def _moments(self, q: dist.TorchDistribution, particles: int) -> tuple[Array, Array]:
-        """Mean and variance of q(z|x), (B, D), from samples where they are not known."""
+        """Mean and variance of q(z|x), (B, D), from samples if they are not known."""
         try:
             mean, variance = q.mean, q.variance
         except (NotImplementedError, AttributeError):
@@ -101,7 +102,7 @@ class Reader:
         return as_array(mean, float)[:, : self.mixture.dim], as_array(variance, float)[:, : self.mixture.dim]
 
     def _divergences(self, q: dist.TorchDistribution, particles: int) -> Array:
-        """(B, K); where the guide draws the class, of q(z|x, c) for each class."""
+        """KL(q(z|x) || N_k), (B, K); for each class, of q(z|x, c), if the guide draws the class."""
         mixture = self.mixture
         if self.vae.q.states is not None:
             return np.stack([self._divergence_of_class(q, k) for k in range(len(mixture))], 1)
@@ -125,12 +126,13 @@ class Reader:
         return divergences(mean, covariance, *normal)[:, 0]  # type: ignore[misc]
 
     def decode(self, z: ArrayLike, *, k: int | None = None, seed: int | None = None) -> NDArray:
-        """E[x|z] of latents (..., D), or with a seed samples of x: (..., *event).
+        """E[x|z], (..., *event), at latents (..., D), or samples of x if a seed is given.
 
         Arguments:
-            z: latents of the mixture; for a program of classes they may end with the class, one-hot.
-            k: the class, where z does not hold it.
-            seed: of samples instead of means.
+            z: latents of the mixture; for a program with classes they may end with the one-hot
+                class.
+            k: the class, if z does not contain it.
+            seed: seed for samples instead of means.
         """
         first = next(self.vae.parameters())
         complete = self._with_class(numbers(z, "z"), k)
@@ -153,7 +155,7 @@ class Reader:
 
 
 def _normal(q: dist.TorchDistribution) -> tuple[Array, Array] | None:
-    """Mean and covariance (or its diagonal) of a normal distribution; None for another."""
+    """Mean and covariance (or its diagonal) of a normal distribution; None for others."""
     inner = getattr(q, "base_dist", q)
     if isinstance(q, torch.distributions.Independent) and isinstance(inner, torch.distributions.Normal):
         return as_array(inner.loc, float), as_array(inner.scale, float) ** 2

@@ -1,4 +1,4 @@
-"""An exploration at a glance, and one observation of it."""
+"""The summary of an exploration, and of one observation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pyrovae.numerics import Array
 __all__ = ["Observation", "summary"]
 
 SURE = 0.9
-FEW = 0.1  # of an equal share of the rows: a component below it is hardly used
+FEW = 0.1  # as a fraction of an equal share of the rows: a component below it is hardly used
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One row of an exploration, and what the model says about it.
+    """One row of an exploration, with the model's results for it.
 
     Attributes:
-        number: its place in the exploration.
+        number: its index in the exploration.
         index: its row number in the source.
         x: (*event).
-        label: or None.
-        mean: of q(z|x), (D,).
-        sd: of q(z|x), (D,).
+        label: its label, or None.
+        mean: the mean of q(z|x), (D,).
+        sd: the standard deviations of q(z|x), (D,).
         responsibilities: p(c|x), (K,).
-        responsibility_sd: over q(z|x), (K,).
+        responsibility_sd: their standard deviations over q(z|x), (K,).
         reconstruction: E[x|z] at the mean, (*event).
         log_px: log p(x) in nats.
         log_px_se: its Monte Carlo standard error.
@@ -60,7 +60,7 @@ class Observation:
 
 
 def summary(ex: Any) -> str:  # noqa: ANN401
-    """The main facts, one on each line."""
+    """The main facts, one per line."""
     parts, count = ex.components, len(ex.components)
     share = parts.soft / len(ex)
     large, small = int(share.argmax()), int(share.argmin())
@@ -79,7 +79,7 @@ def summary(ex: Any) -> str:  # noqa: ANN401
     }
     if ex.agreement is not None:
         rows["labels"] = str(ex.agreement)
-    if "evidence" in vars(ex):  # estimated when first asked for
+    if "evidence" in vars(ex):  # estimated at the first use
         rows["log p(x)"] = f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"
     head = f"a mixture of {count} components over {ex.z.shape[1]} latents, explored with {len(ex):,} rows"
     return "\n".join([head, *(f"  {name:<14} {text}" for name, text in rows.items())])

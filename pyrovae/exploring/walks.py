@@ -4,18 +4,20 @@ r"""Paths through latent space: between two components, and along the axes of on
     density        a path that stays where p(z) is high, by
                    minimise  log int 1 / p(z(s)) ds        over paths from m_a to m_b
 
-The second is a bent line base(t) + sum_j c_j sin(pi j t), which has the right ends for any c. Its base is
-the straight line, and also the widest route over the means of other components: the one whose lowest density
-is highest among routes that go straight from mean to mean. The answer is the path of least cost whose lowest
-density is not below that of the straight line, on a fine grid and at the steps; the straight line when there
-is none. So the path along the density is never worse than the straight one.
+The path along the density is a bent line base(t) + sum_j c_j sin(pi j t), which has the right ends
+for any c. Two bases are tried: the straight line, and the widest route over the means of other
+components. Among the routes that go straight from mean to mean, this is the one whose lowest
+density is highest. The result is the path of least cost whose lowest density is not below that of
+the straight line, on a fine grid and at the steps. If there is none, it is the straight line. So
+the path along the density is never worse than the straight one.
 
     axis k, i      z(t) = m_k + t sqrt(lambda_i) e_i,   -reach <= t <= reach,   S_k e_i = lambda_i e_i
 
 References:
-    Arvanitidis, Hansen & Hauberg (2018), "Latent Space Oddity: on the Curvature of Deep Generative Models";
-    Hwang, Damelin & Hero (2016), "Shortest Path through Random Points"; Pollack (1960), "The Maximum
-    Capacity Through a Network" (the widest route).
+    Arvanitidis, Hansen & Hauberg (2018), "Latent Space Oddity: on the Curvature of Deep Generative
+        Models";
+    Hwang, Damelin & Hero (2016), "Shortest Path through Random Points"; Pollack (1960), "The
+    Maximum Capacity Through a Network" (the widest route).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ __all__ = ["Along", "Walk", "axis_of", "path_between"]
 
 Along = Literal["straight", "density"]
 FINE, WAVES, ROUNDS = 257, 12, 100
-GAIN = 0.05  # nats by which the cost of another line must be lower: grids are not exact
+GAIN = 0.05  # nats by which the cost of a bent line must be lower, since grids are not exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Walk:
         z: (S, D).
         x: E[x|z] of each, (S, *event).
         log_pz: log p(z) of each in nats, (S,).
-        along: what it follows, in words.
+        along: a description of the path.
     """
 
     z: Array = field(repr=False)
@@ -61,7 +63,7 @@ class Walk:
 
     @property
     def length(self) -> float:
-        """The length of the path through its steps."""
+        """The length of the path through all steps."""
         return float(np.linalg.norm(np.diff(self.z, axis=0), axis=1).sum())
 
     def __str__(self) -> str:
@@ -73,7 +75,7 @@ class Walk:
 
 
 def axis_of(mixture: Mixture, k: int, axis: int, steps: int, reach: float) -> Array:
-    """Latents (S, D) along a principal axis of component k, as far as `reach` standard deviations."""
+    """Latents (S, D) along a principal axis of component k, up to `reach` standard deviations."""
     variance, axes = principal(mixture.covariance[k])
     t = np.linspace(-reach, reach, steps)[:, None]
     return mixture.mean[k] + t * math.sqrt(variance[axis]) * axes[axis]
@@ -94,19 +96,19 @@ def path_between(mixture: Mixture, a: int, b: int, steps: int, along: Along) -> 
             )
             if fits and _cost(mixture, line) < cost:
                 best, cost = _even(line, steps), _cost(mixture, line)
-    best[[0, -1]] = ends  # exactly
+    best[[0, -1]] = ends  # exact ends
     return best
 
 
 def _routes(mixture: Mixture, a: int, b: int) -> list[Array]:
-    """The straight line and, where it differs, the widest route over means of components in use."""
+    """The straight line and, if it differs, the widest route over means of components in use."""
     used = [k for k in range(len(mixture)) if mixture.weight[k] > 0 or k in (a, b)]
     widest = [used[k] for k in _widest(mixture.mean[used], mixture, used.index(a), used.index(b))]
     return [mixture.mean[nodes] for nodes in ([[a, b]] if widest == [a, b] else [[a, b], widest])]
 
 
 def _widest(means: Array, mixture: Mixture, a: int, b: int) -> list[int]:
-    """The nodes of the route from a to b whose lowest density is highest, by Dijkstra's rule."""
+    """The nodes of the route from a to b with the highest minimum density, by Dijkstra's algorithm."""
     count, grid = len(means), np.linspace(0, 1, 33)[:, None]
     width, before, open_nodes = np.full(count, -math.inf), np.full(count, a), set(range(count))
     width[a] = math.inf
@@ -126,7 +128,7 @@ def _widest(means: Array, mixture: Mixture, a: int, b: int) -> list[int]:
 
 
 def _bent(mixture: Mixture, base: Array) -> Array:
-    """The line (M, D) bent towards high density, from the base (M, D)."""
+    """Bend the base (M, D) towards high density; returns a line (M, D)."""
     from scipy.optimize import minimize
 
     t = torch.linspace(0, math.pi, len(base), dtype=torch.float64)
@@ -147,7 +149,7 @@ def _bent(mixture: Mixture, base: Array) -> Array:
 
 
 def _log_cost(mixture: Mixture, line: Tensor) -> Tensor:
-    """log of the integral of 1 / p along a line (M, D)."""
+    """The logarithm of the integral of 1 / p along a line (M, D)."""
     middle, step = (line[1:] + line[:-1]) / 2, line[1:] - line[:-1]
     length = step.square().sum(-1).clamp_min(1e-300).sqrt()
     return torch.logsumexp(length.log() - mixture.log_joint(middle).logsumexp(-1), 0)
@@ -167,7 +169,7 @@ def _log_p(mixture: Mixture, z: Array) -> Array:
 
 
 def _even(line: Array, count: int) -> Array:
-    """Points (count, D) at equal distances along a line through points (M, D), its ends included."""
+    """Points (count, D) at equal distances along a line through points (M, D), with its ends."""
     length = np.concatenate([[0.0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
     if length[-1] == 0:
         return np.repeat(line[:1], count, 0)

@@ -1,12 +1,12 @@
-r"""Guides q(z|x): the distribution of the latents of one row, given the parameters that an encoder computes.
+r"""Guides q(z|x): the distribution of one row's latents, with parameters from the encoder.
 
-A guide declares the parameters it needs and their shapes; the program puts one head for each after the
-encoder and calls `forward` with them by name. It returns a reparameterised distribution with event shape
-(D,): a sample is a differentiable function of the parameters and of noise.
+A guide declares its parameters and their shapes. The program adds one head for each to the encoder
+and passes the parameters to `forward` by name. `forward` returns a reparameterised distribution
+with event shape (D,): a sample is a differentiable function of the parameters and of noise.
 
     DiagonalNormal        z = loc + scale * noise,   noise ~ N(0, I)
     FullRankNormal, LowRankNormal, Laplace    other noise, or mixed
-    Flow                  z = T(e; x): iaf, planar, and what the package zuko has
+    Flow                  z = T(e; x): iaf, planar, and the flows of zuko
     GaussianMixture       several modes
     Hierarchical          layers of latents, one after another
     ProjectedNormal       on the unit sphere

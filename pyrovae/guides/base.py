@@ -1,4 +1,4 @@
-"""What every guide is."""
+"""The base class of guides."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Shape = tuple[int, ...]
 
 
 class Guide(Part):
-    """Base class of guides: `forward(**params)` gives a distribution with event shape (D,).
+    """Base class of guides: `forward(**params)` returns a distribution with event shape (D,).
 
-    It should be reparameterised (has_rsample); only a few objectives train one that is not.
+    The distribution should be reparameterised (has_rsample); only a few objectives can train it
+    otherwise.
 
     Attributes:
-        states: the number of classes of a discrete site "c"; None when the guide has none. The parameters may
-            then hold `known`, the known classes (see `pyrovae.distributions.ClassDistribution`).
+        states: the number of classes of a discrete site "c", or None without one. With a site "c"
+            the parameters may contain `known`, the known classes (see
+            `pyrovae.distributions.ClassDistribution`).
     """
 
     latent_dim: int

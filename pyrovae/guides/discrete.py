@@ -23,20 +23,21 @@ __all__ = ["Categorical", "Classes", "style_of_class"]
 class Categorical(Guide):
     r"""Independent categorical latents, \(Q(z|x) = \prod_{v} \pi_{v, c(v)}(x)\), or their relaxation.
 
-    One-hot samples have no gradient: with a multiple of C^V particles all states are summed over exactly;
-    with fewer, an objective with the score function is needed. The relaxation (the Concrete distribution)
-    is differentiable.
+    One-hot samples have no gradient. If the number of particles is a multiple of C^V, all states
+    are summed over exactly; otherwise an objective with the score function is needed. The
+    relaxation (the Concrete distribution) is differentiable.
 
     Arguments:
         classes: C, as in the prior.
-        temperature: None for one-hot z; a number for their relaxation on simplices.
+        temperature: None for one-hot z, or the temperature of their relaxation on simplices.
 
     Raises:
-        InputError: when `classes` is below 2 or does not divide the size of z, or `temperature` below 0.3.
+        InputError: if `classes` is below 2 or does not divide the size of z, or `temperature` is
+            below 0.3.
 
     Reference:
-        Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017), "Categorical
-        Reparameterization with Gumbel-Softmax".
+        Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017),
+        "Categorical Reparameterization with Gumbel-Softmax".
 
     Example:
         >>> import torch
@@ -72,17 +73,18 @@ class Categorical(Guide):
 class Classes(Guide):
     r"""A class and its style, \(q(c|x)\, \mathcal N(z; \mu_c(x), \mathrm{diag}\,\sigma_c(x)^2)\).
 
-    The guide of the prior `Classes`. With a multiple of C particles all classes are summed over; `fit`
-    does so. Where the class is known, q(c|x) puts all its mass on it.
+    The guide for the prior `Classes`. If the number of particles is a multiple of C, as in `fit`,
+    all classes are summed over. If the class is known, q(c|x) puts all its mass on it.
 
     Arguments:
         classes: C, as in the prior.
 
     Raises:
-        InputError: when `classes` is below 2, or no latent is left next to them.
+        InputError: if `classes` is below 2, or they leave no latent for the style.
 
     Reference:
-        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
+        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative
+            Models".
 
     Example:
         >>> import torch
@@ -111,7 +113,7 @@ class Classes(Guide):
 
     @property
     def style_dim(self) -> int:
-        """D, the number of latents next to the class."""
+        """D, the number of latents besides the class."""
         return self.latent_dim - self.classes
 
     @property
@@ -133,5 +135,5 @@ class Classes(Guide):
 
 
 def style_of_class(loc: Tensor, scale: Tensor, c: Tensor) -> dist.TorchDistribution:
-    """q(z|x, c) for parameters of every class (*, C, D)."""
+    """q(z|x, c) for classes c, from the parameters of all classes (*, C, D)."""
     return dist.Normal(pick(loc, c), pick(scale, c)).to_event(1)

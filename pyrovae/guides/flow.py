@@ -1,4 +1,4 @@
-r"""Guides of any shape: a diagonal normal, then maps that depend on x too.
+r"""Flexible guides: a diagonal normal, followed by maps that depend on x too.
 
 Flow   e ~ N(loc, diag scale^2),  z = T(e; h),   log q(z|x) = log N(e) - log |det dT/de|
 
@@ -27,24 +27,26 @@ __all__ = ["Flow"]
 class Flow(Guide):
     r"""A normalizing flow, \(z = T(e; h(x))\) with \(e \sim \mathcal N(\mu(x), \mathrm{diag}\,\sigma(x)^2)\).
 
-    Each flow maps e to z in its fast direction, so that "iaf" is zuko's MAF from noise to latents. It
-    starts near the diagonal normal, except NAF, GF, SOSPF and UNAF. The density at points that are not its
-    own samples is exact for iaf, MAF, NSF, NICE, RealNVP and planar; for the others it is exact to about
-    1e-5, and for NAF, UNAF, SOSPF and GF only where e is inside [-10, 10]. CNF runs without a captured
-    graph.
+    Each flow maps e to z in its fast direction; "iaf" is zuko's MAF from noise to latents. It
+    starts near the diagonal normal, except NAF, GF, SOSPF and UNAF. The density at points that are
+    not its own samples is exact for iaf, MAF, NSF, NICE, RealNVP and planar. For the others it is
+    exact to about 1e-5, and for NAF, UNAF, SOSPF and GF only if e is inside [-10, 10]. CNF cannot
+    be compiled.
 
     Arguments:
         flow: "iaf", "planar", or a flow of the package zuko.
         transforms: the number of maps in a row (a CNF is always one).
-        hidden: the sizes of the hidden layers of each map's network (planar has none); the first is also
-            that of h.
+        hidden: the sizes of the hidden layers of each map's network (planar has none); the first is
+            also the size of h.
         passes: as for the prior `Flow`.
 
     Raises:
-        InputError: for an unknown flow, a size below 1, or passes of a flow that is not autoregressive.
+        InputError: for an unknown flow, a size below 1, or passes of a flow that is not
+            autoregressive.
 
     Reference:
-        Kingma et al. (2016), "Improving Variational Inference with Inverse Autoregressive Flow"; Rezende &
+        Kingma et al. (2016), "Improving Variational Inference with Inverse Autoregressive Flow";
+            Rezende &
         Mohamed (2015), "Variational Inference with Normalizing Flows".
 
     Example:
@@ -90,7 +92,7 @@ class Flow(Guide):
     def forward(self, loc: Tensor, raw_scale: Tensor, **maps: Tensor) -> dist.TorchDistribution:
         base = dist.Normal(loc, positive(raw_scale)).to_event(1)
         if self.flow == "planar":
-            planar = Planar(0.1 * maps["u"], maps["w"], maps["b"])  # an untrained u must not matter much
+            planar = Planar(0.1 * maps["u"], maps["w"], maps["b"])  # an untrained u should have little effect
             return Pushforward(base, planar.push, planar.pull)
         transform: Any = self.map(maps["h"])
 

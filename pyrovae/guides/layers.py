@@ -1,4 +1,4 @@
-r"""Guides of several layers of latents z = (z_1, ..., z_L), as the prior of the same name splits it.
+r"""Guides for several layers of latents z = (z_1, ..., z_L), as in the prior `Hierarchical`.
 
 bottom-up   q(z|x) = q(z_1|x) q(z_2|z_1) ... q(z_L|z_L-1)
 ladder      q(z|x) = q(z_L|x) q(z_L-1|z_L, x) ... q(z_1|z_2, x)
@@ -26,17 +26,18 @@ __all__ = ["Hierarchical"]
 class Hierarchical(Guide):
     r"""A chain of diagonal normals over layers of latents \(z = (z_1, \ldots, z_L)\), upwards or downwards.
 
-    Downwards ("ladder") each layer depends on x and on the layer above, in the order of the prior: a
-    network of both moves the parameters from the encoder's heads.
+    Downwards ("ladder") each layer depends on x and on the layer above, in the order of the prior.
+    A network with both as inputs shifts the parameters from the encoder's heads.
 
     Arguments:
-        layers: the sizes of the upper layers \(z_2, \ldots, z_L\), as in the prior; without any, the guide
-            is `DiagonalNormal`.
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\), as in the prior; if empty, the
+            guide is `DiagonalNormal`.
         hidden: the sizes of the hidden layers of each network.
         order: "bottom-up" or "ladder".
 
     Raises:
-        InputError: for a size below 1, layers that leave nothing of z for the first, or another `order`.
+        InputError: for a size below 1, layers that leave no latents for the first layer, or an
+            unknown `order`.
 
     Reference:
         Sønderby, Raiko, Maaløe, Sønderby & Winther (2016), "Ladder Variational Autoencoders".
@@ -70,7 +71,7 @@ class Hierarchical(Guide):
                 "the prior Hierarchical with the same layers"
             )
         self.sizes = (latent_dim - sum(self.layers), *self.layers)
-        # In a ladder a network reads the layer above and two heads, and moves these.
+        # In a ladder, a network reads the layer above and two heads, and shifts the heads.
         ladder = self.order == "ladder"
         pairs = zip(self.sizes[:-1], self.sizes[1:], strict=True)
         shapes = [(up + 2 * low, low) if ladder else (low, up) for low, up in pairs]

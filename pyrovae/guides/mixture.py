@@ -18,23 +18,25 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(Guide):
     r"""A mixture of normals, \(q(z|x) = \sum_k \pi_k\, \mathcal N(z; \mu_k, \mathrm{diag}\,\sigma_k^2)\).
 
-    For posteriors with several modes. Its samples are differentiable in the weights too; with a multiple of K
-    particles they are stratified, one component after another.
+    It is for posteriors with several modes. Samples are differentiable in the weights too. If the
+    number of particles is a multiple of K, they are stratified over the components.
 
-    With `explicit` the component is the site "c", \(q(c|x)\, q(z|x, c)\), as in the prior `GaussianMixture`
-    with `explicit` and the same number of components.
+    With `explicit`, the component is the site "c", \(q(c|x)\, q(z|x, c)\). The prior must then be
+    `GaussianMixture` with `explicit` and the same number of components.
 
     Arguments:
         components: K.
         explicit: whether the component is a site of the program.
 
     Raises:
-        InputError: when `components` is below 1.
+        InputError: if `components` is below 1.
 
     Reference:
-        Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational Inference
+        Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
+            Inference
         with Mixtures"; Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients";
-        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs" (explicit).
+        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"
+            (explicit).
 
     Example:
         >>> import torch
@@ -60,7 +62,7 @@ class GaussianMixture(Guide):
 
     @property
     def states(self) -> int | None:  # type: ignore[override]
-        """K, when the component is a site."""
+        """K, if the component is a site."""
         return self.components if self.explicit else None
 
     def forward(

@@ -24,7 +24,7 @@ REACH = 100.0
 
 
 class _Located(Guide):
-    """A location and a scale of each latent, and what else a subclass asks for."""
+    """Base class with a location and a scale of each latent; a subclass may add parameters."""
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -52,7 +52,7 @@ class DiagonalNormal(_Located):
 class FullRankNormal(_Located):
     r"""A Gaussian with a full covariance for each row, \(q(z|x) = \mathcal N(z; \mu, L L^\top)\).
 
-    The head of L has D^2 outputs: for tens of latents, not hundreds.
+    The head of L has D^2 outputs, so this is for tens of latents, not hundreds.
 
     Reference:
         Kingma & Welling (2019), "An Introduction to Variational Autoencoders", section 2.5.1.
@@ -77,18 +77,18 @@ class FullRankNormal(_Located):
 class LowRankNormal(_Located):
     r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), W of a few columns.
 
-    Row d of W is \(\sigma_d\) times what the encoder gives, bent to stay within 100: beyond that a Cholesky
-    factor in single precision may not exist.
+    Row d of W is \(\sigma_d\) times the encoder's output, limited smoothly to 100: with larger
+    values, the Cholesky factor may not exist in single precision.
 
     Arguments:
         rank: the number of columns of W.
 
     Raises:
-        InputError: when `rank` is below 1.
+        InputError: if `rank` is below 1.
 
     Reference:
-        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
-        Generative Models", section 4.3.
+        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in
+        Deep Generative Models", section 4.3.
 
     Example:
         >>> import torch
@@ -138,14 +138,15 @@ class Laplace(_Located):
 class ProjectedNormal(Guide):
     r"""The direction of a normal vector, \(z = (\mu + e) / |\mu + e|\) with \(e \sim \mathcal N(0, I)\).
 
-    The direction of \(\mu\) is the location, its length the concentration. Its prior is
-    `HypersphericalUniform`.
+    The direction of \(\mu\) is the location, and its length the concentration. Use it with the
+    prior `HypersphericalUniform`.
 
     Raises:
-        InputError: when z has one entry, where the sphere is two points.
+        InputError: if z has one entry, since the sphere then has only two points.
 
     Reference:
-        Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal Distribution of
+        Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal
+            Distribution of
         Arbitrary Dimension"; Davidson et al. (2018), "Hyperspherical Variational Auto-Encoders".
 
     Example:

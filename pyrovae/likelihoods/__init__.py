@@ -1,13 +1,14 @@
-r"""Likelihoods p(x|z): the distribution of one row, given the parameters that a decoder computes.
+r"""Likelihoods p(x|z): the distribution of one row, with parameters from the decoder.
 
-A likelihood declares the parameters it needs and their shapes; the program puts one head for each after the
-decoder and calls `forward` with them by name. It returns a distribution with the event shape of x:
+A likelihood declares its parameters and their shapes. The program adds one head for each to the
+decoder and passes the parameters to `forward` by name. `forward` returns a distribution with the
+event shape of x:
 
     Bernoulli:  param_shapes {"logits": event}      forward(logits) -> Bernoulli over events
 
-Discrete likelihoods give probabilities, continuous ones densities: log p(x) of one is not comparable with
-log p(x) of the other. Grey pixels are not 0 or 1, and a Bernoulli on them is not a density at all; so every
-value is checked against the likelihood's support before anything is trained.
+Discrete likelihoods give probabilities and continuous ones densities, so their log p(x) cannot be
+compared. A Bernoulli likelihood on grey pixels, which are not 0 or 1, is neither. So every value is
+checked against the likelihood's support before training.
 """
 
 from pyrovae.likelihoods.base import Likelihood

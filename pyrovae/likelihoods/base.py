@@ -1,4 +1,4 @@
-"""What every likelihood is."""
+"""The base class of likelihoods."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Shape = tuple[int, ...]
 
 
 class Likelihood(Part):
-    """Base class of likelihoods: `forward(**params)` gives a distribution with the event shape of x.
+    """Base class of likelihoods: `forward(**params)` returns a distribution with the shape of x.
 
-    A subclass names its parameters in `elementwise`, or in `param_shapes` when a shape is not the event's,
-    and says in `advice` what to do with values outside its support.
+    A subclass names its parameters in `elementwise`, or in `param_shapes` if a shape differs from
+    that of the event. `advice` says what to do about values outside the support.
     """
 
     event_shape: Shape
@@ -39,15 +39,15 @@ class Likelihood(Part):
 
     @property
     def input_shape(self) -> Shape:
-        """The shape of what the encoder reads of one row."""
+        """The shape of the encoder's input for one row."""
         return self.event_shape
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the encoder reads of data (*, *event): the data themselves unless a subclass changes it."""
+        """The encoder's input for data (*, *event): the data themselves by default."""
         return x
 
     def suited(self, data: Data) -> Likelihood:
-        """The likelihood to declare for some data: this one, unless it takes its columns from them.
+        """The likelihood to declare for a data set: this one, unless it takes its columns from the data.
 
         Raises:
             InputError: for columns that it cannot score.
@@ -56,7 +56,7 @@ class Likelihood(Part):
         return self
 
     def check_columns(self, columns: Sequence[Column] | None) -> None:
-        """Refuse columns whose numbers stand for words; None is for data that are not a table.
+        """Refuse columns of words encoded as numbers; None means that the data are not a table.
 
         Raises:
             InputError: with the name of the first such column.
@@ -83,14 +83,14 @@ class Likelihood(Part):
 
     @property
     def of_batch(self) -> bool:
-        """Whether its density in training couples the rows of a batch."""
+        """Whether the density couples the rows of a batch in training."""
         return False
 
     def check(self, x: Tensor, name: str = "the data") -> None:
-        """Refuse values outside the support, in one sentence that says how many there are and where.
+        """Refuse values outside the support; the message says how many there are and where.
 
         Raises:
-            InputError: when a value of x (N, *event) lies outside the support.
+            InputError: if a value of x (N, *event) lies outside the support.
         """
         support = self._support()
         for start in range(0, len(x), 1024):
@@ -105,12 +105,12 @@ class Likelihood(Part):
         return getattr(support, "base_constraint", support)
 
     def _device(self, x: Tensor) -> torch.device:
-        """The device of its parameters; that of x when it has none."""
+        """The device of the parameters, or of x if there are none."""
         return next((t.device for t in (*self.parameters(), *self.buffers())), x.device)
 
     def _refuse(self, x: Tensor, support: torch.distributions.constraints.Constraint, name: str) -> None:
         outside = ~support.check(x)
-        what = "values" if outside.shape == x.shape else "rows"  # some supports are of a whole event
+        what = "values" if outside.shape == x.shape else "rows"  # some supports are defined for whole events
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]
         value = suspects.flatten()[0].item() if suspects.numel() else None

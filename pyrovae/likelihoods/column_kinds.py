@@ -1,4 +1,4 @@
-r"""The kinds of columns of a table: what `Mixed` must know of each.
+r"""The kinds of columns of a table, for `Mixed`.
 
 kind                           likelihood     the encoder reads      in units of the data
 normal, laplace, studentt      of this name   x                      m + s u
@@ -32,14 +32,14 @@ Moments = tuple[Tensor, Tensor]
 
 
 class ColumnKind:
-    """A kind whose values are read as they are: of 0 and 1.
+    """A kind of column whose values are not transformed, such as 0 and 1.
 
     Arguments:
-        likelihood: makes the likelihood of its columns.
-        levels: the number of codes of a column, 0 when its values are numbers.
+        likelihood: returns the likelihood of the columns.
+        levels: the number of codes of a column, 0 if its values are numbers.
 
     Attributes:
-        has_units: whether location and spread of the training data are its units.
+        has_units: whether it is scaled by the location and spread of the training data.
     """
 
     has_units = False
@@ -48,19 +48,19 @@ class ColumnKind:
         self.likelihood, self.levels = likelihood, levels
 
     def read(self, x: Tensor) -> Tensor:
-        """Values on a scale on which they are spread evenly."""
+        """Transform values to a scale on which they are spread evenly."""
         return x
 
     def fill(self, shift: Tensor) -> Tensor:
-        """Values inside the support, close to the data, in place of missing ones."""
+        """Values inside the support and close to the data, to replace missing ones."""
         return torch.ones_like(shift)
 
     def units(self, read: Moments, plain: Moments) -> Moments:
-        """Location and spread as units of the distribution, from those of values as read and as they are."""
+        """The units of the distribution, from location and spread of transformed and plain values."""
         return read
 
     def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
-        """The distribution in the units of the table."""
+        """Convert the distribution to the units of the table."""
         return p
 
 
@@ -78,7 +78,7 @@ class Real(ColumnKind):
 
 
 class Positive(Real):
-    """Numbers above 0 whose logarithm has a location and a scale."""
+    """Numbers above 0 whose logarithms have a location and a scale."""
 
     def read(self, x: Tensor) -> Tensor:
         return x.log()
@@ -88,7 +88,7 @@ class Positive(Real):
 
 
 class Count(ColumnKind):
-    """Counts, with a mean in units of that of the training data."""
+    """Counts, with their mean in units of the training data's mean."""
 
     has_units = True
 

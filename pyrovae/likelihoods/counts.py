@@ -5,8 +5,9 @@ r"""Likelihoods of counts.
     ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
     Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      the shares, given the total n
 
-Rates are `positive` of the decoder's output, which grows linearly and does not overflow. Log-factorials of
-counts above 1e5 lose a tenth of a nat in single precision: scale the counts, or use doubles (`vae.double()`).
+Rates are `positive` of the decoder's output, which grows linearly and does not overflow. In single
+precision, log-factorials of counts above 1e5 have errors of a tenth of a nat: scale the counts, or
+use double precision (`vae.double()`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pyrovae.numerics import inverse_positive, positive
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below it the distribution is Poisson's, and the logarithms of Gamma functions lose their digits in float32.
+# Below this dispersion the distribution is Poisson, and log-gamma functions lose precision in float32.
 DISPERSION_FLOOR = 1e-3
 
 
@@ -34,7 +35,8 @@ class Poisson(Likelihood):
     The decoder gives the rates \(m_i\).
 
     Reference:
-        Gopalan, Hofman & Blei (2015), "Scalable recommendation with hierarchical Poisson factorization".
+        Gopalan, Hofman & Blei (2015), "Scalable recommendation with hierarchical Poisson
+            factorization".
 
     Example:
         >>> likelihood = Poisson()
@@ -51,17 +53,17 @@ class Poisson(Likelihood):
 
 
 class NegativeBinomial(Likelihood):
-    r"""Independent counts with means \(m_i\) and variances \(m_i + a_i m_i^2\), more than Poisson's.
+    r"""Independent counts with means \(m_i\) and variances \(m_i + a_i m_i^2\), above Poisson's.
 
     \[p(x) = \frac{\Gamma(x + r)}{\Gamma(r)\, x!} \Big(\frac{r}{r + m}\Big)^r \Big(\frac{m}{r + m}\Big)^x,
       \qquad r = 1 / a\]
 
     Arguments:
-        dispersion: "learned", one \(a_i\) for each element; or "predicted", from the decoder. It is at
-            least 0.001, where the distribution is practically Poisson's.
+        dispersion: "learned", one \(a_i\) for each element; or "predicted", from the decoder. It is
+            at least 0.001, where the distribution is practically a Poisson distribution.
 
     Raises:
-        InputError: for another word.
+        InputError: for an unknown `dispersion`.
 
     Reference:
         Lopez et al. (2018), "Deep generative modeling for single-cell transcriptomics".
@@ -94,7 +96,7 @@ class NegativeBinomial(Likelihood):
         return self.over_event(self.counts(raw_mean, raw_dispersion))
 
     def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> dist.NegativeBinomial:
-        """Pyro's distribution of each element, from r and the logits of m / (r + m)."""
+        """The distribution of each element, from r and the logits of m / (r + m)."""
         raw = self.raw_dispersion if raw_dispersion is None else raw_dispersion
         r = positive(raw, DISPERSION_FLOOR).reciprocal()
         return dist.NegativeBinomial(r, logits=positive(raw_mean).log() - r.log())
@@ -109,11 +111,13 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         dispersion: as for `NegativeBinomial`.
 
     Raises:
-        InputError: for another word.
+        InputError: for an unknown `dispersion`.
 
     Reference:
-        Greene (1994), "Accounting for excess zeros and sample selection in Poisson and negative binomial
-        regression models"; Lopez et al. (2018), "Deep generative modeling for single-cell transcriptomics".
+        Greene (1994), "Accounting for excess zeros and sample selection in Poisson and negative
+            binomial
+        regression models"; Lopez et al. (2018), "Deep generative modeling for single-cell
+            transcriptomics".
 
     Example:
         >>> likelihood = ZeroInflatedNegativeBinomial()
@@ -137,19 +141,19 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
 class Multinomial(Likelihood):
     r"""The counts of an event given their total n, \(p(x|z, n) = n! \prod_i p_i^{x_i} / x_i!\).
 
-    Each row keeps its own total, so log p(x) is about the shares of the words of a document and not about
-    their number. The decoder gives the logits of the shares \(p_i\).
+    Each row has its own total. So for a document, log p(x) is the probability of the shares of its
+    words, not of their number. The decoder gives the logits of the shares \(p_i\).
 
     Arguments:
-        total: the total of every row, others being refused; with None each row has its own, and a sample has
+        total: the total that every row must have. With None each row has its own, and a sample has
             the mean total of the training data (1 before training).
 
     Raises:
         InputError: for a total below 1.
 
     Reference:
-        Miao, Yu & Blunsom (2016), "Neural variational inference for text processing"; Liang et al. (2018),
-        "Variational autoencoders for collaborative filtering".
+        Miao, Yu & Blunsom (2016), "Neural variational inference for text processing"; Liang et al.
+        (2018), "Variational autoencoders for collaborative filtering".
 
     Example:
         >>> likelihood = Multinomial()
@@ -167,7 +171,7 @@ class Multinomial(Likelihood):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do with other values."""
+        """What to do about values outside the support."""
         return _COUNTS if self.total is None else f"every row must be counts with the sum {self.total}"
 
     def attach(self, event_shape: Shape) -> None:

@@ -1,10 +1,10 @@
-r"""Likelihoods of elements with finitely many values: grey levels, classes.
+r"""Likelihoods of elements with finitely many values: grey levels and classes.
 
     Categorical           P(x_i = v_k) = softmax(l_i)_k                       a logit for each level
     DiscretizedLogistic   P(x_i = v) = sum_c pi_c [F_c(v + h) - F_c(v - h)]   neighbours are similar
 
-These are probabilities, so that their log p(x), divided by the number of elements and by log 2, is bits per
-dimension of the image as it was stored.
+Both give probabilities. So -log p(x), divided by the number of elements and by log 2, is the number
+of bits per dimension of the stored image.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Categorical(Likelihood):
 
     Arguments:
         classes: the number n of classes, 2 or more.
-        grey: whether the classes are the grey levels 0, 1/(n-1), ..., 1 of an image, as the data sets here
-            give them; otherwise they are the whole numbers 0 .. n-1, which have no mean.
+        grey: whether the classes are the grey levels 0, 1/(n-1), ..., 1 of an image, as `datasets`
+            gives them. Otherwise they are the whole numbers 0 .. n-1, which have no mean.
 
     Raises:
         InputError: for fewer than two classes.
@@ -50,7 +50,7 @@ class Categorical(Likelihood):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do with other values."""
+        """What to do about values outside the support."""
         return _advice(self.classes, grey=self.grey)
 
     def attach(self, event_shape: Shape) -> None:
@@ -67,7 +67,7 @@ class Categorical(Likelihood):
 
 
 class DiscretizedLogistic(Likelihood):
-    r"""Grey levels by a mixture of logistic distributions, each integrated over the levels' bins.
+    r"""Grey levels from a mixture of logistic distributions, integrated over the bin of each level.
 
     \[p(x_i = v | z) = \sum_c \pi_{ic} [F_{ic}(v + h) - F_{ic}(v - h)], \quad h = \frac{1}{2 (n - 1)}\]
 
@@ -75,14 +75,14 @@ class DiscretizedLogistic(Likelihood):
 
     Arguments:
         levels: the number n of levels 0, 1/(n-1), ..., 1; 256 for 8-bit images.
-        components: the number of components of the mixture, for each element.
+        components: the number of components of the mixture of each element.
 
     Raises:
         InputError: for fewer than two levels or no component.
 
     Reference:
-        Salimans, Karpathy, Chen & Kingma (2017), "PixelCNN++: Improving the PixelCNN with discretized
-        logistic mixture likelihood and other modifications".
+        Salimans, Karpathy, Chen & Kingma (2017), "PixelCNN++: Improving the PixelCNN with
+        discretized logistic mixture likelihood and other modifications".
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ class DiscretizedLogistic(Likelihood):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do with other values."""
+        """What to do about values outside the support."""
         return _advice(self.levels, grey=True)
 
     def attach(self, event_shape: Shape) -> None:
@@ -122,9 +122,9 @@ class DiscretizedLogistic(Likelihood):
 
 
 def _last(tensor: Tensor, event_shape: Shape) -> Tensor:
-    """Move the axis before the event, where heads that are convolutions put it, after the event.
+    """Move the axis before the event (from convolutional heads) to the end.
 
-    In memory too: sums over it are then faster, and captured code depends on strides.
+    It moves in memory too, since sums over it are then faster and compiled code depends on strides.
     """
     return tensor.movedim(-len(event_shape) - 1, -1).contiguous()
 

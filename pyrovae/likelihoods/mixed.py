@@ -2,15 +2,17 @@ r"""Tables: each column with its own kind of distribution, and missing entries.
 
     log p(x|z) = sum over the present columns i of log p_i(x_i|z)        NaN: missing
 
-Missing entries are summed out, because the columns are independent given z: the ELBO is that of the present
-entries. The encoder reads zeros in their place, and which entries are missing.
+The columns are independent given z, so missing entries are integrated out by leaving them out, and
+the ELBO is that of the present entries. The encoder reads zeros in place of missing entries, and
+flags that mark them.
 
-Columns come in all sizes, and a network works best with numbers near 1. So the network gives locations and
-scales in units of the training data's own mean and spread, and the means of counts in units of their mean,
+Columns differ in scale, and a network works best with numbers near 1. So the network gives
+locations and scales in units of the training data's mean and spread, and means of counts in units
+of the counts' mean,
 
     x = m + s u,   log p(x) = log p_u((x - m) / s) - log s
 
-which is still the density of x in the units of the table.
+which is the density of x in the units of the table.
 """
 
 from __future__ import annotations
@@ -40,17 +42,19 @@ class Mixed(Likelihood):
     r"""Columns of several kinds, \(p(x|z) = \prod_{i \text{ present}} p_i(x_i|z)\); NaN is missing.
 
     Arguments:
-        columns: a word for each column: "normal", "laplace", "studentt", "lognormal", "poisson",
-            "negativebinomial", "zeroinflatednegativebinomial", "bernoulli" or "categorical:5" (codes 0 to 4).
-            With None `suited(data)` takes them from a table; without a table every element is normal, and
-            events may have any shape.
+        columns: the kind of each column: "normal", "laplace", "studentt", "lognormal", "poisson",
+            "negativebinomial", "zeroinflatednegativebinomial", "bernoulli" or "categorical:5"
+            (codes 0 to 4). With None, `suited(data)` takes them from a table. Without a table,
+            every element is normal, and events may have any shape.
 
     Raises:
-        InputError: for an unknown word, or when the data have another number of columns.
+        InputError: if a kind is unknown, or the data have another number of columns.
 
     Reference:
-        Nazabal, Olmos, Ghahramani & Valera (2020), "Handling incomplete heterogeneous data using VAEs";
-        Mattei & Frellsen (2019), "MIWAE: deep generative modelling and imputation of incomplete data sets".
+        Nazabal, Olmos, Ghahramani & Valera (2020), "Handling incomplete heterogeneous data using
+            VAEs";
+        Mattei & Frellsen (2019), "MIWAE: deep generative modelling and imputation of incomplete
+            data sets".
 
     Example:
         >>> likelihood = Mixed(columns=["normal", "categorical:3"])
@@ -127,7 +131,7 @@ class Mixed(Likelihood):
             groups.append((index, kind.in_units(part(**own).base_dist, shift, spread), kind.fill(shift)))
         return self.over_event(Columns(groups))
 
-    # ---------------------------------------------------------------- what the encoder reads
+    # ---------------------------------------------------------------- the encoder's input
 
     @property
     def input_shape(self) -> Shape:
@@ -136,14 +140,14 @@ class Mixed(Likelihood):
         return (2 * first + sum(more), *rest)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Standardised numbers, one-hot classes, zeros for missing entries, and which entries are missing."""
+        """Standardised numbers, one-hot classes, zeros for missing entries, and flags of missing entries."""
         read = [self._read(name, kind, select(x, self._places(name))) for name, _, kind in self._groups()]
         return torch.cat([*read, x.isnan().to(x.dtype)], dim=-len(self.event_shape))
 
     def _read(self, name: str, kind: ColumnKind, x: Tensor) -> Tensor:
         if kind.levels:
             codes = torch.arange(kind.levels, dtype=x.dtype, device=x.device)
-            return (x.unsqueeze(-1) == codes).to(x.dtype).flatten(-2)  # NaN equals nothing
+            return (x.unsqueeze(-1) == codes).to(x.dtype).flatten(-2)  # NaN is not equal to any code
         index = self._places(name)
         shift, spread = (select(t, index) for t in (self.input_shift, self.input_spread))
         missing = x.isnan()
@@ -152,7 +156,7 @@ class Mixed(Likelihood):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take mean and spread of each column of numbers or counts, over the present entries."""
+        """Set mean and spread of each column of numbers or counts, from the present entries."""
         for name, _, kind in self._groups():
             if not kind.has_units:
                 continue
@@ -178,12 +182,12 @@ class Mixed(Likelihood):
         return [(*item, kind_of(word)) for word, item in zip(self._words(), self.laws.items(), strict=True)]
 
     def _places(self, name: str) -> Tensor | None:
-        """The places of the columns of a group; None when every element is of one kind."""
+        """The indices of the columns of a group; None if all elements are of one kind."""
         return None if self.columns is None else getattr(self, f"places_{name}")
 
 
 def _moments(x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each column of `read` over the rows where x is present; 0 and 1 where none is."""
+    """Mean and spread of each column of `read` over rows with x present; 0 and 1 if there are none."""
     present = ~x.isnan()
     count = present.sum(0).clamp(min=1)
     mean = torch.where(present, read, 0.0).sum(0) / count

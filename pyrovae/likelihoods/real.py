@@ -5,8 +5,9 @@ r"""Likelihoods of real elements: a location from the decoder, and a scale.
     StudentT   log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
     LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations above 0
 
-The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. Tails grow
-heavier down the first three: an outlier costs its square, its size, or its logarithm.
+The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. The
+tails of the first three become heavier from Normal to StudentT: the cost of an outlier grows with
+its square, its size, or its logarithm.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["Laplace", "LogNormal", "Normal", "StudentT"]
 
 
 class _Scaled(Likelihood):
-    """A distribution with a location and a scale: a fixed, a learned or a predicted one."""
+    """A distribution with a location and a fixed, learned or predicted scale."""
 
     advice = "every value must be a finite number: drop or fill the missing ones, or use Mixed"
     words: tuple[str, ...] = ("learned", "predicted")
@@ -50,7 +51,7 @@ class _Scaled(Likelihood):
         return shapes | {"raw_scale": self.event_shape} if self.scale == "predicted" else shapes
 
     def positive_scale(self, raw_scale: Tensor | None) -> Tensor:
-        """The scale, from the decoder's number when there is one."""
+        """The scale, from the decoder's output if it predicts one."""
         if raw_scale is not None:
             return positive(raw_scale)
         return positive(self.raw_scale) if self.scale == "learned" else self.fixed_scale
@@ -59,18 +60,18 @@ class _Scaled(Likelihood):
 class Normal(_Scaled):
     r"""Independent real elements, \(p(x|z) = \prod_i \mathcal N(x_i; \mu_i, \sigma_i^2)\).
 
-    With "optimal", \(\sigma^2\) is the mean of \((x - \mu)^2\) over the batch and all elements, which
-    maximises the likelihood of the batch. The rows of a batch are coupled then, but only in training; a
-    running average is stored with the weights and used for \(\sigma^2\) everywhere else, so that log p(x)
-    is that of a fixed distribution.
+    With "optimal", \(\sigma^2\) is the mean of \((x - \mu)^2\) over the batch and all elements,
+    which maximises the likelihood of the batch. The rows of a batch are then coupled, but only in
+    training. A running average is stored with the weights and is used for \(\sigma^2\) in all other
+    cases, so that log p(x) is that of a fixed distribution.
 
     Arguments:
         scale: a number, the fixed \(\sigma\); "learned", one \(\sigma\) for all elements and rows;
-            "predicted", a \(\sigma_i\) from the decoder for each element; or "optimal", one \(\sigma\) by
-            its closed form.
+            "predicted", a \(\sigma_i\) from the decoder for each element; or "optimal", one
+            \(\sigma\) in closed form.
 
     Raises:
-        InputError: when `scale` is neither a positive number nor one of the words.
+        InputError: if `scale` is neither a positive number nor one of the words.
 
     Reference:
         Rybkin et al. (2021), "Simple and effective VAE training with calibrated decoders".
@@ -107,11 +108,11 @@ class Laplace(_Scaled):
     r"""Independent real elements with exponential tails, density \(e^{-|x_i - \mu_i| / b_i} / (2 b_i)\).
 
     Arguments:
-        scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and rows; or "predicted", a
-            \(b_i\) from the decoder for each element.
+        scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and rows; or
+            "predicted", a \(b_i\) from the decoder for each element.
 
     Raises:
-        InputError: when `scale` is neither a positive number nor one of the words.
+        InputError: if `scale` is neither a positive number nor one of the words.
 
     Reference:
         Laplace (1774), "Memoire sur la probabilite des causes par les evenements".
@@ -132,19 +133,20 @@ class Laplace(_Scaled):
 
 
 class StudentT(_Scaled):
-    r"""Independent real elements with heavy tails, \(x_i = \mu_i + s_i t\), \(t\) of \(\nu\) degrees.
+    r"""Independent real elements with heavy tails, \(x_i = \mu_i + s_i t_i\) with \(t_i \sim t_\nu\).
 
     Arguments:
-        df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for all
-            elements and rows, which starts at 5.
-        scale: a number, the fixed \(s\); "learned", one \(s\) for all elements and rows; or "predicted", an
-            \(s_i\) from the decoder for each element.
+        df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for
+            all elements and rows, which starts at 5.
+        scale: a number, the fixed \(s\); "learned", one \(s\) for all elements and rows; or
+            "predicted", an \(s_i\) from the decoder for each element.
 
     Raises:
-        InputError: when `df` or `scale` is out of range.
+        InputError: if `df` or `scale` is out of range.
 
     Reference:
-        Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution"; Takahashi et
+        Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution";
+            Takahashi et
         al. (2018), "Student-t variational autoencoder for robust density estimation".
 
     Example:
@@ -184,11 +186,11 @@ class LogNormal(_Scaled):
     The density is that of x, not of its logarithm.
 
     Arguments:
-        scale: a number, the fixed \(\sigma\) of the logarithm; "learned", one \(\sigma\) for all elements and
-            rows; or "predicted", a \(\sigma_i\) from the decoder for each element.
+        scale: a number, the fixed \(\sigma\) of the logarithm; "learned", one \(\sigma\) for all
+            elements and rows; or "predicted", a \(\sigma_i\) from the decoder for each element.
 
     Raises:
-        InputError: when `scale` is neither a positive number nor one of the words.
+        InputError: if `scale` is neither a positive number nor one of the words.
 
     Reference:
         Aitchison & Brown (1957), "The Lognormal Distribution".

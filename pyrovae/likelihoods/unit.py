@@ -17,7 +17,7 @@ from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
 
 __all__ = ["Bernoulli", "Beta", "ContinuousBernoulli"]
 
-# Two pseudo-counts: with means of 1/2 the uniform distribution.
+# Two pseudo-counts: with a mean of 1/2 this is the uniform distribution.
 UNIFORM = inverse_positive(2.0)
 
 
@@ -46,8 +46,8 @@ class Bernoulli(Likelihood):
 class ContinuousBernoulli(Likelihood):
     r"""Independent elements in [0, 1], density \(C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\).
 
-    The normalising constant \(C\) is what a Bernoulli on grey pixels leaves out. The decoder gives the
-    logits of \(\lambda_i\).
+    The normalising constant \(C\) is missing from a Bernoulli likelihood on grey pixels. The
+    decoder gives the logits of \(\lambda_i\).
 
     Reference:
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
@@ -69,8 +69,9 @@ class ContinuousBernoulli(Likelihood):
 class Beta(Likelihood):
     r"""Independent elements in (0, 1), \(p(x_i|z) = \mathrm{Beta}(m_i c_i, (1 - m_i) c_i)\).
 
-    The decoder gives the logits of the means \(m_i\) and the concentrations \(c_i\); where both are zero the
-    distribution is uniform. At 0 or 1 the density may be infinite, so these values are refused.
+    The decoder gives the logits of the means \(m_i\), and the concentrations \(c_i\). If both
+    outputs are zero, the distribution is uniform. At 0 or 1 the density may be infinite, so these
+    values are refused.
 
     Reference:
         Ferrari & Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
@@ -91,6 +92,6 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # From both ends: 1 - sigmoid loses small numbers. Below the floor float32 has no number.
+        # Computed from both ends, since 1 - sigmoid loses small numbers. The floor is the smallest float32 result.
         a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))
