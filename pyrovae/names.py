@@ -1,4 +1,4 @@
-"""Classes by name: a part or a method is known because its class exists."""
+"""Classes by name: parts and methods are found as subclasses of their base class."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["named_classes", "names_of", "near_names"]
 
 
 def names_of(base: type) -> list[str]:
-    """The names of the subclasses of a class that can be built."""
+    """The names of the concrete subclasses of a class."""
     return list(named_classes(base))
 
 
 def named_classes(base: type) -> dict[str, type]:
-    """The subclasses of a class that can be built, by name."""
+    """The concrete subclasses of a class, by name."""
     classes = [c for c in _subclasses(base) if not inspect.isabstract(c) and not c.__name__.startswith("_")]
     return {cls.__name__: cls for cls in sorted(classes, key=lambda cls: cls.__name__.lower())}
 
 
 def near_names(name: str, names: Sequence[str]) -> list[str]:
-    """The names, at most two, that a misspelt one may mean."""
+    """At most two names that a misspelt name may mean."""
     lower = {n.lower(): n for n in names}
     return [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)]
 

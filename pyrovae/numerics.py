@@ -60,11 +60,11 @@ def numbers(
     Arguments:
         value: a tensor, a list or an array.
         name: their name in the message.
-        shape: the expected shape; a letter stands for any size, equal letters for equal sizes.
+        shape: the expected shape; a letter stands for any size, and equal letters for equal sizes.
         finite: refuse NaN and infinite values.
 
     Raises:
-        InputError: when they are not numeric, are empty, have another shape or, with `finite`,
+        InputError: if they are not numeric, are empty, have a wrong shape or, with `finite`,
             contain NaN or infinite values.
 
     Example:
@@ -158,7 +158,7 @@ def inverse_softplus(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
 
 
-# Computed here, as `.item()` in a `forward` could not be compiled.
+# Computed here, since `.item()` in a `forward` could not be compiled.
 UNIT = inverse_positive(1.0)
 
 

@@ -92,6 +92,6 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # Computed from both ends, since 1 - sigmoid loses small numbers. The floor is the smallest float32 result.
+        # Computed from both ends, since 1 - sigmoid loses small numbers. The floor keeps them above 0.
         a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))

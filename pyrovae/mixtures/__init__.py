@@ -1,9 +1,10 @@
-r"""Plain mixtures of Gaussians, as Pyro programs: the smallest latent variable model.
+r"""Plain mixtures of Gaussians as Pyro programs: the smallest latent variable model.
 
     c ~ Categorical(pi),   x | c ~ N(mu_c, Sigma_c)
 
-Its only latent is discrete and can be summed out, so log p(x) is exact, and the ways to fit it can be checked
-against each other: EM, gradients, the mode under a prior, the posterior of the parameters.
+The only latent is discrete and can be summed out, so log p(x) is exact. The methods to fit it can
+be checked against each other: EM, gradients, the mode under a prior, and the posterior of the
+parameters.
 """
 
 from pyrovae.mixtures.ascent import Ascent

@@ -1,12 +1,13 @@
-r"""Ascent of a function without noise by L-BFGS: the exact log p(x), all rows at once.
+r"""Gradient ascent without noise by L-BFGS, on the exact log p(x) of all rows.
 
-    d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta        the gradient of EM's bound where it touches
+    d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta        the gradient of EM's bound where they touch
 
-So EM and gradients have the same fixed points. `pyrovae.fit` ascends the same function in minibatches.
+So EM and gradient ascent have the same fixed points. `pyrovae.fit` maximises the same function with
+minibatches.
 
 Reference:
-    Xu & Jordan (1996), "On Convergence Properties of the EM Algorithm for Gaussian Mixtures"; Liu & Nocedal
-    (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
+    Xu & Jordan (1996), "On Convergence Properties of the EM Algorithm for Gaussian Mixtures"; Liu &
+    Nocedal (1989), "On the Limited Memory BFGS Method for Large Scale Optimization".
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from pyrovae.mixtures.unit import in_unit
 
 __all__ = ["Ascent", "ByGradient", "ascended"]
 
-INNER = 20  # steps of L-BFGS between two records
+INNER = 20  # steps of L-BFGS between two recorded values
 
 
 @dataclass(frozen=True, eq=False)
 class Ascent:
-    """The course of a fit.
+    """The progress of a fit.
 
     Attributes:
-        what: what rose, "log-likelihood" or "log posterior".
-        values: in nats per observation, at the start and after each iteration.
+        what: the function that was maximised, "log-likelihood" or "log posterior".
+        values: its values at the start and after each iteration, in nats per observation.
         converged: whether the last gain was below the tolerance.
 
     Example:
@@ -61,7 +62,7 @@ class Ascent:
 def ascended(
     what: str, value: Callable[[], Tensor], parameters: Iterable[Tensor], iterations: int, tol: float
 ) -> Ascent:
-    """Ascend a function of parameters by L-BFGS until it gains less than `tol`."""
+    """Maximise a function of parameters by L-BFGS until it rises by less than `tol`."""
     iterations = whole("iterations", iterations)
     optimizer = torch.optim.LBFGS(
         list(parameters),
@@ -86,7 +87,7 @@ def ascended(
 
 
 class ByGradient(MixtureProgram):
-    """A mixture that gradients can fit."""
+    """A mixture that can be fitted by gradient ascent."""
 
     def fit_gradient(
         self,
@@ -101,7 +102,7 @@ class ByGradient(MixtureProgram):
 
         Arguments:
             x, start, tol, seed: as in `fit_em`.
-            iterations: maximum number, of 20 steps each.
+            iterations: the maximum number of iterations, of 20 steps each.
 
         Raises:
             InputError: for data that the mixture cannot take.

@@ -1,4 +1,4 @@
-r"""A mixture whose parameters have a prior: their mode, or their posterior.
+r"""A mixture with a prior on its parameters, for their mode or their posterior.
 
     pi      ~ Dirichlet(a, ..., a)
     mu_cd   ~ N(m_d, (reach s_d)^2)
@@ -7,19 +7,21 @@ r"""A mixture whose parameters have a prior: their mode, or their posterior.
     Sigma_c = diag(t_c) R_c diag(t_c)
     c_n     ~ Categorical(pi),   x_n | c_n ~ N(mu_c, Sigma_c)
 
-m and s are the centre and the standard deviations of the data. Each c_n is summed out (`TraceEnum_ELBO`), so
-the objective is
+m and s are the centre and the standard deviations of the data. Each c_n is summed out
+(`TraceEnum_ELBO`). So the objective is
 
     log p(X, theta)                                       at one point: MAP
     E_q[log p(X, theta) - log q(theta)] <= log p(X)       under q(theta): a Dirichlet and normals
 
-An a below 1 makes weights near 0 likely. A component that the data do not need then costs more nats, for
-its parameters, than it gains. It vanishes: its weight goes to 0, its other parameters to their prior.
+With a below 1, weights near 0 are likely. A component that the data do not need then costs more
+nats, for its parameters, than it gains. It vanishes: its weight goes to 0, and its other parameters
+return to their prior.
 
 Reference:
-    Rousseau & Mengersen (2011), "Asymptotic Behaviour of the Posterior Distribution in Overfitted Mixture
-    Models"; Lewandowski, Kurowicka & Joe (2009), "Generating Random Correlation Matrices Based on Vines and
-    Extended Onion Method".
+    Rousseau & Mengersen (2011), "Asymptotic Behaviour of the Posterior Distribution in Overfitted
+        Mixture
+    Models"; Lewandowski, Kurowicka & Joe (2009), "Generating Random Correlation Matrices Based on
+    Vines and Extended Onion Method".
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ from pyrovae.terms import DATA
 __all__ = ["COMPONENTS", "Bayesian", "Beliefs"]
 
 COMPONENTS = "components"
-NARROW = 1e-6  # of the data's size, the smallest width at a start, so that a fit can widen it
+NARROW = 1e-6  # the smallest initial width, relative to the size of the data, so that a fit can widen it
 
 
 @dataclass(frozen=True)
 class Beliefs:
-    """The prior's hyperparameters, in units of the data's size: a, reach, width, eta."""
+    """The hyperparameters of the prior, in units of the data's size: a, reach, width, eta."""
 
     concentration: float
     reach: float
@@ -59,7 +61,7 @@ class Beliefs:
 
 
 class Bayesian:
-    """The program with its parameters as sites, on data in their own unit."""
+    """The program with its parameters as sites, on standardised data."""
 
     def __init__(self, mixture: MixtureProgram, beliefs: Beliefs, *, mode: bool) -> None:
         self.mixture, self.beliefs, self.mode = mixture, beliefs, mode
@@ -88,8 +90,7 @@ class Bayesian:
         size = self.mixture.event_dim
         root = pyro.sample("correlation", dist.LKJCholesky(size, self.beliefs.eta * one))
         if self.mode:
-            # A mode depends on the coordinates: take that of the matrix R, not that of its Cholesky factor L,
-            # by |dR/dL| = prod_i L_ii^(D - i). LKJ(1) is flat in R.
+            # A mode depends on the coordinates. This is the mode in the matrix R, not in its Cholesky factor L, by |dR/dL| = prod_i L_ii^(D - i). LKJ(1) is flat in R.
             power = torch.arange(size - 1, -1, -1).to(root)
             pyro.factor("of_matrix", -(power * root.diagonal(dim1=-2, dim2=-1).log()).sum(-1))
         return root

@@ -1,17 +1,19 @@
-r"""EM: two steps that each raise a lower bound on the log-likelihood.
+r"""EM: two steps, each of which raises a lower bound on the log-likelihood.
 
     F(q, theta) = sum_n E_{q_n}[log p(x_n, c | theta) - log q_n(c)]  <=  log p(X | theta)
 
     E   q_n(c) = p(c | x_n, theta)          the bound touches the log-likelihood
-    M   theta = argmax F(q, theta)          the bound rises, and the log-likelihood with it
+    M   theta = argmax F(q, theta)          the bound rises, and so does the log-likelihood
 
-With reg_covar = 0 the log-likelihood never falls. Otherwise reg_covar widens each component after its M
-step, as in scikit-learn, which keeps it from collapsing onto one observation. For components that narrow, the
-log-likelihood may fall a little.
+With reg_covar = 0 the log-likelihood never falls. Otherwise reg_covar widens each component after
+the M step, as in scikit-learn, so that it cannot collapse onto one observation. The log-likelihood
+may then fall a little while a component becomes narrower.
 
 Reference:
-    Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm"; Neal &
-    Hinton (1998), "A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants".
+    Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm";
+        Neal &
+    Hinton (1998), "A View of the EM Algorithm that Justifies Incremental, Sparse, and Other
+        Variants".
 """
 
 from __future__ import annotations
@@ -51,17 +53,17 @@ class ByEM(MixtureProgram):
 
         Arguments:
             x: rows (N, D).
-            start: "kmeans", "random" (means at random rows, all as wide as the data), or "given" (the present
-                parameters).
-            restarts: number of starts, of which the best result is used.
-            iterations: maximum number.
-            tol: ends when the log-likelihood changes by less, in nats per observation.
+            start: "kmeans", "random" (means at random rows, with the covariance of the data), or
+                "given" (the current parameters).
+            restarts: the number of starts; the best result is used.
+            iterations: the maximum number of iterations.
+            tol: stop when the log-likelihood changes by less, in nats per observation.
             reg_covar: added to the variances in each iteration.
-            seed: of the first start.
+            seed: seed of the first start.
 
         Raises:
-            InputError: for data that the mixture cannot take, fewer than its components or not finite; for a
-                component that collapses onto its data.
+            InputError: for data that the mixture cannot take, with fewer rows than components or
+                not finite; or if a component collapses onto its data.
 
         Example:
             >>> from pyrovae.mixtures import GaussianMixture
@@ -94,7 +96,7 @@ def _ascend(mixture: MixtureProgram, x: Tensor, iterations: int, tol: float, reg
 
 
 def expected(mixture: MixtureProgram, x: Tensor) -> tuple[Tensor, float]:
-    """The E step: p(c|x), (N, C), and the log-likelihood that it comes with, in nats per observation."""
+    """The E step: p(c|x), (N, C), and the log-likelihood in nats per observation."""
     size = max(1, CELLS // (mixture.components * mixture.event_dim))
     joint = torch.cat([mixture.log_joint(rows) for rows in x.split(size)])
     return joint.softmax(-1), float(joint.logsumexp(-1).mean())

@@ -1,11 +1,11 @@
-r"""The mixture of Gaussians, declared, and the ways to fit it to data.
+r"""The declaration of a mixture of Gaussians, and the methods to fit it to data.
 
-    EM             closed form; ascends log p(X | theta) to the nearest maximum
+    EM             closed form; raises log p(X | theta) to a local maximum
     gradient       the same maximum, by L-BFGS on the exact marginal; `pyrovae.fit` does it in minibatches
     MAP            the maximum of log p(X | theta) + log p(theta)
     posterior      q(theta), by SVI; components that the data do not need vanish
 
-All have the same starts, and agree for large data.
+All methods have the same starts, and agree for many data.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ class GaussianMixture(ByEM, ByGradient, ByMode, ByPosterior):
     \[p(x) = \sum_{c=1}^{C} \pi_c \, \mathcal N(x; \mu_c, \Sigma_c), \qquad
     p(c|x) = \pi_c \, \mathcal N(x; \mu_c, \Sigma_c) / p(x)\]
 
-    A Pyro program (`model`, `guide`) whose site "c" is enumerated, so that `pyrovae.log_evidence` is exact
-    and `pyrovae.fit` ascends the marginal itself.
+    A Pyro program (`model`, `guide`) whose site "c" is enumerated. So `pyrovae.log_evidence` is
+    exact, and `pyrovae.fit` maximises the marginal likelihood itself.
 
     Arguments:
         components: the number C.
         event_dim: the size D of an observation.
         covariance: "spherical" \(\sigma_c^2 I\), "diagonal", or "full".
-        floor: no standard deviation (no diagonal entry of a Cholesky factor) is smaller; in the data's units.
+        floor: the smallest standard deviation (diagonal entry of a Cholesky factor), in the data's
+            units.
 
     Raises:
         InputError: for a size below 1, an unknown covariance, or a floor outside 0 to 1.

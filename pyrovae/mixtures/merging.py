@@ -1,8 +1,9 @@
-r"""The start of q(theta): components are merged as long as the bound on log p(X) rises.
+r"""The start of q(theta): components are merged while the bound on log p(X) rises.
 
-Gradients empty a component that shares its data with another only slowly, along a plateau of the bound. So
-before the first step pairs are tried, those that share most data first: one takes the data of both, the other
-none. The bound itself decides, under a q(theta) of the width that this number of rows determines.
+If two components share their data, gradient steps empty one of them only slowly, along a plateau of
+the bound. So pairs are merged before the first step, starting with those that share most data: one
+component takes the data of both. A merge is kept if it raises the bound, under a q(theta) with the
+width expected for this number of rows.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from pyrovae.mixtures.program import MixtureProgram
 
 __all__ = ["merged"]
 
-ROUNDS = 20  # of EM after a merger
+ROUNDS = 20  # EM iterations after a merge
 
 
 @torch.no_grad()
 def merged(mixture: MixtureProgram, x: Tensor, bound: Callable[[MixtureProgram], float]) -> MixtureProgram:
-    """A mixture whose pairs of components have been merged as long as the bound rises."""
+    """Merge pairs of components of a mixture while the bound rises."""
     best = _settled(mixture, x)
     value, tried = bound(best), True
     while tried:
@@ -38,7 +39,7 @@ def merged(mixture: MixtureProgram, x: Tensor, bound: Callable[[MixtureProgram],
 
 
 def _neighbours(mixture: MixtureProgram, x: Tensor) -> Iterator[MixtureProgram]:
-    """The mixture with two of its components merged, those first that share most data."""
+    """Mixtures with two components merged, first those that share most data."""
     q, _ = expected(mixture, x)
     used = (q.sum(0) > EMPTY).nonzero().flatten()
     count = q.sum(0).clamp_min(EMPTY).sqrt()
@@ -62,5 +63,5 @@ def _settled(mixture: MixtureProgram, x: Tensor) -> MixtureProgram:
 
 
 def _regular(mixture: MixtureProgram) -> float:
-    """The addition to variances that keeps them above the floor, for data in their own unit."""
+    """The number added to variances to keep them above the floor, for standardised data."""
     return max(1e-6, 4 * float(torch.as_tensor(mixture.floors).max()) ** 2)

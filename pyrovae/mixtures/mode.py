@@ -1,7 +1,7 @@
-r"""MAP: the parameters of largest log p(X, theta), one point.
+r"""MAP: the parameters that maximise log p(X, theta).
 
-With flat beliefs (a = 1, eta = 1, a large reach and width) it is the maximum of the
-likelihood, where EM ends too.
+With a flat prior (a = 1, eta = 1, a large reach and width) this is the maximum of the likelihood,
+the result of EM.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ByMode"]
 
 
 class ByMode(MixtureProgram):
-    """A mixture that can be fitted by the mode of its parameters."""
+    """A mixture whose parameters can be fitted by their mode."""
 
     def fit_map(
         self,
@@ -40,23 +40,25 @@ class ByMode(MixtureProgram):
         tol: float = 1e-9,
         seed: int = 0,
     ) -> Ascent:
-        r"""Maximise log p(X, theta), with Pyro's `TraceEnum_ELBO` and a point as guide.
+        r"""Maximise log p(X, theta), with Pyro's `TraceEnum_ELBO` and a point mass as guide.
 
         Arguments:
             x, start, tol, seed: as in `fit_em`.
-            concentration: a of the weights' Dirichlet prior; 1 is flat.
-            reach: standard deviation of the means' normal prior, in units of the data's own.
-            width: of the half-Cauchy prior of the standard deviations, in the same units.
-            eta: of the correlations' LKJ prior; 1 is flat. The mode is that in the correlations themselves.
-            iterations: maximum number, of 20 steps each.
+            concentration: a, of the Dirichlet prior of the weights; 1 is flat.
+            reach: the standard deviation of the normal prior of the means, in units of the data's
+                standard deviations.
+            width: the scale of the half-Cauchy prior of the standard deviations, in the same units.
+            eta: the parameter of the LKJ prior of the correlations; 1 is flat. The mode is that in
+                the correlations themselves.
+            iterations: the maximum number of iterations, of 20 steps each.
 
         Raises:
-            InputError: for data that the mixture cannot take, a concentration below 1, or a hyperparameter
-                that is not above 0.
+            InputError: for data that the mixture cannot take, a concentration below 1, or another
+                hyperparameter that is not above 0.
 
         Reference:
-            Fraley & Raftery (2007), "Bayesian Regularization for Normal Mixture Estimation and Model-Based
-            Clustering".
+            Fraley & Raftery (2007), "Bayesian Regularization for Normal Mixture Estimation and
+            Model-Based Clustering".
         """
         beliefs = Beliefs(concentration, reach, width, eta)
         if beliefs.concentration < 1:

@@ -1,9 +1,10 @@
-r"""Moments of data under responsibilities, and the start of a fit.
+r"""Moments of data, weighted by responsibilities, and the start of a fit.
 
     N_c = sum_n q_nc,   pi_c = N_c / N,   mu_c = sum_n q_nc x_n / N_c
     Sigma_c = sum_n q_nc (x_n - mu_c)(x_n - mu_c)' / N_c + reg I
 
-Hard clusters are responsibilities of 0 and 1, so k-means starts a mixture by the same formulas.
+Hard clusters are responsibilities of 0 and 1, so the same formulas initialise a mixture from
+k-means.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Moments", "Start", "maximised", "started", "usable"]
 
 Start = Literal["kmeans", "random", "given"]
 
-EMPTY = 1e-8  # the sum of responsibilities below which a component has no moments of its own
+EMPTY = 1e-8  # below this sum of responsibilities, a component gets the moments of all data
 
 
 class Moments(NamedTuple):
@@ -35,9 +36,9 @@ class Moments(NamedTuple):
 
 
 def maximised(x: Tensor, q: Tensor, covariance: str, reg_covar: float) -> Moments:
-    r"""The parameters of largest \(\sum_n E_{q_n}[\log p(x_n, c)]\), the M step; x (N, D), q (N, C).
+    r"""The M step: the parameters that maximise \(\sum_n E_{q_n}[\log p(x_n, c)]\); x (N, D), q (N, C).
 
-    A component without data takes the moments of all data, and next to no weight.
+    A component without data gets the moments of all data, and almost no weight.
     """
     total = q.sum(0)
     count = total + 10 * torch.finfo(x.dtype).eps
@@ -59,11 +60,11 @@ def _squares(apart: Tensor, share: Tensor, covariance: str) -> Tensor:
 
 
 def usable(mixture: MixtureProgram, x: Any, start: Start, reg_covar: float = 0.0) -> Tensor:  # noqa: ANN401
-    """The data (N, D) in double precision, where the mixture's parameters are.
+    """Check the data (N, D); returns them in double precision, on the device of the mixture.
 
     Raises:
-        InputError: for data of another shape, no rows, fewer than the components, or values that are not
-            finite; for an unknown start or a negative reg_covar.
+        InputError: for data of a wrong shape, with fewer rows than components or with values that
+            are not finite; for an unknown start or a negative reg_covar.
     """
     x = Rows.of(x, like=mixture.loc.new_empty(0, dtype=torch.float64)).x.detach()
     mixture.check_rows(Rows(x), "the data")
@@ -84,7 +85,7 @@ def usable(mixture: MixtureProgram, x: Any, start: Start, reg_covar: float = 0.0
 def started(
     mixture: MixtureProgram, x: Tensor, start: Start, seed: int, reg_covar: float | None = None
 ) -> None:
-    """Put the mixture at the start of a fit: on clusters of the data, or on rows drawn with a seed.
+    """Initialise the mixture for a fit, at clusters of the data or at random rows.
 
     Without a `reg_covar`, variances are kept above the mixture's floor.
     """
@@ -105,6 +106,6 @@ def _clusters(x: Tensor, count: int, seed: int) -> Tensor:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # for fewer distinct rows than clusters
         labels = KMeans(count, n_init=1, random_state=seed).fit(x.cpu().numpy()).labels_
     return torch.as_tensor(labels, dtype=torch.long, device=x.device)

@@ -3,8 +3,8 @@ r"""The posterior of all parameters, by variational inference.
     q(pi) = Dirichlet(a_1, ..., a_C)
     q(mu_c) = N(m_c, T_c T_c'),   q(log s_c) = N(l_c, S_c S_c'),   q(R_c) = normals under tanh
 
-Given the parameters, the components of the data are summed out, so the only noise is that of one sample of
-the parameters in each step.
+Given the parameters, the components of the observations are summed out, so the only noise is that
+of one sample of the parameters per step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Posterior:
         weights: (S, C).
         loc: means, (S, C, D).
         covariance: (S, C, D, D).
-        bound: on log p(X) at each step, with one sample of the parameters, in nats per observation.
+        bound: the bound on log p(X) at each step, from one sample of the parameters, in nats per
+            observation.
     """
 
     weights: Tensor
@@ -54,7 +55,7 @@ class Posterior:
 
     @torch.no_grad()
     def log_px(self, x: Any) -> Tensor:  # noqa: ANN401
-        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\), by the samples: x (B, D) -> (B,)."""
+        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\) from the samples: x (B, D) -> (B,)."""
         x = Rows.of(x, like=self.loc).x.unsqueeze(-2)
         each = [
             torch.logsumexp(weights.log() + dist.MultivariateNormal(loc, covariance).log_prob(x), -1)
@@ -75,7 +76,7 @@ class Posterior:
 
 
 class Guide(nn.Module):
-    """q(theta), initialised at values of the sites, as wide as this number of rows determines them."""
+    """q(theta), initialised at values of the sites, with the width expected for this number of rows."""
 
     def __init__(self, bayesian: Bayesian, rows: int) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class Guide(nn.Module):
 
 
 class ByPosterior(MixtureProgram):
-    """A mixture whose parameters have a posterior."""
+    """A mixture for which the posterior of the parameters can be fitted."""
 
     def fit_posterior(
         self,
@@ -123,25 +124,28 @@ class ByPosterior(MixtureProgram):
         draws: int = 200,
         seed: int = 0,
     ) -> Posterior:
-        r"""Fit q(theta) by SVI with Pyro's `TraceEnum_ELBO`; the mixture is set to the mean of its samples.
+        r"""Fit q(theta) by SVI with Pyro's `TraceEnum_ELBO`, and set the mixture to its mean.
 
         With a concentration below 1, components that the data do not need lose their weight.
 
         Arguments:
             x, start: as in `fit_em`.
-            concentration, reach, width, eta: of the prior, as in `fit_map`.
-            merge: before the first step, merge pairs of components as long as the bound on log p(X) rises.
-            steps: of Adam, each over all rows with one sample of the parameters.
+            concentration, reach, width, eta: hyperparameters of the prior, as in `fit_map`.
+            merge: before the first step, merge pairs of components while the bound on log p(X)
+                rises.
+            steps: the number of steps of Adam, each over all rows with one sample of the
+                parameters.
             lr: the learning rate, which falls to zero along a cosine.
-            draws: number of samples of q(theta) that are returned.
-            seed: of the start and the samples.
+            draws: the number of samples of q(theta) to return.
+            seed: seed of the start and the samples.
 
         Raises:
-            InputError: for data that the mixture cannot take, or a hyperparameter that is not above 0.
+            InputError: for data that the mixture cannot take, or a hyperparameter that is not above
+                0.
 
         Reference:
-            Attias (1999), "Inferring Parameters and Structure of Latent Variable Models by Variational
-            Bayes".
+            Attias (1999), "Inferring Parameters and Structure of Latent Variable Models by
+            Variational Bayes".
         """
         beliefs = Beliefs(concentration, reach, width, eta)
         steps, draws = whole("steps", steps), whole("draws", draws)
@@ -160,7 +164,7 @@ class ByPosterior(MixtureProgram):
 
 
 def _bound(mixture: MixtureProgram, beliefs: Beliefs, z: Tensor, seed: int) -> float:
-    """The bound on log p(X) under the first q(theta) of a mixture, by a few samples of one seed."""
+    """The bound on log p(X) under the initial q(theta) of a mixture, from a few samples."""
     torch.manual_seed(seed)
     bayesian = Bayesian(mixture, beliefs, mode=False)
     guide, loss = Guide(bayesian, len(z)), TraceEnum_ELBO(max_plate_nesting=1).loss

@@ -5,8 +5,8 @@ r"""A mixture of Gaussians as a Pyro program: one discrete latent, summed out.
     p(c|x) = pi_c N(x; mu_c, Sigma_c) / p(x)                       the responsibilities
     log p(x) = E_q[log p(x, c) - log q(c)] + KL(q || p(c|x))       for any q(c)
 
-Sigma_c = L_c L_c' with a positive diagonal of L_c, so that every value of the parameters is a mixture;
-spherical and diagonal mixtures have only the diagonal.
+Sigma_c = L_c L_c' with a positive diagonal of L_c, so every value of the parameters gives a
+mixture. Spherical and diagonal mixtures have only the diagonal.
 
 Reference:
     Pearson (1894), "Contributions to the Mathematical Theory of Evolution".
@@ -32,23 +32,23 @@ from pyrovae.terms import DATA, Program
 __all__ = ["COVARIANCES", "MixtureProgram"]
 
 COVARIANCES = ("spherical", "diagonal", "full")
-TINY = 1e-37  # a number in every precision
+TINY = 1e-37  # a nonzero number in every precision
 
 
 class MixtureProgram(Program, Declared, nn.Module):
     """The program and its densities; `GaussianMixture` declares it and adds the ways to fit it.
 
-    Every method takes `Rows`, a tensor or an array of any number type.
+    Every method takes `Rows`, a tensor or an array of any numeric type.
     """
 
     components: int
     event_dim: int
     covariance: str
     floor: float
-    floors: float | Tensor  # of each dimension, when a fit measures them in their own units
+    floors: float | Tensor  # one for each dimension, if a fit standardises the data
 
     def attach(self) -> None:
-        """Create the parameters: equal weights, means at random, standard deviations of 1."""
+        """Create the parameters: equal weights, random means, standard deviations of 1."""
         self.components = whole("components of a mixture", self.components)
         self.event_dim = whole("event_dim of a mixture", self.event_dim)
         one_of("covariance", self.covariance, COVARIANCES)
@@ -63,14 +63,14 @@ class MixtureProgram(Program, Declared, nn.Module):
     # ---------------------------------------------------------------- the program
 
     def model(self, x: Tensor | None = None) -> Tensor:
-        """The generative program with the sites "c" and "x"; x (B, D), observed when given."""
+        """The generative program with the sites "c" and "x"; x (B, D) is observed if given."""
         x = None if x is None else self._checked(x)
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             c = pyro.sample("c", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
             return pyro.sample("x", self.conditional(c), obs=x)
 
     def guide(self, x: Tensor | None = None) -> None:
-        """No site: the only latent is summed out of the model."""
+        """The guide has no site, since the only latent is summed out of the model."""
 
     @property
     def event_shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -90,7 +90,7 @@ class MixtureProgram(Program, Declared, nn.Module):
         return rows.x
 
     def conditional(self, c: Tensor | slice = slice(None)) -> dist.TorchDistribution:
-        """p(x|c) of every component, batch (C,), or of the given ones; event (D,)."""
+        """p(x|c) for all components, batch (C,), or for the given ones; event (D,)."""
         loc, scale = self.loc[c], self.scale[c]
         if self.lower is None:
             return dist.Normal(loc, scale).to_event(1)
@@ -134,15 +134,16 @@ class MixtureProgram(Program, Declared, nn.Module):
         """Set the parameters.
 
         Arguments:
-            weights: (C,), up to a factor; 0 is replaced by the smallest number above it.
+            weights: (C,), up to a factor; 0 is replaced by a tiny number.
             loc: means, (C, D).
-            covariance: (C, D, D), or variances (C, D), or (C,). A mixture that cannot hold them takes the
-                nearest (in KL) that it can: the diagonal, or its mean.
+            covariance: (C, D, D), or variances (C, D), or (C,). If the mixture's form is simpler,
+                it gets the nearest covariances (in KL): the diagonal, or its mean.
 
         Raises:
-            InputError: for other shapes, parameters of no mixture, or a component narrower than the floor.
+            InputError: for wrong shapes, invalid parameters, or a component narrower than the
+                floor.
         """
-        # In double precision: a narrow covariance has a factor that single precision does not find.
+        # In double precision, since single precision fails to factorise narrow covariances.
         like = self.loc.new_empty(0, dtype=torch.float64)
         weights, loc, covariance = (torch.as_tensor(t).to(like) for t in (weights, loc, covariance))
         shape = (self.components, self.event_dim)
@@ -173,7 +174,7 @@ class MixtureProgram(Program, Declared, nn.Module):
             variance = covariance.diagonal(dim1=-2, dim2=-1)
             variance = variance.mean(-1, keepdim=True) if self.covariance == "spherical" else variance
             info, scale = torch.zeros_like(info), variance.sqrt()
-        thin = (info > 0) | ~((scale > 0) & (scale > 0.999 * self.floors)).all(-1)  # rounding aside
+        thin = (info > 0) | ~((scale > 0) & (scale > 0.999 * self.floors)).all(-1)  # up to rounding
         if thin.any():
             raise InputError(
                 f"component {int(thin.nonzero()[0])} is narrower than the mixture's floor of {self.floor:g}: "
@@ -196,7 +197,7 @@ class MixtureProgram(Program, Declared, nn.Module):
         return self.log_joint(x).softmax(-1)
 
     def bound(self, x: Any, q: Tensor) -> Tensor:  # noqa: ANN401
-        r"""The ELBO of any q(c), (B, C) -> (B,), which is log p(x) where q is the responsibilities.
+        r"""The ELBO of any q(c), (B, C) -> (B,); it is log p(x) if q are the responsibilities.
 
         \[\sum_c q_c \left(\log p(x, c) - \log q_c\right) = \log p(x) - \mathrm{KL}(q \,\|\, p(c|x))\]
         """
@@ -213,7 +214,7 @@ class MixtureProgram(Program, Declared, nn.Module):
 
 
 def _square(covariance: Tensor, size: int) -> Tensor:
-    """Covariances (C, D, D) from themselves, variances (C, D) or (C,)."""
+    """Convert covariances (C, D, D), or variances (C, D) or (C,), to covariances (C, D, D)."""
     if covariance.dim() == 1:
         covariance = covariance.unsqueeze(-1).expand(-1, size)
     return covariance.diag_embed() if covariance.dim() == 2 else covariance

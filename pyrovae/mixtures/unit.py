@@ -1,4 +1,4 @@
-"""Fits that take steps take them in the data's own unit: centred, and of one size."""
+"""Standardisation of data for fits by gradient steps: centred and scaled."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["Unit", "in_unit"]
 
 
 class Unit(NamedTuple):
-    """The centre of some data, (D,), and their standard deviations, (D,) or over all dimensions (1,)."""
+    """The centre of data, (D,), and their standard deviations, (D,) or over all dimensions (1,)."""
 
     centre: Tensor
     size: Tensor
 
     @classmethod
     def of(cls, mixture: MixtureProgram, x: Tensor) -> Unit:
-        """The unit of data (N, D) for a mixture; 1 where they hardly differ, compared with its floor."""
+        """The unit of data (N, D) for a mixture; 1 where the data hardly vary, compared with its floor."""
         centre = x.mean(0)
         squares = (x - centre).square().mean(0)
         size = (squares.mean(0, keepdim=True) if mixture.covariance == "spherical" else squares).sqrt()
         return cls(centre, torch.where(size > 2 * mixture.floor, size, 1.0))
 
     def log_volume(self, mixture: MixtureProgram) -> Tensor:
-        """The difference of log p(x) between this unit and the original one, ()."""
+        """The difference in log p(x) between this unit and the original one, ()."""
         return self.size.expand(mixture.event_dim).log().sum()
 
     def enter(self, mixture: MixtureProgram) -> MixtureProgram:
-        """A copy of a mixture, for the data in this unit."""
+        """A copy of a mixture for the data in this unit."""
         new = deepcopy(mixture)
         new.floors = mixture.floor / self.size
         _transform(mixture, new, -self.centre / self.size, 1 / self.size)
@@ -47,7 +47,7 @@ class Unit(NamedTuple):
 
 
 def in_unit(mixture: MixtureProgram, x: Any, start: Start, seed: int) -> tuple[Unit, MixtureProgram, Tensor]:  # noqa: ANN401
-    """The unit of data, and in this unit a copy of the mixture at its start and the data (N, D)."""
+    """The unit of data and, in this unit, an initialised copy of the mixture and the data (N, D)."""
     x, copy = usable(mixture, x, start), deepcopy(mixture).double()
     started(copy, x, start, seed)
     unit = Unit.of(mixture, x)

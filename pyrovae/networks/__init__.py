@@ -1,14 +1,14 @@
 r"""Networks: from data to features, and from latents to features.
 
-An encoder reads x and a decoder reads z; both end in features, not in parameters. After them the
-program puts one head for each parameter that the guide or the likelihood declares:
+An encoder reads x and a decoder reads z. Both return features, not parameters. The program adds one
+head for each parameter that the guide or the likelihood declares:
 
     x (*, *event) -> encoder -> features -> head "loc", head "scale" -> q(z|x)
     z (*, D)      -> decoder -> features -> head "logits"            -> p(x|z)
 
-So a network does not have to know which distribution it feeds. Leading dimensions (data, particles) pass
-through unchanged; rows are independent, so there is no batch normalisation: it would make log p(x) depend
-on the other rows. A context c is a second input, joined to the first.
+So a network does not depend on the distribution. Leading dimensions (data, particles) pass through
+unchanged. Rows must be independent, so there is no batch normalisation: with it, log p(x) of a row
+would depend on the other rows. A context c is a second input, joined to the first.
 """
 
 from pyrovae.networks.base import Activation, Headed, Network

@@ -1,4 +1,4 @@
-"""What every network is, the heads after it, and what they share: activations, first weights, contexts."""
+"""The base class of networks, the heads after them, activations, initial weights and contexts."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Network(Part):
     """Base class of encoders and decoders.
 
-    A subclass creates its layers in `attach`, sets `self.features`, the size of its output, and maps
-    (*, *input_shape) and a context (*, context_dim) to (*, features) in `forward`.
+    A subclass creates its layers in `attach`, and sets `self.features`, the size of its output. Its
+    `forward` maps (*, *input_shape) and a context (*, context_dim) to (*, features).
     """
 
     features: int
@@ -56,9 +56,10 @@ class Network(Part):
         """Create the layers.
 
         Arguments:
-            input_shape: the shape of one input, `event_shape` for an encoder, (latent_dim,) for a decoder.
-            output_shape: the event whose parameters a decoder's heads give; None for an encoder.
-            context_dim: the size of the context, 0 when there is none.
+            input_shape: the shape of one input: `event_shape` for an encoder, (latent_dim,) for a
+                decoder.
+            output_shape: the event shape for the heads of a decoder; None for an encoder.
+            context_dim: the size of the context, 0 without one.
         """
 
     def head(self, shape: Shape) -> nn.Module:
@@ -91,7 +92,7 @@ class Headed(nn.Module):
         with torch.autocast(value.device.type, dtype, enabled=dtype is not None):
             features = self.network(value, context)
             params = {name: head(features) for name, head in self.heads.items()}
-        # A log-density needs the precision of its data.
+        # A log-density is computed in the precision of the data.
         return {name: param.to(value.dtype) for name, param in params.items()}
 
 
@@ -99,22 +100,23 @@ def activation_of(name: str) -> nn.Module:
     """The activation of that name.
 
     Raises:
-        InputError: for an unknown one.
+        InputError: for an unknown name.
     """
     return _ACTIVATIONS[one_of("activation", name, _ACTIVATIONS)]()
 
 
 def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
-    r"""A layer with zero biases and its first weights.
+    r"""Initialise a layer, with zero biases.
 
-    With n inputs and m outputs of a unit: "glorot" is uniform with variance \(2 / (n + m)\), "he" is normal
-    with variance \(2 / n\).
+    For n inputs and m outputs, "glorot" is uniform with variance \(2 / (n + m)\), and "he" is
+    normal with variance \(2 / n\).
 
     Raises:
-        InputError: for another `init`.
+        InputError: for an unknown `init`.
 
     Reference:
-        Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural Networks";
+        Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural
+            Networks";
         He, Zhang, Ren & Sun (2015), "Delving Deep into Rectifiers".
     """
     if one_of("init", init, ("glorot", "he")) == "he":
@@ -127,7 +129,7 @@ def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
 
 
 def joined(value: Tensor, context: Tensor | None) -> Tensor:
-    """Value and context in one row, (*, V) and (*, C) to (*, V + C)."""
+    """Concatenate value and context: (*, V) and (*, C) to (*, V + C)."""
     if context is None:
         return value
     lead = torch.broadcast_shapes(value.shape[:-1], context.shape[:-1])

@@ -18,7 +18,7 @@ __all__ = ["MLP", "Gated", "location_and_scale"]
 
 
 class _Dense(Network):
-    """A chain of layers from the flattened input with its context."""
+    """Base class: layers in sequence, applied to the flattened input with its context."""
 
     sizes: tuple[int, ...]
 
@@ -43,15 +43,17 @@ class MLP(_Dense):
 
     Arguments:
         layers: the sizes of the hidden layers; `MLP(200, 200)`.
-        sizes: the same as a list, for YAML and the command line.
+        sizes: the sizes as a list, for YAML and the command line.
         activation: relu, tanh, silu, gelu, elu, leaky_relu, softplus or sigmoid.
-        init: the first weights, "glorot" (uniform) or "he" (normal, for rectifiers); biases are zero.
+        init: the initial weights, "glorot" (uniform) or "he" (normal, for rectifiers); biases are
+            zero.
 
     Raises:
         InputError: for a size below 1, an unknown activation or `init`.
 
     Reference:
-        Rumelhart, Hinton & Williams (1986), "Learning Representations by Back-Propagating Errors"; Glorot &
+        Rumelhart, Hinton & Williams (1986), "Learning Representations by Back-Propagating Errors";
+            Glorot &
         Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural Networks".
 
     Example:
@@ -85,19 +87,19 @@ class MLP(_Dense):
 class Gated(_Dense):
     r"""Gated layers, \(h = (A x + a) \odot \sigma(B x + b)\): a linear map times a gate between 0 and 1.
 
-    There is no other activation. The heads after it start as those of every network.
+    There is no other activation. The heads are initialised as for every network.
 
     Arguments:
         layers: the sizes of the hidden layers; `Gated(300, 300)`.
-        sizes: the same as a list, for YAML and the command line.
-        init: the first weights, "he" (normal) or "glorot" (uniform); biases are zero.
+        sizes: the sizes as a list, for YAML and the command line.
+        init: the initial weights, "he" (normal) or "glorot" (uniform); biases are zero.
 
     Raises:
         InputError: for a size below 1 or an unknown `init`.
 
     Reference:
-        Tomczak & Welling (2018), "VAE with a VampPrior"; Dauphin, Fan, Auli & Grangier (2017), "Language
-        Modeling with Gated Convolutional Networks".
+        Tomczak & Welling (2018), "VAE with a VampPrior"; Dauphin, Fan, Auli & Grangier (2017),
+        "Language Modeling with Gated Convolutional Networks".
 
     Example:
         >>> gated = Gated(300, 100)
@@ -130,7 +132,7 @@ class _Gate(nn.Module):
 
 
 def location_and_scale(inputs: int, outputs: int, hidden: Sequence[int], context_dim: int = 0) -> Headed:
-    """A perceptron with the heads "loc" and "raw_scale", as the layers of a hierarchy have."""
+    """A perceptron with the heads "loc" and "raw_scale", for a layer of a hierarchy."""
     mlp = MLP(sizes=hidden, activation="silu")
     mlp.attach((inputs,), None, context_dim)
     return Headed(mlp, {"loc": (outputs,), "raw_scale": (outputs,)})

@@ -4,9 +4,9 @@ r"""Convolutional networks for images with sides of any size, without batch norm
     decoder   z -> (c_1, H/4, W/4) -> (c_2, H/2, W/2) -> (c_2, H, W) -> one convolution for each parameter
     residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first: a deep network starts shallow
 
-Each stage of an encoder halves the sides, n to ceil(n / 2), and the decoder goes back through the same
-ones. Batch normalisation would make log p(x) of a row depend on the other rows; branches that start at
-zero do not need it.
+Each stage of an encoder halves the sides, from n to ceil(n / 2), and the decoder has the same sides
+in reverse order. There is no batch normalisation, since log p(x) of a row would then depend on the
+other rows. Branches that start at zero do not need it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["ConvDecoder", "ConvEncoder", "ResidualDecoder", "ResidualEncoder"]
 
 
 def conv(n_in: int, n_out: int, stride: int = 1) -> nn.Module:
-    """A 3x3 convolution that keeps the sides, or with stride 2 halves them."""
+    """A 3x3 convolution that keeps the sides, or halves them with stride 2."""
     return started(nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1))
 
 
@@ -51,7 +51,7 @@ class ConvHead(nn.Module):
 
 
 class _Encoder(Network):
-    """Stages that halve an image, then one linear layer; a subclass says what follows each convolution."""
+    """Base class: stages that halve an image, then one linear layer; a subclass adds to the stages."""
 
     channels: tuple[int, ...]
     activation: Activation
@@ -69,11 +69,11 @@ class _Encoder(Network):
         self.last = nn.Sequential(started(nn.Linear(flat, self.features)), activation_of(self.activation))
 
     def after(self, channels: int) -> list[nn.Module]:
-        """What follows the convolution of a stage."""
+        """The modules after the convolution of a stage."""
         return [activation_of(self.activation)]
 
     def last_of_all(self) -> list[nn.Module]:
-        """What follows the last stage."""
+        """The modules after the last stage."""
         return []
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -83,7 +83,7 @@ class _Encoder(Network):
 
 
 class _Decoder(Network):
-    """A linear layer, then upsampling and a convolution for each stage, with convolutions as heads."""
+    """Base class: a linear layer, then upsampling and a convolution per stage, with convolutional heads."""
 
     channels: tuple[int, ...]
     activation: Activation
@@ -103,10 +103,10 @@ class _Decoder(Network):
         self.features = self.channels[-1]
 
     def attach_stages(self) -> None:
-        """Create what a map passes before it is upsampled."""
+        """Create the modules of each stage before upsampling."""
 
     def stage(self, i: int, maps: Tensor) -> Tensor:
-        """The map of a stage as it is upsampled."""
+        """The feature maps of a stage before upsampling."""
         return self.act(maps)
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -117,7 +117,7 @@ class _Decoder(Network):
         return self.act(maps).reshape(*row.shape[:-1], *maps.shape[1:])
 
     def head(self, shape: Shape) -> nn.Module:
-        """A convolution where the parameter has the sides of the map, else a linear map of all of it."""
+        """A convolution if the parameter has the sides of the maps, else a linear map of all maps."""
         if tuple(shape[-2:]) == self.sides[-1]:
             return ConvHead(self.features, shape)
         return nn.Sequential(nn.Flatten(-3), LinearHead(self.features * math.prod(self.sides[-1]), shape))
@@ -126,8 +126,8 @@ class _Decoder(Network):
 class ConvEncoder(_Encoder):
     """Convolutions that halve an image at each stage, then one linear layer.
 
-    Every stage is a 3x3 convolution with stride 2 and padding 1, so a side n becomes ceil(n / 2) and any
-    height and width will do.
+    Every stage is a 3x3 convolution with stride 2 and padding 1, so a side n becomes ceil(n / 2).
+    Any height and width are possible.
 
     Arguments:
         channels: the channels of each stage.
@@ -135,10 +135,11 @@ class ConvEncoder(_Encoder):
         activation: as for `MLP`.
 
     Raises:
-        InputError: when the event is not an image (channels, height, width), or a size is below 1.
+        InputError: if the event is not an image (channels, height, width), or a size is below 1.
 
     Reference:
-        LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document Recognition".
+        LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
+            Recognition".
 
     Example:
         >>> import torch
@@ -160,16 +161,16 @@ class ConvEncoder(_Encoder):
 class ConvDecoder(_Decoder):
     """The mirror of `ConvEncoder`: a linear layer, then nearest-neighbour upsampling and convolutions.
 
-    The sides of each stage are those of the encoder, so odd heights and widths come back exactly. Upsampling
-    before a convolution avoids the chequerboard of transposed ones. Its heads are convolutions: each pixel's
-    parameters come from the feature map around it.
+    The sides of each stage are those of the encoder, so odd heights and widths are reproduced.
+    Upsampling before a convolution avoids the chequerboard artifacts of transposed convolutions.
+    The heads are convolutions, so each pixel's parameters come from the feature maps around it.
 
     Arguments:
         channels: the channels of each stage, from the smallest map to the largest.
         activation: as for `MLP`.
 
     Raises:
-        InputError: when the event is not an image (channels, height, width), or a size is below 1.
+        InputError: if the event is not an image (channels, height, width), or a size is below 1.
 
     Reference:
         Odena, Dumoulin & Olah (2016), "Deconvolution and Checkerboard Artifacts".
@@ -191,22 +192,22 @@ class ConvDecoder(_Decoder):
 class ResidualEncoder(_Encoder):
     r"""Stages that halve an image, each followed by residual blocks \(h + W_2 * a(W_1 * a(h))\).
 
-    A stage begins with a 3x3 convolution of stride 2, as those of `ConvEncoder`, so that any height and
-    width will do. The second convolution of a block is zero at first.
+    A stage begins with a 3x3 convolution with stride 2, as in `ConvEncoder`, so any height and
+    width are possible. The second convolution of a block is initialised at zero.
 
     Arguments:
         channels: the channels of each stage.
         blocks: the number of residual blocks of each stage.
         features: the size of the output.
-        activation: as for `MLP`; a smooth one suits annealing by gradients (`method="ais"`).
+        activation: as for `MLP`; a smooth one is better for annealing by HMC (`method="ais"`).
 
     Raises:
-        InputError: when the event is not an image (channels, height, width), a size is below 1, or `blocks`
-            below 0.
+        InputError: if the event is not an image (channels, height, width), a size is below 1, or
+            `blocks` is below 0.
 
     Reference:
-        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin & Ma
-        (2019), "Fixup Initialization: Residual Learning Without Normalization".
+        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin &
+        Ma (2019), "Fixup Initialization: Residual Learning Without Normalization".
 
     Example:
         >>> import torch
@@ -243,7 +244,7 @@ class ResidualEncoder(_Encoder):
 class ResidualDecoder(_Decoder):
     """The mirror of `ResidualEncoder`: residual blocks on each map, then upsampling and a convolution.
 
-    Sides and heads are those of `ConvDecoder`.
+    Sides and heads are as in `ConvDecoder`.
 
     Arguments:
         channels: the channels of each stage, from the smallest map to the largest.
@@ -251,12 +252,12 @@ class ResidualDecoder(_Decoder):
         activation: as for `MLP`.
 
     Raises:
-        InputError: when the event is not an image (channels, height, width), a size is below 1, or `blocks`
-            below 0.
+        InputError: if the event is not an image (channels, height, width), a size is below 1, or
+            `blocks` is below 0.
 
     Reference:
-        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin & Ma
-        (2019), "Fixup Initialization: Residual Learning Without Normalization".
+        He, Zhang, Ren & Sun (2016), "Identity Mappings in Deep Residual Networks"; Zhang, Dauphin &
+        Ma (2019), "Fixup Initialization: Residual Learning Without Normalization".
 
     Example:
         >>> import torch
@@ -297,7 +298,7 @@ class _Block(nn.Module):
 
 
 def sides_of(shape: Shape, stages: int) -> list[tuple[int, int]]:
-    """The sides of an image before, between and after stages that halve it, n to ceil(n / 2).
+    """The sides of an image before the first and after each stage that halves it, n to ceil(n / 2).
 
     Example:
         >>> sides_of((1, 9, 13), 2)
@@ -311,7 +312,7 @@ def check_image(network: Any, shape: Shape) -> None:  # noqa: ANN401
     """Refuse events that are not images (channels, height, width).
 
     Raises:
-        InputError: with what to use instead.
+        InputError: if the event is not an image; the message says what to use.
     """
     if len(shape) != 3:
         raise InputError(

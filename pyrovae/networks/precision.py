@@ -1,6 +1,6 @@
 """The precision of the networks' matrix products: float32, tf32 or bf16.
 
-A log-density needs the precision of its data; the products that lead to its parameters do not.
+A log-density needs the precision of the data; the matrix products that give its parameters do not.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _PRODUCTS: ContextVar[torch.dtype | None] = ContextVar("products", default=None)
 
 
 def product_dtype() -> torch.dtype | None:
-    """The type in which networks multiply at the moment; None is their own."""
+    """The current type of the networks' matrix products; None is that of their weights."""
     return _PRODUCTS.get()
 
 
 @contextmanager
 def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Run only the products of all networks in fewer bits; None is their own precision."""
+    """Run only the networks' matrix products in a lower precision; None is that of their weights."""
     token = _PRODUCTS.set(dtype)
     try:
         yield

@@ -3,8 +3,8 @@
     Wrapped("mynets.encoder", features=64)          an import path: in Python, YAML and on the command line
     Wrapped(nn.Sequential(...), features=64)        a module: in Python, for a run without a folder
 
-The module reads plain batches: x (N, *input_shape), and c (N, C) where the VAE has a context; it returns
-(N, features).
+The module reads plain batches: x (N, *input_shape) and, if the VAE has a context, c (N, C). It
+returns (N, features).
 """
 
 from __future__ import annotations
@@ -27,25 +27,28 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class Wrapped(Network):
-    r"""Your own module, \(x \mapsto\) features; in a VAE with a context, \((x, c) \mapsto\) features.
+    r"""Any module, \(x \mapsto\) features; in a VAE with a context, \((x, c) \mapsto\) features.
 
-    It is called as `module(x)` with x (N, *input_shape), in a VAE with a context as `module(x, c)` with
-    c (N, C), and returns (N, features); a decoder's x is z. Layers that learn their input size at the first
-    call (`nn.LazyLinear`) do so when the VAE is declared.
+    It is called as `module(x)` with x (N, *input_shape), or in a VAE with a context as
+    `module(x, c)` with c (N, C). It returns (N, features). For a decoder, x is z. Layers that learn
+    their input size at the first call (`nn.LazyLinear`) do so when the VAE is declared.
 
     Arguments:
-        module: the import path of a module's class, or of a function that returns a module; it is written to
-            YAML and run folders, and built again from there. Or a module, which cannot be written: each VAE
-            that is declared with it starts with a copy of its weights.
+        module: the import path of a module's class, or of a function that returns a module. The
+            path is written to YAML and run folders, from which the module is built again. Or a
+            module, which cannot be written; each VAE declared with it starts with a copy of its
+            weights.
         features: the size of its output.
         options: the keyword arguments of the class or function.
 
     Raises:
-        InputError: for a path that cannot be imported, an output of another size, a module that takes no
-            context, or batch normalisation; for a module that is to be written to a folder.
+        InputError: for a path that cannot be imported, an output of a wrong size, a module that
+            takes no context, or batch normalisation; or if a module has to be written to a run
+            folder.
 
     Reference:
-        Paszke et al. (2019), "PyTorch: An Imperative Style, High-Performance Deep Learning Library".
+        Paszke et al. (2019), "PyTorch: An Imperative Style, High-Performance Deep Learning
+            Library".
 
     Example:
         >>> layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(64), nn.GELU())
@@ -57,7 +60,7 @@ class Wrapped(Network):
 
     module: str | nn.Module
 
-    # Not `str | nn.Module`: the command line's help would list every module there is.
+    # Not `str | nn.Module`: the help of the command line would list all subclasses of nn.Module.
     def __init__(
         self,
         module: Any,  # noqa: ANN401
@@ -65,7 +68,7 @@ class Wrapped(Network):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        # Not a submodule: it stays as it is, and a copy of it is trained.
+        # Not a submodule: it is not changed, and a copy of it is trained.
         self.__dict__["module"] = module
         self.features = features
         self.options = None if options is None else dict(options)
@@ -102,7 +105,7 @@ class Wrapped(Network):
         return built
 
     def _try(self, context_dim: int) -> None:
-        """One pass on two rows, in which lazy layers learn their input size."""
+        """Run two rows, so that lazy layers learn their input size."""
         inputs = [torch.zeros(2, *self.input_shape)]
         if context_dim:
             inputs.append(torch.zeros(2, context_dim))
