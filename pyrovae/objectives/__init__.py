@@ -1,16 +1,17 @@
 r"""Objectives: what is maximised, and the bound on log p(x) that is reported with it.
 
-Every objective uses the same terms (see `pyrovae.terms`), of shape (K, B), and gives
+Every objective uses the same terms (see `pyrovae.terms`), of shape (K, B), and has two methods:
 
     bound(terms)      a lower bound on log p(x) for each row, (B,), in nats
-    maximised(terms)  what training ascends, (B,); the bound itself unless the objective says otherwise
+    maximised(terms)  what training maximises, (B,); the bound itself by default
 
     ELBO  = (1/K) sum_k log w_k          <=   IWAE = log (1/K) sum_k w_k   <=   log p(x)
 
-An objective is a `pyro.infer.ELBO`: it works in `pyro.infer.SVI(model, guide, optimizer, objective)` and as
-`objective(model, guide)`. Its loss is the mean over the batch of minus what is maximised, in nats per row,
-and a tensor, so that it can be captured into a graph. A weight on the KL divergence (annealing) is applied
-after the log-mean-exp, never inside a weight:
+An objective is a `pyro.infer.ELBO`: it works in
+`pyro.infer.SVI(model, guide, optimizer, objective)` and as `objective(model, guide)`. Its loss is
+minus the mean over the batch of what is maximised, in nats per row, as a tensor, so that it can be
+traced into a graph. A weight on the KL divergence (annealing) is applied after the log-mean-exp,
+not inside an importance weight:
 
     maximised = kl_weight * bound + (1 - kl_weight) * E_q[log p(x|z)]
 """

@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""The base class of objectives."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ __all__ = ["LearningObjective", "Objective", "in_place_of", "weighted"]
 
 
 class Objective(Declared, PyroELBO):
-    """Base class of objectives: a subclass writes `bound` unless it is the ELBO, and what is ascended.
+    """Base class of objectives: a subclass defines its bound and what training maximises.
 
-    An objective of terms alone writes `maximised`; one that needs more of the program (the distributions of
-    z, the score) writes `ascended`.
+    `bound` is the ELBO by default. An objective that is a function of the terms overrides
+    `maximised`. One that needs more of the program (the distributions of z, the score) overrides
+    `ascended`.
 
     Arguments:
         particles: K, the number of particles for each row.
 
     Raises:
-        InputError: when `particles` is below 1.
+        InputError: if `particles` is below 1.
 
     Attributes:
-        draws: which way the gradients of the samples go (see `pyrovae.terms`).
-        stratified: whether a distribution with strata (a mixture) may be sampled from each of them in turn.
-        anneals: whether a weight on its KL divergence has a meaning.
-        of_batch: whether what is ascended couples the rows of a batch.
-        is_exact_when_summed_out: whether it no longer depends on a guide whose states are all summed over.
-        rows: the number of training rows, once `begin` was called.
+        draws: how gradients pass through samples (see `pyrovae.terms.draws`).
+        stratified: whether a distribution with strata (a mixture) may be sampled from each stratum
+            in turn.
+        anneals: whether its KL divergence can have a weight.
+        of_batch: whether it couples the rows of a batch.
+        is_exact_when_summed_out: whether it does not depend on the guide if all states are summed
+            over.
+        rows: the number of training rows, after `begin` was called.
     """
 
     particles: int = 1
@@ -60,32 +63,33 @@ class Objective(Declared, PyroELBO):
         return terms.mean(terms.log_w)
 
     def maximised(self, terms: Terms) -> Tensor:
-        """What training ascends, for each row: terms (K, B) -> (B,)."""
+        """What training maximises, for each row: terms (K, B) -> (B,)."""
         return self.bound(terms)
 
     def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
-        """What training ascends while the KL divergence has weight `kl_weight`, (B,)."""
+        """What training maximises if the KL divergence has the weight `kl_weight`, (B,)."""
         return weighted(self.maximised(terms), terms, kl_weight)
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
-        """What training ascends on traces of a guide and model, (B,); None is a weight of 1."""
+        """What training maximises, from traces of guide and model, (B,); None is a weight of 1."""
         terms = pair.terms()
         return self.maximised(terms) if kl_weight is None else self.annealed(terms, kl_weight)
 
     def draw_options(self, strata: int = 1) -> dict[str, Any]:
-        """How guide and model are to be run for this objective: the options of `terms.run` and `Runner.run`.
+        """How to run guide and model for this objective: options of `terms.run` and `Runner.run`.
 
         Arguments:
-            strata: of the guide; each of them gets `particles` where they are sampled in turn.
+            strata: the number of strata of the guide; each gets `particles` samples if they are
+                sampled in turn.
         """
         stratified = self.stratified and self.draws == "reparameterised"
         particles = self.particles * (strata if stratified else 1)
         return {"particles": particles, "draws": self.draws, "stratified": stratified}
 
     def check(self, pair: TracePair) -> None:
-        """Refuse a program for which the objective has no meaning; called by `fit` on a few rows.
+        """Refuse a program that the objective cannot train; called by `fit` on a few rows.
 
-        What is ascended is computed once, so that `ascended` may refuse a program too.
+        `ascended` is called once, so that it can refuse a program too.
 
         Raises:
             InputError: with the reason.
@@ -102,30 +106,30 @@ class Objective(Declared, PyroELBO):
             self.ascended(pair)
 
     def begin(self, rows: int, program: Program) -> None:
-        """Learn the number of training rows and which program is trained, before the first step."""
+        """Receive the number of training rows and the program, before the first step."""
         self.rows = rows
 
     def begin_epoch(self, epoch: int) -> None:
-        """Learn the number of epochs done, at the start of the next one and when a run is resumed."""
+        """Receive the number of epochs done, at the start of an epoch and when a run is resumed."""
 
     # ---------------------------------------------------------------- Pyro's protocol
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
-        """Minus what is maximised, mean over the batch, in nats per row; a tensor that can be captured.
+        """Minus the mean over the batch of what is maximised, in nats per row, as a tensor.
 
-        The first call for a model and guide runs them once more, for their plates and strata: call it once
-        before it is captured.
+        The first call for a model and guide runs them once more, for their plates and strata, so
+        call it once before tracing it.
         """
         return -self.ascended(self._pair(model, guide, args, kwargs)).mean()
 
     def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:
-        """Guide and model as they run; a pair that is new is checked."""
+        """Run guide and model; a new pair is checked."""
         if self._checked[:2] == (model, guide):
             return run(model, guide, *args, **self._checked[2], **kwargs)
         *_, nesting, strata = trace_once(model, guide, *args, **kwargs)
         options = self.draw_options(strata) | {"max_plate_nesting": nesting}
         pair = run(model, guide, *args, **options, **kwargs)
-        self.check(replace(pair))  # a copy: terms are stored with a pair, and the check needs no gradient
+        self.check(replace(pair))  # a copy, since a pair stores its terms and the check needs no gradient
         self._checked = (model, guide, options)
         return pair
 
@@ -134,12 +138,12 @@ class Objective(Declared, PyroELBO):
         return pair.model, pair.guide
 
     def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401
-        """The loss as a number, without a gradient; what `SVI.evaluate_loss` calls."""
+        """The loss as a number, without a gradient; called by `SVI.evaluate_loss`."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401
-        """The loss as a number, its gradient left in the parameters; what `SVI.step` calls."""
+        """Add the gradient to the parameters; returns the loss as a number. Called by `SVI.step`."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()
@@ -147,9 +151,9 @@ class Objective(Declared, PyroELBO):
 
 
 class LearningObjective(Objective, nn.Module):
-    """An objective with tensors of its own, which are trained or stored with the run.
+    """An objective with its own tensors, which are trained or stored with the run.
 
-    Its base classes are in this order so that, called, it is Pyro's ELBO and not a network.
+    The order of the base classes makes calling it the call of Pyro's ELBO, not of a module.
     """
 
     def __init__(self, particles: int = 1) -> None:
@@ -167,7 +171,7 @@ def _is_summed_out(site: Any) -> bool:  # noqa: ANN401
 
 
 def weighted(ascended: Tensor, terms: Terms, kl_weight: Tensor | float | None) -> Tensor:
-    """What is ascended while the divergence has a weight: outside the logarithm, never inside a weight."""
+    """Apply a weight of the KL divergence, outside the logarithm, not inside an importance weight."""
     if kl_weight is None:
         return ascended
     return kl_weight * ascended + (1 - kl_weight) * terms.mean(terms.log_px_z)

@@ -1,4 +1,4 @@
-r"""Objectives of the aggregated posterior q(z) = (1/N) sum_n q(z|x_n), estimated from the batch.
+r"""Objectives with the aggregated posterior q(z) = (1/N) sum_n q(z|x_n), estimated per batch.
 
     KL(q(z|x) || p(z)) averaged over the data = I_q(x; z) + TC(z) + sum_d KL(q(z_d) || p(z_d))
 
@@ -29,14 +29,14 @@ __all__ = ["DIP", "MMD", "Batchwise", "BetaTC"]
 
 
 class Batchwise(Objective):
-    """Base class: the ELBO minus a penalty that a batch has as a whole."""
+    """Base class: the ELBO minus a penalty on the batch as a whole."""
 
     stratified = False
     of_batch = True
 
     @abstractmethod
     def penalty(self, latent: Latent, terms: Terms) -> Tensor:
-        """What is subtracted from the ELBO, () or (B,)."""
+        """The penalty to subtract from the ELBO, () or (B,)."""
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
@@ -54,14 +54,14 @@ class BetaTC(Batchwise):
     \(\log q(z_i) \approx \log \frac1{NB} \sum_j q(z_i|x_j)\) with N training rows.
 
     Arguments:
-        beta: of the total correlation.
-        alpha: of the mutual information.
-        gamma: of the dimension-wise divergence.
+        beta: the weight of the total correlation.
+        alpha: the weight of the mutual information.
+        gamma: the weight of the dimension-wise divergence.
         particles: K, samples for each row.
 
     Raises:
-        InputError: when `particles` is below 1 or a weight negative; by `fit`, for a guide whose latents
-            depend on each other. Outside `fit`, call `begin` first, which learns N.
+        InputError: if `particles` is below 1 or a weight is negative; by `fit`, for a guide whose
+            latents depend on each other. Outside `fit`, call `begin` first to set N.
 
     Reference:
         Chen, Li, Grosse & Duvenaud (2018), "Isolating Sources of Disentanglement in Variational
@@ -116,8 +116,8 @@ class DIP(Batchwise):
 
     \[\mathrm{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2\]
 
-    C is \(\mathrm{Cov}_x[\mu(x)]\) for kind "I"; for kind "II" \(\mathbb E_x[\Sigma(x)]\) is added, so
-    that it is the covariance of q(z).
+    C is \(\mathrm{Cov}_x[\mu(x)]\) for kind "I"; for kind "II" \(\mathbb E_x[\Sigma(x)]\) is added,
+    so that it is the covariance of q(z).
 
     Arguments:
         kind: "I" or "II".
@@ -126,12 +126,12 @@ class DIP(Batchwise):
         particles: K, samples for each row.
 
     Raises:
-        InputError: for another kind or a negative weight; by `fit`, for a guide whose mean, or for kind
-            "II" covariance, is not known.
+        InputError: for an unknown kind or a negative weight; by `fit`, for a guide whose mean (or,
+            for kind "II", covariance) is not known.
 
     Reference:
-        Kumar, Sattigeri & Balakrishnan (2018), "Variational Inference of Disentangled Latent Concepts from
-        Unlabeled Observations".
+        Kumar, Sattigeri & Balakrishnan (2018), "Variational Inference of Disentangled Latent
+        Concepts from Unlabeled Observations".
 
     Example:
         >>> ones = torch.ones(2, 3)
@@ -161,7 +161,7 @@ class DIP(Batchwise):
         """C, (D, D).
 
         Raises:
-            InputError: for a guide without a known mean, or for kind "II" covariance.
+            InputError: for a guide without a known mean (or, for kind "II", covariance).
         """
         try:
             mean = latent.q.mean[0]
@@ -175,22 +175,23 @@ class DIP(Batchwise):
 
 
 class MMD(Batchwise):
-    r"""The InfoVAE: the aggregated posterior is compared with the prior by maximum mean discrepancy.
+    r"""The InfoVAE: maximum mean discrepancy between the aggregated posterior and the prior.
 
     \[\mathbb E_q[\log p(x|z)] - (1 - \alpha)\, \mathrm{KL}(q(z|x) \| p(z))
     - (\alpha + \lambda - 1)\, \mathrm{MMD}^2(q(z), p(z))\]
 
-    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the samples of the batch. The
-    discrepancy does not train a prior whose samples are not reparameterised (a mixture).
+    with the kernel \(\exp(-\|a - b\|^2 / 2h^2)\) and the unbiased estimate over the samples of the
+    batch. The discrepancy does not train a prior whose samples are not reparameterised (a mixture).
 
     Arguments:
-        alpha: the share of the divergence that is left out; with 1 there is none.
+        alpha: the share of the KL divergence that is left out; with 1 it is left out completely.
         lambda_: \(\lambda\).
-        bandwidth: h; the square root of the size of z unless given.
+        bandwidth: h; by default the square root of the size of z.
         particles: K, samples for each row.
 
     Raises:
-        InputError: when `particles` is below 1, a number or the weight of the discrepancy negative.
+        InputError: if `particles` is below 1, or an option or the weight of the discrepancy is
+            negative.
 
     Reference:
         Zhao, Song & Ermon (2019), "InfoVAE"; Gretton et al. (2012), "A Kernel Two-Sample Test".
@@ -245,6 +246,6 @@ def _covariance(q: Any) -> Tensor:  # noqa: ANN401
     if is_product(q):
         return torch.diag_embed(q.variance)
     full = getattr(q, "covariance_matrix", None)
-    if full is None:  # the variances of dependent entries are not their covariance
+    if full is None:  # the variances of dependent entries are not the covariance
         raise NotImplementedError
     return full

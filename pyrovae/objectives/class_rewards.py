@@ -1,4 +1,4 @@
-r"""The ELBO of a program with a class, and a reward: for using all classes, or for matching known labels.
+r"""The ELBO of a program with a class, with a reward for using all classes or matching labels.
 
 Balanced          ELBO + w_t H(mean over the batch of q(c|x)),    w_t falls to zero
 SemiSupervised    ELBO + alpha log q(y|x) where the label y is known
@@ -30,20 +30,23 @@ class Balanced(LearningObjective, ELBO):
     \[\mathcal L + w_t\, H\Big(\tfrac1B \sum_b q(c|x_b)\Big), \qquad
     w_t = w \max\big(0,\, 1 - (t - t_0) / E\big)\]
 
-    in epochs \(t \ge t_0\), so that one component does not take all rows while the others are far from the
-    data. q(c|x) is the guide's, or Bayes' rule at samples of z. `bound` is the plain ELBO.
+    in epochs \(t \ge t_0\), so that one component does not take all rows while the others are far
+    from the data. q(c|x) comes from the guide, or from Bayes' rule at samples of z. `bound` is the
+    plain ELBO.
 
     Arguments:
-        weight: w, the value in nats of a nat of entropy at first.
-        epochs: E, over which it falls to zero.
-        start: \(t_0\), the epochs before it starts (`start_epoch` of the prior, say).
+        weight: w, the initial weight of the entropy.
+        epochs: E, the number of epochs over which the weight falls to zero.
+        start: \(t_0\), the number of epochs before it starts (for example `start_epoch` of the
+            prior).
         particles: K, samples for each row.
 
     Raises:
-        InputError: for a number out of its range; by `fit`, for a program without components.
+        InputError: if a number is out of range; by `fit`, for a program without components.
 
     Reference:
-        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs" (the collapse).
+        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs" (the
+            collapse).
 
     Example:
         >>> from pyrovae.terms import Terms
@@ -85,19 +88,20 @@ class SemiSupervised(ELBO):
 
     \[\mathcal L(x) \;\text{or, with a label,}\; \mathcal L(x, y) + \alpha \log q(y|x)\]
 
-    Without the second term q(c|x) learns nothing from a label, since a known class is not sampled from it.
-    Where no guide draws the class it is Bayes' rule at samples of z.
+    Without the second term q(c|x) learns nothing from a label, since a known class is not sampled
+    from it. If the guide does not draw the class, q(c|x) is Bayes' rule at samples of z.
 
     Arguments:
-        alpha: the weight of log q(y|x) for a row with a label. Kingma et al. use 0.1 N divided by the number
-            of rows that have one.
+        alpha: the weight of log q(y|x) for a row with a label. Kingma et al. use 0.1 N divided by
+            the number of labelled rows.
         particles: K, samples for each row.
 
     Raises:
-        InputError: when a number is out of its range; by `fit`, for a program without labels.
+        InputError: if a number is out of range; by `fit`, for a program without labels.
 
     Reference:
-        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
+        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative
+            Models".
 
     Example:
         >>> from pyrovae.terms import Terms
@@ -145,7 +149,7 @@ def class_log_probs(pair: TracePair, who: str) -> Tensor:
 
 
 def _enumerated(pair: TracePair) -> Tensor | None:
-    """log p(c, z) of a class that is summed out, (K, B, C)."""
+    """log p(c, z) for a class that is summed out, (K, B, C)."""
     site: Any = pair.model.nodes.get("c")
     if site is None or site["infer"].get("enumerate") != "parallel":
         return None
@@ -154,7 +158,7 @@ def _enumerated(pair: TracePair) -> Tensor | None:
 
 
 def _mean(pair: TracePair, values: Tensor) -> Tensor:
-    """The mean over particles, weighted where they are strata: (K or 1, B, C) -> (B, C)."""
+    """The mean over particles, weighted if they are stratified: (K or 1, B, C) -> (B, C)."""
     log_v = pair.terms().log_v
     if log_v is None or len(values) == 1:
         return values.mean(0)

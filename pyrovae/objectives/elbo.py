@@ -1,9 +1,9 @@
-r"""The evidence lower bound and what is done to its divergence.
+r"""The evidence lower bound and modifications of its KL divergence.
 
 L = E_q[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x)
 
 beta            a weight of the divergence
-free bits       a number of nats of each latent that cost nothing
+free bits       a number of nats per latent without cost
 capacity        a target for the divergence, which grows during training
 JensenShannon   another divergence instead
 """
@@ -29,26 +29,29 @@ class ELBO(Objective):
 
     \[\mathcal L = \mathbb E_{q(z|x)}[\log p(x|z) + \log p(z) - \log q(z|x)] \le \log p(x)\]
 
-    With \(\beta \ne 1\) training ascends \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), and with
-    free bits \(\lambda\) it ascends
-    \(\mathbb E_q[\log p(x|z)] - \beta \sum_d \max(\lambda, \overline{\mathrm{KL}}_d)\), with the batch's mean
-    divergence of each latent. Neither is a bound on log p(x); `bound` is still the plain ELBO. Latents that
-    depend on each other are one group with \(D \lambda\) nats.
+    With \(\beta \ne 1\) training maximises
+    \(\mathbb E_q[\log p(x|z)] - \beta\, \mathrm{KL}(q \| p)\), and with free bits \(\lambda\) it
+    maximises \(\mathbb E_q[\log p(x|z)] - \beta \sum_d \max(\lambda, \overline{\mathrm{KL}}_d)\),
+    with the mean divergence of each latent over the batch. Neither is a bound on log p(x), and
+    `bound` is still the plain ELBO. Latents that depend on each other are one group with
+    \(D \lambda\) nats.
 
     Arguments:
         particles: K, samples for each row, averaged.
         beta: the weight of the KL divergence.
-        free_bits: \(\lambda\), the nats of each latent that cost nothing.
-        analytic_kl: compute the divergence from its formula instead of samples; the bound that is reported
+        free_bits: \(\lambda\), the number of nats per latent without cost.
+        analytic_kl: compute the divergence from its formula instead of samples; the reported bound
             uses samples in both cases.
 
     Raises:
-        InputError: when `particles` is below 1, `beta` or `free_bits` negative; by `fit`, for distributions
-            whose divergence has no known formula.
+        InputError: if `particles` is below 1, or `beta` or `free_bits` is negative; by `fit`, for
+            distributions whose divergence has no known formula.
 
     Reference:
-        Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017), "beta-VAE"; Kingma
-        et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow" (free bits).
+        Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017),
+            "beta-VAE"; Kingma
+        et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow" (free
+            bits).
 
     Example:
         >>> ones = torch.ones(2, 3)
@@ -76,7 +79,7 @@ class ELBO(Objective):
         return weighted(terms.mean(terms.log_px_z) - self.beta * kl, terms, kl_weight)
 
     def _kl(self, latent: Latent, terms: Terms) -> Tensor:
-        """The divergence of each row, (B,), or with free bits that of the batch, ()."""
+        """The divergence of each row, (B,), or of the batch with free bits, ()."""
         if self.analytic_kl:
             kls = analytic_kl(latent, by_latent=bool(self.free_bits))
         else:
@@ -92,20 +95,20 @@ class ELBO(Objective):
 
 
 class Capacity(Objective):
-    r"""The divergence is pushed towards a number of nats that grows during training.
+    r"""The ELBO, with the KL divergence pushed towards a target that grows during training.
 
     \[\mathbb E_q[\log p(x|z)] - \gamma\, \big|\overline{\mathrm{KL}} - C\big|\]
 
-    with the batch's mean divergence. C is `capacity` times the KL weight of the schedule: with
-    `kl_warmup=E` it grows from 0 to `capacity` over E epochs. `bound` is the plain ELBO.
+    with the mean divergence over the batch. C is `capacity` times the KL weight of the schedule:
+    with `kl_warmup=E` it grows from 0 to `capacity` over E epochs. `bound` is the plain ELBO.
 
     Arguments:
-        capacity: the number of nats at the end.
-        gamma: the weight of a nat of difference.
+        capacity: the final number of nats.
+        gamma: the weight of the difference.
         particles: K, samples for each row.
 
     Raises:
-        InputError: when `particles` is below 1, or a number is negative.
+        InputError: if `particles` is below 1, or a number is negative.
 
     Reference:
         Burgess et al. (2018), "Understanding disentangling in beta-VAE".
@@ -137,23 +140,25 @@ class JensenShannon(Objective):
     \[\mathbb E_q[\log p(x|z)] - \lambda \big[(1 - \alpha)\, \mathrm{KL}(q \| g)
     + \alpha\, \mathrm{KL}(p \| g)\big], \qquad g \propto q^{\alpha} p^{1 - \alpha}\]
 
-    For \(\alpha = 0\) it is KL(q || p), the ELBO's; for \(\alpha = 1\) it is KL(p || q). With `dual` each
-    divergence is taken from g instead: \((1 - \alpha)\, \mathrm{KL}(g \| q) + \alpha\, \mathrm{KL}(g \| p)\).
+    For \(\alpha = 0\) the divergence is KL(q || p), as in the ELBO; for \(\alpha = 1\) it is KL(p
+    || q). With `dual`, the divergences are taken from g:
+    \((1 - \alpha)\, \mathrm{KL}(g \| q) + \alpha\, \mathrm{KL}(g \| p)\).
 
     Arguments:
         alpha: the skew, from 0 to 1.
         weight: \(\lambda\).
-        dual: whether the divergences start from g.
+        dual: whether the divergences are taken from g.
         particles: K, samples for each row.
 
     Raises:
-        InputError: for an `alpha` outside [0, 1] or a negative weight; by `fit`, for distributions that are
-            not normal with independent latents, where no formula is known.
+        InputError: for an `alpha` outside [0, 1] or a negative weight; by `fit`, for distributions
+            other than normals with independent latents, for which no formula is known.
 
     Reference:
-        Deasy, Simidjievski & Lio (2020), "Constraining Variational Inference with Geometric Jensen-Shannon
-        Divergence"; Nielsen (2019), "On the Jensen-Shannon Symmetrization of Distances Relying on Abstract
-        Means".
+        Deasy, Simidjievski & Lio (2020), "Constraining Variational Inference with Geometric
+            Jensen-Shannon
+        Divergence"; Nielsen (2019), "On the Jensen-Shannon Symmetrization of Distances Relying on
+        Abstract Means".
 
     Example:
         >>> import torch
@@ -179,7 +184,7 @@ class JensenShannon(Objective):
         """The divergence of each row, (K, B), from the formulas for normals.
 
         Raises:
-            InputError: for distributions that are not normal with independent latents.
+            InputError: for distributions other than normals with independent latents.
         """
         q, p = (one.base_dist if is_product(one) else one for one in (latent.q, latent.p))
         if not (isinstance(q, Normal) and isinstance(p, Normal)):
@@ -197,10 +202,10 @@ class JensenShannon(Objective):
 
 
 def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
-    """KL(q(z|x) || p(z)) from its formula, (K, B, 1), or of each latent where they are independent.
+    """KL(q(z|x) || p(z)) from its formula, (K, B, 1), or of each latent if they are independent.
 
     Raises:
-        InputError: when torch knows none for the two distributions.
+        InputError: if torch has no formula for the two distributions.
     """
     q, p = latent.q, latent.p
     try:
@@ -215,7 +220,7 @@ def analytic_kl(latent: Latent, *, by_latent: bool = False) -> Tensor:
 
 
 def per_latent(p: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-    """The log-density of each latent, (K, B, D), or of all together where they depend on each other."""
+    """The log-density of each latent, (K, B, D), or of all together if they are dependent."""
     return p.base_dist.log_prob(z) if is_product(p) else p.log_prob(z).unsqueeze(-1)
 
 

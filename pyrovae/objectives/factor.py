@@ -1,9 +1,10 @@
-r"""The FactorVAE: the total correlation of q(z) by a classifier that is trained with the VAE.
+r"""The FactorVAE: the total correlation of q(z), from a classifier trained with the VAE.
 
     TC(z) = KL(q(z) || prod_d q(z_d)) = E_q[log D(z) - log(1 - D(z))]
 
-D tells samples of q(z) from samples whose entries come from different rows. One step moves both: the VAE
-along ELBO - gamma TC for a fixed D, and D along its own likelihood for fixed samples.
+D distinguishes samples of q(z) from samples whose entries come from different rows. One step
+updates both: the VAE by ELBO - gamma TC for a fixed D, and D by its own likelihood for fixed
+samples.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Factor(LearningObjective, Batchwise):
         particles: K, samples for each row.
 
     Raises:
-        InputError: when `particles` is below 1, `gamma` negative or a layer below 1; by `fit`, for a program
-            with several latent sites. Outside `fit`, call `begin` first.
+        InputError: if `particles` or a layer is below 1, or `gamma` is negative; by `fit`, for a
+            program with several latent sites. Outside `fit`, call `begin` first.
 
     Reference:
         Kim & Mnih (2018), "Disentangling by Factorising".
@@ -76,7 +77,7 @@ class Factor(LearningObjective, Batchwise):
         """Minus what is maximised; `pyro.infer.SVI` then trains the classifier too.
 
         Raises:
-            InputError: before `begin(rows, program)`, which makes the classifier.
+            InputError: before `begin(rows, program)`, which creates the classifier.
         """
         if not hasattr(self, "classifier"):
             raise InputError(
@@ -101,6 +102,6 @@ class Factor(LearningObjective, Batchwise):
 
 
 def _shuffled(z: Tensor) -> Tensor:
-    """Samples whose entries come from different rows: the rows of each entry in another order."""
+    """Permute the rows of each entry, so that the entries of a sample come from different rows."""
     order = torch.rand_like(z).argsort(1)
     return z.gather(1, order)

@@ -1,11 +1,11 @@
-r"""The same bounds with other gradients of the guide.
+r"""The same bounds with other gradient estimators for the guide.
 
 path and score   d/dphi E_q[log w] = E[ d log w / dz  dz/dphi ]  -  E[ d log q / dphi ]      (the last is 0)
 
 StickingTheLanding   the ELBO without the score: no variance at the exact posterior
-DReG                 IWAE with the score turned into a path: w^2 instead of w
-ScoreFunction        the ELBO by the score alone: for guides that are not reparameterised
-ReweightedWakeSleep  the decoder ascends IWAE, the encoder moves towards the posterior
+DReG                 IWAE with the score term replaced by a path term: w^2 instead of w
+ScoreFunction        the ELBO by the score only: for guides that are not reparameterised
+ReweightedWakeSleep  the decoder maximises IWAE, the encoder moves towards the posterior
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ __all__ = ["DReG", "ReweightedWakeSleep", "ScoreFunction", "StickingTheLanding"]
 
 
 class StickingTheLanding(Objective):
-    r"""The ELBO with the path's gradient only.
+    r"""The ELBO with the path derivative only, without the score term.
 
-    The score \(\nabla_\phi \log q_\phi(z|x)\) at a fixed z has mean zero and is left out. At the exact
-    posterior the gradient of the guide is then zero for every sample, not only on average.
+    The score \(\nabla_\phi \log q_\phi(z|x)\) at a fixed z has mean zero and is left out. At the
+    exact posterior the gradient of the guide is then zero for every sample, not only on average.
 
     Arguments:
         particles: K, samples for each row, averaged.
 
     Raises:
-        InputError: when `particles` is below 1.
+        InputError: if `particles` is below 1.
 
     Reference:
         Roeder, Wu & Duvenaud (2017), "Sticking the Landing".
@@ -56,18 +56,19 @@ class DReG(Objective):
     \[\nabla_\phi \mathcal L_K = \mathbb E \Big[\sum_k \tilde w_k^2\, \frac{\partial \log w_k}{\partial z_k}
     \frac{\partial z_k}{\partial \phi}\Big], \qquad \tilde w_k = w_k / \textstyle\sum_j w_j\]
 
-    It has the mean of IWAE's gradient, and its signal does not fade as K grows. The model's gradient is that
-    of IWAE.
+    Its mean is IWAE's gradient, and its signal-to-noise ratio does not fall as K grows. The model's
+    gradient is that of IWAE.
 
     Arguments:
         particles: K.
 
     Raises:
-        InputError: when `particles` is below 1; by `fit`, with kl_warmup, which would need two gradients.
+        InputError: if `particles` is below 1; by `fit`, with kl_warmup, which would need two
+            gradients.
 
     Reference:
-        Tucker, Lawson, Gu & Maddison (2019), "Doubly Reparameterized Gradient Estimators for Monte Carlo
-        Objectives".
+        Tucker, Lawson, Gu & Maddison (2019), "Doubly Reparameterized Gradient Estimators for Monte
+        Carlo Objectives".
 
     Example:
         >>> zeros = torch.zeros(2, 1)
@@ -88,7 +89,7 @@ class DReG(Objective):
         terms, score = pair.terms(), pair.score()
         weight = torch.softmax(terms.log_weights(), 0).detach()
         assert pair.routing is not None
-        pair.routing.weight = weight  # once here, and once on its way back from the model to z
+        pair.routing.weight = weight  # once here, and once in the gradient from the model to z
         path = terms.log_qz - score
         surrogate = weight * (terms.log_px_z + terms.log_pz) - weight.square() * path
         return in_place_of(self.bound(terms), surrogate.sum(0))
@@ -99,21 +100,22 @@ class ScoreFunction(Objective):
 
     \[\nabla_\phi \mathcal L = \mathbb E_q\big[(\log w - b)\, \nabla_\phi \log q_\phi(z|x)\big]\]
 
-    It needs no reparameterised samples, so it also trains discrete guides; where samples are
-    reparameterised, its variance is far above that of ELBO. The baseline is the mean of `log w` over what
-    is independent of the sample.
+    It needs no reparameterised samples, so it also trains discrete guides; for reparameterised
+    samples, its variance is far above that of `ELBO`. The baseline is the mean of `log w` over
+    other samples, which are independent.
 
     Arguments:
         particles: K, samples for each row, averaged.
-        baseline: "particles", the row's other particles (2 or more); "batch", the other rows; "none".
+        baseline: "particles", the row's other particles (2 or more); "batch", the other rows;
+            "none".
 
     Raises:
         InputError: for an unknown baseline, or "particles" with one particle.
 
     Reference:
-        Williams (1992), "Simple Statistical Gradient-Following Algorithms"; Kool, van Hoof & Welling (2019),
-        "Buy 4 REINFORCE Samples, Get a Baseline for Free!"; Ranganath et al. (2014), "Black Box Variational
-        Inference".
+        Williams (1992), "Simple Statistical Gradient-Following Algorithms"; Kool, van Hoof &
+        Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!"; Ranganath et al.
+        (2014), "Black Box Variational Inference".
 
     Example:
         >>> ones = torch.ones(4, 3)
@@ -151,25 +153,26 @@ class ScoreFunction(Objective):
 
 
 class ReweightedWakeSleep(Objective):
-    r"""The decoder ascends the importance-weighted bound; the encoder moves towards the posterior.
+    r"""The decoder maximises the importance-weighted bound; the encoder moves towards the posterior.
 
     \[\text{wake}\quad \sum_k \tilde w_k\, \nabla_\phi \log q_\phi(z_k|x), \qquad
     \text{sleep}\quad \mathbb E_{p(x,z)} \nabla_\phi \log q_\phi(z|x)\]
 
-    The weights are normalised for each row, as minibatches need. Samples need not be reparameterised.
+    The weights are normalised for each row, as is needed for minibatches. Samples need not be
+    reparameterised.
 
     Arguments:
         particles: K.
-        insomnia: the share of the wake phase in the encoder's gradient; the rest is sleep, on data sampled
-            from the model.
+        insomnia: the share of the wake phase in the encoder's gradient; the rest is the sleep
+            phase, on data sampled from the model.
 
     Raises:
-        InputError: when `particles` is below 1 or `insomnia` outside [0, 1]; by `fit`, for a sleep phase when
-            the model does not sample what the guide reads.
+        InputError: if `particles` is below 1 or `insomnia` is outside [0, 1]; by `fit`, for a sleep
+            phase if the model does not sample the x that the guide reads.
 
     Reference:
-        Bornschein & Bengio (2015), "Reweighted Wake-Sleep"; Le et al. (2019), "Revisiting Reweighted
-        Wake-Sleep for Models with Stochastic Control Flow".
+        Bornschein & Bengio (2015), "Reweighted Wake-Sleep"; Le et al. (2019), "Revisiting
+        Reweighted Wake-Sleep for Models with Stochastic Control Flow".
 
     Example:
         >>> zeros = torch.zeros(2, 1)

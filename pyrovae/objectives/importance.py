@@ -3,7 +3,7 @@ r"""Bounds from several importance weights.
 IWAE_K = log (1/K) sum_k w_k            Renyi_a = 1/(1-a) log (1/K) sum_k w_k^(1-a)
 MIWAE  = the mean of M IWAEs of K       CIWAE = b ELBO + (1 - b) IWAE       PIWAE: one for each network
 
-ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the poorer the guide's gradient
+ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the noisier the guide's gradient
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class IWAE(Objective):
         particles: K.
 
     Raises:
-        InputError: when `particles` is below 1.
+        InputError: if `particles` is below 1.
 
     Reference:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders".
@@ -55,15 +55,16 @@ class Renyi(Objective):
 
     \[\mathcal L_\alpha = \frac1{1-\alpha} \log \frac1K \sum_{k=1}^K w_k^{1-\alpha}\]
 
-    \(\alpha = 1\) is the ELBO and \(\alpha = 0\) the importance-weighted bound. From 0 on it is a lower bound
-    on log p(x) for every K; below 0 it need not be, so negative values are refused.
+    \(\alpha = 1\) is the ELBO and \(\alpha = 0\) the importance-weighted bound. For values of 0 or
+    more, it is a lower bound on log p(x) for every K. Negative values are refused, since this need
+    not hold for them.
 
     Arguments:
         alpha: the order, 0 or more.
         particles: K.
 
     Raises:
-        InputError: when `particles` is below 1 or `alpha` negative.
+        InputError: if `particles` is below 1 or `alpha` is negative.
 
     Reference:
         Li & Turner (2016), "Renyi Divergence Variational Inference".
@@ -90,7 +91,7 @@ class Renyi(Objective):
 
 
 class _Grouped(Objective):
-    """Objectives of M groups of particles."""
+    """Base class of objectives with M groups of particles."""
 
     is_exact_when_summed_out = True
 
@@ -104,7 +105,7 @@ class _Grouped(Objective):
             )
 
     def of_groups(self, log_w: Tensor) -> Tensor:
-        """The mean over groups of their importance-weighted bounds, (K, B) -> (B,)."""
+        """The mean of the groups' importance-weighted bounds, (K, B) -> (B,)."""
         return log_mean_exp(log_w.unflatten(0, (self.groups, -1)), 1).mean(0)
 
 
@@ -115,10 +116,10 @@ class MIWAE(_Grouped):
 
     Arguments:
         groups: M.
-        particles: M K, all samples for each row; a multiple of `groups`.
+        particles: M K, the total number of samples for each row; a multiple of `groups`.
 
     Raises:
-        InputError: when a number is below 1 or `particles` is not a multiple of `groups`.
+        InputError: if a number is below 1 or `particles` is not a multiple of `groups`.
 
     Reference:
         Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
@@ -135,14 +136,15 @@ class MIWAE(_Grouped):
 
 
 class PIWAE(_Grouped):
-    r"""The decoder ascends IWAE of all M K particles, the encoder MIWAE of M groups of K.
+    r"""The decoder maximises IWAE with all M K particles, the encoder MIWAE with M groups of K.
 
-    A tighter bound is better for the model's parameters, while the guide's gradient loses its signal as K
-    grows: each gets the bound that is better for it. The value, and `bound`, are IWAE's.
+    A tighter bound is better for the model's parameters, while the signal-to-noise ratio of the
+    guide's gradient falls as K grows. So each gets the bound that is better for it. The value and
+    `bound` are those of IWAE.
 
     Arguments:
         groups: M.
-        particles: M K, all samples for each row; a multiple of `groups`.
+        particles: M K, the total number of samples for each row; a multiple of `groups`.
 
     Raises:
         InputError: as for `MIWAE`.
@@ -157,21 +159,21 @@ class PIWAE(_Grouped):
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms, joint = pair.terms(), pair.joint_apart()
         log_v = 0.0 if terms.log_v is None else terms.log_v
-        # `joint` has the gradient of the model alone; what is left of log w has that of the guide alone.
+        # `joint` has the gradient of the model only; the rest of log w has that of the guide only.
         of_model = log_mean_exp(joint + (log_v - terms.log_qz).detach(), 0)
         of_guide = self.of_groups(terms.log_w - joint + joint.detach() + log_v)
         return weighted(in_place_of(self.bound(terms), of_model + of_guide), terms, kl_weight)
 
 
 class CIWAE(Objective):
-    r"""A mean of the two bounds, \(\beta\, \mathrm{ELBO} + (1 - \beta)\, \mathrm{IWAE}\).
+    r"""A weighted mean of two bounds, \(\beta\, \mathrm{ELBO} + (1 - \beta)\, \mathrm{IWAE}\).
 
     Arguments:
         particles: K, for both.
         beta: the share of the ELBO, from 0 to 1.
 
     Raises:
-        InputError: when `particles` is below 1 or `beta` outside [0, 1].
+        InputError: if `particles` is below 1 or `beta` is outside [0, 1].
 
     Reference:
         Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".

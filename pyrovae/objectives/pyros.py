@@ -1,12 +1,12 @@
-"""Pyro's own objectives, where they are right for a minibatch of data.
+"""Pyro's objectives that are correct for a minibatch of data.
 
     Trace_ELBO            ELBO                     RenyiELBO(alpha=0)   IWAE
     TraceMeanField_ELBO   ELBO(analytic_kl=True)   RenyiELBO(alpha)     Renyi
     TraceEnum_ELBO        ELBO: sites that the model enumerates are summed out by all objectives here
-    TraceGraph_ELBO       ScoreFunction, for all sites: where samples are reparameterised, ELBO is less noisy
+    TraceGraph_ELBO       ScoreFunction, for all sites; for reparameterised samples, ELBO is less noisy
 
-They are replaced, not run: Pyro's call `.item()` in every step and cannot be captured. The others are refused
-with the reason.
+They are replaced by the equivalent objectives of this package, since Pyro's call `.item()` in every
+step and cannot be compiled. Other objectives of Pyro are refused with the reason.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ _REFUSED = {
 
 
 def as_objective(objective: Any) -> Objective:  # noqa: ANN401
-    """An objective as it is, and for one of Pyro's the equivalent one of this package.
+    """Return an objective as it is, or the equivalent of one of Pyro's.
 
     Raises:
-        InputError: for anything else, and for those of Pyro's that are wrong for a batch of rows.
+        InputError: for anything else, and for objectives of Pyro that are wrong for a batch of
+            rows.
 
     Example:
         >>> from pyro.infer import RenyiELBO

@@ -1,4 +1,4 @@
-r"""Programs whose log p(x) is known exactly: what every estimate is tested against.
+r"""Programs whose log p(x) is known exactly, to test estimates.
 
     LinearGaussian          z ~ N(0, I),  x = W z + b + noise   closed form; PCA, factor analysis
     LinearGaussianMixture   the same, z from a mixture          closed form; collapsed, or with a site c
@@ -7,10 +7,10 @@ r"""Programs whose log p(x) is known exactly: what every estimate is tested agai
     Ring                    x = z / 10 + z / ||z|| + noise      an integral over the radius, to 1e-8
 
 An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. Those with f also
-give z and x together (`ancestral`) and the true posterior on a grid, which `posterior_on_grid` does
-for any VAE of one or two latents. The guide of the first three is the exact posterior, so that
-every importance weight equals p(x): a correct estimator has no variance there. Each guide can be
-made worse on purpose: too narrow, too wide, blind to a mode.
+give z and x together (`ancestral`) and the true posterior on a grid. `posterior_on_grid` computes
+it for any VAE with one or two latents. The guide of the first three is the exact posterior, so
+every importance weight equals p(x), and a correct estimator has no variance. Each guide can be made
+worse on purpose: too narrow, too wide, or without one of the modes.
 """
 
 from pyrovae.oracles.classes import LatentClass

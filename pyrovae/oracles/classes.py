@@ -26,10 +26,10 @@ class LatentClass(nn.Module):
     r"""Independent bits given a latent class, with the exact posterior as guide.
 
     Arguments:
-        logits: of the classes, (C,).
+        logits: logits of the classes, (C,).
         theta: the probability of each bit in each class, (C, E).
-        temperature: of the guide, \(q(c|x) \propto p(c|x)^{1/T}\); 1 is the exact posterior, and
-            larger ones are flatter.
+        temperature: T of the guide \(q(c|x) \propto p(c|x)^{1/T}\); 1 gives the exact posterior,
+            larger values a flatter guide.
 
     Example:
         >>> oracle = LatentClass.random(event_dim=3, classes=2)
@@ -57,7 +57,7 @@ class LatentClass(nn.Module):
         )
 
     def model(self, x: Tensor | None = None) -> Tensor:
-        """The generative program; x (B, E) of zeros and ones, observed when given."""
+        """The generative program; x (B, E) of zeros and ones is observed if given."""
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             c = pyro.sample("c", dist.Categorical(logits=self.logits))
             return pyro.sample("x", dist.Bernoulli(self.theta[c]).to_event(1), obs=x)

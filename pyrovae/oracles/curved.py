@@ -1,4 +1,4 @@
-r"""Nonlinear decoders of one or two latents, whose log p(x) a grid gives to 1e-8.
+r"""Nonlinear decoders of one or two latents, with log p(x) from a grid, exact to 1e-8.
 
     z ~ N(0, I_D),   x = f(z) + noise,   noise ~ N(0, s^2),   D = 1 or 2
     p(x) = integral N(z; 0, I) N(x; f(z), s^2) dz,   p(z|x) = N(z; 0, I) N(x; f(z), s^2) / p(x)
@@ -7,10 +7,10 @@ r"""Nonlinear decoders of one or two latents, whose log p(x) a grid gives to 1e-
     Fold     f(z) = z^2                                            D = 1, two modes, +z and -z
     Banana   f(z) = (z_1, z_2 + z_1^2)                             D = 2, a bent posterior
 
-The guide is the normal distribution with the posterior's own mean and covariance, read from a grid.
-Any other guide can be paired with the same model, as `(oracle.model, vae.guide)`, for `fit` and
-`log_evidence` alike. With `learned=True` the constants of f and s are parameters: a decoder of
-known shape.
+The guide is the normal distribution with the mean and covariance of the posterior, computed on a
+grid. Any other guide can be combined with the same model, as `(oracle.model, vae.guide)`, for `fit`
+and `log_evidence`. With `learned=True`, s and the constants of f are parameters, so that a decoder
+of known form is learned.
 
 Reference:
     Prince (2023), "Understanding Deep Learning", chapter 17.
@@ -37,27 +37,27 @@ from pyrovae.terms import DATA
 
 __all__ = ["Ancestral", "Banana", "Curve", "Curved", "Fold"]
 
-# Pyro's parameter store is global: two models under one name would share (and never train) parameters.
+# Pyro's parameter store is global: two models with one name would share parameters.
 _COUNT = itertools.count()
 
 
 class Ancestral(NamedTuple):
-    """Latents and the observations made of them: z (N, D) and x (N, E)."""
+    """Latents z (N, D) and the observations x (N, E) generated from them."""
 
     z: Tensor
     x: Tensor
 
 
 class Curved(nn.Module, ABC):
-    """Base class: a subclass gives f.
+    """Base class: a subclass defines f.
 
     Arguments:
         scale: s.
-        guide_scale: factor on the standard deviations of the guide; 1 has those of the posterior.
+        guide_scale: factor on the standard deviations of the guide; 1 gives those of the posterior.
         learned: whether s and the `constants` of f are parameters, initialised at the values here.
 
     Raises:
-        InputError: for a scale that is not a finite number above 0.
+        InputError: if a scale is not a finite number above 0.
 
     Attributes:
         latent_dim: D.
@@ -82,7 +82,7 @@ class Curved(nn.Module, ABC):
         else:
             self.register_buffer("log_scale", torch.tensor(scale).log())
         for name, value in self.constants.items():
-            # As Python numbers they are exact in float32 and float64 alike.
+            # Python numbers are exact in float32 and in float64.
             setattr(self, name, nn.Parameter(torch.tensor(value)) if learned else value)
         self._name = f"{type(self).__name__}{next(_COUNT)}"
 
@@ -104,9 +104,9 @@ class Curved(nn.Module, ABC):
         return dist.Normal(self.mean(z), self.scale).to_event(1)
 
     def model(self, x: Tensor | None = None) -> Tensor:
-        """The generative program; x (B, E), observed when given."""
+        """The generative program; x (B, E) is observed if given."""
         if self.learned:
-            pyro.module(self._name, self)  # a pair (model, guide) is trained through Pyro's store
+            pyro.module(self._name, self)  # the parameters of a pair (model, guide) are in Pyro's store
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             z = pyro.sample("z", self.latents())
             return pyro.sample("x", self.decode(z), obs=x)
@@ -139,10 +139,10 @@ class Curved(nn.Module, ABC):
 
         Arguments:
             x: observations (B, E).
-            limit, points: of the grid, as for `posterior_on_grid`.
+            limit, points: the grid, as for `posterior_on_grid`.
 
         Raises:
-            InputError: for another shape, or a grid that is too small or too coarse.
+            InputError: for a wrong shape, or a grid that is too small or too coarse.
 
         Example:
             >>> oracle = Curve()
@@ -159,16 +159,16 @@ class Curved(nn.Module, ABC):
         return posterior_on_grid(self.double_copy(), x, log_px=self.log_px(x), nodes=nodes)
 
     def nodes(self, limit: float, points: int) -> Nodes:
-        """The grid of `posterior`: an even one, unless a subclass knows better."""
+        """The grid of `posterior`: even spacing, unless a subclass overrides it."""
         return even(self.latent_dim, limit, points)
 
     def double_copy(self) -> Self:
-        """The same model in float64, which sums over a grid need."""
+        """The same model in float64, as needed for sums over a grid."""
         return copy.deepcopy(self).double()
 
     @torch.no_grad()
     def ancestral(self, count: int, *, seed: int = 0) -> Ancestral:
-        """Draws in the order of the program: z ~ p(z), then x ~ p(x|z).
+        """Ancestral samples: z ~ p(z), then x ~ p(x|z).
 
         Example:
             >>> z, x = Curve().ancestral(5)
@@ -186,7 +186,7 @@ class Curved(nn.Module, ABC):
         return self.ancestral(count, seed=seed).x
 
     def _checked(self, x: Tensor) -> Tensor:
-        """x in float64, or a sentence when it is not of shape (B, E)."""
+        """Check that x has the shape (B, E); returns it in float64."""
         (size,) = self.mean(self.zero).shape
         if x.dim() != 2 or x.shape[1] != size:
             raise InputError(f"{type(self).__name__} needs data of shape (B, {size}), not {tuple(x.shape)}")
@@ -217,8 +217,8 @@ class Curve(Curved):
 class Fold(Curved):
     """The square: z and -z explain x equally well, and the guide covers only one of them.
 
-    For x well above 0 the two modes are apart. Each weight of the guide's samples looks perfect,
-    and the estimate is low by log 2.
+    For x well above 0 the two modes are separate. The weights of the guide's samples look perfect,
+    but the estimate is too low by log 2.
 
     Example:
         >>> oracle = Fold()
@@ -236,7 +236,7 @@ class Fold(Curved):
 
 
 class Banana(Curved):
-    """A parabola in two latents, whose posterior no normal distribution matches.
+    """A parabola in two latents, whose posterior is far from any normal distribution.
 
     Example:
         >>> oracle = Banana()

@@ -1,4 +1,4 @@
-r"""The linear-Gaussian model: probabilistic PCA, and factor analysis when `scale` is not a scalar.
+r"""The linear-Gaussian model: probabilistic PCA, or factor analysis if `scale` is not a scalar.
 
     z ~ N(0, I),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
     p(x)   = N(b, W W' + diag(s^2))
@@ -23,13 +23,13 @@ __all__ = ["LinearDecoder", "LinearGaussian"]
 
 
 class LinearDecoder(nn.Module):
-    """What linear oracles share: x = W z + b + noise, noise ~ N(0, diag(s^2)).
+    """Base class of linear oracles: x = W z + b + noise, noise ~ N(0, diag(s^2)).
 
     Arguments:
         weight: W, (E, D).
         bias: b, (E,).
         scale: s, a scalar or (E,).
-        guide_scale: factor on the standard deviations of the guide; 1 is the exact posterior.
+        guide_scale: factor on the standard deviations of the guide; 1 gives the exact posterior.
     """
 
     weight: Tensor
@@ -52,7 +52,7 @@ class LinearDecoder(nn.Module):
         return self.weight / self.scale.square().unsqueeze(-1)
 
     def _observations(self, z: Tensor, rng: torch.Generator) -> Tensor:
-        """x (N, E) at z (N, D), both on the CPU."""
+        """Sample x (N, E) at z (N, D), both on the CPU."""
         noise = torch.randn(len(z), len(self.bias), generator=rng, dtype=self.bias.dtype)
         return z @ self.weight.mT.cpu() + self.bias.cpu() + self.scale.cpu() * noise
 
@@ -80,13 +80,13 @@ class LinearGaussian(LinearDecoder):
         return cls(weight, bias, scale, guide_scale=guide_scale)
 
     def model(self, x: Tensor | None = None) -> Tensor:
-        """The generative program; x (B, E), observed when given."""
+        """The generative program; x (B, E) is observed if given."""
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             z = pyro.sample("z", dist.Normal(torch.zeros_like(self.weight[0]), 1.0).to_event(1))
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
-        """The exact posterior, its standard deviations multiplied by `guide_scale`."""
+        """The exact posterior, with standard deviations multiplied by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             exact = self.posterior(x)
             tril = exact.scale_tril * self.guide_scale

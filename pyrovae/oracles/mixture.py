@@ -1,8 +1,8 @@
-r"""A linear decoder under a mixture of Gaussians in z: everything is a mixture again.
+r"""A linear decoder with a mixture of Gaussians in z: p(x) and p(z|x) are mixtures too.
 
     c ~ Categorical(pi),   z|c ~ N(m_c, diag(t_c^2)),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
     p(x)   = sum_c pi_c N(x; W m_c + b, W diag(t_c^2) W' + diag(s^2))
-    p(c|x) = r_c,  proportional to the terms of that sum
+    p(c|x) = r_c,  proportional to the terms of p(x)
     p(z|x) = sum_c r_c N(S_c (m_c / t_c^2 + W' diag(1/s^2) (x - b)), S_c),
              S_c = (diag(1/t_c^2) + W' diag(1/s^2) W)^-1
 
@@ -30,11 +30,11 @@ class LinearGaussianMixture(LinearDecoder):
 
     Arguments:
         weight, bias, scale, guide_scale: as for `LinearDecoder`.
-        logits: of the components, (C,).
+        logits: logits of the components, (C,).
         loc: m, (C, D).
         spread: t, (C, D).
         collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site
-            "c" that is summed out by enumeration. Both have the same evidence.
+            "c" that is summed out by enumeration. Both have the same log p(x).
 
     Example:
         >>> oracle = LinearGaussianMixture.random(event_dim=4, latent_dim=2, components=3)
@@ -82,7 +82,7 @@ class LinearGaussianMixture(LinearDecoder):
         )
 
     def model(self, x: Tensor | None = None) -> Tensor:
-        """The generative program; x (B, E), observed when given."""
+        """The generative program; x (B, E) is observed if given."""
         classes = dist.Categorical(logits=self.logits)
         with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
             if self.collapsed:
@@ -94,7 +94,7 @@ class LinearGaussianMixture(LinearDecoder):
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
-        """The exact posterior of z, its standard deviations multiplied by `guide_scale`."""
+        """The exact posterior of z, with standard deviations multiplied by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             return pyro.sample("z", self.posterior(x, scale=self.guide_scale))
 

@@ -2,7 +2,7 @@ r"""log p(x) and p(z|x) of a model with one or two latents, by the trapezoidal r
 
     p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x),   KL(q || p(z|x)) = log p(x) - ELBO(q)
 
-The integrand is smooth and vanishes at the ends of the grid, where the rule converges faster than any
+The integrand is smooth and vanishes at the ends of the grid, so the rule converges faster than any
 power of the step: 4,001 points on [-8, 8] give ten digits if the posterior is wider than two steps.
 """
 
@@ -21,8 +21,8 @@ from pyrovae.errors import InputError
 
 __all__ = ["GridPosterior", "LatentModel", "Nodes", "even", "grid", "posterior_on_grid", "quadrature"]
 
-CHUNK = 2048  # nodes that are decoded at a time
-OFF = 0.01  # how far from 1 the mass on a grid may be
+CHUNK = 2048  # number of nodes decoded at a time
+OFF = 0.01  # the largest deviation from 1 of the mass on a grid
 
 
 class Nodes(NamedTuple):
@@ -31,7 +31,7 @@ class Nodes(NamedTuple):
     Attributes:
         z: positions, (G, D), float64.
         weight: the length or area of each, (G,).
-        shape: of the grid, (P,) or (P, P).
+        shape: the shape of the grid, (P,) or (P, P).
     """
 
     z: Tensor
@@ -40,7 +40,7 @@ class Nodes(NamedTuple):
 
 
 class LatentModel(Protocol):
-    """What `quadrature` integrates: a VAE, or anything with p(z) and p(x|z)."""
+    """The argument of `quadrature`: a VAE, or any object with p(z) and p(x|z)."""
 
     def latents(self) -> dist.TorchDistribution:
         """p(z), event (D,)."""
@@ -56,10 +56,10 @@ def quadrature(vae: LatentModel, x: Tensor, *, limit: float = 8.0, points: int |
     \[\log p(x) = \log \int p(z)\, p(x|z)\, dz\]
 
     Arguments:
-        vae: whose z has one or two entries.
+        vae: a VAE whose z has one or two entries.
         x: observations (N, *event).
         limit: half the side of the grid.
-        points: grid points along each axis; 4,001 for one latent and 401 for two unless given.
+        points: grid points along each axis; by default 4,001 for one latent and 401 for two.
 
     Returns:
         log p(x) in nats, (N,), float64.
@@ -83,7 +83,7 @@ class GridPosterior:
     Attributes:
         nodes: their positions and weights, float64.
         log_density: log p(z|x), (B, G), in nats.
-        log_px: log p(x), (B,), by which the joint density was divided.
+        log_px: log p(x), (B,), the normalising constant of the density.
     """
 
     nodes: Nodes = field(repr=False)
@@ -124,7 +124,7 @@ class GridPosterior:
             q: a distribution with batch (B,) and event (D,), as `vae.encode(x)` gives.
 
         Raises:
-            InputError: when q has another shape, or mass between or beyond the nodes.
+            InputError: if q has a wrong shape, or mass between or beyond the nodes.
         """
         wanted, came = (self.log_px.shape, self.nodes.z.shape[1:]), (q.batch_shape, q.event_shape)
         if wanted != came:
@@ -135,7 +135,7 @@ class GridPosterior:
         nodes = self.nodes.z.to(_dtype_of(q)).split(CHUNK)
         log_q = torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
         _check_mass(log_q.exp() @ self.nodes.weight, "q")
-        # Where q is 0 its logarithm is -inf, and so would be the ratio: 0 times that is nan.
+        # Where q is 0, the log ratio is -inf, and 0 times -inf is nan.
         ratio = (log_q - self.log_density).clamp(min=-1e300)
         return (log_q.exp() * ratio) @ self.nodes.weight
 
@@ -162,20 +162,20 @@ def posterior_on_grid(
 
     \[p(z|x) = \frac{p(z)\, p(x|z)}{p(x)}\]
 
-    p(x) comes from elsewhere (from `quadrature`, unless it is given), so that the integral of the
-    density over this grid is a check of both: it must be 1 to a hundredth. Memory grows with the
+    p(x) is computed separately (by `quadrature`, unless it is given), so the integral of the
+    density over this grid checks both: it must be 1 to within a hundredth. Memory grows with the
     number of rows times the number of nodes.
 
     Arguments:
-        vae: whose z has one or two entries; a VAE, or an oracle.
+        vae: a VAE or an oracle whose z has one or two entries.
         x: observations (B, *event).
-        log_px: log p(x), (B,), where it is known.
+        log_px: log p(x), (B,), if known.
         limit: half the side of the grid.
-        points: grid points along each axis; 2,001 for one latent and 401 for two unless given.
-        nodes: a rule of another kind, in place of limit and points.
+        points: grid points along each axis; by default 2,001 for one latent and 401 for two.
+        nodes: another integration rule, instead of limit and points.
 
     Raises:
-        InputError: for more than two latents, or a posterior that reaches over the grid or falls
+        InputError: for more than two latents, or a posterior that extends beyond the grid or falls
             between its nodes.
 
     Example:
@@ -195,7 +195,7 @@ def posterior_on_grid(
 
 
 def even(latent_dim: int, limit: float, points: int) -> Nodes:
-    """The trapezoidal rule on [-limit, limit]^D, with full weight at the ends: nothing is there."""
+    """The trapezoidal rule on [-limit, limit]^D, with full weight at the ends, which have no mass."""
     z = grid(latent_dim, limit, points)
     cell = (2 * limit / (points - 1)) ** latent_dim
     return Nodes(z, torch.full_like(z[:, 0], cell), (points,) * latent_dim)
@@ -222,7 +222,7 @@ def _latent_size(vae: LatentModel) -> int:
 
 
 def _dtype_of(q: dist.TorchDistribution) -> torch.dtype:
-    """The dtype of a distribution's samples, as far as its mean is known."""
+    """The dtype of a distribution's samples, from its mean if that is known."""
     try:
         return q.mean.dtype
     except NotImplementedError:

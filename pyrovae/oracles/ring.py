@@ -1,15 +1,17 @@
-r"""Doersch's ring: a decoder that turns a normal cloud into a ring.
+r"""Doersch's ring: a decoder that maps a normal distribution to a ring.
 
     z ~ N(0, I_2),   x = f(z) + noise,   f(z) = w z + r z / ||z||,   noise ~ N(0, s^2 I),   w = 1/10, r = 1
 
 In polar coordinates z = rho (cos phi, sin phi) the angle is integrated in closed form: given rho
-the angle between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. What is
-left is an integral over the length alone,
+the angle between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. The
+remaining integral is over the length only,
 
-    p(x) = integral rho exp(-rho^2 / 2) exp(-(||x|| - R)^2 / (2 s^2)) I_0(k) exp(-k) / (2 pi s^2) d rho
+    p(x) = integral rho exp(-rho^2 / 2) exp(-(||x|| - R)^2 / (2 s^2)) I_0(k) exp(-k) / (2 pi s^2) d
+    rho
 
-which the trapezoidal rule gives on rho = exp(t). The grid of the posterior has polar nodes: its z
-is `(radius, angle)`, in the coordinates of the plane. Without noise it is `datasets.toys.ring`.
+and is computed by the trapezoidal rule with rho = exp(t). The grid of the posterior has polar
+nodes: its axes are radius and angle, and z is in the coordinates of the plane. Without noise, x is
+`datasets.toys.ring`.
 
 Reference:
     Doersch (2016), "Tutorial on Variational Autoencoders".
@@ -37,7 +39,7 @@ TINY = 1e-24  # under a root: f(0) = 0 instead of 0/0
 class Ring(Curved):
     """A ring of radius r + w ||z|| around the origin.
 
-    The guide is the normal distribution with the posterior's moments, which are exact too.
+    The guide is the normal distribution with the exact moments of the posterior.
 
     Example:
         >>> oracle = Ring()
@@ -82,7 +84,7 @@ class Ring(Curved):
         return loc, turn @ spread.diag_embed() @ turn.mT
 
     def nodes(self, limit: float, points: int) -> Nodes:
-        """Gauss-Legendre nodes along the radius, even ones around the circle: f jumps at 0."""
+        """Gauss-Legendre nodes along the radius and even ones around the circle, since f jumps at 0."""
         place, weight = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
         rho, weight = limit * (1 + place) / 2, limit * weight / 2
         angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
@@ -91,7 +93,7 @@ class Ring(Curved):
         return Nodes(z.flatten(0, 1), area, (points, points))
 
     def _along_the_radius(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(x, rho) d rho at the nodes (B, G), the angle integrated; rho (G,); and k (B, G)."""
+        """log p(x, rho) d rho at the nodes (B, G), integrated over the angle; rho (G,); and k (B, G)."""
         t = torch.linspace(LOW, HIGH, NODES, dtype=torch.float64, device=x.device).to(x)
         rho = t.exp()
         norm, radius = x.norm(dim=1, keepdim=True), self.radius + self.width * rho
