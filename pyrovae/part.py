@@ -1,9 +1,9 @@
 """The base class of the parts of a probabilistic program.
 
 The constructor of a part only stores its hyperparameters under their own names, so every part can
-be printed, compared, copied and written to YAML. The program that uses the part calls
-`attach(...)` once, with the sizes that only the whole program knows. `attach` checks the
-hyperparameters and creates parameters and buffers.
+be printed, compared, copied and written to YAML. The program that uses the part calls `attach(...)`
+once, with the sizes that depend on the whole program. `attach` checks the hyperparameters and
+creates parameters and buffers.
 
     GaussianMixture(components=10)
       <-> {"class_path": "pyrovae.priors.GaussianMixture", "init_args": {"components": 10}}
@@ -38,7 +38,7 @@ class Declared:
         """The keyword arguments that declare this object, read back from its attributes.
 
         Raises:
-            InputError: when the constructor did not store an argument under its own name.
+            InputError: if the constructor did not store an argument under its own name.
         """
         names = [
             p.name
@@ -97,8 +97,7 @@ class Declared:
     def __eq__(self, other: object) -> bool:
         return self is other or self._same_declaration(other)  # identity first: it is fast
 
-    # torch keeps modules in sets, where two parts with equal declarations (an encoder and a
-    # decoder, say) must both stay.
+    # torch stores modules in sets, where two parts with equal declarations (for example an encoder and a decoder) must both stay.
     __hash__ = object.__hash__
 
 
@@ -117,11 +116,10 @@ class Part(Declared, nn.Module, ABC):
     def start_from(self, x: Tensor) -> None:
         """Initialise from training data (N, *event), once, before the first step of a new run.
 
-        Pseudo-inputs and scales of columns start from data; most parts do nothing here.
+        Pseudo-inputs and scales of columns are initialised from data; most parts do nothing here.
         """
 
-    # What `attach` checks. Each raises an InputError with one sentence, and stores the plain value, so that
-    # 3.0 or a numpy scalar is printed, compared and written as 3.
+    # Checks for `attach`. Each raises an InputError with a one-sentence message, or stores the plain value, so that 3.0 or a numpy scalar is printed, compared and written as 3.
 
     def check_whole(self, *names: str, least: int = 1) -> None:
         """Check hyperparameters that are whole numbers of `least` or more."""
@@ -129,7 +127,7 @@ class Part(Declared, nn.Module, ABC):
             setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
 
     def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
-        """Check a hyperparameter that is a number within limits (`checks.number`), or one of a few words."""
+        """Check a hyperparameter that is a number within limits (`checks.number`) or one of some words."""
         value, called = getattr(self, name), self._called(name)
         if isinstance(value, str) and value in words:
             return
@@ -159,7 +157,7 @@ class Part(Declared, nn.Module, ABC):
 
 
 def filled(declaration: Any) -> Any:  # noqa: ANN401
-    """Complete a declaration of an older version: options that it lacks get their defaults.
+    """Complete a declaration of an older version: missing options get their defaults.
 
     Example:
         >>> old = {"class_path": "pyrovae.networks.dense.MLP", "init_args": {"sizes": [8]}}

@@ -1,9 +1,9 @@
-"""Arrays in, matplotlib axes out.
+"""Plotting functions: they take arrays and return matplotlib axes.
 
-Every function takes numpy arrays, torch tensors, `Rows` or lists and returns the `Axes` it drew on: those
-given as `ax=`, or new ones on a figure of their own (no pyplot, no backend chosen; it shows itself in
-a notebook). Where several panels belong together, the axes returned are their frame and the panels
-are `ax.child_axes`. The look is set for the drawing alone, never globally.
+Every function takes numpy arrays, torch tensors, `Rows` or lists and returns the `Axes` it drew on:
+those given as `ax=`, or new ones on a new figure, which a notebook displays. It does not use pyplot
+and does not choose a backend. If a figure has several panels, the returned axes are their frame,
+and the panels are `ax.child_axes`. The style is set for the drawing only, not globally.
 
     ax = pv.plots.reconstructions(x, x_hat)
     pv.plots.save(ax, "figures/reconstructions.png")

@@ -1,9 +1,9 @@
-r"""Bounds and what they bound: the ELBO below log p(x), q(z|x) next to p(z|x), the noise of gradients.
+r"""Figures of bounds: the ELBO below log p(x), q(z|x) next to p(z|x), the noise of gradients.
 
     log p(x) = ELBO(q) + KL(q(z|x) || p(z|x))
 
-What is bounded is dark grey and dashed, or filled; the bounds and the approximations are in colour and never
-cross it.
+log p(x) and the true posterior are dark grey, dashed or filled. The bounds and approximations are
+in colour; a bound never crosses log p(x).
 
 Reference:
     Prince (2023), "Understanding Deep Learning", chapter 17.
@@ -36,17 +36,16 @@ def bounds_below(
     label: str = "parameter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Lower bounds as functions of a parameter, below log p(x) as another, or each below its own level.
+    """Lower bounds as functions of a parameter, below log p(x), a curve or one level for each.
 
     Args:
-        at: the parameter, (P,).
-        log_px: log p(x) there, (P,): one curve; or one level for each bound, (T,), in their order.
-        bounds: name -> bound, (P,), nats.
-        steps: (parameter, value) of points on the way up, (S, 2), joined by a line.
-        label: of the horizontal axis.
+        at: the parameter, (P,). log_px: log p(x) at these values, (P,), or one level for each
+        bound, (T,), in their order. bounds: name -> bound, (P,), nats. steps: (parameter, value) of
+        the steps of an optimisation, (S, 2), joined by a line. label: the label of the horizontal
+        axis.
 
     Raises:
-        InputError: for lengths that differ, NaN, or a bound above log p(x).
+        InputError: if lengths differ, a value is NaN, or a bound is above log p(x).
 
     Example:
         >>> at = np.linspace(-1, 1, 5)
@@ -89,17 +88,16 @@ def posterior_density(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """The true posterior of one observation, filled, and distributions that stand for it, as lines.
+    """The true posterior of one observation, filled, and its approximations, as lines.
 
-    In the plane a density is drawn by the contours that hold 95, 80, 50 and 20 % of its mass.
+    In the plane, a density is drawn by the contours that contain 95, 80, 50 and 20 % of its mass.
 
     Args:
-        z: the places, (P,) or (P, 1); in the plane (P, Q, 2).
-        posterior: p(z|x) there, (P,) or (P, Q).
-        approximations: name -> q(z|x) at the same places.
+        z: the points, (P,) or (P, 1); in the plane (P, Q, 2). posterior: p(z|x) at the points, (P,)
+        or (P, Q). approximations: name -> q(z|x) at the same points.
 
     Raises:
-        InputError: for shapes that differ or NaN.
+        InputError: if shapes differ or a value is NaN.
 
     Example:
         >>> z = np.linspace(-4, 4, 101)
@@ -122,14 +120,14 @@ def posterior_density(
 def gradient_noise(
     particles: Sequence[int], spread: Mapping[str, ArrayLike], *, ax: Axes | None = None
 ) -> Axes:
-    """The standard deviation of gradient estimates against the number of particles, on logarithmic axes.
+    """The standard deviation of gradient estimates against the number of particles (log-log).
 
     Args:
-        particles: the numbers K, ascending.
-        spread: name -> standard deviation at each K.
+        particles: the numbers of particles K, ascending. spread: name -> standard deviation at each
+        K.
 
     Raises:
-        InputError: for lengths that differ, NaN, or a spread that is not above 0.
+        InputError: if lengths differ, a value is NaN, or a spread is not above 0.
 
     Example:
         >>> ax = gradient_noise([1, 4], {"path": [1.0, 0.5], "score": [8.0, 4.0]})
@@ -154,7 +152,7 @@ def gradient_noise(
 
 
 def _frame(ax: Axes, target: Array, curves: Mapping[str, Array]) -> None:
-    """Room for what is bounded and the upper part of each bound: far below, they all fall alike."""
+    """Show log p(x) and the upper part of each bound, since far below all bounds fall alike."""
     tops = [bound.max() for bound in curves.values()]
     low = min(float(np.quantile(target, 0.1)), *(float(t) for t in tops))
     high = float(max(target.max(), *tops))
@@ -195,13 +193,13 @@ def _contours(ax: Axes, z: Array, values: Mapping[str, Array]) -> None:
 
 
 def _areas(z: Array) -> Array:
-    """The area that belongs to each place of a grid, even or bent: the Jacobian's determinant."""
+    """The area of each node of a grid, which may be curved: the determinant of the Jacobian."""
     down, along = np.gradient(z, axis=0), np.gradient(z, axis=1)
     return np.abs(down[..., 0] * along[..., 1] - down[..., 1] * along[..., 0])
 
 
 def _levels(p: Array, area: Array) -> list[float]:
-    """The heights above which the density holds each of `SHARES`, ascending."""
+    """The heights above which the density has each of the shares `SHARES`, ascending."""
     order = np.argsort(p, axis=None)[::-1]
     mass = np.cumsum((p * area).ravel()[order])
     at = np.searchsorted(mass, np.array(SHARES) * mass[-1])

@@ -1,9 +1,9 @@
-"""How a training went: the bound and its two terms, epoch by epoch, in nats per observation.
+"""Training curves: the bound and its two terms over the epochs, in nats per observation.
 
     bound = reconstruction - KL,   E_q[log p(x|z)] - KL(q(z|x) || p(z))
 
-The reconstruction stands above the bound in the same panel, and the gap between them is the KL, which is
-small compared with either and has its own panel below.
+The reconstruction is above the bound in the same panel, and the gap between them is the KL. It is
+small compared with either, so it has its own panel below.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ def training_curves(
 ) -> Axes:
     """The bound in training and validation, the reconstruction, and below them the KL.
 
-    The vertical range leaves out the first twentieth of a training of ten epochs and more, whose steep rise
-    would flatten everything that follows; the curves themselves are complete.
+    With ten epochs or more, the vertical range leaves out the first twentieth of the training,
+    whose steep rise would flatten the rest. The curves themselves are complete.
 
     Args:
-        history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) must be there,
-            "validation", "reconstruction" (log p(x|z)) and "kl" may be. NaN is a value that was not measured.
-        best: the epoch to mark; by default that of the highest validation bound, or of the highest training
-            bound when nothing was validated.
+        history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) are
+        required; "validation", "reconstruction" (log p(x|z)) and "kl" are optional. NaN is a value
+        that was not measured. best: the epoch to mark; by default that of the highest validation
+        bound, or of the highest training bound without validation.
 
     Returns:
-        The frame; its panels are `ax.child_axes` (bound, and KL where there is one).
+        The frame; its panels are `ax.child_axes` (bound, and KL if given).
 
     Raises:
-        InputError: when "epoch" or "train" is missing, or arrays differ in length.
+        InputError: if "epoch" or "train" is missing, or arrays differ in length.
 
     Example:
         >>> history = {"epoch": [1, 2, 3], "train": [-30.0, -22.0, -21.0], "kl": [1.0, 3.0, 4.0]}
@@ -116,7 +116,7 @@ def _mark_best(ax: Axes, curves: Curves, best: int) -> None:
 
 
 def _frame(ax: Axes, curves: Curves, names: list[str]) -> None:
-    """Limits: all epochs; vertically the values after the first rise."""
+    """Set the limits: all epochs; vertically, the values after the first rise."""
     from matplotlib.ticker import MaxNLocator
 
     epoch = curves["epoch"]
@@ -127,7 +127,7 @@ def _frame(ax: Axes, curves: Curves, names: list[str]) -> None:
     shown = shown[np.isfinite(shown)]
     if len(shown):
         room = 0.08 * float(np.ptp(shown)) or 0.5
-        # more room below, where the best epoch is written
+        # more room below, for the label of the best epoch
         ax.set_ylim(shown.min() - (2 * room if "train" in names else room), shown.max() + room)
 
 

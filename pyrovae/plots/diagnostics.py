@@ -1,21 +1,22 @@
-"""How far an estimate of log p(x) can be trusted, what the latents carry, and what the guide loses.
+"""Figures of the error of log p(x), the information in the latents, and the guide's gaps.
 
 - `bound_curve`: the importance-weighted bound L_K rises to log p(x) with the particles K.
-- `weights`: for each observation the Pareto shape k-hat of its weights, to be below
-  min(1 - 1/log10 K, 0.7), and its effective sample size.
+- `weights`: for each observation the Pareto shape k-hat of its weights, which should be below min(1
+  - 1/log10 K, 0.7), and its effective sample size.
 - `gap_curve`: annealed importance sampling forward (a lower bound) and in reverse (an upper bound)
-  close in on log p(x) as the schedule grows.
-- `latent_kl`: the KL of each latent, and the mean KL split into the information that z has about x and the
-  distance of the aggregate posterior from the prior (the ELBO surgery).
-- `inference_gaps`: from log p(x) down to the ELBO, in the two steps that explain it.
+  approach log p(x) as the schedule grows.
+- `latent_kl`: the KL of each latent, and the mean KL split into the information that z has about x
+  and the distance of the aggregate posterior from the prior (the ELBO surgery).
+- `inference_gaps`: from log p(x) down to the ELBO, in two steps.
 
 Reference:
-    Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016, https://arxiv.org/abs/1509.00519
-    Vehtari, Simpson, Gelman, Yao & Gabry, Pareto Smoothed Importance Sampling, 2024, https://arxiv.org/abs/1507.02646
-    Grosse, Ghahramani & Adams, Sandwiching the marginal likelihood using bidirectional Monte Carlo, 2015,
-    https://arxiv.org/abs/1511.02543
-    Hoffman & Johnson, ELBO surgery, 2016, http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
-    Cremer, Li & Duvenaud, Inference Suboptimality in Variational Autoencoders, 2018, https://arxiv.org/abs/1801.03558
+    Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016,
+    https://arxiv.org/abs/1509.00519 Vehtari, Simpson, Gelman, Yao & Gabry, Pareto Smoothed
+    Importance Sampling, 2024, https://arxiv.org/abs/1507.02646 Grosse, Ghahramani & Adams,
+    Sandwiching the marginal likelihood using bidirectional Monte Carlo, 2015,
+    https://arxiv.org/abs/1511.02543 Hoffman & Johnson, ELBO surgery, 2016,
+    http://approximateinference.org/accepted/HoffmanJohnson2016.pdf Cremer, Li & Duvenaud, Inference
+    Suboptimality in Variational Autoencoders, 2018, https://arxiv.org/abs/1801.03558
 """
 
 from __future__ import annotations
@@ -43,14 +44,12 @@ def bound_curve(
     """The bound L_K against the number of particles K, on a logarithmic axis.
 
     Args:
-        particles: K, (P,), at least 1.
-        bounds: L_K, mean nats per observation, (P,).
-        stderr: standard error of each, (P,); the band is two of them to either side.
-        reference: log p(x) where it is known, a dashed line.
-        reference_name: what the reference is.
+        particles: K, (P,), at least 1. bounds: L_K, mean nats per observation, (P,). stderr: the
+        standard error of each, (P,); the band is two standard errors to either side. reference: log
+        p(x) if known, drawn as a dashed line. reference_name: the name of the reference.
 
     Raises:
-        InputError: for lengths that differ, NaN, K below 1, or a negative error.
+        InputError: if lengths differ, a value is NaN, K is below 1, or an error is negative.
 
     Example:
         >>> ax = bound_curve([1, 10, 100], [-90.0, -88.0, -87.5], [0.1, 0.1, 0.1], reference=-87.4)
@@ -73,8 +72,8 @@ def bound_curve(
 def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None = None) -> Axes:
     """Pareto k-hat and effective sample size of each observation's importance weights.
 
-    An infinite k-hat is drawn as a triangle at the top; one that is NaN (all weights alike) is left out and
-    counted.
+    An infinite k-hat is drawn as a triangle at the top. A k-hat that is NaN (all weights equal) is
+    left out and counted.
 
     Args:
         khat: Pareto shape of the weights of each observation, (N,).
@@ -85,7 +84,7 @@ def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None 
         The frame; its panels are `ax.child_axes` (k-hat, effective sample size).
 
     Raises:
-        InputError: for lengths that differ, particles below 2, or an ess outside (0, K].
+        InputError: if lengths differ, particles are below 2, or an ess is outside (0, K].
 
     Example:
         >>> ax = weights([0.2, 0.9, 0.5], [800.0, 12.0, 300.0], particles=1000)
@@ -121,14 +120,14 @@ def gap_curve(
     """Forward and reverse annealed importance sampling against the length of the schedule.
 
     Args:
-        temperatures: number of intermediate distributions, (T,), at least 1.
-        lower: forward AIS, a lower bound on log p(x), mean nats per observation, (T,).
-        upper: reverse AIS, an upper bound, (T,).
-        lower_stderr, upper_stderr: their standard errors, (T,).
-        reference: log p(x) where it is known, a dashed line.
+        temperatures: number of intermediate distributions, (T,), at least 1. lower: forward AIS, a
+        lower bound on log p(x), mean nats per observation, (T,). upper: reverse AIS, an upper
+        bound, (T,). lower_stderr, upper_stderr: their standard errors, (T,). reference: log p(x) if
+        known, drawn as a dashed line.
 
     Raises:
-        InputError: for lengths that differ, NaN, temperatures below 1, or a negative error.
+        InputError: if lengths differ, a value is NaN, temperatures are below 1, or an error is
+            negative.
 
     Example:
         >>> ax = gap_curve([10, 100], [-90.0, -88.2], [-86.0, -88.0])
@@ -155,7 +154,7 @@ def gap_curve(
 
 
 def _draw_khat(ax: Axes, k: Array, threshold: float) -> NDArray[np.bool_]:
-    """The k-hat of each observation; returns which are above the threshold."""
+    """Draw the k-hat of each observation; returns which are above the threshold."""
     high = k > threshold
     finite = np.isfinite(k)
     top = max(1.0, float(k[finite].max(initial=0.0))) * 1.08
@@ -207,7 +206,7 @@ def _reference(ax: Axes, value: float, name: str) -> tuple[str, float, str]:
 
 
 def _log_axis(ax: Axes, values: Array, name: str) -> None:
-    """Nats over a logarithmic x axis with ticks at the values themselves, when there are few."""
+    """Nats over a logarithmic x axis, with ticks at the values themselves if there are few."""
     from matplotlib.ticker import NullLocator
 
     ax.set(xscale="log", xlabel=name, ylabel="nats per observation")
@@ -244,17 +243,16 @@ def latent_kl(
     """The KL of each latent, in descending order, and the mean KL split in two.
 
     Args:
-        kl_per_dim: nats, (D,); NaN where it is not known.
-        activity: the variance over the data of each latent's posterior mean, (D,).
-        mutual_information: I_q(x; z), nats; NaN where it is not known.
-        marginal_kl: KL(q(z) || p(z)), nats; NaN where it is not known.
-        threshold: a latent is active above this activity.
+        kl_per_dim: nats, (D,); NaN if unknown. activity: the variance over the data of each
+        latent's posterior mean, (D,). mutual_information: I_q(x; z), nats; NaN if unknown.
+        marginal_kl: KL(q(z) || p(z)), nats; NaN if unknown. threshold: a latent is active above
+        this activity.
 
     Returns:
         The frame; its panels are `ax.child_axes` (latents, surgery).
 
     Raises:
-        InputError: for lengths that differ.
+        InputError: if lengths differ.
 
     Example:
         >>> ax = latent_kl([0.1, 2.0, 0.0], [0.02, 0.9, 0.0], 1.8, 0.3)
@@ -281,13 +279,12 @@ def inference_gaps(
     """The steps from log p(x) down to the ELBO: approximation gap, then amortisation gap.
 
     Args:
-        log_px: log p(x), mean nats per observation.
-        best: the ELBO of the best distribution of the guide's family.
-        elbo: the ELBO of the encoder's distribution.
-        richer: the ELBO of the best distribution of a richer family; a line across the first gap.
+        log_px: log p(x), mean nats per observation. best: the ELBO of the best distribution of the
+        guide's family. elbo: the ELBO of the encoder's distribution. richer: the ELBO of the best
+        distribution of a richer family, drawn as a line across the first gap.
 
     Raises:
-        InputError: for values that are not finite numbers.
+        InputError: if values are not finite numbers.
 
     Example:
         >>> ax = inference_gaps(-87.4, -88.0, -89.5)

@@ -1,4 +1,4 @@
-"""Figures to files, written whole or not at all."""
+"""Write figures to files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ def save(target: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     """Write the figure that `target` is or belongs to; the figure stays open and unchanged.
 
     Args:
-        target: axes or a figure.
-        path: of the file; .png is added to a name without a suffix, missing folders are made.
-        dpi: pixels per inch, for .png.
+        target: axes or a figure. path: the path of the file; .png is added to a name without a
+        suffix, and missing folders are created. dpi: pixels per inch, for .png.
 
     Returns:
-        The path written.
+        The path of the file.
 
     Raises:
-        InputError: for something that is not a figure, a suffix other than .png, .pdf and .svg, or a
-            folder that cannot be written.
+        InputError: if `target` is not a figure, the suffix is not .png, .pdf or .svg, or the folder
+            cannot be written.
 
     Example:
         >>> from tempfile import TemporaryDirectory

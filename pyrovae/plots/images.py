@@ -1,13 +1,14 @@
-"""Images: mosaics of samples, originals over reconstructions, the decoded latent plane.
+"""Figures of images: mosaics of samples, reconstructions, and the decoded latent plane.
 
-A mosaic is one array drawn once, images in reading order with thin grey separators. Values are
-intensities in [0, 1]; a Normal likelihood may sample outside, which is clipped as a display would.
+A mosaic is one array, with images in reading order and thin grey separators. Values are intensities
+in [0, 1]. Values outside, for example from a Normal likelihood, are clipped.
 
 The manifold of a two-dimensional latent is decoded at z = (Phi^-1(u1), Phi^-1(u2)) for a regular
-grid of u, so that each image stands for the same share of the prior's mass N(0, I).
+grid of u, so that each image represents the same mass of the prior N(0, I).
 
 Reference:
-    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, figure 4, https://arxiv.org/abs/1312.6114
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, figure 4,
+        https://arxiv.org/abs/1312.6114
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pyrovae.plots.style import WIDTH, Axes, canvas, style
 
 __all__ = ["as_images", "image_grid", "manifold", "mosaic_of", "reconstructions"]
 
-SEPARATOR = 0.55  # a grey that shows on black and on white images
+SEPARATOR = 0.55  # a grey that is visible on black and on white images
 
 
 def image_grid(
@@ -35,11 +36,11 @@ def image_grid(
 
     Args:
         images: (N, C, H, W) or (N, H, W) with C 1 or 3, intensities in [0, 1]; clipped outside.
-        columns: images in a row; by default about as many as rows, and at most 20.
-        title: written above.
+        columns: images per row; by default about the number of rows, and at most 20. title: the
+        title above the images.
 
     Raises:
-        InputError: for another shape, an empty set, NaN, or columns below 1.
+        InputError: for a wrong shape, an empty set, NaN, or columns below 1.
 
     Example:
         >>> ax = image_grid(np.zeros((6, 1, 200, 200)), columns=3)
@@ -59,12 +60,11 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike, pairs: int = 10, *, ax: Axes
     """Originals in the upper row, their reconstructions below.
 
     Args:
-        x: originals, (N, C, H, W) or (N, H, W).
-        x_hat: reconstructions, the same shape.
-        pairs: how many of the first to draw.
+        x: originals, (N, C, H, W) or (N, H, W). x_hat: reconstructions, the same shape. pairs: the
+        number of pairs to draw, from the first on.
 
     Raises:
-        InputError: for shapes that differ or are not images, or pairs below 1.
+        InputError: if shapes differ or are not those of images, or pairs are below 1.
 
     Example:
         >>> x = np.zeros((3, 1, 28, 28))
@@ -94,7 +94,7 @@ def manifold(
 ) -> Axes:
     """The plane of a two-dimensional latent, decoded at the quantiles of N(0, I).
 
-    The first coordinate grows to the right, the second upwards, as on any plot of the plane.
+    The first coordinate grows to the right, the second upwards.
 
     Args:
         decode: takes latent points (M, 2) as float64, returns images (M, C, H, W) or (M, H, W).
@@ -102,7 +102,7 @@ def manifold(
         limits: the lowest and the highest quantile, probabilities inside (0, 1).
 
     Raises:
-        InputError: for limits that are not ascending probabilities, side below 2, or a decode that does not
+        InputError: if limits are not ascending probabilities, side is below 2, or decode does not
             return one image per point.
 
     Example:
@@ -136,7 +136,7 @@ def as_images(value: ArrayLike, name: str) -> Array:
     """(N, H, W) or (N, C, H, W) as (N, H, W, C), clipped to [0, 1].
 
     Raises:
-        InputError: for another shape, an empty set or NaN.
+        InputError: for a wrong shape, an empty set or NaN.
     """
     images = numbers(value, name)
     if images.ndim == 3:
@@ -165,7 +165,7 @@ def mosaic_of(
     images: Array, columns: int, ax: Axes | None, *, label_width: float = 0.0
 ) -> tuple[Axes, Array, Array]:
     """Draw images (N, H, W, C) as a mosaic; returns the axes and the centres of rows and columns."""
-    # Magnified, so that a separator of one pixel stays thin.
+    # The images are magnified, so that a separator of one pixel stays thin.
     scale = -(-400 // (columns * images.shape[2]))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     mosaic = _mosaic(images, columns)

@@ -1,11 +1,12 @@
-"""The latent space: where the data lie in it, and the prior behind them.
+"""Figures of the latent space: the encoded data, in front of the prior.
 
-Two-dimensional latents are drawn as they are. More dimensions are reduced to two principal
-components (the axes say how much of the variance they explain), one dimension becomes a histogram.
+Two-dimensional latents are drawn directly. More dimensions are reduced to two principal components,
+with the explained variance on the axes. One dimension is drawn as a histogram.
 
 A density is drawn as its highest-density regions: the region of mass m is the smallest set that
 contains the share m of the mass inside the limits, {z : p(z) >= t} for some t. Unlike contours at
-round values of p, these mean the same for a standard normal and for a peaked mixture.
+fixed values of p, these regions have the same meaning for a standard normal and for a peaked
+mixture.
 
 Reference:
     Hyndman, Computing and graphing highest density regions, 1996, https://doi.org/10.2307/2684423
@@ -53,16 +54,16 @@ def latent_scatter(
     explained: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Latent codes: a scatter plot, through two principal components when D > 2, a histogram when D = 1.
+    """Latents as a scatter plot, of two principal components if D > 2, or a histogram if D = 1.
 
     Args:
-        z: latents, (N, D) or (N,).
-        labels: one class or number for each, (N,); up to ten classes get a legend, more numbers a colour bar.
-        density: log p(z) of points (M, 2), drawn behind; used only when D = 2.
-        explained: write each component's share of the variance on its axis, when D > 2.
+        z: latents, (N, D) or (N,). labels: one class or number for each, (N,); up to ten classes
+        get a legend, more numbers a colour bar. density: log p(z) of points (M, 2), drawn in the
+        background; used only if D = 2. explained: write each component's share of the variance on
+        its axis, if D > 2.
 
     Raises:
-        InputError: for a z that is not a matrix or holds NaN, or labels of another length.
+        InputError: if z is not a matrix or contains NaN, or labels have another length.
 
     Example:
         >>> z = np.array([[3.0, 0.0, 0.0], [-3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
@@ -94,8 +95,8 @@ def prior_density(log_prob: LogDensity, limits: Limits = (-4.0, 4.0), *, ax: Axe
         limits: (low, high) for both coordinates, or one such pair for each.
 
     Raises:
-        InputError: for limits that do not ascend, a log density of another shape, with NaN, or
-            without mass inside the limits.
+        InputError: if limits do not ascend, or the log density has a wrong shape, NaN, or no mass
+            inside the limits.
 
     Example:
         >>> ax = prior_density(lambda z: -0.5 * (z**2).sum(-1), limits=(-5, 5))
@@ -136,14 +137,14 @@ def draw_density(
 
 
 def draw_plane(ax: Axes, limits: Square, names: Sequence[str]) -> None:
-    """Limits and names of two axes of one scale."""
+    """Set limits and names of two axes with the same scale."""
     ax.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], aspect="equal")
-    # Centred, a narrowed plane moves its labels out of the figure once it has a legend on its right.
+    # If the plane were centred, a legend on its right would move the labels out of the figure.
     ax.set_anchor("W")
 
 
 def _region_levels(p: Array) -> tuple[Array, list[float]]:
-    """Ascending thresholds of p whose regions hold REGIONS of the mass, those that differ."""
+    """Ascending, distinct thresholds of p whose regions have the shares REGIONS of the mass."""
     descending = np.sort(p, axis=None)[::-1]
     share = np.cumsum(descending) / descending.sum()
     mass_of: dict[float, float] = {}
@@ -199,11 +200,11 @@ def _histogram(z: Array, groups: NDArray | None, ax: Axes | None) -> Axes:
 
 
 def _principal(z: Array, *, explained: bool) -> tuple[Array, list[str]]:
-    """The latents on their first two principal components, and the names of these."""
+    """The first two principal components of the latents, and their names."""
     if len(z) < 2:
         raise InputError(f"z has 1 row of dimension {z.shape[1]}; principal components need at least 2 rows")
     if not np.ptp(z, axis=0).any():
-        # a collapsed posterior: sklearn would divide by a variance of zero
+        # for a collapsed posterior, sklearn would divide by a variance of zero
         shares, z = np.zeros(2), np.zeros((len(z), 2))
     else:
         from sklearn.decomposition import PCA

@@ -1,15 +1,17 @@
-"""Mixtures: which component an observation belongs to, how surely, and what the components look like.
+"""Figures of mixtures: components, their samples, and the assignment of observations.
 
-- `latent_map`: a plane of latent space, data in the mixed colours of their components, an ellipse for each
+- `latent_map`: a plane of latent space, with data in the mean colours of their components, and an
+  ellipse for each component
 - `overlap`: how much components share, the Bhattacharyya coefficients
 - `component_grid`: a row of samples for each component; `walks`: a row of steps for each walk
 - `confusion`: components against labels, matched ones on the diagonal
-- `doubt`: the number of components an observation could be in, exp of the entropy of p(c|x)
+- `doubt`: the number of components to which an observation could belong, exp of the entropy of
+  p(c|x)
 
-A component has one colour in all pictures. An observation has the mean of its components' colours
-under p(c|x), so that a doubtful one lies between them and turns grey; no component is grey. An
-ellipse of r standard deviations in the plane holds the share 1 - exp(-r^2 / 2) of its component:
-86 % for r = 2.
+A component has the same colour in all figures. An observation has the mean of the components'
+colours under p(c|x), so a doubtful one has a colour in between, which is greyer. No component is
+grey. An ellipse of r standard deviations in the plane contains the share 1 - exp(-r^2 / 2) of its
+component: 86 % for r = 2.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, Axes, Square, canvas, p
 __all__ = ["component_colours", "component_grid", "confusion", "doubt", "latent_map", "overlap", "walks"]
 
 COMPONENTS = tuple({"#94a4a2": "#00906a", "#717581": "#e58cb5"}.get(colour, colour) for colour in CLASSES)
-NUMBERED = 14  # the largest table whose numbers are written in
+NUMBERED = 14  # the largest table in which the numbers are written
 
 
 def component_colours(count: int) -> Array:
-    """The colours (count, 3) of components: ten without grey, then lighter and darker ones of them.
+    """The colours (count, 3) of components: ten without grey, then lighter and darker versions.
 
     Example:
         >>> component_colours(12).shape
@@ -60,17 +62,14 @@ def latent_map(
     """Data in a plane of latent space, coloured by p(c|x), and an ellipse for each component.
 
     Args:
-        z: the data in the plane, (N, 2).
-        responsibilities: p(c|x), (N, K).
-        means: of the components in the plane, (K, 2).
-        covariances: (K, 2, 2).
-        density: log p(z) of points (M, 2), drawn behind.
-        reach: of the ellipses, in standard deviations.
-        names: of the axes.
-        numbering: what is written at the means, (K,); 0, 1, ... by default.
+        z: the data in the plane, (N, 2). responsibilities: p(c|x), (N, K). means: the means of the
+        components in the plane, (K, 2). covariances: the covariances of the components in the
+        plane, (K, 2, 2). density: log p(z) of points (M, 2), drawn in the background. reach: the
+        radius of the ellipses, in standard deviations. names: the names of the axes. numbering: the
+        labels at the means, (K,); 0, 1, ... by default.
 
     Raises:
-        InputError: for shapes that do not fit together, or NaN.
+        InputError: if shapes do not match, or a value is NaN.
 
     Example:
         >>> ax = latent_map(np.zeros((3, 2)), np.full((3, 2), 0.5), np.eye(2), [np.eye(2)] * 2)
@@ -98,13 +97,13 @@ def latent_map(
 
 
 def overlap(coefficients: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """How much components overlap: 0 for separate ones, 1 for equal ones.
+    """The overlap of components: 0 for separate ones, 1 for equal ones.
 
     Args:
         coefficients: Bhattacharyya coefficients, (K, K); the lower half is drawn.
 
     Raises:
-        InputError: for something other than a square table of numbers from 0 to 1.
+        InputError: if it is not a square table of numbers from 0 to 1.
 
     Example:
         >>> ax = overlap([[1.0, 0.3], [0.3, 1.0]])
@@ -136,12 +135,11 @@ def component_grid(
     """A row of samples for each component, with its number and its weight.
 
     Args:
-        images: (K, S, C, H, W) or (K, S, H, W), intensities in [0, 1].
-        weights: of the components, (K,).
-        names: of the rows, instead of numbers.
+        images: (K, S, C, H, W) or (K, S, H, W), intensities in [0, 1]. weights: the weights of the
+        components, (K,). names: the names of the rows, instead of numbers.
 
     Raises:
-        InputError: for what is not images, or weights of another length.
+        InputError: if `images` are not images, or weights have another length.
 
     Example:
         >>> ax = component_grid(np.zeros((2, 5, 8, 8)), [0.25, 0.75])
@@ -164,18 +162,17 @@ def walks(
     log_pz: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A row of decoded steps for each walk through latent space, and how probable the steps are.
+    """A row of decoded steps for each path through latent space, and log p(z) of the steps.
 
     Args:
-        images: (W, S, C, H, W) or (W, S, H, W), intensities in [0, 1].
-        names: of the walks.
-        log_pz: log p(z) of the steps in nats, (W, S); drawn below.
+        images: (W, S, C, H, W) or (W, S, H, W), intensities in [0, 1]. names: the names of the
+        paths. log_pz: log p(z) of the steps in nats, (W, S); drawn below.
 
     Returns:
         The axes; with `log_pz` the frame, whose panels are `ax.child_axes` (images, log p(z)).
 
     Raises:
-        InputError: for what is not images, or names or log p(z) of another shape.
+        InputError: if `images` are not images, or names or log p(z) have a wrong shape.
 
     Example:
         >>> ax = walks(np.zeros((2, 5, 8, 8)), ["straight", "density"], log_pz=-np.ones((2, 5)))
@@ -194,7 +191,7 @@ def walks(
     with canvas(ax, height=tall + 1.9) as ax:
         above, below = panels(ax, (0.0, 1 - part, 1.0, part), (0.0, 0.0, 1.0, 0.9 * (1 - part)))
         _rows(rows, names, above)
-        above.set_aspect("auto")  # the steps stand above their heights
+        above.set_aspect("auto")  # the images are above the values of their steps
         _heights(below, heights, names)
     return ax
 
@@ -206,15 +203,15 @@ def confusion(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Components against labels: a row shows which labels the data of a component have.
+    """Components against labels: a row shows the labels of the data in a component.
 
     Args:
-        table: counts, (K, classes).
-        matching: the label matched with each component, (K,), -1 for none; puts these on the diagonal.
-        classes: names of the labels, (classes,); 0, 1, ... by default.
+        table: counts, (K, classes). matching: the label matched with each component, (K,), -1 for
+        none; matches are put on the diagonal. classes: the names of the labels, (classes,); 0, 1,
+        ... by default.
 
     Raises:
-        InputError: for something other than a table of counts, or lengths that differ.
+        InputError: if it is not a table of counts, or lengths differ.
 
     Example:
         >>> ax = confusion([[0, 9], [8, 1]], matching=[1, 0])
@@ -240,14 +237,13 @@ def confusion(
 
 
 def doubt(entropies: ArrayLike, components: int, *, ax: Axes | None = None) -> Axes:
-    """The number of components each observation could be in: exp of the entropy of its p(c|x).
+    """The number of components to which each observation could belong: exp of the entropy of p(c|x).
 
     Args:
-        entropies: of p(c|x) in nats, (N,).
-        components: K.
+        entropies: the entropies of p(c|x) in nats, (N,). components: K.
 
     Raises:
-        InputError: for entropies below 0 or above log K.
+        InputError: if entropies are below 0 or above log K.
 
     Example:
         >>> doubt([0.0, 0.0, np.log(2)], components=3).get_title(loc="left")
@@ -285,9 +281,9 @@ def _ellipse(
 
 
 def _around(z: Array, means: Array, covariances: Array, reach: float) -> Square:
-    """The smallest square around nearly all points and all ellipses, and a little more."""
+    """The smallest square around nearly all points and all ellipses, with a margin."""
     spread = reach * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    inner = np.quantile(z, [0.002, 0.998], axis=0)  # one outlier would shrink all others
+    inner = np.quantile(z, [0.002, 0.998], axis=0)  # one outlier would make everything else small
     low = np.minimum(inner[0], (means - spread).min(0))
     high = np.maximum(inner[1], (means + spread).max(0))
     return square(low, high, 0.53)
@@ -321,7 +317,7 @@ def _heights(ax: Axes, heights: Array, names: Sequence[str]) -> None:
 
 
 def _write(ax: Axes, values: Array, text: Callable[[float], str], darkness: Array) -> None:
-    """The numbers of a table on its cells, white on dark ones."""
+    """Write the numbers of a table into its cells, white on dark cells."""
     if max(values.shape) > NUMBERED:
         return
     for (i, j), value in np.ndenumerate(values):
@@ -339,7 +335,7 @@ def _ticks(ax: Axes, columns: list[str], rows: list[str], most: int = 25) -> Non
 
 
 def _by_match(counts: Array, matching: ArrayLike, names: list[str]) -> NDArray[np.int64]:
-    """Components in the order of their labels; those without one follow, by their most frequent label."""
+    """Components in the order of their labels; those without one follow, by most frequent label."""
     matched = [str(int(label)) for label in as_array(matching)]
     if len(matched) != len(counts):
         raise InputError(

@@ -1,8 +1,9 @@
-"""Data that are not images: do samples of the model look like the data?
+"""Figures of data that are not images, next to samples of the model.
 
-One dimension: two histograms on the same bins, as densities, and the exact density where it is
-known. Two: data and samples side by side on the same limits. More: the first few dimensions in pairs,
-histograms on the diagonal. `compare` chooses. The data are grey and the samples blue in all of them.
+In one dimension, there are two histograms with the same bins, as densities, and the exact density
+if it is known. In two dimensions, data and samples are drawn side by side with the same limits. In
+more dimensions, the first few are drawn in pairs, with histograms on the diagonal. `compare`
+chooses between these figures. Data are grey and samples blue.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pyrovae.plots.style import (
 
 __all__ = ["compare", "samples_1d", "scatter_2d"]
 
-LIGHT = "#b8b8b8"  # data under samples
+LIGHT = "#b8b8b8"  # data behind samples
 NAMES = {"data": LIGHT, "samples": COLOURS["model"]}
 
 
@@ -46,13 +47,12 @@ def samples_1d(
     """Histograms of data and samples on common bins, each of area one.
 
     Args:
-        x: data, (N,) or (N, 1).
-        samples: from the model, (M,) or (M, 1).
-        density: the exact log density of points (G, 1), nats, drawn as a curve.
-        bins: number of bins; by default about the square root of the smaller count, from 10 to 80.
+        x: data, (N,) or (N, 1). samples: samples of the model, (M,) or (M, 1). density: the exact
+        log density at points (G, 1), nats, drawn as a curve. bins: the number of bins; by default
+        about the square root of the smaller count, from 10 to 80.
 
     Raises:
-        InputError: for more than one dimension, NaN, or a density that returns another shape.
+        InputError: for more than one dimension, NaN, or a density that returns a wrong shape.
 
     Example:
         >>> ax = samples_1d([0.0, 1.0, 2.0], [0.0, 1.0, 1.0], bins=2)
@@ -72,18 +72,17 @@ def samples_1d(
 
 
 def scatter_2d(x: ArrayLike, samples: ArrayLike, *, overlay: bool = False, ax: Axes | None = None) -> Axes:
-    """Data and samples in the plane, on the same limits.
+    """Data and samples in the plane, with the same limits.
 
     Args:
-        x: data, (N, 2).
-        samples: from the model, (M, 2).
-        overlay: samples over the data in one panel, instead of side by side.
+        x: data, (N, 2). samples: samples of the model, (M, 2). overlay: draw the samples over the
+        data in one panel, instead of side by side.
 
     Returns:
         The axes; side by side, a frame whose panels are `ax.child_axes` (data, samples).
 
     Raises:
-        InputError: for another number of dimensions, or NaN.
+        InputError: if there are not two dimensions, or a value is NaN.
 
     Example:
         >>> ax = scatter_2d([[0, 0], [1, 1]], [[0, 1], [1, 0]])
@@ -120,16 +119,15 @@ def compare(
     """Data and samples of any dimension: `samples_1d`, `scatter_2d`, or pairs of the first `dims`.
 
     Args:
-        x: data, (N,) or (N, D).
-        samples: from the model, (M,) or (M, D).
-        density: exact log density of points (G, 1); used only when D = 1.
-        dims: number of first dimensions that are drawn in pairs when D > 2.
+        x: data, (N,) or (N, D). samples: samples of the model, (M,) or (M, D). density: the exact
+        log density at points (G, 1); used only if D = 1. dims: the number of first dimensions to
+        draw in pairs if D > 2.
 
     Returns:
         The axes; with several panels, a frame that has them in `ax.child_axes`.
 
     Raises:
-        InputError: for images (see `image_grid`), dimensions that differ, NaN, or dims below 2.
+        InputError: for images (see `image_grid`) or NaN, if dimensions differ, or dims is below 2.
 
     Example:
         >>> x = np.arange(30.0).reshape(10, 3)
@@ -168,7 +166,7 @@ def _pairs(x: Array, samples: Array, ax: Axes | None) -> Axes:
 
 
 def _outer_labels(panel: Axes, row: int, column: int, D: int) -> None:
-    """Ticks and names only at the left and at the bottom of the matrix."""
+    """Draw ticks and names only at the left and at the bottom of the matrix."""
     from matplotlib.ticker import MaxNLocator
 
     for axis in (panel.xaxis, panel.yaxis) if row != column else (panel.xaxis,):
@@ -181,7 +179,7 @@ def _outer_labels(panel: Axes, row: int, column: int, D: int) -> None:
 
 
 def _histograms(ax: Axes, x: Array, samples: Array, bins: int | None) -> Array:
-    """Both histograms on common edges, which are returned."""
+    """Draw both histograms with common edges; returns the edges."""
     if bins is None:
         bins = int(np.clip(np.sqrt(min(len(x), len(samples))), 10, 80))
     edges = np.histogram_bin_edges(np.concatenate([x, samples]), bins=bins)
@@ -192,7 +190,7 @@ def _histograms(ax: Axes, x: Array, samples: Array, bins: int | None) -> Array:
 
 
 def _both_clouds(ax: Axes, x: Array, samples: Array) -> None:
-    """One cloud in two colours and mixed order; one after the other, the second would hide the first."""
+    """Draw both clouds in random order; otherwise the second would hide the first."""
     points = np.concatenate([x, samples])
     colours = np.array([LIGHT] * len(x) + [COLOURS["model"]] * len(samples))
     order = np.random.default_rng(0).permutation(len(points))
@@ -204,7 +202,7 @@ def _look(count: int) -> dict[str, Any]:
 
 
 def _ranges(x: Array, samples: Array) -> list[tuple[float, float]]:
-    """The limits of each dimension, common to both."""
+    """The common limits of each dimension."""
     low = np.minimum(x.min(axis=0), samples.min(axis=0))
     high = np.maximum(x.max(axis=0), samples.max(axis=0))
     room = np.where(high > low, 0.04 * (high - low), 0.5)

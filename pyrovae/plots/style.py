@@ -1,9 +1,9 @@
-"""One restrained look for all figures, and the helpers that they share.
+"""The common style of all figures, and helpers.
 
-The style holds inside `with style():` and nowhere else; the user's `rcParams` are never changed.
-Colours are chosen for readers who do not see all of them: the four of `COLOURS` are Okabe & Ito's
-(2008, "Color Universal Design"), the ten of `CLASSES` are Petroff's (2021, "Accessible Color
-Sequences for Data Visualization", https://arxiv.org/abs/2107.02270).
+The style applies inside `with style():` only, and the user's `rcParams` do not change. The colours
+suit readers with colour vision deficiency: the four of `COLOURS` are Okabe & Ito's (2008, "Color
+Universal Design"), the ten of `CLASSES` are Petroff's (2021, "Accessible Color Sequences for Data
+Visualization", https://arxiv.org/abs/2107.02270).
 
 In all figures the data are dark grey, the model is blue, and warnings are vermilion.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 else:
-    Axes = Any  # so that a module has the name without importing matplotlib
+    Axes = Any  # so that a module can use the name without importing matplotlib
 
 __all__ = [
     "CLASSES",
@@ -88,7 +88,7 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The common look, for the artists created inside the block only.
+    """Use the common style for artists created inside the block.
 
     Example:
         >>> import matplotlib
@@ -107,15 +107,14 @@ def style() -> Iterator[None]:
 
 @contextmanager
 def canvas(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -> Iterator[Axes]:
-    """The caller's axes, or new ones on a figure of their own, in the common look.
+    """The caller's axes, or new axes on a new figure, in the common style.
 
-    A plot must never choose the user's backend, so it stays away from pyplot: a new figure belongs to whoever
-    holds it, is freed with it, and shows itself in a notebook. In a window, bring axes:
+    Figures are created without pyplot, so that the user's backend does not change. A new figure is
+    freed when it is no longer referenced, and a notebook displays it. For a window, pass axes:
     `figure, ax = plt.subplots()`.
 
     Args:
-        ax: axes to draw on, or None.
-        height, width: of a new figure, inches.
+        ax: axes to draw on, or None. height, width: the size of a new figure in inches.
     """
     with style():
         yield _new_axes(height, width) if ax is None else ax
@@ -126,17 +125,17 @@ def _new_axes(height: float, width: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     panel = figure.add_subplot()
-    # What a notebook asks for; pyplot, which this figure does not know, would have answered for it.
+    # A notebook calls this to display the figure; pyplot would normally provide it.
     figure._repr_png_ = panel._repr_png_ = partial(_as_png, figure)
     return panel
 
 
 def panels(ax: Axes, *bounds: tuple[float, float, float, float]) -> list[Axes]:
-    """Turn `ax` into an empty frame of several panels, which are then its `child_axes`.
+    """Turn `ax` into an empty frame with several panels, its `child_axes`.
 
     Args:
-        ax: the axes whose place the panels take.
-        bounds: of each panel (left, bottom, width, height), as fractions of the frame.
+        ax: the axes to replace by the panels. bounds: (left, bottom, width, height) of each panel,
+        as fractions of the frame.
     """
     ax.set_axis_off()
     return [ax.inset_axes(place) for place in bounds]
@@ -146,7 +145,7 @@ def vectors(*values: ArrayLike, names: Sequence[str], finite: bool = True) -> li
     """Several arrays as 1-D float64 arrays of one common length.
 
     Raises:
-        InputError: when one is not 1-D or has another length than the first, or as `numbers`.
+        InputError: if one is not 1-D or has another length than the first, or as for `numbers`.
     """
     first = numbers(values[0], names[0], ("N",), finite=finite)
     shape = (len(first),)
@@ -155,22 +154,22 @@ def vectors(*values: ArrayLike, names: Sequence[str], finite: bool = True) -> li
 
 
 def matrix(value: ArrayLike, name: str, columns: int | str = "D") -> Array:
-    """Rows (N, D) as a float64 array; one number a row may come as (N,).
+    """Convert rows (N, D) to a float64 array; rows of one number may have shape (N,).
 
     Raises:
-        InputError: for another shape, or as `numbers`.
+        InputError: for a wrong shape, or as for `numbers`.
     """
     array = numbers(value, name)
     return numbers(array[:, None] if array.ndim == 1 else array, name, ("N", columns))
 
 
 def dots(count: int, ink: float, smallest: float, largest: float) -> dict[str, Any]:
-    """Options of `scatter` with which many points stay apart: their common area is `ink`, within limits."""
+    """Options of `scatter` for many points: their total area is `ink`, within limits."""
     return {"s": float(np.clip(ink / count, smallest, largest)), "linewidths": 0, "rasterized": True}
 
 
 def dot_handles(colours: Mapping[str, str], size: float) -> list[Line2D]:
-    """An entry of a legend for each name: a dot in its colour."""
+    """Legend entries: a dot in its colour for each name."""
     from matplotlib.lines import Line2D
 
     look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": size}
@@ -178,16 +177,17 @@ def dot_handles(colours: Mapping[str, str], size: float) -> list[Line2D]:
 
 
 def square(low: Array, high: Array, half: float) -> Square:
-    """The square around the middle of two corners (2,), `half` times their largest distance to each side."""
+    """The square around the middle of two corners (2,), with half side `half` times their distance."""
     middle, reach = (low + high) / 2, half * float((high - low).max()) or 1.0
     return (middle[0] - reach, middle[0] + reach), (middle[1] - reach, middle[1] + reach)
 
 
 def evaluate(log_prob: Callable[..., ArrayLike], points: Array) -> Array:
-    """A caller's log density at points (M, D), checked.
+    """Evaluate and check a caller's log density at points (M, D).
 
     Raises:
-        InputError: for a shape other than (M,), NaN or +inf, or a density that is zero at all points.
+        InputError: if its shape is not (M,), a value is NaN or +inf, or the density is zero at all
+            points.
     """
     values = numbers(log_prob(points), "the log density", (len(points),), finite=False)
     if np.isnan(values).any() or np.isposinf(values).any():
@@ -198,14 +198,13 @@ def evaluate(log_prob: Callable[..., ArrayLike], points: Array) -> Array:
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float = 0.085) -> None:
-    """Write names at the right edge, at the height where their lines end, pushed apart where they meet.
+    """Write names at the right edge where their lines end, moved apart if they overlap.
 
-    Limits must be final, since the heights are fixed as fractions of the axes.
+    The limits of the axes must be final, since the heights are fixed as fractions of the axes.
 
     Args:
-        ax: the axes.
-        ends: (name, last value in data units, colour) of each line.
-        gap: the least distance between two names, as a fraction of the axes' height.
+        ax: the axes. ends: (name, last value in data units, colour) of each line. gap: the smallest
+        distance between two names, as a fraction of the axes' height.
     """
     to_fraction = ax.transData + ax.transAxes.inverted()
     x = ax.get_xlim()[1]
@@ -222,7 +221,7 @@ def _as_png(figure: Figure) -> bytes:
 
 
 def _spread(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as a pass up and a pass down allow, at least `gap` apart."""
+    """Move ascending heights to be at least `gap` apart, in one pass up and one pass down."""
     wanted = np.clip(heights, 0.0, 1.0)
     steps = gap * np.arange(len(wanted))
     up = np.maximum.accumulate(wanted - steps) + steps
