@@ -23,7 +23,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int
     """Return the value as an int from `least` to `most`.
 
     Raises:
-        InputError: when it is not a whole number in that range.
+        InputError: if it is not a whole number in that range.
 
     Example:
         >>> whole("particles", 5.0)
@@ -48,7 +48,7 @@ def number(
     """Return the value as a finite float in the given range.
 
     Raises:
-        InputError: when it is not a finite number in that range.
+        InputError: if it is not a finite number in that range.
 
     Example:
         >>> number("lr", 1, above=0)
@@ -64,7 +64,7 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
     """Return the value if it is one of the choices.
 
     Raises:
-        InputError: when it is not.
+        InputError: if it is not.
     """
     # `True == 1`, but an option that accepts True does not accept 1.
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):

@@ -97,7 +97,8 @@ class Declared:
     def __eq__(self, other: object) -> bool:
         return self is other or self._same_declaration(other)  # identity first: it is fast
 
-    # torch stores modules in sets, where two parts with equal declarations (for example an encoder and a decoder) must both stay.
+    # torch stores modules in sets, where two parts with equal declarations (for example an encoder
+    # and a decoder) must both stay.
     __hash__ = object.__hash__
 
 
@@ -119,7 +120,8 @@ class Part(Declared, nn.Module, ABC):
         Pseudo-inputs and scales of columns are initialised from data; most parts do nothing here.
         """
 
-    # Checks for `attach`. Each raises an InputError with a one-sentence message, or stores the plain value, so that 3.0 or a numpy scalar is printed, compared and written as 3.
+    # Checks for `attach`. Each raises an InputError with a one-sentence message, or stores the
+    # plain value, so that 3.0 or a numpy scalar is printed, compared and written as 3.
 
     def check_whole(self, *names: str, least: int = 1) -> None:
         """Check hyperparameters that are whole numbers of `least` or more."""
@@ -127,7 +129,7 @@ class Part(Declared, nn.Module, ABC):
             setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
 
     def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
-        """Check a hyperparameter that is a number within limits (`checks.number`) or one of some words."""
+        """Check a hyperparameter: a number within limits (`checks.number`), or one of some words."""
         value, called = getattr(self, name), self._called(name)
         if isinstance(value, str) and value in words:
             return

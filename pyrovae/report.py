@@ -3,7 +3,7 @@
 training         the bound, the reconstruction and the KL over the epochs, for every program
 samples          samples from p(x), as images or next to the data
 reconstructions  x and E[x|z], for images
-latents          E[z|x] of the test set, coloured by label; the prior's density behind two latents
+latents          E[z|x] of the test set, coloured by label; with two latents, in front of the prior's density
 manifold         the plane of two latents, decoded
 
 All but the first need the methods of a `VAE`: `encode`, `decode`, `latents`, `sample` and
@@ -60,7 +60,7 @@ def save_figures(
     Arguments:
         program: the trained program.
         data: the data; its test set is shown.
-        folder: the folder of the files; created when missing.
+        folder: the folder of the files; created if missing.
         history: the training history, for its curves.
         seed: the seed of the samples; the caller's random state does not change.
     """
@@ -76,7 +76,7 @@ def figures(
     history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> dict[str, Axes]:
-    """Draw the figures that apply; returns them by name."""
+    """Draw the figures that apply, and return them by name."""
     axes = {} if history is None else {"training": plots.training_curves(history)}
     if not all(callable(getattr(program, name, None)) for name in METHODS):
         return axes

@@ -120,8 +120,8 @@ def load(
         context: "labels" gives one-hot labels as context to a conditional program, p(x|c).
         labels: give the labels of the training set as y, which a prior with labels=True observes.
             Validation and test rows have none, so that bounds on them are on log p(x).
-        known: keep only this many of these labels, balanced over classes; the others are -1.
-        copies: number of times that each row with a known label is in the training set, so that
+        known: keep only this number of labels, balanced over classes; the others are -1.
+        copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
         count: number of rows to draw (toys, 5,000 by default) or to keep (a set's own test set
             shrinks in proportion).

@@ -165,7 +165,7 @@ def class_indices(labels: Any) -> Tensor:  # noqa: ANN401
 
 
 def numbers(name: str, values: Any, like: Tensor | None = None) -> Tensor:  # noqa: ANN401
-    """Convert values to a tensor of floating point numbers, in the type and on the device of `like`.
+    """Convert values to a floating point tensor, in the type and on the device of `like`.
 
     Raises:
         InputError: for values that are not real numbers; `name` names them in the message.

@@ -9,9 +9,8 @@ One run is not enough: the accuracy of one model on MNIST varies by thirty point
 
 References:
     Kuhn (1955), "The Hungarian Method for the Assignment Problem"; Hubert & Arabie (1985),
-        "Comparing
-    Partitions"; Vinh, Epps & Bailey (2010), "Information Theoretic Measures for Clusterings
-        Comparison".
+    "Comparing Partitions"; Vinh, Epps & Bailey (2010), "Information Theoretic Measures for
+    Clusterings Comparison".
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ Fast results are computed at once, log p(x) when it is first used. The VAE is no
 
 Reference:
     Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"; Jiang,
-        Zheng,
-    Tan, Tang & Zhou (2017), "Variational Deep Embedding".
+    Zheng, Tan, Tang & Zhou (2017), "Variational Deep Embedding".
 """
 
 from __future__ import annotations

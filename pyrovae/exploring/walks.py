@@ -15,9 +15,8 @@ the path along the density is never worse than the straight one.
 
 References:
     Arvanitidis, Hansen & Hauberg (2018), "Latent Space Oddity: on the Curvature of Deep Generative
-        Models";
-    Hwang, Damelin & Hero (2016), "Shortest Path through Random Points"; Pollack (1960), "The
-    Maximum Capacity Through a Network" (the widest route).
+    Models"; Hwang, Damelin & Hero (2016), "Shortest Path through Random Points"; Pollack (1960),
+    "The Maximum Capacity Through a Network" (the widest route).
 """
 
 from __future__ import annotations

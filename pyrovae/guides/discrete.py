@@ -84,7 +84,7 @@ class Classes(Guide):
 
     Reference:
         Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative
-            Models".
+        Models".
 
     Example:
         >>> import torch

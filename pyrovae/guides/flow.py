@@ -46,8 +46,7 @@ class Flow(Guide):
 
     Reference:
         Kingma et al. (2016), "Improving Variational Inference with Inverse Autoregressive Flow";
-            Rezende &
-        Mohamed (2015), "Variational Inference with Normalizing Flows".
+        Rezende & Mohamed (2015), "Variational Inference with Normalizing Flows".
 
     Example:
         >>> import torch

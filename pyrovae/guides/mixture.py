@@ -33,10 +33,9 @@ class GaussianMixture(Guide):
 
     Reference:
         Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
-            Inference
-        with Mixtures"; Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients";
-        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"
-            (explicit).
+        Inference with Mixtures"; Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization
+        Gradients"; Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture
+        VAEs" (explicit).
 
     Example:
         >>> import torch

@@ -146,8 +146,8 @@ class ProjectedNormal(Guide):
 
     Reference:
         Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal
-            Distribution of
-        Arbitrary Dimension"; Davidson et al. (2018), "Hyperspherical Variational Auto-Encoders".
+        Distribution of Arbitrary Dimension"; Davidson et al. (2018), "Hyperspherical Variational
+        Auto-Encoders".
 
     Example:
         >>> import torch

@@ -36,7 +36,7 @@ class Poisson(Likelihood):
 
     Reference:
         Gopalan, Hofman & Blei (2015), "Scalable recommendation with hierarchical Poisson
-            factorization".
+        factorization".
 
     Example:
         >>> likelihood = Poisson()
@@ -115,9 +115,8 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
 
     Reference:
         Greene (1994), "Accounting for excess zeros and sample selection in Poisson and negative
-            binomial
-        regression models"; Lopez et al. (2018), "Deep generative modeling for single-cell
-            transcriptomics".
+        binomial regression models"; Lopez et al. (2018), "Deep generative modeling for single-cell
+        transcriptomics".
 
     Example:
         >>> likelihood = ZeroInflatedNegativeBinomial()

@@ -52,9 +52,8 @@ class Mixed(Likelihood):
 
     Reference:
         Nazabal, Olmos, Ghahramani & Valera (2020), "Handling incomplete heterogeneous data using
-            VAEs";
-        Mattei & Frellsen (2019), "MIWAE: deep generative modelling and imputation of incomplete
-            data sets".
+        VAEs"; Mattei & Frellsen (2019), "MIWAE: deep generative modelling and imputation of
+        incomplete data sets".
 
     Example:
         >>> likelihood = Mixed(columns=["normal", "categorical:3"])

@@ -146,8 +146,7 @@ class StudentT(_Scaled):
 
     Reference:
         Lange, Little & Taylor (1989), "Robust statistical modeling using the t distribution";
-            Takahashi et
-        al. (2018), "Student-t variational autoencoder for robust density estimation".
+        Takahashi et al. (2018), "Student-t variational autoencoder for robust density estimation".
 
     Example:
         >>> likelihood = StudentT(df=4.0)

@@ -19,9 +19,8 @@ return to their prior.
 
 Reference:
     Rousseau & Mengersen (2011), "Asymptotic Behaviour of the Posterior Distribution in Overfitted
-        Mixture
-    Models"; Lewandowski, Kurowicka & Joe (2009), "Generating Random Correlation Matrices Based on
-    Vines and Extended Onion Method".
+    Mixture Models"; Lewandowski, Kurowicka & Joe (2009), "Generating Random Correlation Matrices
+    Based on Vines and Extended Onion Method".
 """
 
 from __future__ import annotations

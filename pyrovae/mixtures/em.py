@@ -11,9 +11,8 @@ may then fall a little while a component becomes narrower.
 
 Reference:
     Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm";
-        Neal &
-    Hinton (1998), "A View of the EM Algorithm that Justifies Incremental, Sparse, and Other
-        Variants".
+    Neal & Hinton (1998), "A View of the EM Algorithm that Justifies Incremental, Sparse, and Other
+    Variants".
 """
 
 from __future__ import annotations

@@ -116,8 +116,7 @@ def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
 
     Reference:
         Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural
-            Networks";
-        He, Zhang, Ren & Sun (2015), "Delving Deep into Rectifiers".
+        Networks"; He, Zhang, Ren & Sun (2015), "Delving Deep into Rectifiers".
     """
     if one_of("init", init, ("glorot", "he")) == "he":
         nn.init.kaiming_normal_(layer.weight)

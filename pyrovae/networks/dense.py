@@ -53,8 +53,8 @@ class MLP(_Dense):
 
     Reference:
         Rumelhart, Hinton & Williams (1986), "Learning Representations by Back-Propagating Errors";
-            Glorot &
-        Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural Networks".
+        Glorot & Bengio (2010), "Understanding the Difficulty of Training Deep Feedforward Neural
+        Networks".
 
     Example:
         >>> mlp = MLP(200, 100, activation="tanh")

@@ -139,7 +139,7 @@ class ConvEncoder(_Encoder):
 
     Reference:
         LeCun, Bottou, Bengio & Haffner (1998), "Gradient-Based Learning Applied to Document
-            Recognition".
+        Recognition".
 
     Example:
         >>> import torch

@@ -48,7 +48,7 @@ class Wrapped(Network):
 
     Reference:
         Paszke et al. (2019), "PyTorch: An Imperative Style, High-Performance Deep Learning
-            Library".
+        Library".
 
     Example:
         >>> layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(64), nn.GELU())

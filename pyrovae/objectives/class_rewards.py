@@ -46,7 +46,7 @@ class Balanced(LearningObjective, ELBO):
 
     Reference:
         Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs" (the
-            collapse).
+        collapse).
 
     Example:
         >>> from pyrovae.terms import Terms
@@ -101,7 +101,7 @@ class SemiSupervised(ELBO):
 
     Reference:
         Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative
-            Models".
+        Models".
 
     Example:
         >>> from pyrovae.terms import Terms

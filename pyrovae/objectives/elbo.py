@@ -49,9 +49,8 @@ class ELBO(Objective):
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017),
-            "beta-VAE"; Kingma
-        et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow" (free
-            bits).
+        "beta-VAE"; Kingma et al. (2016), "Improved Variational Inference with Inverse
+        Autoregressive Flow" (free bits).
 
     Example:
         >>> ones = torch.ones(2, 3)
@@ -156,9 +155,8 @@ class JensenShannon(Objective):
 
     Reference:
         Deasy, Simidjievski & Lio (2020), "Constraining Variational Inference with Geometric
-            Jensen-Shannon
-        Divergence"; Nielsen (2019), "On the Jensen-Shannon Symmetrization of Distances Relying on
-        Abstract Means".
+        Jensen-Shannon Divergence"; Nielsen (2019), "On the Jensen-Shannon Symmetrization of
+        Distances Relying on Abstract Means".
 
     Example:
         >>> import torch

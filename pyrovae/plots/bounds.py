@@ -39,10 +39,11 @@ def bounds_below(
     """Lower bounds as functions of a parameter, below log p(x), a curve or one level for each.
 
     Args:
-        at: the parameter, (P,). log_px: log p(x) at these values, (P,), or one level for each
-        bound, (T,), in their order. bounds: name -> bound, (P,), nats. steps: (parameter, value) of
-        the steps of an optimisation, (S, 2), joined by a line. label: the label of the horizontal
-        axis.
+        at: the parameter, (P,).
+        log_px: log p(x) at these values, (P,), or one level for each bound, (T,), in their order.
+        bounds: name -> bound, (P,), nats.
+        steps: (parameter, value) of the steps of an optimisation, (S, 2), joined by a line.
+        label: the label of the horizontal axis.
 
     Raises:
         InputError: if lengths differ, a value is NaN, or a bound is above log p(x).
@@ -93,8 +94,9 @@ def posterior_density(
     In the plane, a density is drawn by the contours that contain 95, 80, 50 and 20 % of its mass.
 
     Args:
-        z: the points, (P,) or (P, 1); in the plane (P, Q, 2). posterior: p(z|x) at the points, (P,)
-        or (P, Q). approximations: name -> q(z|x) at the same points.
+        z: the points, (P,) or (P, 1); in the plane (P, Q, 2).
+        posterior: p(z|x) at the points, (P,) or (P, Q).
+        approximations: name -> q(z|x) at the same points.
 
     Raises:
         InputError: if shapes differ or a value is NaN.
@@ -123,8 +125,8 @@ def gradient_noise(
     """The standard deviation of gradient estimates against the number of particles (log-log).
 
     Args:
-        particles: the numbers of particles K, ascending. spread: name -> standard deviation at each
-        K.
+        particles: the numbers of particles K, ascending.
+        spread: name -> standard deviation at each K.
 
     Raises:
         InputError: if lengths differ, a value is NaN, or a spread is not above 0.

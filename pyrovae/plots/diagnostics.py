@@ -44,9 +44,11 @@ def bound_curve(
     """The bound L_K against the number of particles K, on a logarithmic axis.
 
     Args:
-        particles: K, (P,), at least 1. bounds: L_K, mean nats per observation, (P,). stderr: the
-        standard error of each, (P,); the band is two standard errors to either side. reference: log
-        p(x) if known, drawn as a dashed line. reference_name: the name of the reference.
+        particles: K, (P,), at least 1.
+        bounds: L_K, mean nats per observation, (P,).
+        stderr: the standard error of each, (P,); the band is two standard errors to either side.
+        reference: log p(x) if known, drawn as a dashed line.
+        reference_name: the name of the reference.
 
     Raises:
         InputError: if lengths differ, a value is NaN, K is below 1, or an error is negative.
@@ -120,10 +122,11 @@ def gap_curve(
     """Forward and reverse annealed importance sampling against the length of the schedule.
 
     Args:
-        temperatures: number of intermediate distributions, (T,), at least 1. lower: forward AIS, a
-        lower bound on log p(x), mean nats per observation, (T,). upper: reverse AIS, an upper
-        bound, (T,). lower_stderr, upper_stderr: their standard errors, (T,). reference: log p(x) if
-        known, drawn as a dashed line.
+        temperatures: number of intermediate distributions, (T,), at least 1.
+        lower: forward AIS, a lower bound on log p(x), mean nats per observation, (T,).
+        upper: reverse AIS, an upper bound, (T,).
+        lower_stderr, upper_stderr: their standard errors, (T,).
+        reference: log p(x) if known, drawn as a dashed line.
 
     Raises:
         InputError: if lengths differ, a value is NaN, temperatures are below 1, or an error is
@@ -243,10 +246,11 @@ def latent_kl(
     """The KL of each latent, in descending order, and the mean KL split in two.
 
     Args:
-        kl_per_dim: nats, (D,); NaN if unknown. activity: the variance over the data of each
-        latent's posterior mean, (D,). mutual_information: I_q(x; z), nats; NaN if unknown.
-        marginal_kl: KL(q(z) || p(z)), nats; NaN if unknown. threshold: a latent is active above
-        this activity.
+        kl_per_dim: nats, (D,); NaN if unknown.
+        activity: the variance over the data of each latent's posterior mean, (D,).
+        mutual_information: I_q(x; z), nats; NaN if unknown.
+        marginal_kl: KL(q(z) || p(z)), nats; NaN if unknown.
+        threshold: a latent is active above this activity.
 
     Returns:
         The frame; its panels are `ax.child_axes` (latents, surgery).
@@ -279,9 +283,11 @@ def inference_gaps(
     """The steps from log p(x) down to the ELBO: approximation gap, then amortisation gap.
 
     Args:
-        log_px: log p(x), mean nats per observation. best: the ELBO of the best distribution of the
-        guide's family. elbo: the ELBO of the encoder's distribution. richer: the ELBO of the best
-        distribution of a richer family, drawn as a line across the first gap.
+        log_px: log p(x), mean nats per observation.
+        best: the ELBO of the best distribution of the guide's family.
+        elbo: the ELBO of the encoder's distribution.
+        richer: the ELBO of the best distribution of a richer family, drawn as a line across the
+            first gap.
 
     Raises:
         InputError: if values are not finite numbers.

@@ -23,8 +23,10 @@ def save(target: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150)
     """Write the figure that `target` is or belongs to; the figure stays open and unchanged.
 
     Args:
-        target: axes or a figure. path: the path of the file; .png is added to a name without a
-        suffix, and missing folders are created. dpi: pixels per inch, for .png.
+        target: axes or a figure.
+        path: the path of the file; .png is added to a name without a suffix, and missing folders
+            are created.
+        dpi: pixels per inch, for .png.
 
     Returns:
         The path of the file.

@@ -8,7 +8,7 @@ grid of u, so that each image represents the same mass of the prior N(0, I).
 
 Reference:
     Kingma & Welling, Auto-Encoding Variational Bayes, 2014, figure 4,
-        https://arxiv.org/abs/1312.6114
+    https://arxiv.org/abs/1312.6114
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def image_grid(
 
     Args:
         images: (N, C, H, W) or (N, H, W) with C 1 or 3, intensities in [0, 1]; clipped outside.
-        columns: images per row; by default about the number of rows, and at most 20. title: the
-        title above the images.
+        columns: images per row; by default about the number of rows, and at most 20.
+        title: the title above the images.
 
     Raises:
         InputError: for a wrong shape, an empty set, NaN, or columns below 1.
@@ -60,8 +60,9 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike, pairs: int = 10, *, ax: Axes
     """Originals in the upper row, their reconstructions below.
 
     Args:
-        x: originals, (N, C, H, W) or (N, H, W). x_hat: reconstructions, the same shape. pairs: the
-        number of pairs to draw, from the first on.
+        x: originals, (N, C, H, W) or (N, H, W).
+        x_hat: reconstructions, the same shape.
+        pairs: the number of pairs to draw, from the first on.
 
     Raises:
         InputError: if shapes differ or are not those of images, or pairs are below 1.
@@ -150,7 +151,7 @@ def as_images(value: ArrayLike, name: str) -> Array:
 
 
 def _mosaic(images: Array, columns: int) -> Array:
-    """(N, H, W, C) as one image (rows * (H + 1) - 1, columns * (W + 1) - 1, C); absent images are white."""
+    """Join images (N, H, W, C) into one, with separators of one pixel; missing images are white."""
     N, H, W, C = images.shape
     rows = -(-N // columns)
     cells = np.ones((rows * columns, H + 1, W + 1, C))
@@ -164,7 +165,7 @@ def _mosaic(images: Array, columns: int) -> Array:
 def mosaic_of(
     images: Array, columns: int, ax: Axes | None, *, label_width: float = 0.0
 ) -> tuple[Axes, Array, Array]:
-    """Draw images (N, H, W, C) as a mosaic; returns the axes and the centres of rows and columns."""
+    """Draw images (N, H, W, C) as a mosaic; returns axes and the centres of rows and columns."""
     # The images are magnified, so that a separator of one pixel stays thin.
     scale = -(-400 // (columns * images.shape[2]))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)

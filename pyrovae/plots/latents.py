@@ -57,10 +57,11 @@ def latent_scatter(
     """Latents as a scatter plot, of two principal components if D > 2, or a histogram if D = 1.
 
     Args:
-        z: latents, (N, D) or (N,). labels: one class or number for each, (N,); up to ten classes
-        get a legend, more numbers a colour bar. density: log p(z) of points (M, 2), drawn in the
-        background; used only if D = 2. explained: write each component's share of the variance on
-        its axis, if D > 2.
+        z: latents, (N, D) or (N,).
+        labels: one class or number for each, (N,); up to ten classes get a legend, more numbers a
+            colour bar.
+        density: log p(z) of points (M, 2), drawn in the background; used only if D = 2.
+        explained: write each component's share of the variance on its axis, if D > 2.
 
     Raises:
         InputError: if z is not a matrix or contains NaN, or labels have another length.

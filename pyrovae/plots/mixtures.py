@@ -62,11 +62,14 @@ def latent_map(
     """Data in a plane of latent space, coloured by p(c|x), and an ellipse for each component.
 
     Args:
-        z: the data in the plane, (N, 2). responsibilities: p(c|x), (N, K). means: the means of the
-        components in the plane, (K, 2). covariances: the covariances of the components in the
-        plane, (K, 2, 2). density: log p(z) of points (M, 2), drawn in the background. reach: the
-        radius of the ellipses, in standard deviations. names: the names of the axes. numbering: the
-        labels at the means, (K,); 0, 1, ... by default.
+        z: the data in the plane, (N, 2).
+        responsibilities: p(c|x), (N, K).
+        means: the means of the components in the plane, (K, 2).
+        covariances: the covariances of the components in the plane, (K, 2, 2).
+        density: log p(z) of points (M, 2), drawn in the background.
+        reach: the radius of the ellipses, in standard deviations.
+        names: the names of the axes.
+        numbering: the labels at the means, (K,); 0, 1, ... by default.
 
     Raises:
         InputError: if shapes do not match, or a value is NaN.
@@ -135,8 +138,9 @@ def component_grid(
     """A row of samples for each component, with its number and its weight.
 
     Args:
-        images: (K, S, C, H, W) or (K, S, H, W), intensities in [0, 1]. weights: the weights of the
-        components, (K,). names: the names of the rows, instead of numbers.
+        images: (K, S, C, H, W) or (K, S, H, W), intensities in [0, 1].
+        weights: the weights of the components, (K,).
+        names: the names of the rows, instead of numbers.
 
     Raises:
         InputError: if `images` are not images, or weights have another length.
@@ -165,8 +169,9 @@ def walks(
     """A row of decoded steps for each path through latent space, and log p(z) of the steps.
 
     Args:
-        images: (W, S, C, H, W) or (W, S, H, W), intensities in [0, 1]. names: the names of the
-        paths. log_pz: log p(z) of the steps in nats, (W, S); drawn below.
+        images: (W, S, C, H, W) or (W, S, H, W), intensities in [0, 1].
+        names: the names of the paths.
+        log_pz: log p(z) of the steps in nats, (W, S); drawn below.
 
     Returns:
         The axes; with `log_pz` the frame, whose panels are `ax.child_axes` (images, log p(z)).
@@ -206,9 +211,10 @@ def confusion(
     """Components against labels: a row shows the labels of the data in a component.
 
     Args:
-        table: counts, (K, classes). matching: the label matched with each component, (K,), -1 for
-        none; matches are put on the diagonal. classes: the names of the labels, (classes,); 0, 1,
-        ... by default.
+        table: counts, (K, classes).
+        matching: the label matched with each component, (K,), -1 for none; matches are put on the
+            diagonal.
+        classes: the names of the labels, (classes,); 0, 1, ... by default.
 
     Raises:
         InputError: if it is not a table of counts, or lengths differ.
@@ -237,10 +243,11 @@ def confusion(
 
 
 def doubt(entropies: ArrayLike, components: int, *, ax: Axes | None = None) -> Axes:
-    """The number of components to which each observation could belong: exp of the entropy of p(c|x).
+    """The number of components of each observation: exp of the entropy of p(c|x).
 
     Args:
-        entropies: the entropies of p(c|x) in nats, (N,). components: K.
+        entropies: the entropies of p(c|x) in nats, (N,).
+        components: K.
 
     Raises:
         InputError: if entropies are below 0 or above log K.

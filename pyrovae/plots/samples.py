@@ -47,9 +47,11 @@ def samples_1d(
     """Histograms of data and samples on common bins, each of area one.
 
     Args:
-        x: data, (N,) or (N, 1). samples: samples of the model, (M,) or (M, 1). density: the exact
-        log density at points (G, 1), nats, drawn as a curve. bins: the number of bins; by default
-        about the square root of the smaller count, from 10 to 80.
+        x: data, (N,) or (N, 1).
+        samples: samples of the model, (M,) or (M, 1).
+        density: the exact log density at points (G, 1), nats, drawn as a curve.
+        bins: the number of bins; by default about the square root of the smaller count, from 10 to
+            80.
 
     Raises:
         InputError: for more than one dimension, NaN, or a density that returns a wrong shape.
@@ -75,8 +77,9 @@ def scatter_2d(x: ArrayLike, samples: ArrayLike, *, overlay: bool = False, ax: A
     """Data and samples in the plane, with the same limits.
 
     Args:
-        x: data, (N, 2). samples: samples of the model, (M, 2). overlay: draw the samples over the
-        data in one panel, instead of side by side.
+        x: data, (N, 2).
+        samples: samples of the model, (M, 2).
+        overlay: draw the samples over the data in one panel, instead of side by side.
 
     Returns:
         The axes; side by side, a frame whose panels are `ax.child_axes` (data, samples).
@@ -119,9 +122,10 @@ def compare(
     """Data and samples of any dimension: `samples_1d`, `scatter_2d`, or pairs of the first `dims`.
 
     Args:
-        x: data, (N,) or (N, D). samples: samples of the model, (M,) or (M, D). density: the exact
-        log density at points (G, 1); used only if D = 1. dims: the number of first dimensions to
-        draw in pairs if D > 2.
+        x: data, (N,) or (N, D).
+        samples: samples of the model, (M,) or (M, D).
+        density: the exact log density at points (G, 1); used only if D = 1.
+        dims: the number of first dimensions to draw in pairs if D > 2.
 
     Returns:
         The axes; with several panels, a frame that has them in `ax.child_axes`.

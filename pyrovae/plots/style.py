@@ -114,7 +114,8 @@ def canvas(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -> Ite
     `figure, ax = plt.subplots()`.
 
     Args:
-        ax: axes to draw on, or None. height, width: the size of a new figure in inches.
+        ax: axes to draw on, or None.
+        height, width: the size of a new figure in inches.
     """
     with style():
         yield _new_axes(height, width) if ax is None else ax
@@ -134,8 +135,8 @@ def panels(ax: Axes, *bounds: tuple[float, float, float, float]) -> list[Axes]:
     """Turn `ax` into an empty frame with several panels, its `child_axes`.
 
     Args:
-        ax: the axes to replace by the panels. bounds: (left, bottom, width, height) of each panel,
-        as fractions of the frame.
+        ax: the axes to replace by the panels.
+        bounds: (left, bottom, width, height) of each panel, as fractions of the frame.
     """
     ax.set_axis_off()
     return [ax.inset_axes(place) for place in bounds]
@@ -177,7 +178,7 @@ def dot_handles(colours: Mapping[str, str], size: float) -> list[Line2D]:
 
 
 def square(low: Array, high: Array, half: float) -> Square:
-    """The square around the middle of two corners (2,), with half side `half` times their distance."""
+    """The square around the middle of two corners, with half side `half` times their distance."""
     middle, reach = (low + high) / 2, half * float((high - low).max()) or 1.0
     return (middle[0] - reach, middle[0] + reach), (middle[1] - reach, middle[1] + reach)
 
@@ -203,8 +204,9 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float =
     The limits of the axes must be final, since the heights are fixed as fractions of the axes.
 
     Args:
-        ax: the axes. ends: (name, last value in data units, colour) of each line. gap: the smallest
-        distance between two names, as a fraction of the axes' height.
+        ax: the axes.
+        ends: (name, last value in data units, colour) of each line.
+        gap: the smallest distance between two names, as a fraction of the axes' height.
     """
     to_fraction = ax.transData + ax.transAxes.inverted()
     x = ax.get_xlim()[1]

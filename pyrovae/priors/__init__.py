@@ -1,16 +1,18 @@
 r"""Priors p(z), and p(z|c) where there is a context c.
 
-A prior is a module whose forward returns a distribution over latents with event shape (D,):
+A prior is a module whose `forward` returns a distribution of the latents, with event shape (D,):
 
     prior = GaussianMixture(components=10)      # declare
     prior.attach(latent_dim=2)                  # create parameters; a VAE does this
     prior().log_prob(z)                         # z (*, D) -> (*)
 
-On the reals: StandardNormal, Normal, Laplace, StudentT, GaussianMixture, VampPrior, Flow, Autoregressive,
-Conditional (on a context), Hierarchical (layers). Elsewhere: HypersphericalUniform, Categorical, Classes.
+On the reals: StandardNormal, Normal, Laplace, StudentT, GaussianMixture, VampPrior, Flow,
+Autoregressive, Conditional (on a context), Hierarchical (layers). Elsewhere: HypersphericalUniform,
+Categorical, Classes.
 
-To write one, subclass `Prior`: hyperparameters in `__init__`, parameters in `attach`, a Pyro distribution
-from `forward`. It can then be named in Python, in YAML and on the command line.
+To write a prior, subclass `Prior`: store hyperparameters in `__init__`, create parameters in
+`attach`, and return a Pyro distribution from `forward`. It can then be used in Python, in YAML and
+on the command line.
 """
 
 from pyrovae.priors.base import Prior

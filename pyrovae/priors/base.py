@@ -1,4 +1,4 @@
-"""What every prior is."""
+"""The base class of priors."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Labels = Callable[[], Tensor | None] | None
 
 
 class Prior(Part):
-    """Base class of priors: `forward(context=None)` gives a distribution with event shape (size,).
+    """Base class of priors: `forward(context=None)` returns a distribution with event shape (size,).
 
-    A prior of one layer has size = latent_dim. One with more entries than the decoder reads (upper
-    layers) or than it has variables (one-hot classes) says so in `size` and `visible`.
+    A prior with one layer has size = latent_dim. A prior whose z has more entries than the decoder
+    reads (upper layers) or than variables (one-hot classes) overrides `size` and `visible`.
 
     Attributes:
-        advice: which guide to use instead of one on another space.
-        states: the number of classes of the program's discrete site "c"; None when it has none.
-        labels: whether the program observes labels y of that site; `forward` and `mixture` then take `known`
-            too, the rows (*, C) of `sites`.
+        advice: which guide to use if the given guide is on another space.
+        states: the number of classes of the program's discrete site "c", or None without one.
+        labels: whether the program observes labels y of that site. `forward` and `mixture` then
+            also take `known`, the rows (*, C) of `sites`.
     """
 
     latent_dim: int
@@ -43,47 +43,49 @@ class Prior(Part):
 
     @property
     def size(self) -> int:
-        """The number of entries of z, the event of `forward` and of every guide."""
+        """The number of entries of z, in `forward` and in every guide."""
         return self.latent_dim
 
     @property
     def visible(self) -> int:
-        """The number of entries of z that the decoder reads, the first ones."""
+        """The number of entries of z, from the first, that the decoder reads."""
         return self.size
 
     @property
     def waits_for(self) -> int:
-        """The epochs of a run before it starts from encodings; 0 once it has."""
+        """The number of epochs before the prior starts from encodings; 0 if it has started."""
         return 0
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
-        """Keep the encoder with its heads and the guide, for a prior that is made of q(z|u).
+        """Store the encoder with its heads and the guide, for a prior that consists of q(z|u).
 
-        Keep them in a tuple: as submodules their parameters would be counted twice.
+        Store them in a tuple: as submodules, their parameters would be counted twice.
 
         Arguments:
-            recognition: u and a context to the guide's parameters by name.
+            recognition: maps u and a context to the guide's parameters, by name.
             q: the guide.
             input_shape: the shape of one u.
         """
 
     def begin_epoch(self, epoch: int, encodings: Encodings, known: Labels = None) -> bool:
-        """Change with the encodings of training data (N, size) at the start of an epoch of a run.
+        """Update the prior from encodings (N, size) of training data, at the start of an epoch.
 
         Arguments:
             epoch: the number of epochs done.
-            encodings: computes them when it is called.
-            known: gives the known classes as one-hot rows (N, C), zeros where a label is not known.
+            encodings: a function that computes the encodings.
+            known: a function that returns the known classes as one-hot rows (N, C), zeros where the
+                label is unknown.
 
         Returns:
-            Whether the distribution has changed, so that bounds of earlier epochs no longer compare.
+            Whether the distribution has changed, so that bounds of earlier epochs are not
+            comparable.
         """
         return False
 
     def mixture(
         self, context: Tensor | None = None, known: Tensor | None = None
     ) -> dist.MixtureSameFamily | None:
-        """The prior as a mixture of K components over z, event (D,); None when it is not a mixture."""
+        """The prior as a mixture of K components over z, event (D,); None if it is not a mixture."""
         return None
 
     def sites(
@@ -98,10 +100,10 @@ class Prior(Part):
 
         Arguments:
             context: (*, context_dim).
-            known: one-hot classes (*, C), zeros where the label is not known; only with `labels`.
-            observed: whether the data are observed, and the labels with them; otherwise the labels choose
-                what is drawn.
-            enumerated: whether the class is summed out, as no guide draws it.
+            known: one-hot classes (*, C), zeros where the label is unknown; only with `labels`.
+            observed: whether data and labels are observed; otherwise the labels are the classes to
+                draw from.
+            enumerated: whether the class is summed out because the guide does not draw it.
         """
         if self.states is None:
             return pyro.sample("z", self(context))
@@ -112,15 +114,15 @@ class Prior(Part):
         return self.joined(pyro.sample("z", self.given_class(c)), c)
 
     def class_logits(self, context: Tensor | None) -> Tensor:
-        """The logits of the classes, (*, C), of a prior with `states`."""
+        """The logits of the classes, (*, C), for a prior with `states`."""
         raise NotImplementedError
 
     def given_class(self, c: Tensor) -> dist.TorchDistribution:
-        """p(z|c) for classes (*), of a prior with `states`."""
+        """p(z|c) for classes (*), for a prior with `states`."""
         raise NotImplementedError
 
     def joined(self, z: Tensor, c: Tensor) -> Tensor:
-        """What the decoder reads of z and a class."""
+        """The decoder's input for z and a class."""
         return z
 
     @abstractmethod
@@ -129,7 +131,7 @@ class Prior(Part):
 
 
 def context_map(context_dim: int, outputs: int) -> nn.Linear | None:
-    """A linear map A of a context, without offset and zero at first; None without a context."""
+    """A linear map A of a context, without bias and initially zero; None without a context."""
     if not context_dim:
         return None
     linear = nn.Linear(context_dim, outputs, bias=False)
@@ -138,5 +140,5 @@ def context_map(context_dim: int, outputs: int) -> nn.Linear | None:
 
 
 def shifted(value: Tensor, linear: nn.Linear | None, context: Tensor | None) -> Tensor:
-    """value + A c for a context c, where there is one."""
+    """value + A c for a context c; `value` without a context."""
     return value if linear is None or context is None else value + linear(context)

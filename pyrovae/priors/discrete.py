@@ -21,21 +21,21 @@ __all__ = ["Categorical", "Classes"]
 class Categorical(Prior):
     r"""Independent categorical latents with learned weights, \(P(z) = \prod_{v=1}^{V} \pi_{v, c(v)}\).
 
-    V is `latent_dim`; z is V one-hot pieces of C classes in a row, and the decoder reads all of it. A
-    context c moves the logits by A c, with A zero at first. Its guide is `Categorical` with the same
-    classes and temperature.
+    V is `latent_dim`. z consists of V one-hot pieces of C classes, and the decoder reads all of it.
+    A context c shifts the logits by A c, with A initially zero. Use the guide `Categorical` with
+    the same classes and temperature.
 
     Arguments:
         classes: C.
-        temperature: None for one-hot z; a number for their relaxation on simplices (the Concrete
-            distribution).
+        temperature: None for one-hot z, or the temperature of their relaxation on simplices (the
+            Concrete distribution).
 
     Raises:
-        InputError: when `classes` is below 2, or `temperature` below 0.3.
+        InputError: if `classes` is below 2, or `temperature` is below 0.3.
 
     Reference:
-        Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017), "Categorical
-        Reparameterization with Gumbel-Softmax".
+        Maddison, Mnih & Teh (2017), "The Concrete Distribution"; Jang, Gu & Poole (2017),
+        "Categorical Reparameterization with Gumbel-Softmax".
 
     Example:
         >>> prior = Categorical(classes=5)
@@ -71,22 +71,23 @@ class Categorical(Prior):
 
 
 class Classes(Prior):
-    r"""A class c and a style z that do not depend on each other, \(p(z, c) = \pi_c\, \mathcal N(z; 0, I)\).
+    r"""An independent class c and style z, \(p(z, c) = \pi_c\, \mathcal N(z; 0, I)\).
 
-    The generative half of Kingma's M2: the decoder reads (z, one-hot c), in a row. The program has the sites
-    "c" and "z"; its guide is `Classes` with the same number of classes. With `labels` the program observes
-    the labels of the rows that have one. A context moves the logits of the classes by A c, with A zero at
-    first.
+    This is the generative part of Kingma's M2: the decoder reads the vector (z, one-hot c). The
+    program has the sites "c" and "z". Use the guide `Classes` with the same number of classes. With
+    `labels`, the program observes the labels of the labelled rows. A context shifts the logits of
+    the classes by a linear map that is initially zero.
 
     Arguments:
         classes: C.
         labels: whether the program observes labels y, each the index of a class.
 
     Raises:
-        InputError: when `classes` is below 2.
+        InputError: if `classes` is below 2.
 
     Reference:
-        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative Models".
+        Kingma, Rezende, Mohamed & Welling (2014), "Semi-Supervised Learning with Deep Generative
+        Models".
 
     Example:
         >>> prior = Classes(classes=10)

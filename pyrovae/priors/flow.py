@@ -1,4 +1,4 @@
-r"""Priors of any shape, as maps of normal noise.
+r"""Flexible priors: maps of normal noise.
 
 Flow             u = T(z) ~ N(0, I),            log p(z) = log N(T(z); 0, I) + log |det dT/dz|
 Autoregressive   p(z) = prod_d N(z_d; mu_d(z_<d), sigma_d(z_<d)^2)
@@ -21,7 +21,7 @@ __all__ = ["Autoregressive", "Flow"]
 
 
 class _OfNoise(Prior):
-    """A map of noise from N(0, I)."""
+    """Base class: a map of noise from N(0, I)."""
 
     zero: Tensor
 
@@ -39,23 +39,26 @@ class _OfNoise(Prior):
 class Flow(_OfNoise):
     r"""A normalizing flow, \(\log p(z) = \log \mathcal N(T(z); 0, I) + \log |\det \partial T / \partial z|\).
 
-    A density costs one pass of T, a sample its inverse (D passes of an autoregressive one). It starts as
-    N(0, I), except NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF and GF are inverted by bisection: their
-    samples are exact to 1e-6, and (except BPF) inside [-10, 10]. CNF runs without a captured graph.
+    A density costs one pass of T, and a sample costs its inverse (D passes of an autoregressive
+    flow). The prior starts as N(0, I), except with NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF
+    and GF are inverted by bisection: their samples are exact to 1e-6, and (except BPF) inside [-10,
+    10]. CNF cannot be compiled.
 
     Arguments:
         flow: a flow of the package zuko; NSF has splines, MAF affine maps.
         transforms: the number of maps in a row (a CNF is always one).
         hidden: the sizes of the hidden layers of each map's network.
-        passes: the number of passes of the slow direction of an autoregressive flow: one for each latent
-            unless given; 2 makes couplings of half the latents each, fast in both directions.
+        passes: the number of passes of the slow direction of an autoregressive flow, by default one
+            for each latent. 2 gives couplings of half the latents each, which are fast in both
+            directions.
 
     Raises:
-        InputError: for an unknown flow, a size below 1, or passes of a flow that is not autoregressive.
+        InputError: for an unknown flow, a size below 1, or passes of a flow that is not
+            autoregressive.
 
     Reference:
-        Durkan, Bekasov, Murray & Papamakarios (2019), "Neural Spline Flows"; Papamakarios, Pavlakou & Murray
-        (2017), "Masked Autoregressive Flow for Density Estimation".
+        Durkan, Bekasov, Murray & Papamakarios (2019), "Neural Spline Flows"; Papamakarios, Pavlakou
+        & Murray (2017), "Masked Autoregressive Flow for Density Estimation".
 
     Example:
         >>> prior = Flow("NSF", transforms=2, hidden=(16,))
@@ -95,8 +98,8 @@ class Autoregressive(_OfNoise):
 
     \[p(z) = \prod_{d=1}^{D} \mathcal N\big(z_d; \mu_d(z_{<d}), \sigma_d(z_{<d})^2\big)\]
 
-    One masked network gives all means and scales in one pass; a sample takes D passes. It starts as N(0, I).
-    A context is an input of the network.
+    One masked network computes all means and scales in one pass; a sample takes D passes. The prior
+    starts as N(0, I). A context is an input of the network.
 
     Arguments:
         hidden: the sizes of the network's hidden layers.
@@ -105,7 +108,8 @@ class Autoregressive(_OfNoise):
         InputError: for a size below 1.
 
     Reference:
-        Germain, Gregor, Murray & Larochelle (2015), "MADE: Masked Autoencoder for Distribution Estimation".
+        Germain, Gregor, Murray & Larochelle (2015), "MADE: Masked Autoencoder for Distribution
+        Estimation".
 
     Example:
         >>> prior = Autoregressive(hidden=(16,))
@@ -121,7 +125,7 @@ class Autoregressive(_OfNoise):
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
         before = torch.ones(latent_dim, latent_dim, dtype=torch.bool).tril(-1)
-        # Without a context a constant takes its place: the first latent must depend on something.
+        # Without a context, a constant takes its place, since the first latent needs an input.
         others = torch.ones(latent_dim, context_dim or 1, dtype=torch.bool)
         self.net = masked_network(torch.cat([before, others], -1).repeat(2, 1), self.hidden)
 
@@ -135,7 +139,7 @@ class Autoregressive(_OfNoise):
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         def push(eps: Tensor) -> tuple[Tensor, None]:
             z = torch.zeros_like(eps)
-            for _ in range(self.latent_dim):  # each pass fixes one more latent
+            for _ in range(self.latent_dim):  # each pass determines one more latent
                 loc, scale = self.place(z, context)
                 z = loc + scale * eps
             return z, None

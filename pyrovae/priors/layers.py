@@ -1,4 +1,4 @@
-r"""Priors that come from networks.
+r"""Priors whose parameters are computed by networks.
 
 Conditional     p(z|c) = N(z; mu(c), diag sigma(c)^2)
 Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I) or a prior
@@ -59,29 +59,30 @@ class Conditional(Prior):
         self.net = location_and_scale(context_dim, latent_dim, self.hidden)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        assert context is not None  # a VAE with a context asks for one
+        assert context is not None  # a VAE with a context requires one
         return _normal(**self.net(context))
 
 
 class Hierarchical(Prior):
     r"""Several layers of latents, \(p(z) = p(z_1|z_2) \cdots p(z_{L-1}|z_L)\, p(z_L)\).
 
-    z is \((z_1, \ldots, z_L)\) in a row; the decoder reads \(z_1\), of size `latent_dim`. Each conditional
-    is a diagonal normal from a network, which reads a context too. Its guide is `Hierarchical` with the same
-    layers; any other on the reals will do.
+    z is the vector \((z_1, \ldots, z_L)\), and the decoder reads \(z_1\), of size `latent_dim`.
+    Each conditional is a diagonal normal whose parameters come from a network, which also reads the
+    context. Use the guide `Hierarchical` with the same layers, or any other guide on the reals.
 
     Arguments:
-        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); without any, the prior is `top`.
+        layers: the sizes of the upper layers \(z_2, \ldots, z_L\); if empty, the prior is `top`.
         hidden: the sizes of the hidden layers of each network.
-        top: the prior of \(z_L\), a mixture say; `StandardNormal` unless given.
+        top: the prior of \(z_L\), for example a mixture; `StandardNormal` by default.
 
     Raises:
-        InputError: for a size below 1, or a `top` that is not a distribution over the reals of \(z_L\) alone.
+        InputError: for a size below 1, or a `top` that is not a distribution of \(z_L\) on the
+            reals, without a class.
 
     Reference:
-        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in Deep
-        Generative Models"; Sønderby, Raiko, Maaløe, Sønderby & Winther (2016), "Ladder Variational
-        Autoencoders".
+        Rezende, Mohamed & Wierstra (2014), "Stochastic Backpropagation and Approximate Inference in
+        Deep Generative Models"; Sønderby, Raiko, Maaløe, Sønderby & Winther (2016), "Ladder
+        Variational Autoencoders".
 
     Example:
         >>> prior = Hierarchical(layers=(4, 2))
@@ -96,7 +97,7 @@ class Hierarchical(Prior):
         super().__init__()
         self.layers = tuple(layers)
         self.hidden = tuple(hidden)
-        self.top = None if top is None else top.clone()  # nothing learned comes with it
+        self.top = None if top is None else top.clone()  # without its learned parameters
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
@@ -158,7 +159,7 @@ class Hierarchical(Prior):
 
 
 def _over_the_reals(top: Prior) -> bool:
-    """Whether every point has a density; a prior made of q(z|u) has no distribution yet."""
+    """Whether every point has a density; a prior that consists of q(z|u) has no distribution yet."""
     if isinstance(top, (VampPrior, Conditional)):
         return isinstance(top, Conditional)
     support = top().support

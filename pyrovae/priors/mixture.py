@@ -2,10 +2,10 @@ r"""Mixtures of Gaussians as priors.
 
 p(z) = sum_k pi_k N(z; mu_k, Sigma_k)
 
-Either the sum is one distribution of z ("collapsed"), or the program has the component as a site of its own,
-p(c) p(z|c), summed over by enumeration or drawn by a guide q(c|x) q(z|x, c).
+Either the sum is one distribution of z ("collapsed"), or the component is a separate site of the
+program, p(c) p(z|c), which is enumerated or drawn by a guide q(c|x) q(z|x, c).
 
-Its pieces: `moments` has the weights and what `put` writes, `starts` where the components start.
+`moments` has the weights and covariances, and `starts` initialises the components.
 """
 
 from __future__ import annotations
@@ -35,35 +35,38 @@ class GaussianMixture(Prior):
     \[p(z) = \sum_{k=1}^{K} \pi_k \, \mathcal N(z; \mu_k, \Sigma_k), \qquad
     \Sigma_k = \sigma_k^2 I, \quad \mathrm{diag}\, \sigma_k^2 \quad\text{or any}\]
 
-    Given a context c the weights depend on it, \(\pi(c) = \mathrm{softmax}(b + A c)\), with A zero at first.
+    With a context c, the weights depend on it, \(\pi(c) = \mathrm{softmax}(b + A c)\), with A
+    initially zero.
 
-    With `explicit` the program has the component as its site "c": \(p(c)\, p(z|c)\, p(x|z)\). A guide over z
-    alone leaves it to be summed out (VaDE; q(c|x) is Bayes' rule from z); the guide `GaussianMixture` with
-    `explicit` draws it (GMVAE). Both bounds count the same program.
+    With `explicit`, the component is the site "c" of the program \(p(c)\, p(z|c)\, p(x|z)\). If the
+    guide draws only z, the component is summed out (VaDE; q(c|x) follows from z by Bayes' rule).
+    The guide `GaussianMixture` with `explicit` draws it (GMVAE). Both are bounds for the same
+    model.
 
-    A start from the data uses the encodings, the means of q(z|x), after `start_epoch` epochs; until then the
-    prior is N(0, I).
+    A start from the data uses the encodings, which are the means of q(z|x), after `start_epoch`
+    epochs. Until then the prior is N(0, I).
 
     Arguments:
         components: the number K of components.
         covariance: "spherical", "diagonal" or "full".
-        start: means at "random", or "spread", the closest two 4 standard deviations apart; or components on
-            clusters of the encodings, found by "kmeans", a "fit" by EM, or as communities of the neighbours'
-            "graph".
-        learned: with False weights, means and scales stay as they start; A is still learned.
+        start: "random" means, means "spread" so that the closest two are 4 standard deviations
+            apart, or components at clusters of the encodings, found by "kmeans", by a "fit" with
+            EM, or as communities of the "graph" of neighbours.
+        learned: whether weights, means and scales are learned; A is learned in any case.
         explicit: whether the component is a site of the program.
-        labels: whether the program observes labels y, each the index of a component; the component is then a
-            site.
-        start_epoch: the epochs before a start from the data.
-        floor: the least weight of a component, in units of 1/K, so that no component vanishes.
-        prune: components whose share of the encodings is below it are switched off at the start of an epoch.
+        labels: whether the program observes labels y, each the index of a component. The component
+            is then a site.
+        start_epoch: the number of epochs before a start from the data.
+        floor: the smallest weight of a component, in units of 1/K, so that no component vanishes.
+        prune: switch off components whose share of the encodings is below this, at the start of
+            each epoch.
 
     Raises:
-        InputError: for a number out of its range, or an unknown `covariance` or `start`.
+        InputError: if a number is out of range, or `covariance` or `start` is unknown.
 
     Reference:
-        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs"; Jiang, Zheng,
-        Tan, Tang & Zhou (2017), "Variational Deep Embedding".
+        Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs";
+        Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep Embedding".
 
     Example:
         >>> prior = GaussianMixture(components=10)
@@ -143,14 +146,14 @@ class GaussianMixture(Prior):
     def _create(self, name: str, value: Tensor) -> None:
         if self.learned:
             setattr(self, name, nn.Parameter(value))
-        else:  # what is random or comes from data must come back with the weights
+        else:  # random values and values from data are stored with the weights
             self.register_buffer(name, value, persistent=self.start != "spread")
 
     # ---------------------------------------------------------------- distributions
 
     @property
     def states(self) -> int | None:  # type: ignore[override]
-        """K, when the component is a site."""
+        """K, if the component is a site."""
         return self.components if self.explicit or self.labels else None
 
     def forward(self, context: Tensor | None = None, known: Tensor | None = None) -> dist.TorchDistribution:
@@ -171,7 +174,7 @@ class GaussianMixture(Prior):
         return self._normal(*(pick(table, c) for table in self._tables()))
 
     def _tables(self) -> list[Tensor]:
-        """The means (K, D), standard deviations (K, D or 1), and the regressions (K, D D) when full."""
+        """The means (K, D), standard deviations (K, D or 1), and regressions (K, D D) if full."""
         tables = [self._once_started(self.loc, 0.0), positive(self._once_started(self.raw_scale, UNIT))]
         if self.covariance == "full":
             tables.append(self._once_started(self.regression, 0.0).flatten(1))
@@ -184,7 +187,7 @@ class GaussianMixture(Prior):
         size = self.latent_dim
         return RegressedNormal(loc, scale, *(flat.unflatten(-1, (size, size)) for flat in regression))
 
-    # ---------------------------------------------------------------- what changes the components
+    # ---------------------------------------------------------------- changes of the components
 
     @property
     def waits_for(self) -> int:
@@ -204,10 +207,10 @@ class GaussianMixture(Prior):
         return True
 
     def _pruned(self, z: Tensor) -> bool:
-        """Switch off the components whose share of the encodings is too small; whether any was."""
-        pieces = z.split(PIECE)  # p(c|z) of all takes (N, K, D) at once
+        """Switch off components whose share of the encodings is too small; returns whether any was."""
+        pieces = z.split(PIECE)  # p(c|z) of all rows would take (N, K, D) numbers at once
         shares = torch.cat([log_shares(self.mixture(), piece).exp() for piece in pieces])
-        alive = shares.mean(0) >= self.prune  # below 1/K, so one stays; a component that is off has no share
+        alive = shares.mean(0) >= self.prune  # prune is below 1/K, so one component stays; one that is switched off has no share
         fewer = bool((alive != self.alive).any())
         self.alive.copy_(alive)
         return fewer
@@ -216,12 +219,12 @@ class GaussianMixture(Prior):
     def put(self, weights: Tensor, loc: Tensor, covariance: Tensor) -> None:
         """Set the mixture's weights (K,), means (K, D) and covariances (K, D, D).
 
-        What a narrower form of covariance does not have is left out: for "diagonal" the correlations, for
-        "spherical" the differences between variances too. All components are alive afterwards.
+        "diagonal" leaves out the correlations, and "spherical" also the differences between
+        variances. All components are in use afterwards.
 
         Raises:
-            InputError: for shapes of another mixture, numbers that are not finite, weights that are all zero
-                or below, or a covariance that is not positive definite.
+            InputError: for wrong shapes, numbers that are not finite, weights that are negative or
+                all zero, or a covariance that is not positive definite.
         """
         if not self.learned and self.start == "spread":
             raise InputError(f"the components of {self!r} stand where they are declared: use start='random'")

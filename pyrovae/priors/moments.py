@@ -1,4 +1,4 @@
-r"""A Gaussian mixture's weights, means and covariances, and the parameters that stand for them.
+r"""The weights, means and covariances of a Gaussian mixture, and its unconstrained parameters.
 
 log pi = log softmax(logits), floored at f/K:     pi <- (1 - f) pi + f / K
 Sigma = (I + W)^-1 diag(s^2) (I + W)^-T           s the scale, W the regression of a full covariance
@@ -23,7 +23,7 @@ def log_weights(logits: Tensor, floor: float = 0.0, alive: Tensor | None = None)
 
     Arguments:
         logits: (*, K).
-        floor: the least weight of a component, in units of 1/K.
+        floor: the smallest weight of a component, in units of 1/K.
         alive: which components are used, (K,); None uses all.
     """
     if alive is not None:
@@ -43,11 +43,11 @@ class Moments(NamedTuple):
     covariance: Tensor
 
     def checked(self, components: int, size: int) -> Self:
-        """The same moments, when they are those of a mixture of this size.
+        """Check that the moments are those of a mixture of this size; returns them.
 
         Raises:
-            InputError: for other shapes, numbers that are not finite, weights that are all zero or below, or
-                a covariance that is not positive definite.
+            InputError: for wrong shapes, numbers that are not finite, weights that are negative or
+                all zero, or a covariance that is not positive definite.
         """
         weights, loc, covariance = self
         shape = (components, size)
@@ -70,7 +70,7 @@ class Moments(NamedTuple):
         return self
 
     def parameters(self, form: str, floor: float) -> dict[str, Tensor]:
-        """The values of a mixture's parameters by name, for a form of covariance and a floor."""
+        """The values of the mixture's parameters by name, for a form of covariance and a floor."""
         variance = self.covariance.double().diagonal(dim1=-2, dim2=-1)
         scale, more = variance.sqrt(), {}
         if form == "spherical":
@@ -83,7 +83,7 @@ class Moments(NamedTuple):
         return {"logits": self._logits(floor), "loc": self.loc, "raw_scale": raw_scale} | more
 
     def _logits(self, floor: float) -> Tensor:
-        """Those of the weights, or of the nearest weights that the floor allows."""
+        """The logits of the weights, or of the nearest weights that the floor allows."""
         weights = self.weights.double()
         own = (weights / weights.sum() - floor / len(weights)).clamp_min(1e-12)
         log_pi = (own / own.sum()).log()

@@ -6,7 +6,7 @@ r"""Independent latents with learned locations and scales, and priors without pa
     Laplace                 p(z) = prod_d Laplace(z_d; mu_d, b_d)
     StudentT                p(z) = prod_d StudentT(z_d; df, mu_d, sigma_d)
 
-Given a context c a learned location is mu + A c, with A zero at first.
+With a context c, a learned location is mu + A c, with A initially zero.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["HypersphericalUniform", "Laplace", "Normal", "StandardNormal", "Stud
 
 
 class StandardNormal(Prior):
-    r"""The standard normal prior, \(p(z) = \mathcal N(z; 0, I)\), whatever the context.
+    r"""The standard normal prior, \(p(z) = \mathcal N(z; 0, I)\), for any context.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
@@ -49,13 +49,15 @@ class StandardNormal(Prior):
 class HypersphericalUniform(Prior):
     r"""Uniform on the unit sphere of \(\mathbb R^D\), \(p(z) = \Gamma(D/2) / (2 \pi^{D/2})\).
 
-    A context does not change it. Directions have no centre to collapse to. Its guide is `ProjectedNormal`.
+    It does not depend on the context. On the sphere there is no centre to which latents could
+    collapse. Use the guide `ProjectedNormal`.
 
     Raises:
-        InputError: when the latent size is 1, where the sphere is two points.
+        InputError: if the latent size is 1, since the sphere then has only two points.
 
     Reference:
-        Davidson, Falorsi, De Cao, Kipf & Tomczak (2018), "Hyperspherical Variational Auto-Encoders".
+        Davidson, Falorsi, De Cao, Kipf & Tomczak (2018), "Hyperspherical Variational
+        Auto-Encoders".
 
     Example:
         >>> prior = HypersphericalUniform()
@@ -78,7 +80,7 @@ class HypersphericalUniform(Prior):
 
 
 class _Located(Prior):
-    """A learned location and scale of each latent, 0 and 1 at first; a context moves the location."""
+    """Base class with a learned location and scale of each latent, initially 0 and 1."""
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
@@ -94,8 +96,8 @@ class _Located(Prior):
 class Normal(_Located):
     r"""A normal prior with learned mean and scales, \(\mathcal N(z; \mu + A c, \mathrm{diag}\,\sigma^2)\).
 
-    Without a context it adds nothing that a decoder could not learn, and makes training easier where the data
-    fill the latent space unevenly. It starts as N(0, I).
+    Without a context, a decoder could learn the same model, but training may be easier if the data
+    fill the latent space unevenly. The prior starts as N(0, I).
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
@@ -114,7 +116,7 @@ class Normal(_Located):
 class Laplace(_Located):
     r"""Independent Laplace latents, \(p(z) = \prod_d \tfrac{1}{2 b_d} e^{-|z_d-\mu_d|/b_d}\).
 
-    Most of its mass is near the axes: latents become sparse and keep their own directions.
+    Most of its mass is near the axes, so latents become sparse and aligned with the axes.
 
     Reference:
         Mathieu, Rainforth, Siddharth & Teh (2019), "Disentangling Disentanglement in Variational
@@ -132,13 +134,14 @@ class Laplace(_Located):
 
 
 class StudentT(_Located):
-    r"""Independent Student t latents with learned locations and scales: tails \(|z|^{-\nu-1}\).
+    r"""Independent Student t latents with learned locations and scales, and tails \(|z|^{-\nu-1}\).
 
     Arguments:
-        df: the degrees of freedom \(\nu\); for large values it is normal, for 1 it has no mean.
+        df: the degrees of freedom \(\nu\); large values give a normal distribution, and 1 has no
+            mean.
 
     Raises:
-        InputError: when `df` is not above 0.
+        InputError: if `df` is not above 0.
 
     Reference:
         Mathieu, Rainforth, Siddharth & Teh (2019), "Disentangling Disentanglement in Variational

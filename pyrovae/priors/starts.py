@@ -1,17 +1,18 @@
-r"""Where the components of a mixture start.
+r"""Initial components of a mixture.
 
 random      means from N(0, I)
 spread      means on a sphere, as far from each other as possible, the closest two 4 standard deviations
-            apart: on a circle in the plane, at the corners of a simplex where there are enough dimensions
+            apart: on a circle in the plane, at the corners of a simplex where there are enough
+            dimensions
 kmeans      the moments of the clusters that k-means finds in encodings
 fit         a mixture of Gaussians fitted to encodings by EM
 graph       the moments of communities: each encoding is joined to its nearest ones, and the graph is cut
-            into groups that are joined more often than by chance (modularity); they may be bent
+            into groups that are joined more often than by chance (modularity); they may be curved
 
 Reference:
-    Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008), "Fast
-    Unfolding of Communities in Large Networks"; Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep
-    Embedding" (a start from a mixture fitted to encodings).
+    Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008),
+    "Fast Unfolding of Communities in Large Networks"; Jiang, Zheng, Tan, Tang & Zhou (2017),
+    "Variational Deep Embedding" (a start from a mixture fitted to encodings).
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ APART = 4.0
 NEIGHBOURS = 15
 FINEST = 1000.0
 TRIES = 3
-SMALLEST = 1e-3  # variance of a cluster, in units of the encodings'
+SMALLEST = 1e-3  # smallest variance of a cluster, relative to that of the encodings
 
 
 def spread(count: int, dim: int) -> Tensor:
-    """Points (count, dim), a pure function of the two numbers."""
+    """Spread points (count, dim) evenly, as a pure function of the two numbers."""
     if dim == 1:
         return APART * (torch.arange(count) - (count - 1) / 2).unsqueeze(-1).to(torch.get_default_dtype())
     if dim == 2:
@@ -55,7 +56,7 @@ def spread(count: int, dim: int) -> Tensor:
 
 
 def _repelled(count: int, dim: int) -> Tensor:
-    """Points on the unit sphere that have pushed each other apart."""
+    """Points on the unit sphere, moved apart by repulsion."""
     points = torch.randn(count, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for step in range(400):
         points = points / points.norm(dim=-1, keepdim=True)
@@ -68,12 +69,13 @@ def _repelled(count: int, dim: int) -> Tensor:
 
 
 def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | None = None) -> Moments:
-    """Weights, means and covariances of clusters of encodings z (N, D); the same for the same z.
+    """Weights, means and covariances of clusters of encodings z (N, D), a pure function of z.
 
-    With known classes, one-hot rows (N, K) and zeros, cluster k is class k, by the best matching.
+    With known classes (one-hot rows (N, K), zeros where unknown), cluster k is matched with class
+    k.
 
     Raises:
-        InputError: for fewer different encodings than components.
+        InputError: if there are fewer different encodings than components.
     """
     points = z.detach().double().cpu().numpy()
     if len(np.unique(points, axis=0)) < components:
@@ -93,7 +95,7 @@ def from_encodings(start: Start, z: Tensor, components: int, known: Tensor | Non
 
 
 def _matched(shares: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The cluster that stands for each class: the best matching of p(k|z) (N, K) with the known classes."""
+    """The cluster for each class, by the best matching of p(k|z) (N, K) with the known classes."""
     from scipy.optimize import linear_sum_assignment
 
     return linear_sum_assignment(known.T @ shares, maximize=True)[1]
@@ -106,9 +108,9 @@ def _by_means(points: np.ndarray, components: int) -> np.ndarray:
 
 
 def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
-    """Communities of the neighbours' graph; those with most edges between them are merged until K are left.
+    """Communities of the graph of neighbours, merged until K are left.
 
-    The search for communities depends on its seed: the best result of a few seeds is taken.
+    The search for communities depends on its seed; the best result of a few seeds is used.
     """
     import networkx as nx
     from sklearn.neighbors import kneighbors_graph
@@ -121,7 +123,7 @@ def _by_graph(points: np.ndarray, components: int) -> np.ndarray:
 
 
 def _communities(graph: Any, components: int, seed: int) -> np.ndarray:  # noqa: ANN401
-    """The index of each node's community, with communities made finer until there are enough."""
+    """The index of each node's community; the resolution increases until there are enough."""
     import networkx as nx
 
     groups: list[set[int]] = []
@@ -136,20 +138,20 @@ def _communities(graph: Any, components: int, seed: int) -> np.ndarray:  # noqa:
 
 
 def _modularity(graph: Any, label: np.ndarray) -> float:  # noqa: ANN401
-    """The share of edges within groups, above the share expected by chance."""
+    """The share of edges within groups minus the share expected by chance."""
     between = _between(graph, label)
     degree = between.sum(0)
     return float(np.trace(between) / degree.sum() - np.square(degree / degree.sum()).sum())
 
 
 def _between(graph: Any, label: np.ndarray) -> np.ndarray:  # noqa: ANN401
-    """The weights of the edges between every two groups, (G, G)."""
+    """The total weights of the edges between groups, (G, G)."""
     one_hot = np.eye(label.max() + 1)[label]
     return one_hot.T @ (graph @ one_hot)
 
 
 def _merged(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
-    """Labels after the merges that lose the least modularity, e_ij - d_i d_j / 2m."""
+    """Merge groups with the smallest loss of modularity, e_ij - d_i d_j / 2m; returns the labels."""
     between = _between(graph, label)
     while len(between) > components:
         degree = between.sum(0)
@@ -164,25 +166,25 @@ def _merged(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # no
 
 
 def _fitted(points: np.ndarray, components: int) -> tuple[Moments, np.ndarray]:
-    """The mixture by EM, and p(k|z) of the points."""
+    """A mixture fitted by EM, and p(k|z) of the points."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(components, n_init=5, reg_covar=_least(points), random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be optimal
         mixture.fit(points)
     moments = Moments(*map(torch.as_tensor, (mixture.weights_, mixture.means_, mixture.covariances_)))
     return moments, mixture.predict_proba(points)
 
 
 def _least(points: np.ndarray) -> float:
-    """The variance that is added to that of each cluster: above zero even when all points are equal."""
+    """The variance to add to each cluster, above zero even if all points are equal."""
     return max(SMALLEST * float(points.var(0).mean()), SCALE_FLOOR**2)
 
 
 def _moments(points: np.ndarray, label: np.ndarray, components: int) -> Moments:
-    """Of the points of each label; a label without points has the moments of all and a small weight."""
+    """The moments for each label; a label without points gets those of all points and a small weight."""
     floor = _least(points) * np.eye(points.shape[1])
     parts = [points[label == k] for k in range(components)]
     parts = [part if len(part) else points for part in parts]

@@ -1,8 +1,9 @@
-r"""The VampPrior: the guide itself, averaged over pseudo-inputs.
+r"""The VampPrior: the guide averaged over pseudo-inputs.
 
 p(z) = (1/K) sum_k q(z | u_k)
 
-The prior that maximises the ELBO is the mean of q(z|x) over all data; the K points u_k stand for the data.
+The prior that maximises the ELBO is the mean of q(z|x) over all data. The K points u_k represent
+the data.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ __all__ = ["VampPrior"]
 class VampPrior(Prior):
     r"""A variational mixture of posteriors, \(p(z) = \frac1K \sum_k q(z|u_k)\).
 
-    The encoder and the guide are those of the VAE, and learn through the prior too. Given a context, the
-    pseudo-inputs are read with it: \(p(z|c) = \frac1K \sum_k q(z|u_k, c)\).
+    The encoder and the guide are those of the VAE, and also get gradients through the prior. With a
+    context, the pseudo-inputs are encoded with it: \(p(z|c) = \frac1K \sum_k q(z|u_k, c)\).
 
-    This prior widens with its guide at no cost, so a guide that starts too noisy may stay uninformative: the
-    network `Gated` of the paper starts well, others may need `kl_warmup`.
+    This prior becomes wider with its guide at no cost, so a guide that starts too noisy may stay
+    uninformative. The network `Gated` of the paper starts well; others may need `kl_warmup`.
 
     Arguments:
         components: the number K of pseudo-inputs.
-        pseudo_inputs: "learned", clamped to [0, 1] where the data are; or "data", random rows of the training
-            data (of a stream, of its validation set), which are not learned.
-        start: where learned ones start: "constant", all near 0.05, as in the paper; or "data", at random rows
-            of the training data (they always do for data outside [0, 1]).
+        pseudo_inputs: "learned", and clamped to [0, 1] if the data are in [0, 1]; or "data", random
+            rows of the training data (or of the validation set of a stream), which are not learned.
+        start: the start of learned pseudo-inputs: "constant", all near 0.05, as in the paper; or
+            "data", random rows of the training data (always used for data outside [0, 1]).
 
     Raises:
-        InputError: when `components` is below 1, for an unknown word, or outside a VAE.
+        InputError: if `components` is below 1, for an unknown word, or outside a VAE.
 
     Reference:
         Tomczak & Welling (2018), "VAE with a VampPrior".
@@ -74,7 +75,7 @@ class VampPrior(Prior):
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
         self._sources = (recognition, q)
-        u = 0.05 + 0.01 * torch.randn(self.components, *input_shape)  # the paper's
+        u = 0.05 + 0.01 * torch.randn(self.components, *input_shape)  # as in the paper
         if self.pseudo_inputs == "learned":
             self.u = nn.Parameter(u)
         else:
@@ -84,10 +85,10 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take random rows of x (N, *input_shape) as pseudo-inputs, or keep those of the paper."""
+        """Use random rows of x (N, *input_shape) as pseudo-inputs, or keep the start of the paper."""
         inside = bool((x >= 0).all() and (x <= 1).all())
         if not inside:
-            everything = torch.finfo(self.low.dtype).max  # finite: a checkpoint refuses weights that are not
+            everything = torch.finfo(self.low.dtype).max  # finite, since a checkpoint refuses weights that are not
             self.low.fill_(-everything)
             self.high.fill_(everything)
         if inside and self.pseudo_inputs == "learned" and self.start == "constant":
@@ -97,7 +98,7 @@ class VampPrior(Prior):
                 f"the pseudo-inputs have shape ({sizes(self.u.shape[1:])}), what the encoder reads, and "
                 f"cannot start at data of shape (N, {sizes(x.shape[1:])})"
             )
-        # With its own generator the rows are a function of the data, and other random numbers stay the same.
+        # With a separate generator, the rows are a function of the data, and other random numbers do not change.
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         rows = order.repeat(1 + self.components // len(x))[: self.components]
         self.u.copy_(x[rows.to(x.device)])
@@ -107,6 +108,6 @@ class VampPrior(Prior):
             raise InputError("VampPrior is made of the guide of a VAE: declare it as the prior of one")
         recognition, q = self._sources
         u = torch.clamp(self.u, self.low, self.high)
-        # One row of a context for all pseudo-inputs.
+        # All pseudo-inputs get the same row of the context.
         params = recognition(u, context.unsqueeze(-2) if context is not None else None)
         return Aggregate(lambda chosen: q(**chosen), params)

@@ -15,7 +15,7 @@ If each stratum is a single point, this is the exact sum over all states.
 
 Reference:
     Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
-    Inference with Mixtures" (stratified draws); Tucker et al. (2019), "Doubly Reparameterized
+    Inference with Mixtures" (stratified samples); Tucker et al. (2019), "Doubly Reparameterized
     Gradient Estimators".
 """
 

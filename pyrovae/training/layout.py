@@ -2,9 +2,8 @@
 
 A linear layer computes x W^T with W of shape (out, in). For a small batch the forward product is up
 to four times as fast if W^T is contiguous, which is more than the backward product loses. So
-compiled
-steps of small batches use transposed memory: the same values and shapes with other strides. Pyro's
-store, torch's fused optimisers and checkpoints see the usual layout.
+compiled steps of small batches use transposed memory, with the same values and shapes but other
+strides. Pyro's store, torch's fused optimisers and checkpoints see the usual layout.
 """
 
 from __future__ import annotations

@@ -37,8 +37,7 @@ def kl_weight(warmup: float, epochs_done: float, schedule: KLSchedule = "linear"
 
     Reference:
         Bowman et al. (2016), "Generating Sentences from a Continuous Space"; Fu et al. (2019),
-        "Cyclical
-        Annealing Schedule: A Simple Approach to Mitigating KL Vanishing".
+        "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing".
 
     Example:
         >>> [kl_weight(2.0, epoch, "cyclic") for epoch in (0, 1, 2, 3, 4, 5)]

@@ -48,7 +48,7 @@ class VAE(PartsProgram, Declared, nn.Module):
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]
 
     The parts are copied, so one part can be used in many models. A dry run on two observations
-    checks the declaration at once. Every method takes `Rows`, a tensor or an array of any number
+    checks the declaration at once. Every method takes `Rows`, a tensor or an array of any numeric
     type.
 
     Arguments:
@@ -60,8 +60,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         encoder: the network that reads x; `MLP()` by default.
         decoder: the network that reads z; `MLP()` by default.
         context_shape: the shape of one context c (a label, half an image) for a conditional VAE, in
-            which
-            every part depends on c: p(z|c), p(x|z, c), q(z|x, c).
+            which every part depends on c: p(z|c), p(x|z, c), q(z|x, c).
 
     Raises:
         InputError: for a size below 1, or a part that cannot be combined with the others.
@@ -157,7 +156,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
         Arguments:
             x: rows (B, *event).
-            context: of a conditional VAE.
+            context: the context of a conditional VAE.
             y: labels; a known class has probability 1.
             particles: K.
 
@@ -297,7 +296,7 @@ def _part(role: str, part: Part | None, default: type[Part], base: type[Part]) -
 
 
 def _shape(name: str, sizes: Any) -> Shape:  # noqa: ANN401
-    """A shape of sizes of 1 or more, from a size or several."""
+    """Check a shape: one or several sizes of 1 or more."""
     plain = sizes.tolist() if hasattr(sizes, "tolist") else sizes  # of numpy or torch
     plain = (plain,) if isinstance(plain, Real) else plain
     if isinstance(plain, str) or not isinstance(plain, Sequence):

@@ -8,7 +8,7 @@ __all__ = ["in_words"]
 
 
 def in_words(vae: Any) -> str:  # noqa: ANN401
-    """Four lines: its sizes, and the three distributions with the networks behind them."""
+    """Four lines: its sizes, and the three distributions with their networks."""
     context = vae.context_shape
     condition, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
