@@ -1,4 +1,4 @@
-"""Around every test and doctest: the same seed, an empty parameter store, and nothing global changed.
+"""Set up every test and doctest: a fixed seed, an empty store, no change of global state.
 
 Torch, Pyro and matplotlib keep state for the whole process. A test that leaves some of it behind
 decides what later tests see, so each is checked when it ends: default dtype, gradient mode, Pyro's

@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 
 def as_array(value: Any, dtype: type | None = None) -> np.ndarray:  # noqa: ANN401
-    """Convert a tensor, rows (their x), a list or an array to a numpy array, without a copy if possible."""
+    """Convert a tensor, rows (their x), a list or an array to numpy, without a copy if possible."""
     value = value.x if isinstance(getattr(value, "x", None), Tensor) else value
     if isinstance(value, Tensor):
         value = value.detach().cpu()

@@ -129,7 +129,7 @@ class Part(Declared, nn.Module, ABC):
             setattr(self, name, checks.whole(self._called(name), getattr(self, name), least))
 
     def check_number(self, name: str, words: Collection[str] = (), **limits: float) -> None:
-        """Check a hyperparameter: a number within limits (`checks.number`), or one of some words."""
+        """Check a hyperparameter: a number within limits (`checks.number`), or a word."""
         value, called = getattr(self, name), self._called(name)
         if isinstance(value, str) and value in words:
             return

@@ -3,7 +3,7 @@
 training         the bound, the reconstruction and the KL over the epochs, for every program
 samples          samples from p(x), as images or next to the data
 reconstructions  x and E[x|z], for images
-latents          E[z|x] of the test set, coloured by label; with two latents, in front of the prior's density
+latents          E[z|x] of the test set, coloured by label; two latents on the prior's density
 manifold         the plane of two latents, decoded
 
 All but the first need the methods of a `VAE`: `encode`, `decode`, `latents`, `sample` and

@@ -65,7 +65,7 @@ def observation_html(scene: Scene, i: int, evidence: str) -> str:
 
 
 def bars(share: np.ndarray, spread: np.ndarray, colours: list[str]) -> str:
-    """Responsibilities (K,) as bars with their standard deviations; only the largest, if there are many."""
+    """Responsibilities (K,) as bars with standard deviations; the largest, if there are many."""
     order = np.arange(len(share)) if len(share) <= SHOWN else np.sort(np.argsort(-share)[:SHOWN])
     step, top, bottom = 418 / len(order), 6, 100
     parts = [f'<path d="M0 {bottom}H418" stroke="{LINE}"/>']

@@ -1,7 +1,7 @@
 """One page of the app: the chosen point, observation and component, and what each of them changes.
 
     point        a point of the map, or a component's mean, moved by sliders -> its decoded picture
-    observation  by number, by its dot, by doubt or by distance -> posterior, reconstruction, log p(x)
+    observation  by number, dot, doubt or distance -> posterior, reconstruction, log p(x)
     component    a row of the table -> samples, nearest data, sliders
 
 The sliders move the point: z = z0 + sum_i t_i sqrt(lambda_i) e_i, with the principal axes of the
@@ -130,13 +130,13 @@ class Page:
         self.show_observation(int(ranked[turn]))
 
     def next_far(self) -> None:
-        """Show the observation with the next lowest log p(x); the first call computes log p(x) of all."""
+        """Show the observation with the next lowest log p(x); the first call computes all."""
         if "far" not in self.scene.ranks:
             self._describe(self.shown, "<small>log p(x) of all rows …</small>")
         self.document.add_timeout_callback(partial(self.next_of, "far"), SOON)
 
     def _soon(self, action: Callable[[], None]) -> None:
-        """Run an action under the document's lock, which the map needs and Panel's events do not hold."""
+        """Run an action with the lock of the document, which the map needs and Panel releases."""
         self.document.add_next_tick_callback(action)
 
     # ---------------------------------------------------------------- layout
@@ -180,7 +180,7 @@ class Page:
         return row
 
     def _colouring(self, head: Any, labels: list[str]) -> Any:  # noqa: ANN401
-        """Buttons that choose the meaning of the dots' colours; `head` shows the legend of the labels."""
+        """Buttons that choose the meaning of the dots' colours; `head` shows the legend."""
         import panel as pn
 
         kinds = {

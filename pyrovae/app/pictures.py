@@ -72,8 +72,8 @@ def pictures_of(x: ArrayLike) -> Pictures:
     """The pictures for this kind of data, on the scale of the data (N, *event).
 
     Example:
-        >>> type(pictures_of(np.zeros((5, 1, 8, 8)))).__name__, type(pictures_of(np.zeros((5, 2)))).__name__
-        ('Images', 'Points')
+        >>> [type(pictures_of(np.zeros(shape))).__name__ for shape in ((5, 1, 8, 8), (5, 2))]
+        ['Images', 'Points']
     """
     data = np.nan_to_num(np.asarray(x, dtype=float))
     if is_image(data.shape[1:]):

@@ -88,7 +88,7 @@ class Scene:
         return [self.outline(m, s) for m, s in zip(c.mean, c.covariance, strict=True)]
 
     def outline(self, mean: Array, covariance: Array) -> Array:
-        """A Gaussian over the latents as an ellipse of two standard deviations on the plane, (S, 2)."""
+        """The ellipse of two standard deviations of a Gaussian, projected on the plane, (S, 2)."""
         middle, spread = self.ex.map.ellipse(mean, covariance)
         if len(mean) == 1:  # a line has no height to draw
             spread = spread + np.diag([0.0, spread[0, 0]])
@@ -98,7 +98,7 @@ class Scene:
         return middle + REACH * circle * np.sqrt(variance.clip(0)) @ axes.T
 
     def axes(self, k: int) -> Array:
-        """The principal axes of a component, (D, D), one per row, scaled by the standard deviations."""
+        """The principal axes of a component, (D, D), one per row, scaled by standard deviations."""
         variance, axes = principal(self.ex.components.covariance[k])
         return axes * np.sqrt(variance)[:, None]
 

@@ -1,4 +1,4 @@
-"""From words to a call: a command by the name of its file, its options from its function's signature.
+"""From words to a call: commands by file name, options from the function's signature.
 
     evaluate runs/a --method AIS --method.temperatures 200
         -> evaluate("runs/a", method=AIS(temperatures=200))
@@ -133,7 +133,7 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
 
 
 def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
-    """The options by name, with underscores and flags set to true; a positional word has the name ""."""
+    """The options by name, with underscores, flags as true, and "" for positional words."""
     flags = {action.dest for action in parser._actions if getattr(action, "_typehint", None) is bool}
     positional = {action.dest for action in parser._actions if not action.option_strings}
     rest = deque(words)

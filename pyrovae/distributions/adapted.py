@@ -17,7 +17,7 @@ __all__ = ["Bernoulli", "Beta", "CalibratedNormal", "ZeroInflated"]
 
 
 class Bernoulli(dist.Bernoulli):
-    r"""Bernoulli from logits l, \(\log p(x) = x l - \mathrm{softplus}(l)\), in two vectorised passes.
+    r"""Bernoulli from logits l, \(\log p(x) = x l - \mathrm{softplus}(l)\), in two fast passes.
 
     torch computes the same number through `binary_cross_entropy_with_logits`, which takes several
     passes over memory and is not vectorised on a CPU. For images this took as long as the decoder's
@@ -77,7 +77,7 @@ SHARE = 0.01
 
 
 class CalibratedNormal(dist.Normal):
-    r"""A normal distribution with the scale \(\sigma^2\) = mean over batch and elements of \((x - \mu)^2\).
+    r"""A normal distribution with \(\sigma^2\) = mean over batch and elements of \((x - \mu)^2\).
 
     This maximises \(\sum \log \mathcal N(x; \mu, \sigma^2)\) over \(\sigma\). The derivative
     vanishes there, so the gradient of the sum for \(\mu\) is that of \(-N \log \sigma\) whether

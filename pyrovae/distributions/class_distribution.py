@@ -37,7 +37,7 @@ LOWER = -1e4
 
 
 def restricted(logits: Tensor, known: Tensor | None) -> Tensor:
-    """Log-probabilities (*, C) of the classes; where the class is known, only that class is possible.
+    """Log-probabilities (*, C) of the classes; if a class is known, only that class is possible.
 
     Arguments:
         logits: logits of the classes, (*, C).
@@ -190,7 +190,8 @@ class Classed(Composed):
     Example:
         >>> style = lambda c: dist.Normal(torch.zeros(2), 1.0).to_event(1)
         >>> joint = Classed(ClassDistribution(torch.zeros(3)), style, 2)
-        >>> joint.sample().shape, round(float(joint.log_prob(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0]))), 4)
+        >>> log_p = joint.log_prob(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0]))
+        >>> joint.sample().shape, round(float(log_p), 4)
         (torch.Size([5]), -2.9365)
     """
 

@@ -88,7 +88,7 @@ class Aggregate(Composed):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """As for the family, since the choice of the member does not depend on learned parameters."""
+        """As for the family, since the choice of the member does not depend on parameters."""
         return self.components.has_rsample
 
     @property

@@ -69,7 +69,7 @@ def draw_index(draw: Draw, logits: Tensor) -> Tensor:
     """Draw an index (*) with log-probabilities (*, K), from one uniform number each."""
     uniform = draw(dist.Uniform(torch.zeros_like(logits[..., 0]), 1.0))
     above = logits.exp().cumsum(-1)[..., :-1]
-    return (uniform.unsqueeze(-1) >= above).sum(-1)  # >=, so that a uniform number of zero never gives an index of probability zero
+    return (uniform.unsqueeze(-1) >= above).sum(-1)  # >=: a zero never gives an index of probability zero
 
 
 def stratum_index(batch_shape: torch.Size, strata: int, like: Tensor) -> Tensor:

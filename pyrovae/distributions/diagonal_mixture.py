@@ -6,7 +6,8 @@ Its conditional distribution functions F_d(z_d | z_<d) map a sample to uniform n
 a fixed u the sample's derivative is dz = -(dS/dz)^-1 dS/dphi, where dS/dz is triangular. If w_dk
 are the weights of the components given z_<d,
 
-    dF_d/dz_d = sum_k w_dk N(z_d; k),    dF_d/dz_e = sum_k w_dk (Phi_dk - F_d) dlog N(z_e; k)/dz_e,  e < d
+    dF_d/dz_d = sum_k w_dk N(z_d; k)
+    dF_d/dz_e = sum_k w_dk (Phi_dk - F_d) dlog N(z_e; k)/dz_e,    e < d
 
 Stratified samples take each component in turn, with weight K pi_k.
 
@@ -39,8 +40,8 @@ class DiagonalMixture(Composed):
         scale: standard deviations, (*, K, D).
 
     Example:
-        >>> mixture = DiagonalMixture(torch.zeros(3), torch.randn(3, 2), torch.ones(3, 2)).expand((6,))
-        >>> value, log_v = mixture.stratified()
+        >>> mixture = DiagonalMixture(torch.zeros(3), torch.randn(3, 2), torch.ones(3, 2))
+        >>> value, log_v = mixture.expand((6,)).stratified()
         >>> value.shape, log_v
         (torch.Size([6, 2]), tensor([0., 0., 0., 0., 0., 0.]))
     """

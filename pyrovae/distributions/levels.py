@@ -1,7 +1,8 @@
 r"""Distributions whose outcomes are numbers on a grid.
 
     Levels                x = k / top,   P(x) = softmax(l)_k         k = 0 .. n - 1
-    DiscretizedLogistic   P(v) = sum_c pi_c [F_c(v + h) - F_c(v - h)],   F_c(t) = sigma((t - mu_c) / s_c)
+    DiscretizedLogistic   P(v) = sum_c pi_c [F_c(v + h) - F_c(v - h)]
+                          F_c(t) = sigma((t - mu_c) / s_c)
 
 With top = n - 1 the outcomes are the grey levels of an image between 0 and 1; with top = 1 they are
 the codes of n classes. Data are floating point numbers, so values are compared with the grid up to
@@ -163,7 +164,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Samples on the grid: draw a component, then a logistic number, which is rounded and clipped."""
+        """Samples on the grid: a component, then a logistic number, rounded and clipped."""
         shape = self._extended_shape(sample_shape)
         component = dist.Categorical(logits=self.logits).expand(shape).sample().unsqueeze(-1)
         loc, scale = (t.expand(*shape, -1).gather(-1, component).squeeze(-1) for t in (self.loc, self.scale))

@@ -42,7 +42,7 @@ def check_temperature(part: Any) -> None:  # noqa: ANN401
 
 
 def one_hot_pieces(logits: Tensor, temperature: float | None) -> OneHots | Concrete:
-    """The distribution of one-hot pieces with logits (*, V, C), or its relaxation at a temperature."""
+    """One-hot pieces with logits (*, V, C), or their relaxation at a temperature."""
     return (
         OneHots(logits) if temperature is None else Concrete(temperature, within_reach(logits, temperature))
     )

@@ -36,8 +36,10 @@ class Planar:
         >>> maps = Planar(torch.ones(3, 2), torch.ones(3, 2), torch.zeros(3))
         >>> z, log_det = maps.push(torch.tensor([0.5, -1.0]))
         >>> e, back = maps.pull(z)
-        >>> torch.allclose(e, torch.tensor([0.5, -1.0]), atol=1e-6), torch.allclose(back, -log_det, atol=1e-5)
-        (True, True)
+        >>> torch.allclose(e, torch.tensor([0.5, -1.0]), atol=1e-6)
+        True
+        >>> torch.allclose(back, -log_det, atol=1e-5)
+        True
     """
 
     def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
@@ -81,7 +83,7 @@ def _solved(c: Tensor, target: Tensor) -> Tensor:
         a = (low + high) / 2
         for _ in range(NEWTON_STEPS):
             a = a - (a + c * torch.tanh(a) - target) / _slope(c, a)
-    # One more Newton step, in which only the numerator is differentiated, has the gradient of the root.
+    # One more Newton step, with only the numerator differentiated, has the gradient of the root.
     return a - (a + c * torch.tanh(a) - target) / _slope(c, a).detach()
 
 

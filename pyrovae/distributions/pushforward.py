@@ -38,8 +38,8 @@ class Pushforward(Composed):
 
     Example:
         >>> base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
-        >>> two = torch.tensor(2.0)
-        >>> doubled = Pushforward(base, lambda e: (2 * e, 2 * two.log()), lambda z: (z / 2, -2 * two.log()))
+        >>> log_det = 2 * torch.tensor(2.0).log()
+        >>> doubled = Pushforward(base, lambda e: (2 * e, log_det), lambda z: (z / 2, -log_det))
         >>> doubled.log_prob(torch.zeros(2))
         tensor(-3.2242)
     """

@@ -113,5 +113,5 @@ class RegressedNormal(Composed):
 
 
 def _product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """The product of matrices (*, D, D) and vectors (*, D), without a copy of a matrix per vector."""
+    """The product of matrices (*, D, D) and vectors (*, D), without copies of the matrices."""
     return torch.einsum("...ij,...j->...i", matrix, vector)

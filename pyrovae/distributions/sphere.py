@@ -5,7 +5,8 @@ ProjectedNormal         z = x / |x|,  x ~ N(mu, I)
 
 The density of `ProjectedNormal` is that of x integrated along the ray of z. With t = mu.z,
 
-    q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2) I(t),    I(t) = int_0^inf r^(D-1) exp(-(r - t)^2 / 2) dr
+    q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2) I(t)
+    I(t) = int_0^inf r^(D-1) exp(-(r - t)^2 / 2) dr
 
 The integrand is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64
 Gauss-Legendre nodes cover the range in which it is above e^-40 of the mode.
@@ -42,8 +43,8 @@ class HypersphericalUniform(Composed):
         zero: zeros (*, D) with the shape, type and device of the samples.
 
     Example:
-        >>> area = (-HypersphericalUniform(torch.zeros(3)).log_prob(torch.tensor([0.0, 0.0, 1.0]))).exp()
-        >>> torch.allclose(area, torch.tensor(4 * torch.pi))
+        >>> log_p = HypersphericalUniform(torch.zeros(3)).log_prob(torch.tensor([0.0, 0.0, 1.0]))
+        >>> torch.allclose((-log_p).exp(), torch.tensor(4 * torch.pi))
         True
     """
 

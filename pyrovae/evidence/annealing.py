@@ -148,7 +148,7 @@ class Annealer:
     # ---------------------------------------------------------------- tuning
 
     def _tuned(self) -> Tensor:
-        """Step sizes for each temperature and row, (T, B), from a round that is not used otherwise."""
+        """Step sizes for each temperature and row, (T, B), from a round that is then discarded."""
         noise = self._noise("ais tuning")
         state = self._at(self._starts(self.chains, first=2 * 10**9))
         log_step = torch.full_like(state.joint[0], -0.5 - 0.25 * math.log(self.latents.dim))

@@ -1,8 +1,11 @@
 r"""Export to ArviZ: samples, predictions, weights and log p(x) of a VAE.
 
-    posterior              z ~ q(z|x), the guide's samples    prior             z ~ p(z)
-    posterior_predictive   x ~ p(x|z) at these                prior_predictive  x ~ p(x|z) at these
-    observed_data          x                                  importance        log w and its summary
+    posterior              z ~ q(z|x), samples of the guide
+    posterior_predictive   x ~ p(x|z) at these z
+    prior                  z ~ p(z)
+    prior_predictive       x ~ p(x|z) at these z
+    observed_data          x
+    importance             log w and its summary
 
 There is no group "log_likelihood": log p(x|z) given a local latent is not a term of a leave-one-out
 sum, and `az.loo` on it would report a number far above log p(x). Models are compared by log p(x_n)

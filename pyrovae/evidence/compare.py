@@ -64,7 +64,8 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
         >>> from pyrovae.oracles import LinearGaussian
         >>> a, b = (LinearGaussian.random(event_dim=4, latent_dim=2, seed=s) for s in (0, 1))
         >>> x = a.sample(500)
-        >>> table = compare({"a": log_evidence(a, x, particles=5), "b": log_evidence(b, x, particles=5)})
+        >>> evidences = {"a": log_evidence(a, x, particles=5), "b": log_evidence(b, x, particles=5)}
+        >>> table = compare(evidences)
         >>> table.names
         ('a', 'b')
     """

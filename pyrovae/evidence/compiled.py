@@ -33,7 +33,7 @@ __all__ = ["CompiledTerms", "Evaluator"]
 
 # The number of pieces timed before "auto" chooses; the first is ignored.
 TIMED = 4
-# The largest difference between compiled and eager terms, relative to the largest term, by the type of the products.
+# The largest relative difference between compiled and eager terms, by the type of the products.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
@@ -73,7 +73,7 @@ class Evaluator:
         if not self.when.pays(gain):
             return
         try:
-            # The attempt must not change the random state of a program that draws outside its sites.
+            # The attempt must not change the random state, for programs that draw outside sites.
             with torch.random.fork_rng(devices=[]):
                 self._compile(pieces, first, count, gain)
         except Uncapturable as error:

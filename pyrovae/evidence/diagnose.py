@@ -1,6 +1,6 @@
 r"""The ELBO split into its parts, and the information in a VAE's latents.
 
-    ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))             reconstruction (minus distortion) and rate
+    ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))         reconstruction (minus distortion) and rate
     mean KL = I_q(x; z) + KL(q(z) || p(z)),  q(z) = (1/N) sum_n q(z|x_n)
 
 The second line is the ELBO surgery: the information that z has about which of the N observations it
@@ -34,7 +34,7 @@ from pyrovae.vae import VAE
 
 __all__ = ["ACTIVE", "Diagnosis", "diagnose"]
 
-# Burda et al.: a latent is inactive if its posterior mean varies less than this over the observations.
+# Burda et al.: a latent is inactive if the variance of its posterior mean is below this.
 ACTIVE = 0.01
 COLLAPSED = 0.05  # nats
 
@@ -95,7 +95,7 @@ class Diagnosis(PerRow):
 
     @property
     def train_test_gap(self) -> tuple[float, float]:
-        """The mean ELBO of training rows minus that of test rows, and its error; nan without training rows."""
+        """The mean ELBO of training rows minus that of test rows, and its error, or nan."""
         if self.train_elbo is None:
             return math.nan, math.nan
         error = math.hypot(*(float(stderr_of_mean(elbo)) for elbo in (self.train_elbo, self.elbo)))
@@ -103,7 +103,7 @@ class Diagnosis(PerRow):
 
     @property
     def collapsed(self) -> bool:
-        """Whether z has no information about x: below 0.05 nats or, with a context, no active unit."""
+        """Whether z has no information about x: below 0.05 nats, or no active unit."""
         information = float(self.mutual_information.mean())
         return self.active_units == 0 if math.isnan(information) else information < COLLAPSED
 

@@ -39,7 +39,8 @@ def log_evidence(
 ) -> Evidence:
     r"""Estimate log p(x) of each observation, with its Monte Carlo error, ESS and k-hat.
 
-    \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)\]
+    \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad
+    z_k \sim q(z|x)\]
 
     With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
     \(\mathcal L_K\)) and rises to log p(x) with K. It depends only on the seed and the rows, not on

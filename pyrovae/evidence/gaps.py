@@ -41,9 +41,9 @@ from pyrovae.vae import VAE
 
 __all__ = ["Gaps", "gaps"]
 
-# Samples per step of the maximisation, and the number of its first block, far from the reported ones.
+# Samples per step of the maximisation, and the number of its first block.
 ASCENT, FIRST = 8, 10**8
-# At an exact posterior the errors are zero and a gap is a rounding error: this share of log p(x) in float32.
+# At an exact posterior a gap is a rounding error: this share of log p(x) in float32.
 ROUNDING = 1e-6
 Params = dict[str, Tensor]
 Family = Callable[[Params], dist.TorchDistribution]
@@ -164,7 +164,8 @@ def gaps(
 ) -> Gaps:
     r"""Split log p(x) - ELBO into approximation gap and amortisation gap.
 
-    \[\log p(x) - \mathcal L(q_\phi) = \underbrace{\log p(x) - \mathcal L(q^*)}_{\text{approximation}} +
+    \[\log p(x) - \mathcal L(q_\phi) =
+    \underbrace{\log p(x) - \mathcal L(q^*)}_{\text{approximation}} +
     \underbrace{\mathcal L(q^*) - \mathcal L(q_\phi)}_{\text{amortisation}}\]
 
     If the maximisation stops early, the amortisation gap looks smaller and the approximation gap
@@ -235,7 +236,7 @@ def gaps(
 
 
 class _Split:
-    """The ELBOs of B rows: of the encoder, of the best in its family, and of the best full normal."""
+    """The ELBOs of B rows: of the encoder, the best of its family, and the best full normal."""
 
     def __init__(self, vae: VAE, pieces: Pieces) -> None:
         self.vae, self.pieces = vae, pieces

@@ -69,7 +69,7 @@ class Latents:
         latent = latent_sites(guide)
         self.sites = [self._site(name, site) for name, site in latent.items()]
         self.dim = sum(site.size for site in self.sites)
-        # With one site, the guide's distribution does not depend on samples, so its encoder runs once.
+        # With one site, the guide's distribution does not depend on samples: the encoder runs once.
         fns = [site["fn"] for site in latent.values()]
         is_fixed = len(fns) == 1 and self.runner.max_plate_nesting == 1
         self.q = fns[0] if is_fixed and fns[0].batch_shape == (len(pieces),) else None
@@ -82,7 +82,7 @@ class Latents:
                 f"the latent site {name!r} is discrete and has no real line: use method='importance', or sum "
                 "it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
             )
-        # The support of a mixture is a separate class of constraint, without a registered bijection.
+        # The support of a mixture is a different constraint, without a registered bijection.
         if isinstance(fn, torch.distributions.MixtureSameFamily):
             support = getattr(support, "base_constraint", support)
         try:

@@ -138,7 +138,7 @@ class Evidence(PerRow):
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
-        return {name: None if value != value else value for name, value in plain.items()}  # nan is not equal to itself
+        return {name: None if value != value else value for name, value in plain.items()}  # nan != nan
 
     def __str__(self) -> str:
         lines = [

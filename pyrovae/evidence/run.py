@@ -194,7 +194,7 @@ class Pieces:
             yield self.take(slice(start, min(start + size, len(self))))
 
     def cuts(self, particles: int) -> Iterator[tuple[int, int]]:
-        """Split the particles into ranges (first, count) that fit a piece and end at whole blocks."""
+        """Split the particles into ranges (first, count) of whole blocks that fit a piece."""
         size = BLOCK * max(1, self.pairs // (BLOCK * len(self)))
         for first in range(0, particles, size):
             yield first, min(size, particles - first)

@@ -4,8 +4,8 @@ For each row, from log w_1 .. log w_K in any number of pieces:
 
     log p(x)  ~  log S1 - log K,            S1 = sum w,  S2 = sum w^2
     ess        = S1^2 / S2                  (Kong, 1992)
-    mc_stderr  = sqrt(K/(K-1) (1/ess - 1/K))   the relative error of the mean weight, which is the error
-                                              of its logarithm to first order (delta method)
+    mc_stderr  = sqrt(K/(K-1) (1/ess - 1/K))   the relative error of the mean weight, to first order
+                                              the error of its logarithm (delta method)
     khat       the index of a generalised Pareto distribution fitted to the largest weights
                                               (Vehtari et al., 2024)
 

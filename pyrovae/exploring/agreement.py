@@ -1,7 +1,7 @@
 r"""Agreement of the components with labels that were not used in training.
 
-    accuracy   max over one-to-one matchings m of (1/N) #{n: m(c_n) = y_n}     (Kuhn's Hungarian method)
-    purity     (1/N) sum_k max_y #{n: c_n = k, y_n = y}                         one label for each component
+    accuracy   max over one-to-one matchings m of (1/N) #{n: m(c_n) = y_n}   (Hungarian method)
+    purity     (1/N) sum_k max_y #{n: c_n = k, y_n = y}           one label for each component
     NMI, ARI   mutual information over the mean entropy; the Rand index corrected for chance
 
 One run is not enough: the accuracy of one model on MNIST varies by thirty points between seeds.
@@ -77,7 +77,7 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Agreements:
-    """Agreement of several runs with labels, one entry each, (S,); prints the median and the range."""
+    """Agreement of several runs with labels, one entry each, (S,); prints median and range."""
 
     accuracy: Array
     nmi: Array
@@ -155,7 +155,7 @@ def agreements(explorations: Sequence[Any]) -> Agreements:
         InputError: if there are none, or one has no labels.
 
     Example:
-        >>> runs = [agreement([0, 0, 1, 1], [0, 0, 1, 1], 2), agreement([0, 1, 1, 1], [0, 0, 1, 1], 2)]
+        >>> runs = [agreement(c, [0, 0, 1, 1], 2) for c in ([0, 0, 1, 1], [0, 1, 1, 1])]
         >>> print(agreements(runs))
         2 runs       median   lowest  highest
         accuracy      0.875    0.750    1.000

@@ -60,7 +60,7 @@ class Components:
 
     @property
     def in_use(self) -> float:
-        """The number of equal components with the entropy of their shares of the rows, exp H(soft / N)."""
+        """The number of equal components with the entropy of the row shares, exp H(soft / N)."""
         return effective(self.soft)
 
     @property
@@ -70,7 +70,7 @@ class Components:
         return others.argmax(1)
 
     def table(self) -> pd.DataFrame:
-        """A row for each component: weight, rows (hard and soft), nats, and its closest neighbour."""
+        """A row for each component: weight, rows (hard and soft), nats, and closest neighbour."""
         import pandas as pd
 
         columns = {

@@ -77,7 +77,7 @@ class Edit:
 
 
 def merge(mixture: Mixture, a: int, b: int) -> Mixture:
-    """Merge components a and b into one at the first index, with their joint mean and covariance."""
+    """Merge components a and b into one at the first index, with their joint moments."""
     if a == b:
         raise InputError(f"component {a} cannot be merged with itself: name another one")
     first, second = sorted((a, b))

@@ -1,8 +1,8 @@
 r"""`explore`: describe a VAE with a mixture prior by its components and by rows of data.
 
-    which component is a row in        p(c|x) = E_q(z|x)[p(c|z)],  p(c|z) = pi_c N_c(z) / sum_k pi_k N_k(z)
-    how certain is that                the standard deviation of p(c|z) over q(z|x), and the entropy of p(c|x)
-    what does a component look like    samples of p(x|z), z ~ N_c; the rows nearest to it; walks through it
+    component of a row        p(c|x) = E_q(z|x)[p(c|z)],  p(c|z) = pi_c N_c(z) / sum_k pi_k N_k(z)
+    its certainty             standard deviation of p(c|z) over q(z|x), and entropy of p(c|x)
+    looks of a component      samples of p(x|z), z ~ N_c; the nearest rows; walks through it
 
 Fast results are computed at once, log p(x) when it is first used. The VAE is not changed.
 
@@ -102,7 +102,7 @@ class Exploration:
 
     @property
     def responsibility_sd(self) -> Array:
-        """The standard deviation of p(c|z) over q(z|x), (N, K); 0 if the guide has q(c|x) itself."""
+        """The standard deviation of p(c|z) over q(z|x), (N, K); 0 if the guide has q(c|x)."""
         return self.encoding.responsibility_sd
 
     @cached_property
@@ -178,7 +178,7 @@ class Exploration:
     # ---------------------------------------------------------------- latents
 
     def decode(self, z: ArrayLike, *, k: int | None = None) -> NDArray:
-        """E[x|z], (..., *event), at latents (..., D), or a sample if the likelihood has no known mean.
+        """E[x|z], (..., *event), at latents (..., D), or a sample if the mean is not known.
 
         Arguments:
             z: latents.
@@ -251,7 +251,7 @@ class Exploration:
     # ---------------------------------------------------------------- editing
 
     def merge(self, a: int, b: int) -> editing.Edit:
-        """Merge components a and b into one at the first index, with their joint mean and covariance."""
+        """Merge components a and b into one at the first index, with their joint moments."""
         a, b = self._component(a), self._component(b)
         return self._edit(f"components {a} and {b} merged", editing.merge, a, b)
 

@@ -2,7 +2,8 @@ r"""Closed forms for Gaussians: overlap, divergence, axes, and how to merge and 
 
     overlap      BC(a, b) = int sqrt(N_a N_b) = exp(-D_B),   S = (S_a + S_b) / 2,
                  D_B = 1/8 (m_a - m_b)' S^-1 (m_a - m_b) + 1/2 log(det S / sqrt(det S_a det S_b))
-    divergence   KL(q||k) = 1/2 [tr(S_k^-1 S_q) + d' S_k^-1 d - D + log(det S_k / det S_q)],   d = m_q - m_k
+    divergence   KL(q||k) = 1/2 [tr(S_k^-1 S_q) + d' S_k^-1 d - D + log(det S_k / det S_q)],
+                 d = m_q - m_k
     merged       w = w_a + w_b,   m = sum w_i m_i / w,   S = sum w_i (S_i + (m_i - m)(m_i - m)') / w
     split        two of weight w/2 at m -+ h e with covariance S - h^2 e e',   h^2 = (2/pi) lambda
 
@@ -91,7 +92,7 @@ def mahalanobis(difference: Array, covariance: Array) -> Array:
 
 
 def principal(covariance: Array) -> tuple[Array, Array]:
-    """Variances (D,), descending, and axes (D, D), one per row; each axis has a positive largest entry."""
+    """Variances (D,), descending, and axes (D, D), one per row, with positive largest entries."""
     variance, vectors = np.linalg.eigh(covariance)
     axes = vectors.T[::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)

@@ -59,7 +59,7 @@ class Mixture:
         return self.log_each(z) + self._log_weight
 
     def log_each(self, z: Tensor) -> Tensor:
-        """log N_k(z), by one product with all inverse factors, which is faster than triangular solves."""
+        """log N_k(z), by one product with all inverse factors (faster than triangular solves)."""
         whiten, centre, constant = self._whitened
         if whiten.dim() == 2:
             apart = z.unsqueeze(-2) * whiten - centre
@@ -69,7 +69,7 @@ class Mixture:
 
     @cached_property
     def _whitened(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Inverse factors (K, D, D) or their diagonals (K, D), L^-1 m (K, D), and constants (K,)."""
+        """Inverse factors (K, D, D) or diagonals (K, D), L^-1 m (K, D), and constants (K,)."""
         factor = np.linalg.cholesky(self.covariance)
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         constant = -np.log(diagonal).sum(1) - self.dim / 2 * math.log(2 * math.pi)

@@ -64,7 +64,7 @@ class Projection:
         return z.reshape(*point.shape[:-1], len(self.origin))
 
     def ellipse(self, mean: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
-        """The mean (2,) and covariance (2, 2) of a Gaussian over the latents, projected on the plane."""
+        """Mean (2,) and covariance (2, 2) of a Gaussian of the latents, projected on the plane."""
         return self.to_plane(mean), self.basis @ numbers(covariance, "covariance") @ self.basis.T
 
 

@@ -1,7 +1,7 @@
 r"""Results of a VAE on data and latents, as arrays, without changing the VAE.
 
     encode       q(z|x): its mean and, where it is normal, its covariance
-    responsible  p(c|z) at samples z ~ q(z|x): the mean over the samples and their standard deviation
+    responsible  p(c|z) at samples z ~ q(z|x): mean and standard deviation over the samples
     divergences  KL(q(z|x) || N_k), in closed form between normals, else the mean of log q - log N_k
     decode       E[x|z], or a sample of x if requested or the likelihood has no known mean
 

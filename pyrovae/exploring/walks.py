@@ -11,7 +11,7 @@ density is highest. The result is the path of least cost whose lowest density is
 the straight line, on a fine grid and at the steps. If there is none, it is the straight line. So
 the path along the density is never worse than the straight one.
 
-    axis k, i      z(t) = m_k + t sqrt(lambda_i) e_i,   -reach <= t <= reach,   S_k e_i = lambda_i e_i
+    axis k, i      z(t) = m_k + t sqrt(lambda_i) e_i,   |t| <= reach,   S_k e_i = lambda_i e_i
 
 References:
     Arvanitidis, Hansen & Hauberg (2018), "Latent Space Oddity: on the Curvature of Deep Generative
@@ -107,7 +107,7 @@ def _routes(mixture: Mixture, a: int, b: int) -> list[Array]:
 
 
 def _widest(means: Array, mixture: Mixture, a: int, b: int) -> list[int]:
-    """The nodes of the route from a to b with the highest minimum density, by Dijkstra's algorithm."""
+    """The nodes of the route from a to b with the highest minimum density (Dijkstra)."""
     count, grid = len(means), np.linspace(0, 1, 33)[:, None]
     width, before, open_nodes = np.full(count, -math.inf), np.full(count, a), set(range(count))
     width[a] = math.inf

@@ -21,7 +21,9 @@ __all__ = ["Categorical", "Classes", "style_of_class"]
 
 
 class Categorical(Guide):
-    r"""Independent categorical latents, \(Q(z|x) = \prod_{v} \pi_{v, c(v)}(x)\), or their relaxation.
+    r"""Independent categorical latents, or their relaxation.
+
+    \[Q(z|x) = \prod_{v} \pi_{v, c(v)}(x)\]
 
     One-hot samples have no gradient. If the number of particles is a multiple of C^V, all states
     are summed over exactly; otherwise an objective with the score function is needed. The

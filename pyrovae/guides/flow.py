@@ -3,7 +3,7 @@ r"""Flexible guides: a diagonal normal, followed by maps that depend on x too.
 Flow   e ~ N(loc, diag scale^2),  z = T(e; h),   log q(z|x) = log N(e) - log |det dT/de|
 
 iaf      z_d = e_d s_d(e_<d, h) + m_d(e_<d, h): a sample is one pass, the inverse D passes
-planar   z = e + u tanh(w.e + b), with u, w, b from the encoder; the inverse is one equation in one unknown
+planar   z = e + u tanh(w.e + b), with u, w, b from the encoder; the inverse is one scalar equation
 
 The density at the guide's own samples needs no inverse; at other points T is inverted.
 """
@@ -25,7 +25,9 @@ __all__ = ["Flow"]
 
 
 class Flow(Guide):
-    r"""A normalizing flow, \(z = T(e; h(x))\) with \(e \sim \mathcal N(\mu(x), \mathrm{diag}\,\sigma(x)^2)\).
+    r"""A normalizing flow of a diagonal normal.
+
+    \[z = T(e; h(x)), \quad e \sim \mathcal N(\mu(x), \mathrm{diag}\,\sigma(x)^2)\]
 
     Each flow maps e to z in its fast direction; "iaf" is zuko's MAF from noise to latents. It
     starts near the diagonal normal, except NAF, GF, SOSPF and UNAF. The density at points that are

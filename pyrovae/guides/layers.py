@@ -24,7 +24,7 @@ __all__ = ["Hierarchical"]
 
 
 class Hierarchical(Guide):
-    r"""A chain of diagonal normals over layers of latents \(z = (z_1, \ldots, z_L)\), upwards or downwards.
+    r"""Diagonal normals over layers of latents \(z = (z_1, \ldots, z_L)\), upwards or downwards.
 
     Downwards ("ladder") each layer depends on x and on the layer above, in the order of the prior.
     A network with both as inputs shifts the parameters from the encoder's heads.

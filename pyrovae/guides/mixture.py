@@ -16,7 +16,9 @@ __all__ = ["GaussianMixture"]
 
 
 class GaussianMixture(Guide):
-    r"""A mixture of normals, \(q(z|x) = \sum_k \pi_k\, \mathcal N(z; \mu_k, \mathrm{diag}\,\sigma_k^2)\).
+    r"""A mixture of normals.
+
+    \[q(z|x) = \sum_k \pi_k\, \mathcal N(z; \mu_k, \mathrm{diag}\,\sigma_k^2)\]
 
     It is for posteriors with several modes. Samples are differentiable in the weights too. If the
     number of particles is a multiple of K, they are stratified over the components.

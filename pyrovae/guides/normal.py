@@ -32,7 +32,7 @@ class _Located(Guide):
 
 
 class DiagonalNormal(_Located):
-    r"""A Gaussian with independent latents, \(q(z|x) = \mathcal N(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)\).
+    r"""Independent normal latents, \(q(z|x) = \mathcal N(z; \mu(x), \mathrm{diag}\,\sigma(x)^2)\).
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes".
@@ -136,7 +136,7 @@ class Laplace(_Located):
 
 
 class ProjectedNormal(Guide):
-    r"""The direction of a normal vector, \(z = (\mu + e) / |\mu + e|\) with \(e \sim \mathcal N(0, I)\).
+    r"""The direction of a normal vector, \(z = (\mu + e) / |\mu + e|, e \sim \mathcal N(0, I)\).
 
     The direction of \(\mu\) is the location, and its length the concentration. Use it with the
     prior `HypersphericalUniform`.

@@ -34,7 +34,7 @@ class Likelihood(Part):
     advice: str = "choose a likelihood whose support holds the data"
 
     def attach(self, event_shape: Shape) -> None:
-        """Create parameters and buffers for data of shape `event_shape`; extend it in a subclass."""
+        """Create parameters and buffers for events of a shape; extend it in a subclass."""
         self.event_shape = tuple(event_shape)
 
     @property
@@ -47,7 +47,7 @@ class Likelihood(Part):
         return x
 
     def suited(self, data: Data) -> Likelihood:
-        """The likelihood to declare for a data set: this one, unless it takes its columns from the data.
+        """The likelihood to declare for a data set: this one, or a copy with the data's columns.
 
         Raises:
             InputError: for columns that it cannot score.

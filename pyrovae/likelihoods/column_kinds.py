@@ -56,7 +56,7 @@ class ColumnKind:
         return torch.ones_like(shift)
 
     def units(self, read: Moments, plain: Moments) -> Moments:
-        """The units of the distribution, from location and spread of transformed and plain values."""
+        """The units of the distribution, from moments of transformed and plain values."""
         return read
 
     def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401

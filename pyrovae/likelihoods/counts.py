@@ -3,7 +3,7 @@ r"""Likelihoods of counts.
     Poisson            log p = x log m - m - log x!                         Var = m
     NegativeBinomial   a Poisson whose rate is Gamma                        Var = m + a m^2
     ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
-    Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      the shares, given the total n
+    Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      shares, given a total
 
 Rates are `positive` of the decoder's output, which grows linearly and does not overflow. In single
 precision, log-factorials of counts above 1e5 have errors of a tenth of a nat: scale the counts, or
@@ -25,7 +25,7 @@ from pyrovae.numerics import inverse_positive, positive
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below this dispersion the distribution is Poisson, and log-gamma functions lose precision in float32.
+# Below it, the distribution is Poisson, and log-gamma functions lose precision in float32.
 DISPERSION_FLOOR = 1e-3
 
 
@@ -55,8 +55,8 @@ class Poisson(Likelihood):
 class NegativeBinomial(Likelihood):
     r"""Independent counts with means \(m_i\) and variances \(m_i + a_i m_i^2\), above Poisson's.
 
-    \[p(x) = \frac{\Gamma(x + r)}{\Gamma(r)\, x!} \Big(\frac{r}{r + m}\Big)^r \Big(\frac{m}{r + m}\Big)^x,
-      \qquad r = 1 / a\]
+    \[p(x) = \frac{\Gamma(x + r)}{\Gamma(r)\, x!} \Big(\frac{r}{r + m}\Big)^r
+      \Big(\frac{m}{r + m}\Big)^x, \qquad r = 1 / a\]
 
     Arguments:
         dispersion: "learned", one \(a_i\) for each element; or "predicted", from the decoder. It is
@@ -103,7 +103,7 @@ class NegativeBinomial(Likelihood):
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
-    r"""Independent counts, zero with an additional probability \(g_i\) and negative binomial otherwise.
+    r"""Independent counts, zero with additional probability \(g_i\), else negative binomial.
 
     \[p(0) = g + (1 - g)\, \mathrm{NB}(0), \qquad p(x) = (1 - g)\, \mathrm{NB}(x) \quad (x > 0)\]
 

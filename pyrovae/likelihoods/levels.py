@@ -20,7 +20,7 @@ __all__ = ["Categorical", "DiscretizedLogistic"]
 
 
 class Categorical(Likelihood):
-    r"""Independent elements of finitely many classes, \(p(x_i = v_k | z) = \mathrm{softmax}(l_i)_k\).
+    r"""Independent elements of n classes, \(p(x_i = v_k | z) = \mathrm{softmax}(l_i)_k\).
 
     The decoder gives `classes` logits for each element.
 
@@ -69,7 +69,8 @@ class Categorical(Likelihood):
 class DiscretizedLogistic(Likelihood):
     r"""Grey levels from a mixture of logistic distributions, integrated over the bin of each level.
 
-    \[p(x_i = v | z) = \sum_c \pi_{ic} [F_{ic}(v + h) - F_{ic}(v - h)], \quad h = \frac{1}{2 (n - 1)}\]
+    \[p(x_i = v | z) = \sum_c \pi_{ic} [F_{ic}(v + h) - F_{ic}(v - h)], \quad
+    h = \frac{1}{2 (n - 1)}\]
 
     where \(F(v - h) = 0\) at the lowest level and \(F(v + h) = 1\) at the highest.
 

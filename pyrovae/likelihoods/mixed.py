@@ -139,7 +139,7 @@ class Mixed(Likelihood):
         return (2 * first + sum(more), *rest)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Standardised numbers, one-hot classes, zeros for missing entries, and flags of missing entries."""
+        """Standardised numbers, one-hot classes, zeros for missing entries, and their flags."""
         read = [self._read(name, kind, select(x, self._places(name))) for name, _, kind in self._groups()]
         return torch.cat([*read, x.isnan().to(x.dtype)], dim=-len(self.event_shape))
 
@@ -186,7 +186,7 @@ class Mixed(Likelihood):
 
 
 def _moments(x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each column of `read` over rows with x present; 0 and 1 if there are none."""
+    """Mean and spread of each column of `read` over rows with x present; 0 and 1 if none."""
     present = ~x.isnan()
     count = present.sum(0).clamp(min=1)
     mean = torch.where(present, read, 0.0).sum(0) / count

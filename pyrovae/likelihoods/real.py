@@ -3,7 +3,7 @@ r"""Likelihoods of real elements: a location from the decoder, and a scale.
     Normal     log p = -(x - mu)^2 / (2 sigma^2) - log sigma - log(2 pi) / 2
     Laplace    log p = -|x - mu| / b - log(2 b)
     StudentT   log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
-    LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations above 0
+    LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations
 
 The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. The
 tails of the first three become heavier from Normal to StudentT: the cost of an outlier grows with
@@ -105,7 +105,9 @@ class Normal(_Scaled):
 
 
 class Laplace(_Scaled):
-    r"""Independent real elements with exponential tails, density \(e^{-|x_i - \mu_i| / b_i} / (2 b_i)\).
+    r"""Independent real elements with exponential tails.
+
+    \[p(x|z) = \prod_i e^{-|x_i - \mu_i| / b_i} / (2 b_i)\]
 
     Arguments:
         scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and rows; or
@@ -133,7 +135,9 @@ class Laplace(_Scaled):
 
 
 class StudentT(_Scaled):
-    r"""Independent real elements with heavy tails, \(x_i = \mu_i + s_i t_i\) with \(t_i \sim t_\nu\).
+    r"""Independent real elements with heavy tails.
+
+    \[x_i = \mu_i + s_i t_i, \qquad t_i \sim t_\nu\]
 
     Arguments:
         df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for

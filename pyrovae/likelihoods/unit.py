@@ -44,7 +44,9 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    r"""Independent elements in [0, 1], density \(C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\).
+    r"""Independent elements in [0, 1].
+
+    \[p(x|z) = \prod_i C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\]
 
     The normalising constant \(C\) is missing from a Bernoulli likelihood on grey pixels. The
     decoder gives the logits of \(\lambda_i\).
@@ -92,6 +94,6 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # Computed from both ends, since 1 - sigmoid loses small numbers. The floor keeps them above 0.
+        # From both ends, since 1 - sigmoid loses small numbers. The floor keeps them above 0.
         a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))

@@ -1,6 +1,6 @@
 r"""Gradient ascent without noise by L-BFGS, on the exact log p(x) of all rows.
 
-    d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta        the gradient of EM's bound where they touch
+    d log p(x)/d theta = sum_c p(c|x) d log p(x, c)/d theta    the gradient of EM's bound at p(c|x)
 
 So EM and gradient ascent have the same fixed points. `pyrovae.fit` maximises the same function with
 minibatches.

@@ -89,13 +89,14 @@ class Bayesian:
         size = self.mixture.event_dim
         root = pyro.sample("correlation", dist.LKJCholesky(size, self.beliefs.eta * one))
         if self.mode:
-            # A mode depends on the coordinates. This is the mode in the matrix R, not in its Cholesky factor L, by |dR/dL| = prod_i L_ii^(D - i). LKJ(1) is flat in R.
+            # A mode depends on the coordinates. This is the mode in R, not in its Cholesky factor
+            # L, by |dR/dL| = prod_i L_ii^(D - i). LKJ(1) is flat in R.
             power = torch.arange(size - 1, -1, -1).to(root)
             pyro.factor("of_matrix", -(power * root.diagonal(dim1=-2, dim2=-1).log()).sum(-1))
         return root
 
     def factor(self, scale: Tensor, root: Tensor | None) -> Tensor:
-        """Cholesky factors (*, C, D, D) of the components, or their standard deviations (*, C, D or 1)."""
+        """Cholesky factors (*, C, D, D) of components, or standard deviations (*, C, D or 1)."""
         floors = torch.as_tensor(self.mixture.floors).to(scale)
         if root is None:
             return scale + floors
@@ -114,7 +115,7 @@ class Bayesian:
             return values | {"scale": width, "correlation": factor / width.unsqueeze(-1)}
 
     def moments(self, values: dict[str, Tensor], unit: Unit) -> Moments:
-        """Values of the sites as weights, means and covariances in the original unit of the data."""
+        """Values of the sites as weights, means and covariances in the data's original unit."""
         factor = self.factor(values["scale"], values.get("correlation"))
         if not self.correlated:
             factor = factor.expand(*factor.shape[:-1], self.mixture.event_dim).diag_embed()

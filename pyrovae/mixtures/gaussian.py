@@ -1,7 +1,7 @@
 r"""The declaration of a mixture of Gaussians, and the methods to fit it to data.
 
     EM             closed form; raises log p(X | theta) to a local maximum
-    gradient       the same maximum, by L-BFGS on the exact marginal; `pyrovae.fit` does it in minibatches
+    gradient       the same maximum, by L-BFGS on the exact marginal; `pyrovae.fit` uses minibatches
     MAP            the maximum of log p(X | theta) + log p(theta)
     posterior      q(theta), by SVI; components that the data do not need vanish
 

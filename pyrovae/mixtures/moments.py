@@ -36,7 +36,7 @@ class Moments(NamedTuple):
 
 
 def maximised(x: Tensor, q: Tensor, covariance: str, reg_covar: float) -> Moments:
-    r"""The M step: the parameters that maximise \(\sum_n E_{q_n}[\log p(x_n, c)]\); x (N, D), q (N, C).
+    r"""The M step: maximise \(\sum_n E_{q_n}[\log p(x_n, c)]\); x (N, D), q (N, C).
 
     A component without data gets the moments of all data, and almost no weight.
     """

@@ -55,7 +55,7 @@ class Posterior:
 
     @torch.no_grad()
     def log_px(self, x: Any) -> Tensor:  # noqa: ANN401
-        r"""The predictive \(\log \int p(x|\theta) q(\theta) d\theta\) from the samples: x (B, D) -> (B,)."""
+        r"""The predictive \(\log E_q[p(x|\theta)]\) from the samples: x (B, D) -> (B,)."""
         x = Rows.of(x, like=self.loc).x.unsqueeze(-2)
         each = [
             torch.logsumexp(weights.log() + dist.MultivariateNormal(loc, covariance).log_prob(x), -1)
@@ -76,7 +76,7 @@ class Posterior:
 
 
 class Guide(nn.Module):
-    """q(theta), initialised at values of the sites, with the width expected for this number of rows."""
+    """q(theta), initialised at values of the sites, with the width expected for the rows."""
 
     def __init__(self, bayesian: Bayesian, rows: int) -> None:
         super().__init__()

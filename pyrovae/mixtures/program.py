@@ -199,7 +199,8 @@ class MixtureProgram(Program, Declared, nn.Module):
     def bound(self, x: Any, q: Tensor) -> Tensor:  # noqa: ANN401
         r"""The ELBO of any q(c), (B, C) -> (B,); it is log p(x) if q are the responsibilities.
 
-        \[\sum_c q_c \left(\log p(x, c) - \log q_c\right) = \log p(x) - \mathrm{KL}(q \,\|\, p(c|x))\]
+        \[\sum_c q_c \left(\log p(x, c) - \log q_c\right) =
+        \log p(x) - \mathrm{KL}(q \,\|\, p(c|x))\]
         """
         return (q * self.log_joint(x)).sum(-1) - torch.xlogy(q, q).sum(-1)
 

@@ -24,7 +24,7 @@ class Unit(NamedTuple):
 
     @classmethod
     def of(cls, mixture: MixtureProgram, x: Tensor) -> Unit:
-        """The unit of data (N, D) for a mixture; 1 where the data hardly vary, compared with its floor."""
+        """The unit of data (N, D); 1 where they hardly vary, compared with the mixture's floor."""
         centre = x.mean(0)
         squares = (x - centre).square().mean(0)
         size = (squares.mean(0, keepdim=True) if mixture.covariance == "spherical" else squares).sqrt()
@@ -47,7 +47,7 @@ class Unit(NamedTuple):
 
 
 def in_unit(mixture: MixtureProgram, x: Any, start: Start, seed: int) -> tuple[Unit, MixtureProgram, Tensor]:  # noqa: ANN401
-    """The unit of data and, in this unit, an initialised copy of the mixture and the data (N, D)."""
+    """The unit of data and, in this unit, an initialised copy of the mixture and the data."""
     x, copy = usable(mixture, x, start), deepcopy(mixture).double()
     started(copy, x, start, seed)
     unit = Unit.of(mixture, x)

@@ -80,7 +80,7 @@ class LinearHead(nn.Module):
 
 
 class Headed(nn.Module):
-    """A network with one head for each named parameter: (*, *input_shape) -> {name: (*, *shape)}."""
+    """A network with a head for each named parameter: (*, *input_shape) -> {name: (*, *shape)}."""
 
     def __init__(self, network: Network, param_shapes: Mapping[str, Shape]) -> None:
         super().__init__()

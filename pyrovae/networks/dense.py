@@ -85,7 +85,7 @@ class MLP(_Dense):
 
 
 class Gated(_Dense):
-    r"""Gated layers, \(h = (A x + a) \odot \sigma(B x + b)\): a linear map times a gate between 0 and 1.
+    r"""Gated layers, \(h = (A x + a) \odot \sigma(B x + b)\): linear maps times gates in (0, 1).
 
     There is no other activation. The heads are initialised as for every network.
 

@@ -1,8 +1,8 @@
 r"""Convolutional networks for images with sides of any size, without batch normalisation.
 
     encoder   (C, H, W) -> (c_1, H/2, W/2) -> (c_2, H/4, W/4) -> ... -> features
-    decoder   z -> (c_1, H/4, W/4) -> (c_2, H/2, W/2) -> (c_2, H, W) -> one convolution for each parameter
-    residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first: a deep network starts shallow
+    decoder   z -> (c_1, H/4, W/4) -> (c_2, H/2, W/2) -> (c_2, H, W) -> a convolution per parameter
+    residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first
 
 Each stage of an encoder halves the sides, from n to ceil(n / 2), and the decoder has the same sides
 in reverse order. There is no batch normalisation, since log p(x) of a row would then depend on the
@@ -51,7 +51,7 @@ class ConvHead(nn.Module):
 
 
 class _Encoder(Network):
-    """Base class: stages that halve an image, then one linear layer; a subclass adds to the stages."""
+    """Base class: stages that halve an image, then one linear layer; subclasses add modules."""
 
     channels: tuple[int, ...]
     activation: Activation
@@ -83,7 +83,7 @@ class _Encoder(Network):
 
 
 class _Decoder(Network):
-    """Base class: a linear layer, then upsampling and a convolution per stage, with convolutional heads."""
+    """Base class: a linear layer, upsampling and a convolution per stage, convolutional heads."""
 
     channels: tuple[int, ...]
     activation: Activation
@@ -117,7 +117,7 @@ class _Decoder(Network):
         return self.act(maps).reshape(*row.shape[:-1], *maps.shape[1:])
 
     def head(self, shape: Shape) -> nn.Module:
-        """A convolution if the parameter has the sides of the maps, else a linear map of all maps."""
+        """A convolution if the parameter has the sides of the maps, else a linear map."""
         if tuple(shape[-2:]) == self.sides[-1]:
             return ConvHead(self.features, shape)
         return nn.Sequential(nn.Flatten(-3), LinearHead(self.features * math.prod(self.sides[-1]), shape))
@@ -159,7 +159,7 @@ class ConvEncoder(_Encoder):
 
 
 class ConvDecoder(_Decoder):
-    """The mirror of `ConvEncoder`: a linear layer, then nearest-neighbour upsampling and convolutions.
+    """The mirror of `ConvEncoder`: a linear layer, then upsampling and convolutions.
 
     The sides of each stage are those of the encoder, so odd heights and widths are reproduced.
     Upsampling before a convolution avoids the chequerboard artifacts of transposed convolutions.
@@ -242,7 +242,7 @@ class ResidualEncoder(_Encoder):
 
 
 class ResidualDecoder(_Decoder):
-    """The mirror of `ResidualEncoder`: residual blocks on each map, then upsampling and a convolution.
+    """The mirror of `ResidualEncoder`: residual blocks, then upsampling and a convolution.
 
     Sides and heads are as in `ConvDecoder`.
 

@@ -29,7 +29,7 @@ def product_dtype() -> torch.dtype | None:
 
 @contextmanager
 def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
-    """Run only the networks' matrix products in a lower precision; None is that of their weights."""
+    """Run only the networks' matrix products in a precision; None is that of their weights."""
     token = _PRODUCTS.set(dtype)
     try:
         yield

@@ -1,7 +1,7 @@
 """Any module as a network.
 
-    Wrapped("mynets.encoder", features=64)          an import path: in Python, YAML and on the command line
-    Wrapped(nn.Sequential(...), features=64)        a module: in Python, for a run without a folder
+    Wrapped("mynets.encoder", features=64)      an import path: in Python, YAML, on the command line
+    Wrapped(nn.Sequential(...), features=64)    a module: in Python, for a run without a folder
 
 The module reads plain batches: x (N, *input_shape) and, if the VAE has a context, c (N, C). It
 returns (N, features).

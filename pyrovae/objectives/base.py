@@ -143,7 +143,7 @@ class Objective(Declared, PyroELBO):
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401
-        """Add the gradient to the parameters; returns the loss as a number. Called by `SVI.step`."""
+        """Add the gradient to the parameters' and return the loss; called by `SVI.step`."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()
@@ -171,7 +171,7 @@ def _is_summed_out(site: Any) -> bool:  # noqa: ANN401
 
 
 def weighted(ascended: Tensor, terms: Terms, kl_weight: Tensor | float | None) -> Tensor:
-    """Apply a weight of the KL divergence, outside the logarithm, not inside an importance weight."""
+    """Apply a weight of the KL divergence, outside the logarithm of the mean weight."""
     if kl_weight is None:
         return ascended
     return kl_weight * ascended + (1 - kl_weight) * terms.mean(terms.log_px_z)

@@ -45,9 +45,10 @@ class Batchwise(Objective):
 
 
 class BetaTC(Batchwise):
-    r"""The ELBO with weights on mutual information, total correlation and dimension-wise divergence.
+    r"""The ELBO with weights on mutual information, total correlation and dimension-wise KL.
 
-    \[\mathbb E_q[\log p(x|z)] - \alpha\, I_q(x; z) - \beta\, \mathrm{KL}\Big(q(z) \Big\| \prod_d q(z_d)\Big)
+    \[\mathbb E_q[\log p(x|z)] - \alpha\, I_q(x; z)
+    - \beta\, \mathrm{KL}\Big(q(z) \Big\| \prod_d q(z_d)\Big)
     - \gamma \sum_d \mathrm{KL}(q(z_d) \| p(z_d))\]
 
     q(z) is estimated from the batch by minibatch-weighted sampling,

@@ -96,7 +96,7 @@ class Factor(LearningObjective, Batchwise):
         return in_place_of(ascended, ascended + self.log_likelihood(pair.latent("Factor").value.detach()))
 
     def log_likelihood(self, z: Tensor) -> Tensor:
-        """The mean log-likelihood of the classifier on samples (K, B, D) and on shuffled ones, ()."""
+        """The classifier's mean log-likelihood on samples (K, B, D) and on shuffled ones, ()."""
         real, mixed = self.classifier(z), self.classifier(_shuffled(z))
         return -(softplus(-real) + softplus(mixed)).mean() / 2
 

@@ -1,6 +1,7 @@
 r"""The same bounds with other gradient estimators for the guide.
 
-path and score   d/dphi E_q[log w] = E[ d log w / dz  dz/dphi ]  -  E[ d log q / dphi ]      (the last is 0)
+path and score   d/dphi E_q[log w] = E[ d log w / dz  dz/dphi ]  -  E[ d log q / dphi ]
+                 (the last term is 0)
 
 StickingTheLanding   the ELBO without the score: no variance at the exact posterior
 DReG                 IWAE with the score term replaced by a path term: w^2 instead of w
@@ -53,8 +54,9 @@ class StickingTheLanding(Objective):
 class DReG(Objective):
     r"""The importance-weighted bound with the doubly reparameterised gradient of the guide.
 
-    \[\nabla_\phi \mathcal L_K = \mathbb E \Big[\sum_k \tilde w_k^2\, \frac{\partial \log w_k}{\partial z_k}
-    \frac{\partial z_k}{\partial \phi}\Big], \qquad \tilde w_k = w_k / \textstyle\sum_j w_j\]
+    \[\nabla_\phi \mathcal L_K = \mathbb E \Big[\sum_k \tilde w_k^2\,
+    \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}\Big], \qquad
+    \tilde w_k = w_k / \textstyle\sum_j w_j\]
 
     Its mean is IWAE's gradient, and its signal-to-noise ratio does not fall as K grows. The model's
     gradient is that of IWAE.
@@ -153,7 +155,7 @@ class ScoreFunction(Objective):
 
 
 class ReweightedWakeSleep(Objective):
-    r"""The decoder maximises the importance-weighted bound; the encoder moves towards the posterior.
+    r"""The decoder maximises IWAE's bound; the encoder moves towards the posterior.
 
     \[\text{wake}\quad \sum_k \tilde w_k\, \nabla_\phi \log q_\phi(z_k|x), \qquad
     \text{sleep}\quad \mathbb E_{p(x,z)} \nabla_\phi \log q_\phi(z|x)\]
@@ -176,7 +178,8 @@ class ReweightedWakeSleep(Objective):
 
     Example:
         >>> zeros = torch.zeros(2, 1)
-        >>> ReweightedWakeSleep(particles=2).bound(Terms(torch.tensor([[0.0], [-100.0]]), zeros, zeros))
+        >>> terms = Terms(torch.tensor([[0.0], [-100.0]]), zeros, zeros)
+        >>> ReweightedWakeSleep(particles=2).bound(terms)
         tensor([-0.6931])
     """
 

@@ -1,7 +1,8 @@
 r"""Bounds from several importance weights.
 
 IWAE_K = log (1/K) sum_k w_k            Renyi_a = 1/(1-a) log (1/K) sum_k w_k^(1-a)
-MIWAE  = the mean of M IWAEs of K       CIWAE = b ELBO + (1 - b) IWAE       PIWAE: one for each network
+MIWAE  = the mean of M IWAEs of K       CIWAE = b ELBO + (1 - b) IWAE
+PIWAE:   IWAE for the decoder, MIWAE for the encoder
 
 ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the noisier the guide's gradient
 """
@@ -22,8 +23,8 @@ __all__ = ["CIWAE", "IWAE", "MIWAE", "PIWAE", "Renyi"]
 class IWAE(Objective):
     r"""The importance-weighted bound, which grows with the number of particles towards log p(x).
 
-    \[\mathcal L_K = \mathbb E_{z_1..z_K \sim q}\Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\Big]
-    \le \log p(x)\]
+    \[\mathcal L_K = \mathbb E_{z_1..z_K \sim q}
+    \Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\Big] \le \log p(x)\]
 
     Arguments:
         particles: K.

@@ -2,8 +2,8 @@
 
     Trace_ELBO            ELBO                     RenyiELBO(alpha=0)   IWAE
     TraceMeanField_ELBO   ELBO(analytic_kl=True)   RenyiELBO(alpha)     Renyi
-    TraceEnum_ELBO        ELBO: sites that the model enumerates are summed out by all objectives here
-    TraceGraph_ELBO       ScoreFunction, for all sites; for reparameterised samples, ELBO is less noisy
+    TraceEnum_ELBO        ELBO; every objective here sums out sites that the model enumerates
+    TraceGraph_ELBO       ScoreFunction for all sites; with reparameterisation, ELBO is less noisy
 
 They are replaced by the equivalent objectives of this package, since Pyro's call `.item()` in every
 step and cannot be compiled. Other objectives of Pyro are refused with the reason.

@@ -1,9 +1,9 @@
 r"""Programs whose log p(x) is known exactly, to test estimates.
 
     LinearGaussian          z ~ N(0, I),  x = W z + b + noise   closed form; PCA, factor analysis
-    LinearGaussianMixture   the same, z from a mixture          closed form; collapsed, or with a site c
+    LinearGaussianMixture   the same, z from a mixture          closed form; with or without site c
     LatentClass             c in 1..C,  bits x given c          a sum of C terms
-    Curve, Fold, Banana     x = f(z) + noise                    one or two latents: `quadrature`, to 1e-8
+    Curve, Fold, Banana     x = f(z) + noise                    `quadrature`, to 1e-8
     Ring                    x = z / 10 + z / ||z|| + noise      an integral over the radius, to 1e-8
 
 An oracle has `model` and `guide` like a VAE, `log_px(x)` and `sample(count)`. Those with f also

@@ -3,7 +3,7 @@ r"""Nonlinear decoders of one or two latents, with log p(x) from a grid, exact t
     z ~ N(0, I_D),   x = f(z) + noise,   noise ~ N(0, s^2),   D = 1 or 2
     p(x) = integral N(z; 0, I) N(x; f(z), s^2) dz,   p(z|x) = N(z; 0, I) N(x; f(z), s^2) / p(x)
 
-    Curve    f(z) = (exp(sin(2 + 3.675 z)) / 2, cos(2 + 2.85 z))   D = 1, the example of Prince's chapter
+    Curve    f(z) = (exp(sin(2 + 3.675 z)) / 2, cos(2 + 2.85 z))   D = 1, the example of Prince
     Fold     f(z) = z^2                                            D = 1, two modes, +z and -z
     Banana   f(z) = (z_1, z_2 + z_1^2)                             D = 2, a bent posterior
 
@@ -112,7 +112,7 @@ class Curved(nn.Module, ABC):
             return pyro.sample("x", self.decode(z), obs=x)
 
     def guide(self, x: Tensor) -> Tensor:
-        """The normal with the moments of the posterior, or of its half, widened by `guide_scale`."""
+        """The normal with the moments of the posterior, or its half, widened by `guide_scale`."""
         with pyro.plate(DATA, len(x), dim=-1):
             loc, covariance = self.moments(x)
             tril = self.guide_scale * torch.linalg.cholesky(covariance)

@@ -1,6 +1,7 @@
 r"""A linear decoder with a mixture of Gaussians in z: p(x) and p(z|x) are mixtures too.
 
-    c ~ Categorical(pi),   z|c ~ N(m_c, diag(t_c^2)),   x = W z + b + noise,   noise ~ N(0, diag(s^2))
+    c ~ Categorical(pi),   z|c ~ N(m_c, diag(t_c^2))
+    x = W z + b + noise,   noise ~ N(0, diag(s^2))
     p(x)   = sum_c pi_c N(x; W m_c + b, W diag(t_c^2) W' + diag(s^2))
     p(c|x) = r_c,  proportional to the terms of p(x)
     p(z|x) = sum_c r_c N(S_c (m_c / t_c^2 + W' diag(1/s^2) (x - b)), S_c),

@@ -1,6 +1,7 @@
 r"""log p(x) and p(z|x) of a model with one or two latents, by the trapezoidal rule.
 
-    p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x),   KL(q || p(z|x)) = log p(x) - ELBO(q)
+    p(x) = integral p(z) p(x|z) dz,   p(z|x) = p(z) p(x|z) / p(x)
+    KL(q || p(z|x)) = log p(x) - ELBO(q)
 
 The integrand is smooth and vanishes at the ends of the grid, so the rule converges faster than any
 power of the step: 4,001 points on [-8, 8] give ten digits if the posterior is wider than two steps.
@@ -92,7 +93,7 @@ class GridPosterior:
 
     @property
     def z(self) -> Tensor:
-        """The nodes as a grid: (P, 1) for one latent; (P, P, 2) for two, z_1 along the first axis."""
+        """The nodes as a grid: (P, 1) for one latent; (P, P, 2) for two, with z_1 first."""
         return self.nodes.z.unflatten(0, self.nodes.shape)
 
     @property
@@ -181,7 +182,7 @@ def posterior_on_grid(
     Example:
         >>> from pyrovae.oracles import Fold
         >>> posterior = posterior_on_grid(Fold(), torch.tensor([[4.0]]))
-        >>> round(float(posterior.mass), 6), bool(posterior.mean.abs() < 1e-6)  # two modes, -2 and 2
+        >>> round(float(posterior.mass), 6), bool(posterior.mean.abs() < 1e-6)  # modes -2 and 2
         (1.0, True)
     """
     size = _latent_size(vae)
@@ -195,7 +196,7 @@ def posterior_on_grid(
 
 
 def even(latent_dim: int, limit: float, points: int) -> Nodes:
-    """The trapezoidal rule on [-limit, limit]^D, with full weight at the ends, which have no mass."""
+    """The trapezoidal rule on [-limit, limit]^D, with full weight at the ends (no mass there)."""
     z = grid(latent_dim, limit, points)
     cell = (2 * limit / (points - 1)) ** latent_dim
     return Nodes(z, torch.full_like(z[:, 0], cell), (points,) * latent_dim)

@@ -1,6 +1,7 @@
 r"""Doersch's ring: a decoder that maps a normal distribution to a ring.
 
-    z ~ N(0, I_2),   x = f(z) + noise,   f(z) = w z + r z / ||z||,   noise ~ N(0, s^2 I),   w = 1/10, r = 1
+    z ~ N(0, I_2),   x = f(z) + noise,   noise ~ N(0, s^2 I)
+    f(z) = w z + r z / ||z||,   w = 1/10, r = 1
 
 In polar coordinates z = rho (cos phi, sin phi) the angle is integrated in closed form: given rho
 the angle between z and x is von Mises with concentration k = ||x|| R / s^2, R = r + w rho. The
@@ -84,7 +85,7 @@ class Ring(Curved):
         return loc, turn @ spread.diag_embed() @ turn.mT
 
     def nodes(self, limit: float, points: int) -> Nodes:
-        """Gauss-Legendre nodes along the radius and even ones around the circle, since f jumps at 0."""
+        """Gauss-Legendre nodes along the radius and even ones in the angle, since f jumps at 0."""
         place, weight = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
         rho, weight = limit * (1 + place) / 2, limit * weight / 2
         angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
@@ -93,7 +94,7 @@ class Ring(Curved):
         return Nodes(z.flatten(0, 1), area, (points, points))
 
     def _along_the_radius(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(x, rho) d rho at the nodes (B, G), integrated over the angle; rho (G,); and k (B, G)."""
+        """log p(x, rho) d rho at the nodes, without the angle, (B, G); rho (G,); and k (B, G)."""
         t = torch.linspace(LOW, HIGH, NODES, dtype=torch.float64, device=x.device).to(x)
         rho = t.exp()
         norm, radius = x.norm(dim=1, keepdim=True), self.radius + self.width * rho

@@ -1,8 +1,8 @@
 """Figures of the error of log p(x), the information in the latents, and the guide's gaps.
 
 - `bound_curve`: the importance-weighted bound L_K rises to log p(x) with the particles K.
-- `weights`: for each observation the Pareto shape k-hat of its weights, which should be below min(1
-  - 1/log10 K, 0.7), and its effective sample size.
+- `weights`: for each observation the Pareto shape k-hat of its weights, which should be below
+  min(1 - 1/log10 K, 0.7), and its effective sample size.
 - `gap_curve`: annealed importance sampling forward (a lower bound) and in reverse (an upper bound)
   approach log p(x) as the schedule grows.
 - `latent_kl`: the KL of each latent, and the mean KL split into the information that z has about x
@@ -10,13 +10,11 @@
 - `inference_gaps`: from log p(x) down to the ELBO, in two steps.
 
 Reference:
-    Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders, 2016,
-    https://arxiv.org/abs/1509.00519 Vehtari, Simpson, Gelman, Yao & Gabry, Pareto Smoothed
-    Importance Sampling, 2024, https://arxiv.org/abs/1507.02646 Grosse, Ghahramani & Adams,
-    Sandwiching the marginal likelihood using bidirectional Monte Carlo, 2015,
-    https://arxiv.org/abs/1511.02543 Hoffman & Johnson, ELBO surgery, 2016,
-    http://approximateinference.org/accepted/HoffmanJohnson2016.pdf Cremer, Li & Duvenaud, Inference
-    Suboptimality in Variational Autoencoders, 2018, https://arxiv.org/abs/1801.03558
+    Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Vehtari, Simpson,
+    Gelman, Yao & Gabry (2024), "Pareto Smoothed Importance Sampling"; Grosse, Ghahramani & Adams
+    (2015), "Sandwiching the marginal likelihood using bidirectional Monte Carlo"; Hoffman & Johnson
+    (2016), "ELBO surgery"; Cremer, Li & Duvenaud (2018), "Inference Suboptimality in Variational
+    Autoencoders".
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Labels = Callable[[], Tensor | None] | None
 
 
 class Prior(Part):
-    """Base class of priors: `forward(context=None)` returns a distribution with event shape (size,).
+    """Base class of priors: `forward(context=None)` returns a distribution of event (size,).
 
     A prior with one layer has size = latent_dim. A prior whose z has more entries than the decoder
     reads (upper layers) or than variables (one-hot classes) overrides `size` and `visible`.
@@ -38,7 +38,7 @@ class Prior(Part):
     labels: bool = False
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
-        """Create parameters and buffers for latents of size `latent_dim`; extend it in a subclass."""
+        """Create parameters and buffers for latents of a size; extend it in a subclass."""
         self.latent_dim = latent_dim
 
     @property
@@ -85,7 +85,7 @@ class Prior(Part):
     def mixture(
         self, context: Tensor | None = None, known: Tensor | None = None
     ) -> dist.MixtureSameFamily | None:
-        """The prior as a mixture of K components over z, event (D,); None if it is not a mixture."""
+        """The prior as a mixture of K components, event (D,); None if it is not a mixture."""
         return None
 
     def sites(

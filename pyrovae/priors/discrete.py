@@ -19,7 +19,7 @@ __all__ = ["Categorical", "Classes"]
 
 
 class Categorical(Prior):
-    r"""Independent categorical latents with learned weights, \(P(z) = \prod_{v=1}^{V} \pi_{v, c(v)}\).
+    r"""Independent categorical latents with learned weights, \(P(z) = \prod_v \pi_{v, c(v)}\).
 
     V is `latent_dim`. z consists of V one-hot pieces of C classes, and the decoder reads all of it.
     A context c shifts the logits by A c, with A initially zero. Use the guide `Categorical` with

@@ -37,7 +37,9 @@ class _OfNoise(Prior):
 
 
 class Flow(_OfNoise):
-    r"""A normalizing flow, \(\log p(z) = \log \mathcal N(T(z); 0, I) + \log |\det \partial T / \partial z|\).
+    r"""A normalizing flow from the latents to normal noise.
+
+    \[\log p(z) = \log \mathcal N(T(z); 0, I) + \log |\det \partial T / \partial z|\]
 
     A density costs one pass of T, and a sample costs its inverse (D passes of an autoregressive
     flow). The prior starts as N(0, I), except with NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF

@@ -1,7 +1,8 @@
 r"""Priors whose parameters are computed by networks.
 
 Conditional     p(z|c) = N(z; mu(c), diag sigma(c)^2)
-Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),  p(z_L) = N(0, I) or a prior
+Hierarchical    p(z) = p(z_1|z_2) p(z_2|z_3) ... p(z_L),   z = (z_1, ..., z_L),
+                p(z_L) = N(0, I) or another prior
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Hierarchical(Prior):
 
 
 def _over_the_reals(top: Prior) -> bool:
-    """Whether every point has a density; a prior that consists of q(z|u) has no distribution yet."""
+    """Whether every point has a density; a prior made of q(z|u) has no distribution yet."""
     if isinstance(top, (VampPrior, Conditional)):
         return isinstance(top, Conditional)
     support = top().support

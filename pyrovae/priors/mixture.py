@@ -207,10 +207,10 @@ class GaussianMixture(Prior):
         return True
 
     def _pruned(self, z: Tensor) -> bool:
-        """Switch off components whose share of the encodings is too small; returns whether any was."""
+        """Switch off components with too few encodings; returns whether there were any."""
         pieces = z.split(PIECE)  # p(c|z) of all rows would take (N, K, D) numbers at once
         shares = torch.cat([log_shares(self.mixture(), piece).exp() for piece in pieces])
-        alive = shares.mean(0) >= self.prune  # prune is below 1/K, so one component stays; one that is switched off has no share
+        alive = shares.mean(0) >= self.prune  # below 1/K, so that one component stays
         fewer = bool((alive != self.alive).any())
         self.alive.copy_(alive)
         return fewer

@@ -94,7 +94,7 @@ class _Located(Prior):
 
 
 class Normal(_Located):
-    r"""A normal prior with learned mean and scales, \(\mathcal N(z; \mu + A c, \mathrm{diag}\,\sigma^2)\).
+    r"""A learned normal prior, \(p(z) = \mathcal N(z; \mu + A c, \mathrm{diag}\,\sigma^2)\).
 
     Without a context, a decoder could learn the same model, but training may be easier if the data
     fill the latent space unevenly. The prior starts as N(0, I).

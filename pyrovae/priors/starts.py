@@ -1,13 +1,14 @@
 r"""Initial components of a mixture.
 
 random      means from N(0, I)
-spread      means on a sphere, as far from each other as possible, the closest two 4 standard deviations
-            apart: on a circle in the plane, at the corners of a simplex where there are enough
-            dimensions
+spread      means on a sphere, as far from each other as possible, with the closest two 4 standard
+            deviations apart: on a circle in the plane, or at the corners of a simplex if there are
+            enough dimensions
 kmeans      the moments of the clusters that k-means finds in encodings
 fit         a mixture of Gaussians fitted to encodings by EM
-graph       the moments of communities: each encoding is joined to its nearest ones, and the graph is cut
-            into groups that are joined more often than by chance (modularity); they may be curved
+graph       the moments of communities: each encoding is joined to its nearest ones, and the graph
+            is cut into groups that are joined more often than by chance (modularity); they may be
+            curved
 
 Reference:
     Arthur & Vassilvitskii (2007), "k-means++"; Blondel, Guillaume, Lambiotte & Lefebvre (2008),
@@ -151,7 +152,7 @@ def _between(graph: Any, label: np.ndarray) -> np.ndarray:  # noqa: ANN401
 
 
 def _merged(graph: Any, label: np.ndarray, components: int) -> np.ndarray:  # noqa: ANN401
-    """Merge groups with the smallest loss of modularity, e_ij - d_i d_j / 2m; returns the labels."""
+    """Merge groups with the least loss of modularity, e_ij - d_i d_j / 2m; returns the labels."""
     between = _between(graph, label)
     while len(between) > components:
         degree = between.sum(0)
@@ -184,7 +185,7 @@ def _least(points: np.ndarray) -> float:
 
 
 def _moments(points: np.ndarray, label: np.ndarray, components: int) -> Moments:
-    """The moments for each label; a label without points gets those of all points and a small weight."""
+    """Moments for each label; without points, those of all points and a small weight."""
     floor = _least(points) * np.eye(points.shape[1])
     parts = [points[label == k] for k in range(components)]
     parts = [part if len(part) else points for part in parts]

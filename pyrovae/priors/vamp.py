@@ -85,10 +85,10 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Use random rows of x (N, *input_shape) as pseudo-inputs, or keep the start of the paper."""
+        """Use random rows of x (N, *input_shape) as pseudo-inputs, or keep the paper's start."""
         inside = bool((x >= 0).all() and (x <= 1).all())
         if not inside:
-            everything = torch.finfo(self.low.dtype).max  # finite, since a checkpoint refuses weights that are not
+            everything = torch.finfo(self.low.dtype).max  # a checkpoint refuses infinite weights
             self.low.fill_(-everything)
             self.high.fill_(everything)
         if inside and self.pseudo_inputs == "learned" and self.start == "constant":
@@ -98,7 +98,7 @@ class VampPrior(Prior):
                 f"the pseudo-inputs have shape ({sizes(self.u.shape[1:])}), what the encoder reads, and "
                 f"cannot start at data of shape (N, {sizes(x.shape[1:])})"
             )
-        # With a separate generator, the rows are a function of the data, and other random numbers do not change.
+        # A separate generator, so that other random numbers do not change.
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         rows = order.repeat(1 + self.components // len(x))[: self.components]
         self.u.copy_(x[rows.to(x.device)])

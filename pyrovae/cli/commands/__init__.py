@@ -3,13 +3,13 @@
 `--help` shows its docstring. Its parameters before `*` are positional arguments, those after it are
 options:
 
-    def sample(run: str, *, count: int = 100, array: bool = False)      sample RUN --count 20 --array
-    def compare(runs: list[str], *, particles: int = 1000)              compare RUN RUN --particles 500
+    def sample(run: str, *, count: int = 100, array: bool = False)   sample RUN --count 20 --array
+    def compare(runs: list[str], *, particles: int = 1000)           compare RUN RUN --particles 500
 
 A command that takes its options from other functions defines two more functions in its file:
 
     add_options(parser)       adds them
-    completed(options)        the (name, value) pairs that were given, with those that follow from them
+    completed(options)        returns the given (name, value) pairs, with those that follow
 """
 
 __all__ = ()

@@ -211,7 +211,7 @@ class Results:
             yield plots.save(ax, run / "figures" / "khat.png")
 
     def _table(self) -> str:
-        """Estimate, error, effective sample size and k-hat of each method, by row number in the source."""
+        """Estimate, error, effective sample size and k-hat of each method, by row number."""
         columns = ["log_px", "mc_stderr", "ess", "khat"]
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")

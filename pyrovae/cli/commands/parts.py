@@ -2,7 +2,7 @@
 
     pyrovae parts                           every part of each axis, with its options
     pyrovae parts --axis prior              those of one axis
-    pyrovae parts GaussianMixture           everything about one part, or about each part of that name
+    pyrovae parts GaussianMixture           everything about the part or parts of that name
     pyrovae parts mypriors.Horseshoe        everything about a custom part
 
 A new part is listed as soon as its class exists.
