@@ -1,10 +1,10 @@
-# Two commands do all the set-up:  make demo  and  make test.  The second call installs nothing again.
+# `make demo` and `make test` do all the set-up; only the first call installs.
 
 PYTHON ?= python3
 OUT ?= runs/demo
 WORKERS ?= 2
 
-# Paths are relative, so that the folder may lie anywhere, also where a name has spaces.
+# Paths are relative, so the folder may be anywhere, also below a name with spaces.
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
@@ -29,19 +29,19 @@ lint: $(STAMP) ## ruff and mypy
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-format: $(STAMP) ## rewrite the files as ruff wants them
+format: $(STAMP) ## format the files with ruff
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
 doctest: $(STAMP) ## the examples in the docstrings only
 	OMP_NUM_THREADS=1 $(RUN) pytest pyrovae
 
-clean: ## remove .venv and everything that is built; runs/ stays
+clean: ## remove .venv and build files, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find pyrovae tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch and torchvision come in one pip call, or their binaries need not fit each other. The stamp is
-# written last: an interrupted installation is taken up again.
+# One pip call installs torch and torchvision, so that their binaries match. The stamp is written
+# last, so an interrupted installation is continued.
 $(STAMP): pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "PyroVAE needs Python 3.11 or newer, and '$(PYTHON)' is older or missing: name one, as in 'make test PYTHON=python3.12'." >&2; exit 1; }

@@ -1,8 +1,8 @@
 """Set up every test and doctest: a fixed seed, an empty store, no change of global state.
 
-Torch, Pyro and matplotlib keep state for the whole process. A test that leaves some of it behind
-decides what later tests see, so each is checked when it ends: default dtype, gradient mode, Pyro's
-settings (validation among them), matplotlib's settings.
+Torch, Pyro and matplotlib keep state for the whole process. A test that changes it would
+affect later tests, so the state is checked after each test: default dtype, gradient mode, Pyro's
+settings (such as validation) and matplotlib's settings.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 matplotlib.use("Agg")  # no window
-os.environ["MPLBACKEND"] = "Agg"  # nor in the processes that tests start
+os.environ["MPLBACKEND"] = "Agg"  # also in the processes that tests start
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def clean_slate() -> Iterator[None]:
     before = process_settings()
     yield
     after = process_settings()
-    restore(before)  # one offender does not fail the tests after it
+    restore(before)  # so that later tests do not fail
     changed = sorted(name for name in before if after[name] != before[name])
     assert not changed, f"the test left these changed: {', '.join(changed)}"
 
@@ -41,20 +41,20 @@ def float64() -> Iterator[None]:
 
 
 def process_settings() -> dict[str, Any]:
-    """What a test may change for its own time only, by name."""
+    """The settings that a test must restore, by name."""
     drawing = matplotlib.rcParams.copy()
     return {
         "torch default dtype": torch.get_default_dtype(),
         "torch gradient mode": torch.is_grad_enabled(),
         "torch deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "pyro.settings": pyro.settings.get(),
-        # The backend is filled in when something is first drawn.
+        # The backend is set at the first drawing.
         "matplotlib.rcParams": {key: value for key, value in drawing.items() if "backend" not in key},
     }
 
 
 def restore(settings: dict[str, Any]) -> None:
-    """Make `process_settings` what it was."""
+    """Restore the result of `process_settings`."""
     torch.set_default_dtype(settings["torch default dtype"])
     torch.set_grad_enabled(settings["torch gradient mode"])
     torch.use_deterministic_algorithms(settings["torch deterministic algorithms"])

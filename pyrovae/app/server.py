@@ -51,7 +51,7 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     port = _free(port)
     server = _server(Scene(ex, title), title, port)
     address = f"http://{HOST}:{port}/"
-    print(f"exploring {title} at {address} (Ctrl-C ends it)", flush=True)
+    print(f"exploring {title} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own ends without a message

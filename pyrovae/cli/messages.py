@@ -52,7 +52,7 @@ def _misspelt(message: str, options: Sequence[str]) -> str | None:
         return f"{word!r} is one word too many; see --help"
     right = [o for o in options if o.startswith("--") and o != "--help"]
     near = difflib.get_close_matches(f"--{word.strip('-')}", right, n=2, cutoff=0.7)
-    advice = f"did you mean {' or '.join(near)}?" if near else "see --help for those there are"
+    advice = f"did you mean {' or '.join(near)}?" if near else "see --help for all options"
     return f"there is no option {word}: {advice}"
 
 

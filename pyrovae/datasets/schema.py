@@ -27,7 +27,7 @@ class Schema:
 
     Attributes:
         event_shape: the shape of one observation.
-        columns: of a table, else None.
+        columns: the columns of a table, or None.
         levels: the number of integer levels behind the values, or None.
         scaling: the scaling in words.
         binarize, dequantize: the preparation (see `datasets.load`).
@@ -83,7 +83,7 @@ class Schema:
         """Refuse data whose values have another meaning.
 
         Raises:
-            InputError: for another shape, or columns with other names, words or in another order.
+            InputError: for a different shape, or columns with other names, words or order.
         """
         if other.event_shape != self.event_shape and self.columns is None:
             raise InputError(

@@ -46,7 +46,7 @@ def parts(
         rows: the number of rows, without the set's own test set.
         validation: rows (int) or share (float) for validation.
         test: rows (int) or share (float) for testing.
-        seed: of the permutation.
+        seed: seed of the permutation.
         count: rows to keep in total; the set's own test set shrinks in proportion.
         own_test: number of rows of the set's own test set.
         held_out: the largest default number of validation rows with such a test set.

@@ -40,7 +40,7 @@ def flow_transform(
         name: a `FlowName`.
         features: D, the size of the vectors that are mapped.
         context: the size of the context, 0 without one.
-        transforms: the number of maps in a row; a CNF is always one.
+        transforms: the number of successive maps; a CNF is always one.
         hidden: the sizes of the hidden layers of the maps' networks.
         passes: the number of passes of the slow direction of an autoregressive map; D by default,
             and 2 for a coupling.

@@ -25,7 +25,7 @@ BISECTIONS, NEWTON_STEPS = 30, 3  # to 1e-9 of the bracket, then to rounding
 
 
 class Planar:
-    """T planar maps in a row.
+    """A sequence of T planar maps.
 
     Arguments:
         u: directions, before the correction, (*, T, D).

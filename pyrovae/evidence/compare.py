@@ -30,7 +30,7 @@ class Comparison:
         stderr: the standard error of each mean, including the Monte Carlo error, (M,).
         difference: the difference from the first model, (M,); at most 0.
         difference_stderr: its paired error, (M,).
-        quantity: what is compared, "log p(x)" or another as in `Evidence`.
+        quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
     """
 
     names: tuple[str, ...]

@@ -60,9 +60,9 @@ def log_evidence(
         seed: seed of the samples.
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
-        precision: of the networks' matrix products: float32, tf32 (CUDA), bf16, or auto. auto uses
-            bf16 if a pilot run with the same samples is faster and changes the mean by less than
-            its Monte Carlo error.
+        precision: the precision of the networks' matrix products: float32, tf32 (CUDA), bf16, or
+            auto. auto uses bf16 if a pilot run with the same samples is faster and changes the mean
+            by less than its Monte Carlo error.
         compile: run "importance" and "psis" as compiled code instead of in Python: "auto" if this
             saves time on the remaining work, True always (or refused with the reason), False never.
             The samples are the same, and the results are the same up to rounding.

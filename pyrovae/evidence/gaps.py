@@ -200,12 +200,12 @@ def gaps(
     """
     if not isinstance(vae, VAE):
         raise InputError(
-            "gaps frees the distribution that a VAE's encoder gives for each observation, and a "
+            "gaps optimises the distribution that a VAE's encoder gives for each observation, and a "
             f"{type(vae).__name__} has none: declare a pyrovae.VAE"
         )
     if vae.q.states is not None:
         raise InputError(
-            f"gaps frees a distribution of z alone, and the guide {vae.q!r} draws a class too: use another"
+            f"gaps optimises a distribution of z only, and the guide {vae.q!r} draws a class too: use another"
         )
     steps, particles, lr = whole("steps", steps), whole("particles", particles), number("lr", lr, above=0)
     rows = inputs(Runner(vae), x, context, y)

@@ -79,8 +79,8 @@ class Latents:
         support = fn.support
         if support.is_discrete:
             raise InputError(
-                f"the latent site {name!r} is discrete and has no real line: use method='importance', or sum "
-                "it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
+                f"the latent site {name!r} is discrete and cannot be mapped to real vectors: "
+                "use method='importance', or sum it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
             )
         # The support of a mixture is a different constraint, without a registered bijection.
         if isinstance(fn, torch.distributions.MixtureSameFamily):
@@ -90,8 +90,8 @@ class Latents:
         except NotImplementedError:
             kind = support if isinstance(support, type) else type(support)
             raise InputError(
-                f"the latent site {name!r} lives on the {kind.__name__.strip('_').lower()}, which no real "
-                "vector stands for: use log_evidence with method='importance'"
+                f"the latent site {name!r} is on the {kind.__name__.strip('_').lower()}, which cannot "
+                "be mapped to real vectors: use log_evidence with method='importance'"
             ) from None
         depth = self.runner.max_plate_nesting
         plates = [1] * (depth - len(fn.batch_shape)) + list(fn.batch_shape)

@@ -98,7 +98,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
         InputError: for no rows, a wrong event shape, missing values or values outside the support.
     """
     if hasattr(x, "test") and hasattr(x, "event_shape"):
-        raise InputError("log p(x) is of rows, not of a whole data set: give one part of it, as in data.test")
+        raise InputError("log p(x) needs rows, not a whole data set: give one part of it, as in data.test")
     rows = Rows.of(x, context, y, like=runner.parameter)
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")

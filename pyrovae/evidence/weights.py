@@ -31,7 +31,7 @@ class WeightSums:
     Arguments:
         rows: B.
         particles: K, the number that will be added.
-        device: where the weights are.
+        device: the device of the weights.
     """
 
     def __init__(self, rows: int, particles: int, device: torch.device) -> None:

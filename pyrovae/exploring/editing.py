@@ -133,7 +133,7 @@ def _completed(mixture: Mixture, weights: Mapping[int, float]) -> Array:
     if rest.any() and not (left > 0 and own > 0) or not rest.any() and abs(left) > 1e-6:
         raise InputError(
             f"weights of sum {some.sum():g} for {len(some)} of {len(mixture)} components leave "
-            f"{left:g} for the rest: all together must have sum 1"
+            f"{left:g} for the rest: all weights together must have the sum 1"
         )
     new = mixture.weight * (left / own if own > 0 else 0.0)
     new[list(weights)] = some

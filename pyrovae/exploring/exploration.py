@@ -349,7 +349,7 @@ def _names(vae: VAE, data: Any, labels: Integers | None) -> Integers | None:  # 
 def _part(data: Data, split: str, seed: int, labels: Any) -> tuple[Rows, Any]:  # noqa: ANN401
     """One part of a data set, and its labels."""
     if labels is not None:
-        raise InputError("labels go with rows that are given as such: a data set has its own")
+        raise InputError("labels= is for rows or observations: a data set has its own labels")
     one_of("split", split, get_args(Split))
     labels = None if data.labels is None else getattr(data.labels, split)
     if split != "train":

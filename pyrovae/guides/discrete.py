@@ -1,6 +1,6 @@
 r"""Guides with discrete latents.
 
-Categorical   Q(z|x) = prod_v pi_v,c(v)(x), z the one-hot pieces of V variables in a row
+Categorical   Q(z|x) = prod_v pi_v,c(v)(x), z the one-hot pieces of V variables
 Classes       q(z, c|x) = q(c|x) N(z; mu_c(x), diag sigma_c(x)^2)
 """
 

@@ -37,7 +37,7 @@ class Flow(Guide):
 
     Arguments:
         flow: "iaf", "planar", or a flow of the package zuko.
-        transforms: the number of maps in a row (a CNF is always one).
+        transforms: the number of successive maps (a CNF is always one).
         hidden: the sizes of the hidden layers of each map's network (planar has none); the first is
             also the size of h.
         passes: as for the prior `Flow`.

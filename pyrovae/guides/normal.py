@@ -75,7 +75,7 @@ class FullRankNormal(_Located):
 
 
 class LowRankNormal(_Located):
-    r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), W of a few columns.
+    r"""A Gaussian with covariance \(W W^\top + \mathrm{diag}\,\sigma^2\), where W has few columns.
 
     Row d of W is \(\sigma_d\) times the encoder's output, limited smoothly to 100: with larger
     values, the Cholesky factor may not exist in single precision.

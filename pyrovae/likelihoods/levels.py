@@ -136,4 +136,4 @@ def _advice(count: int, *, grey: bool) -> str:
             f"every value must be one of the {count} grey levels k / {count - 1}: leave dequantize and "
             "binarize out, or use Normal for data without levels"
         )
-    return f"every value must be a whole number from 0 to {count - 1}: number the classes so"
+    return f"every value must be a whole number from 0 to {count - 1}: number the classes from 0"

@@ -87,7 +87,7 @@ class Beta(Likelihood):
     """
 
     advice = (
-        "every value must lie between 0 and 1 and be neither: load 8-bit images with dequantize=True, use "
+        "every value must be above 0 and below 1: load 8-bit images with dequantize=True, use "
         "ContinuousBernoulli, or move N values inwards by (x (N - 1) + 1/2) / N"
     )
     elementwise = ("logits", "raw_concentration")

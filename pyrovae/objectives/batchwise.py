@@ -101,8 +101,8 @@ class BetaTC(Batchwise):
             )
         if not is_product(latent.q):
             raise InputError(
-                f"{type(self).__name__} needs a guide with independent latents, as DiagonalNormal: those of "
-                "this program depend on each other"
+                f"{type(self).__name__} needs a guide with independent latents, such as DiagonalNormal: "
+                "those of this program depend on each other"
             )
         z = latent.value.transpose(0, 1).unsqueeze(-2)  # (B, K, 1, D), under distributions of batch (K, B)
         of_pairs = per_latent(latent.q, z)  # (B, K, B, D): the samples of row i under q(z|x) of row j
@@ -169,7 +169,7 @@ class DIP(Batchwise):
             inside = 0.0 if self.kind == "I" else _covariance(latent.q)[0].mean(0)
         except NotImplementedError:
             raise InputError(
-                "DIP needs a guide with a known mean and covariance, as DiagonalNormal or FullRankNormal"
+                "DIP needs a guide with a known mean and covariance, such as DiagonalNormal or FullRankNormal"
             ) from None
         centred = mean - mean.mean(0)
         return centred.mT @ centred / len(mean) + inside

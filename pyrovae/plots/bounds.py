@@ -65,7 +65,7 @@ def bounds_below(
     for k, (name, bound) in enumerate(curves.items()):
         above = float((bound - (target[k] if is_level else target)).max())
         if above > 1e-6 * (1 + np.abs(target).max()):
-            raise InputError(f"{name} lies {above:.3g} nats above log p(x) and bounds nothing; check both")
+            raise InputError(f"{name} lies {above:.3g} nats above log p(x): check both")
     with canvas(ax) as ax:
         look: dict[str, Any] = {"color": COLOURS["data"], "linestyle": (0, (4, 2)), "linewidth": 1.3}
         if not is_level:

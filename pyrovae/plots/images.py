@@ -144,7 +144,7 @@ def as_images(value: ArrayLike, name: str) -> Array:
         images = images[:, None]
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise InputError(
-            f"{name} has shape {as_array(value).shape}, which is not one of images; give (N, H, W), "
+            f"{name} has shape {as_array(value).shape}, which is not a shape of images; give (N, H, W),  "
             "(N, 1, H, W) or (N, 3, H, W)"
         )
     return np.clip(images.transpose(0, 2, 3, 1), 0.0, 1.0)

@@ -1,6 +1,6 @@
 r"""Priors with discrete latents.
 
-Categorical   P(z) = prod_v pi_v,c(v), z the one-hot pieces of V variables in a row
+Categorical   P(z) = prod_v pi_v,c(v), z the one-hot pieces of V variables
 Classes       p(z, c) = P(c) N(z; 0, I), a class next to the latents, both read by the decoder
 """
 

@@ -48,7 +48,7 @@ class Flow(_OfNoise):
 
     Arguments:
         flow: a flow of the package zuko; NSF has splines, MAF affine maps.
-        transforms: the number of maps in a row (a CNF is always one).
+        transforms: the number of successive maps (a CNF is always one).
         hidden: the sizes of the hidden layers of each map's network.
         passes: the number of passes of the slow direction of an autoregressive flow, by default one
             for each latent. 2 gives couplings of half the latents each, which are fast in both

@@ -105,7 +105,7 @@ class VampPrior(Prior):
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
         if not self._sources:
-            raise InputError("VampPrior is made of the guide of a VAE: declare it as the prior of one")
+            raise InputError("VampPrior needs the guide of a VAE: use it as the prior of a VAE")
         recognition, q = self._sources
         u = torch.clamp(self.u, self.low, self.high)
         # All pseudo-inputs get the same row of the context.

@@ -44,7 +44,7 @@ class Exchange(Alone):
 
     Arguments:
         asked: returns whether this process was asked to stop.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Attributes:
         stopped: whether any process was asked to stop; the same in all processes.

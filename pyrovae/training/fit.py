@@ -97,9 +97,9 @@ def fit(
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
-    Each step ascends the objective's bound on \(\log p(x)\), averaged over a minibatch. At the end
-    the program has the weights that were best on the validation set. The caller's random state does
-    not change.
+    Each step follows the gradient of the objective's bound on \(\log p(x)\), averaged over a
+    minibatch. At the end the program has the weights that were best on the validation set. The
+    caller's random state does not change.
 
     Under torchrun (in your own script: once torch.distributed is initialised) all processes make
     the same call and share each batch. A run may be resumed with another number of processes; its

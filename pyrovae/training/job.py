@@ -75,7 +75,7 @@ class Job:
 
         Arguments:
             rows: the batch.
-            weight: of the KL divergence; None is 1.
+            weight: the weight of the KL divergence; None is 1.
             count: the divisor of the sum over the batch, if other processes have some of its rows.
         """
         objective = self.objective
@@ -103,7 +103,7 @@ class Job:
     def is_over(self) -> bool:
         """Whether the last epoch is done or patience has run out."""
         position, settings = self.state.position, self.settings
-        # Earlier bounds are of another program.
+        # Earlier bounds belong to a different program.
         start = max(self.state.best_epoch, self.runner.program.waits_for)
         is_impatient = settings.patience is not None and position.epoch - start >= settings.patience
         return position.epoch >= settings.epochs or (is_impatient and not position.batch)

@@ -25,8 +25,8 @@ __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usab
 def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
     """Split rows, a tensor or an array: 9/10 for training, 1/10 for validation; keep `Data` as is.
 
-    Numbers (N,) are events of shape () for a program of that event shape or of none, and of shape
-    (1,) for a VAE of another.
+    Numbers (N,) become events of shape () for a program with that event shape or none, and of shape
+    (1,) for a VAE with another event shape.
     """
     if isinstance(source, datasets.Data):
         return source

@@ -33,7 +33,7 @@ def clusters(
         rows: maximum number of rows, chosen at random if there are more.
         split: the part of the data to use.
         particles: samples of z for each observation.
-        data: name, file or folder, when the runs' data came from memory or have moved.
+        data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.
     """
     agreements = []

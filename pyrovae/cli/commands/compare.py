@@ -39,7 +39,7 @@ def compare(
         chains: chains of AIS for each observation.
         split: the part of the data to use.
         rows: use only this many rows, starting with the first.
-        data: name, file or folder, when the runs' data came from memory or have moved.
+        data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
     """

@@ -68,7 +68,7 @@ def evaluate(
         split: the part of the data to use.
         rows: use only this many rows, starting with the first.
         baseline: also fit densities without a network, for comparison.
-        data: name, file or folder, when the run's data came from memory or have moved.
+        data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the samples.
         chunk: number of (particle, row) pairs that are computed at once.
         precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).

@@ -30,7 +30,7 @@ def explore(
         split: the part of the data to use.
         port: port to serve on; a free one by default.
         show: open a browser.
-        data: name, file or folder, when the run's data came from memory or have moved.
+        data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the rows and the samples.
     """
     app.check_extra()

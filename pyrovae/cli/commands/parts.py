@@ -106,7 +106,7 @@ def _asked(name: str, axes: list[str] | list[AxisName]) -> list[tuple[str, type]
         return asked
     near = near_names(name, list(dict.fromkeys(n for known in classes.values() for n in known)))
     what = axes[0] if len(axes) == 1 else "part"
-    advice = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists those there are"
+    advice = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists all of them"
     raise InputError(
         f"there is no {what} {name!r}: {advice} (name your own part by its import path, as in "
         "mypackage.priors.MyPrior)"

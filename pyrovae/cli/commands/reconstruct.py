@@ -27,7 +27,7 @@ def reconstruct(
         run: the run folder.
         count: number of rows.
         split: the part of the data to use.
-        data: name, file or folder, when the run's data came from memory or have moved.
+        data: name, file or folder, if the run's data came from memory or have moved.
         array: also write reconstructions.npy.
         seed: seed of the samples of q(z|x).
     """

@@ -29,7 +29,7 @@ def sample(
         run: the run folder.
         count: number of samples.
         mean: for images, show E[x|z] of each drawn z instead of a sample of p(x|z).
-        data: name, file or folder, when the run's data came from memory or have moved.
+        data: name, file or folder, if the run's data came from memory or have moved.
         array: also write samples.npy.
         seed: seed of the samples.
     """
