@@ -79,8 +79,9 @@ class Latents:
         support = fn.support
         if support.is_discrete:
             raise InputError(
-                f"the latent site {name!r} is discrete and cannot be mapped to real vectors: "
-                "use method='importance', or sum it out with infer={'enumerate': 'parallel'} in the model and leave it out of the guide"
+                f"the latent site {name!r} is discrete and cannot be mapped to real vectors: use "
+                "method='importance', or sum it out with infer={'enumerate': 'parallel'} in the model and "
+                "leave it out of the guide"
             )
         # The support of a mixture is a different constraint, without a registered bijection.
         if isinstance(fn, torch.distributions.MixtureSameFamily):
