@@ -22,7 +22,7 @@ demo: $(STAMP) ## fit a VAE to handwritten digits, estimate log p(x), draw the f
 	$(VENV)/bin/pyrovae demo --out "$(OUT)" --resume true
 
 test: lint ## lint, doctests and tests
-	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## ruff and mypy
 	$(RUN) ruff check .

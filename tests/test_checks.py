@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from parts import raises_one_sentence
 
 from pyrovae.checks import number, one_of, whole
 from pyrovae.errors import InputError
+from tests.support.parts import raises_one_sentence
 
 NOT_NUMBERS = [
     True,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import file_limit
 
 from pyrovae.errors import InputError
 from pyrovae.files import cache_folder, reason_of, write_whole
+from tests.support.interrupted import file_limit
 
 
 @pytest.fixture

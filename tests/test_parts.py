@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 import yaml
-from parts import (
+
+import pyrovae as pv
+from pyrovae.guides import DiagonalNormal
+from pyrovae.likelihoods import Normal
+from pyrovae.objectives import ELBO
+from pyrovae.part import Declared
+from pyrovae.priors import GaussianMixture, Prior, StandardNormal
+from tests.support.parts import (
     GUIDES,
     LIKELIHOODS,
     NETWORKS,
@@ -18,13 +25,6 @@ from parts import (
     raises_one_sentence,
     table,
 )
-
-import pyrovae as pv
-from pyrovae.guides import DiagonalNormal
-from pyrovae.likelihoods import Normal
-from pyrovae.objectives import ELBO
-from pyrovae.part import Declared
-from pyrovae.priors import GaussianMixture, Prior, StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -154,7 +154,7 @@ def test_other_hyperparameters_are_another_declaration():
 
 
 def test_a_users_part_is_found_by_its_import_path():
-    written = {"class_path": "parts.LaplacePrior", "init_args": {"rate": 3.0}}
+    written = {"class_path": "tests.support.parts.LaplacePrior", "init_args": {"rate": 3.0}}
     assert Prior.from_dict(written) == LaplacePrior(3.0)
     assert LaplacePrior(3.0).to_dict() == written
 
@@ -182,11 +182,17 @@ def test_a_declaration_of_a_file_that_has_moved_is_read(path):
     ("written", "words"),
     [
         ({"class_path": "pyrovae.priors.mixture.Missing"}, ("pyrovae.priors.mixture.Missing", "import path")),
-        ({"class_path": "parts.Missing"}, ("parts.Missing", "import path")),
+        ({"class_path": "tests.support.parts.Missing"}, ("tests.support.parts.Missing", "import path")),
         ({"class_path": "nowhere.Prior"}, ("nowhere.Prior", "import path")),
         ({"class_path": "GaussianMixture"}, ("GaussianMixture", "import path")),
-        ({"class_path": "parts.LaplaceGuide"}, ("parts.LaplaceGuide", "not a Prior")),
-        ({"class_path": "parts.LaplacePrior", "init_args": {"speed": 1}}, ("parts.LaplacePrior", "speed")),
+        (
+            {"class_path": "tests.support.parts.LaplaceGuide"},
+            ("tests.support.parts.LaplaceGuide", "not a Prior"),
+        ),
+        (
+            {"class_path": "tests.support.parts.LaplacePrior", "init_args": {"speed": 1}},
+            ("tests.support.parts.LaplacePrior", "speed"),
+        ),
         ({"class_path": "pyrovae.priors.Prior"}, ("pyrovae.priors.Prior", "abstract")),
     ],
 )

@@ -11,8 +11,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from cells import cell_name, cover, declared, partner, space
-from parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, each, label, perturb, small_vae
 from scipy.stats import chi2
 from torch.distributions import kl_divergence
 
@@ -20,6 +18,19 @@ import pyrovae as pv
 from pyrovae.objectives import ELBO, IWAE
 from pyrovae.oracles import LinearGaussian, quadrature
 from pyrovae.terms import Runner, Terms, terms
+from tests.support.cells import cell_name, cover, declared, partner, space
+from tests.support.parts import (
+    GUIDES,
+    LIKELIHOODS,
+    OBJECTIVES,
+    PAIRS,
+    PRIORS,
+    data_for,
+    each,
+    label,
+    perturb,
+    small_vae,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import pyrovae as pv
+from tests.support import PROJECT
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/parts.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / "docs/parts.md").read_text(encoding="utf-8")
 REFUSED = PAGE[PAGE.index("## What is refused") :]
 
 

@@ -136,7 +136,7 @@ class Page:
         self.document.add_timeout_callback(partial(self.next_of, "far"), SOON)
 
     def _soon(self, action: Callable[[], None]) -> None:
-        """Run an action with the lock of the document, which the map needs and Panel releases."""
+        """Run an action with the lock of the document, which the map needs."""
         self.document.add_next_tick_callback(action)
 
     # ---------------------------------------------------------------- layout

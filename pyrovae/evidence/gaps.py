@@ -194,7 +194,7 @@ def gaps(
     Example:
         >>> from pyrovae.networks import MLP
         >>> vae = VAE((4,), latent_dim=2, encoder=MLP(8), decoder=MLP(8))
-        >>> split = gaps(vae, torch.eye(4), steps=20, particles=100)
+        >>> split = gaps(vae, torch.eye(4), steps=20, particles=100, method="importance")
         >>> bool(abs(split.approximation + split.amortisation - split.total).max() < 1e-9)
         True
     """

@@ -153,7 +153,7 @@ class Objective(Declared, PyroELBO):
 class LearningObjective(Objective, nn.Module):
     """An objective with its own tensors, which are trained or stored with the run.
 
-    The order of the base classes makes calling it the call of Pyro's ELBO, not of a module.
+    The order of the base classes matters: calling the object calls Pyro's ELBO, not the module.
     """
 
     def __init__(self, particles: int = 1) -> None:

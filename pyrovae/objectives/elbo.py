@@ -94,7 +94,7 @@ class ELBO(Objective):
 
 
 class Capacity(Objective):
-    r"""The ELBO, with the KL divergence pushed towards a target that grows during training.
+    r"""An objective that pushes the KL divergence towards a target, which grows during training.
 
     \[\mathbb E_q[\log p(x|z)] - \gamma\, \big|\overline{\mathrm{KL}} - C\big|\]
 

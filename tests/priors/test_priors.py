@@ -1,0 +1,692 @@
+"""Properties of priors: densities integrate to one, samples follow them, special cases are right.
+
+Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs. What priors
+and guides have in common is tested here on both.
+"""
+
+import copy
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import TraceEnum_ELBO
+from scipy.stats import chisquare, kstest
+from torch.autograd.functional import jacobian
+from torch.distributions import biject_to
+
+import pyrovae as pv
+from pyrovae import guides, priors
+from pyrovae.evidence.draws import KeyedDraws
+from pyrovae.numerics import positive
+from pyrovae.objectives import ELBO
+from pyrovae.priors import GaussianMixture
+from tests.support.latent_properties import (
+    APPROXIMATE,
+    DISCRETE_GUIDES,
+    DISCRETE_PRIORS,
+    GUIDES,
+    LAYERED_GUIDES,
+    LAYERED_PRIORS,
+    PRIORS,
+    REAL_GUIDES,
+    REAL_PRIORS,
+    RELAXED_GUIDES,
+    RELAXED_PRIORS,
+    ROUND_GUIDES,
+    ROUND_PRIORS,
+    SMALL,
+    circle,
+    connect,
+    globe,
+    guide_beside,
+    law_of,
+    log_density,
+    plane,
+    prior_of,
+    real_line,
+)
+from tests.support.parts import (
+    NETWORKS,
+    attached,
+    classes,
+    data_for,
+    each,
+    params,
+    raises_one_sentence,
+    small_vae,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+RARE = 1e-6
+REAL = each("part", [*REAL_PRIORS, *REAL_GUIDES])
+PLANE = each("part", [*REAL_PRIORS, *LAYERED_PRIORS[:1], *REAL_GUIDES, *LAYERED_GUIDES])
+ROUND = each("part", [*ROUND_PRIORS, *ROUND_GUIDES])
+DISCRETE = each("part", [*DISCRETE_PRIORS, *DISCRETE_GUIDES])
+RELAXED = each("part", [*RELAXED_PRIORS, *RELAXED_GUIDES])
+ALL = [*PRIORS, *GUIDES]
+
+
+def size_of(part) -> int:
+    """A size of z that every part can have."""
+    classes = getattr(part, "classes", 1)
+    return 2 * classes if classes > 1 else 4
+
+
+def test_every_public_part_is_tested_here():
+    assert {type(part) for part in PRIORS} == set(classes(priors.Prior))
+    assert {type(part) for part in GUIDES} == set(classes(guides.Guide))
+
+
+# ---------------------------------------------------------------- densities and draws
+
+
+@REAL
+@torch.no_grad()
+def test_latent_densities_integrate_to_one(part):
+    z, log_weight = real_line(20_001)
+    total = torch.logsumexp(law_of(part, 1).log_prob(z.unsqueeze(-1)) + log_weight, 0)
+    assert abs(total) < 1e-5  # the corner of a Laplace density; smooth ones are exact to rounding
+
+
+@PLANE
+@torch.no_grad()
+def test_latent_densities_integrate_to_one_over_the_plane(part):
+    axis, log_area = plane()
+    grid = torch.cartesian_prod(axis, axis)
+    assert abs(torch.logsumexp(log_density(law_of(part, 2), grid), 0) + log_area) < 1e-3
+
+
+@REAL
+@torch.no_grad()
+def test_samples_of_latents_follow_their_density(part):
+    law = law_of(part, 1)
+    draws = law.expand((20_000,)).sample()[:, 0]
+    z, log_weight = real_line()
+    cdf = (law.log_prob(z.unsqueeze(-1)) + log_weight).exp().cumsum(0)
+    assert kstest(draws, lambda v: np.interp(v, z, cdf)).pvalue > RARE
+
+
+@PLANE
+@torch.no_grad()
+def test_draws_of_two_latents_follow_their_density(part):
+    """Cells of the plane: the latents are as dependent as the density says."""
+    law = law_of(part, 2)
+    axis, log_area = plane(points=961)
+    mass = (log_density(law, torch.cartesian_prod(axis, axis)) + log_area).exp().reshape(961, 961)
+    edges = torch.tensor([-12.0, -1.5, -0.5, 0.0, 0.5, 1.5, 12.0])
+    cell = torch.bucketize(axis, edges[1:-1])
+    expected = torch.zeros(6, 6).index_put((cell[:, None], cell[None, :]), mass, accumulate=True)
+    draws = torch.bucketize(law.expand((20_000,)).sample(), edges[1:-1])
+    observed = torch.bincount(6 * draws[:, 0] + draws[:, 1], minlength=36).reshape(6, 6)
+    # A grid point on an edge belongs to one cell only: allow for that much probability.
+    slack = mass.sum(0).max() + mass.sum(1).max()
+    error = (expected * (1 - expected) / 20_000).sqrt()
+    assert ((observed / 20_000 - expected).abs() < 5 * error + slack).all()
+
+
+@pytest.mark.parametrize("flow", APPROXIMATE)
+def test_flows_that_are_inverted_by_iteration_are_laws_too(flow):
+    """Both have the mass between two points that their normal noise has between the images; both invert."""
+    ends = torch.tensor([[-2.0], [1.5]])
+    z = torch.linspace(-2.0, 1.5, 2001).unsqueeze(-1)
+    prior = law_of(priors.Flow(flow, **SMALL), 1)
+    mass = torch.trapezoid(prior.log_prob(z).exp(), z[:, 0])
+    below, above = torch.special.ndtr(prior.pull(ends)[0][:, 0])
+    torch.testing.assert_close(mass, above - below, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(prior.push(prior.pull(z)[0])[0], z, rtol=1e-4, atol=1e-4)
+
+    guide = law_of(guides.Flow(flow, **SMALL), 1)
+    e = guide.base.base_dist.loc + guide.base.base_dist.scale * ends
+    (low, high), _ = guide.push(e)
+    z = torch.linspace(low.item(), high.item(), 2001).unsqueeze(-1)
+    mass = torch.trapezoid(guide.log_prob(z).exp(), z[:, 0])
+    below, above = torch.special.ndtr(ends[:, 0])
+    torch.testing.assert_close(mass, above - below, rtol=1e-4, atol=1e-4)
+    z = guide.expand((20,)).rsample()
+    near = guide.pull(z)[0].abs().max(-1).values < 9
+    torch.testing.assert_close(
+        guide.log_prob(z)[near], guide.log_prob(z.detach().clone())[near], rtol=1e-3, atol=1e-3
+    )
+
+
+@ROUND
+def test_densities_on_the_sphere_integrate_to_one(part):
+    z, log_arc = circle()
+    assert abs(torch.logsumexp(law_of(part, 2).log_prob(z) + log_arc, 0)) < 1e-10
+    z, log_area = globe()
+    assert abs(torch.logsumexp(law_of(part, 3).log_prob(z) + log_area, 0)) < 1e-10
+    for dim in (4, 20, 200):  # both are symmetric about an axis: over its angle, times the sphere across it
+        law = law_of(part, dim)
+        axis = getattr(law, "loc", torch.eye(dim)[0])
+        pole, other = torch.linalg.qr(torch.stack([axis, torch.randn(dim)], -1)).Q.unbind(-1)
+        angle = torch.linspace(0, math.pi, 20_001)
+        z = angle.cos()[:, None] * pole + angle.sin()[:, None] * other
+        around = math.log(2) + (dim - 1) / 2 * math.log(math.pi) - math.lgamma((dim - 1) / 2)
+        log_p = law.log_prob(z) + (dim - 2) * angle.sin().abs().clamp_min(1e-300).log() + around
+        assert torch.trapezoid(log_p.exp(), angle) == pytest.approx(1, abs=1e-8)
+
+
+@ROUND
+def test_draws_on_the_sphere_follow_their_density(part):
+    law, (z, log_arc) = law_of(part, 2), circle()
+    draws = law.expand((20_000,)).sample()
+    angle = torch.remainder(torch.atan2(draws[:, 1], draws[:, 0]), 2 * math.pi)
+    cdf = (law.log_prob(z) + log_arc).exp().cumsum(0)
+    nodes = 2 * math.pi * (torch.arange(len(z)) + 0.5) / len(z)
+    assert kstest(angle, lambda v: np.interp(v, nodes, cdf)).pvalue > RARE
+    law, (z, log_area) = law_of(part, 3), globe()
+    draws = law.expand((20_000,)).sample()
+    mass = (law.log_prob(z) + log_area).exp().unsqueeze(-1)
+    for f in (lambda z: z, lambda z: z * z.roll(1, -1), torch.square):
+        error = f(draws).std(0) / math.sqrt(len(draws))
+        assert ((f(draws).mean(0) - (mass * f(z)).sum(0)).abs() < 5 * error + 1e-6).all()
+
+
+@DISCRETE
+def test_discrete_laws_sum_to_one_and_their_draws_follow(part):
+    law = law_of(part, 6)
+    pieces = torch.eye(3)
+    states = torch.stack([torch.cat(pair) for pair in itertools.product(pieces, pieces)])
+    mass = law.log_prob(states).exp()
+    assert abs(mass.sum() - 1) < 1e-12
+    draws = law.expand((20_000,)).sample()
+    observed = [(draws == state).all(-1).sum().item() for state in states]
+    assert chisquare(observed, 20_000 * mass.detach()).pvalue > RARE
+    assert not law.support.check(torch.tensor([1.0, 0, 0, 1, 1, 0]))
+
+
+@RELAXED
+def test_relaxed_laws_integrate_to_one_and_their_draws_follow(part):
+    """By the registered map from the reals, which the density does not use."""
+    size = {2: (2, 4), 3: (3,)}[part.classes]
+    for entries in size:
+        law = law_of(part, entries)
+        to_simplex = biject_to(law.support)
+        if entries == 2:
+            u, log_weight = real_line()
+            u = u.unsqueeze(-1)
+        else:
+            axis, log_weight = plane(limit=40.0, points=1201)
+            u = torch.cartesian_prod(axis, axis)
+        z = to_simplex(u)
+        log_p = law.log_prob(z) + to_simplex.log_abs_det_jacobian(u, z) + log_weight
+        assert abs(torch.logsumexp(log_p, 0)) < 1e-4
+        draws = law.expand((20_000,)).rsample()
+        error = draws.std(0) / math.sqrt(len(draws))
+        assert ((draws.mean(0) - (log_p.exp().unsqueeze(-1) * z).sum(0)).abs() < 5 * error + 1e-4).all()
+        if entries == 2:
+            cdf = log_p.exp().cumsum(0).detach()
+            found = to_simplex.inv(draws.detach())[:, 0]
+            assert kstest(found, lambda v, cdf=cdf, u=u: np.interp(v, u[:, 0], cdf)).pvalue > RARE
+
+
+@each("part", ALL)
+def test_distributions_are_over_latents(part):
+    size = size_of(part)
+    law = law_of(part, size)
+    assert law.event_shape == (size,)
+    assert law.batch_shape == ()
+    wide = law.expand((5, 3))
+    z = wide.sample()
+    assert z.shape == (5, 3, size)
+    assert law.support.check(z).all()
+    assert not z.requires_grad
+    torch.testing.assert_close(wide.log_prob(z), law.log_prob(z))
+    one = torch.stack([law.log_prob(z[i, j]) for i in range(5) for j in range(3)]).reshape(5, 3)
+    torch.testing.assert_close(one, law.log_prob(z), rtol=1e-9, atol=1e-9)
+    assert law.expand((2,)).expand((4, 2)).sample((3,)).shape == (3, 4, 2, size)
+
+
+@each("part", ALL)
+def test_single_precision_is_enough_for_far_latents(part):
+    size = size_of(part)
+    torch.set_default_dtype(torch.float32)  # the fixture restores it
+    law = law_of(part, size).expand((500,))
+    z = law.sample()
+    assert z.dtype == torch.float32
+    assert law.log_prob(z).isfinite().all()
+    assert law.support.check(z).all()
+
+
+@each("part", ALL)
+def test_the_density_of_a_draw_is_that_of_an_equal_vector(part):
+    """A distribution knows its last sample by identity; a copy of the sample needs the inverse."""
+    law = law_of(part, size_of(part)).expand((50,))
+    z = law.rsample() if law.has_rsample else law.sample()
+    torch.testing.assert_close(law.log_prob(z), law.log_prob(z.detach().clone()), rtol=1e-8, atol=1e-8)
+    other = law.sample()
+    torch.testing.assert_close(law.log_prob(other), law.log_prob(other.clone()), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(law.log_prob(z), law.log_prob(z.clone()), rtol=1e-8, atol=1e-8)
+
+
+@each("part", ALL)
+def test_a_draw_without_gradients_has_a_density_with_them(part):
+    if isinstance(part, guides.Guide):
+        part = attached(part, size_of(part))
+        given = {name: p.requires_grad_() for name, p in params(part.param_shapes, 3).items()}
+        law = part(**given)
+        z = law.sample()
+        log_q = law.log_prob(z)
+        assert log_q.requires_grad
+        given.pop("logits" if getattr(part, "components", 0) == 1 else "", None)  # the weight is one
+        for found in torch.autograd.grad(log_q.sum(), list(given.values()), retain_graph=True):
+            assert (found != 0).any()
+
+
+@each("part", ALL)
+def test_keyed_draws_do_not_depend_on_the_other_data(part):
+    """Every random number of a composed distribution comes from inner distributions."""
+    size = size_of(part)
+    if isinstance(part, priors.Prior):
+        law = law_of(part, size)
+        at = lambda rows: law.expand((len(rows),))  # noqa: E731
+    else:
+        guide = attached(part, size)
+        given = params(guide.param_shapes, 4)
+        at = lambda rows: guide(**{name: p[list(rows)] for name, p in given.items()})  # noqa: E731
+
+    def drawn(rows):
+        keys = KeyedDraws([11 * row for row in rows], seed=3)
+        plates = pyro.plate("particles", 6, dim=-2), pyro.plate("data", len(rows), dim=-1)
+        with torch.no_grad(), keys, plates[0], plates[1]:
+            return pyro.sample("z", at(rows))
+
+    together = drawn([0, 1, 2, 3])
+    assert together.shape == (6, 4, size)
+    torch.testing.assert_close(drawn([2, 0]), together[:, [2, 0]])
+    assert torch.unique(together.flatten(0, 1), dim=0).shape[0] > 1
+
+
+# ---------------------------------------------------------------- contexts
+
+
+@each("prior", PRIORS)
+def test_a_prior_follows_its_context_row_by_row(prior):
+    size = size_of(prior)
+    prior = prior_of(prior, size, context_dim=3)
+    c = torch.randn(4, 3)
+    z = prior(c).expand((4,)).sample()
+    together = prior(c).expand((4,)).log_prob(z)
+    alone = torch.stack([prior(c[i]).log_prob(z[i]) for i in range(4)])
+    torch.testing.assert_close(together, alone)
+    deep = prior(c).expand((5, 4))
+    torch.testing.assert_close(deep.log_prob(z.expand(5, 4, -1)), together.expand(5, 4))
+    if [p for p in prior.parameters() if p.dim() > 1] or isinstance(prior, priors.VampPrior):
+        assert (together - prior(c.flip(0)).expand((4,)).log_prob(z)).abs().max() > 1e-3
+
+
+@each("prior", REAL_PRIORS)
+def test_draws_given_a_context_follow_their_density(prior):
+    """The mean of each row's draws against quadrature."""
+    prior = prior_of(prior, 1, context_dim=2)
+    c = torch.tensor([[1.0, -2.0], [-1.0, 0.5]])
+    draws = prior(c).expand((20_000, 2)).sample().detach()[..., 0]
+    z, log_weight = real_line(1501)
+    log_p = prior(c).expand((2,)).log_prob(z[:, None, None].expand(-1, 2, 1)).detach()
+    mass = (log_p + log_weight[:, None]).exp()
+    for f in (torch.tanh, torch.cos):
+        error = f(draws).std(0) / math.sqrt(len(draws))
+        assert ((f(draws).mean(0) - (mass * f(z)[:, None]).sum(0)).abs() < 5 * error + 1e-5).all()
+
+
+def test_a_prior_of_contexts_asks_for_one():
+    raises_one_sentence(lambda: priors.Conditional().attach(2), "context_shape", "Normal")
+    vae = small_vae(prior=priors.Conditional((4,)), context_shape=(3,))
+    assert pv.log_evidence(vae, *data_for(vae, 2), particles=5).log_px.shape == (2,)
+
+
+# ---------------------------------------------------------------- special cases
+
+
+def test_fresh_priors_begin_as_the_standard_normal():
+    z = torch.randn(6, 3)
+    expected = dist.Normal(torch.zeros(3), 1.0).to_event(1).log_prob(z)
+    fresh = [priors.Normal(), priors.Autoregressive((8,))]
+    fresh += [priors.Flow(name, 2, (8,)) for name in ("NSF", "MAF", "NICE", "RealNVP", "BPF", "CNF")]
+    fresh += [priors.Hierarchical(())]
+    for prior in fresh:
+        for context_dim in (0, 2):
+            part = prior.clone()
+            part.attach(3, context_dim=context_dim)
+            law = part(torch.randn(6, 2) if context_dim else None)
+            torch.testing.assert_close(law.log_prob(z), expected, rtol=1e-6, atol=1e-6)
+            assert law.expand((4, 6)).sample().isfinite().all()
+    layered = attached(priors.Hierarchical(()), 3)
+    torch.testing.assert_close(layered().log_prob(z), expected)  # whatever its parameters
+
+
+def test_a_fresh_flow_learns():
+    """It begins as the identity, which must be no point where the gradient is zero."""
+    for name in ("NSF", "MAF", "RealNVP", "UNAF", "GF", "CNF"):
+        prior = priors.Flow(name, 2, (8,))
+        prior.attach(2)
+        z = 0.5 + 0.3 * torch.randn(64, 2)
+        adam = torch.optim.Adam(prior.parameters(), lr=0.02)
+        before = -prior().log_prob(z).mean()
+        for _ in range(8):
+            adam.zero_grad()
+            (-prior().log_prob(z).mean()).backward()
+            adam.step()
+        assert -prior().log_prob(z).mean() < before - 0.05, name
+
+
+def test_a_students_t_with_many_degrees_of_freedom_is_normal():
+    z = torch.randn(6, 3)
+    wide, normal = attached(priors.StudentT(1e9), 3), attached(priors.Normal(), 3)
+    normal.load_state_dict(wide.state_dict())
+    torch.testing.assert_close(wide().log_prob(z), normal().log_prob(z), rtol=1e-5, atol=1e-5)
+    by_hand = torch.distributions.Normal(normal.loc, positive(normal.raw_scale)).log_prob(z).sum(-1)
+    torch.testing.assert_close(normal().log_prob(z), by_hand)
+
+
+def test_an_autoregressive_prior_sees_the_latents_before_and_no_others():
+    prior = attached(priors.Autoregressive((7, 5)), 4)
+    loc, scale = jacobian(prior.place, torch.randn(4))
+    for found in (loc, scale):
+        assert (found.triu() == 0).all()
+        assert (found.tril(-1) != 0).sum() == 6
+
+
+def test_a_hierarchical_prior_is_the_product_of_its_conditionals():
+    prior = attached(priors.Hierarchical((3, 1), (5,)), 2)
+    assert (prior.size, prior.visible) == (6, 2)
+    z = torch.randn(4, 6)
+    first, second, third = z.split((2, 3, 1), -1)
+    one, two = prior.nets[0](second), prior.nets[1](third)
+    shift = pv.numerics.inverse_positive(1.0)
+    by_hand = (
+        dist.Normal(one["loc"], positive(one["raw_scale"] + shift)).log_prob(first).sum(-1)
+        + dist.Normal(two["loc"], positive(two["raw_scale"] + shift)).log_prob(second).sum(-1)
+        + dist.Normal(0.0, 1.0).log_prob(third).sum(-1)
+    )
+    torch.testing.assert_close(prior().log_prob(z), by_hand)
+    vae = small_vae((5,), 2, prior=priors.Hierarchical((3,), (4,)), guide=guides.Hierarchical((3,), (4,)))
+    assert vae.decode(torch.randn(7, 5)).batch_shape == (7,)
+    decoded = jacobian(lambda z: vae.decode(z).mean, torch.randn(5))
+    assert (decoded[:, 2:] == 0).all()  # the decoder reads the first layer
+    assert (decoded[:, :2] != 0).all()
+
+
+def test_the_largest_entry_of_a_relaxed_draw_follows_the_discrete_prior():
+    """At any temperature: it is the maximum of Gumbel noise and logits."""
+    soft, hard = attached(priors.Categorical(4, 0.5), 1), attached(priors.Categorical(4), 1)
+    hard.load_state_dict(soft.state_dict())
+    draws = soft().expand((20_000,)).sample().argmax(-1)
+    mass = hard().log_prob(torch.eye(4)).exp().detach()
+    assert chisquare(torch.bincount(draws, minlength=4), 20_000 * mass).pvalue > RARE
+
+
+@each("prior", PRIORS)
+def test_every_prior_serves_in_a_vae(prior):
+    context_shape = (2,) if isinstance(prior, priors.Conditional) else None
+    parts = {"prior": prior, "guide": guide_beside(prior), "likelihood": pv.likelihoods.Normal(0.5)}
+    vae = small_vae((5,), 2, context_shape=context_shape, **parts)
+    given = data_for(vae, 5)
+    whole = pv.log_evidence(vae, *given, particles=30)
+    rest = pv.log_evidence(vae, *(t[2:] for t in given), particles=30, chunk=20)
+    np.testing.assert_allclose(rest.log_px, whole.log_px[2:], rtol=1e-9)
+    if vae.encode(*given).has_rsample and list(vae.prior.parameters()):
+        loss = ELBO(2).differentiable_loss(vae.model, vae.guide, *given)
+        for gradient in torch.autograd.grad(loss, list(vae.prior.parameters())):
+            assert gradient.isfinite().all()
+
+
+def test_a_prior_and_a_guide_on_other_spaces_are_refused_at_the_declaration():
+    cases = [
+        (priors.HypersphericalUniform(), guides.DiagonalNormal(), "ProjectedNormal"),
+        (priors.Categorical(3), guides.DiagonalNormal(), "Categorical(classes=3, temperature=None)"),
+        (priors.Categorical(3), guides.Categorical(3, 0.5), "Categorical(classes=3, temperature=None)"),
+        (priors.StandardNormal(), guides.ProjectedNormal(), "different supports"),
+        (priors.StandardNormal(), guides.Hierarchical((4,)), "Hierarchical"),
+        (priors.StandardNormal(), guides.Categorical(3), "classes=3"),
+    ]
+    for prior, guide, word in cases:
+        raises_one_sentence(lambda prior=prior, guide=guide: pv.VAE((4,), 2, prior=prior, guide=guide), word)
+    raises_one_sentence(lambda: pv.VAE((4,), 1, prior=priors.HypersphericalUniform()), "2 or more")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (GaussianMixture(0), ("components", "not 0")),
+        (GaussianMixture(2, "round"), ("covariance", "round", "full")),
+        (GaussianMixture(2, start="far"), ("start", "far", "spread")),
+        (priors.VampPrior(0), ("VampPrior", "components")),
+        (priors.VampPrior(2, "none"), ("pseudo_inputs", "none")),
+        (priors.StudentT(0.0), ("df", "0.0")),
+        (priors.StudentT(math.nan), ("df", "nan")),
+        (priors.Flow("NCSF"), ("NCSF", "NSF")),
+        (priors.Flow(transforms=0), ("transforms", "not 0")),
+        (priors.Flow(hidden=(4, 0)), ("hidden of Flow", "not 0")),
+        (priors.Autoregressive((0,)), ("hidden of Autoregressive", "not 0")),
+        (priors.Hierarchical((2, 0)), ("layers of Hierarchical", "not 0")),
+        (priors.Hierarchical((2,), ()), ("size",)),
+        (priors.Categorical(1), ("classes", "not 1")),
+        (priors.Categorical(3, 0.0), ("temperature", "0.0")),
+    ],
+    ids=repr,
+)
+def test_hyperparameters_of_priors_out_of_range_are_told(wrong, words):
+    raises_one_sentence(lambda: wrong.attach(2), *words)
+
+
+def test_the_first_flow_of_a_process_changes_nothing_in_torch():
+    """The package that it comes from switches the validation of all distributions off when it is imported."""
+    code = (
+        "import sys, torch, pyrovae; before = dict(vars(torch.distributions.Distribution));"
+        "assert 'zuko' not in sys.modules;"
+        "pyrovae.priors.Flow().attach(2); after = vars(torch.distributions.Distribution);"
+        "assert 'zuko' in sys.modules; assert all(after[name] is value for name, value in before.items())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- mixtures
+
+
+def test_a_mixture_is_the_sum_of_its_components():
+    prior = attached(GaussianMixture(3), 2, context_dim=2)
+    z, c = torch.randn(5, 2), torch.randn(5, 2)
+    pi = torch.softmax(prior.logits + c @ prior.gate.weight.mT, -1)
+    normal = torch.distributions.Normal(prior.loc, positive(prior.raw_scale))
+    by_hand = (pi * normal.log_prob(z[:, None]).sum(-1).exp()).sum(-1).log()
+    torch.testing.assert_close(prior(c).log_prob(z), by_hand)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_a_mixture_of_one_is_a_normal(covariance):
+    prior = attached(GaussianMixture(1, covariance), 3)
+    factor = positive(prior.raw_scale[0]).diag_embed()
+    if covariance == "full":
+        factor = torch.linalg.inv(torch.eye(3) + prior.regression[0].tril(-1)) @ factor
+    normal = dist.MultivariateNormal(prior.loc[0], factor @ factor.mT)
+    z = torch.randn(7, 3)
+    torch.testing.assert_close(prior().log_prob(z), normal.log_prob(z))
+
+
+def test_a_mixture_begins_with_equal_weights_and_unit_scales():
+    prior = GaussianMixture(4)
+    prior.attach(2, context_dim=3)
+    law = prior(torch.randn(5, 3))
+    torch.testing.assert_close(law.mixture_distribution.probs, torch.full((5, 4), 0.25))
+    torch.testing.assert_close(law.component_distribution.stddev, torch.ones(5, 4, 2))
+    assert prior.loc.std() > 0  # equal components would stay equal for ever
+    assert list(prior.state_dict()) == [
+        "logits",
+        "loc",
+        "raw_scale",
+        "gate.weight",
+    ]  # as older runs have them
+
+
+@pytest.mark.parametrize(("components", "dim"), [(10, 2), (7, 1), (4, 3), (10, 16), (40, 5)])
+def test_spread_means_are_far_apart(components, dim):
+    prior = GaussianMixture(components, start="spread", learned=False)
+    prior.attach(dim)
+    apart = torch.cdist(prior.loc, prior.loc) + 1e9 * torch.eye(components)
+    assert apart.min() == pytest.approx(4.0)
+    assert prior.loc.mean(0).abs().max() < 0.3
+    if dim > 1:
+        radius = prior.loc.norm(dim=-1)
+        torch.testing.assert_close(radius, radius[:1].expand(components))
+    if dim >= components - 1 and dim > 1:  # the corners of a simplex
+        assert apart.min(1).values.max() == pytest.approx(4.0, rel=1e-3)
+    again = prior.clone()
+    again.attach(dim)
+    assert torch.equal(again.loc, prior.loc)
+    assert not list(prior.parameters())
+    assert not prior.state_dict()
+
+
+def test_a_mixture_that_is_not_learned_keeps_what_was_drawn():
+    prior = GaussianMixture(3, learned=False)
+    prior.attach(2, context_dim=2)
+    assert [name for name, _ in prior.named_parameters()] == ["gate.weight"]
+    other = prior.clone()
+    other.attach(2, context_dim=2)
+    assert not torch.equal(other.loc, prior.loc)
+    other.load_state_dict(prior.state_dict())
+    assert torch.equal(other.loc, prior.loc)
+
+
+def test_a_mixture_collapsed_equals_the_same_enumerated():
+    """An explicit c, summed out by Pyro, on the same draws of z; and Pyro's q(c|z) is Bayes' theorem."""
+    vae = _mixture_vae()
+    (x,) = (torch.bernoulli(torch.full((6, 4), 0.5)),)
+    prior = vae.prior
+
+    def explicit(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(logits=prior.logits), infer={"enumerate": "parallel"})
+            scale = positive(prior.raw_scale)
+            z = pyro.sample("z", dist.Normal(prior.loc[c], scale[c]).to_event(1))
+            pyro.sample("x", vae.decode(z), obs=x)
+
+    enumerated = TraceEnum_ELBO(max_plate_nesting=1)
+    pyro.set_rng_seed(3)
+    expected = enumerated.loss(explicit, vae.guide, x) / 6
+    pyro.set_rng_seed(3)
+    assert ELBO().loss(vae.model, vae.guide, x) == pytest.approx(expected, rel=1e-12)
+
+    z = poutine.trace(vae.guide).get_trace(x).nodes["z"]["value"].detach()
+    fixed = poutine.condition(explicit, data={"z": z})
+    q = enumerated.compute_marginals(fixed, lambda x: None, x)["c"]
+    components = dist.Normal(prior.loc, positive(prior.raw_scale)).to_event(1)
+    bayes = torch.softmax(torch.log_softmax(prior.logits, -1) + components.log_prob(z[:, None]), -1)
+    torch.testing.assert_close(q.probs, bayes)
+    torch.testing.assert_close(bayes.sum(-1), torch.ones(6))
+
+
+def _mixture_vae():
+    vae = pv.VAE((4,), 2, prior=GaussianMixture(3), encoder=NETWORKS[0], decoder=NETWORKS[0])
+    with torch.no_grad():
+        for p in vae.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return vae
+
+
+# ---------------------------------------------------------------- the VampPrior
+
+
+@each("guide", GUIDES)
+def test_a_vamp_prior_with_one_pseudo_input_is_the_guide_there(guide):
+    prior = attached(priors.VampPrior(1), size_of(guide))
+    connect(prior, guide)
+    recognition, q = prior._sources
+    x = torch.rand(3)
+    with torch.no_grad():
+        prior.u[0] = x
+    there = q(**recognition(x))
+    z = there.expand((5, 2)).sample()
+    torch.testing.assert_close(prior().expand((5, 2)).log_prob(z), there.log_prob(z), rtol=1e-8, atol=1e-8)
+
+
+@each("guide", GUIDES)
+def test_a_vamp_prior_is_the_mean_of_the_guides_laws(guide):
+    prior = attached(priors.VampPrior(4), size_of(guide))
+    connect(prior, guide)
+    recognition, q = prior._sources
+    each_law = [q(**recognition(u.clamp(0, 1))) for u in prior.u]
+    z = torch.stack([law.sample() for law in each_law])
+    by_hand = torch.logsumexp(torch.stack([law.log_prob(z) for law in each_law]), 0) - math.log(4)
+    torch.testing.assert_close(prior().log_prob(z), by_hand, rtol=1e-8, atol=1e-8)
+    assert prior().has_rsample == each_law[0].has_rsample
+
+
+@pytest.mark.parametrize("context_shape", [None, (3,)])
+def test_a_vamp_prior_learns_through_the_encoder(context_shape):
+    vae = small_vae(prior=priors.VampPrior(6), guide=guides.Flow("iaf", **SMALL), context_shape=context_shape)
+    x, *c = data_for(vae, 4)
+    gradients = torch.autograd.grad(
+        vae.latents(*c).log_prob(torch.randn(4, 2)).sum(), [*vae.recognition.parameters(), vae.prior.u]
+    )
+    assert all((g != 0).any() for g in gradients)
+    assert sum(p.numel() for p in vae.prior.parameters()) == 6 * 5  # the encoder is counted once
+    assert len(list(vae.parameters())) == len({id(p) for p in vae.parameters()})
+    assert pv.log_evidence(vae, x, *c, particles=20).log_px.shape == (4,)
+
+
+def test_a_copied_vae_has_a_vamp_prior_of_its_own_encoder():
+    vae = small_vae(prior=priors.VampPrior(6))
+    twin, z = copy.deepcopy(vae), torch.randn(3, 2)
+    assert twin.prior._sources[0] is twin.recognition
+    assert twin.prior._sources[1] is twin.q
+    before = vae.latents().log_prob(z)
+    with torch.no_grad():
+        for p in twin.recognition.parameters():
+            p.add_(1.0)
+    assert torch.equal(vae.latents().log_prob(z), before)
+    assert (twin.latents().log_prob(z) - before).abs().max() > 1e-3
+    again = pv.VAE.from_dict(vae.to_dict())
+    again.load_state_dict(vae.state_dict())
+    torch.testing.assert_close(again.latents().log_prob(z), before)
+
+
+def test_pseudo_inputs_start_at_the_data():
+    x = torch.rand(20, 5)
+    kept = small_vae(prior=priors.VampPrior(8, "data"))
+    assert not list(kept.prior.parameters())
+    before = torch.get_rng_state()
+    kept.prior.start_from(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    rows = (kept.prior.u[:, None] == x).all(-1)
+    assert (rows.sum(1) == 1).all()
+    assert rows.any(0).sum() == 8  # different ones
+    assert "prior.u" in kept.state_dict()
+    many = small_vae(prior=priors.VampPrior(50, "data"))
+    many.prior.start_from(x)
+    assert (many.prior.u[:, None] == x).all(-1).any(0).all()
+    learned = small_vae(prior=priors.VampPrior(8))
+    u = learned.prior.u.clone()
+    learned.prior.start_from(x)  # in [0, 1]: the paper's start
+    assert torch.equal(learned.prior.u, u)
+    learned.prior.start_from(10 * x - 5)
+    assert (learned.prior.u[:, None] == 10 * x - 5).all(-1).any(1).all()
+    z = torch.randn(3, 2)
+    loc, scale = learned.prior(None).components.base_dist.loc, learned.encode(learned.prior.u).base_dist.loc
+    torch.testing.assert_close(loc, scale)  # no longer clamped
+    assert learned.latents().log_prob(z).isfinite().all()
+    raises_one_sentence(lambda: kept.prior.start_from(torch.rand(4, 3)), "(5)", "(N, 3)")
+
+
+def test_learned_pseudo_inputs_are_clamped_to_the_unit_interval():
+    vae = small_vae(prior=priors.VampPrior(3))
+    with torch.no_grad():
+        vae.prior.u[:] = torch.tensor([-3.0, 0.5, 4.0, 0.2, 1.0])
+    inside = torch.tensor([0.0, 0.5, 1.0, 0.2, 1.0])
+    z = torch.randn(4, 2)
+    torch.testing.assert_close(vae.latents().log_prob(z), vae.encode(inside).log_prob(z))
+
+
+def test_a_vamp_prior_alone_says_what_it_needs():
+    prior = priors.VampPrior(3)
+    prior.attach(2)
+    raises_one_sentence(lambda: prior(), "VampPrior", "VAE")
