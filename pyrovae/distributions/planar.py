@@ -2,11 +2,11 @@ r"""Planar maps, whose inverse is one monotone equation in one unknown.
 
     T(z) = z + u h(w.z + b),    h = tanh,    log |det dT/dz| = log(1 + w.u h'(w.z + b))
 
-T is invertible if w.u > -1, so the component of u along w is corrected: w.u -> m(w.u), with m(a) =
-softplus(a + k) - 1 and k such that m(0) = 0: u = 0 is the identity. At z' = T(z) the number a = w.z
-+ b solves
+T is invertible if w.u > -1, so the component of u along w is corrected: w.u -> m(w.u), with
+m(a) = softplus(a + k) - 1. The constant k is chosen so that m(0) = 0, and u = 0 is the identity.
+At z' = T(z), the number a = w.z + b is the solution of
 
-    a + (w.u) tanh(a) = w.z' + b,    whose left side rises.
+    a + (w.u) tanh(a) = w.z' + b,    whose left side increases.
 
 Reference:
     Rezende & Mohamed (2015), "Variational Inference with Normalizing Flows", appendix A.1.
