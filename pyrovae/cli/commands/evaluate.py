@@ -60,8 +60,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method (see `pyrovae parts --axis method`); AIS by default, if latents
-            are real numbers.
+        method: the second method (`pyrovae parts --axis method`); AIS if latents are real numbers.
         chains: chains of AIS for each observation.
         method_rows: number of rows for the second method, since AIS is slow.
         bounds: other numbers of particles for the curve.
