@@ -55,7 +55,7 @@ def save_figures(
     history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw the figures that apply, save them as png files and return their paths.
+    """Draw the figures that apply to a program and its data as png files; returns their paths.
 
     Arguments:
         program: the trained program.
@@ -76,7 +76,7 @@ def figures(
     history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> dict[str, Axes]:
-    """Draw the figures that apply, and return them by name."""
+    """Draw the figures that apply to a program and its data, and return them by name."""
     axes = {} if history is None else {"training": plots.training_curves(history)}
     if not all(callable(getattr(program, name, None)) for name in METHODS):
         return axes

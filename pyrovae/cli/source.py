@@ -26,7 +26,7 @@ PACKAGE = __package__.partition(".")[0]
 
 
 def skeleton(folder: str, base: str) -> type:
-    """A skeleton of a class of a folder of the package, with skeletons of its subclasses there.
+    """Return the skeleton of a base class in a folder of the package, and those of its subclasses.
 
     Example:
         >>> from pyrovae.names import names_of

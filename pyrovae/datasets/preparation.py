@@ -44,8 +44,8 @@ class Preparation:
             raise InputError(f"binarize={self.binarize!r} is not known: use one of {known} or None")
         if self.binarize is not None and self.dequantize:
             raise InputError(
-                "binarize and dequantize exclude each other, as binary values cannot be dequantised: "
-                "choose one of them"
+                "binarize and dequantize cannot be combined, as binary values cannot be dequantised: "
+                "choose one of the two"
             )
         if self.dequantize and self.levels is None:
             raise InputError(

@@ -44,8 +44,8 @@ class Columns(dist.TorchDistribution):
     """Elementwise distributions of several kinds over the last dimension; NaN has log-density 0.
 
     Arguments:
-        groups: for each kind, the indices of its columns, their distribution (*, count), and values
-            to replace missing entries.
+        groups: for each kind, the indices of its columns, their distribution of batch shape
+            (*, number of columns), and values to replace missing entries.
 
     Example:
         >>> columns = Columns([(None, dist.Normal(torch.zeros(2), 1.0), torch.zeros(2))])

@@ -138,7 +138,7 @@ class OneHots(_Pieces):
         if self.strata > MOST_STATES:
             raise InputError(
                 f"{variables} variables of {classes} classes have more than {MOST_STATES} states to sum "
-                "over: sample them, or use fewer"
+                "over: sample the variables, or use fewer variables or classes"
             )
         index = torch.arange(self.strata, device=self.logits.device).unsqueeze(-1)
         place = classes ** torch.arange(variables, device=self.logits.device)

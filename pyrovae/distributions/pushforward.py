@@ -28,9 +28,10 @@ class Pushforward(Composed):
     """The distribution of T(e), with e from a base distribution over real vectors.
 
     Arguments:
-        base: the distribution of e, event (D,).
+        base: the distribution of e, with event shape (D,).
         push: maps e to z = T(e) and log |det dz/de|. The latter may be None if it is expensive; the
-            density of the distribution's own samples is then computed as at any other point.
+            density of the distribution's own samples is then computed by `pull`, as at any
+            other point.
         pull: maps z to e and log |det de/dz|.
 
     Reference:

@@ -94,7 +94,7 @@ def _check(evidences: Mapping[str, Evidence]) -> None:
         )
     quantities = {name: evidence.quantity for name, evidence in evidences.items()}
     if len(set(quantities.values())) > 1:
-        raise InputError(f"these quantities cannot be ranked with each other: {quantities}")
+        raise InputError(f"these quantities cannot be ranked against each other: {quantities}")
     known = [evidence.index for evidence in evidences.values() if evidence.index is not None]
     if any((index != known[0]).any() for index in known):
         raise InputError("the models were evaluated on different rows of the data: use the same rows")

@@ -233,7 +233,7 @@ _MOST = 3200
 
 
 def as_method(method: str | Method) -> Method:
-    """Return a method as it is, or the method of a name (in any case) with its defaults.
+    """Return a method unchanged, or look one up by name (upper or lower case), with its defaults.
 
     Raises:
         InputError: for an unknown name, or a method that has options without defaults.

@@ -43,10 +43,10 @@ class Evidence(PerRow):
         event_shape: the shape of one observation.
         method: the method's name.
         settings: the options of the method, as given or as chosen.
-        is_bound: whether it is the lower bound L_K rather than an estimate of log p(x).
+        is_bound: whether `log_px` is the lower bound L_K rather than an estimate of log p(x).
         annealed: whether the particles are chains that were annealed to the posterior.
-        partial: whether it was stopped before all observations were done.
-        seconds: the time it took.
+        partial: whether the evaluation was stopped before all observations were done.
+        seconds: the time that the evaluation took.
     """
 
     log_px: np.ndarray = field(repr=False)

@@ -29,7 +29,7 @@ __all__ = ["divergences", "effective", "entropy", "mahalanobis", "merged", "over
 
 
 def overlaps(mean: Array, covariance: Array) -> Array:
-    r"""The Bhattacharyya coefficients of all pairs: 1 for equal components, 0 for separate ones.
+    r"""The Bhattacharyya coefficients of all pairs: 1 if components are equal, near 0 if distant.
 
     Arguments:
         mean: (K, D).

@@ -161,7 +161,7 @@ class ConvEncoder(_Encoder):
 class ConvDecoder(_Decoder):
     """The mirror of `ConvEncoder`: a linear layer, then upsampling and convolutions.
 
-    The sides of each stage are those of the encoder, so odd heights and widths are reproduced.
+    Its feature maps have the encoder's heights and widths, so odd ones are reproduced.
     Upsampling before a convolution avoids the chequerboard artifacts of transposed convolutions.
     The heads are convolutions, so each pixel's parameters come from the feature maps around it.
 

@@ -99,8 +99,8 @@ class Wrapped(Network):
             )
         if any(isinstance(layer, _BatchNorm) for layer in built.modules()):
             raise InputError(
-                f"{self!r} holds batch normalisation, with which log p(x) of a row would depend on the other "
-                "rows: use GroupNorm, LayerNorm or none"
+                f"{self!r} contains batch normalisation, which makes log p(x) of a row depend on the other "
+                "rows: use GroupNorm, LayerNorm or no normalisation"
             )
         return built
 

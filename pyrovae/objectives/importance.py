@@ -140,8 +140,8 @@ class PIWAE(_Grouped):
     r"""The decoder maximises IWAE with all M K particles, the encoder MIWAE with M groups of K.
 
     A tighter bound is better for the model's parameters, while the signal-to-noise ratio of the
-    guide's gradient falls as K grows. So each gets the bound that is better for it. The value and
-    `bound` are those of IWAE.
+    guide's gradient falls as K grows. So each gets the bound that is better for it. The
+    objective's value and `bound` are those of IWAE; only the gradient differs.
 
     Arguments:
         groups: M.

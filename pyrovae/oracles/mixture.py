@@ -32,8 +32,8 @@ class LinearGaussianMixture(LinearDecoder):
     Arguments:
         weight, bias, scale, guide_scale: as for `LinearDecoder`.
         logits: logits of the components, (C,).
-        loc: m, (C, D).
-        spread: t, (C, D).
+        loc: m, the means of the components, (C, D).
+        spread: t, their standard deviations, (C, D).
         collapsed: whether the model's prior is the mixture itself; otherwise it has a discrete site
             "c" that is summed out by enumeration. Both have the same log p(x).
 

@@ -236,5 +236,5 @@ def _check_mass(mass: Tensor, what: str) -> None:
         first = int(wrong[0])
         raise InputError(
             f"{what} of row {first} has mass {float(mass[first]):.3g} on this grid instead of 1: give a "
-            "larger limit= when it reaches over the edge, more points= when it is narrower than the step"
+            "larger limit= if the density extends past the grid, or more points= if it is too narrow for it"
         )

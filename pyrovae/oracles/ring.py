@@ -38,7 +38,7 @@ TINY = 1e-24  # under a root: f(0) = 0 instead of 0/0
 
 
 class Ring(Curved):
-    """A ring of radius r + w ||z|| around the origin.
+    """Points around the origin at radius r + w ||z||, in the direction of z, with noise.
 
     The guide is the normal distribution with the exact moments of the posterior.
 

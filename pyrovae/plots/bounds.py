@@ -36,11 +36,11 @@ def bounds_below(
     label: str = "parameter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Lower bounds as functions of a parameter, below log p(x), a curve or one level for each.
+    """Lower bounds as functions of a parameter, below log p(x).
 
     Args:
         at: the parameter, (P,).
-        log_px: log p(x) at these values, (P,), or one level for each bound, (T,), in their order.
+        log_px: log p(x) at these values, (P,), or a constant for each bound, (T,), in their order.
         bounds: name -> bound, (P,), nats.
         steps: (parameter, value) of the steps of an optimisation, (S, 2), joined by a line.
         label: the label of the horizontal axis.

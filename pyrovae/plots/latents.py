@@ -221,7 +221,8 @@ def _as_labels(value: ArrayLike, count: int) -> NDArray:
     if labels.shape != (count,):
         raise InputError(f"labels have shape {labels.shape} where z has {count} rows; give one label a row")
     if labels.dtype.kind not in "biuf" and len(np.unique(labels)) > len(CLASSES):
-        raise InputError(f"labels have {len(np.unique(labels))} named classes; give at most 10, or numbers")
+        count = len(np.unique(labels))
+        raise InputError(f"labels have {count} named classes; give at most 10 classes, or numeric labels")
     return labels
 
 

@@ -258,7 +258,10 @@ def doubt(entropies: ArrayLike, components: int, *, ax: Axes | None = None) -> A
     """
     values = numbers(entropies, "entropies", ("N",))
     if values.min() < -1e-6 or values.max() > np.log(components) + 1e-6:
-        raise InputError(f"entropies must be from 0 to log {components}, not up to {values.max():.3g}")
+        raise InputError(
+            f"entropies must lie between 0 and log {components}, and these run from {values.min():.3g} to "
+            f"{values.max():.3g}: give entropies in nats"
+        )
     size = np.exp(np.maximum(values, 0.0))
     sure = float((size < 1.1).mean())
     top = max(2.0, float(np.ceil(size.max())))

@@ -194,7 +194,9 @@ def evaluate(log_prob: Callable[..., ArrayLike], points: Array) -> Array:
     if np.isnan(values).any() or np.isposinf(values).any():
         raise InputError("the log density has values that are NaN or +inf; return finite values or -inf")
     if np.isneginf(values).all():
-        raise InputError("the log density is -inf all over the limits; choose limits where it has mass")
+        raise InputError(
+            "the log density is -inf everywhere within the limits; choose limits where it has mass"
+        )
     return values
 
 

@@ -57,9 +57,10 @@ class Prior(Part):
         return 0
 
     def connect(self, recognition: nn.Module, q: nn.Module, input_shape: Shape) -> None:
-        """Store the encoder with its heads and the guide, for a prior that consists of q(z|u).
+        """Store the encoder with its heads and the guide, for a prior built from q(z|u).
 
-        Store them in a tuple: as submodules, their parameters would be counted twice.
+        Here u are pseudo-inputs. Keep the modules in a tuple: if they were submodules, their
+        parameters would be counted twice.
 
         Arguments:
             recognition: maps u and a context to the guide's parameters, by name.

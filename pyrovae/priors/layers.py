@@ -54,7 +54,8 @@ class Conditional(Prior):
         super().attach(latent_dim, context_dim)
         if not context_dim:
             raise InputError(
-                "Conditional is p(z|c) and this VAE has no context: give it context_shape=, or use Normal"
+                "Conditional is p(z|c), and this VAE has no context: give the VAE context_shape=, or "
+                "use Normal"
             )
         self.check_sizes("hidden", count=1)
         self.net = location_and_scale(context_dim, latent_dim, self.hidden)

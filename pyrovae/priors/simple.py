@@ -72,7 +72,7 @@ class HypersphericalUniform(Prior):
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
         if latent_dim < 2:
-            raise InputError("the sphere of HypersphericalUniform needs latent_dim of 2 or more, not 1")
+            raise InputError("HypersphericalUniform needs a latent_dim of 2 or more, not 1")
         self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:

@@ -183,8 +183,8 @@ class TracePair:
         summed = next((n for n, s in sites_of(self.model) if is_enumerated(s)), None)
         if summed is not None:
             raise InputError(
-                f"{who} needs the distribution of z, and this program sums the site {summed!r} out of it: "
-                "leave explicit and labels out of the prior"
+                f"{who} needs the distribution of z, and this program sums out the site {summed!r}: "
+                "declare the prior without explicit= and labels="
             )
         name, site = sites[0]
         q: Any = site["fn"]

@@ -81,10 +81,11 @@ class Epoch:
 
 
 def batches_of(data: Data, position: Position, settings: Settings) -> Iterator[tuple[Epoch, int]]:
-    """Iterate over an epoch's batches from a position: an `Epoch` and the batch's number in it.
+    """Iterate over an epoch's batches, starting at a position.
 
-    Rows have the type of the validation set. An `Epoch` has all rows of data in memory, or one
-    batch of a stream.
+    Each item is an `Epoch` and the number of the batch within it. An `Epoch` holds all rows if the
+    data are in memory, and one batch if they are streamed. Rows have the dtype of the validation
+    set.
     """
     epoch, first, size = position.epoch, position.batch, settings.batch_size
     share = sharing.rank(), sharing.world()

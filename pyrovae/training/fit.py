@@ -232,7 +232,7 @@ def _trained(runner: Runner, data: Data, objective: Objective, settings: Setting
         )
     if objective.of_batch and sharing.is_shared():
         raise InputError(
-            f"{objective!r} uses a batch as a whole, and several processes share it: train in one process"
+            f"{objective!r} needs the whole batch, and several processes split it: train in one process"
         )
     runner.program.check_run(settings.epochs, sharing.world())
     objective.begin(len(data.train), runner.program)

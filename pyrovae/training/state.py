@@ -88,7 +88,10 @@ def load_weights(runner: Runner, trained: Mapping[str, Tensor], saved: Mapping[s
     wrong = [n for n in target.keys() ^ saved.keys()]
     wrong += [n for n in target.keys() & saved.keys() if target[n].shape != saved[n].shape]
     if wrong:
-        raise InputError(f"the checkpoint belongs to another declaration: {min(wrong)!r} does not fit")
+        raise InputError(
+            f"the checkpoint is of another model: the tensor {min(wrong)!r} is missing in one of them or has "
+            "another shape; declare the model as it was saved"
+        )
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(saved[name])

@@ -212,7 +212,7 @@ class PartsProgram(Program):
     def check_run(self, epochs: int, processes: int) -> None:
         if self.likelihood.of_batch and processes > 1:
             raise InputError(
-                f"{self.likelihood!r} uses a batch as a whole, and several processes share it: train in one "
+                f"{self.likelihood!r} needs the whole batch, and several processes split it: train in one "
                 "process, or use scale='learned'"
             )
         if self.prior.waits_for >= epochs:

@@ -98,7 +98,7 @@ def _asked(name: str, axes: list[str] | list[AxisName]) -> list[tuple[str, type]
     if "." in name:
         axis, cls = _imported(name)
         if axis not in axes:
-            raise InputError(f"{name} is a {axis}, not a {axes[0]}: leave --axis out")
+            raise InputError(f"{name} belongs to the axis {axis}, not to {axes[0]}: leave --axis out")
         return [(axis, cls)]
     classes = {axis: classes_of(axis) for axis in axes}
     asked = [(axis, known[name]) for axis, known in classes.items() if name in known]

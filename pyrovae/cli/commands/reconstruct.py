@@ -21,7 +21,7 @@ def reconstruct(
     array: bool = False,
     seed: int = 0,
 ) -> None:
-    """Encode data, decode them again, and plot both.
+    """Encode and decode rows of data, and plot them with their reconstructions.
 
     Arguments:
         run: the run folder.
@@ -29,7 +29,7 @@ def reconstruct(
         split: the part of the data to use.
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write reconstructions.npy.
-        seed: seed of the samples of q(z|x).
+        seed: seed of the samples from q(z|x).
     """
     vae, data_set = open_run(run, data)
     rows = rows_of(data_set, split, whole("count", count))
