@@ -114,5 +114,9 @@ def subject_of(part: Any, **options: Any) -> tuple[Any, tuple[Check, ...]]:  # n
         if isinstance(part, kind):
             return subject(part, Options(**options)), checks
     is_class = isinstance(part, type) and issubclass(part, Declared)
-    cure = f"give an instance, {part.__name__}(...)" if is_class else "give a prior, a guide, ..."
+    cure = (
+        f"give an instance, {part.__name__}(...)"
+        if is_class
+        else "give a prior, likelihood, guide, network or objective"
+    )
     raise InputError(f"{part!r} is not a part that can be checked: {cure}")

@@ -87,8 +87,8 @@ def gradients_agree(
             require(
                 apart.max() < 1,
                 f"samples of {name} have a mean gradient of {row.mean(0).flatten()[worst]:.3g} in {param}, "
-                f"and its density has {one.flatten()[worst]:.3g}: rsample must be a differentiable function of "
-                "the parameters",
+                f"and its density has {one.flatten()[worst]:.3g}: rsample must be a differentiable function "
+                "of the parameters",
             )
 
 

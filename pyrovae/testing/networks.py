@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 from pyrovae.networks import MLP, Network
@@ -77,9 +77,9 @@ class NetworkSubject(Subject):
     def _fits(self, role: Role, context_dim: int) -> bool:
         """Whether it can be attached in a role; a network that is made for the other may fail anyhow."""
         try:
-            net = attached(self.part, *role, context_dim)
-            context = torch.zeros(1, context_dim) if context_dim else None
-            net.head(role[1] or (2,))(net(torch.zeros(1, *role[0]), context))
+            net = attached(self.fresh(), *role, context_dim).eval()
+            context = torch.zeros(2, context_dim) if context_dim else None
+            net.head(role[1] or (2,))(net(torch.zeros(2, *role[0]), context))
         except Exception as error:
             self.reason = " ".join(str(error).split())
             return False
@@ -87,7 +87,15 @@ class NetworkSubject(Subject):
 
     def of(self, role: Role, context_dim: int = 0) -> Network:
         """A perturbed copy in a role."""
-        return attached(self.part, *role, context_dim if self.takes_context else 0)
+        return attached(self.fresh(), *role, context_dim if self.takes_context else 0)
+
+    def fresh(self) -> Network:
+        """A copy, with the modules that it was given in the default dtype."""
+        part = self.part.clone()
+        for module in part.hyperparameters().values():
+            if isinstance(module, nn.Module):
+                module.to(torch.get_default_dtype())
+        return part
 
     def context(self, *lead: int) -> Tensor | None:
         """Contexts, where it takes them."""
@@ -205,7 +213,7 @@ def vae_with(subject: NetworkSubject) -> VAE:
     """A small VAE with the network in each role that it can have."""
     plain: dict[str, Any] = {"encoder": MLP(8, activation="silu"), "decoder": MLP(8, activation="silu")}
     for _, output_shape in subject.roles:
-        plain["encoder" if output_shape is None else "decoder"] = subject.part
+        plain["encoder" if output_shape is None else "decoder"] = subject.fresh()
     return programs.small_vae(
         subject.event_shape, subject.latent_dim, context_shape=subject.options.context_shape, **plain
     )

@@ -142,8 +142,10 @@ def gradients_reach_model_and_guide(subject: ObjectiveSubject) -> None:
         ascended = objective.ascended(pair)
         require(
             tuple(ascended.shape) in ((count,), ()) and ascended.isfinite().all(),
-            f"{subject.name} ascends {ascended.detach().tolist()} for {count} rows: give a finite number each",
+            f"{subject.name} ascends {ascended.detach().tolist()} for {count} rows: give finite numbers",
         )
+        cure = "compute with the terms, without detach or numbers"
+        require(ascended.requires_grad, f"what {subject.name} ascends has no gradient: {cure}")
         named = dict(vae.named_parameters())
         gradients = torch.autograd.grad(ascended.mean(), list(named.values()), allow_unused=True)
         for role in ("generation", "recognition"):
@@ -153,7 +155,7 @@ def gradients_reach_model_and_guide(subject: ObjectiveSubject) -> None:
             require(
                 finite and reached,
                 f"{subject.name} gives the {'model' if role == 'generation' else 'guide'} no finite gradient "
-                f"on {count} rows: compute with the terms, without detach",
+                f"on {count} rows: {cure}",
             )
 
 

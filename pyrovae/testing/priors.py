@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.likelihoods import Normal
 from pyrovae.objectives import ELBO
+from pyrovae.priors import Prior
 from pyrovae.testing import latents, programs
 from pyrovae.testing.declarations import MODULE_CHECKS, Check
 from pyrovae.testing.failures import refuse, require, same
@@ -49,8 +53,8 @@ def a_context_is_used_row_by_row(subject: PriorSubject) -> None:
     apart = (together - prior(c.flip(0)).expand((4,)).log_prob(z)).abs().max().item()
     require(
         apart > 1e-3 or not _declares_a_context(subject),
-        f"{subject.name} ignores its context, as p(z|c) moves by {apart:.1g} when rows exchange theirs: use it "
-        "in forward, or create no parameters for it in attach",
+        f"{subject.name} ignores its context, as p(z|c) moves by {apart:.1g} when rows exchange theirs: use "
+        "it in forward, or create no parameters for it in attach",
     )
 
 
@@ -82,7 +86,7 @@ def samples_given_a_context_follow_the_density(subject: PriorSubject) -> None:
         )
 
 
-def _mean(prior, context: Tensor, rule: Rule | None, f) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _mean(prior: Prior, context: Tensor, rule: Rule | None, f: Callable[[Tensor], Tensor]) -> Tensor:
     assert rule is not None
     log_mass = log_density(prior(context), rule.z) + rule.log_weight
     return (log_mass.exp() * f(rule.z[:, 0])).sum()
@@ -91,7 +95,7 @@ def _mean(prior, context: Tensor, rule: Rule | None, f) -> Tensor:  # type: igno
 # ---------------------------------------------------------------- in a VAE
 
 
-def vae_with(subject: PriorSubject, latent_dim: int, **parts: Any) -> VAE:
+def vae_with(subject: PriorSubject, latent_dim: int, **parts: Any) -> VAE:  # noqa: ANN401
     """A small VAE with the prior and a guide on its space."""
     context_shape = subject.options.context_shape or ((2,) if subject.needs_context else None)
     plain: dict[str, Any] = {

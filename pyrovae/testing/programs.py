@@ -49,8 +49,12 @@ TRUSTED = 100  # effective samples; with fewer the error of the error is large
 
 
 def small_vae(
-    event_shape: tuple[int, ...] = (3,), latent_dim: int = 2, *, seed: int = 0, **parts: Any
-) -> VAE:  # noqa: ANN401
+    event_shape: tuple[int, ...] = (3,),
+    latent_dim: int = 2,
+    *,
+    seed: int = 0,
+    **parts: Any,  # noqa: ANN401
+) -> VAE:
     """A VAE of small networks, with a guide that is wider than most posteriors."""
     plain = {"encoder": networks.MLP(8, activation="silu"), "decoder": networks.MLP(8, activation="silu")}
     with torch.random.fork_rng(devices=[]):
