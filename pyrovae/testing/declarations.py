@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pyro
 import torch
 import yaml
+from torch import nn
 
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
@@ -36,6 +38,7 @@ def the_declaration_can_be_written_and_read(subject: Subject) -> None:
 
 
 def _copies(subject: Subject, copies: list[Any], how: str) -> None:
+    _check_repr(subject.part)
     for other in copies:
         require(
             other == subject.part and repr(other) == repr(subject.part),
@@ -46,6 +49,17 @@ def _copies(subject: Subject, copies: list[Any], how: str) -> None:
         len({*copies, subject.part}) == len(copies) + 1,
         f"copies of {subject.name} are one object in a set: leave __hash__ as it is",
     )
+
+
+def _check_repr(part: Any) -> None:  # noqa: ANN401
+    """What is printed names the class, and each hyperparameter that is not the default."""
+    defaults = {name: p.default for name, p in inspect.signature(type(part)).parameters.items()}
+    for name, value in part.hyperparameters().items():
+        if not isinstance(value, nn.Module) and value != defaults.get(name):
+            require(
+                str(value).strip("(,)") in repr(part),
+                f"{part!r} does not print its {name} = {value!r}: leave __repr__ to the base class",
+            )
 
 
 def each_hyperparameter_is_stored(subject: Subject) -> None:

@@ -254,6 +254,9 @@ def _ends(part: Any) -> list[Tensor]:  # noqa: ANN401
     support = unwrapped(distribution.support)
     events = [torch.full((1, *part.event_shape), v) for v in CANDIDATES]
     inside = [x for x in events if support.check(x).all()]
+    positive = inside and inside[0].flatten()[0] >= 0 and inside[-1].flatten()[0] > 3
+    if positive and not getattr(support, "is_discrete", False):
+        inside.append(torch.full((1, *part.event_shape), 1e30))
     return [*inside[:1], *inside[-1:], distribution.sample()]
 
 

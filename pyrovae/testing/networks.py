@@ -13,7 +13,7 @@ from pyrovae.networks import MLP, Network
 from pyrovae.testing import programs
 from pyrovae.testing.attaching import attached
 from pyrovae.testing.declarations import MODULE_CHECKS, Check
-from pyrovae.testing.failures import refuse, require, same
+from pyrovae.testing.failures import require, same
 from pyrovae.testing.subjects import Subject
 from pyrovae.vae import VAE
 
@@ -37,16 +37,15 @@ class NetworkSubject(Subject):
 
     @cached_property
     def event_shape(self) -> Shape:
-        """The author's event, or the first that the network can have."""
+        """The author's event, or one with which the network has most roles."""
         given = self.options.event_shape
-        for shape in [given] if given is not None else EVENTS:
-            if self._roles(shape):
-                return shape
-        refuse(
-            f"{self.name} serves neither as an encoder of events {given or EVENTS[0]} nor as a decoder "
-            f"({self.reason}): give check_part the event_shape or latent_dim that it is made for"
+        shape = max([given] if given is not None else EVENTS, key=lambda event: len(self._roles(event)))
+        require(
+            self._roles(shape),
+            f"{self.name} serves neither as an encoder of events {shape} nor as a decoder ({self.reason}): "
+            "give check_part the event_shape or latent_dim that it is made for",
         )
-        raise AssertionError
+        return shape
 
     @property
     def latent_dim(self) -> int:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.objectives import Objective
@@ -136,8 +136,6 @@ def gradients_reach_model_and_guide(subject: ObjectiveSubject) -> None:
     for count in (6, 1):
         vae = subject.vae()
         objective = subject.begun(vae, 100)
-        if objective.of_batch and isinstance(objective, nn.Module) and count == 1:
-            continue  # a penalty that is learned from pairs of rows
         pair = _pair(objective, vae, programs.drawn(vae, count))
         ascended = objective.ascended(pair)
         require(

@@ -156,7 +156,7 @@ def agrees_with_quadrature(name: str, vae: VAE, count: int = 6) -> None:
     if (evidence.ess < TRUSTED).any():  # the guide is far from a posterior: let the prior propose too
         with contextlib.suppress(InputError):
             evidence = log_evidence(
-                vae, *rows.arguments, particles=PARTICLES, method="defensive", compile=False
+                vae, *rows.arguments, particles=10 * PARTICLES, method="defensive", compile=False
             )
     error, trusted = evidence.mc_stderr, evidence.ess > TRUSTED
     require(trusted.any(), f"importance sampling in a VAE with {name} has no effective samples at all")
