@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         oracles,
         plots,
         priors,
+        testing,
     )
     from pyrovae.datasets import Rows
     from pyrovae.evidence import Evidence, elpd, iwae_bound, log_evidence, to_arviz
@@ -67,6 +68,7 @@ __all__ = [
     "plots",
     "priors",
     "sandwich",
+    "testing",
     "to_arviz",
 ]
 
