@@ -328,6 +328,26 @@ def test_evaluate_of_some_rows_of_another_part(run):
     assert (found["split"], found["L_2"]["rows"]) == ("train", 3)
 
 
+def test_clusters_writes_what_it_prints(capsys):
+    mixture = ["--prior", "GaussianMixture", "--prior.components", "10", "--prior.labels", "true"]
+    words = ["--data", "digits", "--known", "50", "--binarize", "threshold", *mixture]
+    assert main(["fit", *words, *QUICK, *SMALL, "--out", "r"]) == 0
+    assert main(["clusters", "r", "--particles", "2"]) == 0
+    found, printed = json.loads(Path("r/clusters.json").read_text()), capsys.readouterr().out
+    ex = pv.exploring.explore(
+        pv.load("r"), pv.datasets.load("digits", binarize="threshold", known=50), rows=10_000, particles=2
+    )
+    table, agreement = ex.components.table(), ex.agreement
+    assert [list(row) for row in found["components"]] == [list(table.columns)] * 10
+    assert [row["data"] for row in found["components"]] == table["data"].tolist()
+    assert found["agreement"].pop("confusion") == agreement.confusion.tolist()
+    assert found["agreement"].pop("matching") == agreement.matching.tolist()
+    assert found["agreement"].keys() == {"accuracy", "nmi", "ari", "purity", "plain"}
+    for name, value in found["agreement"].items():
+        assert value == pytest.approx(getattr(agreement, name), rel=1e-9), name
+    assert str(agreement) in printed
+
+
 def test_an_old_option_of_ais_is_refused_for_another_method(run, capsys):
     assert main(["evaluate", "r", "--method", "PSIS", "--temperatures", "5"]) == 2
     assert "--temperatures is an option of AIS, not of PSIS" in capsys.readouterr().err

@@ -121,6 +121,7 @@ def test_confusion_puts_matched_labels_on_the_diagonal():
     ax = mixtures.confusion(COUNTS, matching)
     rows = [int(text.get_text()) for text in ax.get_yticklabels()]
     assert rows == [2, 3, 0, 5, 4, 1]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("label", "component")
     written = np.zeros((6, 5), dtype=int)
     for text in ax.texts:
         column, row = text.get_position()

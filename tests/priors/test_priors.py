@@ -415,6 +415,18 @@ def test_a_hierarchical_prior_is_the_product_of_its_conditionals():
     assert (decoded[:, :2] != 0).all()
 
 
+@each("top", [priors.Normal(), priors.GaussianMixture(2), priors.Conditional((4,))])
+def test_the_top_of_a_hierarchy_follows_the_context_too(top):
+    prior = attached(priors.Hierarchical((3,), (5,), top=top), 2, context_dim=2)
+    z, c = torch.randn(4, 5), torch.randn(4, 2)
+    first, second = z.split((2, 3), -1)
+    below = prior.nets[0](second, c)
+    scale = positive(below["raw_scale"] + pv.numerics.inverse_positive(1.0))
+    by_hand = dist.Normal(below["loc"], scale).log_prob(first).sum(-1) + prior.top(c).log_prob(second)
+    torch.testing.assert_close(prior(c).log_prob(z), by_hand)
+    assert (prior.top(c).log_prob(second) - prior.top(c.flip(0)).log_prob(second)).abs().max() > 1e-3
+
+
 def test_the_largest_entry_of_a_relaxed_draw_follows_the_discrete_prior():
     """At any temperature: it is the maximum of Gumbel noise and logits."""
     soft, hard = attached(priors.Categorical(4, 0.5), 1), attached(priors.Categorical(4), 1)
@@ -675,6 +687,16 @@ def test_pseudo_inputs_start_at_the_data():
     torch.testing.assert_close(loc, scale)  # no longer clamped
     assert learned.latents().log_prob(z).isfinite().all()
     raises_one_sentence(lambda: kept.prior.start_from(torch.rand(4, 3)), "(5)", "(N, 3)")
+
+
+def test_pseudo_inputs_are_what_the_encoder_reads_of_rows():
+    """Standardised numbers, zeros for missing entries, and which are missing: the guide at u is that at x."""
+    x = torch.tensor([[20.0, 3.0, math.nan], [-4.0, math.nan, 1.0], [8.0, 5.0, 2.0], [1.0, 1.0, 1.0]])
+    vae = small_vae((3,), 2, prior=priors.VampPrior(4, "data"), likelihood=pv.likelihoods.Mixed())
+    vae.start_from(x)
+    z = torch.randn(5, 2)
+    each_row = torch.stack([vae.encode(row).log_prob(z) for row in x])
+    torch.testing.assert_close(vae.latents().log_prob(z), each_row.logsumexp(0) - math.log(4))
 
 
 def test_learned_pseudo_inputs_are_clamped_to_the_unit_interval():

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import tomllib
 
 import pytest
@@ -87,6 +88,17 @@ def test_templates_have_what_the_forms_need(project):
         assert {"name", "about"} <= yaml.safe_load(head).keys()
         assert "**" in body
     assert "make test" in (project / ".github/pull_request_template.md").read_text(encoding="utf-8")
+
+
+def test_each_planted_error_still_applies(project):
+    """`benchmarks/planted_errors.py` changes text that occurs once, and names tests that there are."""
+    script = runpy.run_path(str(project / "benchmarks/planted_errors.py"))
+    assert len({error.name for error in script["ERRORS"]}) == len(script["ERRORS"])
+    for error in script["ERRORS"]:
+        text = (project / "pyrovae" / error.file).read_text(encoding="utf-8")
+        assert text.count(error.old) == 1, error.name
+        ast.parse(text.replace(error.old, error.new))
+        assert all(script["nodes"](hint, project) for hint in error.tests.split()), error.name
 
 
 def test_a_folder_of_tests_is_a_folder_of_the_package(project):

@@ -101,6 +101,17 @@ def test_components_that_start_from_data_bear_the_names_of_the_labels(start):
     assert (torch.cdist(found, CENTRES.to(label)).argmin(1) == torch.tensor([2, 0, 1])).all()
 
 
+@pytest.mark.parametrize(("prior", "guide"), LABELLED, ids=repr)
+def test_the_encodings_given_each_label_add_up_to_the_one_without(prior, guide):
+    """q(z|x) = sum_c q(c|x) q(z|x, c)."""
+    vae = small(prior, guide)
+    z = vae.encode(data()).sample()
+    log_shares = vae.responsibilities(data())[0].log()
+    given = [vae.encode(data(), y=torch.full((4,), k)).log_prob(z) for k in range(3)]
+    total = torch.logsumexp(log_shares + torch.stack(given, -1), -1)
+    torch.testing.assert_close(total, vae.encode(data()).log_prob(z))
+
+
 def test_no_network_reads_a_label():
     for prior, guide in [*LABELLED, VADE]:
         vae = small(prior, guide)

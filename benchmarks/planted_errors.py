@@ -1,0 +1,214 @@
+"""Small errors, planted one at a time: does a test fail?
+
+    python benchmarks/planted_errors.py [--only NAME ...] [--tree FOLDER] [--save FILE] [--first FILE]
+
+For each error the tree is copied to a temporary folder, the error is made there, and pytest runs the tests
+that should fail, then all others. A test that fails must pass without the error. With --tree the same
+errors are made in another version, whose tests may lie in other folders. --save stores which test failed,
+and --first runs those tests first. A test that needs the history of git fails in a copy, and is left out.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = (".git", ".venv", "runs", "__pycache__", ".*_cache", "*.egg-info", "build", "dist")
+SECONDS = 1500  # of one call of pytest
+
+
+class Planted(NamedTuple):
+    """An error: `old` occurs once in `file`; `tests` are names of test files, or FILE::TEST."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+ERRORS = [
+    # ---------------------------------------------------------------- evidence
+    Planted("evaluation leaves training mode on", "evidence/run.py", "        module.eval()\n",
+        "        pass\n", "test_methods.py::test_dropout_is_off"),
+    Planted("kinetic energy without 1/2", "evidence/annealing.py", "return 0.5 * momentum.double()",
+        "return momentum.double()", "test_evidence.py"),
+    Planted("widened guide: Jacobian of one latent", "evidence/methods.py", "u.shape[-1] * math.log(width)",
+        "math.log(width)", "test_evidence.py"),
+    Planted("compiled evidence draws the first piece again", "evidence/compiled.py",
+        "assert self.code is not None\n        values = _values(pieces, first, count)",
+        "assert self.code is not None\n        values = _values(pieces, 0, count)",
+        "test_compiled_evidence.py"),
+    # ---------------------------------------------------------------- terms and objectives
+    Planted("mask of a site dropped", "terms/trace.py", 'scale_and_mask(log_p, mask=site["mask"])',
+        "scale_and_mask(log_p)", "test_pyro.py"),
+    Planted("dreams get the context of another row", "terms/trace.py",
+        "c.repeat(count, *[1] * (c.dim() - 1))", "c.repeat_interleave(count, 0)", "test_gradients.py"),
+    Planted("covariances of a batch summed, not averaged", "objectives/batchwise.py",
+        "_covariance(latent.q)[0].mean(0)", "_covariance(latent.q)[0].sum(0)", "test_objectives.py"),
+    Planted("guide's gradient through the bound of the decoder", "objectives/importance.py",
+        "joint + (log_v - terms.log_qz).detach()", "joint + log_v - terms.log_qz", "test_gradients.py"),
+    # ---------------------------------------------------------------- priors and guides
+    Planted("top of a hierarchy without its context", "priors/layers.py", "top = self.highest(context)",
+        "top = self.highest()", "test_priors.py test_vae.py"),
+    Planted("components start without the labels", "priors/mixture.py",
+        "encodings(), self.components, labels))", "encodings(), self.components))",
+        "test_labels.py test_mixture_prior.py"),
+    Planted("guide forgets a known label", "guides/mixture.py", "DiagonalMixture(restricted(logits, known)",
+        "DiagonalMixture(restricted(logits, None)", "test_labels.py test_classes.py"),
+    # ---------------------------------------------------------------- likelihoods and distributions
+    Planted("missing entries count in the mean", "likelihoods/mixed.py",
+        "mean = torch.where(present, read, 0.0).sum(0) / count",
+        "mean = torch.where(present, read, 0.0).mean(0)", "test_tables.py"),
+    Planted("unit of a count divides", "likelihoods/column_kinds.py", "p.logits + spread.log()",
+        "p.logits - spread.log()", "test_tables.py"),
+    Planted("weights of strata without log C", "distributions/diagonal_mixture.py",
+        ".squeeze(-1) + math.log(self.strata)", ".squeeze(-1)", "test_strata.py"),
+    Planted("dry runs count as batches of the optimal scale", "distributions/adapted.py",
+        "if not (self.learning and torch.is_grad_enabled()):", "if not self.learning:",
+        "test_likelihoods.py test_compile.py"),
+    # ---------------------------------------------------------------- data sets, training and compiled code
+    Planted("last validation row is trained on", "datasets/split.py", "Parts(order[validations:],",
+        "Parts(order[validations - 1 :],", "test_datasets.py"),
+    Planted("resumed stream draws other noise", "training/batches.py", "enumerate(own, start)",
+        "enumerate(own)", "test_resume.py"),
+    Planted("best weights are not restored", "training/saver.py", "        self.best = saved.best\n", "",
+        "test_resume.py"),
+    Planted("load moves the random state", "training/fit.py",
+        "with torch.random.fork_rng(devices=[]):  # building it draws weights", "with torch.no_grad():",
+        "test_fit.py test_resume.py test_stored_runs.py"),
+    Planted("optimiser forgets the compiled steps", "training/compiled.py",
+        "count.fill_(self.job.state.position.step)", "count.add_(1)", "test_compile.py"),
+    Planted("small last batch of several processes", "training/exchange.py",
+        "gradients(job, rows, weight, epoch.count(number))",
+        "gradients(job, rows, weight, epoch.batch_size)", "test_many.py"),
+    Planted("code in use is deleted first", "compiling/native.py", "path.stat().st_mtime, reverse=True)",
+        "path.stat().st_mtime)", "test_compiling.py"),
+    # ---------------------------------------------------------------- the VAE and mixtures
+    Planted("parts start from rows, not from what the encoder reads", "vae/program.py",
+        "inputs = self.likelihood.inputs(x)", "inputs = x", "test_priors.py"),
+    Planted("units of a covariance on the wrong axis", "mixtures/unit.py",
+        "source.lower * size.unsqueeze(-1)", "source.lower * size", "test_mixtures.py"),
+    Planted("narrow covariance in single precision", "mixtures/program.py",
+        "like = self.loc.new_empty(0, dtype=torch.float64)", "like = self.loc.new_empty(0)",
+        "test_mixtures.py"),
+    # ---------------------------------------------------------------- what is shown and written
+    Planted("labels of other rows are explored", "exploring/exploration.py",
+        "labels=None if y is None else y[chosen]", "labels=None if y is None else y[: len(chosen)]",
+        "test_explore.py"),
+    Planted("axes of the confusion table swapped", "plots/mixtures.py",
+        'ax.set(xlabel="label", ylabel="component")', 'ax.set(xlabel="component", ylabel="label")',
+        "test_plots_mixtures.py test_plots.py"),
+    Planted("figures without their seed", "report.py", "        torch.manual_seed(seed)\n", "",
+        "test_fit.py test_plots.py"),
+    Planted("column lost in clusters.json", "cli/commands/clusters.py", '"ari", "purity", "plain")',
+        '"ari", "purity")', "test_cli.py test_labels.py"),
+    Planted("exit status 0 after a loss that is not finite", "cli/__init__.py", "return _say(error, 1)",
+        "return _say(error, 0)", "test_bad_input.py"),
+    Planted("temporary file left after Ctrl-C", "files.py",
+        "    except BaseException:\n        temporary.unlink(missing_ok=True)\n        raise",
+        "    except BaseException:\n        raise", "test_files.py"),
+    Planted("deprecation not announced", "datasets/data.py",
+        '        deprecated("Data.context", "the context of data.train, data.validation and data.test")\n',
+        "", "test_datasets.py"),
+]  # fmt: skip
+
+
+def main():
+    options = arguments()
+    chosen = [error for error in ERRORS if not options.only or error.name in options.only]
+    for error in chosen:
+        planted(error, options.tree)  # stops here if one no longer applies
+    earlier = json.loads(options.first.read_text()) if options.first else {}
+    caught: dict[str, str | None] = {}
+    for error in chosen:
+        start = time.monotonic()
+        first = earlier.get(error.name)
+        caught[error.name] = test = catching(error, options.tree, first, hinted_only=options.hinted)
+        words = f"caught by {test}" if test else "NOT caught"
+        print(f"{error.name:<56} {time.monotonic() - start:5.0f} s  {words}", flush=True)
+        if options.save:
+            options.save.write_text(json.dumps(caught, indent=1))
+    print(f"{sum(map(bool, caught.values()))} of {len(caught)} errors are caught")
+    return 0 if all(caught.values()) else 1
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--tree", type=Path, default=ROOT)
+    parser.add_argument("--hinted", action="store_true", help="do not run the other tests")
+    parser.add_argument("--save", type=Path, metavar="FILE")
+    parser.add_argument("--first", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if unknown := set(options.only or ()) - {error.name for error in ERRORS}:
+        parser.error(f"there is no error {min(unknown)!r}")
+    return options
+
+
+def planted(error, tree):
+    """The text of the file with the error."""
+    text = (tree / "pyrovae" / error.file).read_text(encoding="utf-8")
+    if text.count(error.old) != 1:
+        raise SystemExit(f"{error.name!r}: its text occurs {text.count(error.old)} times in {error.file}")
+    return text.replace(error.old, error.new)
+
+
+def catching(error, tree, first, *, hinted_only):
+    """The first test that fails with the error and passes without it, or None; `first` passes without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        clean, wrong = copied(tree, folder, "clean"), copied(tree, folder, "wrong")
+        (wrong / "pyrovae" / error.file).write_text(planted(error, tree), encoding="utf-8")
+        known = [] if first is None else nodes(first, tree)
+        if known and failing(wrong, known, []):
+            return known[0]
+        left_out = list(known)
+        hinted = [node for hint in error.tests.split() for node in nodes(hint, tree)]
+        for tests in (hinted, [] if hinted_only else ["pyrovae", "tests"]):
+            while tests and (test := failing(wrong, tests, left_out)):
+                if not failing(clean, [test], []):
+                    return test
+                left_out.append(test)
+            left_out += hinted
+    return None
+
+
+def copied(tree, folder, name):
+    return shutil.copytree(tree, Path(folder, name), ignore=shutil.ignore_patterns(*LEFT_OUT))
+
+
+def nodes(hint, tree):
+    """The tests of a hint in a tree, whichever folder they lie in; none if there is no such file."""
+    file, _, test = hint.partition("::")
+    if file.startswith("pyrovae/"):
+        return [hint]
+    found = sorted(path.relative_to(tree) for path in (tree / "tests").rglob(Path(file).name))
+    return [f"{path}::{test}" if test else str(path) for path in found]
+
+
+def failing(copy, tests, left_out):
+    """The first of some tests that fails in a copy, or None."""
+    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "COLUMNS": "10000"}
+    workers = [] if "::" in tests[0] and len(tests) == 1 else ["-n", "2"]
+    deselected = [f"--deselect={test}" for test in left_out]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", *workers]
+    run = subprocess.run(
+        [*command, *deselected, *tests], cwd=copy, env=environment, capture_output=True, text=True,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?\.py(?:::.+?)?)(?: - |$)", run.stdout, re.M)
+    if run.returncode in (0, 4, 5):  # all pass, or there is no such test
+        return None
+    return failed[1] if failed else f"{tests[0]} (exit status {run.returncode})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
