@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.terms import DATA, Program
+from pyrovae.threads import alone
 
 if TYPE_CHECKING:
     import pyro.distributions as dist
@@ -257,6 +258,7 @@ class PartsProgram(Program):
         pieces = rows.unlabelled().batches(PIECE_ROWS)
         return torch.cat([mean_or_draw(self.encode(piece)) for piece in pieces])
 
+    @alone
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         like = next(self.parameters())  # type: ignore[attr-defined]
         if context is not None:
