@@ -87,15 +87,16 @@ def _difference(one: Sequence[Tensor], two: Sequence[Tensor], row: int) -> float
 
 
 @contextmanager
-def in_mode(module: nn.Module | None, *, training: bool) -> Iterator[None]:
-    """Run a module in training or evaluation mode; modes and buffers do not change."""
+def in_mode(module: nn.Module | None, *, training: bool | None) -> Iterator[None]:
+    """Run a module in training or evaluation mode, or None: as it is. Modes and buffers do not change."""
     if module is None:
         yield
         return
     modes = {part: part.training for part in module.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers() if not _is_lazy(buffer)]
     try:
-        module.train(training)
+        if training is not None:
+            module.train(training)
         yield
     finally:
         for part, mode in modes.items():
@@ -109,8 +110,8 @@ def _is_lazy(tensor: Any) -> bool:  # noqa: ANN401
     return bool(nn.parameter.is_lazy(tensor))
 
 
-def cure(module: nn.Module | None) -> str:
-    """What to change in a network whose rows influence each other."""
+def cure(module: nn.Module | None, *, training: bool) -> str:
+    """What to change in a network whose rows influence each other in this mode."""
     parts = [] if module is None else list(module.modules())
     for part in parts:
         if _reads_time_first(part):
@@ -118,7 +119,7 @@ def cure(module: nn.Module | None) -> str:
                 f"declare its {type(part).__name__} with batch_first=True, since the first dimension is rows"
             )
     for part in parts:
-        if isinstance(part, _BATCH_NORM):
+        if training and isinstance(part, _BATCH_NORM):
             return f"replace its {type(part).__name__} by GroupNorm or LayerNorm"
     return "compute each row from itself, without a mean, a softmax or an order over the first dimension"
 

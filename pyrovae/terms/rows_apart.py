@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.networks.coupling import coupling, cure, in_mode
 from pyrovae.terms.runner import Runner
 from pyrovae.terms.sites import DATA, plate_dim, sites_of
-from pyrovae.terms.trace import Terms
 from pyrovae.threads import alone
 
 __all__ = ["check_rows_apart"]
@@ -47,16 +47,21 @@ def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
         for name, site in sites_of(runner.run(rows).guide)
     }
 
-    def terms(chosen: list[int]) -> Terms:
+    def terms(chosen: list[int]) -> dict[str, Tensor]:
         index = torch.tensor(chosen, device=rows.x.device)
         values = {name: value.index_select(dim, index) for name, (value, dim) in drawn.items()}
-        return runner.terms_at(values, rows[index], particles=1)
+        at = runner.terms_at(values, rows[index], particles=1)
+        return {"log p(x|z)": at.log_px_z, "log p(z)": at.log_pz, "log q(z|x)": at.log_qz}
 
-    for number, name in enumerate(("log p(x|z)", "log p(z)", "log q(z|x)")):
-        way = coupling(lambda chosen, number=number: [terms(chosen)[number].mT])
+    for name in ("log p(x|z)", "log p(z)", "log q(z|x)"):
+
+        def run(chosen: list[int], name: str = name) -> list[Tensor]:
+            return [terms(chosen)[name].mT]  # rows first
+
+        way = coupling(run)
         if way is not None:
             mode = " in training mode" if training else ""
             raise InputError(
                 f"the program lets the rows of a batch influence each other{mode} ({name} of {way}): "
-                f"{cure(runner.module)}"
+                f"{cure(runner.module, training=training)}"
             )

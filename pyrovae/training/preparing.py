@@ -13,6 +13,7 @@ from pyrovae import datasets, sharing
 from pyrovae.datasets import Rows
 from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.networks.coupling import in_mode
 from pyrovae.terms import check_rows_apart
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     """
     rows = two_rows(data)
     try:
-        runner.check(rows)
-        if len(data.validation) > 1:
-            check_rows_apart(runner, _three_rows(data))
-        with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
-            objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
+        with in_mode(runner.module, training=None):
+            runner.check(rows)
+            if len(data.validation) > 1:
+                check_rows_apart(runner, _three_rows(data))
+            with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
+                objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
     except InputError as error:  # Pyro appends the shapes of a trace to it
         raise InputError(str(error).splitlines()[0]) from None
     except (NumericalError, torch.OutOfMemoryError):

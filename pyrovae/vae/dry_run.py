@@ -102,7 +102,7 @@ def _of_three(vae: PartsProgram, x: Tensor, z: Tensor) -> tuple[dict[str, Tensor
     x, z = torch.cat([x, another_x[:1].to(x.dtype)]), torch.cat([z, another_z[:1]])
     if context is not None:
         context[1] = 1
-    return {"encoder": vae.likelihood.inputs(x), "decoder": z[:, : vae.prior.visible]}, vae._flat(context)
+    return {"encoder": vae.inputs(x), "decoder": z[:, : vae.prior.visible]}, vae._flat(context)
 
 
 def _refuse_coupling(
@@ -118,7 +118,7 @@ def _refuse_coupling(
         mode = " in training mode" if training else ""
         raise InputError(
             f"the {role} {headed.network!r} lets the rows of a batch influence each other{mode} ({way}): "
-            f"{cure(headed)}"
+            f"{cure(headed, training=training)}"
         )
 
 

@@ -111,7 +111,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         with naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
         with naming("encoder", encoder):
-            encoder.attach(self.likelihood.input_shape, None, context_dim)
+            encoder.attach(self._input_shape(encoder), None, context_dim)
         with naming("decoder", decoder):
             decoder.attach((self.prior.visible,), self.event_shape, context_dim)
         with naming("encoder and guide", encoder, self.q):
@@ -120,7 +120,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         with naming("decoder and likelihood", decoder, self.likelihood):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
         with naming("prior", self.prior):
-            self.prior.connect(self.recognition, self.q, self.likelihood.input_shape)
+            self.prior.connect(self.recognition, self.q, self._input_shape(encoder))
 
     @property
     def encoder(self) -> Network:  # type: ignore[override]
