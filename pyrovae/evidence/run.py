@@ -20,6 +20,7 @@ from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
+from pyrovae.threads import alone
 
 __all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "shown"]
 
@@ -62,17 +63,13 @@ def evaluation(
 
 @contextmanager
 def evaluating(runner: Runner) -> Iterator[None]:
-    """Disable gradients and training mode, and keep the caller's state unchanged."""
-    module = runner.module
-    training = {m: m.training for m in module.modules()} if module is not None else {}
-    if module is not None:
-        module.eval()
-    cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    # Without a module, the parameters are in the store, and a guide that never ran would add its
-    # parameters.
-    store = pyro.get_param_store()
-    params = store.get_state() if module is None else None
-    try:
+    """Disable gradients, training mode and other threads, and keep the caller's state unchanged."""
+    with alone, _in_evaluation_mode(runner.module):
+        cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+        # Without a module, the parameters are in the store, and a guide that never ran would add
+        # its parameters.
+        store = pyro.get_param_store()
+        params = store.get_state() if runner.module is None else None
         with (
             store.scope(params),
             torch.no_grad(),
@@ -80,6 +77,15 @@ def evaluating(runner: Runner) -> Iterator[None]:
             pyro.validation_enabled(False),
         ):
             yield
+
+
+@contextmanager
+def _in_evaluation_mode(module: torch.nn.Module | None) -> Iterator[None]:
+    training = {m: m.training for m in module.modules()} if module is not None else {}
+    if module is not None:
+        module.eval()
+    try:
+        yield
     finally:
         for m, mode in training.items():
             m.training = mode

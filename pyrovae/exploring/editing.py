@@ -24,6 +24,7 @@ from pyrovae.evidence import Evidence
 from pyrovae.exploring.gaussians import merged, split
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.numerics import Array, numbers, stderr_of_mean
+from pyrovae.threads import alone
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def edited(vae: VAE, mixture: Mixture) -> VAE:
             "number stays: edit a VAE whose guide draws no component, or use reweight"
         )
     first = next(vae.parameters())
-    with torch.random.fork_rng(devices=[first.device] if first.is_cuda else []):
+    with alone, torch.random.fork_rng(devices=[first.device] if first.is_cuda else []):
         new = type(vae).from_dict(_declaration(vae, prior, mixture))  # its initial weights are not used
     new.to(device=first.device, dtype=first.dtype)
     inside = {id(value) for value in (*prior.parameters(), *prior.buffers())}

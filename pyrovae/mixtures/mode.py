@@ -20,6 +20,7 @@ from pyrovae.mixtures.bayes import Bayesian, Beliefs
 from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
 from pyrovae.mixtures.unit import in_unit
+from pyrovae.threads import alone
 
 __all__ = ["ByMode"]
 
@@ -69,7 +70,7 @@ class ByMode(MixtureProgram):
         unit, within, z = in_unit(self, x, start, seed)
         bayesian, log_volume = Bayesian(within, beliefs, mode=True), unit.log_volume(self)
         values, loss = bayesian.values(), TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss
-        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with alone, pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.enable_grad():
             model = poutine.block(bayesian.model, hide=["c", "x"])
             guide = AutoDelta(model, init_loc_fn=init_to_value(values=values))
             guide(z)

@@ -29,6 +29,7 @@ from pyrovae.mixtures.merging import merged
 from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
 from pyrovae.mixtures.unit import in_unit
+from pyrovae.threads import alone
 
 __all__ = ["ByPosterior", "Posterior"]
 
@@ -150,7 +151,7 @@ class ByPosterior(MixtureProgram):
         beliefs = Beliefs(concentration, reach, width, eta)
         steps, draws = whole("steps", steps), whole("draws", draws)
         unit, within, z = in_unit(self, x, start, seed)
-        with torch.random.fork_rng(devices=[]):
+        with alone, torch.random.fork_rng(devices=[]):
             if merge:
                 within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))
             bayesian = Bayesian(within, beliefs, mode=False)

@@ -12,22 +12,29 @@ would depend on the other rows. A context c is a second input, joined to the fir
 """
 
 from pyrovae.networks.base import Activation, Headed, Network
+from pyrovae.networks.convolutions import Conv1dDecoder, Conv1dEncoder
 from pyrovae.networks.dense import MLP, Gated, location_and_scale
 from pyrovae.networks.images import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
 from pyrovae.networks.precision import Precision, networks_in, products_in
+from pyrovae.networks.recurrent import Recurrent
+from pyrovae.networks.transformer import Transformer
 from pyrovae.networks.wrapped import Wrapped
 
 __all__ = [
     "MLP",
     "Activation",
+    "Conv1dDecoder",
+    "Conv1dEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "Gated",
     "Headed",
     "Network",
     "Precision",
+    "Recurrent",
     "ResidualDecoder",
     "ResidualEncoder",
+    "Transformer",
     "Wrapped",
     "location_and_scale",
     "networks_in",

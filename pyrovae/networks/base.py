@@ -50,6 +50,8 @@ class Network(Part):
     """
 
     features: int
+    # Whether it reads NaN as a missing entry; others get zeros and which entries are missing.
+    reads_missing: bool = False
 
     @abstractmethod
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
@@ -105,7 +107,7 @@ def activation_of(name: str) -> nn.Module:
     return _ACTIVATIONS[one_of("activation", name, _ACTIVATIONS)]()
 
 
-def started(layer: nn.Linear | nn.Conv2d, init: str = "glorot") -> nn.Module:
+def started(layer: nn.Linear | nn.Conv1d | nn.Conv2d, init: str = "glorot") -> nn.Module:
     r"""Initialise a layer, with zero biases.
 
     For n inputs and m outputs, "glorot" is uniform with variance \(2 / (n + m)\), and "he" is

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
+from pyrovae.networks.coupling import in_mode
 
 __all__ = ["Wrapped"]
 
@@ -116,10 +117,8 @@ class Wrapped(Network):
                     f"{self!r} does not take the context of this VAE: write its module with a "
                     "forward(self, x, c)"
                 ) from None
-        mode = self.net.training
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            out = self.net.eval()(*inputs)
-        self.net.train(mode)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_mode(self.net, training=False):
+            out = self.net(*inputs)
         if tuple(out.shape) != (2, self.features):
             raise InputError(
                 f"{self!r} gives an output of shape {tuple(out.shape)} for two rows of shape "

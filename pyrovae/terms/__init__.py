@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pyrovae.errors import renamed
 from pyrovae.terms.draws import Draws
 from pyrovae.terms.program import Pair, Program, as_program
+from pyrovae.terms.rows_apart import check_rows_apart
 from pyrovae.terms.runner import Runner, trace_once
 from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, distribution_name
 from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
@@ -36,6 +37,7 @@ __all__ = [
     "TracePair",
     "as_program",
     "check_gradients",
+    "check_rows_apart",
     "distribution_name",
     "trace_once",
     "run",

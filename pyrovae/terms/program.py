@@ -19,6 +19,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.threads import alone
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data, Rows, Schema
@@ -116,7 +117,8 @@ class Program:
         if context is not None:
             raise InputError("only a program that declares its context can be simulated with one")
         try:
-            traces: list[Any] = [poutine.trace(self.model).get_trace() for _ in range(count)]
+            with alone:
+                traces: list[Any] = [poutine.trace(self.model).get_trace() for _ in range(count)]
         except TypeError as error:
             raise InputError(
                 f"the model cannot be simulated: let it draw one observation when it is called without data "

@@ -17,6 +17,7 @@ from pyrovae.terms.draws import Draws, strata_of
 from pyrovae.terms.program import as_program
 from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
 from pyrovae.terms.trace import Fixed, Terms, TracePair, run
+from pyrovae.threads import alone
 
 __all__ = ["Runner", "trace_once"]
 
@@ -70,7 +71,7 @@ class Runner:
             InputError: for a local site outside the plate "data", a site that the guide or the
                 model lacks, or a parameter in Pyro's store that the program's module does not own.
         """
-        with self.isolated():
+        with alone, self.isolated():
             try:
                 model, guide, *settings = trace_once(self.model, self.guide, *rows[:2].arguments)
             except InputError as error:  # Pyro appends the shapes of a trace to it
@@ -118,18 +119,18 @@ class Runner:
 
     def terms_at(self, values: Mapping[str, Tensor], rows: Rows, *, particles: int) -> Terms:
         """The terms at given values of the latent sites, each (K, B, *shape)."""
-        with Fixed(values):
+        with alone, Fixed(values):
             return self.terms(rows, particles=particles)
 
     def joint_at(self, values: Mapping[str, Tensor], rows: Rows, *, particles: int) -> Terms:
         """The model's terms at given values; the guide does not run, and log q(z|x) is zero."""
         args, nesting = rows.arguments, self.max_plate_nesting
-        with Fixed(values):
+        with alone, Fixed(values):
             return run(self.model, _no_guide, *args, particles=particles, max_plate_nesting=nesting).terms()
 
     def prior_draws(self, rows: Rows, *, particles: int) -> dict[str, Tensor]:
         """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
-        with pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting):
+        with alone, pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting):
             model = poutine.trace(self.model).get_trace(*rows.arguments)
         return {
             name: site["value"]
@@ -142,6 +143,7 @@ def _no_guide(*_: Any) -> None:  # noqa: ANN401
     """A guide without sites."""
 
 
+@alone
 @torch.no_grad()
 def trace_once(
     model: Callable,

@@ -27,6 +27,7 @@ from pyrovae.terms.sites import (
     plate_dim,
     sites_of,
 )
+from pyrovae.threads import alone
 
 __all__ = ["Fixed", "Latent", "Terms", "TracePair", "run", "terms"]
 
@@ -131,7 +132,7 @@ class TracePair:
         sites = list(sites_of(self.guide))
         if len(sites) == 1:
             return self._log_prob(sites[0][1] | {"value": drawn[sites[0][0]]})
-        with Fixed(drawn), self.call.plate():
+        with alone, Fixed(drawn), self.call.plate():
             guide = poutine.trace(self.call.guide).get_trace(*self.call.args, **self.call.kwargs)
         return self._of_guide(guide, next(iter(drawn.values())))
 
@@ -139,7 +140,7 @@ class TracePair:
         """log p(x, z) at detached samples, (K, B): its gradient is the model's only."""
         drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
         model = poutine.enum(self.call.model, -2 - self.call.max_plate_nesting)
-        with Fixed(drawn), self.call.plate():
+        with alone, Fixed(drawn), self.call.plate():
             trace = poutine.trace(model).get_trace(*self.call.args, **self.call.kwargs)
         return sum(self._of_model(trace))  # type: ignore[return-value]
 
@@ -150,7 +151,7 @@ class TracePair:
             InputError: when the model does not draw the x that the guide reads.
         """
         x, *others = self.call.args
-        with torch.no_grad(), self.call.plate():
+        with alone, torch.no_grad(), self.call.plate():
             free = poutine.uncondition(self.call.model)
             dream = poutine.trace(free).get_trace(x, *others, **self.call.kwargs)
         observed = {name for name, site in sites_of(self.model) if site["is_observed"]}
@@ -166,7 +167,7 @@ class TracePair:
         count = len(rows) // len(x)
         flat = {name: z.reshape(1, len(rows), *z.shape[2:]) for name, z in latent.items()}
         context = [c.repeat(count, *[1] * (c.dim() - 1)) if isinstance(c, Tensor) else c for c in others]
-        with Fixed(flat), pyro.plate(PARTICLES, 1, dim=-1 - self.call.max_plate_nesting):
+        with alone, Fixed(flat), pyro.plate(PARTICLES, 1, dim=-1 - self.call.max_plate_nesting):
             guide = poutine.trace(self.call.guide).get_trace(rows, *context, **self.call.kwargs)
         logs = [self._log_prob(site, (1, len(rows))) for _, site in sites_of(guide)]
         return sum(logs[1:], logs[0]).reshape(count, len(x))
@@ -242,6 +243,7 @@ class Fixed(Messenger):
             msg["done"] = True
 
 
+@alone
 def run(
     model: Callable,
     guide: Callable,

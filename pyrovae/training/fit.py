@@ -26,6 +26,7 @@ from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Runner
+from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
@@ -99,7 +100,8 @@ def fit(
 
     Each step follows the gradient of the objective's bound on \(\log p(x)\), averaged over a
     minibatch. At the end the program has the weights that were best on the validation set. The
-    caller's random state does not change.
+    caller's random state does not change. Several threads may train at once: they take turns at
+    steps, and each gets the result that it would get alone.
 
     Under torchrun (in your own script: once torch.distributed is initialised) all processes make
     the same call and share each batch. A run may be resumed with another number of processes; its
@@ -138,7 +140,7 @@ def fit(
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
-            cannot be used.
+            cannot be used; for a program that another thread trains.
         NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -174,10 +176,17 @@ def fit(
     )
     where, data = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
     cuda = [where] if where.type == "cuda" else []
-    with runner.isolated(), torch.random.fork_rng(devices=cuda), torch.enable_grad(), ExitStack() as stack:
+    with (
+        taking_turns() as give_way,
+        runner.isolated(),
+        torch.random.fork_rng(devices=cuda),
+        torch.enable_grad(),
+        ExitStack() as stack,
+    ):
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
+        stack.enter_context(claimed(trained.values()))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
         with _stop_requests() as asked:
             job = _job(runner, data, objective, settings, trained, asked)
@@ -185,7 +194,7 @@ def fit(
             sharing.together(saver.begin)
             saver.spread()
             with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
-                Loop(job, saver, shown).run()
+                Loop(job, saver, shown, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
         if figures:  # in all processes; only the first has a folder
@@ -204,7 +213,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
         raise InputError(
             f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"
         )
-    with torch.random.fork_rng(devices=[]):  # building it draws weights
+    with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
         vae = VAE.from_dict(saved.declaration or {})
     dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
     vae.to(dtypes[0])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pyro
@@ -47,10 +47,11 @@ class Loop:
         job: the run.
         saver: writes the checkpoints.
         progress: shows the epochs.
+        give_way: called between steps; lets other threads run.
     """
 
-    def __init__(self, job: Job, saver: Saver, progress: Progress) -> None:
-        self.job, self.saver, self.progress = job, saver, progress
+    def __init__(self, job: Job, saver: Saver, progress: Progress, give_way: Callable[[], None]) -> None:
+        self.job, self.saver, self.progress, self.give_way = job, saver, progress, give_way
         self.steps = Steps(job, progress.say)
 
     def run(self) -> None:
@@ -69,6 +70,7 @@ class Loop:
                     position.batch += 1
                     position.step += 1
                     self.progress.step(position.step)
+                    self.give_way()
                     if position.batch < job.batch_count:
                         self._save(now=False)
                         if job.exchange.stopped:

@@ -13,6 +13,8 @@ from pyrovae import datasets, sharing
 from pyrovae.datasets import Rows
 from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.networks.coupling import in_mode
+from pyrovae.terms import check_rows_apart
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
@@ -70,13 +72,17 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     If training rows have labels, these two get two of them, so that the same sites are checked.
 
     Raises:
-        InputError: from these checks, and for data that the program cannot take.
+        InputError: from these checks, for a program in which rows influence each other, and for
+            data that the program cannot take.
     """
     rows = two_rows(data)
     try:
-        runner.check(rows)
-        with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
-            objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
+        with in_mode(runner.module, training=None):
+            runner.check(rows)
+            if len(data.validation) > 1:
+                check_rows_apart(runner, _three_rows(data))
+            with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
+                objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
     except InputError as error:  # Pyro appends the shapes of a trace to it
         raise InputError(str(error).splitlines()[0]) from None
     except (NumericalError, torch.OutOfMemoryError):
@@ -90,6 +96,15 @@ def two_rows(data: Data) -> Rows:
     """Two validation rows; with labels of two training rows if these have labels."""
     rows, y = data.validation[:2], data.train.y
     return rows if y is None else dataclasses.replace(rows, y=y[: len(rows)].to(rows.x.device))
+
+
+def _three_rows(data: Data) -> Rows:
+    """The rows of `two_rows` and another one."""
+    rows = two_rows(data)
+    if len(data.validation) < 3:
+        return rows[torch.tensor([0, 1, 0], device=rows.x.device)]
+    more, y = data.validation[:3], data.train.y
+    return more if y is None else dataclasses.replace(more, y=y[:3].to(rows.x.device))
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:

@@ -1,4 +1,7 @@
-"""The dry run of a declaration, which finds parts that do not fit."""
+"""The dry run of a declaration, which finds parts that do not fit.
+
+Custom networks are also run on batches that differ in one row: no row may change another.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.networks import Headed, Network, Wrapped
+from pyrovae.networks.coupling import coupling, cure, in_mode
 from pyrovae.part import Part
 
 if TYPE_CHECKING:
@@ -31,13 +36,17 @@ _SPACES = {
 def dry_run(vae: PartsProgram) -> None:
     """Pass two observations through every part of a VAE.
 
+    Random state, modes and buffers do not change.
+
     Raises:
-        InputError: for a part that does not fit, with its name.
+        InputError: for a part that does not fit, with its name; for a custom network in which the
+            rows of a batch influence each other.
     """
     first = next(vae.parameters())  # type: ignore[attr-defined]
     lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
     context = None if vae.context_shape is None else torch.zeros(2, *vae.context_shape, **lead)
-    with torch.random.fork_rng(devices=[]):
+    devices = [first.device] if first.is_cuda else []
+    with torch.random.fork_rng(devices=devices), in_mode(vae, training=False):  # type: ignore[arg-type]
         with naming("prior", vae.prior):
             prior = vae.latents(context)
             z = _two_draws(prior, (vae.prior.size,))
@@ -52,6 +61,7 @@ def dry_run(vae: PartsProgram) -> None:
                 f"the guide {vae.q!r} and the prior {vae.prior!r} have different supports "
                 f"({_space(q)} and {_space(prior)}): {vae.prior.advice}"
             )
+        _check_rows(vae, x.to(first.dtype), z)
 
 
 @contextmanager
@@ -65,6 +75,55 @@ def naming(role: str, *parts: Part) -> Iterator[None]:
         shown = " with ".join(map(repr, parts))
         reason = " ".join(str(error).split())
         raise InputError(f"the {role} {shown} cannot be used here: {reason}") from error
+
+
+def _check_rows(vae: PartsProgram, x: Tensor, z: Tensor) -> None:
+    """Refuse a custom network whose rows influence each other, in evaluation or training mode."""
+    custom = [
+        (role, headed)
+        for role, headed in (("encoder", vae.recognition), ("decoder", vae.generation))
+        if _is_custom(headed.network)
+    ]
+    if not custom:
+        return
+    inputs, context = _of_three(vae, x, z)
+    for role, headed in custom:
+        with naming(role, headed.network):
+            for training in (False, True):
+                _refuse_coupling(role, headed, inputs[role], context, training=training)
+
+
+def _of_three(vae: PartsProgram, x: Tensor, z: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What the networks read of three observations, of which two are given."""
+    context = None if vae.context_shape is None else x.new_zeros(3, *vae.context_shape)
+    pair = None if context is None else context[:2]
+    another_z = _two_draws(vae.latents(pair), (vae.prior.size,))
+    another_x = _two_draws(vae.decode(another_z, pair), vae.event_shape)
+    x, z = torch.cat([x, another_x[:1].to(x.dtype)]), torch.cat([z, another_z[:1]])
+    if context is not None:
+        context[1] = 1
+    return {"encoder": vae.inputs(x), "decoder": z[:, : vae.prior.visible]}, vae._flat(context)
+
+
+def _refuse_coupling(
+    role: str, headed: Headed, inputs: Tensor, context: Tensor | None, *, training: bool
+) -> None:
+    def run(rows: list[int]) -> list[Tensor]:
+        params = headed(inputs[rows], None if context is None else context[rows])
+        return list(params.values())
+
+    with in_mode(headed, training=training):
+        way = coupling(run)
+    if way is not None:
+        mode = " in training mode" if training else ""
+        raise InputError(
+            f"the {role} {headed.network!r} lets the rows of a batch influence each other{mode} ({way}): "
+            f"{cure(headed, training=training)}"
+        )
+
+
+def _is_custom(network: Network) -> bool:
+    return isinstance(network, Wrapped) or not type(network).__module__.startswith("pyrovae.")
 
 
 def _check_classes(vae: PartsProgram) -> None:

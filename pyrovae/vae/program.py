@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.terms import DATA, Program
+from pyrovae.threads import alone
 
 if TYPE_CHECKING:
     import pyro.distributions as dist
@@ -97,7 +98,26 @@ class PartsProgram(Program):
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
         known = self._known(y) if self.q.states is not None else {}
-        return self.recognition(self.likelihood.inputs(x), self._flat(context)) | known
+        return self.recognition(self.inputs(x), self._flat(context)) | known
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the encoder reads of x (*, *event); NaN is missing for one that reads missing entries."""
+        inputs = self.likelihood.inputs(x)
+        if not self.encoder.reads_missing or inputs.shape == x.shape:
+            return inputs
+        dim = -len(self.event_shape)  # the values come first, then which of them are missing
+        return torch.where(x.isnan(), torch.nan, inputs.narrow(dim, 0, self.event_shape[0]))
+
+    def _input_shape(self, encoder: Network) -> tuple[int, ...]:
+        """The shape of one row that the encoder reads."""
+        shape, event = self.likelihood.input_shape, self.event_shape
+        if not encoder.reads_missing or shape == event:
+            return shape
+        if shape != (2 * event[0], *event[1:]):
+            raise InputError(
+                f"{encoder!r} reads sequences, and {self.likelihood!r} has columns of classes: use MLP"
+            )
+        return event
 
     def _known(self, y: Tensor | None) -> dict[str, Tensor]:
         """The labels as the argument `known`: one-hot rows (B, C), zeros where unknown."""
@@ -229,7 +249,7 @@ class PartsProgram(Program):
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
-        inputs = self.likelihood.inputs(x)
+        inputs = self.inputs(x).nan_to_num()
         for part in (self.prior, self.q, self.encoder, self.decoder):
             part.start_from(inputs)
 
@@ -257,6 +277,7 @@ class PartsProgram(Program):
         pieces = rows.unlabelled().batches(PIECE_ROWS)
         return torch.cat([mean_or_draw(self.encode(piece)) for piece in pieces])
 
+    @alone
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         like = next(self.parameters())  # type: ignore[attr-defined]
         if context is not None:

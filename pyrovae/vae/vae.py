@@ -33,6 +33,7 @@ from pyrovae.likelihoods import Bernoulli, Likelihood
 from pyrovae.networks import MLP, Headed, Network
 from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
+from pyrovae.threads import alone
 from pyrovae.vae.dry_run import dry_run, naming
 from pyrovae.vae.program import PartsProgram, mean_or_draw
 from pyrovae.vae.words import in_words
@@ -97,8 +98,9 @@ class VAE(PartsProgram, Declared, nn.Module):
         self.q = _part("guide", guide, DiagonalNormal, Guide)
         encoder = _part("encoder", encoder, MLP, Network)
         decoder = _part("decoder", decoder, MLP, Network)
-        self._attach(encoder, decoder)
-        dry_run(self)
+        with alone:  # weights are drawn
+            self._attach(encoder, decoder)
+            dry_run(self)
 
     def _attach(self, encoder: Network, decoder: Network) -> None:
         context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)
@@ -108,7 +110,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         with naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
         with naming("encoder", encoder):
-            encoder.attach(self.likelihood.input_shape, None, context_dim)
+            encoder.attach(self._input_shape(encoder), None, context_dim)
         with naming("decoder", decoder):
             decoder.attach((self.prior.visible,), self.event_shape, context_dim)
         with naming("encoder and guide", encoder, self.q):
@@ -117,7 +119,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         with naming("decoder and likelihood", decoder, self.likelihood):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
         with naming("prior", self.prior):
-            self.prior.connect(self.recognition, self.q, self.likelihood.input_shape)
+            self.prior.connect(self.recognition, self.q, self._input_shape(encoder))
 
     @property
     def encoder(self) -> Network:  # type: ignore[override]
@@ -176,8 +178,8 @@ class VAE(PartsProgram, Declared, nn.Module):
                 "guide of the same name"
             )
         q = self.encode(rows)
-        # One sample at a time: (K, B, C, D) may be large.
-        return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
+        with alone:  # one sample at a time: (K, B, C, D) may be large
+            return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
@@ -208,6 +210,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         values = values.x if isinstance(values, Rows) else values
         return None if values is None else numbers(name, values, next(self.parameters()))
 
+    @alone
     @torch.no_grad()
     def sample(self, count: int, context: Any = None, y: Any = None, *, mean: bool = False) -> Tensor:  # noqa: ANN401
         """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
@@ -233,6 +236,7 @@ class VAE(PartsProgram, Declared, nn.Module):
         likelihood = self.decode(z, context)
         return mean_or_draw(likelihood) if mean else likelihood.sample()
 
+    @alone
     @torch.no_grad()
     def reconstruct(self, x: Any, context: Any = None, y: Any = None) -> Tensor:  # noqa: ANN401
         """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event)."""

@@ -1,0 +1,67 @@
+"""Whether a program scores a row from itself alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.networks.coupling import coupling, cure, in_mode
+from pyrovae.terms.runner import Runner
+from pyrovae.terms.sites import DATA, plate_dim, sites_of
+from pyrovae.threads import alone
+
+__all__ = ["check_rows_apart"]
+
+
+@alone
+@torch.no_grad()
+def check_rows_apart(runner: Runner, rows: Rows) -> None:
+    """Refuse a program in which the terms of a row depend on the other rows of its batch.
+
+    The terms of two rows are compared with those of batches in which one of the two is another row,
+    with its own latents, in evaluation and in training mode. Random state, modes and buffers do not
+    change.
+
+    Arguments:
+        runner: of a checked program.
+        rows: three rows, which should differ.
+
+    Raises:
+        InputError: with the term that changes, and by how much.
+    """
+    of_batch = getattr(getattr(runner.program, "likelihood", None), "of_batch", False)
+    devices = [rows.x.device] if rows.x.is_cuda else []
+    with runner.isolated(), torch.random.fork_rng(devices=devices):
+        for training in (False, True):
+            if training and (of_batch or runner.module is None):
+                continue  # declared to use the batch as a whole, or without modes
+            with in_mode(runner.module, training=training):
+                _compare(runner, rows, training=training)
+
+
+def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
+    drawn = {
+        name: (site["value"], plate_dim(site, DATA) - len(site["fn"].event_shape))
+        for name, site in sites_of(runner.run(rows).guide)
+    }
+
+    def terms(chosen: list[int]) -> dict[str, Tensor]:
+        index = torch.tensor(chosen, device=rows.x.device)
+        values = {name: value.index_select(dim, index) for name, (value, dim) in drawn.items()}
+        at = runner.terms_at(values, rows[index], particles=1)
+        return {"log p(x|z)": at.log_px_z, "log p(z)": at.log_pz, "log q(z|x)": at.log_qz}
+
+    for name in ("log p(x|z)", "log p(z)", "log q(z|x)"):
+
+        def run(chosen: list[int], name: str = name) -> list[Tensor]:
+            return [terms(chosen)[name].mT]  # rows first
+
+        way = coupling(run)
+        if way is not None:
+            mode = " in training mode" if training else ""
+            raise InputError(
+                f"the program lets the rows of a batch influence each other{mode} ({name} of {way}): "
+                f"{cure(runner.module, training=training)}"
+            )
