@@ -5,8 +5,9 @@ r"""Likelihoods of counts.
     ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
     Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      the shares, given the total n
 
-Rates are `positive` of the decoder's output, which grows linearly and does not overflow. Log-factorials of
-counts above 1e5 lose a tenth of a nat in single precision: scale the counts, or use doubles (`vae.double()`).
+Rates are `positive` of the decoder's output, which grows linearly and does not overflow. All four are in the
+saddle-point form (`pyrovae.distributions.counts`), right to single precision for counts of any size. Counts
+above 16,777,216 are whole numbers in float64 only, in which they may be given.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pyrovae.numerics import inverse_positive, positive
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below it the distribution is Poisson's, and the logarithms of Gamma functions lose their digits in float32.
+# Below it the distribution is practically Poisson's.
 DISPERSION_FLOOR = 1e-3
 
 
@@ -45,9 +46,10 @@ class Poisson(Likelihood):
 
     advice = _COUNTS
     elementwise = ("raw_rate",)
+    takes_doubles = True
 
     def forward(self, raw_rate: Tensor) -> dist.TorchDistribution:
-        return self.over_event(dist.Poisson(positive(raw_rate)))
+        return self.over_event(distributions.Poisson(positive(raw_rate)))
 
 
 class NegativeBinomial(Likelihood):
@@ -74,6 +76,7 @@ class NegativeBinomial(Likelihood):
     """
 
     advice = _COUNTS
+    takes_doubles = True
 
     def __init__(self, dispersion: Literal["learned", "predicted"] = "learned") -> None:
         super().__init__()
@@ -93,11 +96,12 @@ class NegativeBinomial(Likelihood):
     def forward(self, raw_mean: Tensor, raw_dispersion: Tensor | None = None) -> dist.TorchDistribution:
         return self.over_event(self.counts(raw_mean, raw_dispersion))
 
-    def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> dist.NegativeBinomial:
-        """Pyro's distribution of each element, from r and the logits of m / (r + m)."""
+    def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> distributions.NegativeBinomial:
+        """The distribution of each element, from r and m."""
         raw = self.raw_dispersion if raw_dispersion is None else raw_dispersion
-        r = positive(raw, DISPERSION_FLOOR).reciprocal()
-        return dist.NegativeBinomial(r, logits=positive(raw_mean).log() - r.log())
+        return distributions.NegativeBinomial(
+            positive(raw, DISPERSION_FLOOR).reciprocal(), positive(raw_mean)
+        )
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
@@ -159,6 +163,7 @@ class Multinomial(Likelihood):
     """
 
     elementwise = ("logits",)
+    takes_doubles = True
     drawn: Tensor
 
     def __init__(self, total: int | None = None) -> None:

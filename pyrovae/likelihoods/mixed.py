@@ -10,7 +10,8 @@ scales in units of the training data's own mean and spread, and the means of cou
 
     x = m + s u,   log p(x) = log p_u((x - m) / s) - log s
 
-which is still the density of x in the units of the table.
+which is still the density of x in the units of the table. m and s are kept in float64, and so may be x:
+(x - m) / s has all its digits, and the rest is computed in the type of the networks.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 from pyrovae.distributions import Columns
 from pyrovae.distributions.columns import select
 from pyrovae.errors import InputError
-from pyrovae.likelihoods.base import Likelihood, Shape
+from pyrovae.likelihoods.base import Likelihood, Measure, Shape
 from pyrovae.likelihoods.column_kinds import ColumnKind, kind_of
+from pyrovae.likelihoods.units import moments
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Column, Data
@@ -67,6 +69,8 @@ class Mixed(Likelihood):
         "missing"
     )
 
+    takes_doubles = True
+    in_double = ("shift", "spread", "input_shift", "input_spread")
     shift: Tensor
     spread: Tensor
     input_shift: Tensor
@@ -107,8 +111,13 @@ class Mixed(Likelihood):
             self.laws[name] = kind_of(word).likelihood()
             self.laws[name].attach((len(places),) if places else self.event_shape)  # type: ignore[operator]
         for name, value in (("shift", 0.0), ("spread", 1.0)):
-            self.register_buffer(name, torch.full(self.event_shape, value))
-            self.register_buffer(f"input_{name}", torch.full(self.event_shape, value))
+            self.register_buffer(name, torch.full(self.event_shape, value, dtype=torch.float64))
+            self.register_buffer(f"input_{name}", torch.full(self.event_shape, value, dtype=torch.float64))
+
+    @property
+    def measure(self) -> Measure:
+        words = {part.measure for part in self.laws.values()}
+        return words.pop() if len(words) == 1 else "mixed"  # type: ignore[return-value]
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -158,8 +167,8 @@ class Mixed(Likelihood):
                 continue
             index = self._places(name)
             values = select(x, index).double()
-            read = _moments(values, kind.read(values))
-            shift, spread = kind.units(read, _moments(values, values))
+            read = moments(kind.read(values), ~values.isnan())
+            shift, spread = kind.units(read, moments(values))
             for buffer, value in (
                 (self.input_shift, read[0]),
                 (self.input_spread, read[1]),
@@ -180,15 +189,6 @@ class Mixed(Likelihood):
     def _places(self, name: str) -> Tensor | None:
         """The places of the columns of a group; None when every element is of one kind."""
         return None if self.columns is None else getattr(self, f"places_{name}")
-
-
-def _moments(x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each column of `read` over the rows where x is present; 0 and 1 where none is."""
-    present = ~x.isnan()
-    count = present.sum(0).clamp(min=1)
-    mean = torch.where(present, read, 0.0).sum(0) / count
-    spread = (torch.where(present, read - mean, 0.0).square().sum(0) / count).sqrt()
-    return mean, torch.where(spread > 1e-6 * mean.abs(), spread, 1.0)
 
 
 def _put(buffer: Tensor, index: Tensor | None, values: Tensor) -> None:

@@ -206,8 +206,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
         )
     with torch.random.fork_rng(devices=[]):  # building it draws weights
         vae = VAE.from_dict(saved.declaration or {})
-    dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
-    vae.to(dtypes[0])
+    vae.to(next(saved.weights[name].dtype for name, _ in vae.named_parameters() if name in saved.weights))
     load_weights(Runner(vae), {}, saved.weights)
     vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
     return vae

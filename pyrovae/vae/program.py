@@ -86,7 +86,7 @@ class PartsProgram(Program):
                 observed=x is not None,
                 enumerated=self.q.states is None,
             )
-            return pyro.sample("x", self.decode(z, context), obs=x)
+            return pyro.sample("x", self.decode(z, context), obs=self._observed(x))
 
     def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
@@ -94,10 +94,30 @@ class PartsProgram(Program):
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
 
+    @property
+    def takes_doubles(self) -> bool:  # type: ignore[override]
+        """Whether x may be in float64 when the parameters are not: if the likelihood makes use of it."""
+        return self.likelihood.takes_doubles
+
+    @property
+    def measure(self) -> str:  # type: ignore[override]
+        """Whether p(x) is a probability ("mass"), a "density" in the units of x, or "mixed"."""
+        return self.likelihood.measure
+
+    def _observed(self, x: Tensor | None) -> Tensor | None:
+        """x in the type in which the likelihood takes it."""
+        if x is None or self.likelihood.takes_doubles:
+            return x
+        return x.to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """What the encoder reads, in the type of the networks."""
+        return self.likelihood.inputs(x).to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
+
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
         known = self._known(y) if self.q.states is not None else {}
-        return self.recognition(self.likelihood.inputs(x), self._flat(context)) | known
+        return self.recognition(self._inputs(x), self._flat(context)) | known
 
     def _known(self, y: Tensor | None) -> dict[str, Tensor]:
         """The labels as the argument `known`: one-hot rows (B, C), zeros where unknown."""
@@ -229,7 +249,7 @@ class PartsProgram(Program):
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
-        inputs = self.likelihood.inputs(x)
+        inputs = self._inputs(x)
         for part in (self.prior, self.q, self.encoder, self.decoder):
             part.start_from(inputs)
 
@@ -266,7 +286,8 @@ class PartsProgram(Program):
                     f"context has {len(context)} rows for {count} observations: give one for each"
                 )
         z = self.latents(context).expand((count,)).sample()
-        return self.decode(z, context).sample().to(like.dtype), {"z": z.unsqueeze(0)}
+        x = self.decode(z, context).sample()
+        return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}
 
 
 def mean_or_draw(distribution: dist.TorchDistribution) -> Tensor:
