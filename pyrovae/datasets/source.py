@@ -139,7 +139,9 @@ def _torch_type(values: np.ndarray, name: str) -> np.dtype:
         return np.dtype(np.float32 if size <= 4 else np.float64)
     if kind == "u" and size == 8 and values.size and values.max() > np.iinfo(np.int64).max:
         return np.dtype(np.float64)  # refused later, with the other whole numbers beyond 2^53
-    return np.dtype({"b": np.uint8, "i": f"i{size}"}.get(kind, np.uint8 if size == 1 else np.int64))
+    if kind == "i":
+        return values.dtype.newbyteorder("=")
+    return np.dtype(np.uint8 if size == 1 else np.int64)
 
 
 def fits_single(x: Tensor, name: str = "the data") -> bool:

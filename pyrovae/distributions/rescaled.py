@@ -37,7 +37,7 @@ class Rescaled(dist.TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.real
+    support: constraints.Constraint = constraints.real
 
     def __init__(self, base: Any, shift: Tensor, spread: Tensor) -> None:  # noqa: ANN401
         self.base, self.shift, self.spread = base, shift, spread

@@ -38,7 +38,9 @@ FEWER_TERMS = 6
 
 
 def stirling_error(x: Tensor) -> Tensor:
-    r"""The error of Stirling's formula, \(\log \Gamma(x + 1) - (x + 1/2) \log x + x - \log(2 \pi) / 2\), x > 0.
+    r"""The error of Stirling's formula, for x > 0.
+
+    \[\delta(x) = \log \Gamma(x + 1) - (x + 1/2) \log x + x - \log(2 \pi) / 2\]
 
     Example:
         >>> stirling_error(torch.tensor([1.0, 1e8]))

@@ -9,7 +9,7 @@ state.
 """
 
 from pyrovae.evidence.arviz import elpd, to_arviz
-from pyrovae.evidence.compare import Comparison, compare
+from pyrovae.evidence.compare import Comparison, Comparisons, compare
 from pyrovae.evidence.curve import BoundCurve, iwae_bound
 from pyrovae.evidence.diagnose import Diagnosis, diagnose
 from pyrovae.evidence.estimate import log_evidence
@@ -17,12 +17,14 @@ from pyrovae.evidence.gaps import Gaps, gaps
 from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.sandwich import Sandwich, sandwich
+from pyrovae.evidence.units import Units
 
 __all__ = [
     "AIS",
     "PSIS",
     "BoundCurve",
     "Comparison",
+    "Comparisons",
     "Defensive",
     "Diagnosis",
     "Evidence",
@@ -30,6 +32,7 @@ __all__ = [
     "Importance",
     "Method",
     "Sandwich",
+    "Units",
     "compare",
     "diagnose",
     "elpd",

@@ -58,7 +58,9 @@ def _as_bytes(table: np.ndarray) -> Iterator[bytes]:
     with np.errstate(over="ignore", under="ignore"):
         single = table.astype(np.float32)
     is_exact = ((single == table) | np.isnan(table)).all(1)
-    return ((row if exact else full).tobytes() for row, full, exact in zip(single, table, is_exact, strict=True))
+    return (
+        (row if exact else full).tobytes() for row, full, exact in zip(single, table, is_exact, strict=True)
+    )
 
 
 class KeyedDraws(Messenger):

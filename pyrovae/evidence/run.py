@@ -98,7 +98,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     """
     if hasattr(x, "test") and hasattr(x, "event_shape"):
         raise InputError("log p(x) is of rows, not of a whole data set: give one part of it, as in data.test")
-    _refuse_half(runner)
+    runner.refuse_few_digits()
     rows = Rows.of(x, context, y, like=runner.parameter, doubles=runner.program.takes_doubles)
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")
@@ -107,16 +107,6 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
             raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
     runner.program.check_rows(rows, "x")
     return rows
-
-
-def _refuse_half(runner: Runner) -> None:
-    """Refuse programs in 16 bits, whose log-densities would have three digits or fewer."""
-    dtype = None if runner.parameter is None else runner.parameter.dtype
-    if dtype in (torch.bfloat16, torch.float16):
-        raise InputError(
-            f"log p(x) needs more digits than {str(dtype).removeprefix('torch.')} has: evaluate vae.float(), "
-            "with precision='bf16' for fast products"
-        )
 
 
 def _check(runner: Runner, rows: Rows) -> None:

@@ -105,6 +105,11 @@ class Likelihood(Part):
         return "mass" if self._support().is_discrete else "density"
 
     @property
+    def discrete_places(self) -> tuple[bool, ...] | None:
+        """Which elements have a probability and which a density, if there are both; else None."""
+        return None
+
+    @property
     def of_batch(self) -> bool:
         """Whether its density in training couples the rows of a batch."""
         return False

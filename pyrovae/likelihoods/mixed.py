@@ -120,6 +120,15 @@ class Mixed(Likelihood):
         return words.pop() if len(words) == 1 else "mixed"  # type: ignore[return-value]
 
     @property
+    def discrete_places(self) -> tuple[bool, ...] | None:
+        if self.measure != "mixed":
+            return None
+        measures = {
+            word: part.measure for word, (_, part, _) in zip(self._words(), self._groups(), strict=True)
+        }
+        return tuple(measures[word] == "mass" for word in self.columns or ())
+
+    @property
     def param_shapes(self) -> dict[str, Shape]:
         return {
             f"{name}_{param}": shape

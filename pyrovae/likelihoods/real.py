@@ -43,7 +43,7 @@ class _Scaled(Likelihood):
     advice = "every value must be a finite number: drop or fill the missing ones, or use Mixed"
     words: tuple[str, ...] = ("learned", "predicted")
     takes_doubles = True
-    added = ("shift", "spread")
+    added: tuple[str, ...] = ("shift", "spread")
     rescaled: type[Rescaled] = Rescaled
     has_units = True
     scale: float | str
@@ -161,9 +161,7 @@ class Normal(_Scaled):
 
     def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         if self.scale == "optimal":
-            return CalibratedNormal(
-                loc, self.running_variance, self.batches_seen, learning=self.training
-            )
+            return CalibratedNormal(loc, self.running_variance, self.batches_seen, learning=self.training)
         return dist.Normal(loc, self.positive_scale(raw_scale))
 
 

@@ -218,6 +218,7 @@ def _checked(
     device: str | None,
     batch_size: int,
 ) -> tuple[torch.device, Data]:
+    runner.refuse_few_digits()
     where, data = usable_device(device), as_data(data, runner)
     check_data(runner, data, batch_size)
     return where, data

@@ -36,6 +36,8 @@ _NAMES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
 
 PIECE_ROWS = 1000
+# A larger number would overflow in a network in float32.
+FARTHEST = 1e15
 
 
 class PartsProgram(Program):
@@ -112,7 +114,8 @@ class PartsProgram(Program):
 
     def _inputs(self, x: Tensor) -> Tensor:
         """What the encoder reads, in the type of the networks."""
-        return self.likelihood.inputs(x).to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
+        inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
+        return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
 
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
