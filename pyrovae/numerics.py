@@ -1,6 +1,7 @@
 """Conversion of user input to arrays, and numerical formulas that the whole package uses.
 
     log_mean_exp(a) = log (1/K) sum_k exp a_k          computed without overflow
+    bits_per_dim    = -log p / (D log 2) + log2 levels
     positive(r)     = softplus(r) + floor              a scale from an unconstrained number
 
 `exp` would overflow when an untrained network returns 100; softplus grows linearly. The floor keeps
@@ -25,6 +26,7 @@ __all__ = [
     "UNIT",
     "Array",
     "as_array",
+    "bits_per_dim",
     "inverse_positive",
     "inverse_softplus",
     "keep_freed_memory",
@@ -108,6 +110,28 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
         tensor(1000.)
     """
     return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def bits_per_dim(log_p: float, dims: int, levels: int | None = None) -> float:
+    r"""Nats per observation as bits per dimension, \(-\log_2 p / D + \log_2 n\); smaller is better.
+
+    A probability of discrete values has no n. A density of x = (v + u) / n with uniform noise u, as
+    dequantised data are, bounds the probability of the levels v from below, and a cell of x has the
+    volume n^-D: with n levels both are bits of the same values.
+
+    Arguments:
+        log_p: log p(x) in nats.
+        dims: D, the number of elements of x.
+        levels: n for a density of dequantised values in [0, 1], else None.
+
+    Reference:
+        Theis, van den Oord & Bethge (2016), "A Note on the Evaluation of Generative Models", section 3.1.
+
+    Example:
+        >>> bits_per_dim(-math.log(256), 1), bits_per_dim(0.0, 1, levels=256)
+        (8.0, 8.0)
+    """
+    return -log_p / (dims * math.log(2)) + (math.log2(levels) if levels else 0.0)
 
 
 def khat_threshold(particles: int) -> float:

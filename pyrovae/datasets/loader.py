@@ -26,7 +26,7 @@ from pyrovae.datasets.find import find
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
-from pyrovae.datasets.source import Source, as_source, refuse_not_finite
+from pyrovae.datasets.source import Source, as_source, fits_single, refuse_not_finite
 from pyrovae.datasets.split import Parts, parts, rows_or_share
 from pyrovae.datasets.streams import Stream, gather, is_large, length, stored_labels
 from pyrovae.datasets.toys import TOYS
@@ -130,7 +130,7 @@ def load(
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
 
     Returns:
-        A `Data`, with values in float32.
+        A `Data`, with values in float32; tables, and arrays that float32 cannot hold, are in float64.
 
     Raises:
         InputError: for data or options that cannot be used.
@@ -225,6 +225,7 @@ def _streamed(dataset: Dataset[Any], options: Options) -> Data:
         cut.train,
         tuple(source.x.shape[1:]),
         divisor=source.levels - 1 if source.levels else 1,
+        dtype=source.x.dtype,
         context=_part(context, "train"),
         y=y,
         static_seed=options.split_seed if options.binarize == "static" else None,
@@ -297,10 +298,17 @@ def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: boo
 
 
 def fingerprint(x: Tensor) -> str:
-    """The first 16 hex digits of SHA-256 of shape and values, beyond 256 MB of spaced rows."""
+    """The first 16 hex digits of SHA-256 of shape and values, beyond 256 MB of spaced rows.
+
+    Values are hashed in float32, and also in float64 where they need it.
+    """
     step = -(-x.numel() // 2**26)
     digest = hashlib.sha256(repr(tuple(x.shape)).encode())
-    digest.update(x[:: max(1, step)].contiguous().numpy().astype("<f4", copy=False).data)
+    rows = x[:: max(1, step)].contiguous()
+    with np.errstate(over="ignore"):
+        digest.update(rows.numpy().astype("<f4", copy=False).data)
+    if not fits_single(rows):
+        digest.update(rows.numpy().astype("<f8", copy=False).data)
     return digest.hexdigest()[:16]
 
 

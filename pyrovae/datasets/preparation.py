@@ -92,7 +92,7 @@ class Preparation:
             tensor([[0., 1.]])
         """
         if self.dequantize:
-            top = (self.levels or 2) - 1
+            grey, top = grey.float(), (self.levels or 2) - 1
             u = torch.rand(grey.shape, generator=generator)
             # for u just below 1, (v + u) / levels may be rounded up to 1
             return (((grey * top).round() + u) / (top + 1)).clamp(max=1 - 2**-24)
@@ -100,8 +100,8 @@ class Preparation:
         if self.binarize is None:
             return grey
         if self.binarize == "threshold":
-            return (grey >= 0.5).to(grey.dtype)
-        return torch.bernoulli(grey, generator=generator)
+            return (grey >= 0.5).float()
+        return torch.bernoulli(grey.float(), generator=generator)
 
 
 def generator_of(*words: object) -> torch.Generator:

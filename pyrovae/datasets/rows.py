@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 
-__all__ = ["Rows", "class_indices", "numbers"]
+__all__ = ["DOUBLE", "SINGLE", "Rows", "class_indices", "needs_double", "numbers"]
+
+# Every whole number up to these is a number in float32 and in float64.
+SINGLE, DOUBLE = 2**24, 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +75,17 @@ class Rows:
         y: Any = None,  # noqa: ANN401
         *,
         like: Tensor | None = None,
+        doubles: bool = False,
     ) -> Rows:
         """Make rows of rows, tensors or arrays, on the device and in the type of `like`.
 
         Without `like`, floating point numbers keep their type and others get the default type.
+
+        Arguments:
+            x, context, y: as the attributes; x may also be a `TensorDataset`, of which it takes the
+                first tensor.
+            like: has the device and the type.
+            doubles: keep x in float64 if it has this type, or is whole numbers that need it.
 
         Raises:
             InputError: for values that are not numbers, or parts that differ in length.
@@ -82,9 +93,12 @@ class Rows:
         if isinstance(x, Rows):
             rows = x if context is None else replace(x, context=numbers("context", context, like))
             rows = rows if y is None else replace(rows, y=class_indices(y))
-            return rows if like is None else rows.to(like.device, like.dtype)
+            if like is None:
+                return rows
+            values = numbers("x", rows.x, like, doubles=doubles)
+            return rows.to(like.device, like.dtype).of_values(values)
         return cls(
-            numbers("x", x, like),
+            numbers("x", x, like, doubles=doubles),
             None if context is None else numbers("context", context, like),
             None if y is None else class_indices(y).to(None if like is None else like.device),
         )
@@ -115,6 +129,14 @@ class Rows:
         """Move the rows to a device, and x and context to a floating point type."""
         rows = self if device is None else self._each(lambda part: part.to(device))
         return rows if dtype is None else rows.map(lambda part: part.to(dtype))
+
+    def as_in(self, other: Rows) -> Rows:
+        """The rows on the device and with the types of x and context of other rows."""
+        moved = self.to(other.x.device)
+        context = moved.context
+        if context is not None and other.context is not None:
+            context = context.to(other.context.dtype)
+        return replace(moved, x=moved.x.to(other.x.dtype), context=context)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
         """Apply a function to x and context."""
@@ -164,24 +186,76 @@ def class_indices(labels: Any) -> Tensor:  # noqa: ANN401
     return indices.clamp_min(-1)
 
 
-def numbers(name: str, values: Any, like: Tensor | None = None) -> Tensor:  # noqa: ANN401
+def numbers(
+    name: str,
+    values: Any,  # noqa: ANN401
+    like: Tensor | None = None,
+    *,
+    doubles: bool = False,
+) -> Tensor:
     """Convert values to a floating point tensor, in the type and on the device of `like`.
 
+    Arguments:
+        name: of the values, for messages.
+        values: a tensor, an array, numbers, or a `TensorDataset`.
+        like: has the device and the type; without it, integers get the default type.
+        doubles: keep float64, and whole numbers too large for the type of `like`, in float64.
+
     Raises:
-        InputError: for values that are not real numbers; `name` names them in the message.
+        InputError: for values that are not real numbers.
     """
+    values = values.tensors[0] if isinstance(values, TensorDataset) else values
     tensor = values if isinstance(values, Tensor) else _tensor(name, values)
     if tensor.is_complex():
         raise InputError(f"{name} holds complex numbers: give their real and imaginary parts")
-    if like is not None:
-        return tensor.to(device=like.device, dtype=like.dtype)
-    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    if like is None:
+        return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    is_wide = tensor.dtype == torch.float64 or doubles and needs_double(tensor, name)
+    dtype = torch.float64 if doubles and is_wide else like.dtype
+    moved = tensor.to(device=like.device, dtype=dtype)
+    if is_wide and dtype != torch.float64:
+        _refuse_overflow(tensor, moved, name)
+    return moved
+
+
+def _refuse_overflow(values: Tensor, rounded: Tensor, name: str) -> None:
+    overflown = rounded.isinf() & values.isfinite().to(rounded.device)
+    if bool(overflown.any()):
+        value = values.to(rounded.device)[overflown][0].item()
+        raise InputError(
+            f"{name} holds {value:g}, which does not fit single precision: divide by a unit, or use a "
+            "program in float64 (vae.double())"
+        )
+
+
+def needs_double(values: Tensor, name: str) -> bool:
+    """Whether these are integers that float32 would change, beyond 2^24.
+
+    Raises:
+        InputError: for integers that float64 would change, beyond 2^53.
+    """
+    if values.is_floating_point() or values.dtype == torch.bool or not values.numel():
+        return False
+    if torch.iinfo(values.dtype).max <= SINGLE:
+        return False
+    largest = values.double().abs().max().item()
+    if largest >= DOUBLE:
+        raise InputError(
+            f"{name} holds whole numbers up to {largest:.0f}, which floating point numbers of 64 bits "
+            "round: subtract an offset, or drop them if they are identifiers"
+        )
+    return largest > SINGLE
 
 
 def _tensor(name: str, values: Any) -> Tensor:  # noqa: ANN401
     """Convert an array of numbers to a tensor, without a copy where torch can share its memory."""
     if hasattr(values, "test") and hasattr(values, "event_shape"):
         raise InputError(f"{name} must be rows, not a whole data set: give one part of it, as in data.test")
+    if isinstance(values, Dataset):
+        raise InputError(
+            f"{name} is a {type(values).__name__}: load it with pyrovae.datasets.load and give a part, as in "
+            "data.test"
+        )
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError):

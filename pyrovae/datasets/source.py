@@ -1,4 +1,4 @@
-"""Rows before any split: a checked float32 tensor, its labels and its scaling.
+"""Rows before any split: a checked tensor, its labels and its scaling.
 
 Every reader (of a file, a folder, a known set, an array) returns a `Source`. The rules for all:
 
@@ -7,6 +7,7 @@ Every reader (of a file, a folder, a known set, an array) returns a `Source`. Th
               these are divided by 255
     vectors   N numbers become (N, 1)
     levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
+    type      float32; float64 for tables, and for values that float32 cannot hold (`fits_single`)
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ import torch
 from torch import Tensor
 
 from pyrovae.datasets.columns import Column
+from pyrovae.datasets.rows import SINGLE, needs_double
 from pyrovae.errors import InputError
 
-__all__ = ["Source", "as_labels", "as_rows", "as_source", "refuse_not_finite"]
+__all__ = ["Source", "as_labels", "as_rows", "as_source", "fits_single", "refuse_not_finite"]
+
+# Rows from which the error of rounding is estimated, and the largest one as a share of the spread.
+SOME_ROWS = 10_000
+HARMLESS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,7 @@ class Source:
 
     Attributes:
         name: the name of the set.
-        x: float32 rows, (N, *event).
+        x: rows, (N, *event), in float32 or float64.
         labels: int64, (N,), or None.
         classes: the values that labels may take, ascending, or None.
         test_x: rows of the set's own test set, or None.
@@ -66,10 +72,12 @@ def as_source(
 ) -> Source:
     """Check and scale rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
 
-    Rows with `columns` are a table, where NaN is a missing entry.
+    Rows with `columns` are a table, where NaN is a missing entry. A table is kept in float64, and so
+    are other rows whose values float32 cannot hold.
 
     Raises:
-        InputError: for rows that are empty, not numbers or NaN, or labels that do not fit.
+        InputError: for rows that are empty, not numbers or NaN, whole numbers beyond 2^53, or labels
+            that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
@@ -84,12 +92,15 @@ def as_source(
     test_labels = None if test_labels is None or test_x is None else as_labels(test_labels, len(test_x), name)
     if test_x is not None and test_labels is None:
         labels = None
+    each = [rows for rows in (x, test_x) if rows is not None]
+    is_single = columns is None and (levels is not None or all(fits_single(rows, name) for rows in each))
+    dtype = torch.float32 if is_single else torch.float64
     return Source(
         name=name,
-        x=_scaled(x, levels, name, missing=columns is not None),
+        x=_scaled(x.to(dtype), levels, name, missing=columns is not None),
         labels=labels,
         classes=_classes(labels, test_labels),
-        test_x=None if test_x is None else _scaled(test_x, levels, f"the test set of {name}"),
+        test_x=None if test_x is None else _scaled(test_x.to(dtype), levels, f"the test set of {name}"),
         test_labels=test_labels if labels is not None else None,
         levels=levels,
         scaling=f"0..{levels - 1} divided by {levels - 1}" if levels else "values as given",
@@ -99,7 +110,7 @@ def as_source(
 
 
 def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
-    """Convert values to a tensor of rows (N, *event): a tensor keeps its type, an array its uint8.
+    """Convert values to a tensor of rows (N, *event), which keep their type.
 
     Raises:
         InputError: for values that are not numbers, a single number, or no values.
@@ -110,9 +121,7 @@ def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
             raise InputError(
                 f"{name} holds values of type {values.dtype} and not numbers: give integers or floats"
             )
-        with np.errstate(over="ignore"):  # an overflow becomes inf, which is refused later
-            values = np.array(values, dtype=np.uint8 if values.dtype == np.uint8 else np.float32, order="C")
-        values = torch.from_numpy(values)
+        values = torch.from_numpy(np.array(values, dtype=_torch_type(values, name), order="C"))
     if values.is_complex():
         raise InputError(f"{name} holds complex numbers: give their real and imaginary parts as columns")
     if values.ndim == 0:
@@ -121,6 +130,51 @@ def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
         raise InputError(f"{name} is empty (shape {tuple(values.shape)}): give at least three rows of data")
     values = values.detach().cpu()
     return values[:, None] if values.ndim == 1 else values
+
+
+def _torch_type(values: np.ndarray, name: str) -> np.dtype:
+    """A type of torch that holds the values of an array."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "f":
+        return np.dtype(np.float32 if size <= 4 else np.float64)
+    if kind == "u" and size == 8 and values.size and values.max() > np.iinfo(np.int64).max:
+        return np.dtype(np.float64)  # refused later, with the other whole numbers beyond 2^53
+    if kind == "i":
+        return values.dtype.newbyteorder("=")
+    return np.dtype(np.uint8 if size == 1 else np.int64)
+
+
+def fits_single(x: Tensor, name: str = "the data") -> bool:
+    """Whether float32 holds rows (N, *event) well enough.
+
+    Whole numbers may not change; other numbers may by a millionth of their spread in a column, or in
+    all of an image.
+
+    Raises:
+        InputError: for whole numbers beyond 2^53, which float64 would change too.
+
+    Example:
+        >>> x = torch.randn(100, 1, dtype=torch.float64)
+        >>> fits_single(x), fits_single(5.4e6 + 0.2 * x), fits_single(torch.tensor([[19580329]]))
+        (True, False, False)
+    """
+    if not x.is_floating_point():
+        return not needs_double(x, name)
+    if x.dtype != torch.float64:
+        return True
+    finite = torch.where(x.isfinite(), x, 0.0)
+    rounded = finite.float()
+    if bool(rounded.isinf().any()):
+        return False
+    if bool(((finite.abs() > SINGLE) & (finite % 1 == 0) & (rounded != finite)).any()):
+        return False
+    some = finite[:: max(1, len(x) // SOME_ROWS)]
+    columns = some.flatten(1) if some.dim() == 2 else some.reshape(-1, 1)
+    error = (columns - columns.float()).abs().median(0).values
+    apart = (columns - columns.median(0).values).abs()
+    usual = apart.median(0).values
+    usual = torch.where(usual > 0, usual, apart.mean(0))
+    return bool(((error <= HARMLESS * usual) | (usual == 0)).all())
 
 
 def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
@@ -169,7 +223,6 @@ def _is_image(x: Tensor) -> bool:
 
 
 def _scaled(x: Tensor, levels: int | None, name: str, *, missing: bool = False) -> Tensor:
-    x = x.to(torch.float32)
     refuse_not_finite(x, name, missing=missing)
     return x / (levels - 1) if levels else x
 

@@ -3,7 +3,7 @@
     rows * values per row * 4 bytes < 2 GB  ->  a tensor;   else a stream
 
 An item is a tensor or a pair (tensor, label). Validation and test rows of a stream are read once
-and kept; its training rows are a `Stream`: a `Dataset` of float32 grey rows. `Data.collate`
+and kept; its training rows are a `Stream`: a `Dataset` of grey rows. `Data.collate`
 prepares them, except that "static" binarisation is a function of the split seed and the row.
 """
 
@@ -35,6 +35,7 @@ class Stream(Dataset[Any]):
         index: row numbers, (N,).
         event_shape: the shape that every row must have.
         divisor: the divisor of integer levels, or 1.
+        dtype: of the rows, float32 or float64.
         context: (N, C), or None.
         y: class indices (N,), or None.
         static_seed: binarise each row with this seed and its number; None leaves it grey.
@@ -47,6 +48,7 @@ class Stream(Dataset[Any]):
         event_shape: tuple[int, ...],
         *,
         divisor: int = 1,
+        dtype: torch.dtype = torch.float32,
         context: Tensor | None = None,
         y: Tensor | None = None,
         static_seed: int | None = None,
@@ -54,7 +56,7 @@ class Stream(Dataset[Any]):
         self.dataset = dataset
         self.index = index
         self.event_shape = event_shape
-        self.divisor = divisor
+        self.divisor, self.dtype = divisor, dtype
         self.context, self.y = context, y
         self.static_seed = static_seed
 
@@ -62,9 +64,9 @@ class Stream(Dataset[Any]):
         return len(self.index)
 
     def __getitem__(self, row: int) -> Tensor:
-        """One row, (*event), float32."""
+        """One row, (*event)."""
         number = int(self.index[row])
-        x = item(self.dataset, number, self.event_shape)[0].to(torch.float32) / self.divisor
+        x = item(self.dataset, number, self.event_shape)[0].to(self.dtype) / self.divisor
         refuse_not_finite(x[None], "the streamed set", first_row=number)
         if self.static_seed is not None:
             x = Preparation("static").apply(x, generator_of("static row", self.static_seed, number))

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from pyrovae.distributions.adapted import Bernoulli, Beta, CalibratedNormal, ZeroInflated
+from pyrovae.distributions.adapted import Bernoulli, Beta, CalibratedNormal, StudentT, ZeroInflated
 from pyrovae.distributions.class_distribution import ClassDistribution, Classed, Label, log_shares
 from pyrovae.distributions.columns import Columns
 from pyrovae.distributions.combined import Aggregate, Chain, Step
 from pyrovae.distributions.composed import Composed
+from pyrovae.distributions.counts import NegativeBinomial, Poisson
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
 from pyrovae.distributions.levels import DiscretizedLogistic, Grid, Levels
 from pyrovae.distributions.multinomial import Multinomial
@@ -14,6 +15,7 @@ from pyrovae.distributions.onehot import Concrete, OneHots
 from pyrovae.distributions.planar import Planar
 from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.regressed import RegressedNormal
+from pyrovae.distributions.rescaled import LogRescaled, Rescaled
 from pyrovae.distributions.sphere import HypersphericalUniform, ProjectedNormal
 from pyrovae.errors import renamed
 
@@ -34,13 +36,18 @@ __all__ = [
     "HypersphericalUniform",
     "Label",
     "Levels",
+    "LogRescaled",
     "Multinomial",
+    "NegativeBinomial",
     "OneHots",
     "Planar",
+    "Poisson",
     "ProjectedNormal",
     "Pushforward",
     "RegressedNormal",
+    "Rescaled",
     "Step",
+    "StudentT",
     "ZeroInflated",
     "log_shares",
 ]

@@ -11,9 +11,16 @@ from torch.distributions import constraints
 from torch.nn.functional import softplus
 from torch.types import _size
 
+from pyrovae.distributions.saddle import (
+    HALF_LOG_2PI,
+    is_near,
+    log1p_excess,
+    small_excess,
+    stirling_error,
+)
 from pyrovae.numerics import SCALE_FLOOR
 
-__all__ = ["Bernoulli", "Beta", "CalibratedNormal", "ZeroInflated"]
+__all__ = ["Bernoulli", "Beta", "CalibratedNormal", "StudentT", "ZeroInflated"]
 
 
 class Bernoulli(dist.Bernoulli):
@@ -32,6 +39,7 @@ class Bernoulli(dist.Bernoulli):
         """log p(value), elementwise, in nats."""
         if self._validate_args:
             self._validate_sample(value)
+        value = value.to(self.logits.dtype)
         # Above the threshold, torch uses softplus(l) = l; at 40 this is exact in float64 too.
         normaliser = softplus(self.logits, threshold=40.0)
         fits = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
@@ -52,7 +60,11 @@ class Beta(dist.Beta):
     """The Beta distribution on the open unit interval.
 
     At 0 or 1 its density may be infinite, so these values are outside its support. A sample that is
-    rounded to 0 or 1 is replaced by the nearest number inside.
+    rounded to 0 or 1 is replaced by the nearest number inside. The density is in the saddle-point
+    form (`saddle`), with n = a + b, which has no difference of large numbers:
+
+        log p = (log(a b / n) - log 2 pi) / 2 + delta(n) - delta(a) - delta(b)
+                - a e((n x - a) / a) - b e((a - n x) / b) - log x - log(1 - x)
 
     Example:
         >>> beta = Beta(torch.tensor(2.0), torch.tensor(1.0))
@@ -62,6 +74,16 @@ class Beta(dist.Beta):
 
     support = _OpenUnit()  # type: ignore[assignment]
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), elementwise, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        a, b, x, y = self.concentration1, self.concentration0, value, 1 - value
+        n, moved = a + b, b * x - a * y  # n x - a
+        errors = stirling_error(n) - stirling_error(a) - stirling_error(b)
+        sides = _side(a, n, x, moved) + _side(b, n, y, -moved)
+        return (0.5 * (a / n * b).log() - HALF_LOG_2PI + errors + sides).to(a.dtype)
+
     def rsample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Reparameterised samples, inside the open interval."""
         x = super().rsample(sample_shape)
@@ -70,6 +92,37 @@ class Beta(dist.Beta):
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Beta:  # noqa: ANN401
         return super().expand(batch_shape, self._get_checked_instance(Beta, _instance))
+
+
+def _side(a: Tensor, n: Tensor, x: Tensor, moved: Tensor) -> Tensor:
+    """Compute -a e((n x - a) / a) - log x, where `moved` is n x - a."""
+    log_x, t = x.log(), moved / a
+    return torch.where(is_near(t), -a * small_excess(t) - log_x, (a - 1) * log_x + a * (n / a).log() - moved)
+
+
+class StudentT(dist.StudentT):
+    r"""Student's t, with the constant of many degrees of freedom right to rounding.
+
+    With \(h = \nu / 2\), \(\log \Gamma(h + 1/2) - \log \Gamma(h) = \log(h) / 2 + \delta(h + 1/2) - \delta(h)
+    - h e(1 / (2 h))\), where torch's formula is a difference of two large numbers.
+
+    Example:
+        >>> StudentT(torch.tensor(300.0), 0.0, 1.0).log_prob(torch.tensor(0.0))
+        tensor(-0.9198)
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), elementwise, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        half = 0.5 * self.df
+        t, small = (value - self.loc) / self.scale, 0.5 / half
+        constant = stirling_error(half + 0.5) - stirling_error(half)
+        constant = constant - half * log1p_excess(small, small.log1p()) - HALF_LOG_2PI
+        return constant - self.scale.log() - (half + 0.5) * (t.square() / self.df).log1p()
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> StudentT:  # noqa: ANN401
+        return super().expand(batch_shape, self._get_checked_instance(StudentT, _instance))
 
 
 # The average is over all batches at first, and later over about the last hundred.

@@ -1,7 +1,9 @@
 r"""Counts of the entries of an event, given their total.
 
     log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i          n = sum_i x_i
+                 = log_root(n) - sum_i [log_root(x_i) + deviance(x_i, n p_i)]
 
+The second line (see `saddle`) has no difference of large numbers.
 torch's distribution has one total for the whole batch. Here every row has its own total, the sum of
 its counts, and a total has to be given for samples only.
 """
@@ -18,8 +20,11 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from pyrovae.distributions.composed import alike
+from pyrovae.distributions.saddle import log1p_excess, log_root
 
 __all__ = ["Multinomial"]
+
+TINY = 1e-20
 
 
 class _Counts(constraints.Constraint):
@@ -88,8 +93,20 @@ class Multinomial(dist.TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         dims = tuple(range(-len(self.event_shape), 0))
-        arranged = torch.lgamma(value.sum(dims) + 1) - torch.lgamma(value + 1).sum(dims)
-        return arranged + (value * self._log_shares()).sum(dims)
+        log_shares, total = self._log_shares(), value.sum(dims, keepdim=True)
+        expected, is_positive = total * log_shares.exp(), value > 0
+        x, n = torch.where(is_positive, value, 1.0), torch.where(total > 0, total, 1.0)
+        # The logarithm of a share that is too small for a number is known.
+        is_tiny = expected < TINY
+        log_ratio = torch.where(
+            is_tiny,
+            log_shares + n.log() - x.log(),
+            (torch.where(is_tiny, 1.0, expected) / x).log(),
+        )
+        of_x = x * log1p_excess((expected - x) / x, log_ratio) + log_root(x)
+        each = torch.where(is_positive, of_x, expected).sum(dims)
+        root = torch.where(total > 0, log_root(n), 0.0).sum(dims)
+        return (root - each).to(log_shares.dtype)
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008

@@ -8,7 +8,7 @@ parameters, buffers, the training mode or the caller's random state.
 """
 
 from pyrovae.evidence.arviz import elpd, to_arviz
-from pyrovae.evidence.compare import Comparison, compare
+from pyrovae.evidence.compare import Comparison, Comparisons, compare
 from pyrovae.evidence.curve import BoundCurve, iwae_bound
 from pyrovae.evidence.diagnose import Diagnosis, diagnose
 from pyrovae.evidence.estimate import log_evidence
@@ -16,12 +16,14 @@ from pyrovae.evidence.gaps import Gaps, gaps
 from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.sandwich import Sandwich, sandwich
+from pyrovae.evidence.units import Units
 
 __all__ = [
     "AIS",
     "PSIS",
     "BoundCurve",
     "Comparison",
+    "Comparisons",
     "Defensive",
     "Diagnosis",
     "Evidence",
@@ -29,6 +31,7 @@ __all__ = [
     "Importance",
     "Method",
     "Sandwich",
+    "Units",
     "compare",
     "diagnose",
     "elpd",

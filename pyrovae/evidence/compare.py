@@ -4,20 +4,24 @@ r"""Comparison of models on the same rows: paired differences of log p(x), with 
 
 Variation that the models share (a hard digit is hard for every model) cancels in the difference. So
 its error is far smaller than that of either mean.
+
+A probability and a density are not ranked against each other, nor are densities in different units
+(`units`). They get separate tables, and a common one in bits per dimension if there is one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.result import Evidence
-from pyrovae.numerics import stderr_of_mean
+from pyrovae.numerics import bits_per_dim, stderr_of_mean
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "Comparisons", "compare"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,8 @@ class Comparison:
         difference: the difference from the first model, (M,); at most 0.
         difference_stderr: its paired error, (M,).
         quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
+        bits: the mean in bits per dimension, (M,), or None if there is no such scale.
+        units: whether log p(x) is that of a probability or of a density, and in which units.
     """
 
     names: tuple[str, ...]
@@ -39,6 +45,8 @@ class Comparison:
     difference: np.ndarray = field(repr=False)
     difference_stderr: np.ndarray = field(repr=False)
     quantity: str = "log p(x)"
+    bits: np.ndarray | None = field(default=None, repr=False)
+    units: str = ""
 
     def __str__(self) -> str:
         width = max(5, *map(len, self.names))
@@ -47,14 +55,45 @@ class Comparison:
             self.names, self.mean, self.stderr, self.difference, self.difference_stderr, strict=True
         )
         rows = [f"{n:<{width}}  {m:10.3f} {s:7.3f}   {d:8.3f} {e:12.3f}" for n, m, s, d, e in columns]
+        if self.bits is not None:
+            head += f"   {'bits/dim':>8}"
+            rows = [f"{row}   {bits:8.4f}" for row, bits in zip(rows, self.bits, strict=True)]
         return "\n".join([head, *rows])
 
 
-def compare(evidences: Mapping[str, Evidence]) -> Comparison:
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Tables of models that cannot all be ranked with each other.
+
+    Attributes:
+        tables: one for each measure and unit.
+        common: the models whose log p(x) is, or bounds, that of the same integer levels, or None.
+    """
+
+    tables: tuple[Comparison, ...]
+    common: Comparison | None = None
+
+    def __str__(self) -> str:
+        lines = [
+            "These models have log p(x) of different kinds, which cannot be ranked with each other: a table "
+            "for each."
+        ]
+        for table in self.tables:
+            lines += ["", f"{table.quantity}: {table.units}", str(table)]
+        if self.common is not None:
+            lines += ["", f"{self.common.quantity}: {self.common.units}", str(self.common)]
+        return "\n".join(lines)
+
+
+def compare(evidences: Mapping[str, Evidence]) -> Comparison | Comparisons:
     """Rank models by the mean log p(x) of the same rows.
 
     Arguments:
         evidences: name -> result of `log_evidence`, all on the same rows in the same order.
+
+    Returns:
+        A `Comparison`, or `Comparisons` where probabilities and densities, or densities in
+        different units, would meet.
 
     Raises:
         InputError: if there are none, or rows or quantities differ.
@@ -70,10 +109,24 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
         ('a', 'b')
     """
     _check(evidences)
+    groups: list[dict[str, Evidence]] = []
+    for name, evidence in evidences.items():
+        group = next((g for g in groups if all(e.units.is_like(evidence.units) for e in g.values())), None)
+        if group is None:
+            groups.append(group := {})
+        group[name] = evidence
+    tables = tuple(_ranked(group) for group in groups)
+    return tables[0] if len(tables) == 1 else Comparisons(tables, _common(evidences))
+
+
+def _ranked(evidences: Mapping[str, Evidence]) -> Comparison:
+    """A table of models in falling order."""
     ranked = dict(sorted(evidences.items(), key=lambda item: -item[1].mean))
     best = next(iter(ranked.values()))
     # The spread of the differences already includes the Monte Carlo error.
     differences = np.stack([evidence.log_px - best.log_px for evidence in ranked.values()])
+    bits = np.array([evidence.bits_per_dim for evidence in ranked.values()])
+    preparation = f" ({best.units.preparation})" if best.units.preparation else ""
     return Comparison(
         tuple(ranked),
         np.array([evidence.mean for evidence in ranked.values()]),
@@ -81,7 +134,38 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison:
         differences.mean(1),
         stderr_of_mean(differences),
         best.quantity,
+        bits if len(best.event_shape) == 3 and not np.isnan(bits).any() else None,
+        f"{best.units}{preparation}",
     )
+
+
+def _common(evidences: Mapping[str, Evidence]) -> Comparison | None:
+    """The models that have, or bound, a probability of the same levels, ranked by it."""
+    masses = {}
+    for name, evidence in evidences.items():
+        log_mass = evidence.units.log_mass(evidence.log_px, math.prod(evidence.event_shape))
+        if log_mass is not None:
+            masses[name] = replace(evidence, log_px=log_mass)
+    first = next(iter(masses.values()), None)
+    if first is None or len(masses) < 2:
+        return None
+    dims = math.prod(first.event_shape)
+    if not all(_is_alike(first, other, dims) for other in masses.values()):
+        return None
+    table = _ranked(masses)
+    return replace(
+        table,
+        bits=np.array([bits_per_dim(mean, dims) for mean in table.mean]),
+        units=(
+            f"on one scale, the probability of the {first.units.levels} levels, to which a density of "
+            "dequantised values is a lower bound"
+        ),
+    )
+
+
+def _is_alike(one: Evidence, other: Evidence, dims: int) -> bool:
+    same_levels = one.units.is_of_same_levels(other.units, dims)
+    return same_levels and one.units.condition_key == other.units.condition_key
 
 
 def _check(evidences: Mapping[str, Evidence]) -> None:
@@ -98,3 +182,19 @@ def _check(evidences: Mapping[str, Evidence]) -> None:
     known = [evidence.index for evidence in evidences.values() if evidence.index is not None]
     if any((index != known[0]).any() for index in known):
         raise InputError("the models were evaluated on different rows of the data: use the same rows")
+    first = next(iter(evidences.values()))
+    if not all(_has_same_rows(first, other) for other in evidences.values()):
+        raise InputError("the models were evaluated on different values of x: use the same rows")
+
+
+def _has_same_rows(one: Evidence, other: Evidence) -> bool:
+    """Whether x is the same, or the same rows were prepared in different ways."""
+    a, b = one.units, other.units
+    if a.x_key is None or b.x_key is None or a.x_key == b.x_key:
+        return True
+    is_prepared = None not in (a.preparation, b.preparation) and a.preparation != b.preparation
+    if not is_prepared or one.index is None or other.index is None:
+        return False
+    if a.mean_level is None or b.mean_level is None:
+        return True
+    return a.is_of_same_levels(b, math.prod(one.event_shape))

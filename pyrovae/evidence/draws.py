@@ -39,16 +39,28 @@ def data_keys(rows: Rows) -> np.ndarray:
     """A key for each row: a hash of its values, its context and its label.
 
     The number of equal rows before a row is hashed too, since equal rows would otherwise have the
-    same samples.
+    same samples. A row in float64 that float32 can hold has the key of the row in float32.
     """
     parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
-    tables = [part.detach().cpu().reshape(len(part), -1).numpy() for part in parts]
+    tables = [list(_as_bytes(part.detach().cpu().reshape(len(part), -1).numpy())) for part in parts]
     keys, counts = [], Counter[int]()
     for row in zip(*tables, strict=True):
-        key = _hash(*(values.tobytes() for values in row))
+        key = _hash(*row)
         keys.append(_hash(key, counts[key]))
         counts[key] += 1
     return np.array(keys, dtype=np.uint64)
+
+
+def _as_bytes(table: np.ndarray) -> Iterator[bytes]:
+    """The bytes of each row, in float32 where it holds the same values."""
+    if table.dtype != np.float64:
+        return (row.tobytes() for row in table)
+    with np.errstate(over="ignore", under="ignore"):
+        single = table.astype(np.float32)
+    is_exact = ((single == table) | np.isnan(table)).all(1)
+    return (
+        (row if exact else full).tobytes() for row, full, exact in zip(single, table, is_exact, strict=True)
+    )
 
 
 class KeyedDraws(Messenger):

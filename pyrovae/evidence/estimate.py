@@ -17,6 +17,7 @@ from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
 from pyrovae.evidence.result import Evidence, about
 from pyrovae.evidence.run import Pieces, evaluation, shown
+from pyrovae.evidence.units import units_of
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
 
@@ -93,6 +94,7 @@ def log_evidence(
     particles = whole("particles", method.particles if particles is None else particles)
     _check_compile(compile, method)
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as every:
+        units = units_of(every.runner, every.rows)
         method = method.prepared(every, particles)
         precision, remark = chosen(precision, method, every, particles)
         own = own_rows(len(every))
@@ -105,6 +107,8 @@ def log_evidence(
             )
     log_px, mc_stderr, ess, khat = summaries.numpy()
     rows = every.rows[: len(log_px)]
+    if len(rows) < len(every):
+        units = units_of(every.runner, rows)
     return Evidence(
         log_px,
         mc_stderr,
@@ -118,6 +122,7 @@ def log_evidence(
         annealed=method.annealed,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
+        units=units,
         **about(rows),
     )
 

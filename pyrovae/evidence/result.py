@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pyrovae.datasets import Rows
-from pyrovae.numerics import as_array, khat_threshold, stderr_of_mean
+from pyrovae.evidence.units import Units
+from pyrovae.numerics import as_array, bits_per_dim, khat_threshold, stderr_of_mean
 
 __all__ = ["Evidence", "PerRow", "about", "mc_error_of", "table", "with_error"]
 
@@ -47,6 +48,7 @@ class Evidence(PerRow):
         annealed: whether the particles are chains that were annealed to the posterior.
         partial: whether the evaluation was stopped before all observations were done.
         seconds: the time that the evaluation took.
+        units: whether log p(x) is that of a probability or of a density, and in which units.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -61,6 +63,7 @@ class Evidence(PerRow):
     annealed: bool = False
     partial: bool = False
     seconds: float = math.nan
+    units: Units = field(default=Units(), repr=False)
 
     def __len__(self) -> int:
         return len(self.log_px)
@@ -93,8 +96,14 @@ class Evidence(PerRow):
 
     @property
     def bits_per_dim(self) -> float:
-        """Minus the mean in bits, divided by the number of elements of x; smaller is better."""
-        return -self.mean / (math.prod(self.event_shape) * math.log(2))
+        """Bits per dimension of discrete values; smaller is better.
+
+        A density of dequantised levels is an upper bound on them (`numerics.bits_per_dim`). Any
+        other density has no bits, and this is nan.
+        """
+        if not self.units.has_bits:
+            return math.nan
+        return bits_per_dim(self.mean, math.prod(self.event_shape), self.units.noise_levels)
 
     @property
     def verdict(self) -> str:
@@ -129,6 +138,8 @@ class Evidence(PerRow):
             "particles": self.particles,
             "rows": len(self),
             "partial": self.partial,
+            "measure": self.units.measure,
+            "units": str(self.units),
             "log_px": self.mean,
             "stderr": self.stderr,
             "mc_error": self.mc_error,
@@ -149,7 +160,9 @@ class Evidence(PerRow):
         ]
         if not math.isnan(self.doubtful) and not self.annealed:
             lines.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the observations"))
-        if len(self.event_shape) == 3:
+        if self.units.measure in ("density", "mixed"):
+            lines.insert(1, ("of", str(self.units)))
+        if len(self.event_shape) == 3 and self.units.has_bits:
             lines.append(("bits per dimension", f"{self.bits_per_dim:.4f}"))
         lines.append(("seconds", f"{self.seconds:.1f}"))
         word = "chains" if self.annealed else "particles"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyro.distributions as dist
 import torch
@@ -17,9 +17,10 @@ from pyrovae.part import Part
 if TYPE_CHECKING:
     from pyrovae.datasets import Column, Data
 
-__all__ = ["Likelihood", "Shape"]
+__all__ = ["Likelihood", "Measure", "Shape"]
 
 Shape = tuple[int, ...]
+Measure = Literal["mass", "density", "mixed"]
 
 
 class Likelihood(Part):
@@ -27,11 +28,20 @@ class Likelihood(Part):
 
     A subclass names its parameters in `elementwise`, or in `param_shapes` if a shape differs from
     that of the event. `advice` says what to do about values outside the support.
+
+    Attributes:
+        takes_doubles: whether x may be in float64 when the parameters are in float32. The density
+            then subtracts locations or takes logarithms before it casts. Otherwise x is cast first.
+        in_double: buffers that stay in float64 when the module is cast, such as locations.
+        added: buffers that older versions did not store; without them, the initial values stay.
     """
 
     event_shape: Shape
     elementwise: tuple[str, ...] = ()
     advice: str = "choose a likelihood whose support holds the data"
+    takes_doubles: bool = False
+    in_double: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def attach(self, event_shape: Shape) -> None:
         """Create parameters and buffers for events of a shape; extend it in a subclass."""
@@ -82,9 +92,37 @@ class Likelihood(Part):
         return elements.to_event(len(self.event_shape))
 
     @property
+    def measure(self) -> Measure:
+        """Whether p(x|z) is a probability ("mass"), a density in the units of x, or "mixed".
+
+        Example:
+            >>> from pyrovae.likelihoods import Bernoulli
+            >>> likelihood = Bernoulli()
+            >>> likelihood.attach((4,))
+            >>> likelihood.measure
+            'mass'
+        """
+        return "mass" if self._support().is_discrete else "density"
+
+    @property
+    def discrete_places(self) -> tuple[bool, ...] | None:
+        """Which elements have a probability and which a density, if there are both; else None."""
+        return None
+
+    @property
     def of_batch(self) -> bool:
         """Whether the density couples the rows of a batch in training."""
         return False
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:  # noqa: ANN401, FBT001, FBT002
+        """Keep the buffers `in_double` in float64 when the module is cast; they move with it."""
+        exact = {name: self._buffers[name] for name in self.in_double if name in self._buffers}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            moved = self._buffers[name]
+            if buffer is not None and moved is not None and not moved.is_meta:
+                self._buffers[name] = buffer.to(moved.device)
+        return self
 
     def check(self, x: Tensor, name: str = "the data") -> None:
         """Refuse values outside the support; the message says how many there are and where.

@@ -18,7 +18,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.distributions import ZeroInflated
+from pyrovae.distributions import LogRescaled, Rescaled, ZeroInflated
 from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -73,8 +73,7 @@ class Real(ColumnKind):
         return shift
 
     def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
-        shape = (p.df,) if isinstance(p, dist.StudentT) else ()
-        return type(p)(*shape, shift + spread * p.loc, spread * p.scale)
+        return Rescaled(p, shift, spread)
 
 
 class Positive(Real):
@@ -85,6 +84,9 @@ class Positive(Real):
 
     def fill(self, shift: Tensor) -> Tensor:
         return shift.exp()
+
+    def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        return LogRescaled(p, shift, spread)
 
 
 class Count(ColumnKind):
@@ -101,16 +103,14 @@ class Count(ColumnKind):
     def in_units(self, p: Any, shift: Tensor, spread: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
         if isinstance(p, ZeroInflated):
             return ZeroInflated(self.in_units(p.base_dist, shift, spread), gate_logits=p.gate_logits)
-        if isinstance(p, dist.Poisson):
-            return dist.Poisson(spread * p.rate)
-        return dist.NegativeBinomial(p.total_count, logits=p.logits + spread.log())
+        return p.scaled(spread)
 
 
 _KINDS = {
-    "normal": Real(lambda: Normal("predicted")),
-    "laplace": Real(lambda: Laplace("predicted")),
-    "studentt": Real(lambda: StudentT("learned", "predicted")),
-    "lognormal": Positive(lambda: LogNormal("predicted")),
+    "normal": Real(lambda: Normal("predicted").without_units()),
+    "laplace": Real(lambda: Laplace("predicted").without_units()),
+    "studentt": Real(lambda: StudentT("learned", "predicted").without_units()),
+    "lognormal": Positive(lambda: LogNormal("predicted").without_units()),
     "poisson": Count(Poisson),
     "negativebinomial": Count(NegativeBinomial),
     "zeroinflatednegativebinomial": Count(ZeroInflatedNegativeBinomial),

@@ -5,9 +5,9 @@ r"""Likelihoods of counts.
     ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
     Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      shares, given a total
 
-Rates are `positive` of the decoder's output, which grows linearly and does not overflow. In single
-precision, log-factorials of counts above 1e5 have errors of a tenth of a nat: scale the counts, or
-use double precision (`vae.double()`).
+Rates are `positive` of the decoder's output, which grows linearly and does not overflow. All four
+are in the saddle-point form (`pyrovae.distributions.counts`), correct to single precision for
+counts of any size. Counts above 16,777,216 are whole numbers in float64 only, and may be given so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyrovae.numerics import inverse_positive, positive
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below it, the distribution is Poisson, and log-gamma functions lose precision in float32.
+# Below it, the distribution is practically Poisson.
 DISPERSION_FLOOR = 1e-3
 
 
@@ -47,9 +47,10 @@ class Poisson(Likelihood):
 
     advice = _COUNTS
     elementwise = ("raw_rate",)
+    takes_doubles = True
 
     def forward(self, raw_rate: Tensor) -> dist.TorchDistribution:
-        return self.over_event(dist.Poisson(positive(raw_rate)))
+        return self.over_event(distributions.Poisson(positive(raw_rate)))
 
 
 class NegativeBinomial(Likelihood):
@@ -76,6 +77,7 @@ class NegativeBinomial(Likelihood):
     """
 
     advice = _COUNTS
+    takes_doubles = True
 
     def __init__(self, dispersion: Literal["learned", "predicted"] = "learned") -> None:
         super().__init__()
@@ -95,11 +97,12 @@ class NegativeBinomial(Likelihood):
     def forward(self, raw_mean: Tensor, raw_dispersion: Tensor | None = None) -> dist.TorchDistribution:
         return self.over_event(self.counts(raw_mean, raw_dispersion))
 
-    def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> dist.NegativeBinomial:
-        """The distribution of each element, from r and the logits of m / (r + m)."""
+    def counts(self, raw_mean: Tensor, raw_dispersion: Tensor | None) -> distributions.NegativeBinomial:
+        """The distribution of each element, from r and m."""
         raw = self.raw_dispersion if raw_dispersion is None else raw_dispersion
-        r = positive(raw, DISPERSION_FLOOR).reciprocal()
-        return dist.NegativeBinomial(r, logits=positive(raw_mean).log() - r.log())
+        return distributions.NegativeBinomial(
+            positive(raw, DISPERSION_FLOOR).reciprocal(), positive(raw_mean)
+        )
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
@@ -162,6 +165,7 @@ class Multinomial(Likelihood):
     """
 
     elementwise = ("logits",)
+    takes_doubles = True
     drawn: Tensor
 
     def __init__(self, total: int | None = None) -> None:

@@ -12,7 +12,8 @@ of the counts' mean,
 
     x = m + s u,   log p(x) = log p_u((x - m) / s) - log s
 
-which is the density of x in the units of the table.
+which is the density of x in the units of the table. m and s are in float64, and x may be too: then
+(x - m) / s keeps all digits, and the rest is computed in the type of the networks.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 from pyrovae.distributions import Columns
 from pyrovae.distributions.columns import select
 from pyrovae.errors import InputError
-from pyrovae.likelihoods.base import Likelihood, Shape
+from pyrovae.likelihoods.base import Likelihood, Measure, Shape
 from pyrovae.likelihoods.column_kinds import ColumnKind, kind_of
+from pyrovae.likelihoods.units import moments
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Column, Data
@@ -70,6 +72,8 @@ class Mixed(Likelihood):
         "missing"
     )
 
+    takes_doubles = True
+    in_double = ("shift", "spread", "input_shift", "input_spread")
     shift: Tensor
     spread: Tensor
     input_shift: Tensor
@@ -110,8 +114,22 @@ class Mixed(Likelihood):
             self.laws[name] = kind_of(word).likelihood()
             self.laws[name].attach((len(places),) if places else self.event_shape)  # type: ignore[operator]
         for name, value in (("shift", 0.0), ("spread", 1.0)):
-            self.register_buffer(name, torch.full(self.event_shape, value))
-            self.register_buffer(f"input_{name}", torch.full(self.event_shape, value))
+            self.register_buffer(name, torch.full(self.event_shape, value, dtype=torch.float64))
+            self.register_buffer(f"input_{name}", torch.full(self.event_shape, value, dtype=torch.float64))
+
+    @property
+    def measure(self) -> Measure:
+        words = {part.measure for part in self.laws.values()}
+        return words.pop() if len(words) == 1 else "mixed"  # type: ignore[return-value]
+
+    @property
+    def discrete_places(self) -> tuple[bool, ...] | None:
+        if self.measure != "mixed":
+            return None
+        measures = {
+            word: part.measure for word, (_, part, _) in zip(self._words(), self._groups(), strict=True)
+        }
+        return tuple(measures[word] == "mass" for word in self.columns or ())
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -161,8 +179,8 @@ class Mixed(Likelihood):
                 continue
             index = self._places(name)
             values = select(x, index).double()
-            read = _moments(values, kind.read(values))
-            shift, spread = kind.units(read, _moments(values, values))
+            read = moments(kind.read(values), ~values.isnan())
+            shift, spread = kind.units(read, moments(values))
             for buffer, value in (
                 (self.input_shift, read[0]),
                 (self.input_spread, read[1]),
@@ -183,15 +201,6 @@ class Mixed(Likelihood):
     def _places(self, name: str) -> Tensor | None:
         """The indices of the columns of a group; None if all elements are of one kind."""
         return None if self.columns is None else getattr(self, f"places_{name}")
-
-
-def _moments(x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each column of `read` over rows with x present; 0 and 1 if none."""
-    present = ~x.isnan()
-    count = present.sum(0).clamp(min=1)
-    mean = torch.where(present, read, 0.0).sum(0) / count
-    spread = (torch.where(present, read - mean, 0.0).square().sum(0) / count).sqrt()
-    return mean, torch.where(spread > 1e-6 * mean.abs(), spread, 1.0)
 
 
 def _put(buffer: Tensor, index: Tensor | None, values: Tensor) -> None:

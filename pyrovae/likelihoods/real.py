@@ -8,34 +8,58 @@ r"""Likelihoods of real elements: a location from the decoder, and a scale.
 The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. The
 tails of the first three become heavier from Normal to StudentT: the cost of an outlier grows with
 its square, its size, or its logarithm.
+
+The networks work with standardised numbers u, x = m + s u, with the location m and the spread s of
+the training data (`units`; of log x for LogNormal). Encoder and decoder see u. Everything else is
+in the units of the data: log p(x) is the density of x, samples and means are values of x, and a
+number given as `scale` is a scale of x. Data near a unit scale, such as images in [0, 1], have
+m = 0 and s = 1. m and s are computed once, before the first step of a run, and saved with the
+weights. x may be in float64: then (x - m) / s keeps all digits.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import abstractmethod
+from typing import Any, Literal, Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import CalibratedNormal
+from pyrovae import distributions
+from pyrovae.distributions import CalibratedNormal, LogRescaled, Rescaled
 from pyrovae.likelihoods.base import Likelihood, Shape
-from pyrovae.numerics import inverse_positive, positive
+from pyrovae.likelihoods.units import standard_units
+from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
 
 __all__ = ["Laplace", "LogNormal", "Normal", "StudentT"]
 
 
 class _Scaled(Likelihood):
-    """A distribution with a location and a fixed, learned or predicted scale."""
+    """A distribution with a location and a fixed, learned or predicted scale.
+
+    A subclass gives the distribution of standardised elements, `standard`.
+    """
 
     advice = "every value must be a finite number: drop or fill the missing ones, or use Mixed"
     words: tuple[str, ...] = ("learned", "predicted")
+    takes_doubles = True
+    added: tuple[str, ...] = ("shift", "spread")
+    rescaled: type[Rescaled] = Rescaled
+    has_units = True
     scale: float | str
     fixed_scale: Tensor
+    shift: Tensor
+    spread: Tensor
 
     @property
     def of_batch(self) -> bool:
         return self.scale == "optimal"
+
+    def without_units(self) -> Self:
+        """Leave standardising to the likelihood that this one is a part of; before `attach`."""
+        self.has_units = False
+        return self
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
@@ -44,6 +68,16 @@ class _Scaled(Likelihood):
             self.register_buffer("fixed_scale", torch.tensor(self.scale), persistent=False)
         if self.scale == "learned":
             self.raw_scale = nn.Parameter(torch.tensor(inverse_positive(0.5)))
+        if self.has_units:
+            self._register_units()
+
+    def _register_units(self) -> None:
+        is_vector = len(self.event_shape) == 1
+        self.in_double = ("shift", "spread") if is_vector else ()
+        dtype = torch.float64 if is_vector else None
+        shape = self.event_shape if is_vector else ()
+        self.register_buffer("shift", torch.zeros(shape, dtype=dtype))
+        self.register_buffer("spread", torch.ones(shape, dtype=dtype))
 
     @property
     def param_shapes(self) -> dict[str, Shape]:
@@ -51,10 +85,39 @@ class _Scaled(Likelihood):
         return shapes | {"raw_scale": self.event_shape} if self.scale == "predicted" else shapes
 
     def positive_scale(self, raw_scale: Tensor | None) -> Tensor:
-        """The scale, from the decoder's output if it predicts one."""
+        """The scale of standardised elements, from the decoder's output if it predicts one."""
         if raw_scale is not None:
             return positive(raw_scale)
-        return positive(self.raw_scale) if self.scale == "learned" else self.fixed_scale
+        if self.scale == "learned":
+            return positive(self.raw_scale)
+        return (self.fixed_scale / self.spread).to(self.fixed_scale) if self.has_units else self.fixed_scale
+
+    @abstractmethod
+    def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> Any:  # noqa: ANN401
+        """The distribution of standardised elements, (*, *event)."""
+
+    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+        standard = self.standard(loc, raw_scale)
+        return self.over_event(
+            self.rescaled(standard, self.shift, self.spread) if self.has_units else standard
+        )
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Standardised elements."""
+        return (x - self.shift) / self.spread
+
+    def read(self, x: Tensor) -> Tensor:
+        """x on the scale on which it is standardised."""
+        return x
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Take location and spread from training data, and start a learned scale at the spread."""
+        shift, spread, typical = standard_units(self.read(x.double()), len(self.event_shape))
+        self.shift.copy_(shift)
+        self.spread.copy_(spread)
+        if self.scale == "learned":
+            self.raw_scale.fill_(inverse_positive(max(typical.item(), 2 * SCALE_FLOOR)))
 
 
 class Normal(_Scaled):
@@ -97,11 +160,10 @@ class Normal(_Scaled):
             self.register_buffer("running_variance", torch.ones(()))
             self.register_buffer("batches_seen", torch.zeros(()))
 
-    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+    def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         if self.scale == "optimal":
-            average = (self.running_variance, self.batches_seen)
-            return self.over_event(CalibratedNormal(loc, *average, learning=self.training))
-        return self.over_event(dist.Normal(loc, self.positive_scale(raw_scale)))
+            return CalibratedNormal(loc, self.running_variance, self.batches_seen, learning=self.training)
+        return dist.Normal(loc, self.positive_scale(raw_scale))
 
 
 class Laplace(_Scaled):
@@ -130,8 +192,8 @@ class Laplace(_Scaled):
         super().__init__()
         self.scale = scale
 
-    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
-        return self.over_event(dist.Laplace(loc, self.positive_scale(raw_scale)))
+    def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+        return dist.Laplace(loc, self.positive_scale(raw_scale))
 
 
 class StudentT(_Scaled):
@@ -178,9 +240,9 @@ class StudentT(_Scaled):
         else:
             self.register_buffer("fixed_df", torch.tensor(self.df), persistent=False)
 
-    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+    def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         df = 1 + positive(self.raw_df) if self.df == "learned" else self.fixed_df
-        return self.over_event(dist.StudentT(df, loc, self.positive_scale(raw_scale)))
+        return distributions.StudentT(df, loc, self.positive_scale(raw_scale))
 
 
 class LogNormal(_Scaled):
@@ -206,10 +268,29 @@ class LogNormal(_Scaled):
     """
 
     advice = "every value must be a number above 0: shift the data, or use Normal"
+    rescaled = LogRescaled
+    added = ("shift", "spread", "reads_log")
+    reads_log: Tensor
 
     def __init__(self, scale: float | Literal["learned", "predicted"] = "learned") -> None:
         super().__init__()
         self.scale = scale
 
-    def forward(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
-        return self.over_event(dist.LogNormal(loc, self.positive_scale(raw_scale)))
+    def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
+        return dist.Normal(loc, self.positive_scale(raw_scale))
+
+    def read(self, x: Tensor) -> Tensor:
+        return x.log()
+
+    def _register_units(self) -> None:
+        super()._register_units()
+        self.register_buffer("reads_log", torch.tensor(False))  # noqa: FBT003
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        super().start_from(x)
+        self.reads_log.copy_((self.shift != 0).any() | (self.spread != 1).any())
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Standardised logarithms; x itself where these are near a unit scale."""
+        return torch.where(self.reads_log, super().inputs(x.log()), x)

@@ -91,6 +91,7 @@ class Beta(Likelihood):
         "ContinuousBernoulli, or move N values inwards by (x (N - 1) + 1/2) / N"
     )
     elementwise = ("logits", "raw_concentration")
+    takes_doubles = True
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)

@@ -40,6 +40,10 @@ class Program:
             are not compared with later ones.
         components_wait: the number of epochs before a mixture has its components.
         checks_support: whether `check_rows` refuses values outside the support.
+        takes_doubles: whether x may be in float64 when the parameters have fewer digits; otherwise
+            x is cast to their type before the program is run.
+        measure: "mass", "density" or "mixed", what log p(x) is the logarithm of; None if the
+            program does not say.
         schema: the meaning of the rows' values, once the program was trained or loaded.
     """
 
@@ -48,6 +52,8 @@ class Program:
     waits_for: int = 0
     components_wait: int = 0
     checks_support: bool = False
+    takes_doubles: bool = False
+    measure: str | None = None
     schema: Schema | None = None
 
     def model(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -55,6 +55,19 @@ class Runner:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
 
+    def refuse_few_digits(self) -> None:
+        """Refuse programs in 16 bits, whose log-densities would have three digits or fewer.
+
+        Raises:
+            InputError: with what to do instead.
+        """
+        dtype = None if self.parameter is None else self.parameter.dtype
+        if dtype in (torch.bfloat16, torch.float16):
+            raise InputError(
+                f"log p(x) needs more digits than {str(dtype).removeprefix('torch.')} has: use vae.float(), "
+                "with precision='bf16' for fast products"
+            )
+
     @contextmanager
     def isolated(self) -> Iterator[None]:
         """Restore Pyro's parameter store afterwards, if a module owns the program's parameters."""

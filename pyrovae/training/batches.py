@@ -98,7 +98,7 @@ def batches_of(data: Data, position: Position, settings: Settings) -> Iterator[t
             places = torch.arange(count, device=rows.x.device) // share[1]
             yield Epoch(rows, places, size, number, share), 0
         return
-    rows = replace(data.epoch(epoch, settings.seed), index=None).to(dtype=data.validation.x.dtype)
+    rows = replace(data.epoch(epoch, settings.seed), index=None).as_in(data.validation)
     whole = Epoch(rows, index.to(rows.x.device), size, share=share)
     for number in range(first, math.ceil(len(index) / size)):
         yield whole, number
@@ -120,4 +120,4 @@ def _streamed(
         if numbers:
             draws = generator(seed, epoch, number, *extra)
             x = data.collate(next(loader), draws).to(x)
-        yield replace(stream.rows(x, numbers), index=None)
+        yield replace(stream.rows(x, numbers), index=None).as_in(data.validation)

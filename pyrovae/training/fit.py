@@ -215,8 +215,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
         )
     with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
         vae = VAE.from_dict(saved.declaration or {})
-    dtypes = [w.dtype for w in saved.weights.values() if w.is_floating_point()]
-    vae.to(dtypes[0])
+    vae.to(next(saved.weights[name].dtype for name, _ in vae.named_parameters() if name in saved.weights))
     load_weights(Runner(vae), {}, saved.weights)
     vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
     return vae
@@ -228,6 +227,7 @@ def _checked(
     device: str | None,
     batch_size: int,
 ) -> tuple[torch.device, Data]:
+    runner.refuse_few_digits()
     where, data = usable_device(device), as_data(data, runner)
     check_data(runner, data, batch_size)
     return where, data

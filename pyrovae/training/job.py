@@ -56,7 +56,7 @@ class Job:
     @property
     def precise(self) -> torch.dtype:
         """The floating point type of the densities."""
-        return self.data.validation.x.dtype
+        return next(iter(self.trained.values())).dtype
 
     @property
     def update(self) -> type[Optimizer]:

@@ -120,7 +120,7 @@ class Loop:
         if data.train.y is not None:
             rows = rows[(data.train.y[rows] >= 0).int().argsort(descending=True, stable=True)]
         # Grey values, without the noise of binarisation.
-        return data.train[rows[:SOME_ROWS]].to(dtype=self.job.precise)
+        return data.train[rows[:SOME_ROWS]].as_in(data.validation)
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
         self.steps.settle()

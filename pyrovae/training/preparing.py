@@ -150,13 +150,16 @@ def check_data(runner: Runner, data: Data, batch_size: int) -> None:
 def placed(runner: Runner, data: Data, device: torch.device) -> Data:
     """Move program and data to a device, and the data to the program's floating point type.
 
-    Training rows keep their type; batches get that of the validation set.
+    x stays in float64 if the program makes use of it. Training rows keep their type; batches get
+    that of the validation set.
     """
-    dtype = torch.get_default_dtype()
+    like = torch.empty(0, device=device)
     if runner.module is not None:
         runner.module.to(device)
-        dtype = next((p.dtype for p in runner.module.parameters()), dtype)
-    data = data.to(device)
+        like = next((p for p in runner.module.parameters()), like)
+    data, doubles = data.to(device), runner.program.takes_doubles
     return dataclasses.replace(
-        data, validation=data.validation.to(dtype=dtype), test=data.test.to(dtype=dtype)
+        data,
+        validation=Rows.of(data.validation, like=like, doubles=doubles),
+        test=Rows.of(data.test, like=like, doubles=doubles),
     )

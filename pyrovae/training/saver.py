@@ -80,7 +80,7 @@ class Saver:
             return
         data, settings = self.job.data, self.job.settings
         rows = data.validation if data.streams else data.epoch(0, settings.seed)
-        self.job.runner.program.start_from(rows.x.to(self.job.precise))
+        self.job.runner.program.start_from(rows.x.to(data.validation.x.dtype))
         if folder is None:
             return
         folder.refuse_another_run()

@@ -81,10 +81,14 @@ def weights(runner: Runner, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_weights(runner: Runner, trained: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """Load the result of `weights`.
 
+    Buffers that are newer than the checkpoint (`added` of their part) keep their values.
+
     Raises:
         InputError: when names or shapes differ.
     """
-    target = trained if runner.module is None else runner.module.state_dict()
+    target = dict(trained if runner.module is None else runner.module.state_dict())
+    for name in _added(runner.module) - saved.keys():
+        target.pop(name, None)
     wrong = [n for n in target.keys() ^ saved.keys()]
     wrong += [n for n in target.keys() & saved.keys() if target[n].shape != saved[n].shape]
     if wrong:
@@ -95,6 +99,12 @@ def load_weights(runner: Runner, trained: Mapping[str, Tensor], saved: Mapping[s
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(saved[name])
+
+
+def _added(module: torch.nn.Module | None) -> set[str]:
+    """The names of buffers that an older checkpoint may lack."""
+    parts = {} if module is None else dict(module.named_modules())
+    return {f"{path}.{name}" for path, part in parts.items() for name in getattr(part, "added", ())}
 
 
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,8 @@ _NAMES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
 
 PIECE_ROWS = 1000
+# A larger number would overflow in a network in float32.
+FARTHEST = 1e15
 
 
 class PartsProgram(Program):
@@ -87,13 +89,34 @@ class PartsProgram(Program):
                 observed=x is not None,
                 enumerated=self.q.states is None,
             )
-            return pyro.sample("x", self.decode(z, context), obs=x)
+            return pyro.sample("x", self.decode(z, context), obs=self._observed(x))
 
     def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
         self._register("recognition", self.recognition, self.q)
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
+
+    @property
+    def takes_doubles(self) -> bool:  # type: ignore[override]
+        """Whether x may be in float64 when the parameters are not: if the likelihood makes use of it."""
+        return self.likelihood.takes_doubles
+
+    @property
+    def measure(self) -> str:  # type: ignore[override]
+        """Whether p(x) is a probability ("mass"), a "density" in the units of x, or "mixed"."""
+        return self.likelihood.measure
+
+    def _observed(self, x: Tensor | None) -> Tensor | None:
+        """x in the type in which the likelihood takes it."""
+        if x is None or self.likelihood.takes_doubles:
+            return x
+        return x.to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """What the encoder reads, in the type of the networks."""
+        inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
+        return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
 
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
@@ -102,7 +125,7 @@ class PartsProgram(Program):
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the encoder reads of x (*, *event); NaN is missing for one that reads missing entries."""
-        inputs = self.likelihood.inputs(x)
+        inputs = self._inputs(x)
         if not self.encoder.reads_missing or inputs.shape == x.shape:
             return inputs
         dim = -len(self.event_shape)  # the values come first, then which of them are missing
@@ -287,7 +310,8 @@ class PartsProgram(Program):
                     f"context has {len(context)} rows for {count} observations: give one for each"
                 )
         z = self.latents(context).expand((count,)).sample()
-        return self.decode(z, context).sample().to(like.dtype), {"z": z.unsqueeze(0)}
+        x = self.decode(z, context).sample()
+        return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}
 
 
 def mean_or_draw(distribution: dist.TorchDistribution) -> Tensor:

@@ -183,7 +183,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
-        rows = Rows.of(x, context, y, like=next(self.parameters()))
+        rows = Rows.of(x, context, y, like=next(self.parameters()), doubles=self.takes_doubles)
         self._check_labels(rows.y)
         return rows
 
@@ -200,7 +200,8 @@ class VAE(PartsProgram, Declared, nn.Module):
             rows = self.rows(x, context, y)
             x, context, y = rows.x, rows.context, rows.y
         else:
-            x, context, y = self._tensor(x, "x"), self._tensor(context), self._indices(y)
+            x = numbers("x", x, next(self.parameters()), doubles=self.takes_doubles)
+            context, y = self._tensor(context), self._indices(y)
         shape = tuple(x.shape) if x is not None else ()
         if shape[max(0, len(shape) - len(self.event_shape)) :] != self.event_shape:
             raise InputError(f"x must have shape (*, {sizes(self.event_shape)}), not {shape}")

@@ -719,7 +719,8 @@ def test_names_that_lead_nowhere(tmp_path):
         (torch.ones(5, dtype=torch.complex64), "complex"),
         (np.ones((1, 3)), "three parts"),
         (np.ones((2, 3)), "three parts"),
-        (np.full((5, 2), 1e300), "10 values that are NaN or infinite, in 5 rows"),
+        (np.full((5, 2), np.inf), "10 values that are NaN or infinite, in 5 rows"),
+        (np.full((5, 2), 2**53 + 2), "whole numbers up to 9007199254740994"),
     ],
 )
 def test_rows_that_cannot_be_used(x, match):

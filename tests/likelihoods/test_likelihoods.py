@@ -429,10 +429,10 @@ def test_student_t_with_many_degrees_is_normal():
 def test_the_degrees_of_freedom_begin_at_five_and_stay_above_one():
     part = StudentT()
     part.attach((2,))
-    torch.testing.assert_close(part(torch.zeros(2)).base_dist.df, torch.full((2,), 5.0))
+    torch.testing.assert_close(part(torch.zeros(2)).base_dist.base.df, torch.full((2,), 5.0))
     with torch.no_grad():
         part.raw_df.fill_(-100.0)
-    assert (part(torch.zeros(2)).base_dist.df > 1).all()
+    assert (part(torch.zeros(2)).base_dist.base.df > 1).all()
 
 
 def test_a_beta_law_of_zeros_is_uniform():

@@ -375,7 +375,7 @@ def test_pictures_with_missing_pixels(tmp_path):
     holes = torch.where(torch.rand(x.shape) < 0.5, math.nan, x)
     assert vae.likelihood.input_shape == (2, 6, 5)
     assert np.isfinite(pv.log_evidence(vae, holes, particles=5).log_px).all()
-    standard = vae.likelihood.inputs(x)[:, :1]
+    standard = vae.likelihood.inputs(x)[:, :1].float()
     torch.testing.assert_close(standard.mean(0), torch.zeros(1, 6, 5), rtol=0, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ import torch
 from pyrovae import evidence
 from pyrovae.cli.commands.evaluate import opened
 from pyrovae.cli.runs import Split
-from pyrovae.datasets import Rows
+from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence
 from pyrovae.sharing import in_turn, print_first
@@ -31,6 +31,8 @@ def compare(
 ) -> None:
     """Rank runs by log p(x) of the same data, with paired differences and their errors.
 
+    Probabilities and densities, or data prepared in different ways, get separate tables.
+
     Arguments:
         runs: the run folders.
         particles: number of samples for each observation.
@@ -46,17 +48,26 @@ def compare(
     method = method or Importance()
     count = chains if method.annealed else particles
     evidences: dict[str, Evidence] = {}
-    first: Rows | None = None
+    first: tuple[Data, Rows] | None = None
     for run in runs:
-        vae, _, x = in_turn(partial(opened, run, data, split, rows, device))
-        first = first or x
-        if x.x.shape != first.x.shape or not torch.allclose(x.x, first.x, rtol=0, atol=0, equal_nan=True):
-            raise InputError(
-                f"{run} has other data than {runs[0]}: compare runs on one data set with the same preparation"
-            )
+        vae, loaded, x = in_turn(partial(opened, run, data, split, rows, device))
+        first = first or (loaded, x)
+        if not _is_of_same_rows(*first, loaded, x):
+            raise InputError(f"{run} has other data than {runs[0]}: compare runs on one data set and split")
         evidences[run] = log_evidence(vae, x, method=method, particles=count, seed=seed, progress=True)
         if evidences[run].partial:
             raise KeyboardInterrupt("stopped early: nothing was compared")
     print_first(evidence.compare(evidences))
     for run, result in evidences.items():
         print_first(f"{run}: {result.verdict}")
+
+
+def _is_of_same_rows(data: Data, rows: Rows, other: Data, others: Rows) -> bool:
+    """Whether both are the same rows of one data set, perhaps prepared in different ways."""
+    if rows.x.shape != others.x.shape:
+        return False
+    if torch.allclose(rows.x.double(), others.x.double(), rtol=0, atol=0, equal_nan=True):
+        return True
+    one, two = ((d.schema.binarize, d.schema.dequantize) for d in (data, other))
+    same_index = rows.index is not None and others.index is not None and torch.equal(rows.index, others.index)
+    return one != two and same_index and data.name == other.name and data.levels == other.levels

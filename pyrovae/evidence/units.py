@@ -1,0 +1,152 @@
+r"""What log p(x) is the logarithm of, and which results have one scale.
+
+    mass       a probability of discrete values: 0 and 1, counts, grey levels, classes
+    density    of real values, in the units of x; of x = (v + u) / n for dequantised levels v
+    mixed      a product of both: the columns of a table
+
+A density changes with the unit of x, a probability does not: the two cannot be ranked with each other.
+One scale has both: bits per dimension of the levels v, to which a dequantised density is a lower bound
+(`numerics.bits_per_dim`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pyrovae.datasets import Rows
+from pyrovae.numerics import as_array
+from pyrovae.terms import Runner, trace_once
+from pyrovae.terms.sites import sites_of
+
+__all__ = ["Units", "units_of"]
+
+# The standard deviation of uniform noise, in levels, and how many of them two rows may be apart.
+NOISE, APART = 12**-0.5, 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The measure and the units of log p(x) of some rows.
+
+    Attributes:
+        measure: "mass", "density", "mixed", or None where it is not known.
+        places: of a mixed measure, which columns have a probability.
+        levels: the number of integer levels behind the values, or None.
+        preparation: how the values were scaled and prepared, in words; None where it is not known.
+        dequantized: whether x is (v + u) / levels.
+        binarized: whether x was drawn from the levels.
+        x_key, condition_key: hashes of x in float32, and of contexts and labels.
+        mean_level: the mean level of each row, (N,), without the noise; None without levels.
+    """
+
+    measure: str | None = None
+    places: tuple[bool, ...] | None = None
+    levels: int | None = None
+    preparation: str | None = None
+    dequantized: bool = False
+    binarized: bool = False
+    x_key: str | None = None
+    condition_key: str | None = None
+    mean_level: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def has_bits(self) -> bool:
+        """Whether log p(x) is that of discrete values, or bounds it."""
+        return self.measure in ("mass", None) or (self.measure == "density" and self.dequantized)
+
+    @property
+    def noise_levels(self) -> int | None:
+        """n for a density of dequantised values, as the argument of `bits_per_dim`."""
+        return self.levels if self.measure == "density" and self.dequantized else None
+
+    def log_mass(self, log_px: np.ndarray, dims: int) -> np.ndarray | None:
+        """log P(v) of the levels v, or its lower bound, in nats; None where log p(x) does not say it."""
+        if self.levels is None or self.binarized or self.measure not in ("mass", "density"):
+            return None
+        if self.measure == "mass":
+            return log_px
+        return log_px - dims * math.log(self.levels) if self.dequantized else None
+
+    def is_like(self, other: Units) -> bool:
+        """Whether log p(x) of both can be ranked: the same measure of values with the same meaning."""
+        mine, theirs = self._meaning, other._meaning
+        return all(a == b or a is None or b is None for a, b in zip(mine, theirs, strict=True))
+
+    @property
+    def _meaning(self) -> tuple[Any, ...]:
+        return self.measure, self.places, self.preparation, self.x_key, self.condition_key
+
+    def is_of_same_levels(self, other: Units, dims: int) -> bool:
+        """Whether the levels behind both are the same, as far as the mean of each row says."""
+        if self.mean_level is None or other.mean_level is None or self.levels != other.levels:
+            return False
+        apart = np.abs(self.mean_level - other.mean_level).max()
+        return bool(apart <= APART * NOISE * (2 / dims) ** 0.5 + 0.01)
+
+    def __str__(self) -> str:
+        words = {
+            "mass": "the probability of discrete values",
+            "density": "the density of real values",
+            "mixed": "the probability of discrete columns times the density of the others",
+            None: "an unknown measure",
+        }[self.measure]
+        if self.noise_levels:
+            return f"{words} in [0, 1], dequantised over {self.levels} levels"
+        return f"{words}, in the units of x" if self.measure in ("density", "mixed") else words
+
+
+def units_of(runner: Runner, rows: Rows) -> Units:
+    """The units of what a program's weights of some rows estimate."""
+    program, schema = runner.program, runner.program.schema
+    likelihood = getattr(program, "likelihood", None)
+    levels = None if schema is None else schema.levels
+    dequantized = schema is not None and schema.dequantize
+    binarized = schema is not None and schema.binarize is not None
+    conditions = [part for part in (rows.context, rows.y) if part is not None]
+    return Units(
+        measure=program.measure or _traced_measure(runner, rows),
+        places=getattr(likelihood, "discrete_places", None),
+        levels=levels,
+        preparation=None if schema is None else _preparation(schema),
+        dequantized=dequantized,
+        binarized=binarized,
+        x_key=_hash(rows.x),
+        condition_key=_hash(*conditions),
+        mean_level=_mean_level(rows.x, levels, dequantized) if levels and not binarized else None,
+    )
+
+
+def _preparation(schema: Any) -> str:  # noqa: ANN401
+    words = f"binarised ({schema.binarize})" if schema.binarize else ""
+    words = "dequantised" if schema.dequantize else words
+    return ", ".join(part for part in (schema.scaling, words) if part)
+
+
+def _traced_measure(runner: Runner, rows: Rows) -> str | None:
+    """The measure of the observed sites of a program that does not say; a label is not one of them."""
+    try:
+        model, *_ = trace_once(runner.model, runner.guide, *rows[:2].arguments)
+        observed = [site for name, site in sites_of(model) if site["is_observed"] and name != "y"]
+        kinds = {bool(site["fn"].support.is_discrete) for site in observed}
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        return None
+    return None if not kinds else "mixed" if len(kinds) > 1 else "mass" if kinds.pop() else "density"
+
+
+def _mean_level(x: Tensor, levels: int, dequantized: bool) -> np.ndarray:  # noqa: FBT001
+    mean = as_array(x.double().flatten(1).mean(1))
+    return mean * levels - 0.5 if dequantized else mean * (levels - 1)
+
+
+def _hash(*parts: Tensor) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(repr(tuple(part.shape)).encode())
+        digest.update(as_array(part.detach().float()).tobytes())
+    return digest.hexdigest()

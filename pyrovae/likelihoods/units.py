@@ -1,0 +1,57 @@
+r"""The units of real data: a location m and a spread s of the training data, x = m + s u.
+
+    events (D,)       one m and s for each element         columns in their own units
+    other events      one m and s for all elements         pixels, steps of a series
+
+Data that are near a unit scale already (every |m| at most 3, every s at most 5, their mean square at least
+0.1^2) keep m = 0 and s = 1, so that what was standardised by hand, or is an image in [0, 1], is left as it
+is. The statistics are those of the present entries, in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["moments", "standard_units"]
+
+FARTHEST, WIDEST, NARROWEST = 3.0, 5.0, 0.1
+# A spread below this share of the mean is what rounding leaves of a constant.
+ROUNDING = 1e-12
+
+
+def standard_units(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """m and s of rows (N, *event), and the mean spread of u, ().
+
+    Example:
+        >>> m, s, spread = standard_units(torch.tensor([[1e9], [3e9]]), 1)
+        >>> m.tolist(), s.tolist(), spread.item()
+        ([2000000000.0], [1000000000.0], 1.0)
+        >>> m, s, spread = standard_units(torch.tensor([[0.0], [1.0]]), 1)  # near a unit scale
+        >>> m.tolist(), s.tolist(), spread.item()
+        ([0.0], [1.0], 0.5)
+    """
+    values = x.double()
+    shift, spread = moments(values if event_dim == 1 else values.reshape(-1))
+    typical = spread.square().mean().sqrt()
+    is_near = (shift.abs() <= FARTHEST).all() & (spread <= WIDEST).all() & (typical >= NARROWEST)
+    if bool(is_near):
+        return torch.zeros_like(shift), torch.ones_like(spread), typical
+    return shift, spread, torch.ones_like(typical)
+
+
+def moments(x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and spread over the first dimension of present values (NaN is missing); 0 and 1 where none is.
+
+    Arguments:
+        x: (N, *event), float64.
+        present: (N, *event), where to use x; by default where it is not NaN.
+    """
+    present = ~x.isnan() if present is None else present
+    count = present.sum(0).clamp(min=1)
+    mean = torch.where(present, x, 0.0).div(count).sum(0)
+    apart = torch.where(present, x - mean, 0.0)
+    largest = apart.abs().amax(0)
+    unit = torch.where(largest > 0, largest, 1.0)  # squares of very large and very small numbers
+    spread = (apart / unit).square().sum(0).div(count).sqrt() * unit
+    return mean, torch.where(spread > ROUNDING * mean.abs(), spread, 1.0)
