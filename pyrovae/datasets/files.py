@@ -122,8 +122,8 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     return replace(
         source,
         class_names=names,
-        context=context and context.values,
-        context_columns=context and context.columns,
+        context=context.values if context else None,
+        context_columns=context.columns if context else None,
         reading=facts_of(table, encoded, context, label),
     )
 

@@ -44,8 +44,8 @@ def source_like(schema: Schema, path: Path, options: ReadOptions) -> Source:
         source,
         classes=source.classes if labels is None else schema.classes or source.classes,
         class_names=schema.class_names,
-        context=context and context.values,
-        context_columns=context and context.columns,
+        context=context.values if context else None,
+        context_columns=context.columns if context else None,
         reading=facts_of(table, encoded, context, label),
     )
 

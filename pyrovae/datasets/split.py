@@ -100,8 +100,9 @@ def own_parts(
 
     Example:
         >>> names = ["train"] * 4 + ["test", "validation"]
+        >>> names = ["train"] * 4 + ["test", "validation"]
         >>> [part.sort().values.tolist() for part in own_parts(names)]
-    [[0, 1, 2, 3], [5], [4]]
+        [[0, 1, 2, 3], [5], [4]]
     """
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(whole("split_seed", seed, 0)))
     total = len(names) if count is None else whole("count", count, 3)

@@ -126,7 +126,8 @@ def written(tmp_path, **columns):
 def test_kinds_are_read_from_the_values(tmp_path):
     path = written(
         tmp_path,
-        few=[3, 4, 3, 4, 3, 4],
+        few=[3, 4, 5, 4, 3, 4],
+        two=[1, 2, 2, 1, 1, 1],
         many=[0, 90, 3, 0, 0, 7],
         below=[-1, 2, 3, 4, 5, 6],
         part=[0.5, 1, 2, 3, 4, 5],
@@ -135,9 +136,11 @@ def test_kinds_are_read_from_the_values(tmp_path):
         nothing=[None] * 6,
     )
     data = datasets.load(path, kinds={"zip": "categorical"})
-    kinds = ["poisson", "negativebinomial", "normal", "normal", "bernoulli", "categorical:2", "normal"]
+    kinds = ["poisson", "categorical:2", "negativebinomial", "normal", "normal", "bernoulli", "categorical:2"]
     assert [c.kind for c in data.columns] == kinds
-    assert data.columns[5].levels == ("10001", "98105")
+    assert data.columns[1].levels == ("1", "2")
+    assert data.columns[6].levels == ("10001", "98105")
+    assert data.record["reading"]["dropped"] == {"nothing": "it has no entry"}
     assert Mixed().suited(data) == Mixed(kinds)
 
 
@@ -449,6 +452,7 @@ def test_words_like_none_are_classes_and_empty_cells_are_missing(tmp_path):
     rows = ["a,b"] + [f"{i},{word}" for i, word in enumerate(["None", "NA", "", "Full"] * 5)]
     (tmp_path / "t.csv").write_text("\n".join(rows))
     data = datasets.load(str(tmp_path / "t.csv"))
-    assert data.columns[1].levels == ("Full", "NA", "None")
+    assert data.columns[1].levels == ("Full", "None")
+    assert "'None' is a level (na='None' makes it missing)" in datasets.describe(data)
     whole = torch.cat([data.train.x, data.validation.x, data.test.x])
-    assert int(whole[:, 1].isnan().sum()) == 5
+    assert int(whole[:, 1].isnan().sum()) == 10
