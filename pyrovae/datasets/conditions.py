@@ -28,7 +28,8 @@ def conditions(
     if labels is None or source.classes is None:
         option = "context='labels'" if wants_labels else "labels=True"
         option = option if options.known is None else f"known={options.known}"
-        raise InputError(f"{option} needs labels, and {source.name} has no labels: leave it out")
+        name = "name their column with labels=, or " if source.columns else ""
+        raise InputError(f"{option} needs labels, and {source.name} has no labels: {name}leave it out")
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
     y = one_hot.train.argmax(-1) if options.labels else None

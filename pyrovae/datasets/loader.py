@@ -129,7 +129,7 @@ def load(
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=labels if known is None else True,
+        labels=labels if known is None else labels or True,
         known=known,
         copies=copies,
         count=count,

@@ -18,7 +18,7 @@ import numpy as np
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.files import is_readable, raw_table
 from pyrovae.datasets.readers.cells import MISSING_WORDS, Cells, number_of, plain_words, read_cells
-from pyrovae.datasets.readers.dates import DAYS
+from pyrovae.datasets.readers.dates import DAYS, AmbiguousDates, days_of
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import Table
 from pyrovae.errors import InputError
@@ -116,7 +116,7 @@ def _numbers(table: Table, column: Column, where: object, na: set[str], unknown:
 def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unknown: Unknown) -> Cells:
     """Cells of another sort than the column's, number by number."""
     dates = column.unit == DAYS
-    numbers = [None if word is None or dates else number_of(word, table.decimal) for word in cells.words]
+    numbers = [None if w is None else _day(w) if dates else number_of(w, table.decimal) for w in cells.words]
     values = np.array([np.nan if number is None else number for number in numbers])
     wrong = [i for i, word in enumerate(cells.words) if word is not None and numbers[i] is None]
     if wrong and unknown == "refuse":
@@ -127,7 +127,15 @@ def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unkno
             "empty, or "
             "give unknown='missing'"
         )
-    return replace(cells, sort="numbers", values=values, unit=None)
+    return replace(cells, sort="numbers", values=values, unit=DAYS if dates else None)
+
+
+def _day(word: str) -> float | None:
+    try:
+        days = days_of([word])
+    except AmbiguousDates:
+        return None
+    return None if days is None else float(days[0])
 
 
 def _codes(

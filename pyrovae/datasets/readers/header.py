@@ -87,21 +87,35 @@ def _is_running(cells: Sequence[str]) -> bool:
 
 
 def _unlike(first: Sequence[str], columns: Sequence[Sequence[str]], where: object, *, whole: bool) -> bool:
-    """Whether running numbers are not like the cells below them."""
-    start = int(first[0])
-    for cell, cells in zip(first, columns, strict=True):
-        numbers = [number_of(text) for text in cells]
-        plain = [number for number in numbers if number is not None]
-        fractions = sum(not text.lstrip("+-").isdecimal() for text in cells)
-        if fractions > len(cells) / 2 or not plain or not min(plain) <= float(cell) <= max(plain):
-            return True
-    if not whole or len(first) < 4 or start > 1:
-        return False
+    """Whether running numbers are not like the cells below them.
+
+    Raises:
+        InputError: when they may be a row as well.
+    """
     rows = [list(row) for row in zip(*columns, strict=False)]
-    if any(_is_running(row) for row in rows):
-        raise InputError(
-            f"the first line of {where} ({', '.join(first[:4])}, ...) may be a header or a row: say which "
-            "with "
-            "header=True or header=False (--header true)"
-        )
-    return True
+    if whole and len(first) > 3 and any(_is_running(row) for row in rows):
+        raise _unclear(first, where)
+    pairs = list(zip(map(int, first), columns, strict=True))
+    if any(len(cells) > 1 and _is_running([str(start), *cells]) for start, cells in pairs):
+        return False
+    if any(sum(not cell.lstrip("+-").isdecimal() for cell in cells) > len(cells) / 2 for _, cells in pairs):
+        return True
+    outside, far = [], []
+    for cell, cells in pairs:
+        numbers = [number for number in map(number_of, cells) if number is not None]
+        low, high = min(numbers, default=cell), max(numbers, default=cell)
+        outside.append(not low <= cell <= high)
+        far.append(not 2 * low - high <= cell <= 2 * high - low)
+    if len(first) > 3:
+        return any(outside) or (whole and int(first[0]) <= 1)
+    if any(outside) and not all(far):
+        raise _unclear(first, where)
+    return all(far)
+
+
+def _unclear(first: Sequence[str], where: object) -> InputError:
+    shown = ", ".join(first[:4]) + (", ..." if len(first) > 4 else "")
+    return InputError(
+        f"the first line of {where} ({shown}) may be a header or a row: say which with header=True or "
+        "header=False (--header true)"
+    )

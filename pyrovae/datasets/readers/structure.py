@@ -68,9 +68,13 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
         raise InputError(f"{where} is empty: give at least three rows of numbers")
     separator = options.separator or declared or _separator(lines[start:], where)
     records = list(_records(lines, start, separator))
+    if records and "\n" in records[-1][1][-1] and text.count('"') % 2:
+        raise InputError(
+            f"a quote opened in line {records[-1][0]} of {where} is not closed: close or remove it"
+        )
     width = _width(records)
     records, names = _before_the_rows(records, width, where, notes)
-    _refuse_ragged(records, width, separator, names, where, "".join(lines))
+    _refuse_ragged(records, width, separator, names, where)
     if names is None:
         names, records = _header(records, options.header, comments, separator, notes, where)
     while len(records) > 1 and not any(records[-1][1]):
@@ -192,7 +196,7 @@ def _before_the_rows(
             "column has the classes"
         )
         return rest, None
-    while len(records) > 3 and len(first) != width and sum(map(bool, first)) == 1:
+    while _is_title(first, records[1:], width):
         notes.append(f"line {line} left out, a title ({next(filter(None, first))[:40]})")
         records = records[1:]
         line, first = records[0]
@@ -210,6 +214,16 @@ def _before_the_rows(
     return records, None
 
 
+def _is_title(first: list[str], rest: list[Record], width: int) -> bool:
+    """Whether a line has one field only, above a line of names and rows with numbers."""
+    if width < 2 or len(rest) < 3 or not first[0] or any(first[1:]) or len(rest[0][1]) != width:
+        return False
+    names, below = rest[0][1], [fields for _, fields in rest[1:SAMPLE]]
+    words = all(name and number_of(name) is None for name in names)
+    places = range(min(width, *(len(fields) for fields in below)))
+    return words and any(all(number_of(row[i]) is not None for row in below) for i in places)
+
+
 def _is_count_line(first: list[str], rows: int, width: int) -> bool:
     counts = first[:2]
     return len(counts) == 2 and counts == [str(rows), str(width - 1)] and len(first) in range(3, 200)
@@ -220,20 +234,18 @@ def _is_running(cells: list[str]) -> bool:
 
 
 def _refuse_ragged(
-    records: list[Record], width: int, separator: str, names: list[str] | None, where: object, text: str
+    records: list[Record], width: int, separator: str, names: list[str] | None, where: object
 ) -> None:
     widths = len(names) if names is not None else len(records[0][1])
     for line, fields in records:
         if len(fields) != widths:
             first = records[0][0] if names is None else 1
-            odd = text.count('"') % 2 == 1
-            cure = "close the quotes that are opened" if odd else "give each line the same number of fields"
             mark = NAMES.get(separator, separator)
             what = "field" if len(fields) == 1 else "fields"
             raise InputError(
                 f"line {line} of {where} has {len(fields)} {what} and line {first} has {widths} (separated "
-                "by "
-                f"a {mark}): {cure}, quote cells that hold the separator, or name another with --separator"
+                f"by a {mark}): give each line the same number of fields, quote cells that hold the "
+                "separator, or name another separator with --separator"
             )
 
 

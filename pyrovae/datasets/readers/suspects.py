@@ -138,7 +138,9 @@ def example(cells: Cells) -> str:
 
 
 def _word(cells: Cells) -> str:
-    return next(word for word in cells.words if word is not None and number_of(word) is None)
+    words = [word for word in cells.words if word is not None]
+    odd = [word for word in words if number_of(word) is None]
+    return (odd or [word for word in words if not word.isdecimal()] or words)[0]
 
 
 def _digits(cells: Cells) -> int:

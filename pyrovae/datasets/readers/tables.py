@@ -6,7 +6,7 @@ A table of text keeps its cells as text; `columns` finds what they hold.
 from __future__ import annotations
 
 import csv
-import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.datasets.readers.options import ReadOptions, check_names
 from pyrovae.datasets.readers.structure import find_structure
-from pyrovae.datasets.readers.text import ending_of, read_bytes, read_text
+from pyrovae.datasets.readers.text import ending_of, read_text
 from pyrovae.errors import InputError
 from pyrovae.extras import require
 
@@ -139,11 +139,12 @@ def _read_excel(path: Path, options: ReadOptions) -> Table:
 def _read_json(path: Path, options: ReadOptions) -> Table:
     import pandas
 
+    text = read_text(path)
     lines = ending_of(path) == ".jsonl"
-    frame = pandas.read_json(io.BytesIO(read_bytes(path)), lines=lines, convert_dates=False)
-    if not isinstance(frame, pandas.DataFrame):
-        raise InputError(f"{path} does not hold a table: give a list of records")
-    return _of_frame(path, frame, "json")
+    records = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    if not isinstance(records, (list, dict)) or not all(isinstance(r, dict) for r in records):
+        raise InputError(f'{path} does not hold a table: give a list of records, as in [{{"a": 1}}, ...]')
+    return _of_frame(path, pandas.DataFrame(records), "json")
 
 
 def named(table: Table, options: ReadOptions, where: object) -> None:
