@@ -137,7 +137,7 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     word, _, count = kind.partition(":")
     if not len(x):  # no value, so nothing is known about the distribution
         x = np.ones(1)
-    if word in ("bernoulli", "categorical"):
+    if word in ("bernoulli", "categorical", "ordinal"):
         classes = int(count or 2)
         share = (np.bincount(x.astype(int), minlength=classes) + 1 / classes) / (len(x) + 1)
         return lambda y: np.log(share)[y.astype(int)]

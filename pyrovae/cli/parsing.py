@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -134,7 +135,10 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
 
 def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
     """The options by name, with underscores, flags as true, and "" for positional words."""
-    flags = {action.dest for action in parser._actions if getattr(action, "_typehint", None) is bool}
+    hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    flags = {name for name, hint in hints.items() if hint is bool}
+    perhaps = {name for name, hint in hints.items() if bool in get_args(hint)}  # a flag, or a word
+    lists = {name for name, hint in hints.items() if list[str] in get_args(hint)}
     positional = {action.dest for action in parser._actions if not action.option_strings}
     rest = deque(words)
     while rest:
@@ -147,9 +151,21 @@ def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
         following = rest[0] if rest and not rest[0].startswith("--") else None
         if value is None and name in flags and _is_flag(following, takes_words=bool(positional)):
             value = "true"
+        elif value is None and name in perhaps and following is None:
+            value = "true"
+        elif value is None and name in lists and following is not None:
+            value = _listed(rest)
         elif value is None and following is not None and name not in _ALONE:
             value = rest.popleft()
         yield "" if name in positional else name, value
+
+
+def _listed(rest: deque[str]) -> str:
+    """All words up to the next option, as a list when they are several."""
+    words = []
+    while rest and not rest[0].startswith("--"):
+        words.append(rest.popleft())
+    return words[0] if len(words) == 1 else json.dumps(words)
 
 
 def _is_flag(following: str | None, *, takes_words: bool) -> bool:

@@ -13,7 +13,7 @@ import yaml
 
 from pyrovae import datasets
 from pyrovae.checks import whole
-from pyrovae.datasets import Data, Rows
+from pyrovae.datasets import Data, Rows, Schema
 from pyrovae.errors import InputError
 from pyrovae.files import write_whole
 from pyrovae.training import load
@@ -38,19 +38,20 @@ def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
         raise InputError(
             f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
         ) from None
-    loaded = load_data(upgraded_config(config) | ({"data": data} if data else {}))
+    # a table is read in the columns and words of the run, whatever their order in the file
+    loaded = load_data(upgraded_config(config) | ({"data": data} if data else {}), vae.schema)
     if vae.schema is not None:
         vae.schema.check_same(loaded.schema, loaded.name)
     return vae, loaded
 
 
-def load_data(options: Mapping[str, Any]) -> Data:
-    """The data set that a command's options or a run's config name."""
+def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
+    """The data set that a command's options or a run's config name; with a schema, a table in its columns."""
     if not options.get("data"):
         raise InputError(
             "the data have no name (those of a run from memory have none): name them with --data"
         )
-    return datasets.load(options["data"], **options_of(datasets.load, options))
+    return datasets.load(options["data"], **options_of(datasets.load, options), schema=schema)
 
 
 def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ run's seed and the epoch only. For validation and test sets it is drawn once, so
 compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `toys` has sets whose density is known exactly.
+tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has
+sets whose density is known exactly.
 """
 
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from pyrovae.datasets.catalogue import known
     from pyrovae.datasets.columns import Column
     from pyrovae.datasets.data import Data, Splits
+    from pyrovae.datasets.describing import describe
     from pyrovae.datasets.loader import load
     from pyrovae.datasets.rows import Rows
     from pyrovae.datasets.schema import Schema
 
-__all__ = ["Column", "Data", "Rows", "Schema", "Splits", "known", "load", "toys"]
+__all__ = ["Column", "Data", "Rows", "Schema", "Splits", "describe", "known", "load", "toys"]
 
 if not TYPE_CHECKING:  # `known` works without importing torch
     __getattr__, __dir__ = lazy(
@@ -35,6 +37,7 @@ if not TYPE_CHECKING:  # `known` works without importing torch
             "catalogue": ["known"],
             "columns": ["Column"],
             "data": ["Data", "Splits"],
+            "describing": ["describe"],
             "loader": ["load"],
             "rows": ["Rows"],
             "schema": ["Schema"],

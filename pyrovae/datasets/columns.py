@@ -1,28 +1,35 @@
 """Columns of a table: their names and kinds.
 
     words                        categorical:n    codes 0 .. n - 1, in alphabetical order
-    0 and 1                      bernoulli
-    whole numbers of 0 or more   poisson, or negativebinomial when the variance exceeds the mean
-    other numbers                normal
+    0 and 1, yes and no          bernoulli
+    whole numbers of 0 or more   poisson; negativebinomial when the variance exceeds the mean;
+                                 normal when it is far below the mean (a year)
+    other numbers, dates         normal           a date is the number of days since 1970-01-01
 
 The user can choose another kind: a zip code is a name (`kinds={"zip": "categorical"}`), an amount
-may be "lognormal". An empty cell is a missing entry, NaN.
+may be "lognormal", and a grade "ordinal: low < middle < high". An empty cell is a missing entry,
+NaN.
+
+Left out, with a word: columns that never vary, which have no density. Refused: columns in which
+nearly every cell is a level of its own, as an identifier or a free text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrovae.datasets.readers import suspects
+from pyrovae.datasets.readers.cells import Cells, number_of, plain_numbers, read_cells
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["KINDS", "Column", "coded", "is_number"]
+__all__ = ["KINDS", "Column", "Encoded", "coded", "encode"]
 
 KINDS = (
     "normal",
@@ -34,6 +41,7 @@ KINDS = (
     "zeroinflatednegativebinomial",
     "bernoulli",
     "categorical",
+    "ordinal",
 )
 
 
@@ -45,11 +53,32 @@ class Column:
         name: its name in the table.
         kind: a word that `pyrovae.likelihoods.Mixed` knows.
         levels: the words that the codes 0, 1, ... stand for, or None.
+        unit: what its numbers are given in ("%", "days since 1970-01-01"), or None.
+        missing: the words that stood for a missing entry, besides an empty cell.
     """
 
     name: str
     kind: str
     levels: tuple[str, ...] | None = None
+    unit: str | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass
+class Encoded:
+    """A table as numbers.
+
+    Attributes:
+        values: float64, (N, C), with NaN for missing entries.
+        columns: its columns.
+        remarks: what a reader should know of a column, by name.
+        dropped: columns that are left out, with the reason.
+    """
+
+    values: np.ndarray
+    columns: tuple[Column, ...]
+    remarks: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
 
 
 def coded(
@@ -67,74 +96,155 @@ def coded(
             values.
     """
     kinds = dict(kinds or {})
-    columns = [_column(table[name], kinds.pop(str(name), None), where) for name in table.columns]
-    if kinds:
+    unknown = set(kinds) - set(map(str, table.columns))
+    if unknown:
         raise InputError(
-            f"kinds names a column {min(kinds)!r} that {where} does not have: its columns are "
+            f"kinds names a column {min(unknown)!r} that {where} does not have: its columns are "
             f"{', '.join(map(str, table.columns))}"
         )
-    return np.stack([values for values, _ in columns], 1), tuple(column for _, column in columns)
+    encoded = encode(table, where, kinds=kinds)
+    return encoded.values, encoded.columns
 
 
-def _column(cells: pandas.Series, kind: str | None, where: object) -> tuple[np.ndarray, Column]:
-    name = str(cells.name)
-    if kind is not None and kind not in KINDS:
-        raise InputError(f"column {name!r} cannot be of the kind {kind!r}: use one of {', '.join(KINDS)}")
-    if kind == "categorical" or (kind is None and cells.dtype.kind not in "biuf"):
-        return _classes(cells, name, where, asked=kind is not None)
-    if cells.dtype.kind not in "biuf":
+def encode(
+    table: pandas.DataFrame,
+    where: object,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    na: Collection[str] = (),
+    decimal: str = ".",
+    keep: bool = False,
+) -> Encoded:
+    """Encode the columns of a table as numbers.
+
+    Arguments:
+        table: a table with columns of numbers or words.
+        where: the name of the table in messages.
+        kinds: the kinds that the user chose, by column.
+        na: further words that stand for a missing entry.
+        decimal: the decimal mark of cells of text.
+        keep: keep columns that never vary.
+
+    Raises:
+        InputError: for a column that cannot be read, or a kind that does not fit its values.
+    """
+    kinds = kinds or {}
+    result = Encoded(np.empty((len(table), 0)), ())
+    values, columns = [], []
+    for place, label in enumerate(table.columns):
+        name, kind = str(label), kinds.get(str(label))
+        cells = read_cells(table.iloc[:, place].rename(name), na=na, decimal=decimal)
+        constant = None if keep or kind is not None else suspects.constant(cells)
+        if constant is not None:
+            result.dropped[name] = constant
+            continue
+        numbers, column, notes = _column(cells, name, kind, where)
+        values.append(numbers)
+        columns.append(column)
+        if remark := "; ".join(dict.fromkeys([*cells.notes, *notes])):
+            result.remarks[name] = remark
+    if not columns:
+        reasons = "; ".join(f"{name!r}: {why}" for name, why in list(result.dropped.items())[:3])
+        raise InputError(f"{where} has no column that varies ({reasons}): give at least one")
+    result.values, result.columns = np.stack(values, 1), tuple(columns)
+    return result
+
+
+def _column(
+    cells: Cells, name: str, asked: str | None, where: object
+) -> tuple[np.ndarray, Column, list[str]]:
+    word, _, order = (asked or "").partition(":")
+    kind = word.strip() or None
+    if kind is not None and (kind not in KINDS or (order and kind not in ("ordinal", "categorical"))):
+        raise InputError(f"column {name!r} cannot be of the kind {asked!r}: use one of {', '.join(KINDS)}")
+    if kind == "ordinal":
+        return *_ordered(cells, name, order, where), []
+    if kind == "categorical" or (kind is None and cells.sort in ("words", "mixed", "identifiers")):
+        if kind is None:
+            suspects.refuse_unlikely(cells, name, where)
+        return *_classes(cells, name), suspects.remarks_on_words(cells)
+    if cells.values is None and kind == "bernoulli" and len(_different(cells)) == 2:
+        return *_classes(cells, name, kind), []
+    if cells.values is None:
         raise InputError(
-            f"column {name!r} of {where} holds {_example(cells)} and not numbers, so it cannot be {kind}: "
+            f"column {name!r} of {where} holds {_example(cells)} and not numbers, so it cannot be {asked}: "
             "leave its kind out"
         )
-    values = cells.to_numpy(dtype=np.float32, na_value=np.nan)
-    return values, Column(name, kind or _kind(values))
+    return _numbers(cells, name, kind, where)
 
 
-def _classes(cells: pandas.Series, name: str, where: object, *, asked: bool) -> tuple[np.ndarray, Column]:
-    is_present = cells.notna().to_numpy()
-    words = cells[is_present].map(_word)
-    numbers = words.map(is_number)
-    if not asked and (cells.dtype.kind != "O" or numbers.any() and not numbers.all()):
+def _numbers(
+    cells: Cells, name: str, kind: str | None, where: object
+) -> tuple[np.ndarray, Column, list[str]]:
+    assert cells.values is not None
+    _refuse_infinite(cells.values, name, where)
+    notes = suspects.remarks_on_numbers(cells, name)
+    if cells.sort == "truth":
+        kind = kind or "bernoulli"
+    elif kind is None:
+        kind, why = suspects.kind_of_numbers(cells)
+        notes += why
+    if kind == "categorical":
+        return *_classes(cells, name), notes
+    levels = cells.levels if kind == "bernoulli" else None
+    return cells.values, Column(name, kind, levels, cells.unit, cells.missing), notes
+
+
+def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarray, Column]:
+    if cells.sort == "numbers" and cells.unit is None and cells.values is not None:  # 7.0 is 7
+        cells = replace(cells, words=plain_numbers(cells.values))
+    levels = cells.levels if cells.sort == "words" and cells.levels else _different(cells)
+    kind = kind or f"categorical:{max(2, len(levels))}"
+    return codes_of(cells.words, levels), Column(name, kind, tuple(levels), missing=cells.missing)
+
+
+def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.ndarray, Column]:
+    """Codes in the order that the user or the file gives, or that of numbers."""
+    if cells.sort == "numbers" and cells.unit is None and cells.values is not None:
+        cells = replace(cells, words=plain_numbers(cells.values))
+    levels = tuple(level.strip() for level in order.split("<")) if order.strip() else cells.levels
+    present = _different(cells)
+    if levels is None and cells.values is None:
         raise InputError(
-            f"column {name!r} of {where} holds {_example(cells)} next to numbers: turn it into numbers, "
-            f"drop it, or declare its cells as names with kinds={{{name!r}: 'categorical'}}"
+            f"column {name!r} of {where} holds words, whose order is not known: give it, as in "
+            f"kinds={{{name!r}: 'ordinal: {' < '.join(present[:3])}'}}"
         )
-    levels = sorted(set(words), key=lambda word: (not is_number(word), _number(word), word))
-    code = {level: i for i, level in enumerate(levels)}
-    values = np.full(len(cells), np.nan, dtype=np.float32)
-    values[is_present] = words.map(code).to_numpy(dtype=np.float32)
-    return values, Column(name, f"categorical:{max(2, len(levels))}", tuple(levels))
+    levels = levels or present
+    unknown = [word for word in present if word not in levels]
+    if unknown or len(levels) < 2:
+        words = f"the word {unknown[0]!r}" if unknown else "one level only"
+        raise InputError(
+            f"column {name!r} of {where} has {words}, next to the order {' < '.join(levels)}: name all levels"
+        )
+    column = Column(name, f"ordinal:{len(levels)}", tuple(levels), missing=cells.missing)
+    return codes_of(cells.words, levels), column
 
 
-def _kind(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)].astype(np.float64)
-    if len(finite) and np.isin(finite, (0, 1)).all():
-        return "bernoulli"
-    if len(finite) and (finite >= 0).all() and (finite % 1 == 0).all():
-        return "negativebinomial" if finite.var() > finite.mean() else "poisson"
-    return "normal"
+def codes_of(words: np.ndarray, levels: Collection[str]) -> np.ndarray:
+    """The places of words (N,) among levels, as float64 with NaN for None and for unknown words."""
+    places: dict[Any, float] = {level: float(i) for i, level in enumerate(levels)}
+    return np.array([places.get(word, np.nan) for word in words])
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number or empty."""
-    try:
-        float(cell.strip().strip('"') or "nan")
-    except ValueError:
-        return False
-    return True
+def _different(cells: Cells) -> tuple[str, ...]:
+    """The different words of a column: numbers ascending, then words in alphabetical order."""
+    words = {word for word in cells.words if word is not None}
+    return tuple(sorted(words, key=lambda word: (number_of(word) is None, number_of(word) or 0.0, word)))
 
 
-def _word(cell: object) -> str:
-    """A cell as it was written: in a column with empty cells pandas turns 7 into 7.0."""
-    return str(int(cell)) if isinstance(cell, float) and cell % 1 == 0 else str(cell)
+def _refuse_infinite(values: np.ndarray, name: str, where: object) -> None:
+    places = np.isinf(values).nonzero()[0]
+    if len(places):
+        one = len(places) == 1
+        raise InputError(
+            f"column {name!r} of {where} has {len(places)} value{'s' * (not one)} that "
+            f"{'is' if one else 'are'} "
+            f"NaN or infinite, in {len(places)} row{'s' * (not one)}, the first ({values[places[0]]:g}) in "
+            "row "
+            f"{places[0]}: leave the cell empty, or drop the column with drop={name!r}"
+        )
 
 
-def _number(word: str) -> float:
-    return float(word) if is_number(word) and word.strip() else 0.0
-
-
-def _example(cells: pandas.Series) -> str:
+def _example(cells: Cells) -> str:
     """The first cell that is not a number, for a message."""
-    texts = (str(cell) for cell in cells.dropna() if not is_number(str(cell)))
-    return repr(next(texts, str(cells.dtype)))
+    return suspects.example(cells)

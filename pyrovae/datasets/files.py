@@ -1,139 +1,203 @@
-"""Tables and arrays on disk: .npy, .npz, .csv and .parquet.
+"""Tables and arrays on disk, by the suffix of their name.
 
-    .npy      an array, (N, ...)
-    .npz      "x" (or the only array) and optional "y" or "labels"; or "x_train", "x_test",
-              "y_train", "y_test"
-    .csv      columns of numbers or words, with or without a header
-    .parquet  columns of numbers or words
+    .npy .npz                     arrays, see `readers.arrays`
+    .csv .tsv .txt                columns of numbers or words, also packed (.csv.gz .bz2 .xz .zip)
+    .parquet .feather             with the extra `parquet`
+    .xlsx                         one sheet, with the extra `excel`
+    .json .jsonl                  records
 
 In a table the column "label", "target" or "y" holds class numbers or class names; a column "y" of
-fractions is part of the data. `columns` encodes the other columns.
+fractions is part of the data. `labels="species"` names another column. `columns` encodes the other
+columns.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
-from functools import partial
+import zlib
+from dataclasses import replace
+from lzma import LZMAError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyrovae.datasets.columns import coded, is_number
+from pyrovae.datasets.columns import encode
+from pyrovae.datasets.readers.arrays import ARRAYS
+from pyrovae.datasets.readers.options import ReadOptions
+from pyrovae.datasets.readers.tables import TABLES, Table, named, without_row_numbers
+from pyrovae.datasets.readers.text import PACKED, ending_of
+from pyrovae.datasets.reading import facts_of
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
-from pyrovae.extras import require
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["READERS", "read_file"]
+__all__ = ["READERS", "class_numbers_of", "is_readable", "read_file", "raw_table", "read_frame", "table_of"]
 
+READERS = (*ARRAYS, *TABLES)
 _LABELS = ("label", "labels", "target", "y")
+_MANY_CLASSES = 50
 
 
-def read_file(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
-    """Read a file by the suffix of its name; `kinds` are the kinds of some columns of a table.
+def is_readable(path: Path) -> bool:
+    """Whether the suffix of a file is one that is read."""
+    try:
+        return ending_of(path) in READERS
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_file(path: Path, options: ReadOptions | None = None) -> Source:
+    """Read a file by the suffix of its name.
 
     Raises:
         InputError: for a file that cannot be read or does not hold rows of numbers.
     """
-    ending = path.suffix.lower()
-    if kinds and ending not in _TABLES:
-        raise InputError(f"kinds describe the columns of a table, and {path} is not a table: leave kinds out")
+    options = options or ReadOptions()
+    ending = _checked(path, ending_of, path)
+    if ending not in TABLES:
+        options.refuse_for(str(path))
+        return _checked(path, ARRAYS[ending], path)
+    options.refuse_resize_for(str(path))
+    return table_source(table_of(path, options), path.name, path, options)
+
+
+def table_of(path: Path, options: ReadOptions) -> Table:
+    """Read a file as a table of cells, without a first column that numbers the rows."""
+    return without_row_numbers(raw_table(path, options), options)
+
+
+def raw_table(path: Path, options: ReadOptions) -> Table:
+    """Read a file as a table of cells.
+
+    Raises:
+        InputError: for a file that is not a table.
+    """
+    ending = _checked(path, ending_of, path)
+    if ending not in TABLES:
+        raise InputError(f"{path} is not a table: give a file of columns, as a .csv file")
+    return _checked(path, TABLES[ending], path, options)
+
+
+def read_frame(frame: pandas.DataFrame, name: str, options: ReadOptions | None = None) -> Source:
+    """Read a DataFrame as a file is read.
+
+    Raises:
+        InputError: for a column that cannot be read, or two columns of one name.
+    """
+    options = options or ReadOptions()
+    names = [str(column) for column in frame.columns]
+    again = next((column for column in names if names.count(column) > 1), None)
+    if again is not None:
+        raise InputError(
+            f"{name} has the column {again!r} more than once: give each column a name of its own"
+        )
+    table = Table(frame.set_axis(names, axis=1), {"format": "DataFrame"})
+    return table_source(without_row_numbers(table, options), name, name, options)
+
+
+def table_source(table: Table, name: str, where: object, options: ReadOptions) -> Source:
+    """A table as rows, labels and context.
+
+    Raises:
+        InputError: for a column that cannot be read, or options that name columns which are not
+            there.
+    """
+    named(table, options, where)
+    frame = table.frame[[column for column in table.frame.columns if column not in options.drop]]
+    table.dropped |= {column: "as asked" for column in options.drop if column in table.frame.columns}
+    label = options.labels or next((c for c in frame.columns if _is_label(frame, c, options)), None)
+    roles = {label, *options.context}
+    columns = [column for column in frame.columns if column not in roles]
+    if not columns or len(frame) == 0:
+        raise InputError(f"{where} is empty: give at least three rows and one column of numbers")
+    common: dict[str, Any] = {"kinds": options.kinds, "na": options.na, "decimal": table.decimal}
+    encoded = encode(frame[columns], where, **common)
+    context = encode(frame[list(options.context)], where, keep=True, **common) if options.context else None
+    labels, names = (None, None) if label is None else class_numbers_of(where, frame[label], options)
+    table.dropped |= encoded.dropped
+    source = as_source(name, encoded.values, labels, columns=encoded.columns)
+    return replace(
+        source,
+        class_names=names,
+        context=context.values if context else None,
+        context_columns=context.columns if context else None,
+        reading=facts_of(table, encoded, context, label),
+    )
+
+
+def _is_label(table: pandas.DataFrame, column: str, options: ReadOptions) -> bool:
+    """Whether a column holds labels by its name; numbers that name no classes are data."""
+    name = str(column).strip().lower()
+    if name not in _LABELS or column in options.kinds or column in options.context:
+        return False
+    values = _as_numbers(table[column])
+    if values is None or name in ("label", "labels"):
+        return True
+    present = values[~np.isnan(values)]
+    return not (present % 1 != 0).any() and len(np.unique(present)) <= max(_MANY_CLASSES, len(values) / 10)
+
+
+def class_numbers_of(
+    where: object, column: pandas.Series, options: ReadOptions
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """A column of labels as numbers, and the names that these stand for when the labels are words.
+
+    Raises:
+        InputError: for empty cells.
+    """
+    words = column.astype(object).where(column.notna(), "").map(lambda cell: str(cell).strip())
+    empty = (words == "") | words.isin(list(options.na))
+    if bool(empty.any()):
+        raise InputError(
+            f"the label column {str(column.name)!r} of {where} has {int(empty.sum())} empty cells, the "
+            "first in "
+            f"row {int(empty.to_numpy().argmax())}: fill them in or remove those rows"
+        )
+    numbers = _as_numbers(column)
+    if numbers is not None:
+        return numbers, None
+    names = sorted(set(words))
+    return np.searchsorted(np.array(names), words.to_numpy(dtype=str)), tuple(names)
+
+
+def _as_numbers(column: pandas.Series) -> np.ndarray | None:
+    """A column of plain numbers as float64; None for words."""
+    if column.dtype.kind in "biuf":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
     try:
-        return partial(_TABLES[ending], kinds=kinds)(path) if ending in _TABLES else READERS[ending](path)
+        return np.array([float(cell) if str(cell).strip() else np.nan for cell in column.fillna("")])
+    except (TypeError, ValueError):
+        return None
+
+
+def _checked(path: Path, read: Any, *arguments: object) -> Any:  # noqa: ANN401
+    """Read, and refuse a broken file in one sentence."""
+    try:
+        return read(*arguments)
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, ImportError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise InputError(f"{path} does not fit into memory: give a part of it") from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        ImportError,
+        TypeError,
+        zipfile.BadZipFile,
+        LZMAError,
+        zlib.error,
+    ) as error:
+        suffix = path.suffix.lower() if path.suffix.lower() not in PACKED else "".join(path.suffixes[-2:])
         raise InputError(
-            f"{path} cannot be read as {path.suffix.lower()} ({_first_sentence(error)}): write it "
-            "again or give another file"
+            f"{path} cannot be read as {suffix} ({_first_sentence(error)}): write it again or give another "
+            "file"
         ) from None
-
-
-def _read_npy(path: Path) -> Source:
-    return as_source(path.name, np.load(path, allow_pickle=False))
-
-
-def _read_npz(path: Path) -> Source:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} is a .npy file by its contents: rename it")
-    with archive:
-        arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
-    if "x_train" in arrays and "x_test" in arrays:
-        labels, tests = arrays.get("y_train"), arrays.get("y_test")
-        return as_source(path.name, arrays["x_train"], labels, test_x=arrays["x_test"], test_labels=tests)
-    if "x" not in arrays and len(arrays) != 1:
-        names = ", ".join(sorted(arrays)) or "nothing"
-        raise InputError(
-            f"{path} holds {names}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
-        )
-    x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
-    return as_source(path.name, x, arrays.get("y", arrays.get("labels")))
-
-
-def _read_csv(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
-    import pandas
-
-    with path.open(encoding="utf-8-sig") as lines:
-        first = lines.readline().strip()
-    if not first:
-        raise InputError(f"{path} is empty: give at least three rows of numbers")
-    header = None if all(is_number(cell) for cell in first.split(",")) else 0
-    # pandas also reads "None" and "NA" as missing, but they may be classes.
-    gaps = ["", "nan", "NaN"]
-    table = pandas.read_csv(path, header=header, skipinitialspace=True, keep_default_na=False, na_values=gaps)
-    return _from_table(path, table, kinds)
-
-
-def _read_parquet(path: Path, kinds: Mapping[str, str] | None = None) -> Source:
-    import pandas
-
-    require("pyarrow", "parquet", f"reading {path}")
-    return _from_table(path, pandas.read_parquet(path), kinds)
-
-
-def _from_table(path: Path, table: pandas.DataFrame, kinds: Mapping[str, str] | None) -> Source:
-    label = next((column for column in table.columns if _is_label(table, column)), None)
-    columns = [column for column in table.columns if column != label]
-    if not columns or len(table) == 0:
-        raise InputError(f"{path} is empty: give at least three rows and one column of numbers")
-    x, encoded = coded(table[columns], kinds, path)
-    labels = None if label is None else _class_numbers(path, table[label])
-    return as_source(path.name, x, labels, columns=encoded)
-
-
-def _is_label(table: pandas.DataFrame, column: object) -> bool:
-    name = str(column).strip().lower()
-    if name not in _LABELS:
-        return False
-    values = table[column]
-    fractions = values.dtype.kind == "f" and bool((values.dropna() % 1 != 0).any())
-    return name != "y" or not fractions
-
-
-def _class_numbers(path: Path, column: pandas.Series) -> np.ndarray:
-    if bool(column.isna().any()):
-        raise InputError(
-            f"the label column {str(column.name)!r} of {path} has {int(column.isna().sum())} empty cells: "
-            "fill them in or remove those rows"
-        )
-    if column.dtype.kind in "biuf":
-        return column.to_numpy()
-    names = column.astype(str)
-    return np.searchsorted(np.array(sorted(set(names))), names.to_numpy(dtype=str))
 
 
 def _first_sentence(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(". ")
-
-
-_TABLES: dict[str, Callable[..., Source]] = {".csv": _read_csv, ".parquet": _read_parquet}
-READERS: dict[str, Callable[[Path], Source]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    **_TABLES,
-}

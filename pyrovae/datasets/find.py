@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pyrovae.checks import whole
 from pyrovae.datasets.archive import read_known
 from pyrovae.datasets.catalogue import NAMES, canonical
-from pyrovae.datasets.files import READERS, read_file
+from pyrovae.datasets.files import READERS, is_readable, read_file
 from pyrovae.datasets.images import read_folder
+from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError
@@ -22,7 +24,11 @@ __all__ = ["find"]
 
 
 def find(
-    name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, count: int | None = None
+    name: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    count: int | None = None,
+    options: ReadOptions | None = None,
 ) -> Source:
     """Read a known set, a file or a folder of images; `count` is the number of rows of a toy.
 
@@ -30,6 +36,9 @@ def find(
         InputError: for an unknown name, with the known ones.
     """
     word = canonical(name) if isinstance(name, str) else None
+    options = options or ReadOptions()
+    if word is not None:
+        options.refuse_for(word)
     if word == "digits":
         return _digits()
     if word in TOYS:
@@ -39,9 +48,10 @@ def find(
         return read_known(word, root)
     path = Path(name).expanduser()
     if path.is_dir():
-        return read_folder(path)
-    if path.is_file() and path.suffix.lower() in READERS:
-        return read_file(path)
+        replace(options, resize=None).refuse_for(f"the folder {path}")
+        return read_folder(path, options)
+    if path.is_file() and is_readable(path):
+        return read_file(path, options)
     raise InputError(_not_found(name, path))
 
 

@@ -1,26 +1,37 @@
 """A folder of images as one tensor, (N, channels, height, width) in [0, 1].
 
-Files are read from the folder and its subfolders, sorted by path. If all images are in subfolders,
-and there are at least two of these, the subfolders are the classes:
+Files are read from the folder and its subfolders, sorted by path; hidden files are skipped. Folders
+named train, test and val (or valid, validation) are the split. Below them, or below the folder
+itself, two or more subfolders are the classes when all images are in subfolders:
 
-    photos/cat/001.png, photos/dog/001.png   ->   labels 0, 1
+    photos/cat/001.png, photos/dog/001.png               labels 0, 1
+    photos/train/cat/001.png, photos/test/cat/002.png    the same, with a split
 
-All images must have the same size and number of channels; nothing is cropped or resized.
-Black-and-white images are read as grey, palettes as RGB.
+All images must have the same size and number of channels, unless `resize` is given. Black-and-white
+images are read as grey, palettes as RGB. Masks, whose pixels are all 0 or 1, keep these values.
+16-bit grey images have 65,536 levels.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
 __all__ = ["IMAGE_SUFFIXES", "read_folder"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
 _MODES = {
     "1": "L",
@@ -32,45 +43,80 @@ _MODES = {
     "CMYK": "RGB",
     "YCbCr": "RGB",
 }
+_WIDE = ("I;16", "I;16B", "I;16L", "I")
 
 
-def read_folder(folder: Path) -> Source:
+def read_folder(folder: Path, options: ReadOptions | None = None) -> Source:
     """Read every image below `folder`.
 
     Raises:
         InputError: for a folder without images, images of different size or mode, or a broken file.
     """
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
+    resize = None if options is None else options.resize
+    paths = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
     if not paths:
         raise InputError(
             f"the folder {folder} holds no images: put {', '.join(s[1:] for s in IMAGE_SUFFIXES)} files there"
         )
-    first, kind = _read_image(paths[0])
-    x = np.empty((len(paths), *first.shape), dtype=np.uint8)
+    x = _pixels(paths, folder, resize)
+    split, parts = _split(folder, paths)
+    numbers, names = _classes(parts)
+    notes = (
+        [] if split is None else [f"the split is that of the folders {', '.join(_folders(folder, paths))}"]
+    )
+    levels: int | None = 65_536 if x.dtype == np.uint16 else 256
+    if x.max() == 1:
+        x, levels = x.astype(np.float32), None
+        notes.append("masks: pixels are 0 and 1")
+    elif levels == 65_536:
+        notes.append("16-bit pixels, 65,536 levels")
+        x = x.astype(np.float32)
+    if resize is not None:
+        notes.append(f"resized to {resize}x{resize}")
+    source = as_source(folder.resolve().name, x, numbers, levels=levels)
+    return replace(source, class_names=names, split=split, reading={"notes": notes, "images": len(paths)})
+
+
+def _is_image(path: Path, folder: Path) -> bool:
+    """Whether a path is an image, and neither hidden nor a file of a system ("._x.png", "__MACOSX")."""
+    parts = path.relative_to(folder).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+# -------------------------------------------------------------------- pixels
+
+
+def _pixels(paths: Sequence[Path], folder: Path, resize: int | None) -> np.ndarray:
+    """All images in one array, (N, channels, height, width)."""
+    first, kind = _read_image(paths[0], resize)
+    x = np.empty((len(paths), *first.shape), dtype=first.dtype)
     for row, path in enumerate(paths):
-        pixels, other_kind = _read_image(path)
+        pixels, other_kind = _read_image(path, resize)
         if other_kind != kind:
+            sizes = pixels.shape[1:] != first.shape[1:]
+            cure = "give images of the same size and mode" + (", or resize=32 (--resize 32)" if sizes else "")
             raise InputError(
                 f"{paths[0].relative_to(folder)} is {kind} and {path.relative_to(folder)} is {other_kind} in "
-                f"{folder}: give images of the same size and mode"
+                f"{folder}: {cure}"
             )
         x[row] = pixels
-    labels = _classes(folder, paths)
-    return as_source(folder.resolve().name, x, labels, levels=256)
+    return x
 
 
-def _read_image(path: Path) -> tuple[np.ndarray, str]:
+def _read_image(path: Path, resize: int | None) -> tuple[np.ndarray, str]:
     """Pixels (channels, height, width), and a description of their size and mode."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
-            mode = _MODES.get(image.mode)
-            if mode is None:
-                raise InputError(f"{path} has pixels of mode {image.mode}: save it with 8 bits a channel")
-            pixels = np.asarray(image.convert(mode))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                pixels, mode = _converted(image, path, resize)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise InputError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels: give a smaller image"
+        ) from None
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -81,10 +127,55 @@ def _read_image(path: Path) -> tuple[np.ndarray, str]:
     return pixels.reshape(height, width, -1).transpose(2, 0, 1), f"{width}x{height} {mode}"
 
 
-def _classes(folder: Path, paths: list[Path]) -> list[int] | None:
-    """The index of each image's subfolder, or None when images are not sorted into subfolders."""
+def _converted(image: Any, path: Path, resize: int | None) -> tuple[np.ndarray, str]:  # noqa: ANN401
+    from PIL import Image
+
+    size = None if resize is None else (resize, resize)
+    if image.mode in _WIDE:
+        wide = image.convert("I")
+        low, high = wide.getextrema()
+        if low < 0 or high > 65_535:
+            raise InputError(
+                f"{path} has pixels of mode {image.mode} beyond 16 bits: save it with 16 bits or 8"
+            )
+        pixels = np.asarray(wide, dtype=np.float32)
+        if size is not None:
+            small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+            pixels = np.asarray(small).round().clip(0, 65_535)
+        return pixels.astype(np.uint16), "I;16"
+    mode = _MODES.get(image.mode)
+    if mode is None:
+        raise InputError(f"{path} has pixels of mode {image.mode}: save it with 8 bits a channel")
+    plain = image.convert(mode)
+    return np.asarray(plain if size is None else plain.resize(size, Image.Resampling.LANCZOS)), mode
+
+
+# -------------------------------------------------------------------- split and classes
+
+
+def _folders(folder: Path, paths: Sequence[Path]) -> list[str]:
+    return sorted({path.relative_to(folder).parts[0] for path in paths})
+
+
+def _split(folder: Path, paths: Sequence[Path]) -> tuple[np.ndarray | None, list[tuple[str, ...]]]:
+    """The part of each image when all subfolders name parts, and its path below its part."""
     parts = [path.relative_to(folder).parts for path in paths]
+    tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
+    found = {SPLITS.get(top) for top in tops}
+    if not {"train", "test"} <= found and not {"train", "validation"} <= found:
+        return None, parts
+    if None in found:
+        strangers = sorted(top or "images" for top in tops if top not in SPLITS)
+        raise InputError(
+            f"{folder} has {strangers[0]} next to its folders of training and test images: move every image "
+            "into train, val or test"
+        )
+    return np.array([SPLITS[part[0].lower()] for part in parts]), [part[1:] for part in parts]
+
+
+def _classes(parts: Sequence[tuple[str, ...]]) -> tuple[list[int] | None, tuple[str, ...] | None]:
+    """The index of each image's subfolder, and their names, or None without subfolders."""
     if any(len(part) == 1 for part in parts):
-        return None
+        return None, None
     names = sorted({part[0] for part in parts})
-    return [names.index(part[0]) for part in parts] if len(names) > 1 else None
+    return ([names.index(part[0]) for part in parts], tuple(names)) if len(names) > 1 else (None, None)

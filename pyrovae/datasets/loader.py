@@ -7,27 +7,27 @@ The same arguments give the same data on every machine.
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pyrovae.checks import one_of, whole
 from pyrovae.datasets.catalogue import canonical
+from pyrovae.datasets.conditions import conditions
+from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.data import Data, Splits
-from pyrovae.datasets.files import read_file
 from pyrovae.datasets.find import find
+from pyrovae.datasets.options import Binarize, Options
 from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.datasets.rereading import source_like
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source, fits_single, refuse_not_finite
-from pyrovae.datasets.split import Parts, parts, rows_or_share
+from pyrovae.datasets.split import Parts, own_parts
 from pyrovae.datasets.streams import Stream, gather, is_large, length, stored_labels
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
@@ -36,53 +36,7 @@ __all__ = ["load"]
 
 STREAM_ROWS = 10_000
 
-Binarize = Literal["dynamic", "static", "threshold"]
 Given = str | os.PathLike[str] | np.ndarray | Tensor | Dataset[Any]
-
-
-_NUMBERS: dict[str, Callable[[str, Any], int | float]] = {
-    "validation": rows_or_share,
-    "test": rows_or_share,
-    "split_seed": partial(whole, least=0),
-    "known": whole,
-    "copies": whole,
-    "count": partial(whole, least=3),
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """The arguments of `load` as plain values, with which it gives the same data again."""
-
-    data: str | None
-    root: str | None
-    binarize: Binarize | None
-    dequantize: bool
-    validation: int | float | None
-    test: int | float | None
-    split_seed: int
-    context: Literal["labels"] | None
-    labels: bool
-    known: int | None
-    copies: int
-    count: int | None
-    kinds: dict[str, str] | None
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        one_of("context", self.context, ("labels", None))
-        one_of("labels", self.labels, (True, False))
-        for name, check in _NUMBERS.items():
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else check(name, value))
-        if self.known is None and self.copies > 1:
-            raise InputError(
-                f"copies={self.copies} repeats rows with a known label: give known= as well, or leave it out"
-            )
-
-    def parts_of(self, rows: int, **more: Any) -> Parts:  # noqa: ANN401
-        """Split this number of rows."""
-        return parts(rows, validation=self.validation, test=self.test, seed=self.split_seed, **more)
 
 
 def load(
@@ -94,19 +48,27 @@ def load(
     validation: int | float | None = None,
     test: int | float | None = None,
     split_seed: int = 0,
-    context: Literal["labels"] | None = None,
-    labels: bool = False,
+    context: list[str] | str | None = None,
+    labels: bool | str = False,
     known: int | None = None,
     copies: int = 1,
     count: int | None = None,
     kinds: dict[str, str] | None = None,
+    drop: list[str] | str | None = None,
+    na: list[str] | str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
+    resize: int | None = None,
     stream: bool | None = None,
+    schema: Schema | None = None,
 ) -> Data:
     """Load training, validation and test rows from a name, file, folder, array or torch `Dataset`.
 
     Arguments:
-        name: a known name (`known()`); a .npy, .npz, .csv or .parquet file; a folder of images; an
-            array or a tensor (N, ...); or a torch `Dataset` of tensors or (tensor, label) pairs.
+        name: a known name (`known()`); a file (.npy, .npz, .csv, .parquet and others, see
+            `datasets.files`); a folder of images; an array or a tensor (N, ...); or a torch
+            `Dataset` of tensors or (tensor, label) pairs.
         root: folder of the known image sets in torchvision's layout; by default the environment
             variable PYROVAE_DATA, else the user's cache folder.
         binarize: binarise values in [0, 1]: "dynamic" (training set again every epoch), "static"
@@ -117,9 +79,11 @@ def load(
             its own test set.
         test: rows (int) or share (float); by default a fifth, or the set's own test set.
         split_seed: seed of the split, and of all random preparation that is done once.
-        context: "labels" gives one-hot labels as context to a conditional program, p(x|c).
-        labels: give the labels of the training set as y, which a prior with labels=True observes.
-            Validation and test rows have none, so that bounds on them are on log p(x).
+        context: names of columns that condition the program, p(x|c): numbers are standardised,
+            words become one-hot vectors. "labels" gives one-hot labels.
+        labels: give the labels of the training set as y, which a prior with labels=True observes;
+            a word names the column that holds them. Validation and test rows have none, so that
+            bounds on them are on log p(x).
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -127,7 +91,14 @@ def load(
             shrinks in proportion).
         kinds: kinds of some columns of a table, as in {"zip": "categorical"}; see
             `pyrovae.likelihoods.Mixed`.
+        drop: names of columns of a table to leave out.
+        na: further words that stand for a missing entry, as in "-9,unknown".
+        separator: the separator of a CSV file, where it cannot be found.
+        decimal: the decimal mark of a CSV file, "." or ",", where it cannot be found.
+        header: whether a CSV file has a header, where it cannot be found.
+        resize: height and width to which the images of a folder are resized.
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
+        schema: read a table by the names, words and scaling of this schema, as a run stores it.
 
     Returns:
         A `Data`, with values in float32; tables, and arrays that float32 cannot hold, are in float64.
@@ -158,32 +129,64 @@ def load(
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=labels if known is None else True,
+        labels=labels if known is None else labels or True,
         known=known,
         copies=copies,
         count=count,
         kinds=None if kinds is None else dict(kinds),
+        drop=drop,  # type: ignore[arg-type]
+        na=na,  # type: ignore[arg-type]
+        separator=separator,
+        decimal=decimal,
+        header=header,
+        resize=resize,
     )
+    options.reading  # noqa: B018 - checks them
     if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
         return _streamed(name, options)
-    return _in_memory(_source(name, root=root, count=options.count, kinds=kinds), options)
+    return _in_memory(_source(name, options, schema, root=root), options, schema)
 
 
-def _in_memory(source: Source, options: Options) -> Data:
-    cut = options.parts_of(
-        len(source.x),
-        count=None if source.name in TOYS else options.count,
-        own_test=None if source.test_x is None else len(source.test_x),
-        held_out=source.held_out,
-    )
+def _in_memory(source: Source, options: Options, schema: Schema | None = None) -> Data:
+    cut = _cut(source, options)
     labels = None
     if source.labels is not None:
         tests = source.labels if source.test_labels is None else source.test_labels
         labels = Splits(source.labels[cut.train], source.labels[cut.validation], tests[cut.test])
     tests = source.x if source.test_x is None else source.test_x
     grey = Splits(source.x[cut.train], source.x[cut.validation], tests[cut.test])
-    data = _data(source, grey, labels, Splits(*cut), options)
+    columns, context = _context_columns(source, cut.train, schema), None
+    if columns is not None and source.context is not None:
+        every = contexts_of(columns, source.context, source.name)
+        context = Splits(*(every[part] for part in cut))
+    data = _data(source, grey, labels, Splits(*cut), options, context=context)
+    data = replace(data, schema=replace(data.schema, context_columns=columns))
     return data if options.copies == 1 else _repeated(data, options.copies)
+
+
+def _cut(source: Source, options: Options) -> Parts:
+    """The row numbers of the parts, of the source's own split if it has one."""
+    if source.split is not None:
+        sizes = {name: getattr(options, name) for name in ("validation", "test", "count")}
+        return own_parts(source.split.tolist(), seed=options.split_seed, **sizes)
+    return options.parts_of(
+        len(source.x),
+        count=None if source.name in TOYS else options.count,
+        own_test=None if source.test_x is None else len(source.test_x),
+        held_out=source.held_out,
+    )
+
+
+def _context_columns(
+    source: Source, train: Tensor, schema: Schema | None
+) -> tuple[ContextColumn, ...] | None:
+    """The columns that condition a model, standardised as in a schema or by the training rows."""
+    if source.context is None or source.context_columns is None:
+        return None
+    if schema is not None:
+        return schema.context_columns
+    pairs = zip(source.context_columns, source.context.T, strict=True)
+    return tuple(ContextColumn.of(column, values, train.numpy()) for column, values in pairs)
 
 
 def _repeated(data: Data, copies: int) -> Data:
@@ -219,7 +222,7 @@ def _streamed(dataset: Dataset[Any], options: Options) -> Data:
             f"{source.name} is streamed, and its labels are not known before all of it is read: give it an "
             "attribute `targets` with one label for each row, or leave context and labels out"
         )
-    context, y = _conditions(source, labels, options)
+    context, y = conditions(source, labels, options)
     stream = Stream(
         dataset,
         cut.train,
@@ -241,12 +244,13 @@ def _data(
     index: Splits,
     options: Options,
     stream: Stream | None = None,
+    context: Splits | None = None,
 ) -> Data:
     """Prepare validation and test rows, and record the preparation."""
     preparation = Preparation(options.binarize, options.dequantize, source.levels)
     if preparation.binarize is not None:  # missing entries cannot be binarised
         refuse_not_finite(source.x, source.name)
-    context, y = _conditions(source, labels, options)
+    context, y = conditions(source, labels, options, context)
     x = _prepared(preparation, grey, options.split_seed, streams=stream is not None)
     train = stream if stream is not None else Rows(x.train, _part(context, "train"), y, index.train)
     event_shape = tuple(source.x.shape[1:])
@@ -257,7 +261,9 @@ def _data(
         validation=Rows(x.validation, _part(context, "validation"), None, index.validation),
         test=Rows(x.test, _part(context, "test"), None, index.test),
         labels=labels,
-        schema=Schema.of(source, preparation, options.context),
+        schema=Schema.of(
+            source, preparation, "labels" if options.context == "labels" else None, options.reading
+        ),
         declaration=dict(vars(options)),
         record={
             "name": source.name,
@@ -273,6 +279,7 @@ def _data(
             "split_seed": options.split_seed,
             "streams": stream is not None,
             "columns": source.columns and {column.name: column.kind for column in source.columns},
+            "reading": source.reading,
             "fingerprint": fingerprint(x.train if stream is None else grey.validation),
         },
         binarize=preparation.binarize,
@@ -314,64 +321,26 @@ def fingerprint(x: Tensor) -> str:
 
 def _source(
     name: Given,
+    options: Options,
+    schema: Schema | None,
     *,
     root: str | os.PathLike[str] | None,
-    count: int | None,
-    kinds: Mapping[str, str] | None = None,
 ) -> Source:
-    if kinds:
-        path = Path(name).expanduser() if isinstance(name, (str, os.PathLike)) else None
-        if path is None or not path.is_file():
-            raise InputError(
-                f"kinds describe the columns of a table, and {_title(name)} is not a file: leave kinds out"
-            )
-        return read_file(path, kinds)
+    reading = options.reading
+    if isinstance(name, (str, os.PathLike)):
+        if schema is not None and schema.columns is not None:
+            return source_like(schema, Path(name).expanduser(), reading)
+        return find(name, root=root, count=options.count, options=reading)
+    if isinstance(name, (np.ndarray, Tensor, Dataset)):
+        reading.refuse_for(_title(name))
     if isinstance(name, (np.ndarray, Tensor)):
         return as_source(_title(name), name)
     if isinstance(name, Dataset):
         return as_source(_title(name), *gather(name))
-    if isinstance(name, (str, os.PathLike)):
-        return find(name, root=root, count=count)
     raise InputError(
         f"data of type {type(name).__name__} cannot be used: give a name, a path, an array, a tensor or a "
         "torch Dataset"
     )
-
-
-# ------------------------------------------------------------------ labels
-
-
-def _conditions(
-    source: Source, labels: Splits | None, options: Options
-) -> tuple[Splits | None, Tensor | None]:
-    """The one-hot labels used as context, and the class indices (N,) observed in training."""
-    if not (options.context or options.labels):
-        return None, None
-    if labels is None or source.classes is None:
-        option = "context='labels'" if options.context else "labels=True"
-        option = option if options.known is None else f"known={options.known}"
-        raise InputError(f"{option} needs labels, and {source.name} has no labels: leave it out")
-    classes = torch.tensor(source.classes)
-    one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
-    y = one_hot.train.argmax(-1) if options.labels else None
-    if y is not None and options.known is not None:
-        y = _known_only(y, len(classes), options.known, options.split_seed, source.name)
-    return one_hot if options.context else None, y
-
-
-def _known_only(y: Tensor, classes: int, known: int, seed: int, name: str) -> Tensor:
-    """Keep `known` class indices, balanced over classes, and set the others to -1."""
-    count = len(y)
-    if known > count:
-        raise InputError(f"known={known} is more than the {count} training rows of {name}: use fewer")
-    shuffled = torch.randperm(count, generator=generator_of("known", seed))
-    # The rank of a row in its class: the first row of each class comes first.
-    one_hot = (y[shuffled, None] == torch.arange(classes)).to(torch.float32)
-    order = one_hot.cumsum(0)[torch.arange(count), y[shuffled]]
-    rows = shuffled[order.argsort(stable=True)[:known]]
-    labels = torch.full_like(y, -1)
-    labels[rows] = y[rows]
-    return labels
 
 
 # ------------------------------------------------------------------ names

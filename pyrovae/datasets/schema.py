@@ -1,22 +1,34 @@
 """The meaning of a data set's values, stored in a run to read new data in the same way.
 
-columns   name, kind and levels of each column of a table
+columns   name, kind and levels of each column of a table; context_columns of those that condition
 levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
 classes   the labels that the class indices 0 .. C - 1 stand for
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
+
+from pyrovae.checks import one_of
 from pyrovae.datasets.columns import Column
+from pyrovae.datasets.context_columns import ContextColumn, contexts_of
+from pyrovae.datasets.frames import as_frame
+from pyrovae.datasets.matching import Unknown, match, opened
+from pyrovae.datasets.readers.options import ReadOptions
+from pyrovae.datasets.rows import Rows
+from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas
+
     from pyrovae.datasets.preparation import Preparation
-    from pyrovae.datasets.source import Source
 
 __all__ = ["Schema"]
 
@@ -33,6 +45,11 @@ class Schema:
         binarize, dequantize: the preparation (see `datasets.load`).
         classes: the labels that class indices stand for, or None.
         context: the kind of context, "labels" or None.
+        class_names: the words that the classes stand for, or None.
+        context_columns: the columns that condition the model, or None.
+        labels: the name of the column of labels, or None.
+        drop: names of columns that are left out.
+        na: further words that stand for a missing entry.
 
     Example:
         >>> from pyrovae import datasets
@@ -51,10 +68,16 @@ class Schema:
     dequantize: bool = False
     classes: tuple[int, ...] | None = None
     context: str | None = None
+    class_names: tuple[str, ...] | None = None
+    context_columns: tuple[ContextColumn, ...] | None = None
+    labels: str | None = None
+    drop: tuple[str, ...] = ()
+    na: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, source: Source, preparation: Preparation, context: str | None) -> Self:
+    def of(cls, source: Source, preparation: Preparation, context: str | None, reading: ReadOptions) -> Self:
         """The schema of a source after its preparation."""
+        facts = source.reading or {}
         return cls(
             tuple(source.x.shape[1:]),
             source.columns,
@@ -64,6 +87,10 @@ class Schema:
             preparation.dequantize,
             source.classes,
             context,
+            source.class_names,
+            labels=facts.get("labels"),
+            drop=tuple(facts.get("dropped", ())),
+            na=reading.na,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,11 +100,95 @@ class Schema:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """The schema from the result of `to_dict`."""
-        columns = saved["columns"]
-        classes = None if saved["classes"] is None else tuple(saved["classes"])
-        lists = {"event_shape": tuple(saved["event_shape"]), "classes": classes}
+        columns, context = saved["columns"], saved.get("context_columns")
+        lists: dict[str, Any] = {"event_shape": tuple(saved["event_shape"])}
+        for name in ("classes", "class_names"):
+            lists[name] = None if saved.get(name) is None else tuple(saved[name])
+        for name in ("drop", "na"):
+            lists[name] = tuple(saved.get(name) or ())
         read = None if columns is None else tuple(_column(column) for column in columns)
-        return cls(**(dict(saved) | lists | {"columns": read}))
+        contexts: Any = context and tuple(ContextColumn.from_dict(c, _column(c["column"])) for c in context)
+        return cls(**(dict(saved) | lists | {"columns": read, "context_columns": contexts}))
+
+    def read(
+        self,
+        data: Any,  # noqa: ANN401
+        name: str = "the data",
+        *,
+        unknown: Unknown = "refuse",
+    ) -> tuple[Rows, list[str]]:
+        """New data as rows in the columns, words and scaling of this schema, and notes on them.
+
+        Columns are matched by their names. Labels are not read.
+
+        Arguments:
+            data: a DataFrame, a dict of columns or the name of a file for a table; else rows of
+                numbers.
+            name: the name of the data in messages.
+            unknown: "refuse" words that have no number or level, or read them as "missing".
+
+        Raises:
+            InputError: for a column that is missing, an unknown word, or rows of another shape.
+        """
+        if self.columns is None:
+            return self._arrays(data, name), []
+        name = Path(data).name if name == "the data" and isinstance(data, (str, os.PathLike)) else name
+        table = opened(data, name, ReadOptions(na=self.na))
+        given = tuple(item.column for item in self.context_columns or ())
+        options: dict[str, Any] = {
+            "na": self.na,
+            "unknown": one_of("unknown", unknown, ("refuse", "missing")),
+        }
+        x = torch.from_numpy(match(table, self.columns, name, **options))
+        context = None
+        if self.context_columns:
+            context = contexts_of(self.context_columns, match(table, given, name, **options), name)
+        used = {column.name for column in (*self.columns, *given)} | {self.labels, *self.drop}
+        others = [str(column) for column in table.frame.columns if column not in used and column != ""]
+        notes = [f"{name} has columns that the model does not use: {', '.join(others)}"] if others else []
+        return Rows(as_source(name, x, columns=self.columns).x, context, index=torch.arange(len(x))), notes
+
+    def rows(self, data: Any, name: str = "the data", *, unknown: Unknown = "refuse") -> Rows:  # noqa: ANN401
+        """New data as rows in the columns, words and scaling of this schema; see `read`.
+
+        Raises:
+            InputError: for a column that is missing, an unknown word, or rows of another shape.
+
+        Example:
+            >>> columns = Column("size", "normal"), Column("colour", "categorical:2", ("g", "r"))
+            >>> schema = Schema((2,), columns)
+            >>> schema.rows({"colour": ["r", "g"], "size": [1.5, 2.5]}).x.tolist()
+            [[1.5, 1.0], [2.5, 0.0]]
+        """
+        return self.read(data, name, unknown=unknown)[0]
+
+    def _arrays(self, data: Any, name: str) -> Rows:  # noqa: ANN401
+        """Rows of numbers of the schema's shape; levels become values in [0, 1]."""
+        source = as_source(name, data)
+        x = source.x if source.levels == self.levels or self.levels is None else source.x / (self.levels - 1)
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise InputError(
+                f"{name} has rows of shape {tuple(x.shape[1:])}, and the model was trained on "
+                f"{self.event_shape}: give rows of that shape"
+            )
+        return Rows(x, index=torch.arange(len(x)))
+
+    def frame(self, x: Any) -> pandas.DataFrame:  # noqa: ANN401
+        """Rows x, (N, C), as a table in the user's columns, words and units; missing cells are empty.
+
+        Raises:
+            InputError: for a schema of no table, or another number of columns.
+
+        Example:
+            >>> columns = Column("size", "normal"), Column("colour", "categorical:2", ("g", "r"))
+            >>> schema = Schema((2,), columns)
+            >>> print(schema.frame([[1.5, 1.0]]).to_string(index=False))
+             size colour
+              1.5      r
+        """
+        if self.columns is None:
+            raise InputError("the data have no columns: only rows of a table can be a DataFrame")
+        return as_frame(Rows.of(x).x, self.columns)
 
     def check_same(self, other: Schema, name: str) -> None:
         """Refuse data whose values have another meaning.
@@ -98,7 +209,9 @@ class Schema:
                 f"trained on {', '.join(names) or 'no table'}: give the same columns in the same order"
             )
         for one, two in zip(mine, theirs, strict=True):
-            if one.levels != two.levels:
+            # the words of truth values were not stored at first
+            is_truth = one.levels is None and one.kind == two.kind == "bernoulli"
+            if one.levels != two.levels and not is_truth:
                 raise InputError(
                     f"column {one.name!r} of {name} has the words {_words(two)}, and the model was "
                     f"trained on {_words(one)}: give data with the same words"
@@ -106,7 +219,8 @@ class Schema:
 
 
 def _column(saved: Mapping[str, Any]) -> Column:
-    return Column(saved["name"], saved["kind"], saved["levels"] and tuple(saved["levels"]))
+    levels, missing = saved["levels"], saved.get("missing") or ()
+    return Column(saved["name"], saved["kind"], levels and tuple(levels), saved.get("unit"), tuple(missing))
 
 
 def _words(column: Column) -> str:

@@ -45,6 +45,12 @@ class Source:
         scaling: the scaling in words.
         held_out: the largest default number of validation rows for a set with its own test set.
         columns: the columns of a table, in which NaN is a missing entry, or None.
+        class_names: the words that `classes` stand for, or None.
+        context: numbers and codes of the columns that condition a model, (N, C) float64, or None.
+        context_columns: these columns, or None.
+        split: the part of each row ("train", "validation" or "test") when the source has its own
+            split.
+        reading: what was read, in plain values, or None.
     """
 
     name: str
@@ -57,6 +63,11 @@ class Source:
     scaling: str = "values as given"
     held_out: int = 10_000
     columns: tuple[Column, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    context: np.ndarray | None = None
+    context_columns: tuple[Column, ...] | None = None
+    split: np.ndarray | None = None
+    reading: dict[str, Any] | None = None
 
 
 def as_source(

@@ -9,6 +9,7 @@ its own test set keeps it, and up to 10,000 other rows (at most a sixth) are for
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
 
-__all__ = ["Parts", "parts", "rows_or_share"]
+__all__ = ["Parts", "own_parts", "parts", "rows_or_share"]
 
 
 class Parts(NamedTuple):
@@ -77,6 +78,50 @@ def parts(
         raise InputError(
             f"{total} row{'s' if total != 1 else ''} cannot be split into three parts that are not empty "
             f"(validation {validations}, test {len(test_rows)}): give more rows or use smaller parts"
+        )
+    return split
+
+
+def own_parts(
+    names: Sequence[str],
+    *,
+    validation: int | float | None = None,
+    test: int | float | None = None,
+    seed: int = 0,
+    count: int | None = None,
+) -> Parts:
+    """Split rows by the part that each has by itself: "train", "validation" or "test".
+
+    A part that no row has is taken from the training rows, and `validation` and `test` take some of
+    theirs.
+
+    Raises:
+        InputError: when a part would be empty.
+
+    Example:
+        >>> names = ["train"] * 4 + ["test", "validation"]
+        >>> names = ["train"] * 4 + ["test", "validation"]
+        >>> [part.sort().values.tolist() for part in own_parts(names)]
+        [[0, 1, 2, 3], [5], [4]]
+    """
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(whole("split_seed", seed, 0)))
+    total = len(names) if count is None else whole("count", count, 3)
+    if total > len(names):
+        raise InputError(
+            f"count={count} is more than the {len(names)} rows that there are: use {len(names)} or less"
+        )
+    parts = {part: [i for i in order[:total].tolist() if names[i] == part] for part in Parts._fields}
+    for part, size, share in (("test", test, 0.2), ("validation", validation, 0.1)):
+        donor = part if parts[part] else "train"
+        own = share if donor == "train" else 1.0
+        some = _size(part, own if size is None else size, len(parts[donor]), None)
+        chosen, rest = parts[donor][:some], parts[donor][some:]
+        parts["train"] = rest if donor == "train" else parts["train"]
+        parts[part] = chosen
+    split = Parts(*(torch.tensor(parts[part], dtype=torch.long) for part in Parts._fields))
+    if min(map(len, split)) == 0:
+        raise InputError(
+            f"{total} rows leave a part of the split empty: give more rows, or use smaller parts"
         )
     return split
 

@@ -7,6 +7,7 @@ poisson, negativebinomial,     of this name   log(1 + x)             a mean that
   zeroinflatednegativebinomial
 bernoulli                      of this name   x                      as it is
 categorical:N                  codes          one-hot vectors        as it is
+ordinal:K                      codes          the code, as a number  as it is
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from pyrovae.likelihoods.levels import Categorical
+from pyrovae.likelihoods.ordinal import _Ordinal
 from pyrovae.likelihoods.real import Laplace, LogNormal, Normal, StudentT
 from pyrovae.likelihoods.unit import Bernoulli
 
@@ -106,6 +108,12 @@ class Count(ColumnKind):
         return p.scaled(spread)
 
 
+class Ordered(ColumnKind):
+    """Codes in an order, which the encoder reads as standardised numbers."""
+
+    has_units = True
+
+
 _KINDS = {
     "normal": Real(lambda: Normal("predicted").without_units()),
     "laplace": Real(lambda: Laplace("predicted").without_units()),
@@ -119,7 +127,7 @@ _KINDS = {
 
 
 def kind_of(word: str) -> ColumnKind:
-    """The kind of a column named "normal", ..., or "categorical:5".
+    """The kind of a column named "normal", ..., "categorical:5" or "ordinal:5".
 
     Raises:
         InputError: for an unknown word.
@@ -127,9 +135,11 @@ def kind_of(word: str) -> ColumnKind:
     name, _, count = word.partition(":")
     if name == "categorical" and count.isdecimal() and int(count) >= 2:
         return ColumnKind(lambda: Categorical(int(count), grey=False), levels=int(count))
+    if name == "ordinal" and count.isdecimal() and int(count) >= 2:
+        return Ordered(lambda: _Ordinal(int(count)))
     if word not in _KINDS:
         raise InputError(
-            f"Mixed knows no columns of kind {word!r}: use one of {', '.join(_KINDS)} or categorical:N, with "
-            "N classes, 2 or more"
+            f"Mixed knows no columns of kind {word!r}: use one of {', '.join(_KINDS)}, categorical:N or "
+            "ordinal:N, with N classes, 2 or more"
         )
     return _KINDS[word]

@@ -188,7 +188,9 @@ def _of_run(job: Job, learned: dict[str, Tensor]) -> Checkpoint:
     free = _FREE if settings.lr_schedule == "constant" else _FREE - {"epochs"}
     fixed = {"lr_schedule": settings.lr_schedule}  # compared first
     fixed |= {name: value for name, value in vars(settings).items() if name not in free}
-    identity = {"objective": job.objective.to_dict(), "data": job.data.record, **fixed}
+    # what was read is for people: the same numbers are the same data
+    data = {name: value for name, value in job.data.record.items() if name != "reading"}
+    identity = {"objective": job.objective.to_dict(), "data": data, **fixed}
     return Checkpoint(job.runner.program.declaration(), identity, job.data.schema.to_dict(), learned)
 
 

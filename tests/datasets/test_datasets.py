@@ -700,8 +700,8 @@ def test_names_that_lead_nowhere(tmp_path):
     assert all(name in message for name in (*datasets.known(), ".npy", ".npz", ".csv", ".parquet", "images"))
     assert "did you mean 'fashion_mnist'" in refused("fashionmnist", match="not a known data set")
     refused(tmp_path / "none.npy", match="no file or folder has this name")
-    (tmp_path / "a.txt").write_text("1 2 3")
-    refused(tmp_path / "a.txt", match="unknown kind")
+    (tmp_path / "a.doc").write_text("1 2 3")
+    refused(tmp_path / "a.doc", match="unknown kind")
     refused(3, match="type int")
 
 
@@ -820,7 +820,7 @@ def test_image_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "3.png").write_bytes(b"")
     refused(tmp_path, match="3.png cannot be read as an image")
     save_image(tmp_path / "3.png", np.zeros((4, 4), dtype=np.uint16))
-    refused(tmp_path, match="mode I;16")
+    refused(tmp_path, match="3.png is 4x4 I;16")
 
 
 def test_broken_raw_files_are_named(tmp_path):

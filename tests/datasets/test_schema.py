@@ -107,3 +107,158 @@ def test_another_shape_or_no_table_is_refused(people):
     raises_one_sentence(lambda: images.check_same(people.schema, "people.csv"), "rows of shape (3,)")
     raises_one_sentence(lambda: people.schema.check_same(images, "digits"), "columns of no table")
     raises_one_sentence(lambda: Schema((3,)).check_same(people.schema, "people.csv"), "trained on no table")
+
+
+# ---------------------------------------------------------------- new data
+
+
+@pytest.fixture
+def messy(tmp_path):
+    """A schema of numbers, dates, truth values, words, an order, a context and labels."""
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "id": np.arange(40),
+            "price": [f"${v:.2f}" for v in rng.normal(10, 2, 40)],
+            "day": pandas.date_range("2020-01-01", periods=40).astype(str),
+            "paid": rng.choice(["yes", "no"], 40),
+            "grade": rng.choice(["low", "high"], 40),
+            "colour": rng.choice(["red", "green", "?"], 40),
+            "clicks": rng.poisson(3, 40),
+            "age": rng.integers(18, 80, 40),
+            "species": rng.choice(["cat", "dog"], 40),
+        }
+    )
+    frame.to_csv(tmp_path / "messy.csv", index=False)
+    kinds = {"grade": "ordinal: low < high"}
+    data = pv.datasets.load(tmp_path / "messy.csv", context="age", labels="species", kinds=kinds)
+    return data, frame, tmp_path / "messy.csv"
+
+
+def in_order(data):
+    rows = [data.train, data.validation, data.test]
+    order = torch.cat([part.index for part in rows]).argsort()
+    return torch.cat([part.x for part in rows])[order], torch.cat([part.context for part in rows])[order]
+
+
+def test_new_rows_are_matched_by_name(messy):
+    data, frame, path = messy
+    x, context = in_order(data)
+    shuffled = frame[["age", "colour", "clicks", "paid", "grade", "day", "price"]]
+    for given in (path, frame, shuffled, shuffled.to_dict("list")):
+        rows = data.schema.rows(given)
+        assert torch.equal(rows.x, x)
+        assert torch.equal(rows.context, context)
+        assert rows.index.tolist() == list(range(40))
+    notes = data.schema.read(frame.assign(extra=1), "new.csv")[1]
+    assert notes == ["new.csv has columns that the model does not use: extra"]
+    assert data.schema.read(frame)[1] == []
+
+
+def test_a_saved_schema_reads_the_same_rows(messy):
+    data, frame, _ = messy
+    schema = Schema.from_dict(json.loads(json.dumps(data.schema.to_dict())))
+    assert schema == data.schema
+    assert torch.equal(schema.rows(frame).x, data.schema.rows(frame).x)
+
+
+def test_rows_of_an_old_schema():
+    """As it was stored before columns had units and words of truth values."""
+    column = {"name": "a", "kind": "bernoulli", "levels": None}
+    saved = {"event_shape": (1,), "columns": [column], "levels": None, "scaling": "values as given"}
+    saved |= {"binarize": None, "dequantize": False, "classes": None, "context": None}
+    schema = Schema.from_dict(saved)
+    assert schema.rows({"a": [True, False, None]}).x.nan_to_num(9).flatten().tolist() == [1, 0, 9]
+    now = Schema((1,), (Column("a", "bernoulli", ("False", "True")),))
+    schema.check_same(now, "t.csv")
+
+
+def test_new_rows_that_do_not_fit_are_refused(messy):
+    data, frame, _ = messy
+    rows = data.schema.rows
+
+    def cell(name, value):
+        changed = frame.astype(object).copy()
+        changed.loc[3, name] = value
+        return changed
+
+    raises_one_sentence(
+        lambda: rows(frame.drop(columns=["day", "paid"]), "n"), "n has no column 'day', 'paid'"
+    )
+    raises_one_sentence(lambda: rows(frame.rename(columns={"day": "Day"}), "n"), "'day' (it has 'Day')")
+    raises_one_sentence(
+        lambda: rows(cell("colour", "blue"), "n"),
+        "'colour' of n holds 'blue' in row 3",
+        "?, green, red",
+        "unknown=",
+    )
+    raises_one_sentence(
+        lambda: rows(cell("price", "cheap"), "n"), "'price' of n holds 'cheap' in row 3", "numbers"
+    )
+    raises_one_sentence(lambda: rows(cell("day", "soon"), "n"), "'day' of n holds 'soon' in row 3", "dates")
+    raises_one_sentence(lambda: rows(cell("grade", "middle"), "n"), "'grade'", "low, high")
+    raises_one_sentence(lambda: rows(cell("paid", "maybe"), "n"), "'paid'", "no, yes")
+    raises_one_sentence(lambda: rows(cell("age", None), "n"), "'age' of n has no entry in row 3")
+    raises_one_sentence(lambda: rows(frame.assign(price="5%"), "n"), "'price' of n is given in %")
+    raises_one_sentence(lambda: rows(frame, unknown="guess"), "unknown must be")
+    raises_one_sentence(lambda: rows(3, "n"), "n is a int")
+    raises_one_sentence(lambda: rows("nowhere.csv"), "nowhere.csv is not a table")
+    for name in ("colour", "price", "grade", "paid"):
+        lenient = rows(cell(name, "word"), unknown="missing").x
+        place = [column.name for column in data.columns].index(name)
+        assert lenient.isnan().nonzero().tolist() == [[3, place]]
+
+
+def test_a_line_of_the_file_is_named(messy, tmp_path):
+    data, frame, _ = messy
+    frame.assign(colour=["blue", *frame["colour"][1:]]).to_csv(tmp_path / "new.csv", index=False)
+    raises_one_sentence(
+        lambda: data.schema.rows(tmp_path / "new.csv"), "'colour' of new.csv", "row 0 (line 2)"
+    )
+
+
+def test_rows_go_back_to_the_users_columns(messy):
+    data, frame, _ = messy
+    x, _ = in_order(data)
+    x[5, 0] = x[6, 3] = float("nan")
+    back = data.schema.frame(x)
+    assert list(back.columns) == ["price", "day", "paid", "grade", "colour", "clicks"]
+    for name in ("grade", "colour", "clicks", "paid"):
+        same = back[name] == frame[name]
+        assert same.drop(index=6).all()
+    assert back.loc[6, "grade"] is None
+    assert np.isnan(back.loc[5, "price"])
+    assert back["day"].dt.strftime("%Y-%m-%d").tolist() == frame["day"].tolist()
+    again = data.schema.rows(back.assign(age=frame["age"]))
+    torch.testing.assert_close(again.x, x, equal_nan=True)
+    raises_one_sentence(lambda: data.schema.frame(x[:, :2]), "6 columns")
+    raises_one_sentence(lambda: Schema((2,)).frame(torch.zeros(3, 2)), "no columns")
+
+
+def test_rows_of_arrays():
+    digits = pv.datasets.load("digits")
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images[:, None]
+    rows = digits.schema.rows(images)
+    assert torch.equal(rows.x[digits.test.index], digits.test.x)
+    raises_one_sentence(lambda: digits.schema.rows(np.zeros((5, 3)), "n"), "n has rows of shape (3,)")
+
+
+def test_a_file_is_read_again_in_the_columns_of_a_run(messy, tmp_path):
+    data, frame, _ = messy
+    columns = ["species", "clicks", "colour", "grade", "paid", "day", "price", "age"]
+    few = frame[frame["colour"] != "green"][columns]  # another order, fewer words
+    few.to_csv(tmp_path / "few.csv", index=False)
+    again = pv.datasets.load(tmp_path / "few.csv", context="age", labels="species", schema=data.schema)
+    data.schema.check_same(again.schema, "few.csv")
+    assert again.columns == data.columns
+    x, context = in_order(again)
+    np.testing.assert_array_equal(x, data.schema.rows(few).x)
+    np.testing.assert_array_equal(context, data.schema.rows(few).context)
+    assert again.schema.class_names == data.schema.class_names
+    few.assign(species="eel").to_csv(tmp_path / "few.csv", index=False)
+    raises_one_sentence(
+        lambda: pv.datasets.load(tmp_path / "few.csv", labels="species", context="age", schema=data.schema),
+        "'eel'",
+    )

@@ -27,6 +27,7 @@ KINDS = (
     "zeroinflatednegativebinomial",
     "normal",
     "categorical:2",
+    "ordinal:4",
 )
 
 
@@ -126,7 +127,8 @@ def written(tmp_path, **columns):
 def test_kinds_are_read_from_the_values(tmp_path):
     path = written(
         tmp_path,
-        few=[3, 4, 3, 4, 3, 4],
+        few=[3, 4, 5, 4, 3, 4],
+        two=[1, 2, 2, 1, 1, 1],
         many=[0, 90, 3, 0, 0, 7],
         below=[-1, 2, 3, 4, 5, 6],
         part=[0.5, 1, 2, 3, 4, 5],
@@ -135,9 +137,11 @@ def test_kinds_are_read_from_the_values(tmp_path):
         nothing=[None] * 6,
     )
     data = datasets.load(path, kinds={"zip": "categorical"})
-    kinds = ["poisson", "negativebinomial", "normal", "normal", "bernoulli", "categorical:2", "normal"]
+    kinds = ["poisson", "categorical:2", "negativebinomial", "normal", "normal", "bernoulli", "categorical:2"]
     assert [c.kind for c in data.columns] == kinds
-    assert data.columns[5].levels == ("10001", "98105")
+    assert data.columns[1].levels == ("1", "2")
+    assert data.columns[6].levels == ("10001", "98105")
+    assert data.record["reading"]["dropped"] == {"nothing": "it has no entry"}
     assert Mixed().suited(data) == Mixed(kinds)
 
 
@@ -316,11 +320,11 @@ def test_the_encoder_reads_standardised_numbers_one_hot_classes_and_what_is_miss
     likelihood, whole, x = mixed()
     likelihood.start_from(x)
     read = likelihood.inputs(x)
-    assert read.shape[1:] == likelihood.input_shape == (9 + 3 + 2 + 11,)
+    assert read.shape[1:] == likelihood.input_shape == (10 + 3 + 2 + 12,)
     assert torch.isfinite(read).all()
-    assert torch.equal(read[:, -11:], x.isnan().double())
+    assert torch.equal(read[:, -12:], x.isnan().double())
     place = {kind: i for i, kind in enumerate(dict.fromkeys(KINDS))}
-    order = sorted(range(11), key=lambda i: place[KINDS[i]])  # kind by kind
+    order = sorted(range(12), key=lambda i: place[KINDS[i]])  # kind by kind
     at = 0
     for i in order:
         there, column = ~x[:, i].isnan(), x[:, i]
@@ -342,6 +346,7 @@ def test_the_encoder_reads_standardised_numbers_one_hot_classes_and_what_is_miss
             "normal": lambda v: v,
             "laplace": lambda v: v,
             "studentt": lambda v: v,
+            "ordinal:4": lambda v: v,
         }
         even = scale.get(KINDS[i], torch.log1p)(column[there])
         torch.testing.assert_close(entry[there] - entry[there][0], (even - even[0]) / even.std(correction=0))
@@ -449,6 +454,83 @@ def test_words_like_none_are_classes_and_empty_cells_are_missing(tmp_path):
     rows = ["a,b"] + [f"{i},{word}" for i, word in enumerate(["None", "NA", "", "Full"] * 5)]
     (tmp_path / "t.csv").write_text("\n".join(rows))
     data = datasets.load(str(tmp_path / "t.csv"))
-    assert data.columns[1].levels == ("Full", "NA", "None")
+    assert data.columns[1].levels == ("Full", "None")
+    assert "'None' is a level (na='None' makes it missing)" in datasets.describe(data)
     whole = torch.cat([data.train.x, data.validation.x, data.test.x])
-    assert int(whole[:, 1].isnan().sum()) == 5
+    assert int(whole[:, 1].isnan().sum()) == 10
+
+
+# ---------------------------------------------------------------- ordered classes
+
+
+def ordinal(count=4, columns=2):
+    kinds = [f"ordinal:{count}"] * columns
+    likelihood = attached(Mixed(kinds), (columns,), seed=0).double()
+    return likelihood, likelihood.laws[f"ordinal{count}"]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("loc", [-40.0, -1.3, 0.0, 2.0, 40.0])
+def test_ordered_classes_sum_to_one_and_follow_the_cumulative_link(count, loc):
+    likelihood, part = ordinal(count, 1)
+    with torch.no_grad():
+        part.raw_cutpoints += torch.randn(
+            part.raw_cutpoints.shape, generator=torch.Generator().manual_seed(0)
+        )
+    p = likelihood(**{f"ordinal{count}_loc": torch.full((count, 1), loc, dtype=torch.float64)})
+    log_p = p.log_prob(torch.arange(count, dtype=torch.float64)[:, None])
+    assert torch.isfinite(log_p).all()
+    torch.testing.assert_close(log_p.exp().sum().item(), 1.0)
+    cuts = part.cutpoints[:, 0]
+    assert (cuts.diff() > 0).all()
+    torch.testing.assert_close(log_p.exp().cumsum(0)[:-1], torch.sigmoid(cuts - loc), rtol=0, atol=1e-12)
+
+
+def test_a_higher_location_moves_probability_up():
+    likelihood, _ = ordinal(4, 1)
+    loc = torch.linspace(-5, 5, 50, dtype=torch.float64)[:, None]
+    p = likelihood(ordinal4_loc=loc)
+    log_p = torch.stack([p.log_prob(torch.full_like(loc, k)) for k in range(4)], -1)
+    above = log_p.exp().flip(-1).cumsum(-1)[:, :-1]  # P(x >= 3), P(x >= 2), P(x >= 1)
+    assert (above.diff(dim=0) > 0).all()
+
+
+def test_gradients_of_ordered_classes_are_right():
+    likelihood, part = ordinal(4, 2)
+    x = torch.tensor([[0.0, 3.0], [2.0, math.nan]], dtype=torch.float64)
+
+    def log_prob(loc, cuts):
+        state = {"raw_cutpoints": cuts}
+        p = torch.func.functional_call(part, state, (), {"loc": loc}).base_dist
+        return torch.where(x.isnan(), 0.0, p.log_prob(x.nan_to_num(1.0))).sum()
+
+    loc = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(log_prob, (loc, part.raw_cutpoints.detach().clone().requires_grad_()))
+
+
+def test_ordered_classes_are_chosen_and_fitted(tmp_path):
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=400)
+    grade = np.digitize(u + 0.3 * rng.normal(size=400), [-1, 0, 1])
+    words = np.array(["bad", "fair", "good", "great"])[grade]
+    path = written(tmp_path, u=u, grade=words)
+    order = "ordinal: bad < fair < good < great"
+    data = datasets.load(path, kinds={"grade": order})
+    assert data.columns[1] == datasets.Column("grade", "ordinal:4", ("bad", "fair", "good", "great"))
+    assert datasets.load(path).columns[1].kind == "categorical:4"
+    torch.manual_seed(0)
+    likelihood = Mixed().suited(data)
+    vae = pv.VAE((2,), 1, likelihood=likelihood, encoder=MLP(16), decoder=MLP(16))
+    pv.fit(vae, data, epochs=40, batch_size=50, lr=0.01, progress=False)
+    found = pv.log_evidence(vae, data.test, particles=100, progress=False)
+    alone = baselines.independent_columns(data.train.x, data.test.x, likelihood.columns)
+    assert found.log_px.mean() > alone.mean() + 0.3  # the two columns share 0.8 nats or so
+    vae.start_from(data.train.x)
+    read = vae.likelihood.inputs(data.train.x)
+    assert read.shape[1] == 4  # two numbers, and which are missing
+    torch.testing.assert_close(read[:, 1].mean(), torch.zeros(()), rtol=0, atol=1e-5)
+
+
+def test_ordered_classes_need_two_levels():
+    for word in ("ordinal", "ordinal:1", "ordinal:x"):
+        raises_one_sentence(lambda word=word: Mixed([word]).attach((1,)), repr(word), "ordinal:N")

@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 import pyrovae
 
-EXTRAS = ["app", "arviz", "parquet"]
+EXTRAS = ["app", "arviz", "excel", "parquet"]
 PACKAGED = ["pyproject.toml", "LICENSE", "README.md", "pyrovae", "tests", "conftest.py"]
 
 
@@ -122,10 +122,12 @@ pv.fit(vae, x, epochs=1, batch_size=20, out="r", progress=False)
 evidence = pv.log_evidence(vae, x, method="psis", particles=100, progress=False)
 assert (evidence.khat < 2).all()
 open("t.parquet", "wb").close()
+open("t.xlsx", "wb").close()
 for call in (
     lambda: pv.to_arviz(vae, x),
     lambda: pv.elpd(evidence),
     lambda: pv.datasets.load("t.parquet"),
+    lambda: pv.datasets.load("t.xlsx"),
 ):
     try:
         call()
@@ -150,6 +152,7 @@ def test_what_an_extra_is_for_is_refused_without_it_and_the_rest_works(project, 
         "what goes to ArviZ needs the extra `arviz`: pip install 'pyrovae[arviz]'",
         "what goes to ArviZ needs the extra `arviz`: pip install 'pyrovae[arviz]'",
         "reading t.parquet needs the extra `parquet`: pip install 'pyrovae[parquet]'",
+        "reading t.xlsx needs the extra `excel`: pip install 'pyrovae[excel]'",
         "2",
     ]
     assert done.stderr.endswith("the app needs the extra `app`: pip install 'pyrovae[app]'\n")

@@ -17,4 +17,4 @@ def datasets(*, root: str | None = None) -> None:
     width = max(map(len, lines))
     for name, line in lines.items():
         print(f"{name:<{width}}  {line}")
-    print("or your own: .npy, .npz, .csv, .parquet, or a folder of images")
+    print("or your own: .npy, .npz, a table (.csv, .parquet, .xlsx, ...), or a folder of images")

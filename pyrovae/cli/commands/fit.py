@@ -31,6 +31,8 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     figures.
     """
     data = in_turn(lambda: load_data(options))
+    if data.columns is not None:
+        print_first(datasets.describe(data, lines=12))
     settings = options_of(training.fit, options | {"data": data})
     settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
@@ -46,7 +48,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
-    parser.add_function_arguments(datasets.load, skip={"name", "stream"})
+    parser.add_function_arguments(datasets.load, skip={"name", "schema", "stream"})
     parser.add_class_arguments(VAE, skip={"event_shape", "context_shape"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
 

@@ -1,0 +1,37 @@
+"""`data`: what would be read of a file, a folder or a known data set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pyrovae import datasets
+from pyrovae.cli.runs import options_of
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+__all__ = ["add_options", "data"]
+
+
+def data(**options: Any) -> None:  # noqa: ANN401
+    """Show what would be read of data: format, columns, kinds, missing entries and split.
+
+    Give its options after the name, as in `pyrovae data people.csv --drop id --labels species`.
+    """
+    if options["data"] is None:
+        raise InputError("which data? give a known name, a file or a folder, as in `pyrovae data table.csv`")
+    loaded = datasets.load(options["data"], **options_of(datasets.load, options))
+    if options["json"]:
+        print(json.dumps(loaded.record, indent=2))
+    else:
+        print(datasets.describe(loaded))
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the name of the data and the options of `datasets.load`."""
+    about = "a known name (see `pyrovae datasets`), a file or a folder of images"
+    parser.add_argument("data", type=str | None, nargs="?", default=None, help=about)
+    parser.add_argument("--json", type=bool, default=False, help="print everything that is known as JSON")
+    parser.add_function_arguments(datasets.load, skip={"name", "schema", "stream"})

@@ -1,0 +1,116 @@
+"""Arrays on disk: .npy and .npz, also sparse matrices of scipy.
+
+    .npy    an array, (N, ...)
+    .npz    rows "x", "X" or "data" (or the only array), labels "y", "labels" or "target" if any;
+            or "x_train", "x_test", "y_train", "y_test"; or a sparse matrix of scipy
+
+Labels may be words, which are numbered in alphabetical order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyrovae.datasets.source import Source, as_source
+from pyrovae.errors import InputError
+
+__all__ = ["ARRAYS", "class_numbers", "read_npy", "read_npz"]
+
+ROWS = ("x", "X", "data")
+LABELS = ("y", "Y", "labels", "label", "target", "targets")
+
+
+def read_npy(path: Path) -> Source:
+    """Read an array, (N, ...)."""
+    x, note = channels_first(np.load(path, allow_pickle=False))
+    return noted(as_source(path.name, x), note)
+
+
+def read_npz(path: Path) -> Source:
+    """Read rows and labels of an archive of arrays, or a sparse matrix.
+
+    Raises:
+        InputError: for an archive whose rows cannot be told.
+    """
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(f"{path} is a .npy file by its contents: rename it")
+    with archive:
+        arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
+    if {"format", "shape", "data"} <= arrays.keys():
+        return as_source(path.name, _dense(path))
+    pairs = {tuple(sorted(k.lower().split("_"))): k for k in arrays}
+    train, test = pairs.get(("train", "x")), pairs.get(("test", "x"))
+    if train and test:
+        labels, tests = arrays.get(pairs.get(("train", "y"), "")), arrays.get(pairs.get(("test", "y"), ""))
+        return _with_test_set(path, (arrays[train], labels), (arrays[test], tests))
+    name = next((name for name in ROWS if name in arrays), None)
+    if name is None and len(arrays) != 1:
+        names = ", ".join(sorted(arrays)) or "nothing"
+        raise InputError(
+            f"{path} holds {names}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
+        )
+    x, note = channels_first(arrays[name] if name else next(iter(arrays.values())))
+    labels = next((arrays[name] for name in LABELS if name in arrays), None)
+    numbers, classes = class_numbers(labels)
+    return replace(noted(as_source(path.name, x, numbers), note), class_names=classes)
+
+
+def class_numbers(labels: Any) -> tuple[Any, tuple[str, ...] | None]:  # noqa: ANN401
+    """Labels as numbers, and the names that they stand for when the labels are words.
+
+    Example:
+        >>> class_numbers(np.array(["dog", "cat", "dog"]))
+        (array([1, 0, 1]), ('cat', 'dog'))
+    """
+    array = None if labels is None else np.asarray(labels)
+    if array is None or array.dtype.kind not in "USOT":
+        return labels, None
+    names, numbers = np.unique(array.astype(str), return_inverse=True)
+    return numbers.reshape(array.shape), tuple(map(str, names))
+
+
+def channels_first(x: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Images (N, H, W, 1, 3 or 4) of bytes as (N, C, H, W), and a note that says so.
+
+    Only arrays of bytes are images without doubt; 1, 3 or 4 must not be a number of channels in
+    front too.
+    """
+    last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
+    if x.dtype != np.uint8 or not last:
+        return x, None
+    moved = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return moved, f"images of shape {x.shape[1:]} with channels last, read with channels first"
+
+
+def noted(source: Source, *notes: str | None) -> Source:
+    """A source with notes in its reading."""
+    texts = [note for note in notes if note]
+    before = (source.reading or {}).get("notes", [])
+    return (
+        replace(source, reading={**(source.reading or {}), "notes": [*before, *texts]}) if texts else source
+    )
+
+
+def _with_test_set(path: Path, train: tuple[Any, Any], test: tuple[Any, Any]) -> Source:
+    (x, note), (test_x, _) = channels_first(train[0]), channels_first(test[0])
+    labels, tests, names = train[1], test[1], None
+    if labels is not None and tests is not None:
+        both, names = class_numbers(np.concatenate([np.ravel(labels), np.ravel(tests)]))
+        labels, tests = (labels, tests) if names is None else np.split(both, [len(labels)])
+    source = as_source(path.name, x, labels, test_x=test_x, test_labels=tests)
+    return replace(noted(source, note), class_names=names)
+
+
+def _dense(path: Path) -> np.ndarray:
+    """A sparse matrix of scipy with its zeros."""
+    from scipy import sparse
+
+    return np.asarray(sparse.load_npz(path).todense())
+
+
+ARRAYS = {".npy": read_npy, ".npz": read_npz}

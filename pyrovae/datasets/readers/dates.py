@@ -1,0 +1,113 @@
+"""Dates as real numbers: days since 1970-01-01, in UTC where a time zone is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["DAYS", "AmbiguousDates", "as_dates", "days_of", "plain_days"]
+
+DAYS = "days since 1970-01-01"
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|[+-]\d\d:?\d\d)?)?")
+_LIKE_A_DATE = re.compile(r"(?=.*\d)(?=.*[-/. ,:A-Za-z]).{6,40}")
+_FORMATS = (
+    "%Y/%m/%d",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y-%m",
+    "%Y.%m.%d",
+    *(f"{month} {rest}" for month in ("%b", "%B") for rest in ("%d %Y", "%d, %Y", "%Y")),
+    *(f"%d{gap}{month}{gap}{year}" for gap in "- " for month in ("%b", "%B") for year in ("%Y", "%y")),
+    *(f"{month}-%y" for month in ("%b", "%B")),
+    "%a, %d %b %Y %H:%M:%S GMT",
+)
+_DAY_AND_MONTH = tuple(
+    tuple(f"%{one}{gap}%{two}{gap}{year}{time}" for one, two in ("dm", "md"))
+    for gap in "/-."
+    for year in ("%Y", "%y")
+    for time in ("", " %H:%M", " %H:%M:%S")
+)
+
+
+class AmbiguousDates(ValueError):
+    """Raised for dates whose day and month cannot be told apart."""
+
+    def __init__(self, example: str) -> None:
+        super().__init__(example)
+        self.example = example
+
+
+def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None:
+    """Words as days since 1970-01-01, (N,); None when one of them is no date.
+
+    Arguments:
+        words: different words.
+        compact: read words of eight digits, as in 19580329, and no others.
+
+    Raises:
+        AmbiguousDates: when both day/month and month/day fit all of them, and differ.
+
+    Example:
+        >>> days_of(["1970-01-02", "1970-01-03 12:00"]).tolist()
+        [1.0, 2.5]
+        >>> days_of(["13/01/1970"]).tolist(), days_of(["cat"])
+        ([12.0], None)
+    """
+    if compact:
+        return _parsed(words, "%Y%m%d")
+    if not all(_LIKE_A_DATE.fullmatch(word) for word in words[:20]):
+        return None
+    if all(_ISO.fullmatch(word) for word in words):
+        return _parsed([word.replace(",", ".") for word in words], "ISO8601")
+    for format_ in _FORMATS:
+        days = _parsed(words, format_)
+        if days is not None:
+            return days
+    for day_first, month_first in _DAY_AND_MONTH:
+        both = [_parsed(words, day_first), _parsed(words, month_first)]
+        fitting = [days for days in both if days is not None]
+        if len(fitting) == 2 and not np.array_equal(fitting[0], fitting[1]):
+            raise AmbiguousDates(words[int((fitting[0] != fitting[1]).argmax())])
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def plain_days(times: pandas.Series) -> np.ndarray:
+    """A column of times as days since 1970-01-01, (N,), with NaN where missing."""
+    import pandas
+
+    start = pandas.Timestamp("1970-01-01", tz="UTC" if getattr(times.dt, "tz", None) else None)
+    return ((times - start) / pandas.Timedelta(days=1)).to_numpy(dtype=np.float64)
+
+
+def as_dates(days: np.ndarray) -> pandas.Series:
+    """Days since 1970-01-01 as times, to the second."""
+    import pandas
+
+    return pandas.Series(pandas.to_datetime(np.round(days * 86_400), unit="s"))
+
+
+def _parsed(words: Sequence[str], format_: str) -> np.ndarray | None:
+    for some in (words[:10], words):
+        times = _times(some, format_)
+        if times is None:
+            return None
+    return plain_days(times)
+
+
+def _times(words: Sequence[str], format_: str) -> pandas.Series | None:
+    import pandas
+
+    has_zone = format_ == "ISO8601" and any(re.search(r"(Z|[+-]\d\d:?\d\d)$", word[10:]) for word in words)
+    try:
+        return pandas.Series(pandas.to_datetime(list(words), format=format_, utc=has_zone))
+    except (ValueError, OverflowError):  # OutOfBoundsDatetime is a ValueError
+        return None

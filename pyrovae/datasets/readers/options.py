@@ -1,0 +1,144 @@
+"""Options with which tables and images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyrovae.checks import whole
+from pyrovae.errors import InputError
+from pyrovae.names import near_names
+
+__all__ = ["ReadOptions", "check_names"]
+
+SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a file where its content does not say it.
+
+    Attributes:
+        kinds: kinds of some columns, by name.
+        drop: names of columns to leave out.
+        na: further words that stand for a missing entry.
+        separator: the separator of a CSV file, or None to find it.
+        decimal: "." or ",", or None to find it.
+        header: whether a CSV file has a header, or None to find it.
+        context: names of columns that condition the model.
+        labels: the name of the column of labels, or None.
+        resize: height and width of the images of a folder, or None.
+    """
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    na: tuple[str, ...] = ()
+    separator: str | None = None
+    decimal: str | None = None
+    header: bool | None = None
+    context: tuple[str, ...] = ()
+    labels: str | None = None
+    resize: int | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ReadOptions:
+        """Take the options of `load` that say how a file is read.
+
+        Raises:
+            InputError: for a value that cannot be used.
+        """
+        context, labels = options.get("context"), options.get("labels")
+        resize = options.get("resize")
+        return cls(
+            kinds=dict(options.get("kinds") or {}),
+            drop=strings("drop", options.get("drop")),
+            na=strings("na", options.get("na"), split=True),
+            separator=_separator(options.get("separator")),
+            decimal=_decimal(options.get("decimal")),
+            header=options.get("header"),
+            context=() if context == "labels" else strings("context", context),
+            labels=labels if isinstance(labels, str) else None,
+            resize=None if resize is None else whole("resize", resize),
+        )
+
+    def refuse_for(self, name: str) -> None:
+        """Refuse options of tables and folders for data that are neither.
+
+        Raises:
+            InputError: with the name of the first such option.
+        """
+        if self.context:
+            first = self.context[0] if len(self.context) == 1 else list(self.context)
+            raise InputError(
+                f"context must be 'labels' or None, not {first!r}, as {name} is not a table with columns"
+            )
+        if self.labels:
+            raise InputError(
+                f"labels must be True or False, not {self.labels!r}, as {name} is not a table with columns"
+            )
+        for option, value in vars(self).items():
+            if value in (None, (), {}) or option == "resize":
+                continue
+            verb = "describe" if option == "kinds" else "describes"
+            raise InputError(
+                f"{option} {verb} the columns of a table, and {name} is not a table: leave {option} out"
+            )
+        self.refuse_resize_for(name)
+
+    def refuse_resize_for(self, name: str) -> None:
+        """Refuse `resize` for data that are not a folder of images."""
+        if self.resize is not None:
+            raise InputError(
+                f"resize is for a folder of images, and {name} is not a folder of images: leave resize out"
+            )
+
+
+def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]:
+    """One or several words as a tuple; with `split`, commas separate words too.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> strings("na", "-9,unknown", split=True)
+        ('-9', 'unknown')
+    """
+    if value is None:
+        return ()
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, Sequence) or not all(isinstance(word, (str, int)) for word in words):
+        raise InputError(f"{name} must be a word or a list of words, not {value!r}")
+    texts = [str(word) for word in words]
+    return tuple(part.strip() for text in texts for part in text.split(",")) if split else tuple(texts)
+
+
+def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: object) -> None:
+    """Refuse names of columns that a table does not have, with the nearest one that it has.
+
+    Raises:
+        InputError: with the first such name.
+    """
+    for name in asked:
+        if name not in names:
+            near = near_names(name, names)
+            meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise InputError(
+                f"{option} names a column {name!r} that {where} does not have: {meant}its columns are {shown}"
+            )
+
+
+def _separator(value: str | None) -> str | None:
+    if value is None:
+        return None
+    one = SEPARATORS.get(value, value)
+    if not isinstance(one, str) or len(one) != 1 or one in '"\n\r':
+        raise InputError(f"separator must be one character, or 'tab' or 'space', not {value!r}")
+    return one
+
+
+def _decimal(value: str | None) -> str | None:
+    if value not in (None, ".", ","):
+        raise InputError(f"decimal must be '.' or ',', not {value!r}")
+    return value

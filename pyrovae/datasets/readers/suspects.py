@@ -1,0 +1,167 @@
+"""What a column probably is: a count, a year, an identifier, a free text, a row number.
+
+References:
+    Fisher (1950), "The significance of deviations from expectation in a Poisson series" (the
+    dispersion test: (n - 1) variance / mean is chi-square with n - 1 degrees of freedom for Poisson
+    counts).
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from pyrovae.datasets.readers.cells import Cells, are_hexadecimal, number_of
+from pyrovae.errors import InputError
+
+__all__ = ["constant", "example", "kind_of_numbers", "refuse_unlikely", "remarks_on_numbers"]
+
+IDENTIFIER = re.compile(r"(^|[_ .])(id|uuid|guid|key|code|number|nr|no)$|[a-z]I[dD]$", re.IGNORECASE)
+
+
+def constant(cells: Cells) -> str | None:
+    """Why a column that never varies is left out, or None."""
+    present = {word for word in cells.words if word is not None}
+    if not present:
+        return "it has no entry"
+    if cells.sort in ("numbers", "dates") and cells.values is not None:
+        values = cells.values[~np.isnan(cells.values)]
+        present = present if values.min() != values.max() else {next(iter(present))}
+    return f"its only value is {next(iter(present))}" if len(present) == 1 else None
+
+
+def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
+    """The kind of a column of numbers, and what is to be said of it."""
+    assert cells.values is not None
+    values = cells.values[~np.isnan(cells.values)]
+    if cells.sort == "dates":
+        return "normal", ["dates, read as days since 1970-01-01"]
+    if len(values) and np.isin(values, (0, 1)).all():
+        return "bernoulli", []
+    if cells.unit is None and len(np.unique(values)) == 2 and (values % 1 == 0).all():
+        return "categorical", ["two values, read as classes"]
+    if cells.unit is None and len(values) and (values >= 0).all() and (values % 1 == 0).all():
+        mean, variance = values.mean(), values.var()
+        if variance > mean:
+            return "negativebinomial", []
+        if variance < mean / 2 and _underdispersed(values):
+            return "normal", ["whole numbers that vary less than counts, read as real numbers"]
+        return "poisson", []
+    return "normal", []
+
+
+def remarks_on_numbers(cells: Cells, name: str) -> list[str]:
+    """What is suspicious about a column of numbers."""
+    assert cells.values is not None
+    notes = [f"read without its unit {cells.unit}"] if cells.unit and len(cells.unit) < 3 else []
+    values = cells.values
+    if cells.sort != "numbers" or len(values) < 3 or np.isnan(values).any():
+        return notes
+    if (np.diff(values) == 1).all():
+        return [*notes, f"looks like a row number (drop={name!r} leaves it out)"]
+    distinct = len(np.unique(values)) == len(values)
+    if distinct and (values % 1 == 0).all() and IDENTIFIER.search(name):
+        return [*notes, f"looks like an identifier (drop={name!r} leaves it out)"]
+    return notes
+
+
+def remarks_on_words(cells: Cells) -> list[str]:
+    """What is suspicious about a column of words."""
+    words = [word for word in cells.words if word is not None]
+    levels = len(set(words))
+    if levels == len(words):
+        return ["every cell is its own level"]
+    return (
+        [f"{levels:,} levels of {len(words) / levels:.1f} rows each"] if levels > len(words) / 10 > 5 else []
+    )
+
+
+def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
+    """Refuse numbers next to words, identifiers, and columns whose every cell is its own level.
+
+    Raises:
+        InputError: with the likely reading of the column and what to do.
+    """
+    drop = f"leave the column out with drop={name!r} (--drop {name})"
+    categories = f"declare its cells as names with kinds={{{name!r}: 'categorical'}}"
+    if cells.sort == "identifiers":
+        raise InputError(
+            f"column {name!r} of {where} holds whole numbers of up to {_digits(cells)} digits "
+            f"({example(cells)}), "
+            f"which are identifiers and not amounts: {drop}, or {categories}"
+        )
+    if cells.sort == "mixed" and not _mostly_own(cells):
+        word = _word(cells)
+        raise InputError(
+            f"column {name!r} of {where} holds {word!r} next to numbers: leave such cells empty, or name "
+            "what "
+            f"stands for a missing entry with na={word!r} (--na), {drop}, or {categories}"
+        )
+    if _mostly_own(cells):
+        words = [word for word in cells.words if word is not None]
+        raise InputError(
+            f"column {name!r} of {where} has {len(set(words)):,} different words in {len(words):,} rows "
+            f"({words[0][:30]!r}, {words[1][:30]!r}, ...), which look like {likely(words)}: {drop}, or "
+            f"{categories}"
+        )
+
+
+def likely(words: list[str]) -> str:
+    """What different words probably are.
+
+    Example:
+        >>> likely(["5 kg", "7 kg"]), likely(["3f9a1c", "77b0e1"]), likely(["Ann Lee", "Bo Li"])
+        ("numbers with the unit 'kg'", 'identifiers (hexadecimal)', 'names')
+    """
+    sample = words[:1000]
+    units = {re.sub(r"^[-+]?[\d.,]+\s*", "", word) for word in sample}
+    if len(units) == 1 and all(re.match(r"[-+]?\d", word) for word in sample):
+        return f"numbers with the unit {next(iter(units))!r}"
+    if are_hexadecimal(sample):
+        return "identifiers (hexadecimal)"
+    if all(re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", word) for word in sample):
+        return "times of a day"
+    if sum(len(word.split()) for word in sample) > 4 * len(sample):
+        return "free text"
+    if all(re.search(r"\d", word) and re.search(r"[-/.:]", word) for word in sample):
+        return "dates or identifiers"
+    if all(re.search(r"\d", word) for word in sample):
+        return "identifiers"
+    return "names"
+
+
+def example(cells: Cells) -> str:
+    """The first cell that is not a number, for a message."""
+    present = [word for word in cells.words if word is not None]
+    return repr(next((word for word in present if number_of(word) is None), present[0] if present else ""))
+
+
+def _word(cells: Cells) -> str:
+    words = [word for word in cells.words if word is not None]
+    odd = [word for word in words if number_of(word) is None]
+    return (odd or [word for word in words if not word.isdecimal()] or words)[0]
+
+
+def _digits(cells: Cells) -> int:
+    return max(len(word.lstrip("+-")) for word in cells.words if word is not None)
+
+
+def _mostly_own(cells: Cells) -> bool:
+    """Whether nearly every cell is a level of its own."""
+    words = [word for word in cells.words if word is not None]
+    if cells.levels is not None or "its file declares categories" in cells.notes:
+        return False
+    levels = len(set(words))
+    numbers = sum(number_of(word) is not None for word in set(words))
+    if numbers > levels / 2 and cells.sort == "mixed":
+        return False
+    return (len(words) >= 10 and levels > 0.9 * len(words)) or (levels > 50 and levels > len(words) / 2)
+
+
+def _underdispersed(values: np.ndarray) -> bool:
+    """Whether Poisson counts would vary so little with probability below 1/1000."""
+    from scipy.stats import chi2
+
+    statistic = len(values) * values.var() / values.mean()
+    return bool(chi2.cdf(statistic, len(values) - 1) < 1e-3)

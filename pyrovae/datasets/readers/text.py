@@ -1,0 +1,93 @@
+"""From bytes to text: packed files, and encodings.
+
+.gz .bz2 .xz .zip   unpacked; a .zip file must hold one file
+UTF-8               with or without a byte order mark
+UTF-16              with a byte order mark
+others              refused, with the command that converts the file
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zipfile
+from pathlib import Path
+
+from pyrovae.errors import InputError
+
+__all__ = ["PACKED", "ending_of", "read_bytes", "read_text"]
+
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+
+
+def ending_of(path: Path) -> str:
+    """The suffix that says what a file holds: ".csv" of t.csv and t.csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        inner = suffixes[-2] if len(suffixes) > 1 else ""
+        if suffixes[-1] == ".zip" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                members = _members(archive)
+            return Path(members[0]).suffix.lower() if len(members) == 1 else inner
+        return inner
+    return suffixes[-1] if suffixes else ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, unpacked by the suffix of its name.
+
+    Raises:
+        InputError: for a .zip file of several files.
+        OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile: for a broken file.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.decompress(path.read_bytes())
+    if suffix == ".bz2":
+        return bz2.decompress(path.read_bytes())
+    if suffix == ".xz":
+        return lzma.decompress(path.read_bytes())
+    if suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive)
+            if len(members) != 1:
+                raise InputError(
+                    f"{path} holds {len(members)} files ({', '.join(members[:3])}): unpack it and give one "
+                    "of them"
+                )
+            return archive.read(members[0])
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        InputError: for another encoding, or a file that is not text.
+    """
+    content = read_bytes(path)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in content[:4096]:
+        wide = content[1:4096:2].count(0) + content[:4096:2].count(0) > len(content[:4096]) / 4
+        cure = f"convert it with `iconv -f UTF-16LE -t UTF-8 {path.name}`" if wide else "give a text file"
+        raise InputError(f"{path} is not text in UTF-8, as it holds zero bytes: {cure}")
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path} is not in UTF-8 (byte 0x{content[error.start]:02x} in line {line}): convert it, from "
+            f"Latin-1 as most such files with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`"
+        ) from None
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [
+        name
+        for name in archive.namelist()
+        if not name.endswith("/") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+    ]

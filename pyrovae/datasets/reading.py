@@ -1,0 +1,57 @@
+"""What was read of a table, in plain values: `data.record["reading"]`.
+
+It has the format, notes, the columns that were left out with the reason, and for each column its
+name, role, kind, range or levels, missing entries and a remark. `describe` shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyrovae.datasets.columns import Column, Encoded
+from pyrovae.datasets.readers.dates import DAYS, as_dates
+from pyrovae.datasets.readers.tables import Table
+
+__all__ = ["facts_of"]
+
+SHOWN_LEVELS = 20
+
+
+def facts_of(table: Table, encoded: Encoded, context: Encoded | None, label: str | None) -> dict[str, Any]:
+    """What was read of a table, in plain values."""
+    columns = _columns(encoded, "x") + ([] if context is None else _columns(context, "context"))
+    return {
+        **table.layout,
+        "rows": len(table.frame),
+        "notes": list(table.notes),
+        "dropped": {str(name): why for name, why in table.dropped.items()},
+        "labels": label,
+        "columns": columns,
+    }
+
+
+def _columns(encoded: Encoded, role: str) -> list[dict[str, Any]]:
+    pairs = zip(encoded.columns, encoded.values.T, strict=True)
+    return [_column(column, values, role, encoded.remarks.get(column.name)) for column, values in pairs]
+
+
+def _column(column: Column, values: np.ndarray, role: str, remark: str | None) -> dict[str, Any]:
+    present = values[~np.isnan(values)]
+    low, high = (float(present.min()), float(present.max())) if len(present) else (None, None)
+    bounds: list[Any] = [low, high]
+    if column.unit == DAYS and low is not None:
+        bounds = [str(date.date()) for date in as_dates(np.array([low, high]))]
+    return {
+        "name": column.name,
+        "role": role,
+        "kind": column.kind,
+        "low": None if column.levels else bounds[0],
+        "high": None if column.levels else bounds[1],
+        "levels": None if column.levels is None else list(column.levels[:SHOWN_LEVELS]),
+        "count": None if column.levels is None else len(column.levels),
+        "unit": column.unit,
+        "missing": int(np.isnan(values).sum()),
+        "remark": remark,
+    }
