@@ -11,7 +11,7 @@ import pytest
 
 from pyrovae import guides, likelihoods, networks, objectives, priors, testing
 from pyrovae.part import public_path
-from pyrovae.testing import part_checks
+from pyrovae.testing import declarations, part_checks
 from pyrovae.testing.entry import subject_of
 from tests.support.latent_properties import GUIDES, PRIORS
 from tests.support.more_likelihoods import LIKELIHOODS
@@ -29,13 +29,7 @@ def distinct(parts):
     return list({repr(part): part for part in parts}.values())
 
 
-ALL = [
-    *(distinct([*PRIORS, *MORE_PRIORS])),
-    *(distinct([*GUIDES, *MORE_GUIDES])),
-    *distinct(LIKELIHOODS),
-    *NETWORKS,
-    *OBJECTIVES,
-]
+ALL = [*PRIORS, *GUIDES, *distinct(LIKELIHOODS), *NETWORKS, *OBJECTIVES]
 CASES = [
     pytest.param(part, check.__name__, id=f"{part!r}-{check.__name__}")
     for part in ALL
@@ -58,6 +52,13 @@ NUMBERS = {id(part): number for number, part in enumerate(ALL)}
 @pytest.mark.parametrize(("part", "name"), CASES)
 def test_a_part_has_the_properties_of_its_kind(part, name):
     checks_of(NUMBERS[id(part)])[name]()
+
+
+@each("part", [*MORE_PRIORS, *MORE_GUIDES])
+def test_other_hyperparameters_are_declared_too(part):
+    checks = dict(part_checks(part))
+    for check in declarations.MODULE_CHECKS:
+        checks[check.__name__]()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
