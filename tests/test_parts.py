@@ -1,7 +1,5 @@
 """Properties of single parts, of every part: hyperparameters and declarations."""
 
-import copy
-import inspect
 import math
 
 import numpy as np
@@ -21,7 +19,6 @@ from tests.support.parts import (
     OBJECTIVES,
     PRIORS,
     LaplacePrior,
-    each,
     raises_one_sentence,
     table,
 )
@@ -122,25 +119,6 @@ def test_what_is_not_such_a_number_is_refused(make, words):
 
 
 # ---------------------------------------------------------------- 9: every part is its declaration
-
-
-@each("part", ALL)
-def test_a_part_is_its_declaration(part):
-    written = part.to_dict()
-    assert yaml.safe_load(yaml.safe_dump(written)) == written
-    again = Declared.from_dict(written)
-    twin = part.clone()
-    deep = copy.deepcopy(part)
-    assert again == twin == deep == part
-    assert again is not part
-    assert hash(again) != hash(part)
-    assert len({again, twin, deep, part}) == 4  # equal, and still four objects
-    assert repr(again) == repr(part)
-    assert type(part).__name__ in repr(part)
-    defaults = {name: p.default for name, p in inspect.signature(type(part)).parameters.items()}
-    for name, value in part.hyperparameters().items():
-        if value != defaults.get(name):
-            assert str(value).strip("(,)") in repr(part)
 
 
 def test_other_hyperparameters_are_another_declaration():

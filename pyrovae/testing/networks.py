@@ -96,17 +96,17 @@ class NetworkSubject(Subject):
                 module.to(torch.get_default_dtype())
         return part
 
-    def context(self, *lead: int) -> Tensor | None:
-        """Contexts, where it takes them."""
-        return torch.randn(*lead, CONTEXT) if self.takes_context else None
+    def context(self, rows: int) -> Tensor:
+        """Contexts for a network that takes them."""
+        return torch.randn(rows, CONTEXT)
 
     def attach(self) -> Network:
         return self.of(self.roles[0], CONTEXT)
 
     def use(self, part: Any, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # noqa: ANN401
         value = torch.randn(4, *self.roles[0][0]).to(dtype)
-        context = self.context(4)
-        return {}, {"features": part(value, None if context is None else context.to(dtype))}
+        context = [self.context(4).to(dtype)] if self.takes_context else []
+        return {}, {"features": part(value, *context)}
 
 
 def outputs_have_the_declared_shape(subject: NetworkSubject) -> None:
@@ -134,7 +134,7 @@ def rows_are_kept_apart(subject: NetworkSubject) -> None:
             context = torch.randn(3, context_dim) if context_dim else None
             head = net.head(role[1] or (4,))
             whole = head(net(value, context))
-            alone = head(net(value[1, 2], None if context is None else context[2]))
+            alone = head(net(value[1, 2], *([] if context is None else [context[2]])))
             what = f"{subject.name} gives another output for a row alone than among others"
             cure = "mix no rows: use LayerNorm or GroupNorm in place of batch normalisation"
             same(alone, whole[1, 2], what, cure, rtol=1e-7, atol=1e-7)
@@ -162,9 +162,8 @@ def all_of_the_input_is_used(subject: NetworkSubject) -> None:
     for input_shape, output_shape in subject.roles:
         net = subject.of((input_shape, output_shape), CONTEXT)
         value = torch.randn(4, *input_shape, requires_grad=True)
-        context = subject.context(4)
-        inputs = [value] if context is None else [value, context.requires_grad_()]
-        total = net.head(output_shape or (2,))(net(value, context)).sin().sum()
+        inputs = [value, *([subject.context(4).requires_grad_()] if subject.takes_context else [])]
+        total = net.head(output_shape or (2,))(net(*inputs)).sin().sum()
         for tensor, gradient in zip(
             inputs, torch.autograd.grad(total, inputs, allow_unused=True), strict=True
         ):
@@ -198,7 +197,9 @@ def all_parameters_are_trained(subject: NetworkSubject) -> None:
     """A parameter without a gradient was created and forgotten."""
     for role in subject.roles:
         net = subject.of(role, CONTEXT)
-        net(torch.randn(4, *role[0]), subject.context(4)).sin().sum().backward()
+        net(
+            torch.randn(4, *role[0]), *([subject.context(4)] if subject.takes_context else [])
+        ).sin().sum().backward()
         dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
         require(
             not dead, f"{', '.join(dead)} of {subject.name} has no gradient: use it in forward, or remove it"

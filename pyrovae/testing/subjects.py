@@ -216,8 +216,7 @@ class LikelihoodSubject(Subject):
         """Elements are independent mostly, so that one is enough where they are not finitely many."""
         if one.distribution.event_shape.numel() == 1:
             return one.rule is not None
-        support = one.distribution.support
-        return bool(getattr(support, "is_discrete", False)) and one.rule is not None
+        return bool(getattr(one.distribution.support, "is_discrete", False))
 
     def distribution(self, shape: Shape, seed: int = 1) -> Any:  # noqa: ANN401
         """Its distribution over one event, in evaluation mode."""

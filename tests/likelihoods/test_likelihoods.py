@@ -1,4 +1,4 @@
-"""Properties of likelihoods: they sum or integrate to one, samples follow them, each is what its name says.
+"""Each likelihood is what its name says; tests/testing has what all of them share.
 
 Statistical tests have a fixed seed and would fail by chance in fewer than one of 100,000 runs.
 """
@@ -10,7 +10,6 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
-from scipy.stats import chisquare, kstest
 
 import pyrovae as pv
 from pyrovae import distributions
@@ -29,114 +28,14 @@ from pyrovae.likelihoods import (
     ZeroInflatedNegativeBinomial,
 )
 from pyrovae.numerics import positive
-from tests.support.parts import LIKELIHOODS, attached, data_for, each, params, raises_one_sentence, small_vae
+from pyrovae.testing.statistics import frequencies_apart
+from tests.support.more_likelihoods import LIKELIHOODS
+from tests.support.parts import attached, each, params, raises_one_sentence
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-RARE = 1e-6
-TABLE = [
-    *LIKELIHOODS,
-    Normal("learned"),
-    Normal("predicted"),
-    Normal("optimal"),
-    Laplace("learned"),
-    Laplace("predicted"),
-    StudentT(df=3.0, scale="predicted"),
-    StudentT(scale=0.2),
-    LogNormal(0.3),
-    LogNormal("predicted"),
-    Categorical(17),
-    Categorical(3, grey=False),
-    DiscretizedLogistic(),
-    DiscretizedLogistic(levels=2, components=3),
-    NegativeBinomial("predicted"),
-    ZeroInflatedNegativeBinomial("predicted"),
-    Multinomial(total=3),
-]
-ELEMENTWISE = [part for part in TABLE if not isinstance(part, Multinomial)]
-COUNTS = (Poisson, NegativeBinomial)
-
-
-# ---------------------------------------------------------------- nodes
-
-
-def real_line(points: int = 400_001, limit: float = 16.0):
-    """Nodes and logarithms of weights for an integral over the reals, dense around 0: x = sinh t."""
-    t = torch.linspace(-limit, limit, points)
-    return t.sinh(), t.cosh().log() + math.log(2 * limit / (points - 1))
-
-
-def above_zero(points: int = 200_001):
-    t = torch.linspace(-40, 40, points)
-    return t.exp(), t + math.log(80 / (points - 1))
-
-
-def between_zero_and_one(points: int = 200_001):
-    t = torch.linspace(-36, 36, points)
-    x = torch.sigmoid(t)
-    return x, x.log() - torch.log1p(t.exp()) + math.log(72 / (points - 1))
-
-
-def elementwise(likelihood, elements: int, seed: int = 1):
-    """Its distribution over `elements` numbers, with the nodes of one of them and their log weights."""
-    likelihood = attached(likelihood, (elements,))
-    law = likelihood(**params(likelihood.param_shapes, seed=seed))
-    if isinstance(likelihood, COUNTS):
-        return law, torch.arange(4000.0), torch.zeros(4000)
-    support = law.support.base_constraint
-    if support.is_discrete:
-        nodes = law.base_dist.enumerate_support(expand=False).flatten()
-        return law, nodes, torch.zeros(len(nodes))
-    inside = [bool(support.check(torch.tensor(v))) for v in (-0.5, 0.5, 1.5)]
-    if inside == [False, True, False]:
-        return law, *between_zero_and_one()
-    if not inside[0]:
-        return law, *above_zero()
-    nodes, log_weight = real_line()
-    return law, nodes + law.mean.mean(), log_weight  # a narrow density needs nodes where it is
-
-
-def discrete(likelihood):
-    return isinstance(likelihood, COUNTS) or elementwise(likelihood, 1)[0].support.is_discrete
-
-
-def finite(likelihood):
-    return discrete(likelihood) and not isinstance(likelihood, COUNTS)
-
-
-def follow(draws, nodes, mass):
-    """Whether samples of a discrete distribution have its frequencies; rare values are counted together."""
-    k = torch.searchsorted(nodes, draws - 1e-9).clamp(max=len(nodes) - 1)
-    torch.testing.assert_close(nodes[k], draws)
-    observed, expected = torch.bincount(k, minlength=len(nodes)), len(draws) * mass
-    often = expected > 10
-    observed = torch.cat([observed[often], observed[~often].sum()[None]]).double()
-    expected = torch.cat([expected[often], expected[~often].sum()[None]])
-    if expected[-1] < 1:
-        assert observed[-1] < 25
-        observed, expected = observed[:-1], expected[:-1] * observed[:-1].sum() / expected[:-1].sum()
-    if len(expected) > 1:
-        assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > RARE
-
 
 # ---------------------------------------------------------------- every likelihood
-
-
-@each("likelihood", ELEMENTWISE)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_likelihoods_sum_or_integrate_to_one(likelihood, seed):
-    law, nodes, log_weight = elementwise(likelihood, 1, seed)
-    total = torch.logsumexp(law.log_prob(nodes.unsqueeze(-1)) + log_weight, 0)
-    assert abs(total) < 1e-5
-
-
-@each("likelihood", [part for part in ELEMENTWISE if finite(part)])
-def test_discrete_likelihoods_sum_to_one_over_every_event(likelihood):
-    law, nodes, _ = elementwise(likelihood, 6 if elementwise(likelihood, 1)[1].numel() < 6 else 2)
-    elements = law.event_shape[0]
-    events = torch.cartesian_prod(*[nodes] * elements)
-    assert len(events) == len(nodes) ** elements
-    assert abs(torch.logsumexp(law.log_prob(events), 0)) < 1e-12
 
 
 @pytest.mark.parametrize("total", [1, 2, 5])
@@ -150,82 +49,19 @@ def test_multinomial_sums_to_one_over_the_events_of_a_total(total):
     assert abs(torch.logsumexp(law.log_prob(events), 0)) < 1e-12
 
 
-@each("likelihood", ELEMENTWISE)
-def test_the_density_of_an_event_is_the_product_of_its_elements(likelihood):
-    part = attached(likelihood, (2, 3)).eval()
-    law = part(**params(part.param_shapes, 4))
-    x = law.sample()
-    assert (law.batch_shape, law.event_shape, law.log_prob(x).shape) == ((4,), (2, 3), (4,))
-    torch.testing.assert_close(law.log_prob(x), law.base_dist.log_prob(x).sum((-1, -2)))
-
-
-@each("likelihood", ELEMENTWISE)
-@torch.no_grad()
-def test_draws_of_likelihoods_follow_them(likelihood):
-    law, nodes, log_weight = elementwise(likelihood, 1)
-    draws = law.expand((20_000,)).sample()[:, 0]
-    mass = (law.log_prob(nodes.unsqueeze(-1)) + log_weight).exp()
-    if discrete(likelihood):
-        follow(draws, nodes, mass)
-    else:
-        assert kstest(draws, lambda v: np.interp(v, nodes, mass.cumsum(0))).pvalue > RARE
-
-
 @torch.no_grad()
 def test_draws_of_a_multinomial_follow_it():
     likelihood = attached(Multinomial(total=3), (3,))
     law = likelihood(**params(likelihood.param_shapes))
     events = torch.cartesian_prod(*[torch.arange(4.0)] * 3)
     events = events[events.sum(1) == 3]
-    code = events @ torch.tensor([16.0, 4.0, 1.0])
-    code, order = code.sort()
     draws = law.sample((20_000,))
-    follow(draws @ torch.tensor([16.0, 4.0, 1.0]), code, law.log_prob(events)[order].exp())
+    counts = (draws[:, None] == events).all(-1).sum(0)
+    assert counts.sum() == 20_000
+    assert frequencies_apart(counts, law.log_prob(events).exp()) is None
 
 
-@each("likelihood", TABLE)
-def test_leading_dimensions_pass_through(likelihood):
-    """Particles K before rows B; every particle scores every row."""
-    part = attached(likelihood, (2, 3)).eval()
-    given = params(part.param_shapes, 5, 4)
-    law = part(**given)
-    x = law.sample()[0]
-    together = law.log_prob(x)
-    assert together.shape == (5, 4)
-    for k, b in ((0, 0), (4, 3), (2, 1)):
-        alone = part(**{name: value[k, b] for name, value in given.items()})
-        torch.testing.assert_close(alone.log_prob(x[b]), together[k, b])
-    wide = part(**{name: value[0, 0] for name, value in given.items()}).expand((7,))
-    assert (wide.sample().shape, wide.log_prob(x[0]).shape) == ((7, 2, 3), (7,))
-
-
-@each("likelihood", TABLE)
-def test_rows_stand_alone_when_evaluated(likelihood):
-    vae = small_vae((5,), likelihood=likelihood).eval()
-    (x,) = data_for(vae, 4)
-    z = torch.randn(3, 4, 2)
-    together = vae.decode(z).log_prob(x)
-    for i in range(4):
-        alone = vae.decode(z[:, i : i + 1]).log_prob(x[i : i + 1])
-        torch.testing.assert_close(alone, together[:, i : i + 1], rtol=1e-12, atol=1e-12)
-
-
-@each("likelihood", TABLE)
-def test_means_are_those_of_draws(likelihood):
-    part = attached(likelihood, (4,))
-    law = part(**params(part.param_shapes))
-    try:
-        mean = law.mean
-    except NotImplementedError:
-        assert isinstance(part, Categorical)
-        assert not part.grey
-        return
-    draws = law.expand((20_000,)).sample()
-    assert mean.shape == (4,)
-    assert ((draws.mean(0) - mean) / (draws.std(0) / 20_000**0.5 + 1e-9)).abs().max() < 6
-
-
-@each("likelihood", TABLE)
+@each("likelihood", LIKELIHOODS)
 def test_likelihoods_accept_their_draws_and_refuse_what_has_no_density(likelihood):
     part = attached(likelihood, (2, 3))
     x = part(**params(part.param_shapes, 40)).sample()
@@ -235,55 +71,6 @@ def test_likelihoods_accept_their_draws_and_refuse_what_has_no_density(likelihoo
     x[7, 1, 2] = math.nan
     words = (type(part).__name__, "the test data", "nan", "row 7", "Mixed")
     raises_one_sentence(lambda: part.check(x, "the test data"), *words)
-
-
-@each("likelihood", TABLE)
-def test_float32_is_right_to_its_own_precision(likelihood):
-    part = attached(likelihood, (3,)).eval()
-    given = params(part.param_shapes, 6)
-    x = part(**given).sample().float()
-    expected = part(**given).log_prob(x.double())
-    part.float()
-    found = part(**{name: value.float() for name, value in given.items()}).log_prob(x)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-3)
-
-
-@each("likelihood", TABLE)
-@pytest.mark.parametrize("size", [50.0, -50.0, 0.0])
-def test_gradients_are_finite_far_out(likelihood, size):
-    """In float32, with heads at +-50 and data at both ends of what can be."""
-    part = attached(likelihood, (2,)).float()
-    for x in far_out(part):
-        given = {n: torch.full((1, *s), size, requires_grad=True) for n, s in float32(part.param_shapes)}
-        log_px = part(**given).log_prob(x)
-        assert torch.isfinite(log_px).all()
-        log_px.sum().backward()
-        for value in (*given.values(), *part.parameters()):
-            assert value.grad is None or torch.isfinite(value.grad).all()
-
-
-def float32(shapes):
-    torch.set_default_dtype(torch.float32)
-    return shapes.items()
-
-
-def far_out(part):
-    if isinstance(part, (Multinomial, *COUNTS)):
-        pairs = [(3.0, 0.0), (1.0, 2.0)] if getattr(part, "total", None) else [(0.0, 0.0), (1e5, 0.0)]
-    elif isinstance(part, Categorical):
-        pairs = [(0.0, 1.0)]
-    elif isinstance(part, Beta):
-        pairs = [(1e-30, 1 - 2**-24)]
-    elif isinstance(part, LogNormal):
-        pairs = [(1e-30, 1e30)]
-    elif isinstance(
-        part, (pv.likelihoods.Bernoulli, pv.likelihoods.ContinuousBernoulli, DiscretizedLogistic)
-    ):
-        pairs = [(0.0, 1.0)]
-    else:
-        pairs = [(-1e6, 1e6), (0.0, math.nan if isinstance(part, Mixed) else 0.0)]
-    return torch.tensor(pairs, dtype=torch.float32).unsqueeze(1)
 
 
 # ---------------------------------------------------------------- what is refused

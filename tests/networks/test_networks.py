@@ -16,12 +16,11 @@ from pyrovae.networks import (
     ConvDecoder,
     ConvEncoder,
     Gated,
-    Network,
     ResidualDecoder,
     ResidualEncoder,
     Wrapped,
 )
-from tests.support.parts import DECODERS, ENCODERS, NETWORKS, attached, each, raises_one_sentence
+from tests.support.parts import attached, raises_one_sentence
 from tests.support.user_networks import Both, stacked
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -31,66 +30,6 @@ SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64)]
 
 
 # ---------------------------------------------------------------- properties of all networks
-
-
-@each("network", NETWORKS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("context_dim", [0, 3])
-def test_networks_pass_leading_dimensions_and_keep_rows_apart(network, shape, context_dim):
-    for input_shape, output_shape in _roles(network, shape):
-        net = attached(network, input_shape, output_shape, context_dim)
-        value = torch.randn(2, 3, *input_shape)
-        context = torch.randn(3, context_dim) if context_dim else None
-        head = net.head(output_shape or (4,))
-        whole = head(net(value, context))
-        assert whole.shape == (2, 3, *(output_shape or (4,)))
-        alone = head(net(value[1, 2], None if context is None else context[2]))
-        torch.testing.assert_close(alone, whole[1, 2])
-        if context is not None:
-            assert (head(net(value, context + 1)) - whole).abs().max() > 1e-6
-
-
-@each("network", NETWORKS)
-def test_networks_use_all_of_their_input(network):
-    for input_shape, output_shape in _roles(network, (2, 5, 7)):
-        net = attached(network, input_shape, output_shape, 3)
-        value = torch.randn(4, *input_shape, requires_grad=True)
-        context = torch.randn(4, 3, requires_grad=True)
-        net.head(output_shape or (2,))(net(value, context)).sin().sum().backward()
-        assert (value.grad != 0).any(0).all()
-        assert (context.grad != 0).any(0).all()
-
-
-@each("network", NETWORKS)
-def test_a_context_of_one_row_serves_all_particles(network):
-    for input_shape, output_shape in _roles(network, (1, 4, 6)):
-        net = attached(network, input_shape, output_shape, 3)
-        value, context = torch.randn(5, *input_shape), torch.randn(7, 1, 3)
-        torch.testing.assert_close(net(value, context)[4, 2], net(value[2], context[4, 0]))
-
-
-@each("network", NETWORKS)
-def test_all_that_a_network_has_is_trained(network):
-    """A parameter without a gradient was made and forgotten."""
-    for input_shape, output_shape in _roles(network, (2, 8, 9)):
-        net = attached(network, input_shape, output_shape, 2)
-        net(torch.randn(4, *input_shape), torch.randn(4, 2)).sin().sum().backward()
-        dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
-        assert not dead
-
-
-def test_the_table_holds_every_public_network():
-    public = {getattr(pv.networks, name) for name in pv.networks.__all__}
-    kinds = {c for c in public if isinstance(c, type) and issubclass(c, Network)} - {Network}
-    assert kinds == {type(network) for network in NETWORKS if type(network).__module__.startswith("pyrovae")}
-    assert {network.to_dict()["class_path"] for network in NETWORKS} >= {
-        f"pyrovae.networks.{kind.__name__}" for kind in kinds
-    }
-
-
-def _roles(network, shape):
-    """The input and output shapes with which it can serve, as an encoder and as a decoder."""
-    return [(shape, None)] * (network in ENCODERS) + [((2,), shape)] * (network in DECODERS)
 
 
 # ---------------------------------------------------------------- first weights and formulas

@@ -5,7 +5,6 @@ axes that interact occurs at least once; `cover(1)` finds a few dozen in which e
 Combinations that are refused (see docs/parts.md) are left out by `goes`; test_refusals.py has them.
 """
 
-import dataclasses
 import itertools
 import random
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pyrovae as pv
 from pyrovae import guides, likelihoods, objectives, priors
+from pyrovae.testing.programs import data_of
 from tests.support.parts import GUIDES, LIKELIHOODS, OBJECTIVES, PAIRS, PRIORS, data_for, small_vae
 
 CONTEXTS = (None, (3,))
@@ -170,19 +170,6 @@ def tiny(vae: pv.VAE) -> pv.datasets.Data:
     if isinstance(vae.likelihood, likelihoods.Beta):  # double draws may be 0 or 1 in the file's precision
         rows = rows.of_values(rows.x.clamp(1e-4, 1 - 1e-4))
     return data_of(rows, validation=3, test=3)
-
-
-def data_of(rows: pv.Rows, **sizes: int) -> pv.datasets.Data:
-    """Rows as a data set, in which labels are given in training only."""
-    data = pv.datasets.load(rows.x, **sizes)
-    conditions = {name: rows[getattr(data, name).index] for name in ("train", "validation", "test")}
-    parts = {
-        name: dataclasses.replace(
-            getattr(data, name), context=part.context, y=part.y if name == "train" else None
-        )
-        for name, part in conditions.items()
-    }
-    return dataclasses.replace(data, **parts)
 
 
 def cell_name(cell: Cell) -> str:

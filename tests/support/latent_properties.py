@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 
 from pyrovae import guides, priors
@@ -72,29 +71,6 @@ CLASS_GUIDES: list[guides.Guide] = [guides.Classes(3)]
 GUIDES = [*REAL_GUIDES, *LAYERED_GUIDES, *ROUND_GUIDES, *DISCRETE_GUIDES, *RELAXED_GUIDES, *CLASS_GUIDES]
 
 
-def guide_beside(prior: Prior) -> guides.Guide:
-    """A guide on the space of a prior."""
-    if isinstance(prior, priors.HypersphericalUniform):
-        return guides.ProjectedNormal()
-    if isinstance(prior, priors.Categorical):
-        return guides.Categorical(prior.classes, prior.temperature)
-    if isinstance(prior, priors.Classes):
-        return guides.Classes(prior.classes)
-    return guides.DiagonalNormal()
-
-
-def prior_beside(guide: guides.Guide) -> tuple[Prior, int]:
-    """A prior on the space of a guide, and a latent_dim that both can have."""
-    if isinstance(guide, guides.ProjectedNormal):
-        return priors.HypersphericalUniform(), 3
-    if isinstance(guide, guides.Categorical):
-        return priors.Categorical(guide.classes, guide.temperature), 2
-    if guide.states is not None:
-        of_class = isinstance(guide, guides.Classes)
-        return priors.Classes(guide.states) if of_class else priors.GaussianMixture(2, explicit=True), 2
-    return priors.Hierarchical(getattr(guide, "layers", ()), (4,)), 2
-
-
 def prior_of(prior: Prior, size: int, context_dim: int = 0, seed: int = 0) -> Prior:
     """The prior attached so that z has `size` entries, where its layers and classes allow."""
     beside = prior.classes if isinstance(prior, priors.Classes) else sum(getattr(prior, "layers", ()))
@@ -134,32 +110,3 @@ def real_line(points: int = 6001) -> tuple[torch.Tensor, torch.Tensor]:
     """Nodes and logarithms of weights for an integral over the reals, dense around 0: z = sinh t."""
     t = torch.linspace(-9, 9, points)
     return t.sinh(), t.cosh().log() + math.log(18 / (points - 1))
-
-
-def plane(points: int = 900, limit: float = 12.0) -> tuple[torch.Tensor, float]:
-    """An axis of a square grid and the logarithm of the area of its cells."""
-    axis = torch.linspace(-limit, limit, points)
-    return axis, 2 * math.log(2 * limit / (points - 1))
-
-
-def log_density(law: Any, z: torch.Tensor, piece: int = 10_000) -> torch.Tensor:
-    """log p at many points, in pieces that stay in the processor's cache."""
-    return torch.cat([law.log_prob(part) for part in z.split(piece)])
-
-
-def circle(points: int = 2000) -> tuple[torch.Tensor, float]:
-    """Points on the circle and the logarithm of the arc of each."""
-    angle = 2 * math.pi * torch.arange(points) / points
-    return torch.stack([angle.cos(), angle.sin()], -1), math.log(2 * math.pi / points)
-
-
-def globe(points: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points on the sphere of three dimensions and the logarithm of the area of each."""
-    nodes, weights = (torch.as_tensor(a) for a in np.polynomial.legendre.leggauss(points // 2))
-    angle = 2 * math.pi * torch.arange(points) / points
-    height, angle = nodes[:, None].expand(-1, points), angle.expand(len(nodes), -1)
-    across = (1 - height.square()).sqrt()
-    z = torch.stack([across * angle.cos(), across * angle.sin(), height], -1)
-    return z.flatten(0, 1), (weights.log()[:, None] + math.log(2 * math.pi / points)).expand(
-        -1, points
-    ).flatten()

@@ -21,6 +21,7 @@ from pyrovae.numerics import positive
 from pyrovae.objectives import Objective
 from pyrovae.part import Declared
 from pyrovae.priors import Prior
+from pyrovae.testing.attaching import attached, params, perturb  # noqa: F401 - shared with the tests
 
 
 class LaplacePrior(Prior):
@@ -183,33 +184,6 @@ def label(value: Any) -> str | None:
 def each(name: str, values: list[Any]) -> pytest.MarkDecorator:
     """Run a test on every entry of a table."""
     return pytest.mark.parametrize(name, values, ids=label)
-
-
-def attached(part: Any, *sizes: Any, seed: int = 0, **named: Any) -> Any:
-    """A copy of a part with parameters that are no special values (a gate of zeros hides a mistake)."""
-    part = part.clone()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        part.attach(*sizes, **named)
-        perturb(part)
-    return part
-
-
-@torch.no_grad()
-def perturb(module: nn.Module, size: float = 0.3) -> nn.Module:
-    """Parameters that are no special values, of a prior that no longer waits for encodings."""
-    for p in module.parameters():
-        p.add_(size * torch.randn_like(p))
-    for name, buffer in module.named_buffers():
-        if name.endswith("begun"):
-            buffer.fill_(True)
-    return module
-
-
-def params(shapes: Mapping[str, tuple[int, ...]], *lead: int, seed: int = 1) -> dict[str, torch.Tensor]:
-    """What a network might give for `param_shapes`."""
-    rng = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(*lead, *shape, generator=rng) for name, shape in shapes.items()}
 
 
 def small_vae(event_shape=(5,), latent_dim=2, *, seed=0, wide=True, **parts: Any) -> pv.VAE:

@@ -10,34 +10,16 @@ from functools import lru_cache
 import pytest
 
 from pyrovae import guides, likelihoods, networks, objectives, priors, testing
-from pyrovae.testing import part_checks
+from pyrovae.part import public_path
+from pyrovae.testing import declarations, part_checks
 from pyrovae.testing.entry import subject_of
 from tests.support.latent_properties import GUIDES, PRIORS
+from tests.support.more_likelihoods import LIKELIHOODS
 from tests.support.parts import DECODERS, ENCODERS, NETWORKS, OBJECTIVES, classes, each, prior_for
 from tests.support.parts import GUIDES as MORE_GUIDES
-from tests.support.parts import LIKELIHOODS as TABLE
 from tests.support.parts import PRIORS as MORE_PRIORS
 
 IN_THE_GRID = {"it_trains_and_is_saved", "it_trains", "the_step_is_captured_or_refused"}
-LIKELIHOODS = [
-    *TABLE,
-    likelihoods.Normal("learned"),
-    likelihoods.Normal("predicted"),
-    likelihoods.Normal("optimal"),
-    likelihoods.Laplace("learned"),
-    likelihoods.Laplace("predicted"),
-    likelihoods.StudentT(df=3.0, scale="predicted"),
-    likelihoods.StudentT(scale=0.2),
-    likelihoods.LogNormal(0.3),
-    likelihoods.LogNormal("predicted"),
-    likelihoods.Categorical(17),
-    likelihoods.Categorical(3, grey=False),
-    likelihoods.DiscretizedLogistic(),
-    likelihoods.DiscretizedLogistic(levels=2, components=3),
-    likelihoods.NegativeBinomial("predicted"),
-    likelihoods.ZeroInflatedNegativeBinomial("predicted"),
-    likelihoods.Multinomial(total=3),
-]
 # The sizes of images and contexts that networks must take.
 SHAPES = [(1, 8, 8), (3, 9, 13), (1, 28, 28), (1, 64, 64), (2, 5, 7), (1, 4, 6)]
 
@@ -47,13 +29,7 @@ def distinct(parts):
     return list({repr(part): part for part in parts}.values())
 
 
-ALL = [
-    *(distinct([*PRIORS, *MORE_PRIORS])),
-    *(distinct([*GUIDES, *MORE_GUIDES])),
-    *distinct(LIKELIHOODS),
-    *NETWORKS,
-    *OBJECTIVES,
-]
+ALL = [*PRIORS, *GUIDES, *distinct(LIKELIHOODS), *NETWORKS, *OBJECTIVES]
 CASES = [
     pytest.param(part, check.__name__, id=f"{part!r}-{check.__name__}")
     for part in ALL
@@ -76,6 +52,13 @@ NUMBERS = {id(part): number for number, part in enumerate(ALL)}
 @pytest.mark.parametrize(("part", "name"), CASES)
 def test_a_part_has_the_properties_of_its_kind(part, name):
     checks_of(NUMBERS[id(part)])[name]()
+
+
+@each("part", [*MORE_PRIORS, *MORE_GUIDES])
+def test_other_hyperparameters_are_declared_too(part):
+    checks = dict(part_checks(part))
+    for check in declarations.MODULE_CHECKS:
+        checks[check.__name__]()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -123,4 +106,6 @@ def test_every_public_part_is_tested_here():
     for module, base in kinds.items():
         assert set(classes(base)) <= tested
         public = {getattr(module, name) for name in module.__all__}
-        assert {c for c in public if isinstance(c, type) and issubclass(c, base)} - {base} <= tested
+        ours = {c for c in public if isinstance(c, type) and issubclass(c, base)} - {base}
+        assert ours <= tested
+        assert all(public_path(cls) == f"{module.__name__}.{cls.__name__}" for cls in ours)
