@@ -435,6 +435,15 @@ def test_single_precision_and_arrays():
     assert mixture.fit_posterior(x, steps=3, draws=2).log_px(x).isfinite().all()
 
 
+def test_a_narrow_covariance_is_put_in_single_precision_too():
+    """A correlation that single precision rounds to 1 leaves the second factor sqrt(1 - rho^2)."""
+    rho = 1 - 2e-8
+    mixture = GaussianMixture(1, 2).float()
+    mixture.put([1.0], torch.zeros(1, 2), torch.tensor([[[1.0, rho], [rho, 1.0]]], dtype=torch.float64))
+    assert mixture.factor.dtype == torch.float32
+    assert mixture.factor[0, 1, 1].item() == pytest.approx(math.sqrt(1 - rho**2), rel=1e-3)
+
+
 # ---------------------------------------------------------------- data that are hardly any
 
 

@@ -423,6 +423,18 @@ def test_what_encodes_and_decodes_has_the_pictures_whatever_its_class():
         assert [i.get_array().tolist() for i in a.images] == [i.get_array().tolist() for i in b.images]
 
 
+def test_the_pictures_of_a_run_are_a_function_of_their_seed():
+    data = pv.datasets.load("digits", binarize="threshold")
+    vae = small_vae(data)
+
+    def samples(seed, before):
+        torch.manual_seed(before)
+        return report.figures(vae, data, seed=seed)["samples"].images[0].get_array().tolist()
+
+    assert samples(seed=3, before=1) == samples(seed=3, before=2)
+    assert samples(seed=3, before=1) != samples(seed=4, before=1)
+
+
 def test_the_pictures_of_a_conditional_vae_take_the_context_of_the_rows():
     data = pv.datasets.load("digits", context="labels")
     pictures = report.figures(small_vae(data, context_shape=data.context_shape), data)
