@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Activation, Shape, activation_of, started
@@ -171,5 +171,6 @@ class Conv1dDecoder(_Conv1d):
     def unrolled(self, rows: Tensor) -> Tensor:
         h = self.first(rows).unflatten(-1, (self.channels[0], -1))
         for length, layer in zip(self.lengths()[-2::-1], self.convs, strict=True):
-            h = layer(interpolate(self.act(h), size=length, mode="nearest"))
+            twice = self.act(h).unsqueeze(-1).expand(-1, -1, -1, 2).flatten(2)
+            h = layer(twice[..., :length])
         return self.act(h).mT

@@ -13,7 +13,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
+from pyrovae.errors import Uncapturable
 from pyrovae.networks.base import started
 from pyrovae.networks.sequences import SequenceNetwork, sinusoids
 
@@ -41,6 +43,10 @@ class _Layer(nn.Module):
         return torch.cat(out, -1)
 
     def _run(self, cell: nn.Module, steps: Tensor) -> Tensor:
+        if isinstance(steps, FakeTensor):
+            raise Uncapturable(
+                "a recurrent layer is a loop over steps, and compiled code would repeat it T times"
+            )
         if steps.is_cuda and not self.training and torch.is_grad_enabled():
             with torch.backends.cudnn.flags(enabled=False):  # it has no gradient in evaluation mode
                 return cell(steps)[0]

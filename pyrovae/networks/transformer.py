@@ -27,7 +27,9 @@ class _Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.match, self.mix = started(nn.Linear(width, 3 * width)), started(nn.Linear(width, width))
+        # Keys need no bias: it would change all scores of a step alike.
+        self.match = started(nn.Linear(width, 3 * width, bias=False))
+        self.mix = started(nn.Linear(width, width))
         wide = started(nn.Linear(width, 4 * width))
         self.dense = nn.Sequential(wide, nn.GELU(), started(nn.Linear(4 * width, width)))
 

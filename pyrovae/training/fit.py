@@ -175,14 +175,7 @@ def fit(
         kl_schedule=kl_schedule,
     )
     where, data = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
-    cuda = [where] if where.type == "cuda" else []
-    with (
-        taking_turns() as give_way,
-        runner.isolated(),
-        torch.random.fork_rng(devices=cuda),
-        torch.enable_grad(),
-        ExitStack() as stack,
-    ):
+    with _own_state(runner, where) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
@@ -219,6 +212,19 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
     load_weights(Runner(vae), {}, saved.weights)
     vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
     return vae
+
+
+@contextmanager
+def _own_state(runner: Runner, where: torch.device) -> Iterator[Callable[[], None]]:
+    """The state of torch and Pyro that belongs to a run; yields the function that lets others run."""
+    cuda = [where] if where.type == "cuda" else []
+    with (
+        taking_turns() as give_way,
+        runner.isolated(),
+        torch.random.fork_rng(devices=cuda),
+        torch.enable_grad(),
+    ):
+        yield give_way
 
 
 def _checked(

@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.networks import Headed, Network, Wrapped
 from pyrovae.networks.coupling import coupling, cure, in_mode
@@ -86,31 +87,28 @@ def _check_rows(vae: PartsProgram, x: Tensor, z: Tensor) -> None:
     ]
     if not custom:
         return
-    inputs, context = _of_three(vae, x, z)
+    read = _of_three(vae, x, z)
     for role, headed in custom:
         with naming(role, headed.network):
             for training in (False, True):
-                _refuse_coupling(role, headed, inputs[role], context, training=training)
+                _refuse_coupling(role, headed, read[role], training=training)
 
 
-def _of_three(vae: PartsProgram, x: Tensor, z: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+def _of_three(vae: PartsProgram, x: Tensor, z: Tensor) -> dict[str, Rows]:
     """What the networks read of three observations, of which two are given."""
-    context = None if vae.context_shape is None else x.new_zeros(3, *vae.context_shape)
-    pair = None if context is None else context[:2]
+    pair = None if vae.context_shape is None else x.new_zeros(2, *vae.context_shape)
     another_z = _two_draws(vae.latents(pair), (vae.prior.size,))
     another_x = _two_draws(vae.decode(another_z, pair), vae.event_shape)
     x, z = torch.cat([x, another_x[:1].to(x.dtype)]), torch.cat([z, another_z[:1]])
-    if context is not None:
-        context[1] = 1
-    return {"encoder": vae.inputs(x), "decoder": z[:, : vae.prior.visible]}, vae._flat(context)
+    context = None
+    if pair is not None:
+        context = vae._flat(torch.cat([pair[:1], pair[:1] + 1, pair[:1]]))
+    return {"encoder": Rows(vae.inputs(x), context), "decoder": Rows(z[:, : vae.prior.visible], context)}
 
 
-def _refuse_coupling(
-    role: str, headed: Headed, inputs: Tensor, context: Tensor | None, *, training: bool
-) -> None:
+def _refuse_coupling(role: str, headed: Headed, three: Rows, *, training: bool) -> None:
     def run(rows: list[int]) -> list[Tensor]:
-        params = headed(inputs[rows], None if context is None else context[rows])
-        return list(params.values())
+        return list(headed(*three[torch.tensor(rows, device=three.x.device)].arguments).values())
 
     with in_mode(headed, training=training):
         way = coupling(run)
