@@ -128,8 +128,8 @@ class Normal(_Scaled):
     is that of a fixed distribution.
 
     Arguments:
-        scale: a number, the fixed \(\sigma\) in the units of x; "learned", one \(\sigma\) for all elements and
-            rows, in units of each element's spread; "predicted", a \(\sigma_i\) from the decoder for each
+        scale: a number, the fixed \(\sigma\) in the units of x; "learned", one \(\sigma\) for all elements
+            and rows, in units of each element's spread; "predicted", a \(\sigma_i\) from the decoder for each
             element; or "optimal", one \(\sigma\) by its closed form, in units of the spread.
 
     Raises:
