@@ -40,8 +40,7 @@ class Poisson(dist.Poisson):
         """log p(value), elementwise, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        is_positive = value > 0
-        x = torch.where(is_positive, value, 1.0)
+        is_positive, x = value > 0, value.clamp(min=0.5)
         log_p = -poisson_deviance(x, self.rate) - log_root(x)
         return torch.where(is_positive, log_p, -self.rate).to(self.rate.dtype)
 
@@ -81,8 +80,7 @@ class NegativeBinomial(dist.NegativeBinomial):
         if self._validate_args:
             self._validate_sample(value)
         r, m = self.total_count, self.average
-        is_positive = value > 0
-        x = torch.where(is_positive, value, 1.0)
+        is_positive, x = value > 0, value.clamp(min=0.5)
         n, both = r + x, r + m
         t, ratio = (x - m) / both, n / both
         of_r = r * log1p_excess(t, ratio.log())

@@ -95,7 +95,7 @@ class Multinomial(dist.TorchDistribution):
         dims = tuple(range(-len(self.event_shape), 0))
         log_shares, total = self._log_shares(), value.sum(dims, keepdim=True)
         expected, is_positive = total * log_shares.exp(), value > 0
-        x, n = torch.where(is_positive, value, 1.0), torch.where(total > 0, total, 1.0)
+        x, n = value.clamp(min=0.5), total.clamp(min=0.5)
         # The logarithm of a share that is too small for a number is known.
         is_tiny = expected < TINY
         log_ratio = torch.where(

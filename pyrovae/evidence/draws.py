@@ -39,28 +39,31 @@ def data_keys(rows: Rows) -> np.ndarray:
     """A key for each row: a hash of its values, its context and its label.
 
     The number of equal rows before a row is hashed too, since equal rows would otherwise have the
-    same samples. A row in float64 that float32 can hold has the key of the row in float32.
+    same samples. Values are hashed in float32, so that a row has one key in both types, and in
+    float64 if rows are equal in float32 only.
     """
-    parts = [part for part in (rows.x, rows.context, rows.y) if part is not None]
-    tables = [list(_as_bytes(part.detach().cpu().reshape(len(part), -1).numpy())) for part in parts]
+    parts = [part.detach().cpu() for part in (rows.x, rows.context, rows.y) if part is not None]
+    hashes = _row_hashes([part.float() if part.dtype == torch.float64 else part for part in parts])
+    if rows.x.dtype == torch.float64:
+        hashes = _told_apart(hashes, _row_hashes(parts))
     keys, counts = [], Counter[int]()
-    for row in zip(*tables, strict=True):
-        key = _hash(*row)
+    for key in hashes:
         keys.append(_hash(key, counts[key]))
         counts[key] += 1
     return np.array(keys, dtype=np.uint64)
 
 
-def _as_bytes(table: np.ndarray) -> Iterator[bytes]:
-    """The bytes of each row, in float32 where it holds the same values."""
-    if table.dtype != np.float64:
-        return (row.tobytes() for row in table)
-    with np.errstate(over="ignore", under="ignore"):
-        single = table.astype(np.float32)
-    is_exact = ((single == table) | np.isnan(table)).all(1)
-    return (
-        (row if exact else full).tobytes() for row, full, exact in zip(single, table, is_exact, strict=True)
-    )
+def _row_hashes(parts: Sequence[Tensor]) -> list[int]:
+    tables = [part.reshape(len(part), -1).numpy() for part in parts]
+    return [_hash(*(values.tobytes() for values in row)) for row in zip(*tables, strict=True)]
+
+
+def _told_apart(hashes: list[int], exact: list[int]) -> list[int]:
+    """The exact hashes of rows whose others are equal and theirs are not."""
+    kinds: dict[int, set[int]] = {}
+    for key, full in zip(hashes, exact, strict=True):
+        kinds.setdefault(key, set()).add(full)
+    return [key if len(kinds[key]) == 1 else full for key, full in zip(hashes, exact, strict=True)]
 
 
 class KeyedDraws(Messenger):

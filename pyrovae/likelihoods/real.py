@@ -129,9 +129,10 @@ class Normal(_Scaled):
     cases, so that log p(x) is that of a fixed distribution.
 
     Arguments:
-        scale: a number, the fixed \(\sigma\); "learned", one \(\sigma\) for all elements and rows;
-            "predicted", a \(\sigma_i\) from the decoder for each element; or "optimal", one
-            \(\sigma\) in closed form.
+        scale: a number, the fixed \(\sigma\) in the units of x; "learned", one \(\sigma\) for all
+            elements and rows, in units of each element's spread; "predicted", a \(\sigma_i\) from
+            the decoder for each element; or "optimal", one \(\sigma\) in closed form, in units of
+            the spread.
 
     Raises:
         InputError: if `scale` is neither a positive number nor one of the words.
@@ -172,8 +173,9 @@ class Laplace(_Scaled):
     \[p(x|z) = \prod_i e^{-|x_i - \mu_i| / b_i} / (2 b_i)\]
 
     Arguments:
-        scale: a number, the fixed \(b\); "learned", one \(b\) for all elements and rows; or
-            "predicted", a \(b_i\) from the decoder for each element.
+        scale: a number, the fixed \(b\) in the units of x; "learned", one \(b\) for all elements
+            and rows, in units of each element's spread; or "predicted", a \(b_i\) from the decoder
+            for each element.
 
     Raises:
         InputError: if `scale` is neither a positive number nor one of the words.
@@ -204,8 +206,9 @@ class StudentT(_Scaled):
     Arguments:
         df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for
             all elements and rows, which starts at 5.
-        scale: a number, the fixed \(s\); "learned", one \(s\) for all elements and rows; or
-            "predicted", an \(s_i\) from the decoder for each element.
+        scale: a number, the fixed \(s\) in the units of x; "learned", one \(s\) for all elements
+            and rows, in units of each element's spread; or "predicted", an \(s_i\) from the decoder
+            for each element.
 
     Raises:
         InputError: if `df` or `scale` is out of range.

@@ -12,6 +12,7 @@ import torch
 import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.evidence import Comparison, Comparisons, Evidence, Units, compare, log_evidence
+from pyrovae.evidence.draws import data_keys
 from pyrovae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Mixed, Normal
 from pyrovae.networks import MLP
 from pyrovae.numerics import bits_per_dim
@@ -210,6 +211,19 @@ def test_a_single_table_of_images_has_bits(digits):
     table = compare(found)
     np.testing.assert_allclose(sorted(table.bits), sorted(e.bits_per_dim for e in found.values()))
     assert "bits/dim" in str(table)
+
+
+# ---------------------------------------------------------------- rows in float64
+
+
+def test_rows_have_one_key_in_both_types_and_in_any_order():
+    x = torch.randn(50, 2, dtype=torch.float64)
+    assert (data_keys(pv.Rows(x)) == data_keys(pv.Rows(x.float()))).all()
+    far = torch.cat([5.4e6 + 0.2 * x[:, :1], 5.4e6 + 0.2 * x[:1, :1]])  # a few values in float32, two equal
+    keys, order = data_keys(pv.Rows(far)), torch.randperm(51)
+    assert len(set(keys.tolist())) == 51
+    assert set(data_keys(pv.Rows(far[order])).tolist()) == set(keys.tolist())
+    assert (np.sort(data_keys(pv.Rows(far[1:50])))[:, None] == keys[1:50]).any(0).all()
 
 
 # ---------------------------------------------------------------- the commands
