@@ -154,7 +154,7 @@ def class_numbers_of(
         raise InputError(
             f"the label column {str(column.name)!r} of {where} has {int(empty.sum())} empty cells, the "
             "first in "
-            f"row {int(empty.to_numpy().argmax())}: fill them in or remove those rows"
+            f"row {int(empty.to_numpy().argmax())}: fill them in, remove those rows, or drop the column"
         )
     numbers = _as_numbers(column)
     if numbers is not None:

@@ -95,6 +95,8 @@ DATES = {
     "names of months": (["Jan 2 1970", "Jan 3 1970", "Feb 1 1970"], [1, 2, 31]),
     "day, month, year": (["2-Jan-1970", "3-Jan-1970", "1-Feb-1970"], [1, 2, 31]),
     "months": (["1970-01", "1970-02", "1970-03"], [0, 31, 59]),
+    "quarters": (["1970Q1", "1970Q2", "1971q1"], [0, 90, 365]),
+    "month first in words": (["Jan-2-1970", "Feb-1-1970"], [1, 31]),
     "digits": (["19700102", "19700103", "19700201"], [1, 2, 31]),
 }
 
@@ -158,6 +160,7 @@ UNLIKELY = {
     "names": ([f"{chr(65 + i % 26)}a {chr(97 + i // 26)}b" for i in range(40)], "names"),
     "free text": ([f"this is the long comment of row {chr(97 + i)}" for i in range(26)], "free text"),
     "units": ([f"{i} kg" for i in range(30)], "numbers with the unit 'kg'"),
+    "codes": ([f"{i:03d}" for i in range(30)], "identifiers"),
     "times": ([f"{i // 60:02d}:{i % 60:02d}" for i in range(100)], "times of a day"),
     "20 digits": ([f"123456789012345678{i:02d}" for i in range(30)], "identifiers"),
     "17 digits": ([f"987654321098765{i:02d}" for i in range(30)], "identifiers"),

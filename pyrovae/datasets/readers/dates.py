@@ -23,6 +23,7 @@ _FORMATS = (
     "%Y/%m/%d %H:%M:%S",
     "%Y-%m",
     "%Y.%m.%d",
+    *(f"{month}-%d-%Y" for month in ("%b", "%B")),
     *(f"{month} {rest}" for month in ("%b", "%B") for rest in ("%d %Y", "%d, %Y", "%Y")),
     *(f"%d{gap}{month}{gap}{year}" for gap in "- " for month in ("%b", "%B") for year in ("%Y", "%y")),
     *(f"{month}-%y" for month in ("%b", "%B")),
@@ -62,6 +63,8 @@ def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None
     """
     if compact:
         return _parsed(words, "%Y%m%d")
+    if all(re.fullmatch(r"\d{4}[-: ]?[qQ][1-4]", word) for word in words):
+        return _parsed([f"{word[:4]}-{3 * int(word[-1]) - 2:02d}" for word in words], "%Y-%m")
     if not all(_LIKE_A_DATE.fullmatch(word) for word in words[:20]):
         return None
     if all(_ISO.fullmatch(word) for word in words):

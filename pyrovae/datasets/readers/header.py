@@ -1,9 +1,10 @@
 """Whether the first line of a CSV file is a header.
 
-words above a column of numbers or dates       a header
-0, 1, 2, ... above cells of another sort       a header
-numbers above every column of numbers          a row, also next to columns of words
-words above words                              a row if a cell occurs again below it, else a header
+words above a column of numbers or dates     a header
+an empty cell above row names                a header
+0, 1, 2, ... above cells of another sort     a header
+numbers above every column of numbers        a row, also next to columns of words
+words above words                            a row if a cell occurs again below it, else a header
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
     if not body:
         return not all(_is_number(cell) for cell in first)
     columns = [[row[i] for row in body if not is_missing(row[i])] for i in range(len(first))]
+    if len(first) > 1 and first[0] == "" and any(first) and all(row[0] for row in body):
+        return True  # row names have no name
     sorts = [_sort(cells) for cells in columns]
     if any(
         sort not in ("words", "") and _is_word(cell, sort) for cell, sort in zip(first, sorts, strict=True)
@@ -42,7 +45,7 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
         [first[i] for i in places], [columns[i] for i in places], where, whole=len(places) == len(first)
     ):
         return True
-    if any(sort in ("numbers", "dates") for sort in sorts):
+    if any(cell and sort in ("numbers", "dates") for cell, sort in zip(first, sorts, strict=True)):
         return False
     if all(_is_number(cell) or is_missing(cell) for cell in first):
         return False

@@ -73,7 +73,7 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
             f"a quote opened in line {records[-1][0]} of {where} is not closed: close or remove it"
         )
     width = _width(records)
-    records, names = _before_the_rows(records, width, where, notes)
+    records, names = _before_the_rows(records, width, separator, where, notes)
     _refuse_ragged(records, width, separator, names, where)
     if names is None:
         names, records = _header(records, options.header, comments, separator, notes, where)
@@ -185,7 +185,7 @@ def _is_space_table(share: float, records: list[list[str]], width: int) -> bool:
 
 
 def _before_the_rows(
-    records: list[Record], width: int, where: object, notes: list[str]
+    records: list[Record], width: int, separator: str, where: object, notes: list[str]
 ) -> tuple[list[Record], list[str] | None]:
     """Leave out titles and scikit-learn's line of counts; names when the header lacks one field."""
     (line, first), rest = records[0], records[1:]
@@ -204,7 +204,7 @@ def _before_the_rows(
         if all(fields[-1] == "" for _, fields in records[1:]):
             notes.append("an empty last column left out, as every row ends with a separator")
             return [(n, fields[:-1]) for n, fields in records[1:]], first
-        if _is_running([fields[0] for _, fields in records[1:]]):
+        if _are_row_names([fields[0] for _, fields in records[1:]], separator):
             return records[1:], ["", *first]
         raise InputError(
             f"the header of {where} has {len(first)} fields and line {records[1][0]} has {width}: give a "
@@ -212,6 +212,14 @@ def _before_the_rows(
             "to each column, and no more names than columns"
         )
     return records, None
+
+
+def _are_row_names(cells: list[str], separator: str) -> bool:
+    """Whether the first cells of rows with one field more than the header name them, as R writes it."""
+    if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
+        return True
+    unique = len(set(cells)) == len(cells) and len(cells) > 2
+    return separator in " \t" and unique and all(number_of(cell) is None for cell in cells)
 
 
 def _is_title(first: list[str], rest: list[Record], width: int) -> bool:
@@ -227,10 +235,6 @@ def _is_title(first: list[str], rest: list[Record], width: int) -> bool:
 def _is_count_line(first: list[str], rows: int, width: int) -> bool:
     counts = first[:2]
     return len(counts) == 2 and counts == [str(rows), str(width - 1)] and len(first) in range(3, 200)
-
-
-def _is_running(cells: list[str]) -> bool:
-    return any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1))
 
 
 def _refuse_ragged(

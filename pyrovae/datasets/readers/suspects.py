@@ -116,7 +116,7 @@ def likely(words: list[str]) -> str:
     """
     sample = words[:1000]
     units = {re.sub(r"^[-+]?[\d.,]+\s*", "", word) for word in sample}
-    if len(units) == 1 and all(re.match(r"[-+]?\d", word) for word in sample):
+    if len(units) == 1 and "" not in units and all(re.match(r"[-+]?\d", word) for word in sample):
         return f"numbers with the unit {next(iter(units))!r}"
     if are_hexadecimal(sample):
         return "identifiers (hexadecimal)"

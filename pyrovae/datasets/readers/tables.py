@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.datasets.readers.cells import number_of
 from pyrovae.datasets.readers.options import ReadOptions, check_names
 from pyrovae.datasets.readers.structure import find_structure
 from pyrovae.datasets.readers.text import ending_of, read_text
@@ -53,9 +54,9 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
     name = str(frame.columns[0]) if len(frame.columns) > 1 else "-"
     plain = name.strip().lower()
     if plain in ROW_NUMBERS and name not in options.kinds and len(frame) > 2:
-        cells = [str(cell) for cell in frame.iloc[:, 0]]
-        if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
-            table.dropped[name or "column 1"] = "it numbers the rows"
+        reason = _index([str(cell) for cell in frame.iloc[:, 0]], has_name=plain not in ROW_NUMBERS[:4])
+        if reason is not None:
+            table.dropped[name or "column 1"] = reason
             table.frame = frame.iloc[:, 1:]
     if "" in table.frame.columns:
         columns = list(table.frame.columns)
@@ -63,6 +64,17 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
         table.frame = table.frame.set_axis(names, axis=1)
         table.notes.append("columns without a name are named by their place")
     return table
+
+
+def _index(cells: list[str], *, has_name: bool) -> str | None:
+    """Why a first column is no data: it numbers the rows, or without a name of its own names them."""
+    if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
+        return "it numbers the rows"
+    if has_name or len(set(cells)) < len(cells):
+        return None
+    if all(cell.isdecimal() for cell in cells):
+        return "it numbers the rows"
+    return None if all(number_of(cell) is not None for cell in cells) else "it names the rows"
 
 
 def _read_csv(path: Path, options: ReadOptions) -> Table:
