@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from pyrovae.errors import Uncapturable
-from pyrovae.networks.base import started
+from pyrovae.networks.base import Shape, started
 from pyrovae.networks.sequences import SequenceNetwork, sinusoids
 
 __all__ = ["Recurrent"]
@@ -99,10 +99,10 @@ class Recurrent(SequenceNetwork):
         self.bidirectional = bidirectional
         self.symbols = symbols
 
-    def attach(self, *shapes, **named) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003
+    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         self.check_whole("hidden", "layers")
         self.check_one_of("cell", tuple(_CELLS))
-        super().attach(*shapes, **named)
+        super().attach(input_shape, output_shape, context_dim)
 
     def attach_encoder(self, context_dim: int) -> None:
         self.read = self.reader(self.hidden)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
-from pyrovae.networks.base import started
+from pyrovae.networks.base import Shape, started
 from pyrovae.networks.sequences import SequenceNetwork, sinusoids
 
 __all__ = ["Transformer"]
@@ -92,7 +92,7 @@ class Transformer(SequenceNetwork):
         self.positions = positions
         self.symbols = symbols
 
-    def attach(self, *shapes, **named) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003
+    def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         self.check_whole("width", "layers", "heads")
         self.check_one_of("positions", ("sinusoidal", "learned"))
         if self.width % self.heads:
@@ -100,7 +100,7 @@ class Transformer(SequenceNetwork):
                 f"width of Transformer must be a multiple of its {self.heads} heads, not {self.width}: use "
                 f"{self.heads * max(1, round(self.width / self.heads))}"
             )
-        super().attach(*shapes, **named)
+        super().attach(input_shape, output_shape, context_dim)
 
     def attach_encoder(self, context_dim: int) -> None:
         self.read = self.reader(self.width)

@@ -96,8 +96,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "likelihoods.StudentT": [{"df": 4.0, "scale": "predicted"}],
     "NegativeBinomial": [{"dispersion": "predicted"}],
     "MLP": [{"sizes": (6, 5), "activation": "tanh"}],
-    "Recurrent": [{"hidden": 4, "layers": 2, "cell": "lstm", "bidirectional": False}],
-    "Transformer": [{"width": 4, "heads": 1, "positions": "learned"}],
     "ELBO": [{"particles": 3}, {"beta": 0.5}, {"free_bits": 0.05}],
     "IWAE": [{"particles": 1}],
     "ReweightedWakeSleep": [{"particles": 3, "insomnia": 0.5}],

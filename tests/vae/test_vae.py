@@ -106,7 +106,9 @@ def test_every_parameter_is_trained(cell):
             assert p.grad is not None, n
             assert torch.isfinite(p.grad).all(), n
             moved[n] += p.grad.abs()
-    assert [n for n, total in moved.items() if not total.any()] == []
+    dead = [n for n, total in moved.items() if not total.any()]
+    # A recurrent network of a single step has no use for its state.
+    assert [n for n in dead if not (vae.event_shape[0] == 1 and "weight_hh" in n)] == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
