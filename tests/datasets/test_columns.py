@@ -197,16 +197,11 @@ def test_a_value_outside_the_support_is_named_by_its_column(path):
     data = datasets.load(path, drop=["sex", "species"], kinds={"size": "poisson"})
     likelihood = pv.likelihoods.Mixed().suited(data)
     vae = pv.VAE(data.event_shape, 2, likelihood=likelihood, encoder=pv.networks.MLP(8))
-    raises_one_sentence(
-        lambda: pv.fit(vae, data, epochs=1, batch_size=20, progress=False), "of column 'size'", "in row"
-    )
+    options = {"epochs": 1, "batch_size": 20, "progress": False}
+    raises_one_sentence(lambda: pv.fit(vae, data, **options), "of column 'size'", "in row")
     beta = pv.VAE(data.event_shape, 2, likelihood=pv.likelihoods.Beta(), encoder=pv.networks.MLP(8))
-    raises_one_sentence(
-        lambda: pv.fit(beta, data, epochs=1, batch_size=20, progress=False), "of column 'age'"
-    )
-    raises_one_sentence(
-        lambda: pv.fit(beta, data.train.x, epochs=1, batch_size=20, progress=False), "at position 0"
-    )
+    raises_one_sentence(lambda: pv.fit(beta, data, **options), "of column 'age'")
+    raises_one_sentence(lambda: pv.fit(beta, data.train.x, **options), "at position 0")
 
 
 def test_all_columns_that_cannot_be_read_are_named_at_once(tmp_path):
