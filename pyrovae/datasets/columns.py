@@ -130,7 +130,7 @@ def encode(
     """
     kinds = kinds or {}
     result = Encoded(np.empty((len(table), 0)), ())
-    values, columns = [], []
+    values, columns, problems = [], [], {}
     for place, label in enumerate(table.columns):
         name, kind = str(label), kinds.get(str(label))
         cells = read_cells(table.iloc[:, place].rename(name), na=na, decimal=decimal)
@@ -138,11 +138,19 @@ def encode(
         if constant is not None:
             result.dropped[name] = constant
             continue
-        numbers, column, notes = _column(cells, name, kind, where)
+        try:
+            numbers, column, notes = _column(cells, name, kind, where)
+        except InputError as problem:
+            problems[name] = str(problem)
+            continue
         values.append(numbers)
         columns.append(column)
         if remark := "; ".join(dict.fromkeys([*cells.notes, *notes])):
             result.remarks[name] = remark
+    if problems:
+        first, *others = problems
+        count, names = f"{len(others)} more column{'s' * (len(others) > 1)}", ", ".join(map(repr, others[:9]))
+        raise InputError(problems[first] + f"; {count} cannot be read: {names}" * bool(others))
     if not columns:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in list(result.dropped.items())[:3])
         raise InputError(f"{where} has no column that varies ({reasons}): give at least one")

@@ -38,6 +38,7 @@ class Likelihood(Part):
 
     event_shape: Shape
     elementwise: tuple[str, ...] = ()
+    column_names: tuple[str, ...] | None = None  # of a table, for messages
     advice: str = "choose a likelihood whose support holds the data"
     takes_doubles: bool = False
     in_double: tuple[str, ...] = ()
@@ -71,8 +72,9 @@ class Likelihood(Part):
         Raises:
             InputError: with the name of the first such column.
         """
+        self.column_names = None if columns is None else tuple(column.name for column in columns)
         for column in columns or ():
-            if column.levels is not None:
+            if column.levels is not None and column.kind != "bernoulli":
                 raise InputError(
                     f"column {column.name!r} holds words ({column.levels[0]!r} ...), which "
                     f"{type(self).__name__} cannot score: use Mixed (--likelihood Mixed), or drop the column"
@@ -152,13 +154,22 @@ class Likelihood(Part):
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]
         value = suspects.flatten()[0].item() if suspects.numel() else None
+        where = f"row {row}{self._column(x[row], outside[row])}"
         missing = "fill in what is missing, or use Mixed, which leaves it out"
-        first = f"row {row}" if value is None else f"{value:g}, in row {row}"
+        first = where if value is None else f"{value:g}, in {where}"
         raise InputError(
             f"{type(self).__name__} cannot give {name} a density: {int(outside.sum())} {what} are outside "
             f"its support (the first is {first}); "
             f"{missing if value is not None and math.isnan(value) else self.advice}"
         )
+
+    def _column(self, x: Tensor, outside: Tensor) -> str:
+        """Where the first value outside the support is, in a row (C,) of a table or array of columns."""
+        if x.dim() != 1 or len(x) < 2 or outside.shape != x.shape:
+            return ""
+        place = int(outside.nonzero()[0])
+        names = self.column_names
+        return f" of column {names[place]!r}" if names and len(names) == len(x) else f" at position {place}"
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

@@ -91,6 +91,7 @@ class Mixed(Likelihood):
         return super().suited(data)
 
     def check_columns(self, columns: Sequence[Column] | None) -> None:
+        self.column_names = None if columns is None else tuple(column.name for column in columns)
         kinds = None if columns is None else tuple(column.kind for column in columns)
         own = self.columns or ("normal",) * len(kinds or ())
         if kinds is not None and kinds != own:

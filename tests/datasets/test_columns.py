@@ -32,17 +32,17 @@ def path(tmp_path):
     return tmp_path / "people.csv"
 
 
-def names(data):
+def names_of(data):
     return [column.name for column in data.columns]
 
 
 def test_columns_can_be_dropped(path):
     data = datasets.load(path, drop=["sex", "income"])
-    assert names(data) == ["age", "size", "species"]
+    assert names_of(data) == ["age", "size", "species"]
     assert data.declaration["drop"] == ["sex", "income"]
     assert data.schema.drop == ("id", "sex", "income")
-    assert names(datasets.load(path, drop="sex")) == ["age", "size", "income", "species"]
-    assert names(datasets.load(path, kinds={"id": "normal"}))[0] == "id"
+    assert names_of(datasets.load(path, drop="sex")) == ["age", "size", "income", "species"]
+    assert names_of(datasets.load(path, kinds={"id": "normal"}))[0] == "id"
     raises_one_sentence(lambda: datasets.load(path, drop="incom"), "'incom'", "did you mean 'income'?")
     raises_one_sentence(lambda: datasets.load(path, kinds={"Age": "normal"}), "did you mean 'age'?")
     raises_one_sentence(lambda: datasets.load(path, drop=3.5), "drop must be a word or a list")
@@ -51,7 +51,7 @@ def test_columns_can_be_dropped(path):
 
 def test_columns_can_condition_the_model(path):
     data = datasets.load(path, context=["age", "sex"], split_seed=3)
-    assert names(data) == ["size", "income", "species"]
+    assert names_of(data) == ["size", "income", "species"]
     assert data.context_shape == (3,)
     table = people()
     age = table["age"].to_numpy()[data.train.index]
@@ -79,7 +79,7 @@ def test_missing_contexts_have_a_flag(tmp_path):
 
 def test_a_column_can_hold_the_labels(path):
     data = datasets.load(path, labels="species")
-    assert names(data) == ["age", "sex", "size", "income"]
+    assert names_of(data) == ["age", "sex", "size", "income"]
     assert data.schema.class_names == ("cat", "dog", "eel")
     species = people()["species"].to_numpy()
     assert [data.schema.class_names[k] for k in data.train.y] == species[data.train.index].tolist()
@@ -101,8 +101,8 @@ def test_a_target_of_many_numbers_is_data(tmp_path):
     pandas.DataFrame({"x": rng.normal(size=80), "target": rng.integers(0, 3, 80)}).to_csv(
         tmp_path / "b.csv", index=False
     )
-    assert names(datasets.load(tmp_path / "a.csv")) == ["x", "target"]
-    assert names(datasets.load(tmp_path / "b.csv")) == ["x"]
+    assert names_of(datasets.load(tmp_path / "a.csv")) == ["x", "target"]
+    assert names_of(datasets.load(tmp_path / "b.csv")) == ["x"]
 
 
 def test_the_declaration_gives_the_same_data_again(path):
@@ -191,3 +191,22 @@ def test_a_vae_is_trained_on_columns_that_condition_it(path):
     assert vae.schema.context_columns[1].column.levels == ("f", "m")
     rows = vae.schema.rows(people(5))
     assert np.isfinite(pv.log_evidence(vae, rows, particles=5, progress=False).log_px).all()
+
+
+def test_a_value_outside_the_support_is_named_by_its_column(path):
+    data = datasets.load(path, drop=["sex", "species"], kinds={"size": "poisson"})
+    likelihood = pv.likelihoods.Mixed().suited(data)
+    vae = pv.VAE(data.event_shape, 2, likelihood=likelihood, encoder=pv.networks.MLP(8))
+    options = {"epochs": 1, "batch_size": 20, "progress": False}
+    raises_one_sentence(lambda: pv.fit(vae, data, **options), "of column 'size'", "in row")
+    beta = pv.VAE(data.event_shape, 2, likelihood=pv.likelihoods.Beta(), encoder=pv.networks.MLP(8))
+    raises_one_sentence(lambda: pv.fit(beta, data, **options), "of column 'age'")
+    raises_one_sentence(lambda: pv.fit(beta, data.train.x, **options), "at position 0")
+
+
+def test_all_columns_that_cannot_be_read_are_named_at_once(tmp_path):
+    names = [f"person {chr(97 + i)} {i}" for i in range(20)]
+    table = pandas.DataFrame({"who": names, "x": np.arange(20) ** 2, "mail": [f"{n}@x" for n in names]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv"), "'who'", "1 more column", "'mail'")
+    assert names_of(datasets.load(tmp_path / "t.csv", drop=["who", "mail"])) == ["x"]

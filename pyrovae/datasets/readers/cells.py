@@ -129,7 +129,7 @@ def numbers_of(words: Sequence[str], decimal: str = ".") -> tuple[list[float], s
         if not any("_" in word for word in words):
             return [float(word) for word in words], None
     except ValueError:
-        pass
+        words = [_typed(word) for word in words]
     numbers, units = [], set()
     for word in words:
         match = _WITH_UNIT.fullmatch(word)
@@ -258,6 +258,15 @@ def _are_codes(words: Sequence[str]) -> bool:
     lengths = {len(word) for word in words}
     zeros = any(word[0] == "0" for word in words)
     return len(lengths) == 1 and lengths != {1} and zeros and all(word.isdecimal() for word in words)
+
+
+def _typed(word: str) -> str:
+    """A number as typists write it, with the signs of a keyboard: minus signs, blanks between thousands."""
+    plain = re.sub(r"^[\u2212\u2013](?=[\d.$€£])", "-", word)
+    if re.fullmatch(r"\D{0,3}\d{1,3}([ \u00a0\u202f'\u2019]\d{3})+(\.\d+)?\D{0,3}", plain):
+        return re.sub(r"(?<=\d)[ \u00a0\u202f'\u2019](?=\d)", "", plain)
+    match = re.fullmatch(r"\((\D?[\d.,]+\D?)\)", plain)  # accountants write -5 as (5)
+    return f"-{match[1]}" if match else plain
 
 
 def _with_point(word: str) -> str:
