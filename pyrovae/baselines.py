@@ -148,12 +148,17 @@ def _fitted(kind: str, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     if word == "lognormal":
         return stats.lognorm(s=max(np.log(x).std(), 1e-4), scale=np.exp(np.log(x).mean())).logpdf
     if word == "laplace":
-        return stats.laplace(np.median(x), max(np.abs(x - np.median(x)).mean(), 1e-4)).logpdf
+        return stats.laplace(np.median(x), _spread(np.abs(x - np.median(x)).mean(), x)).logpdf
     if word == "studentt":
         return stats.t(*stats.t.fit(x)).logpdf
     if word == "normal":
-        return stats.norm(x.mean(), max(x.std(), 1e-4)).logpdf
+        return stats.norm(x.mean(), _spread(x.std(), x)).logpdf
     raise InputError(f"no distribution is known for a column of kind {kind!r}")
+
+
+def _spread(spread: float, x: np.ndarray) -> float:
+    """The spread of values in any unit; 1e-4 of a constant column, whose spread is rounding."""
+    return spread if spread > 1e-12 * np.abs(x).max() else 1e-4
 
 
 def _fitted_counts(x: np.ndarray, *, inflated: bool) -> Callable[[np.ndarray], np.ndarray]:

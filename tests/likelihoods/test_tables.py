@@ -387,6 +387,14 @@ def test_pictures_with_missing_pixels(tmp_path):
 # ---------------------------------------------------------------- against columns one by one
 
 
+def test_independent_columns_are_fitted_in_any_unit():
+    x = np.random.default_rng(0).normal(3, 2, (500, 2))
+    plain = baselines.independent_columns(x, x, ["normal", "laplace"])
+    for unit in (1e-9, 1e9):
+        found = baselines.independent_columns(unit * x, unit * x, ["normal", "laplace"])
+        torch.testing.assert_close(found, plain - 2 * math.log(unit))
+
+
 def test_independent_columns_are_the_maximum_likelihood_fits():
     rng = np.random.default_rng(0)
     laws = {
