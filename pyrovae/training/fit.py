@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
+from pyrovae.checks import whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
 __all__ = ["Run", "fit", "load"]
+
+
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ def fit(
     optimizer: Literal["adam", "adamw", "adamax", "radam", "sgd"] = "adam",
     lr: float = 1e-3,
     epochs: int = 50,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     seed: int = 0,
     device: str | None = None,
     lr_schedule: LRSchedule = "constant",
@@ -109,14 +113,16 @@ def fit(
     bits, a penalty on q(z), an optimal scale) need a single process.
 
     Arguments:
-        vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide).
+        vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide); None
+            declares `VAE.suited(data)`.
         data: the result of `datasets.load`, or rows, a tensor or an array (N, *event), of which a
             tenth is used for validation.
         objective: `ELBO()` by default; an objective of Pyro is replaced by its equivalent here.
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate.
         epochs: passes over the training data.
-        batch_size: rows in a minibatch, in all processes together.
+        batch_size: rows in a minibatch, in all processes together; by default 100, or all training
+            rows if they are fewer.
         seed: seed of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
             "cpu".
@@ -157,13 +163,13 @@ def fit(
         >>> len(run.history["train"])
         2
     """
-    runner = Runner(vae)
+    runner, data = sharing.together(lambda: _program_and_data(vae, data, seed))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     settings = Settings(
         optimizer=optimizer,
         lr=lr,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=min(BATCH_SIZE, len(data.train)) if batch_size is None else batch_size,
         seed=seed,
         lr_schedule=lr_schedule,
         kl_warmup=kl_warmup,
@@ -174,7 +180,7 @@ def fit(
         precision=precision,
         kl_schedule=kl_schedule,
     )
-    where, data = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
+    where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
     with _own_state(runner, where) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
@@ -227,16 +233,22 @@ def _own_state(runner: Runner, where: torch.device) -> Iterator[Callable[[], Non
         yield give_way
 
 
-def _checked(
-    runner: Runner,
-    data: Any,  # noqa: ANN401
-    device: str | None,
-    batch_size: int,
-) -> tuple[torch.device, Data]:
+def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  # noqa: ANN401
+    """The program and its data; without a program, the VAE that suits the data."""
+    if vae is not None:
+        runner = Runner(vae)
+        return runner, as_data(data, runner)
+    data = as_data(data)
+    with torch.random.fork_rng(devices=[]):  # declaring it draws weights
+        torch.manual_seed(whole("seed", seed, 0))
+        return Runner(VAE.suited(data)), data
+
+
+def _checked(runner: Runner, data: Data, device: str | None, batch_size: int) -> torch.device:
     runner.refuse_few_digits()
-    where, data = usable_device(device), as_data(data, runner)
+    where = usable_device(device)
     check_data(runner, data, batch_size)
-    return where, data
+    return where
 
 
 def _trained(runner: Runner, data: Data, objective: Objective, settings: Settings) -> dict[str, Tensor]:

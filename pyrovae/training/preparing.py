@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usable_device"]
 
 
-def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
+def as_data(source: Any, runner: Runner | None = None) -> Data:  # noqa: ANN401
     """Split rows, a tensor or an array: 9/10 for training, 1/10 for validation; keep `Data` as is.
 
     Numbers (N,) become events of shape () for a program with that event shape or none, and of shape
@@ -37,7 +37,8 @@ def as_data(source: Any, runner: Runner) -> Data:  # noqa: ANN401
     if isinstance(source, Rows):
         data = _conditioned(data, source)
     is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1
-    return _flat(data) if is_flat and not runner.program.event_shape else data
+    is_scalar = is_flat and runner is not None and not runner.program.event_shape
+    return _flat(data) if is_scalar else data
 
 
 def _conditioned(data: Data, rows: Rows) -> Data:

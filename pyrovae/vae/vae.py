@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyro.distributions as dist
 import torch
@@ -36,7 +36,11 @@ from pyrovae.priors import Prior, StandardNormal
 from pyrovae.threads import alone
 from pyrovae.vae.dry_run import dry_run, naming
 from pyrovae.vae.program import PartsProgram, mean_or_draw
+from pyrovae.vae.suited import latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.words import in_words
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
 
 __all__ = ["VAE"]
 
@@ -101,6 +105,56 @@ class VAE(PartsProgram, Declared, nn.Module):
         with alone:  # weights are drawn
             self._attach(encoder, decoder)
             dry_run(self)
+
+    @classmethod
+    def suited(
+        cls,
+        data: Data,
+        *,
+        latent_dim: int | None = None,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        guide: Guide | None = None,
+        encoder: Network | None = None,
+        decoder: Network | None = None,
+    ) -> Self:
+        """Declare a VAE for a data set, with the parts given here and others that suit the data.
+
+        Arguments:
+            data: the result of `datasets.load`.
+            latent_dim: the size of z; by default half the elements of x, between 2 and 32.
+            prior: p(z); `StandardNormal()` by default.
+            likelihood: p(x|z); by default chosen from the values: `Mixed` for a table, `Bernoulli`
+                for 0 and 1, `DiscretizedLogistic` for integer levels such as pixels,
+                `ContinuousBernoulli` between 0 and 1, `NegativeBinomial` or `Poisson` for counts,
+                and `Normal` otherwise.
+            guide: q(z|x); `DiagonalNormal()` by default.
+            encoder: the network that reads x; by default convolutions for colour or large images,
+                and `Gated` otherwise.
+            decoder: the network that reads z; by default the counterpart of the encoder.
+
+        Raises:
+            InputError: as from the constructor, and for a likelihood that does not fit the columns.
+
+        Example:
+            >>> from pyrovae import datasets
+            >>> print(VAE.suited(datasets.load("digits", binarize="threshold"), latent_dim=2))
+            VAE of events (1, 8, 8) with latents (2,), 422,468 parameters
+              z     ~ StandardNormal()                         p(z)
+              x | z ~ Bernoulli()       of Gated(300, 300)(z)  p(x|z)
+              z | x ~ DiagonalNormal()  of Gated(300, 300)(x)  q(z|x)
+        """
+        encodes, decodes = networks_for(data.event_shape)
+        return cls(
+            data.event_shape,
+            latent_dim_for(data.event_shape) if latent_dim is None else latent_dim,
+            prior=prior,
+            likelihood=(likelihood or likelihood_for(data).likelihood).suited(data),
+            guide=guide,
+            encoder=encoder or encodes,
+            decoder=decoder or decodes,
+            context_shape=data.context_shape,
+        )
 
     def _attach(self, encoder: Network, decoder: Network) -> None:
         context_dim = 0 if self.context_shape is None else math.prod(self.context_shape)

@@ -11,10 +11,9 @@ import yaml
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.errors import InputError
-from pyrovae.likelihoods import Bernoulli
 from pyrovae.sharing import agreed, in_turn, print_first, together
 from pyrovae.training.checkpoint import upgraded_config
-from pyrovae.vae import VAE
+from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -36,20 +35,21 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     settings = options_of(training.fit, options | {"data": data})
     settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
-    parts = options_of(VAE, options) | {"context_shape": data.context_shape}
-    parts["likelihood"] = together(lambda: (parts["likelihood"] or Bernoulli()).suited(data))
-    vae = together(lambda: VAE(data.event_shape, **parts))
+    if options["likelihood"] is None:
+        options["likelihood"], reason = together(lambda: likelihood_for(data))
+        print_first(f"likelihood {options['likelihood']!r}, because {reason} (--likelihood names another)")
+    vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
     print_first(training.fit(vae, **settings))
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the options of `datasets.load`, `VAE` and `training.fit`."""
+    """Add the options of `datasets.load`, `VAE.suited` and `training.fit`."""
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
     parser.add_function_arguments(datasets.load, skip={"name", "schema", "stream"})
-    parser.add_class_arguments(VAE, skip={"event_shape", "context_shape"})
+    parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
 
 

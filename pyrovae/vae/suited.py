@@ -1,0 +1,98 @@
+"""The parts of a VAE that suit a data set, where the user names none.
+
+    values                             likelihood
+    columns of a table                 Mixed
+    0 and 1                            Bernoulli
+    n integer levels, as of pixels     DiscretizedLogistic(levels=n)
+    in [0, 1]                          ContinuousBernoulli
+    whole numbers of 0 or more         NegativeBinomial, or Poisson where they vary less
+    other numbers                      Normal with a learned scale
+
+Networks are convolutional for colour images and for large ones, and dense with gates otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from pyrovae import likelihoods, networks
+from pyrovae.datasets import Rows
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
+
+__all__ = ["Choice", "latent_dim_for", "likelihood_for", "networks_for"]
+
+LOOKED_AT = 10_000  # rows
+DENSE = 32 * 32  # elements of the largest image for dense networks
+LATENTS = 32
+
+
+class Choice(NamedTuple):
+    """A likelihood and the reason for it, as the end of a sentence."""
+
+    likelihood: likelihoods.Likelihood
+    reason: str
+
+
+def likelihood_for(data: Data) -> Choice:
+    """The likelihood that suits a data set, with the reason.
+
+    Example:
+        >>> from pyrovae import datasets
+        >>> likelihood_for(datasets.load("digits"))
+        Choice(likelihood=DiscretizedLogistic(levels=17), reason='values are 17 levels')
+        >>> likelihood_for(datasets.load("digits", binarize="dynamic")).likelihood
+        Bernoulli()
+    """
+    if data.columns is not None:
+        return Choice(likelihoods.Mixed().suited(data), "the data are a table")
+    if data.binarize is not None:
+        return Choice(likelihoods.Bernoulli(), "values are binarised")
+    rows = data.train if isinstance(data.train, Rows) else data.validation
+    x = rows.x[:LOOKED_AT]
+    if bool(((x == 0) | (x == 1)).all()):
+        return Choice(likelihoods.Bernoulli(), "every value is 0 or 1")
+    if data.levels and not data.dequantize:
+        levels = likelihoods.DiscretizedLogistic(levels=data.levels)
+        return Choice(levels, f"values are {data.levels} levels")
+    return _of_numbers(x)
+
+
+def _of_numbers(x: Tensor) -> Choice:
+    if bool(((x >= 0) & (x <= 1)).all()):
+        return Choice(likelihoods.ContinuousBernoulli(), "values are numbers from 0 to 1")
+    if bool(((x >= 0) & (x == x.round())).all()):
+        mean, variance = x.double().mean(0), x.double().var(0, correction=0)
+        if bool((variance > mean).any()):
+            return Choice(likelihoods.NegativeBinomial(), "values are counts that vary more than Poisson's")
+        return Choice(likelihoods.Poisson(), "values are counts")
+    if bool(x.isnan().any()):
+        return Choice(likelihoods.Mixed(), "values are real numbers, and some are missing")
+    return Choice(likelihoods.Normal("learned"), "values are real numbers")
+
+
+def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networks.Network]:
+    """The encoder and the decoder that suit the shape of an observation.
+
+    Example:
+        >>> networks_for((1, 28, 28))
+        (Gated(300, 300), Gated(300, 300))
+    """
+    is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
+    if is_image and (event_shape[0] > 1 or math.prod(event_shape) > DENSE):
+        return networks.ConvEncoder(activation="silu"), networks.ConvDecoder(activation="silu")
+    return networks.Gated(), networks.Gated()
+
+
+def latent_dim_for(event_shape: tuple[int, ...]) -> int:
+    """The number of latents: half the number of elements, between 2 and 32.
+
+    Example:
+        >>> latent_dim_for((1, 28, 28)), latent_dim_for((9,))
+        (32, 4)
+    """
+    return max(2, min(LATENTS, math.prod(event_shape) // 2))
