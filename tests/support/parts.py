@@ -163,9 +163,13 @@ NETWORKS: list[Network] = table(Network)
 OBJECTIVES: list[Objective] = table(Objective)
 ENCODERS = [n for n in NETWORKS if not type(n).__name__.endswith("Decoder")]
 DECODERS = [n for n in NETWORKS if not type(n).__name__.endswith("Encoder")]
-# An encoder with the decoder that mirrors it; each network stands in one pair at least.
+# An encoder with the decoder that mirrors it, the plainest first; each network is in at least one pair.
 PAIRS = [
-    *((n, n) for n in NETWORKS if n in ENCODERS and n in DECODERS),
+    *(
+        (n, n)
+        for n in sorted(NETWORKS, key=lambda n: type(n).__name__ != "MLP")
+        if n in ENCODERS and n in DECODERS
+    ),
     *zip([n for n in ENCODERS if n not in DECODERS], [n for n in DECODERS if n not in ENCODERS], strict=True),
 ]
 
