@@ -66,7 +66,7 @@ class _Alone(ContextDecorator):
             self.lock.release()
 
     def pause(self) -> KeyboardInterrupt | None:
-        """Let the next thread have the lock, and take it again; returns an interrupt of the wait."""
+        """Let the next thread have the lock, then take it again; returns an interrupt, if any."""
         interrupt = None
         self.__exit__()
         while self.owner != threading.get_ident():

@@ -78,7 +78,7 @@ def read_folder(folder: Path, options: ReadOptions | None = None) -> Source:
 
 
 def _is_image(path: Path, folder: Path) -> bool:
-    """Whether a path is an image, and neither hidden nor a file of a system ("._x.png", "__MACOSX")."""
+    """Whether a path is an image file that is not hidden ("._x.png") and not in "__MACOSX"."""
     parts = path.relative_to(folder).parts
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()

@@ -98,10 +98,11 @@ def load(
         header: whether a CSV file has a header, where it cannot be found.
         resize: height and width to which the images of a folder are resized.
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
-        schema: read a table by the names, words and scaling of this schema, as a run stores it.
+        schema: the schema that a run stored: read a table with its names, words and scaling.
 
     Returns:
-        A `Data`, with values in float32; tables, and arrays that float32 cannot hold, are in float64.
+        A `Data` with values in float32, or in float64 for tables and arrays that float32 would
+            round.
 
     Raises:
         InputError: for data or options that cannot be used.

@@ -174,7 +174,9 @@ class Schema:
         return Rows(x, index=torch.arange(len(x)))
 
     def frame(self, x: Any) -> pandas.DataFrame:  # noqa: ANN401
-        """Rows x, (N, C), as a table in the user's columns, words and units; missing cells are empty.
+        """Convert rows x, (N, C), to a table in the user's columns, words and units.
+
+        Missing entries become empty cells.
 
         Raises:
             InputError: for a schema of no table, or another number of columns.

@@ -83,12 +83,12 @@ def as_source(
 ) -> Source:
     """Check and scale rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
 
-    Rows with `columns` are a table, where NaN is a missing entry. A table is kept in float64, and so
-    are other rows whose values float32 cannot hold.
+    Rows with `columns` are a table, in which NaN is a missing entry. Tables are kept in float64, as
+    are other rows that float32 would round.
 
     Raises:
-        InputError: for rows that are empty, not numbers or NaN, whole numbers beyond 2^53, or labels
-            that do not fit.
+        InputError: for rows that are empty, not numbers or NaN; for whole numbers beyond 2^53; for
+            labels that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
@@ -158,8 +158,8 @@ def _torch_type(values: np.ndarray, name: str) -> np.dtype:
 def fits_single(x: Tensor, name: str = "the data") -> bool:
     """Whether float32 holds rows (N, *event) well enough.
 
-    Whole numbers may not change; other numbers may by a millionth of their spread in a column, or in
-    all of an image.
+    Whole numbers must not change. Other numbers may change by a millionth of their spread, taken
+    over the column or, for an image, over all pixels.
 
     Raises:
         InputError: for whole numbers beyond 2^53, which float64 would change too.

@@ -101,10 +101,13 @@ def _side(a: Tensor, n: Tensor, x: Tensor, moved: Tensor) -> Tensor:
 
 
 class StudentT(dist.StudentT):
-    r"""Student's t, with the constant of many degrees of freedom right to rounding.
+    r"""Student's t, with a normalising constant that is accurate for many degrees of freedom.
 
-    With \(h = \nu / 2\), \(\log \Gamma(h + 1/2) - \log \Gamma(h) = \log(h) / 2 + \delta(h + 1/2) - \delta(h)
-    - h e(1 / (2 h))\), where torch's formula is a difference of two large numbers.
+    torch's formula for the constant is a difference of two large numbers. The saddle-point form
+    (`saddle`) is not: with \(h = \nu / 2\),
+
+    \[\log \Gamma(h + 1/2) - \log \Gamma(h) = \log(h) / 2 + \delta(h + 1/2) - \delta(h)
+      - h\, e(1 / (2 h))\]
 
     Example:
         >>> StudentT(torch.tensor(300.0), 0.0, 1.0).log_prob(torch.tensor(0.0))

@@ -1,10 +1,10 @@
-r"""Real numbers with a location and a spread: a distribution of standardised numbers, in the data's units.
+r"""Distributions of standardised numbers u, expressed in the units of the data.
 
     x = m + s u                  log p(x) = log p_u((x - m) / s) - log s
     x = exp(m + s u)             log p(x) = log p_u((log x - m) / s) - log s - log x
 
-x may have more digits than the parameters of p_u (float64 and float32): it is standardised with all of
-them, and the rest is computed with those of p_u.
+m is the location (`shift`) and s the spread. x may be in float64 when the parameters of p_u are in
+float32: x is standardised in float64, and log p_u is computed in float32.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def number_of(word: str, decimal: str = ".") -> float | None:
 
 
 def numbers_of(words: Sequence[str], decimal: str = ".") -> tuple[list[float], str | None] | None:
-    """The numbers that words hold and their unit; None when one is no number, or their units differ."""
+    """Read words as numbers with one unit; None if a word is not a number or the units differ."""
     if decimal == ",":
         words = [_with_point(word) for word in words]
     try:

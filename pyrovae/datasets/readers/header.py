@@ -53,7 +53,7 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
 
 
 def _sort(cells: Sequence[str]) -> str:
-    """What most cells of a column hold: "numbers", "dates" or "words"; "" for a column without cells."""
+    """What most cells hold: "numbers", "dates" or "words"; "" if there are no cells."""
     if not cells:
         return ""
     if sum(map(_is_number, cells)) > len(cells) / 2:

@@ -92,7 +92,7 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
 
 
 def _top(lines: list[str], notes: list[str]) -> tuple[int, list[str], str | None]:
-    """The first line that is no comment, the comments before it, and the separator of a line "sep=;"."""
+    """Return the first line after the comments, the comments, and the separator of "sep=;"."""
     start, comments, declared = 0, [], None
     while start < len(lines):
         line = lines[start].strip()
@@ -215,7 +215,7 @@ def _before_the_rows(
 
 
 def _are_row_names(cells: list[str], separator: str) -> bool:
-    """Whether the first cells of rows with one field more than the header name them, as R writes it."""
+    """Whether the first cells are row names, when the header has one field less (as R writes)."""
     if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
         return True
     unique = len(set(cells)) == len(cells) and len(cells) > 2

@@ -67,7 +67,7 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
 
 
 def _index(cells: list[str], *, has_name: bool) -> str | None:
-    """Why a first column is no data: it numbers the rows, or without a name of its own names them."""
+    """Why the first column is not data: it holds row numbers, or row names without a header."""
     if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
         return "it numbers the rows"
     if has_name or len(set(cells)) < len(cells):
