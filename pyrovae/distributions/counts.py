@@ -73,7 +73,7 @@ class NegativeBinomial(dist.NegativeBinomial):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
+        """The mean m."""
         return self.average
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class _Conv1d(SequenceNetwork):
 class Conv1dEncoder(_Conv1d):
     """Convolutions that halve a sequence (T, C) at each stage, then one linear layer.
 
-    A number of steps n becomes ceil(n / 2). Steps that are wholly NaN are padding and change
+    A stage turns n steps into ceil(n / 2). A step whose values are all NaN is padding and changes
     nothing.
 
     Arguments:

@@ -16,7 +16,7 @@ In a test file with pytest:
 | guide | as for a prior; gradients of samples against those of the density; strata |
 | likelihood | density, samples, moments; support; missing entries; float32; independence of rows |
 | network | shapes; independence of rows; use of the whole input, context and all parameters |
-| objective | tight with the exact posterior, a lower bound otherwise; order of particles; gradients |
+| objective | bound on log p(x), tight with the exact posterior; order of particles; gradients |
 
 Every part is also trained for ten steps in a small VAE, saved and loaded. The training step must be
 captured as a graph, or refused with a reason. log p(x) of the VAE is compared with the integral

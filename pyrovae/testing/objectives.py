@@ -67,7 +67,7 @@ def exact(scale: float) -> tuple[LinearGaussian, Tensor]:
 
 
 def with_the_exact_posterior_the_bound_is_log_px(subject: ObjectiveSubject) -> None:
-    """With the exact posterior as guide, all importance weights are p(x) and so is the bound."""
+    """With the exact posterior as guide, all weights are p(x) and the bound is log p(x)."""
     oracle, x = exact(1.0)
     found = subject.part.bound(terms(oracle.model, oracle.guide, x, particles=subject.part.particles))
     require(
