@@ -33,7 +33,7 @@ class Comparison:
         mean: the mean log p(x) of each, (M,).
         stderr: the standard error of each mean, including the Monte Carlo error, (M,).
         difference: the difference from the first model, (M,); at most 0.
-        difference_stderr: its paired error, (M,).
+        difference_stderr: the paired standard error of the difference, (M,).
         quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
         bits: the mean in bits per dimension, (M,), or None if there is no such scale.
         units: whether log p(x) is that of a probability or of a density, and in which units.

@@ -196,7 +196,7 @@ class PartsProgram(Program):
 
     @property
     def components_wait(self) -> int:  # type: ignore[override]
-        """The same, or 0 if the guide has the components from the start."""
+        """The number of epochs before the components start; 0 if the guide draws the class."""
         return self.prior.waits_for if self.q.states is None else 0
 
     def declaration(self) -> dict[str, Any]:
