@@ -71,6 +71,7 @@ class Conv1dEncoder(_Conv1d):
         Time-Delay Neural Networks".
 
     Example:
+        >>> import torch
         >>> encoder = Conv1dEncoder(channels=(8, 16), features=32)
         >>> encoder.attach((10, 3))
         >>> encoder(torch.zeros(5, 2, 10, 3)).shape
@@ -137,6 +138,7 @@ class Conv1dDecoder(_Conv1d):
         Odena, Dumoulin & Olah (2016), "Deconvolution and Checkerboard Artifacts".
 
     Example:
+        >>> import torch
         >>> decoder = Conv1dDecoder(channels=(16, 8))
         >>> decoder.attach((2,), (10, 3))
         >>> decoder.head((10, 3))(decoder(torch.zeros(5, 4, 2))).shape
