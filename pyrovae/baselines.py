@@ -55,7 +55,7 @@ def bernoulli_mixture(
         components: K.
         iterations: the maximum number of EM iterations; EM stops when log p(x) grows by less than
             1e-6 nats per row.
-        seed: seed of the start.
+        seed: seed of the initial responsibilities.
 
     Returns:
         log p(x) in nats, (M,).

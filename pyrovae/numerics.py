@@ -115,9 +115,9 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
 def bits_per_dim(log_p: float, dims: int, levels: int | None = None) -> float:
     r"""Nats per observation as bits per dimension, \(-\log_2 p / D + \log_2 n\); smaller is better.
 
-    A probability of discrete values has no n. A density of x = (v + u) / n with uniform noise u, as
-    dequantised data are, bounds the probability of the levels v from below, and a cell of x has the
-    volume n^-D: with n levels both are bits of the same values.
+    For a probability of discrete values, leave out `levels`. For dequantised data x = (v + u) / n,
+    with levels v and uniform noise u, give n: a cell of x has the volume n^-D, so the density of x
+    gives a lower bound on the probability of v. Both results are then bits of the same values.
 
     Arguments:
         log_p: log p(x) in nats.
@@ -125,7 +125,8 @@ def bits_per_dim(log_p: float, dims: int, levels: int | None = None) -> float:
         levels: n for a density of dequantised values in [0, 1], else None.
 
     Reference:
-        Theis, van den Oord & Bethge (2016), "A Note on the Evaluation of Generative Models", section 3.1.
+        Theis, van den Oord & Bethge (2016), "A Note on the Evaluation of Generative Models",
+        section 3.1.
 
     Example:
         >>> bits_per_dim(-math.log(256), 1), bits_per_dim(0.0, 1, levels=256)

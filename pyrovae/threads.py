@@ -1,14 +1,14 @@
 """Threads of one process take turns, because they share the state of torch and Pyro.
 
-    alone          no other thread runs such code in the meantime: tracing, sampling, an evaluation
-    taking_turns   the same for long work (a fit), which calls `give_way` between its steps
+    alone          one thread runs, the others wait: for tracing, sampling, an evaluation
+    taking_turns   for long work (a fit), which calls `give_way` between steps to let others run
 
 Pyro has one stack of handlers and one parameter store for the whole process, and torch has one
-random generator. Two threads that use them at once give wrong numbers or errors. Work that gives
-way leaves this state as it was before the work, and finds its own again afterwards. So its result
-is that of the same work without other threads, bit for bit.
+random generator. Two threads that use them at the same time give wrong numbers or errors. Before
+long work gives way, it restores the state that it found at the start. Afterwards it continues with
+its own state. So its result is the same, bit for bit, as without other threads.
 
-Only code that goes through here is protected. If your own thread draws random numbers or runs a
+Only code that uses this module is protected. If your own thread draws random numbers or runs a
 Pyro program while another thread trains, use `with alone:` around it.
 """
 
@@ -32,7 +32,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["alone", "claimed", "taking_turns"]
 
-# Seconds between two chances for other threads: switching after every short step would cost more.
+# Seconds between two chances for other threads; switching after every short step would be slower.
 SLICE = 0.005
 
 
@@ -60,19 +60,19 @@ class _Alone(ContextDecorator):
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self.depth -= 1
         if not self.depth:
-            if kind is not None:  # no handler of a call that failed is left for other threads
+            if kind is not None:  # other threads must not see the handlers of a failed call
                 del runtime._PYRO_STACK[self.handlers :]
             self.owner = None
             self.lock.release()
 
     def pause(self) -> KeyboardInterrupt | None:
-        """Let the next thread have the lock, and take it again; returns an interrupt of the wait."""
+        """Let the next thread have the lock, then take it again; returns an interrupt, if any."""
         interrupt = None
         self.__exit__()
         while self.owner != threading.get_ident():
             try:
                 self.__enter__()
-            except KeyboardInterrupt as error:  # the caller's own exit needs the lock
+            except KeyboardInterrupt as error:  # the caller needs the lock to exit
                 interrupt = error
         return interrupt
 
@@ -137,7 +137,7 @@ class _Turns:
         if not alone.is_awaited or alone.depth > 1:  # a caller that wants to be alone stays alone
             return
         own, self.has_paused = _Shared.now(), True
-        # A program whose parameters are in Pyro's store uses that of all threads.
+        # A program whose parameters are in Pyro's store shares the store with all threads.
         self.has_store = own.store[0] is not self.outside.store[0]
         self.outside.put(store=self.has_store)
         interrupt = alone.pause()

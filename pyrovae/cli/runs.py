@@ -46,7 +46,7 @@ def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
 
 
 def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
-    """The data set that a command's options or a run's config name; with a schema, a table in its columns."""
+    """Load the data set named in options or a run's config; with a schema, in its columns."""
     if not options.get("data"):
         raise InputError(
             "the data have no name (those of a run from memory have none): name them with --data"

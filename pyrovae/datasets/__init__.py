@@ -10,8 +10,7 @@ run's seed and the epoch only. For validation and test sets it is drawn once, so
 compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has
-sets whose density is known exactly.
+tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density.
 """
 
 from typing import TYPE_CHECKING

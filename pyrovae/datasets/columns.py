@@ -10,8 +10,8 @@ The user can choose another kind: a zip code is a name (`kinds={"zip": "categori
 may be "lognormal", and a grade "ordinal: low < middle < high". An empty cell is a missing entry,
 NaN.
 
-Left out, with a word: columns that never vary, which have no density. Refused: columns in which
-nearly every cell is a level of its own, as an identifier or a free text.
+A column that never varies has no density. It is left out, and the record says so. A column in which
+nearly every cell is unique, such as an identifier or free text, is refused.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: its name in the table.
+        name: the name in the table.
         kind: a word that `pyrovae.likelihoods.Mixed` knows.
         levels: the words that the codes 0, 1, ... stand for, or None.
-        unit: what its numbers are given in ("%", "days since 1970-01-01"), or None.
-        missing: the words that stood for a missing entry, besides an empty cell.
+        unit: the unit of the numbers ("%", "days since 1970-01-01"), or None.
+        missing: the words that stand for a missing entry, in addition to empty cells.
     """
 
     name: str
@@ -70,9 +70,9 @@ class Encoded:
 
     Attributes:
         values: float64, (N, C), with NaN for missing entries.
-        columns: its columns.
-        remarks: what a reader should know of a column, by name.
-        dropped: columns that are left out, with the reason.
+        columns: the columns that are kept.
+        remarks: remarks on columns for the user, by name.
+        dropped: the columns that are left out, each with the reason.
     """
 
     values: np.ndarray
@@ -207,7 +207,7 @@ def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarr
 
 
 def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.ndarray, Column]:
-    """Codes in the order that the user or the file gives, or that of numbers."""
+    """Codes in the order given by the user or the file, or in numerical order."""
     if cells.sort == "numbers" and cells.unit is None and cells.values is not None:
         cells = replace(cells, words=plain_numbers(cells.values))
     levels = tuple(level.strip() for level in order.split("<")) if order.strip() else cells.levels
@@ -229,7 +229,7 @@ def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.nda
 
 
 def codes_of(words: np.ndarray, levels: Collection[str]) -> np.ndarray:
-    """The places of words (N,) among levels, as float64 with NaN for None and for unknown words."""
+    """The positions of words (N,) in `levels`, float64, with NaN for None and unknown words."""
     places: dict[Any, float] = {level: float(i) for i, level in enumerate(levels)}
     return np.array([places.get(word, np.nan) for word in words])
 

@@ -1,6 +1,7 @@
 """Columns that condition a model: numbers are standardised, words become one-hot vectors.
 
-number    (c - mean) / spread over the training rows, 0 where missing; then a flag if any is missing
+number    (c - mean) / spread over the training rows, 0 where missing; with a flag for missing
+          entries if there are any
 word      a one-hot vector of its level, all zeros where missing
 """
 
@@ -25,7 +26,7 @@ class ContextColumn:
     """A column that conditions a model.
 
     Attributes:
-        column: its name, kind and levels.
+        column: the name, kind and levels.
         mean: the mean over the training rows.
         spread: the standard deviation over the training rows.
         flagged: whether a flag says which entries are missing.
@@ -38,7 +39,7 @@ class ContextColumn:
 
     @classmethod
     def of(cls, column: Column, values: np.ndarray, train: np.ndarray) -> Self:
-        """Standardise by the training rows; `values` are those of all rows, NaN where missing."""
+        """Make the column from the values of all rows (NaN: missing); standardise by `train`."""
         if column.levels is not None:
             return cls(column)
         present = values[train][~np.isnan(values[train])]
@@ -46,7 +47,7 @@ class ContextColumn:
         return cls(column, float(mean), float(spread) or 1.0, bool(np.isnan(values).any()))
 
     def encode(self, values: np.ndarray, where: object) -> np.ndarray:
-        """Numbers or codes (N,) as the columns of a context, (N, width).
+        """Convert numbers or codes (N,) to the columns of a context, (N, width).
 
         Raises:
             InputError: for missing numbers where the training data had none.

@@ -1,4 +1,4 @@
-"""What was read of a data set, as a text for a person."""
+"""A description of what was read, for the user."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["describe"]
 
 
 def describe(data: Data, *, lines: int | None = None) -> str:
-    """What was read of a data set: a line on the file, one for each column, and one on the split.
+    """Describe what was read: one line on the file, one for each column, one on the split.
 
     Arguments:
         data: a data set.
-        lines: the largest number of lines; columns beyond are counted. All by default.
+        lines: the largest number of lines; further columns are only counted. No limit by default.
 
     Example:
         >>> from pyrovae import datasets

@@ -1,14 +1,14 @@
 """Tables and arrays on disk, by the suffix of their name.
 
     .npy .npz                     arrays, see `readers.arrays`
-    .csv .tsv .txt                columns of numbers or words, also packed (.csv.gz .bz2 .xz .zip)
+    .csv .tsv .txt                columns of numbers or words, may be packed (.csv.gz .bz2 .xz .zip)
     .parquet .feather             with the extra `parquet`
     .xlsx                         one sheet, with the extra `excel`
     .json .jsonl                  records
 
-In a table the column "label", "target" or "y" holds class numbers or class names; a column "y" of
-fractions is part of the data. `labels="species"` names another column. `columns` encodes the other
-columns.
+In a table, the column "label", "target" or "y" holds class numbers or class names. But a column "y"
+of fractions is part of the data. `labels="species"` names another column. The module `columns`
+encodes the other columns.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def raw_table(path: Path, options: ReadOptions) -> Table:
 
 
 def read_frame(frame: pandas.DataFrame, name: str, options: ReadOptions | None = None) -> Source:
-    """Read a DataFrame as a file is read.
+    """Read a DataFrame in the same way as a file.
 
     Raises:
         InputError: for a column that cannot be read, or two columns of one name.
@@ -102,8 +102,7 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     """A table as rows, labels and context.
 
     Raises:
-        InputError: for a column that cannot be read, or options that name columns which are not
-            there.
+        InputError: for a column that cannot be read, or options that name unknown columns.
     """
     named(table, options, where)
     frame = table.frame[[column for column in table.frame.columns if column not in options.drop]]
@@ -129,7 +128,7 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
 
 
 def _is_label(table: pandas.DataFrame, column: str, options: ReadOptions) -> bool:
-    """Whether a column holds labels by its name; numbers that name no classes are data."""
+    """Whether a column holds labels, by its name; fractions are data and not labels."""
     name = str(column).strip().lower()
     if name not in _LABELS or column in options.kinds or column in options.context:
         return False
@@ -143,7 +142,7 @@ def _is_label(table: pandas.DataFrame, column: str, options: ReadOptions) -> boo
 def class_numbers_of(
     where: object, column: pandas.Series, options: ReadOptions
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """A column of labels as numbers, and the names that these stand for when the labels are words.
+    """Labels as class numbers, and the names of the classes if the labels are words.
 
     Raises:
         InputError: for empty cells.

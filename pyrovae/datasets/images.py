@@ -1,8 +1,8 @@
 """A folder of images as one tensor, (N, channels, height, width) in [0, 1].
 
 Files are read from the folder and its subfolders, sorted by path; hidden files are skipped. Folders
-named train, test and val (or valid, validation) are the split. Below them, or below the folder
-itself, two or more subfolders are the classes when all images are in subfolders:
+named train, test and val (or valid, validation) are the split. If all images of a folder are in two
+or more subfolders, the subfolders are the classes:
 
     photos/cat/001.png, photos/dog/001.png               labels 0, 1
     photos/train/cat/001.png, photos/test/cat/002.png    the same, with a split
@@ -78,7 +78,7 @@ def read_folder(folder: Path, options: ReadOptions | None = None) -> Source:
 
 
 def _is_image(path: Path, folder: Path) -> bool:
-    """Whether a path is an image, and neither hidden nor a file of a system ("._x.png", "__MACOSX")."""
+    """Whether a path is an image file that is not hidden ("._x.png") and not in "__MACOSX"."""
     parts = path.relative_to(folder).parts
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
@@ -158,7 +158,7 @@ def _folders(folder: Path, paths: Sequence[Path]) -> list[str]:
 
 
 def _split(folder: Path, paths: Sequence[Path]) -> tuple[np.ndarray | None, list[tuple[str, ...]]]:
-    """The part of each image when all subfolders name parts, and its path below its part."""
+    """The part (train, validation, test) of each image, if folders name parts, and its path."""
     parts = [path.relative_to(folder).parts for path in paths]
     tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
     found = {SPLITS.get(top) for top in tops}

@@ -81,9 +81,9 @@ def load(
         split_seed: seed of the split, and of all random preparation that is done once.
         context: names of columns that condition the program, p(x|c): numbers are standardised,
             words become one-hot vectors. "labels" gives one-hot labels.
-        labels: give the labels of the training set as y, which a prior with labels=True observes;
-            a word names the column that holds them. Validation and test rows have none, so that
-            bounds on them are on log p(x).
+        labels: give the labels of the training set as y, which a prior with labels=True observes.
+            A word names the column of the labels. Validation and test rows have no labels, so
+            bounds on these rows are bounds on log p(x).
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -93,15 +93,16 @@ def load(
             `pyrovae.likelihoods.Mixed`.
         drop: names of columns of a table to leave out.
         na: further words that stand for a missing entry, as in "-9,unknown".
-        separator: the separator of a CSV file, where it cannot be found.
-        decimal: the decimal mark of a CSV file, "." or ",", where it cannot be found.
-        header: whether a CSV file has a header, where it cannot be found.
+        separator: the separator of a CSV file; found by default.
+        decimal: the decimal mark of a CSV file, "." or ","; found by default.
+        header: whether a CSV file has a header; found by default.
         resize: height and width to which the images of a folder are resized.
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
-        schema: read a table by the names, words and scaling of this schema, as a run stores it.
+        schema: the schema that a run stored: read a table with its names, words and scaling.
 
     Returns:
-        A `Data`, with values in float32; tables, and arrays that float32 cannot hold, are in float64.
+        A `Data` with values in float32, or in float64 for tables and arrays that float32 would
+            round.
 
     Raises:
         InputError: for data or options that cannot be used.
@@ -165,7 +166,7 @@ def _in_memory(source: Source, options: Options, schema: Schema | None = None) -
 
 
 def _cut(source: Source, options: Options) -> Parts:
-    """The row numbers of the parts, of the source's own split if it has one."""
+    """The row numbers of each part, by the source's own split if there is one."""
     if source.split is not None:
         sizes = {name: getattr(options, name) for name in ("validation", "test", "count")}
         return own_parts(source.split.tolist(), seed=options.split_seed, **sizes)
@@ -180,7 +181,7 @@ def _cut(source: Source, options: Options) -> Parts:
 def _context_columns(
     source: Source, train: Tensor, schema: Schema | None
 ) -> tuple[ContextColumn, ...] | None:
-    """The columns that condition a model, standardised as in a schema or by the training rows."""
+    """The columns of the context, standardised as in a schema or by the training rows."""
     if source.context is None or source.context_columns is None:
         return None
     if schema is not None:
@@ -305,9 +306,10 @@ def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: boo
 
 
 def fingerprint(x: Tensor) -> str:
-    """The first 16 hex digits of SHA-256 of shape and values, beyond 256 MB of spaced rows.
+    """The first 16 hex digits of the SHA-256 hash of shape and values.
 
-    Values are hashed in float32, and also in float64 where they need it.
+    Above 256 MB, only evenly spaced rows are hashed. Values are hashed in float32, and also in
+    float64 if float32 would round them.
     """
     step = -(-x.numel() // 2**26)
     digest = hashlib.sha256(repr(tuple(x.shape)).encode())

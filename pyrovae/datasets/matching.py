@@ -1,8 +1,7 @@
-"""New data in the columns of earlier data: matched by name, words by the stored levels.
+"""Match new data to the columns of earlier data by name, and words to the stored levels.
 
-The order of columns does not matter, and columns that are not needed are ignored. A column that is
-missing, a word that is not among the levels, or a word among numbers is refused by name, or with
-`unknown="missing"` read as a missing entry.
+The order of columns does not matter, and unneeded columns are ignored. A missing column is refused.
+So are an unknown word and a word among numbers; `unknown="missing"` reads them as missing entries.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ def _numbers(table: Table, column: Column, where: object, na: set[str], unknown:
 
 
 def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unknown: Unknown) -> Cells:
-    """Cells of another sort than the column's, number by number."""
+    """Convert cells one by one, when the new column is not of the same sort."""
     dates = column.unit == DAYS
     numbers = [None if w is None else _day(w) if dates else number_of(w, table.decimal) for w in cells.words]
     values = np.array([np.nan if number is None else number for number in numbers])
@@ -164,7 +163,7 @@ def _codes(
 
 
 def _level(text: str, places: dict[str, float]) -> str:
-    """The level that a cell means: 7 for 7.0."""
+    """The level that a cell stands for, such as 7 for 7.0."""
     number = None if text in places else number_of(text)
     return text if number is None or number % 1 else str(int(number)) if str(int(number)) in places else text
 

@@ -29,7 +29,7 @@ _NUMBERS: dict[str, Callable[[str, Any], int | float]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `load` as plain values, with which it gives the same data again."""
+    """The arguments of `load` as plain values, which give the same data again."""
 
     data: str | None
     root: str | None

@@ -1,7 +1,8 @@
 """What was read of a table, in plain values: `data.record["reading"]`.
 
-It has the format, notes, the columns that were left out with the reason, and for each column its
-name, role, kind, range or levels, missing entries and a remark. `describe` shows it.
+The record has the format, notes, and the columns that were left out with the reason. For each other
+column it has the name, role, kind, range or levels, number of missing entries and a remark.
+`describe` prints the record.
 """
 
 from __future__ import annotations

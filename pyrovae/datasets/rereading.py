@@ -1,4 +1,4 @@
-"""A file read again in the columns of an earlier one."""
+"""Reading of a file with the schema of an earlier file."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["DOUBLE", "SINGLE", "Rows", "class_indices", "needs_double", "numbers"]
 
-# Every whole number up to these is a number in float32 and in float64.
+# The largest numbers up to which every whole number is exact in float32 and float64.
 SINGLE, DOUBLE = 2**24, 2**53
 
 
@@ -82,10 +82,9 @@ class Rows:
         Without `like`, floating point numbers keep their type and others get the default type.
 
         Arguments:
-            x, context, y: as the attributes; x may also be a `TensorDataset`, of which it takes the
-                first tensor.
-            like: has the device and the type.
-            doubles: keep x in float64 if it has this type, or is whole numbers that need it.
+            x, context, y: as the attributes; of a `TensorDataset`, the first tensor is x.
+            like: a tensor with the wanted device and type.
+            doubles: keep x in float64, and whole numbers that need it too.
 
         Raises:
             InputError: for values that are not numbers, or parts that differ in length.
@@ -196,9 +195,10 @@ def numbers(
     """Convert values to a floating point tensor, in the type and on the device of `like`.
 
     Arguments:
-        name: of the values, for messages.
+        name: the name of the values in messages.
         values: a tensor, an array, numbers, or a `TensorDataset`.
-        like: has the device and the type; without it, integers get the default type.
+        like: a tensor with the wanted device and type; without `like`, integers get the default
+            type.
         doubles: keep float64, and whole numbers too large for the type of `like`, in float64.
 
     Raises:

@@ -1,6 +1,6 @@
 """The meaning of a data set's values, stored in a run to read new data in the same way.
 
-columns   name, kind and levels of each column of a table; context_columns of those that condition
+columns   name, kind and levels of each column of a table; context_columns are the context
 levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
 classes   the labels that the class indices 0 .. C - 1 stand for
 """
@@ -46,8 +46,8 @@ class Schema:
         classes: the labels that class indices stand for, or None.
         context: the kind of context, "labels" or None.
         class_names: the words that the classes stand for, or None.
-        context_columns: the columns that condition the model, or None.
-        labels: the name of the column of labels, or None.
+        context_columns: the columns of the context, or None.
+        labels: the name of the column that holds labels, or None.
         drop: names of columns that are left out.
         na: further words that stand for a missing entry.
 
@@ -174,10 +174,12 @@ class Schema:
         return Rows(x, index=torch.arange(len(x)))
 
     def frame(self, x: Any) -> pandas.DataFrame:  # noqa: ANN401
-        """Rows x, (N, C), as a table in the user's columns, words and units; missing cells are empty.
+        """Convert rows x, (N, C), to a table in the user's columns, words and units.
+
+        Missing entries become empty cells.
 
         Raises:
-            InputError: for a schema of no table, or another number of columns.
+            InputError: for a schema without columns, or another number of columns.
 
         Example:
             >>> columns = Column("size", "normal"), Column("colour", "categorical:2", ("g", "r"))
@@ -209,7 +211,7 @@ class Schema:
                 f"trained on {', '.join(names) or 'no table'}: give the same columns in the same order"
             )
         for one, two in zip(mine, theirs, strict=True):
-            # the words of truth values were not stored at first
+            # older versions did not store the words of truth values
             is_truth = one.levels is None and one.kind == two.kind == "bernoulli"
             if one.levels != two.levels and not is_truth:
                 raise InputError(

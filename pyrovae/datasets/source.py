@@ -3,11 +3,11 @@
 Every reader (of a file, a folder, a known set, an array) returns a `Source`. The rules for all:
 
     values    finite numbers; NaN is a missing entry, in tables only
-    images    uint8 arrays of three or more dimensions, (N, ..., H, W), unless all are 0 or 1; only
-              these are divided by 255
+    images    uint8 arrays of three or more dimensions, (N, ..., H, W), are divided by 255, unless
+              all values are 0 or 1
     vectors   N numbers become (N, 1)
     levels    the number of integer levels v = 0 .. levels - 1 behind values x = v / (levels - 1)
-    type      float32; float64 for tables, and for values that float32 cannot hold (`fits_single`)
+    type      float32; float64 for tables, and for values that float32 would round (`fits_single`)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["Source", "as_labels", "as_rows", "as_source", "fits_single", "refuse_not_finite"]
 
-# Rows from which the error of rounding is estimated, and the largest one as a share of the spread.
+# The number of rows in which rounding is checked, and the largest error relative to the spread.
 SOME_ROWS = 10_000
 HARMLESS = 1e-6
 
@@ -40,16 +40,16 @@ class Source:
         labels: int64, (N,), or None.
         classes: the values that labels may take, ascending, or None.
         test_x: rows of the set's own test set, or None.
-        test_labels: their labels, or None.
+        test_labels: the labels of the test rows, or None.
         levels: the number of integer levels behind the values, or None.
         scaling: the scaling in words.
         held_out: the largest default number of validation rows for a set with its own test set.
         columns: the columns of a table, in which NaN is a missing entry, or None.
         class_names: the words that `classes` stand for, or None.
         context: numbers and codes of the columns that condition a model, (N, C) float64, or None.
-        context_columns: these columns, or None.
-        split: the part of each row ("train", "validation" or "test") when the source has its own
-            split.
+        context_columns: the columns of the context, or None.
+        split: the part of each row ("train", "validation" or "test"), or None if the source has no
+            split of its own.
         reading: what was read, in plain values, or None.
     """
 
@@ -83,12 +83,12 @@ def as_source(
 ) -> Source:
     """Check and scale rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
 
-    Rows with `columns` are a table, where NaN is a missing entry. A table is kept in float64, and so
-    are other rows whose values float32 cannot hold.
+    Rows with `columns` are a table, in which NaN is a missing entry. Tables are kept in float64, as
+    are other rows that float32 would round.
 
     Raises:
-        InputError: for rows that are empty, not numbers or NaN, whole numbers beyond 2^53, or labels
-            that do not fit.
+        InputError: for rows that are empty, not numbers or NaN; for whole numbers beyond 2^53; for
+            labels that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
@@ -158,8 +158,8 @@ def _torch_type(values: np.ndarray, name: str) -> np.dtype:
 def fits_single(x: Tensor, name: str = "the data") -> bool:
     """Whether float32 holds rows (N, *event) well enough.
 
-    Whole numbers may not change; other numbers may by a millionth of their spread in a column, or in
-    all of an image.
+    Whole numbers must not change. Other numbers may change by a millionth of their spread, taken
+    over the column or, for an image, over all pixels.
 
     Raises:
         InputError: for whole numbers beyond 2^53, which float64 would change too.

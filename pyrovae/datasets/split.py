@@ -90,16 +90,15 @@ def own_parts(
     seed: int = 0,
     count: int | None = None,
 ) -> Parts:
-    """Split rows by the part that each has by itself: "train", "validation" or "test".
+    """Split rows by the given part of each row: "train", "validation" or "test".
 
-    A part that no row has is taken from the training rows, and `validation` and `test` take some of
-    theirs.
+    A part without any row is taken from the training rows. `validation` and `test` shorten the
+    parts of these names.
 
     Raises:
         InputError: when a part would be empty.
 
     Example:
-        >>> names = ["train"] * 4 + ["test", "validation"]
         >>> names = ["train"] * 4 + ["test", "validation"]
         >>> [part.sort().values.tolist() for part in own_parts(names)]
         [[0, 1, 2, 3], [5], [4]]

@@ -35,7 +35,7 @@ class Stream(Dataset[Any]):
         index: row numbers, (N,).
         event_shape: the shape that every row must have.
         divisor: the divisor of integer levels, or 1.
-        dtype: of the rows, float32 or float64.
+        dtype: the type of the rows, float32 or float64.
         context: (N, C), or None.
         y: class indices (N,), or None.
         static_seed: binarise each row with this seed and its number; None leaves it grey.

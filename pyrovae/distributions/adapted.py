@@ -1,4 +1,4 @@
-"""Pyro's distributions in forms that are faster, more accurate, or learn from their values."""
+"""Variants of Pyro's distributions: faster, more accurate, or learning from their values."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Beta(dist.Beta):
     """The Beta distribution on the open unit interval.
 
     At 0 or 1 its density may be infinite, so these values are outside its support. A sample that is
-    rounded to 0 or 1 is replaced by the nearest number inside. The density is in the saddle-point
-    form (`saddle`), with n = a + b, which has no difference of large numbers:
+    rounded to 0 or 1 is replaced by the nearest number inside. The density uses the saddle-point
+    form (`saddle`), which avoids differences of large numbers. With n = a + b:
 
         log p = (log(a b / n) - log 2 pi) / 2 + delta(n) - delta(a) - delta(b)
                 - a e((n x - a) / a) - b e((a - n x) / b) - log x - log(1 - x)
@@ -101,10 +101,13 @@ def _side(a: Tensor, n: Tensor, x: Tensor, moved: Tensor) -> Tensor:
 
 
 class StudentT(dist.StudentT):
-    r"""Student's t, with the constant of many degrees of freedom right to rounding.
+    r"""Student's t, with a normalising constant that is accurate for many degrees of freedom.
 
-    With \(h = \nu / 2\), \(\log \Gamma(h + 1/2) - \log \Gamma(h) = \log(h) / 2 + \delta(h + 1/2) - \delta(h)
-    - h e(1 / (2 h))\), where torch's formula is a difference of two large numbers.
+    torch's formula for the constant is a difference of two large numbers. The saddle-point form
+    (`saddle`) is not: with \(h = \nu / 2\),
+
+    \[\log \Gamma(h + 1/2) - \log \Gamma(h) = \log(h) / 2 + \delta(h + 1/2) - \delta(h)
+      - h\, e(1 / (2 h))\]
 
     Example:
         >>> StudentT(torch.tensor(300.0), 0.0, 1.0).log_prob(torch.tensor(0.0))
@@ -125,7 +128,7 @@ class StudentT(dist.StudentT):
         return super().expand(batch_shape, self._get_checked_instance(StudentT, _instance))
 
 
-# The average is over all batches at first, and later over about the last hundred.
+# The average is over all batches until there are a hundred, then over about the last hundred.
 SHARE = 0.01
 
 
@@ -144,7 +147,7 @@ class CalibratedNormal(dist.Normal):
     Arguments:
         loc: means.
         variance: the running average of sigma^2, (), updated in place while learning.
-        count: the number of batches in it, (), updated in place while learning.
+        count: the number of batches in the average, (), updated in place while learning.
         learning: whether `log_prob` computes sigma from its values.
 
     Example:

@@ -1,11 +1,12 @@
-r"""Distributions of counts, right to rounding for counts of any size (see `saddle`).
+r"""Distributions of counts, accurate to rounding for counts of any size (see `saddle`).
 
     Poisson            log p = -(log_root(x) + deviance(x, m))
     NegativeBinomial   log p = (log(r / (n x)) - log 2 pi) / 2 + delta(n) - delta(r) - delta(x)
-                               - r e(t) - x e(s),       n = r + x, t = (x - m) / (r + m), s = -r t / x
+                               - r e(t) - x e(s)
+                       with n = r + x, t = (x - m) / (r + m) and s = -r t / x
 
-Values may have more digits than the parameters (float64 counts, float32 rates): the formula then uses
-them, and the result has the type of the parameters.
+Values may be in float64 when the parameters are in float32. All digits of the values are used, and
+the result has the type of the parameters.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class NegativeBinomial(dist.NegativeBinomial):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
+        """The mean m."""
         return self.average
 
     def log_prob(self, value: Tensor) -> Tensor:

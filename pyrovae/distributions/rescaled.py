@@ -1,10 +1,10 @@
-r"""Real numbers with a location and a spread: a distribution of standardised numbers, in the data's units.
+r"""Distributions of standardised numbers u, expressed in the units of the data.
 
     x = m + s u                  log p(x) = log p_u((x - m) / s) - log s
     x = exp(m + s u)             log p(x) = log p_u((log x - m) / s) - log s - log x
 
-x may have more digits than the parameters of p_u (float64 and float32): it is standardised with all of
-them, and the rest is computed with those of p_u.
+m is the location (`shift`) and s the spread. x may be in float64 when the parameters of p_u are in
+float32: x is standardised in float64, and log p_u is computed in float32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Rescaled(dist.TorchDistribution):
 
     Arguments:
         base: the distribution of u, with `loc` and `scale`, batch (*, *event).
-        shift, spread: of a shape that broadcasts to the batch, in any floating point type.
+        shift, spread: location and spread of x, broadcastable to the batch, of any floating point
+            type.
 
     Example:
         >>> shift, spread = torch.tensor(5.4e6, dtype=torch.float64), torch.tensor(0.2)
@@ -72,7 +73,7 @@ class Rescaled(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Samples in the units of x, in the wider of both types."""
+        """Samples in the units of x, in float64 if one of the types is float64."""
         return self.shift + self.spread * self.base.sample(sample_shape)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Rescaled:  # noqa: ANN401
@@ -106,5 +107,5 @@ class LogRescaled(Rescaled):
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Samples in the units of x, in the wider of both types."""
+        """Samples in the units of x, in float64 if one of the types is float64."""
         return super().sample(sample_shape).exp()

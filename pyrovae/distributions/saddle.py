@@ -3,8 +3,8 @@ r"""Log-probabilities of counts without cancellation: the saddle-point form.
     log x! = x log x - x + log(2 pi x) / 2 + delta(x)          delta: `stirling_error`
     m - x - x log(m / x) = x e((m - x) / x)                    e(t) = t - log(1 + t): `log1p_excess`
 
-The textbook formula of a count of 1e8 is a difference of terms of 1e9, and single precision has seven
-digits. Here these terms are cancelled by hand, and what is left is as small as the result.
+For a count of 1e8, the textbook formula is a difference of terms near 1e9, and single precision has
+only seven digits. Here the large terms are cancelled by hand, and the remaining terms are small.
 
 Reference:
     Loader (2000), "Fast and Accurate Computation of Binomial Probabilities".
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-# Above it five terms of Stirling's series are exact to 2e-14, or to 1e-8 in fewer digits.
+# Above this x, five terms of Stirling's series are accurate to 2e-14 (float64) or 1e-8 (float32).
 SERIES_FROM = {torch.float64: 10.0}
 FEWER_FROM = 3.0
-# Where |t / (2 + t)| < 0.15 the series of log(1 + t) is summed; its terms for sixteen and seven digits.
+# Where |t / (2 + t)| < 0.15, a series of log(1 + t) is used, with ten terms in float64, else four.
 NEAR = 0.15
 SMALLEST, LARGEST = -2 * NEAR / (1 + NEAR), 2 * NEAR / (1 - NEAR)
 TERMS = {torch.float64: 10}
@@ -49,7 +49,7 @@ def stirling_error(x: Tensor) -> Tensor:
         tensor([8.1061e-02, 8.3333e-10])
     """
     start = SERIES_FROM.get(x.dtype, FEWER_FROM)
-    # Clamps are faster than `where`; where they bind, and have no gradient, the other form is taken.
+    # Clamps are faster than `where`. A clamped form, whose gradient is 0, is not the one returned.
     small, inverse = x.clamp(max=start + 0.5), x.clamp(min=start - 0.5).reciprocal()
     direct = torch.lgamma(small + 1) - (small + 0.5) * small.log() + (small - HALF_LOG_2PI)
     y = inverse.square()
@@ -58,11 +58,12 @@ def stirling_error(x: Tensor) -> Tensor:
 
 
 def log1p_excess(t: Tensor, log1p_t: Tensor) -> Tensor:
-    r"""\(t - \log(1 + t) \ge 0\) for t > -1, right to rounding also where both are nearly equal.
+    r"""\(t - \log(1 + t) \ge 0\) for t > -1, accurate even where t and log(1 + t) are nearly equal.
 
     Arguments:
-        t: without cancellation, as (m - x) / x and not m / x - 1.
-        log1p_t: log(1 + t), as log(m / x); used where t is not small. The gradient passes through it.
+        t: computed without cancellation, as (m - x) / x and not m / x - 1.
+        log1p_t: log(1 + t), computed as log(m / x). It is used where t is not small, and the
+            gradient passes through it.
 
     Example:
         >>> t = torch.tensor([1e-4, 1.0])
@@ -73,7 +74,7 @@ def log1p_excess(t: Tensor, log1p_t: Tensor) -> Tensor:
 
 
 class _Excess(torch.autograd.Function):
-    """e = exp(L) - 1 - L as a function of L = log(1 + t): the derivative is t, without a branch."""
+    """e = exp(L) - 1 - L as a function of L = log(1 + t): its derivative is t, without a branch."""
 
     generate_vmap_rule = True
 
@@ -91,7 +92,7 @@ class _Excess(torch.autograd.Function):
 
 
 def is_near(t: Tensor) -> Tensor:
-    """Whether t is so small that `small_excess` is right and t - log(1 + t) is not."""
+    """Whether t is so small that `small_excess` is accurate and t - log(1 + t) is not."""
     return (t > SMALLEST) & (t < LARGEST)
 
 
@@ -109,8 +110,8 @@ def poisson_deviance(x: Tensor, m: Tensor) -> Tensor:
     r"""\(x \log(x / m) + m - x\) for x > 0 and m > 0: half the deviance of a Poisson distribution.
 
     Example:
-        >>> poisson_deviance(torch.tensor(1e8), torch.tensor(1.1e8))
-        tensor(468983.)
+        >>> round(poisson_deviance(torch.tensor(1e8), torch.tensor(1.1e8)).item(), -2)
+        469000.0
     """
     return x * log1p_excess((m - x) / x, (m / x).log())
 

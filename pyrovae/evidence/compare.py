@@ -2,8 +2,8 @@ r"""Comparison of models on the same rows: paired differences of log p(x), with 
 
     d_n = log p_A(x_n) - log p_B(x_n),     error of the mean of d = sd(d) / sqrt(N)
 
-Variation that the models share (a hard digit is hard for every model) cancels in the difference. So
-its error is far smaller than that of either mean.
+Variation that the models share (a hard digit is hard for every model) cancels in the difference, so
+the error of the difference is far smaller than the error of either mean.
 
 A probability and a density are not ranked against each other, nor are densities in different units
 (`units`). They get separate tables, and a common one in bits per dimension if there is one.
@@ -33,7 +33,7 @@ class Comparison:
         mean: the mean log p(x) of each, (M,).
         stderr: the standard error of each mean, including the Monte Carlo error, (M,).
         difference: the difference from the first model, (M,); at most 0.
-        difference_stderr: its paired error, (M,).
+        difference_stderr: the paired standard error of the difference, (M,).
         quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
         bits: the mean in bits per dimension, (M,), or None if there is no such scale.
         units: whether log p(x) is that of a probability or of a density, and in which units.
@@ -67,7 +67,7 @@ class Comparisons:
 
     Attributes:
         tables: one for each measure and unit.
-        common: the models whose log p(x) is, or bounds, that of the same integer levels, or None.
+        common: the models with log p(v), or a lower bound, of the same integer levels v, or None.
     """
 
     tables: tuple[Comparison, ...]
@@ -92,8 +92,8 @@ def compare(evidences: Mapping[str, Evidence]) -> Comparison | Comparisons:
         evidences: name -> result of `log_evidence`, all on the same rows in the same order.
 
     Returns:
-        A `Comparison`, or `Comparisons` where probabilities and densities, or densities in
-        different units, would meet.
+        A `Comparison`, or `Comparisons` if there are both probabilities and densities, or densities
+        in different units.
 
     Raises:
         InputError: if there are none, or rows or quantities differ.
@@ -188,7 +188,7 @@ def _check(evidences: Mapping[str, Evidence]) -> None:
 
 
 def _has_same_rows(one: Evidence, other: Evidence) -> bool:
-    """Whether x is the same, or the same rows were prepared in different ways."""
+    """Whether both evaluated the same x, or the same rows after different preparation."""
     a, b = one.units, other.units
     if a.x_key is None or b.x_key is None or a.x_key == b.x_key:
         return True

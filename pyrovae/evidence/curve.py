@@ -27,8 +27,8 @@ class BoundCurve(PerRow):
     Attributes:
         particles: the values of K, ascending.
         bound: L_K of each observation, (len(particles), N).
-        mc_stderr: its Monte Carlo standard error, of the same shape; nan if there is only one
-            group.
+        mc_stderr: the Monte Carlo standard error of `bound`, of the same shape; nan with a
+            single group.
     """
 
     particles: tuple[int, ...]

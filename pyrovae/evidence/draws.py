@@ -59,7 +59,7 @@ def _row_hashes(parts: Sequence[Tensor]) -> list[int]:
 
 
 def _told_apart(hashes: list[int], exact: list[int]) -> list[int]:
-    """The exact hashes of rows whose others are equal and theirs are not."""
+    """The exact hashes of rows that share a float32 hash with a different row."""
     kinds: dict[int, set[int]] = {}
     for key, full in zip(hashes, exact, strict=True):
         kinds.setdefault(key, set()).add(full)

@@ -165,9 +165,10 @@ class AIS(Method):
     """Annealed importance sampling with HMC, started at the guide; quote this estimate.
 
     Arguments:
-        temperatures: the number of steps from the start to the posterior. None doubles it, on some
-            of the rows, until the mean changes by less than its error.
-        start: "guide" or "prior"; the guide needs far fewer temperatures.
+        temperatures: the number of steps from the start distribution to the posterior. With None,
+            the number is doubled, on some of the rows, until the mean changes by less than its
+            error.
+        start: the start distribution, "guide" or "prior"; the guide needs far fewer temperatures.
         schedule: the spacing of the inverse temperatures, linear or sigmoid.
         leapfrog: the number of steps of one HMC trajectory.
 

@@ -63,7 +63,7 @@ def smoothed_tail(tail: Tensor, smallest: Tensor, particles: int) -> tuple[Tenso
 
 
 def _smoothed(tail: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for rows that have a tail: weights above the last one, which is the cutoff."""
+    """Smooth the weights of rows that have a tail: weights above the cutoff, the last weight."""
     smoothed, khat = tail.clone(), torch.full_like(tail[:, 0], math.inf)
     log_w = tail - tail[:, :1]
     cutoff = log_w[:, -1:].clamp_min(TINY)

@@ -1,12 +1,13 @@
-r"""What log p(x) is the logarithm of, and which results have one scale.
+r"""The measure and units of log p(x), and which results can be ranked with each other.
 
     mass       a probability of discrete values: 0 and 1, counts, grey levels, classes
-    density    of real values, in the units of x; of x = (v + u) / n for dequantised levels v
-    mixed      a product of both: the columns of a table
+    density    a density of real values, in the units of x
+    mixed      a product of probabilities and densities, for the columns of a table
 
-A density changes with the unit of x, a probability does not: the two cannot be ranked with each other.
-One scale has both: bits per dimension of the levels v, to which a dequantised density is a lower bound
-(`numerics.bits_per_dim`).
+A density changes with the unit of x and a probability does not, so the two cannot be ranked with
+each other. There is one exception. Grey levels v = 0 .. n - 1 can be dequantised with uniform noise
+u to x = (v + u) / n, and the density of x then gives a lower bound on log P(v). Both results are
+compared in bits per dimension of the levels (`numerics.bits_per_dim`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pyrovae.terms.sites import sites_of
 
 __all__ = ["Units", "units_of"]
 
-# The standard deviation of uniform noise, in levels, and how many of them two rows may be apart.
+# The standard deviation of uniform noise, in levels, and the largest distance in these units.
 NOISE, APART = 12**-0.5, 8.0
 
 
@@ -36,7 +37,7 @@ class Units:
 
     Attributes:
         measure: "mass", "density", "mixed", or None where it is not known.
-        places: of a mixed measure, which columns have a probability.
+        places: which columns of a mixed measure have a probability.
         levels: the number of integer levels behind the values, or None.
         preparation: how the values were scaled and prepared, in words; None where it is not known.
         dequantized: whether x is (v + u) / levels.
@@ -66,7 +67,7 @@ class Units:
         return self.levels if self.measure == "density" and self.dequantized else None
 
     def log_mass(self, log_px: np.ndarray, dims: int) -> np.ndarray | None:
-        """log P(v) of the levels v, or its lower bound, in nats; None where log p(x) does not say it."""
+        """log P(v) of the levels v, or a lower bound, in nats; None if it is not known."""
         if self.levels is None or self.binarized or self.measure not in ("mass", "density"):
             return None
         if self.measure == "mass":
@@ -74,7 +75,7 @@ class Units:
         return log_px - dims * math.log(self.levels) if self.dequantized else None
 
     def is_like(self, other: Units) -> bool:
-        """Whether log p(x) of both can be ranked: the same measure of values with the same meaning."""
+        """Whether both have the same measure of the same values, so that log p(x) can be ranked."""
         mine, theirs = self._meaning, other._meaning
         return all(a == b or a is None or b is None for a, b in zip(mine, theirs, strict=True))
 
@@ -129,7 +130,7 @@ def _preparation(schema: Any) -> str:  # noqa: ANN401
 
 
 def _traced_measure(runner: Runner, rows: Rows) -> str | None:
-    """The measure of the observed sites of a program that does not say; a label is not one of them."""
+    """The measure found from the observed sites of a program, except the label; None if unknown."""
     try:
         model, *_ = trace_once(runner.model, runner.guide, *rows[:2].arguments)
         observed = [site for name, site in sites_of(model) if site["is_observed"] and name != "y"]

@@ -87,7 +87,7 @@ class Choice:
 
     @property
     def difference_se(self) -> Array:
-        """Its paired error, (M,)."""
+        """The standard error of the mean difference, (M,)."""
         return stderr_of_mean(self._paired)
 
     @property

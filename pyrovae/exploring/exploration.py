@@ -127,7 +127,7 @@ class Exploration:
 
     @property
     def log_px_se(self) -> Array:
-        """Its Monte Carlo standard error, (N,)."""
+        """The Monte Carlo standard error of log p(x), (N,)."""
         return self.evidence.mc_stderr
 
     def observation(self, i: int, *, particles: int = 1000) -> Observation:

@@ -30,10 +30,12 @@ class Likelihood(Part):
     that of the event. `advice` says what to do about values outside the support.
 
     Attributes:
-        takes_doubles: whether x may be in float64 when the parameters are in float32. The density
-            then subtracts locations or takes logarithms before it casts. Otherwise x is cast first.
+        takes_doubles: whether x may be in float64 when the parameters are in float32. If so, the
+            density subtracts locations or takes logarithms in float64 and then casts to float32.
+            If not, x is cast to float32 first.
         in_double: buffers that stay in float64 when the module is cast, such as locations.
-        added: buffers that older versions did not store; without them, the initial values stay.
+        added: buffers that older versions did not store. They keep their initial values when an
+            older checkpoint is loaded.
     """
 
     event_shape: Shape
@@ -45,7 +47,7 @@ class Likelihood(Part):
     added: tuple[str, ...] = ()
 
     def attach(self, event_shape: Shape) -> None:
-        """Create parameters and buffers for events of a shape; extend it in a subclass."""
+        """Create parameters and buffers for events of a shape; a subclass extends this method."""
         self.event_shape = tuple(event_shape)
 
     @property
@@ -108,7 +110,7 @@ class Likelihood(Part):
 
     @property
     def discrete_places(self) -> tuple[bool, ...] | None:
-        """Which elements have a probability and which a density, if there are both; else None."""
+        """Which elements are discrete, if some elements are discrete and others real; else None."""
         return None
 
     @property

@@ -3,13 +3,13 @@ r"""The kinds of columns of a table, for `Mixed`.
 kind                           likelihood     the encoder reads      in units of the data
 normal, laplace, studentt      of this name   x                      m + s u
 lognormal                      of this name   log x                  exp(m + s u)
-poisson, negativebinomial,     of this name   log(1 + x)             a mean that is s times as large
+poisson, negativebinomial,     of this name   log(1 + x)             mean multiplied by s
   zeroinflatednegativebinomial
 bernoulli                      of this name   x                      as it is
 categorical:N                  codes          one-hot vectors        as it is
 ordinal:K                      codes          the code, as a number  as it is
 
-An ordinal column is a location on the line, and cutpoints between its classes that are learned.
+In an ordinal column, learned cutpoints divide the real line into the classes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ColumnKind:
         levels: the number of codes of a column, 0 if its values are numbers.
 
     Attributes:
-        has_units: whether it is scaled by the location and spread of the training data.
+        has_units: whether values are scaled by the location and spread of the training data.
     """
 
     has_units = False
@@ -53,7 +53,7 @@ class ColumnKind:
         self.likelihood, self.levels = likelihood, levels
 
     def read(self, x: Tensor) -> Tensor:
-        """Transform values to a scale on which they are spread evenly."""
+        """Transform values to a scale without long tails."""
         return x
 
     def fill(self, shift: Tensor) -> Tensor:
@@ -143,14 +143,14 @@ class _Ordinal(Likelihood):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do with other values."""
+        """What to do about values outside the support."""
         return f"every value must be a whole number from 0 to {self.classes - 1}: number the classes so"
 
     def attach(self, event_shape: Shape) -> None:
         super().attach(event_shape)
         self.check_whole("classes", least=2)
         count = self.classes
-        even = torch.tensor([math.log(k / (count - k)) for k in range(1, count)])  # classes alike at loc 0
+        even = torch.tensor([math.log(k / (count - k)) for k in range(1, count)])  # equal shares at 0
         first, steps = even[:1], even.diff()
         raw = torch.cat([first, steps.expm1().log()]) if count > 2 else first
         shape = (count - 1, *self.event_shape)
@@ -177,7 +177,7 @@ def _log_probs(cuts: Tensor) -> Tensor:
 
 
 class Ordered(ColumnKind):
-    """Codes in an order, which the encoder reads as standardised numbers."""
+    """Ordered codes, which the encoder reads as standardised numbers."""
 
     has_units = True
 

@@ -2,12 +2,12 @@ r"""Likelihoods of counts.
 
     Poisson            log p = x log m - m - log x!                         Var = m
     NegativeBinomial   a Poisson whose rate is Gamma                        Var = m + a m^2
-    ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      more zeros than that
+    ZeroInflated...    p(0) = g + (1 - g) NB(0),  p(x) = (1 - g) NB(x)      additional zeros
     Multinomial        log p = log n! - sum log x_i! + sum x_i log p_i      shares, given a total
 
-Rates are `positive` of the decoder's output, which grows linearly and does not overflow. All four
-are in the saddle-point form (`pyrovae.distributions.counts`), correct to single precision for
-counts of any size. Counts above 16,777,216 are whole numbers in float64 only, and may be given so.
+Rates are `positive` of the decoder's output: it grows linearly and does not overflow. All four
+use the saddle-point form (`pyrovae.distributions.counts`), accurate to single precision for counts
+of any size. Give counts above 16,777,216 in float64, as float32 would round them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyrovae.numerics import inverse_positive, positive
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 _COUNTS = "every value must be a whole number of 0 or more: round the data, or use Normal"
-# Below it, the distribution is practically Poisson.
+# With a smaller dispersion, the distribution is practically Poisson.
 DISPERSION_FLOOR = 1e-3
 
 

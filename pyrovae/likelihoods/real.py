@@ -5,16 +5,16 @@ r"""Likelihoods of real elements: a location from the decoder, and a scale.
     StudentT   log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
     LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations
 
-The scale is a number, learned, predicted for each element, or (Normal) that of the residuals. The
-tails of the first three become heavier from Normal to StudentT: the cost of an outlier grows with
-its square, its size, or its logarithm.
+The scale is a fixed number, learned, predicted for each element, or (Normal only) computed from the
+residuals. The tails become heavier from Normal to Laplace to StudentT: the cost of an outlier grows
+with the square, the size, or the logarithm of its distance from mu.
 
-The networks work with standardised numbers u, x = m + s u, with the location m and the spread s of
-the training data (`units`; of log x for LogNormal). Encoder and decoder see u. Everything else is
-in the units of the data: log p(x) is the density of x, samples and means are values of x, and a
-number given as `scale` is a scale of x. Data near a unit scale, such as images in [0, 1], have
-m = 0 and s = 1. m and s are computed once, before the first step of a run, and saved with the
-weights. x may be in float64: then (x - m) / s keeps all digits.
+The networks work with standardised numbers u, x = m + s u, where m and s are the location and the
+spread of the training data (of log x for LogNormal; see `units`). Only encoder and decoder use u.
+Everything else is in the units of the data: log p(x) is the density of x, samples and means are
+values of x, and a number given as `scale` is a scale of x. Data near a unit scale, such as images
+in [0, 1], have m = 0 and s = 1. m and s are computed once, before the first step of a run, and
+saved with the weights. If x is in float64, (x - m) / s keeps all digits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Scaled(Likelihood):
         return self.scale == "optimal"
 
     def without_units(self) -> Self:
-        """Leave standardising to the likelihood that this one is a part of; before `attach`."""
+        """Do not standardise, since the enclosing likelihood does; call this before `attach`."""
         self.has_units = False
         return self
 
@@ -107,12 +107,12 @@ class _Scaled(Likelihood):
         return (x - self.shift) / self.spread
 
     def read(self, x: Tensor) -> Tensor:
-        """x on the scale on which it is standardised."""
+        """x, transformed to the scale on which it is standardised (log x for LogNormal)."""
         return x
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Take location and spread from training data, and start a learned scale at the spread."""
+        """Compute m and s from training data, and initialise a learned scale at the spread."""
         shift, spread, typical = standard_units(self.read(x.double()), len(self.event_shape))
         self.shift.copy_(shift)
         self.spread.copy_(spread)
@@ -204,8 +204,8 @@ class StudentT(_Scaled):
     \[x_i = \mu_i + s_i t_i, \qquad t_i \sim t_\nu\]
 
     Arguments:
-        df: the degrees of freedom \(\nu\), above 1 so that there is a mean; or "learned", one for
-            all elements and rows, which starts at 5.
+        df: the degrees of freedom \(\nu\), above 1 so that the mean exists; or "learned", one
+            for all elements and rows, initialised at 5.
         scale: a number, the fixed \(s\) in the units of x; "learned", one \(s\) for all elements
             and rows, in units of each element's spread; or "predicted", an \(s_i\) from the decoder
             for each element.
@@ -295,5 +295,5 @@ class LogNormal(_Scaled):
         self.reads_log.copy_((self.shift != 0).any() | (self.spread != 1).any())
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Standardised logarithms; x itself where these are near a unit scale."""
+        """Standardised logarithms, or x itself if the logarithms are near a unit scale."""
         return torch.where(self.reads_log, super().inputs(x.log()), x)

@@ -3,9 +3,9 @@ r"""The units of real data: a location m and a spread s of the training data, x 
     events (D,)       one m and s for each element         columns in their own units
     other events      one m and s for all elements         pixels, steps of a series
 
-Data that are near a unit scale already (every |m| at most 3, every s at most 5, their mean square at least
-0.1^2) keep m = 0 and s = 1, so that what was standardised by hand, or is an image in [0, 1], is left as it
-is. The statistics are those of the present entries, in float64.
+Some data are near a unit scale already: every |m| is at most 3, every s at most 5, and the mean
+square of the s at least 0.1^2. Then m = 0 and s = 1, so images in [0, 1] and data that the user has
+standardised stay as they are. m and s are computed in float64, and missing entries are left out.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 __all__ = ["moments", "standard_units"]
 
 FARTHEST, WIDEST, NARROWEST = 3.0, 5.0, 0.1
-# A spread below this share of the mean is what rounding leaves of a constant.
+# A spread below this share of the mean is the rounding error of a constant.
 ROUNDING = 1e-12
 
 
 def standard_units(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """m and s of rows (N, *event), and the mean spread of u, ().
+    """Return m and s of rows (N, *event), and the mean spread of u = (x - m) / s, ().
 
     Example:
         >>> m, s, spread = standard_units(torch.tensor([[1e9], [3e9]]), 1)
@@ -41,7 +41,7 @@ def standard_units(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def moments(x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and spread over the first dimension of present values (NaN is missing); 0 and 1 where none is.
+    """Mean and spread over rows, without missing entries (NaN); 0 and 1 if all are missing.
 
     Arguments:
         x: (N, *event), float64.

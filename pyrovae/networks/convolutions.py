@@ -1,9 +1,10 @@
 r"""Convolutions along the steps of a sequence.
 
     encoder   (T, C) -> (T/2, c_1) -> (T/4, c_2) -> ... -> features
-    decoder   z -> (T/4, c_1) -> (T/2, c_2) -> (T, c_2) -> one linear map for each parameter of a step
+    decoder   z -> (T/4, c_1) -> (T/2, c_2) -> (T, c_2) -> one linear map per parameter of a step
 
-After each stage the encoder sets padded steps to zero again, as a convolution does beyond the ends.
+Padding counts as zero, like the steps beyond both ends of a sequence: the encoder sets padded steps
+to zero after each stage.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Conv1d(SequenceNetwork):
 class Conv1dEncoder(_Conv1d):
     """Convolutions that halve a sequence (T, C) at each stage, then one linear layer.
 
-    A number of steps n becomes ceil(n / 2). Steps that are wholly NaN are padding and change
+    A stage turns n steps into ceil(n / 2). A step whose values are all NaN is padding and changes
     nothing.
 
     Arguments:
@@ -121,9 +122,9 @@ class Conv1dEncoder(_Conv1d):
 
 
 class Conv1dDecoder(_Conv1d):
-    """The mirror of `Conv1dEncoder`: a linear layer, then nearest-neighbour upsampling and convolutions.
+    """A linear layer, then nearest-neighbour upsampling and convolutions.
 
-    The numbers of steps are those of the encoder, so an odd number comes back exactly.
+    It mirrors `Conv1dEncoder`, with the same numbers of steps, so odd numbers are restored exactly.
 
     Arguments:
         channels: the channels of each stage, from the shortest sequence to the longest.

@@ -1,4 +1,4 @@
-"""Whether a network computes a row from itself alone, and what to do if it does not.
+"""Check that a network computes each row from this row alone, and say what to change if not.
 
     f([a, b]), f([a, c])    row 1 must be the same
     f([a, b]), f([c, b])    row 2 must be the same
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 __all__ = ["Coupling", "coupling", "cure", "in_mode"]
 
-# Rounding may depend on the rows nearby: the largest relative difference that it explains.
+# The largest relative difference that rounding explains; rounding may depend on the other rows.
 TOLERANCE = 1e-4
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -42,8 +42,8 @@ def coupling(run: Run) -> Coupling | None:
     """The first way in which rows influence each other, or None.
 
     Arguments:
-        run: from positions of three rows a, b, c to tensors with these rows in their first
-            dimension; it is called with the same random state each time.
+        run: a function of positions in three rows a, b, c. It returns tensors with these rows in
+            their first dimension, and is called with the same random state each time.
 
     Example:
         >>> x = torch.tensor([1.0, 2.0, 4.0])
@@ -90,7 +90,10 @@ def _difference(one: Sequence[Tensor], two: Sequence[Tensor], row: int) -> float
 
 @contextmanager
 def in_mode(module: nn.Module | None, *, training: bool | None) -> Iterator[None]:
-    """Run a module in training or evaluation mode, or None: as it is. Modes and buffers do not change."""
+    """Run a module in training or evaluation mode, or with None in its current mode.
+
+    Afterwards, modes and buffers are as before.
+    """
     if module is None:
         yield
         return

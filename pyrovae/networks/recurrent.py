@@ -3,8 +3,8 @@ r"""Recurrent networks: a state that is updated with each step.
     encoder   h_t = f(h_(t-1), x_t), in both directions; features from the last states
     decoder   h_t = f(h_(t-1), [z, t]); step t reads h_t
 
-Padding is passed over: the present steps are moved to the front, in their order, and a state after
-the last of them is never read.
+Padding is skipped: the present steps are moved to the front in their order, and states after the
+last present step are never used.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class _Layer(nn.Module):
                 "a recurrent layer is a loop over steps, and compiled code would repeat it T times"
             )
         if steps.is_cuda and not self.training and torch.is_grad_enabled():
-            with torch.backends.cudnn.flags(enabled=False):  # it has no gradient in evaluation mode
+            with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient in evaluation mode
                 return cell(steps)[0]
         return cell(steps)[0]
 
 
 class Recurrent(SequenceNetwork):
-    r"""A recurrent network for sequences, \(h_t = f(h_{t-1}, x_t)\), as encoder and as decoder.
+    r"""A recurrent network for sequences, \(h_t = f(h_{t-1}, x_t)\).
 
-    The encoder reads events (T, C) of T steps in both directions and takes the last states. The
-    decoder reads the latents and the position at each step, forwards. Steps that are wholly NaN are
-    padding and change nothing.
+    It serves as encoder and as decoder. The encoder reads events (T, C) of T steps with C channels
+    in both directions and takes the last states. The decoder reads the latents and the position at
+    each step, forwards. A step whose values are all NaN is padding and changes nothing.
 
     Arguments:
         hidden: the size of the state, and of the encoder's output.

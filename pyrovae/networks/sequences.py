@@ -1,12 +1,12 @@
-r"""What networks of sequences share: steps, padding, positions, and heads for each step.
+r"""The base class of networks for sequences: steps, padding, positions, and heads for each step.
 
     encoder   (T, C) -> a vector for each step -> features       T steps of C channels
     decoder   z -> a vector for each step -> one linear map for each parameter of a step
 
 An event (T,) is a series of T numbers, and the last dimensions of (T, ...) are the channels. NaN is
-a missing entry: an encoder reads zero in its place, and for each entry whether it is present. A
-step without any present entry is padding. It changes nothing: a series has the same features
-whatever follows its last step, and a gap is passed over.
+a missing entry. An encoder reads zero in its place, and a flag for each entry that says whether the
+entry is present. A step without any present entry is padding, whether it is at the end of a series
+or a gap inside. Padding does not change the features of a series.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SequenceNetwork", "sinusoids"]
 
 
 class StepHead(nn.Module):
-    """A linear map from the features of each step (*, T, F) to a parameter (*, ..., T, *channels)."""
+    """A linear map of each step, from features (*, T, F) to a parameter (*, ..., T, *channels)."""
 
     def __init__(self, features: int, shape: Shape, event_shape: Shape) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class StepHead(nn.Module):
 
 
 class StepReader(nn.Module):
-    """Steps (N, T, C) with missing entries as numbers (N, T, F), and which steps are not padding.
+    """Convert steps (N, T, C), NaN where missing, to numbers (N, T, F) and a mask of non-padding.
 
     Arguments:
         channels: C.
@@ -63,7 +63,7 @@ class StepReader(nn.Module):
 
 
 class SequenceNetwork(Network):
-    """Base class of networks of sequences, as encoder or as decoder.
+    """Base class of encoders and decoders for sequences.
 
     A subclass creates layers in `attach_encoder` and `attach_decoder`, and computes `pooled` and
     `unrolled`.
@@ -108,7 +108,7 @@ class SequenceNetwork(Network):
         return out.reshape(*row.shape[:-1], *out.shape[1:])
 
     def head(self, shape: Shape) -> nn.Module:
-        """A map of each step where the parameter has steps, else a linear map of all of it."""
+        """A map of each step if the parameter has steps, else one linear map of all features."""
         if self.is_encoder:
             return LinearHead(self.features, shape)
         if tuple(shape[len(shape) - len(self.event_shape) :]) == self.event_shape:
@@ -116,7 +116,7 @@ class SequenceNetwork(Network):
         return nn.Sequential(nn.Flatten(-2), LinearHead(self.steps * self.features, shape))
 
     def reader(self, size: int) -> StepReader:
-        """What reads the steps; codes become vectors of this size."""
+        """The reader of the steps; codes become vectors of this size."""
         if self.symbols and self.step_channels != 1:
             raise InputError(
                 f"{type(self).__name__} reads symbols of events of shape (steps,), not {self.event_shape}: "

@@ -2,8 +2,8 @@ r"""Attention: every step reads all others, weighted by how well they match.
 
     A = softmax(Q K^T / sqrt(d)) V       h + A(norm(h)), then h + MLP(norm(h))
 
-In an encoder padding gets no weight. In a decoder a step reads only those before it, so that its
-parameters do not depend on the number of steps that follow.
+In an encoder, padding gets no weight. In a decoder, a step reads only itself and the steps before
+it, so its parameters do not depend on the number of steps that follow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Transformer"]
 
 
 class _Block(nn.Module):
-    """Attention and a perceptron, each after a normalisation and added to its input."""
+    """Attention, then a perceptron; each normalises its input and adds its output to it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class _Block(nn.Module):
 
 
 class Transformer(SequenceNetwork):
-    r"""A transformer for sequences, \(h + \mathrm{attention}(\mathrm{norm}(h))\), as encoder and as decoder.
+    r"""A transformer for sequences, \(h + \mathrm{attention}(\mathrm{norm}(h))\).
 
-    The encoder reads events (T, C) of T steps and takes the mean over steps. The decoder adds the
-    latents to each position; a step reads those before it. Steps that are wholly NaN are padding
-    and change nothing.
+    It serves as encoder and as decoder. The encoder reads events (T, C) of T steps with C channels
+    and takes the mean over steps. The decoder adds the latents to each position, and a step reads
+    the steps before it. A step whose values are all NaN is padding and changes nothing.
 
     Arguments:
         width: the size of a step's vector, and of the encoder's output.

@@ -163,7 +163,7 @@ class Curved(nn.Module, ABC):
         return even(self.latent_dim, limit, points)
 
     def double_copy(self) -> Self:
-        """The same model in float64, as needed for sums over a grid."""
+        """A copy of the model in float64, for sums over a grid."""
         return copy.deepcopy(self).double()
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Whether a program scores a row from itself alone."""
+"""Check that a program scores each row independently of the other rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_rows_apart(runner: Runner, rows: Rows) -> None:
     change.
 
     Arguments:
-        runner: of a checked program.
+        runner: the runner of a checked program.
         rows: three rows, which should differ.
 
     Raises:
@@ -36,7 +36,7 @@ def check_rows_apart(runner: Runner, rows: Rows) -> None:
     with runner.isolated(), torch.random.fork_rng(devices=devices):
         for training in (False, True):
             if training and (of_batch or runner.module is None):
-                continue  # declared to use the batch as a whole, or without modes
+                continue  # the program declares that it couples rows, or has no modes
             with in_mode(runner.module, training=training):
                 _compare(runner, rows, training=training)
 

@@ -1,6 +1,6 @@
-"""Copies of a part that are attached, with parameters that have no special values.
+"""Attached copies of a part, with noise on all parameters.
 
-A gate of zeros, or equal components, would hide a mistake.
+Special values, such as a gate of zeros or equal components, could hide a mistake.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Options:
-    """What the author of a part says about it; None where the checks choose."""
+    """The options of `check_part`; where an option is None, the checks choose."""
 
     latent_dim: int | None = None
     event_shape: Shape | None = None
@@ -44,7 +44,7 @@ def attached(part: Any, *sizes: Any, seed: int = 0, **named: Any) -> Any:  # noq
 
 @torch.no_grad()
 def perturb(module: P, size: float = 0.3) -> P:
-    """Add noise to every parameter, and let a prior no longer wait for encodings."""
+    """Add noise to every parameter, and mark a prior that waits for encodings as initialised."""
     for parameter in module.parameters():
         parameter.add_(size * torch.randn_like(parameter))
     for name, buffer in module.named_buffers():
@@ -54,6 +54,6 @@ def perturb(module: P, size: float = 0.3) -> P:
 
 
 def params(shapes: Mapping[str, Shape], *lead: int, seed: int = 1) -> dict[str, Tensor]:
-    """What a network might give for `param_shapes`, each with leading dimensions."""
+    """Random parameters of the shapes `param_shapes`, with leading dimensions."""
     rng = torch.Generator().manual_seed(seed)
     return {name: torch.randn(*lead, *shape, generator=rng) for name, shape in shapes.items()}

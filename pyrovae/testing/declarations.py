@@ -1,4 +1,4 @@
-"""Checks of every kind of part: its declaration, its parameters, precision, and what it leaves alone."""
+"""Checks for every kind of part: declaration, parameters, precision, no global side effects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["CHECKS", "MODULE_CHECKS"]
 
 
 def the_declaration_can_be_written_and_read(subject: Subject) -> None:
-    """YAML gives an equal part, and so do clone and copy; all of them print the same."""
+    """A part read back from YAML, a clone and a copy are equal to the part and print the same."""
     part = subject.part
     try:
         declaration = part.to_dict()
@@ -52,7 +52,7 @@ def _copies(subject: Subject, copies: list[Any], how: str) -> None:
 
 
 def _check_repr(part: Any) -> None:  # noqa: ANN401
-    """What is printed names the class, and each hyperparameter that is not the default."""
+    """The printed form has each hyperparameter that differs from its default."""
     defaults = {name: p.default for name, p in inspect.signature(type(part)).parameters.items()}
     for name, value in part.hyperparameters().items():
         if not isinstance(value, nn.Module) and value != defaults.get(name):
@@ -63,12 +63,12 @@ def _check_repr(part: Any) -> None:  # noqa: ANN401
 
 
 def each_hyperparameter_is_stored(subject: Subject) -> None:
-    """A constructor that is given another value stores this value, and the part is then another one."""
+    """The constructor stores a changed value, and the part then differs from the original."""
     for name, value in subject.part.hyperparameters().items():
         for other in _others(value):
             try:
                 part = type(subject.part)(**subject.part.hyperparameters() | {name: other})
-            except Exception:  # it need not be a value that has a meaning
+            except Exception:  # the other value need not be valid
                 continue
             stored = part.hyperparameters()[name]
             require(
@@ -79,7 +79,7 @@ def each_hyperparameter_is_stored(subject: Subject) -> None:
 
 
 def _others(value: Any) -> list[Any]:  # noqa: ANN401
-    """Other values of the type of a hyperparameter."""
+    """Other values of the same type as a hyperparameter's value."""
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, (int, float)):
@@ -88,7 +88,10 @@ def _others(value: Any) -> list[Any]:  # noqa: ANN401
 
 
 def attaching_declares_nothing(subject: Subject) -> None:
-    """Attached copies equal the part, which keeps no parameters of theirs; a part can be attached again."""
+    """attach changes no hyperparameter, and copies share no parameters.
+
+    Two copies attached from the same random state are equal.
+    """
     part = subject.attach()
     require(
         part == subject.part,
@@ -110,7 +113,7 @@ def attaching_declares_nothing(subject: Subject) -> None:
 
 
 def gradients_reach_every_parameter(subject: Subject) -> None:
-    """What the part computes has a gradient for each of its parameters and of its inputs."""
+    """The results have a finite gradient for each parameter and each input."""
     part = subject.attach()
     inputs, results = subject.use(part, torch.float64)
     total = torch.stack([value.sin().sum() for name, value in results.items() if name != "samples"]).sum()
@@ -135,7 +138,7 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
 
 
 def single_and_double_precision_agree(subject: Subject) -> None:
-    """A part that is converted to double computes in double, and in single it gives nearly the same."""
+    """Results have the type of the parameters and inputs, and are finite in both types."""
     with settings(torch.float32):
         part = subject.attach()
         found = {}
@@ -157,7 +160,7 @@ def single_and_double_precision_agree(subject: Subject) -> None:
 
 
 def nothing_global_changes(subject: Subject) -> None:
-    """Only torch's generator moves; from the same random state the part gives the same."""
+    """A part changes no global state except torch's generator; its results are reproducible."""
     before = process_state()
     results = []
     for _ in range(2):
@@ -178,7 +181,7 @@ _DRAW = "draw all random numbers with torch's own generator"
 
 
 def process_state() -> dict[str, Any]:
-    """What a part must leave as it is, by name."""
+    """The global state that a part must not change, by name."""
     return {
         "numpy's random state": str(np.random.get_state()),
         "Python's random state": random.getstate(),
@@ -191,13 +194,13 @@ def process_state() -> dict[str, Any]:
 
 
 Check = Callable[[Any], None]
-# Of everything that is declared.
+# For everything that is declared.
 CHECKS: tuple[Check, ...] = (
     the_declaration_can_be_written_and_read,
     each_hyperparameter_is_stored,
     nothing_global_changes,
 )
-# Of parts, which are attached.
+# For parts that are attached.
 MODULE_CHECKS: tuple[Check, ...] = (
     *CHECKS,
     attaching_declares_nothing,

@@ -1,6 +1,6 @@
 """Properties of single distributions: they integrate to one, and their samples follow them.
 
-A `Measured` distribution computes its masses once for all properties that use them.
+`Measured` computes the masses of a distribution once, for all properties that use them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SAMPLES = 20_000
 
 
 class Measured:
-    """A distribution with batch (), the nodes of its space and their masses.
+    """A distribution with batch (), the nodes of a quadrature rule and their masses.
 
     Arguments:
-        name: of the distribution, in messages.
-        distribution: with an event of one dimension.
+        name: the name of the distribution in messages.
+        distribution: the distribution, with an event of one dimension.
     """
 
     def __init__(self, name: str, distribution: Any) -> None:  # noqa: ANN401
@@ -40,7 +40,7 @@ class Measured:
 
     @cached_property
     def rule(self) -> Rule | None:
-        """The nodes; None where there is no rule."""
+        """The quadrature rule; None if there is none for this space."""
         return rule_of(self.distribution)
 
     @cached_property
@@ -69,7 +69,7 @@ class Measured:
         )
 
     def samples_follow(self) -> None:
-        """Samples have the distribution that log_prob says."""
+        """Samples follow the distribution that log_prob describes."""
         difference = self._difference()
         if difference is not None:
             refuse(
@@ -92,7 +92,7 @@ class Measured:
         return cells_apart(u, self.rule.axes, grid, self.rule.edges)
 
     def _of_moments(self, mass: Tensor) -> str | None:
-        """First and second moments, on a sphere and of lines with a class; and the angle on a circle."""
+        """Compare moments on a sphere and on lines with a class, and angles on a circle."""
         assert self.rule is not None
         z = self.rule.z
         if self.rule.space == "the circle":
@@ -118,13 +118,13 @@ def _powers(z: Tensor, power: int) -> Tensor:
 
 
 def _number(value: float) -> str:
-    """A number near 1 with the digits that differ from it."""
+    """Format a number near 1 with enough digits to show the difference from 1."""
     digits = 4 if abs(value - 1) > 1e-3 else 2 - round(math.log10(max(abs(value - 1), 1e-15)))
     return f"{value:.{digits}g}" if value < 1e6 else f"{value:.2g}"
 
 
 def _of_states(samples: Tensor, states: Tensor, mass: Tensor) -> str | None:
-    """Counts of samples (N, D) among all states (S, D)."""
+    """Compare the counts of samples (N, D) with the masses of all states (S, D)."""
     rows, index = torch.unique(torch.cat([states, samples.to(states)]), dim=0, return_inverse=True)
     counts = torch.bincount(index[len(states) :], minlength=len(rows))
     if len(rows) > len(states):
@@ -133,7 +133,7 @@ def _of_states(samples: Tensor, states: Tensor, mass: Tensor) -> str | None:
 
 
 def _unlisted(distribution: Any, samples: Tensor) -> str | None:  # noqa: ANN401
-    """Frequencies of the values that were drawn, of a discrete distribution whose values are not known."""
+    """Compare frequencies with log_prob, for a discrete distribution whose states are unknown."""
     support = distribution.support
     if not getattr(support, "is_discrete", False):
         return None

@@ -1,4 +1,4 @@
-"""`check_part` and `part_checks`: all properties of a part, by its kind."""
+"""`check_part` and `part_checks`: all checks for a part of any kind."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def check_part(
 ) -> None:
     r"""Check that a prior, likelihood, guide, network or objective has the properties of its kind.
 
-    The part is copied, attached on small sizes with random parameters, and used. Its density must
-    satisfy \(\int p(z)\, dz = 1\) by quadrature, its samples must follow it, rows must not
-    influence each other, and log p(x) of a small VAE with it must agree with
-    \(\log \int p(x|z)\, p(z)\, dz\). This takes a few seconds. Seeds are fixed, and the caller's
-    random state does not change.
+    The part is copied, attached on small sizes with random parameters, and used. The
+    density must satisfy \(\int p(z)\, dz = 1\) by quadrature, and samples must follow the density.
+    Rows must not influence each other. log p(x) of a small VAE with the part must agree with
+    \(\log \int p(x|z)\, p(z)\, dz\). The checks take a few seconds. Seeds are fixed, and the
+    caller's random state does not change.
 
     Arguments:
-        part: as it is declared, with hyperparameters that make it small.
+        part: the declared part, with hyperparameters that make it small.
         latent_dim: the size of z, for a part that is made for one size.
         event_shape: the shape of one observation, for a part that is made for one shape.
-        context_shape: says that the part must use a context, as in a VAE of this shape.
-        prior: a prior on the space of a guide, or for an objective that needs a certain one.
-        guide: a guide on the space of a prior, or for an objective that needs a certain one.
+        context_shape: the shape of a context c, as in a VAE of p(x|c); the part must then use it.
+        prior: for a guide, a prior on the same space; for an objective, the prior that it needs.
+        guide: for a prior, a guide on the same space; for an objective, the guide that it needs.
 
     Raises:
-        AssertionError: for the first property that does not hold; one sentence says which, by how
+        AssertionError: for the first property that does not hold. One sentence says which, by how
             much, and what to do.
         InputError: for anything that is not a part.
 
@@ -81,14 +81,15 @@ def check_part(
 
 
 def part_checks(part: Declared, **options: Any) -> list[tuple[str, Callable[[], None]]]:  # noqa: ANN401
-    """The checks of `check_part` one by one, for a test framework that reports each.
+    """The checks of `check_part` one by one, so that a test framework can report each.
 
     Arguments:
         part: as for `check_part`.
         options: the keyword arguments of `check_part`.
 
     Returns:
-        The name of each property, and a function that raises an AssertionError when it does not hold.
+        The name of each property, and a function that raises an AssertionError when the property
+        does not hold.
 
     Raises:
         InputError: for anything that is not a part.
@@ -105,7 +106,7 @@ def part_checks(part: Declared, **options: Any) -> list[tuple[str, Callable[[], 
 
 
 def subject_of(part: Any, **options: Any) -> tuple[Any, tuple[Check, ...]]:  # noqa: ANN401
-    """The part with what the author says about it, and the checks of its kind.
+    """Return the subject for a part, with the author's options, and the checks of this kind.
 
     Raises:
         InputError: for anything that is not a part.

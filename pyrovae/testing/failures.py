@@ -1,6 +1,7 @@
 """How a check fails, and the settings of the process under which all checks run.
 
-A failed check raises an `AssertionError` with one sentence: the property, the numbers, and what to do.
+A failed check raises an `AssertionError`. Its one sentence says which property does not hold, gives
+the numbers, and says what to do.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def require(holds: Any, sentence: str) -> None:  # noqa: ANN401
 
 
 def same(one: Tensor, other: Tensor, what: str, cure: str, *, rtol: float = 1e-8, atol: float = 1e-8) -> None:
-    """Fail unless two tensors are equal up to rounding; the sentence says by how much they differ."""
+    """Fail unless two tensors are equal up to rounding, and say by how much they differ."""
     if one.shape != other.shape:
         refuse(f"{what}: they have shapes {tuple(one.shape)} and {tuple(other.shape)}: {cure}")
     error = torch.where(one == other, torch.zeros_like(one), (one - other).abs())
@@ -39,7 +40,7 @@ def same(one: Tensor, other: Tensor, what: str, cure: str, *, rtol: float = 1e-8
 
 
 def shown(part: Any) -> str:  # noqa: ANN401
-    """The part as it is written, or the name of its class where it cannot be."""
+    """The repr of the part, or the name of its class if repr fails."""
     try:
         return repr(part)
     except Exception:
@@ -48,7 +49,7 @@ def shown(part: Any) -> str:  # noqa: ANN401
 
 @contextmanager
 def settings(dtype: torch.dtype = torch.float64, seed: int = SEED) -> Iterator[None]:
-    """Use a default dtype and a seed for a while; the process is then as it was."""
+    """Use a default dtype and a seed in a `with` block, and restore the state afterwards."""
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope(), torch.enable_grad():
         torch.set_default_dtype(dtype)
@@ -63,7 +64,7 @@ def performed(check: Callable[[Any], None], subject: Any) -> None:  # noqa: ANN4
     """Run a check in double precision from a fixed seed.
 
     Raises:
-        AssertionError: when the property does not hold, or the part raises an error on the way.
+        AssertionError: when the property does not hold, or the part raises an error.
     """
     with settings():
         try:

@@ -1,4 +1,4 @@
-"""Checks of guides: those of all distributions over latents, gradients of samples, strata, and a VAE."""
+"""Checks of guides: distributions over latents, gradients of samples, strata, and a VAE."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def samples_have_the_gradient_of_the_density(subject: GuideSubject) -> None:
 
 
 def _accuracy(distribution: Any, size: int) -> dict[str, Any]:  # noqa: ANN401
-    # The gradient of a spline's density jumps at its knots; a Laplace density has corners, which a grid
-    # meets at a slant.
+    # The gradient of a spline's density jumps at its knots. A Laplace density has corners that are
+    # not aligned with the grid.
     rule = rule_of(distribution, line_points=60_001, plane_points=561)
     assert rule is not None
     if rule.space == "the circle":
@@ -62,15 +62,15 @@ def gradients_agree(
     samples: int,
     slack: float,  # noqa: ANN401
 ) -> None:
-    """Gradients through samples of q with the parameters `inputs` agree with those of the rule.
+    """Gradients through samples of q agree with those by quadrature.
 
     Arguments:
-        name: of the guide, in the message.
-        guide: attached.
-        inputs: its parameters, with gradients.
-        rule: nodes that cover q.
-        samples: their number.
-        slack: what the rule may be wrong by.
+        name: the name of the guide in the message.
+        guide: an attached guide.
+        inputs: the parameters of q, with gradients.
+        rule: a quadrature rule whose nodes cover q.
+        samples: the number of samples.
+        slack: the error that the rule may have.
     """
     keep = log_density(guide(**inputs), rule.z) + rule.log_weight > NOTHING
     nodes, log_weight = rule.z[keep], rule.log_weight[keep]
@@ -93,7 +93,7 @@ def gradients_agree(
 
 
 def strata_give_the_same_mean(subject: GuideSubject) -> None:
-    """Samples from each stratum in turn, weighted, have the mean of plain samples."""
+    """Weighted samples from all strata have the same mean as plain samples."""
     guide = subject.attach()
     distribution = guide(**params(guide.param_shapes))
     strata = getattr(distribution, "strata", 1)
@@ -124,49 +124,49 @@ def strata_give_the_same_mean(subject: GuideSubject) -> None:
 
 
 def _size(subject: GuideSubject) -> int:
-    """Two latents, where it can be: one is too few for what couples them."""
+    """Two latents if possible, since one latent cannot be correlated with another."""
     return 2 if 2 in subject.latent_dims else min(subject.latent_dims)
 
 
 def vae_with(subject: GuideSubject, size: int, **parts: Any) -> VAE:  # noqa: ANN401
-    """A small VAE with the guide and a prior on its space."""
+    """A small VAE with the guide and a prior on the same space."""
     prior, latent_dim = prior_for(subject, size)
     plain = {"likelihood": Normal(0.5), "context_shape": subject.options.context_shape}
     return programs.small_vae((3,), latent_dim, prior=prior, guide=subject.part, **plain | parts)
 
 
 def it_serves_in_a_vae(subject: GuideSubject) -> None:
-    """log p(x) of each row is finite and its own, without and with a context."""
+    """log p(x) of each row is finite and independent of other rows, without and with a context."""
     size = _size(subject)
     for context_shape in (None, (2,)):
         programs.pieces_change_nothing(subject.name, vae_with(subject, size, context_shape=context_shape))
 
 
 def log_px_agrees_with_quadrature(subject: GuideSubject) -> None:
-    """log p(x) with the guide as proposal, against the integral over the latents."""
+    """log p(x) with the guide as proposal agrees with the integral over the latents."""
     for measured in subject.measured[:2][-1:]:
         vae = vae_with(subject, measured.distribution.event_shape[0])
         programs.agrees_with_quadrature(subject.name, vae)
 
 
 def it_trains_and_is_saved(subject: GuideSubject) -> None:
-    """Ten steps in a small VAE, saved and loaded; a discrete guide is trained over its strata."""
+    """A small VAE trains for ten steps, and is saved and loaded."""
     size = _size(subject)
     idle = [name for name, shape in subject.of(size).param_shapes.items() if math.prod(shape) == 1]
     programs.trains(subject.name, lambda: vae_with(subject, size), idle=idle)
 
 
 def captured(subject: GuideSubject) -> None:
-    """The step is captured.
+    """Capture the training step.
 
     Raises:
-        Uncapturable: with the reason, when it is not.
+        Uncapturable: with the reason, if it cannot be captured.
     """
     programs.captured(vae_with(subject, _size(subject)), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: GuideSubject) -> None:
-    """The graph of a step gives what Python gives, or there is a reason why there is none."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     programs.captured_or_refused(subject.name, vae_with(subject, _size(subject)))
 
 

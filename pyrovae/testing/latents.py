@@ -1,4 +1,4 @@
-"""Checks of priors and guides alike: shapes, densities, samples."""
+"""Checks that priors and guides share: shapes, densities, samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CHECKS"]
 
 
 def the_distribution_is_over_latents(subject: LatentSubject) -> None:
-    """Event (size,), batch (); expanded to any leading dimensions it is the same."""
+    """The event is (size,) and the batch (); expanding to leading dimensions changes no density."""
     size, distribution = subject.size, subject.distribution(subject.size)
     shapes = tuple(distribution.batch_shape), tuple(distribution.event_shape)
     require(
@@ -53,7 +53,7 @@ def the_distribution_is_over_latents(subject: LatentSubject) -> None:
 
 
 def single_precision_is_enough(subject: LatentSubject) -> None:
-    """500 samples in float32 have a finite density and lie in the support."""
+    """500 samples in float32 have a finite density and lie inside the support."""
     with settings(torch.float32):
         distribution = subject.distribution(subject.size).expand((500,))
         z = distribution.sample()
@@ -66,19 +66,19 @@ def single_precision_is_enough(subject: LatentSubject) -> None:
 
 
 def the_density_integrates_to_one(subject: LatentSubject) -> None:
-    """By quadrature over one and two latents, or as a sum over all values."""
+    """The density integrates, or the probabilities sum, to one."""
     for measured in subject.measured:
         measured.integrates_to_one()
 
 
 def samples_follow_the_density(subject: LatentSubject) -> None:
-    """Frequencies of 20,000 samples against the quadrature, fixed seed."""
+    """20,000 samples follow the density, with a fixed seed."""
     for measured in subject.measured:
         measured.samples_follow()
 
 
 def the_density_of_a_sample_is_that_of_its_value(subject: LatentSubject) -> None:
-    """A distribution may remember its last sample; a copy of the sample has the same density."""
+    """A sample and a copy of it have the same density, even if samples are cached."""
     distribution = subject.distribution(subject.size).expand((50,))
     samples = [distribution.rsample()] if distribution.has_rsample else []
     for z in (*samples, distribution.sample(), *samples):
@@ -92,7 +92,7 @@ def the_density_of_a_sample_is_that_of_its_value(subject: LatentSubject) -> None
 
 
 def rows_draw_their_own_random_numbers(subject: LatentSubject) -> None:
-    """An evaluation seeds each row by itself, so that its log p(x) depends on no other row."""
+    """Samples of a row do not depend on the other rows of an evaluation."""
     together = _drawn(subject, [0, 1, 2, 3])
     require(
         tuple(together.shape) == (6, 4, subject.size) and len(together.flatten(0, 1).unique(dim=0)) > 1,

@@ -1,4 +1,4 @@
-"""Checks of likelihoods: densities of elements and events, means, support, missing entries, and a VAE."""
+"""Checks of likelihoods: densities, means, support, missing entries, precision, and a VAE."""
 
 from __future__ import annotations
 
@@ -20,24 +20,30 @@ from pyrovae.vae import VAE
 
 __all__ = ["CHECKS", "captured"]
 
-FAR = 50.0  # what a network may give at most
+FAR = 50.0  # the largest output of a network
 CANDIDATES = (-1e6, -1.0, 0.0, 1e-30, 0.25, 0.5, 1 - 2**-24, 1.0, 2.0, 3.0, 1e5)
 
 
 def the_density_integrates_to_one(subject: LikelihoodSubject) -> None:
-    """Over one element by quadrature or as a sum; over several where the values are few."""
+    """The density integrates, or the probabilities sum, to one.
+
+    Events of several elements are checked if their values are few.
+    """
     for measured in subject.measured:
         measured.integrates_to_one()
 
 
 def samples_follow_the_density(subject: LikelihoodSubject) -> None:
-    """Frequencies of 20,000 samples of one element, fixed seed."""
+    """20,000 samples of one element follow the density, with a fixed seed."""
     for measured in subject.measured:
         measured.samples_follow()
 
 
 def the_event_is_that_of_the_data(subject: LikelihoodSubject) -> None:
-    """Batch of the parameters, event `event_shape`; independent elements are multiplied."""
+    """The batch is that of the parameters and the event is `event_shape`.
+
+    The density of independent elements is their product.
+    """
     part, event = subject.attach(), subject.event_shape
     distribution = part(**params(part.param_shapes, 4))
     shapes = tuple(distribution.batch_shape), tuple(distribution.event_shape)
@@ -64,7 +70,7 @@ _SUM = "let over_event sum"
 
 
 def leading_dimensions_pass_through(subject: LikelihoodSubject) -> None:
-    """Particles before rows: every particle scores every row as if it were alone."""
+    """Each particle gives each row the score that the pair has alone."""
     part, event = subject.attach(), subject.event_shape
     given = params(part.param_shapes, 5, 4)
     distribution = part(**given)
@@ -88,7 +94,10 @@ def leading_dimensions_pass_through(subject: LikelihoodSubject) -> None:
 
 
 def rows_stand_alone(subject: LikelihoodSubject) -> None:
-    """log p(x|z) of a row of a VAE is the same alone, in evaluation; in training too, unless it says so."""
+    """log p(x|z) of a row in a VAE does not depend on the other rows.
+
+    A likelihood with `of_batch` is checked in evaluation mode only.
+    """
     vae = vae_with(subject)
     rows = programs.drawn(vae, 4)
     modes = (False, True) if not vae.likelihood.of_batch else (False,)
@@ -110,7 +119,7 @@ def rows_stand_alone(subject: LikelihoodSubject) -> None:
 
 
 def the_mean_is_that_of_samples(subject: LikelihoodSubject) -> None:
-    """`mean` and `variance`, where the distribution has them, against 20,000 samples and quadrature."""
+    """`mean` and `variance`, if defined, agree with 20,000 samples and with quadrature."""
     part = subject.attach()
     distribution = part(**params(part.param_shapes))
     try:
@@ -136,7 +145,7 @@ def the_mean_is_that_of_samples(subject: LikelihoodSubject) -> None:
 
 
 def _moments(subject: LikelihoodSubject, measured: Any) -> None:  # noqa: ANN401
-    """The mean and the variance against the nodes, where they are finite on them."""
+    """Compare the mean and the variance with quadrature, unless the tails are too heavy."""
     mass, x = measured.log_mass.exp(), measured.rule.z[:, 0]
     try:
         said = measured.distribution.mean.item(), measured.distribution.variance.item()
@@ -157,7 +166,7 @@ def _moments(subject: LikelihoodSubject, measured: Any) -> None:  # noqa: ANN401
 
 
 def values_outside_the_support_are_refused(subject: LikelihoodSubject) -> None:
-    """`check` accepts samples, and answers other values with one sentence."""
+    """`check` accepts samples, and refuses values outside the support in one sentence."""
     part = subject.attach()
     x = part(**params(part.param_shapes, 40)).sample()
     try:
@@ -180,7 +189,7 @@ def values_outside_the_support_are_refused(subject: LikelihoodSubject) -> None:
 
 
 def _outside(part: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
-    """The samples with one value that the distribution's support excludes; None when it excludes nothing."""
+    """The samples with one value outside the support; None if every value is inside."""
     distribution = part(**params(part.param_shapes, len(x)))
     for value in (math.nan, *CANDIDATES):
         wrong = x.clone()
@@ -191,7 +200,7 @@ def _outside(part: Any, x: Tensor) -> Tensor | None:  # noqa: ANN401
 
 
 def missing_entries_are_left_out(subject: LikelihoodSubject) -> None:
-    """NaN, where the support holds it, has log-density 0 and a finite gradient."""
+    """A missing entry (NaN) has log-density 0 and a finite gradient, if the support holds NaN."""
     part = subject.attach()
     given = {name: value.requires_grad_() for name, value in params(part.param_shapes, 3).items()}
     distribution = part(**given)
@@ -215,7 +224,7 @@ def missing_entries_are_left_out(subject: LikelihoodSubject) -> None:
 
 
 def single_precision_is_right(subject: LikelihoodSubject) -> None:
-    """log p(x|z) in float32 against float64, at the same values."""
+    """log p(x|z) in float32 agrees with float64 at the same values."""
     part = subject.attach()
     given = params(part.param_shapes, 6)
     x = part(**given).sample().float()
@@ -228,7 +237,7 @@ def single_precision_is_right(subject: LikelihoodSubject) -> None:
 
 
 def gradients_are_finite_far_out(subject: LikelihoodSubject) -> None:
-    """In float32, with parameters at +-50 and 0, and data at both ends of what can be."""
+    """Gradients in float32 are finite for parameters of -50, 0 and 50 and extreme data."""
     with settings(torch.float32):
         for size in (FAR, -FAR, 0.0):
             part = attached(subject.part, subject.event_shape).float()
@@ -248,7 +257,7 @@ def gradients_are_finite_far_out(subject: LikelihoodSubject) -> None:
 
 
 def _ends(part: Any) -> list[Tensor]:  # noqa: ANN401
-    """Events of one value each at the ends of the support, and a sample."""
+    """Events of equal elements at both ends of the support, and a sample."""
     given = {n: torch.zeros(1, *s) for n, s in part.param_shapes.items()}
     distribution = part(**given)
     support = unwrapped(distribution.support)
@@ -272,31 +281,31 @@ def vae_with(subject: LikelihoodSubject, latent_dim: int = 2) -> VAE:
 
 
 def it_serves_in_a_vae(subject: LikelihoodSubject) -> None:
-    """log p(x) of each row is finite and its own."""
+    """log p(x) of each row is finite and independent of other rows."""
     programs.pieces_change_nothing(subject.name, vae_with(subject))
 
 
 def log_px_agrees_with_quadrature(subject: LikelihoodSubject) -> None:
-    """log p(x) of a VAE with one latent, against the integral over it."""
+    """log p(x) of a VAE with one latent agrees with the integral over this latent."""
     programs.agrees_with_quadrature(subject.name, vae_with(subject, 1), count=10)
 
 
 def it_trains_and_is_saved(subject: LikelihoodSubject) -> None:
-    """Ten steps in a small VAE, saved and loaded."""
+    """A small VAE trains for ten steps, and is saved and loaded."""
     programs.trains(subject.name, lambda: vae_with(subject))
 
 
 def captured(subject: LikelihoodSubject) -> None:
-    """The step is captured.
+    """Capture the training step.
 
     Raises:
-        Uncapturable: with the reason, when it is not.
+        Uncapturable: with the reason, if it cannot be captured.
     """
     programs.captured(vae_with(subject), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: LikelihoodSubject) -> None:
-    """The graph of a step gives what Python gives, or there is a reason why there is none."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     programs.captured_or_refused(subject.name, vae_with(subject))
 
 

@@ -26,10 +26,10 @@ CONTEXT = 3
 
 
 class NetworkSubject(Subject):
-    """A network, with the roles in which it can serve.
+    """A network, and the roles (encoder, decoder) that it can have.
 
     Attributes:
-        reason: why it cannot serve in the last role that was tried.
+        reason: why the network cannot have the last role that was tried.
     """
 
     part: Network
@@ -37,7 +37,7 @@ class NetworkSubject(Subject):
 
     @cached_property
     def event_shape(self) -> Shape:
-        """The author's event, or one with which the network has most roles."""
+        """The author's event shape, or the one with which the network has most roles."""
         given = self.options.event_shape
         shape = max([given] if given is not None else EVENTS, key=lambda event: len(self._roles(event)))
         require(
@@ -54,12 +54,12 @@ class NetworkSubject(Subject):
 
     @cached_property
     def roles(self) -> list[Role]:
-        """What it can be, for the event."""
+        """The roles of the network for this event shape."""
         return self._roles(self.event_shape)
 
     @cached_property
     def takes_context(self) -> bool:
-        """Whether it can be attached with a context; if the author gave one, it must be."""
+        """Whether it can be attached with a context, which it must if `context_shape` was given."""
         if self._fits(self.roles[0], CONTEXT):
             return True
         require(
@@ -74,7 +74,7 @@ class NetworkSubject(Subject):
         return [role for role in roles if self._fits(role, 0)]
 
     def _fits(self, role: Role, context_dim: int) -> bool:
-        """Whether it can be attached in a role; a network that is made for the other may fail anyhow."""
+        """Whether the network can be attached and called in a role; any error means no."""
         try:
             net = attached(self.fresh(), *role, context_dim).eval()
             context = torch.zeros(2, context_dim) if context_dim else None
@@ -89,7 +89,7 @@ class NetworkSubject(Subject):
         return attached(self.fresh(), *role, context_dim if self.takes_context else 0)
 
     def fresh(self) -> Network:
-        """A copy, with the modules that it was given in the default dtype."""
+        """A copy, whose given modules are converted to the default dtype."""
         part = self.part.clone()
         for module in part.hyperparameters().values():
             if isinstance(module, nn.Module):
@@ -126,7 +126,7 @@ def outputs_have_the_declared_shape(subject: NetworkSubject) -> None:
 
 
 def rows_are_kept_apart(subject: NetworkSubject) -> None:
-    """A row alone gives what it gives among others, and a context of its own."""
+    """The output of a row depends on this row and its context only."""
     for role in subject.roles:
         for context_dim in sorted({0, CONTEXT if subject.takes_context else 0}):
             net = subject.of(role, context_dim).eval()
@@ -144,7 +144,7 @@ def rows_are_kept_apart(subject: NetworkSubject) -> None:
 
 
 def rows_are_kept_apart_in_training(subject: NetworkSubject) -> None:
-    """In training mode no output of a row has a gradient in another row, also with dropout."""
+    """In training mode, the output of a row has no gradient in another row."""
     for role in subject.roles:
         net = subject.of(role).train()
         value = torch.randn(4, *role[0], requires_grad=True)
@@ -158,7 +158,7 @@ def rows_are_kept_apart_in_training(subject: NetworkSubject) -> None:
 
 
 def all_of_the_input_is_used(subject: NetworkSubject) -> None:
-    """Some output has a gradient in every entry of the input and of the context."""
+    """Every entry of the input and of the context has a gradient from some output."""
     for input_shape, output_shape in subject.roles:
         net = subject.of((input_shape, output_shape), CONTEXT)
         value = torch.randn(4, *input_shape, requires_grad=True)
@@ -177,7 +177,7 @@ def all_of_the_input_is_used(subject: NetworkSubject) -> None:
 
 
 def one_context_serves_all_particles(subject: NetworkSubject) -> None:
-    """Inputs (N, ...) and contexts (K, 1, C) broadcast."""
+    """Inputs (N, ...) broadcast with contexts (K, 1, C)."""
     if not subject.takes_context:
         return
     for role in subject.roles:
@@ -194,7 +194,7 @@ def one_context_serves_all_particles(subject: NetworkSubject) -> None:
 
 
 def all_parameters_are_trained(subject: NetworkSubject) -> None:
-    """A parameter without a gradient was created and forgotten."""
+    """Every parameter has a gradient."""
     for role in subject.roles:
         net = subject.of(role, CONTEXT)
         net(
@@ -210,7 +210,7 @@ def all_parameters_are_trained(subject: NetworkSubject) -> None:
 
 
 def vae_with(subject: NetworkSubject) -> VAE:
-    """A small VAE with the network in each role that it can have."""
+    """A small VAE with the network in every role that it can have."""
     plain: dict[str, Any] = {"encoder": MLP(8, activation="silu"), "decoder": MLP(8, activation="silu")}
     for _, output_shape in subject.roles:
         plain["encoder" if output_shape is None else "decoder"] = subject.fresh()
@@ -220,12 +220,15 @@ def vae_with(subject: NetworkSubject) -> VAE:
 
 
 def it_serves_in_a_vae(subject: NetworkSubject) -> None:
-    """log p(x) of each row is finite and its own."""
+    """log p(x) of each row is finite and independent of other rows."""
     programs.pieces_change_nothing(subject.name, vae_with(subject))
 
 
 def it_trains_and_is_saved(subject: NetworkSubject) -> None:
-    """Ten steps in a small VAE, saved and loaded; a module that was built in Python is not saved."""
+    """A small VAE trains for ten steps, and is saved and loaded.
+
+    A network with a module that was built in Python cannot be saved and is not checked.
+    """
     try:
         subject.part.to_dict()
     except InputError:
@@ -234,16 +237,16 @@ def it_trains_and_is_saved(subject: NetworkSubject) -> None:
 
 
 def captured(subject: NetworkSubject) -> None:
-    """The step is captured.
+    """Capture the training step.
 
     Raises:
-        Uncapturable: with the reason, when it is not.
+        Uncapturable: with the reason, if it cannot be captured.
     """
     programs.captured(vae_with(subject), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: NetworkSubject) -> None:
-    """The graph of a step gives what Python gives, or there is a reason why there is none."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     programs.captured_or_refused(subject.name, vae_with(subject))
 
 

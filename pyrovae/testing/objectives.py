@@ -1,4 +1,4 @@
-"""Checks of objectives: a bound on log p(x) of an exact model, what is ascended, and a run."""
+"""Checks of objectives: the bound on log p(x), the quantity that is maximised, and training."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ObjectiveSubject(Subject):
         return programs.small_vae((5,), 2, **parts)
 
     def begun(self, vae: VAE, rows: int) -> Objective:
-        """A copy that was told which program it trains, on this number of rows."""
+        """A copy that has begun to train a program on this number of rows."""
         objective = self.part.clone()
         objective.begin(rows, vae)
         return objective
@@ -67,7 +67,7 @@ def exact(scale: float) -> tuple[LinearGaussian, Tensor]:
 
 
 def with_the_exact_posterior_the_bound_is_log_px(subject: ObjectiveSubject) -> None:
-    """Every importance weight is then p(x), so that a bound without slack is log p(x)."""
+    """With the exact posterior as guide, all weights are p(x) and the bound is log p(x)."""
     oracle, x = exact(1.0)
     found = subject.part.bound(terms(oracle.model, oracle.guide, x, particles=subject.part.particles))
     require(
@@ -84,7 +84,7 @@ def with_the_exact_posterior_the_bound_is_log_px(subject: ObjectiveSubject) -> N
 
 
 def the_bound_stays_below_log_px(subject: ObjectiveSubject) -> None:
-    """In expectation, with a guide half as wide again as the posterior."""
+    """The expected bound is at most log p(x), with a guide 1.5 times as wide as the posterior."""
     oracle, x = exact(1.5)
     x = x[:1]
     found = terms(oracle.model, oracle.guide, x.expand(ROWS, -1), particles=subject.part.particles)
@@ -98,7 +98,7 @@ def the_bound_stays_below_log_px(subject: ObjectiveSubject) -> None:
 
 
 def the_order_of_the_particles_does_not_matter(subject: ObjectiveSubject) -> None:
-    """Particles in reverse order give the same."""
+    """Reversing the order of the particles changes nothing."""
     found = subject.random_terms()
     backwards = Terms(*(t.flip(0) for t in found[:3]))  # type: ignore[union-attr]
     for name in ("bound", "maximised"):
@@ -108,7 +108,7 @@ def the_order_of_the_particles_does_not_matter(subject: ObjectiveSubject) -> Non
 
 
 def rows_are_kept_apart(subject: ObjectiveSubject) -> None:
-    """What is ascended for a row is the same alone and among others."""
+    """The bound and the maximised quantity of a row do not depend on the other rows."""
     found = subject.random_terms()
     names = ("bound",) if subject.part.of_batch else ("bound", "maximised")
     for name in names:
@@ -120,7 +120,10 @@ def rows_are_kept_apart(subject: ObjectiveSubject) -> None:
 
 
 def the_weight_of_the_divergence_stands_outside(subject: ObjectiveSubject) -> None:
-    """A KL weight moves what is ascended on a straight line to E_q[log p(x|z)], unless it is overridden."""
+    """The maximised quantity is linear in the KL weight, and E_q[log p(x|z)] at weight 0.
+
+    An objective that overrides `annealed` is not checked.
+    """
     if type(subject.part).annealed is not Objective.annealed or not subject.part.anneals:
         return
     part, found = subject.part, subject.random_terms()
@@ -132,7 +135,10 @@ def the_weight_of_the_divergence_stands_outside(subject: ObjectiveSubject) -> No
 
 
 def gradients_reach_model_and_guide(subject: ObjectiveSubject) -> None:
-    """What is ascended on six rows, and on one, is finite, and so are its gradients, which reach both."""
+    """The maximised quantity is finite, with finite gradients for model and guide.
+
+    This holds for six rows and for one.
+    """
     for count in (6, 1):
         vae = subject.vae()
         objective = subject.begun(vae, 100)
@@ -163,22 +169,22 @@ def _pair(objective: Objective, vae: VAE, rows: Rows) -> Any:  # noqa: ANN401
 
 
 def it_trains(subject: ObjectiveSubject) -> None:
-    """Ten steps of a small VAE, saved and loaded."""
+    """A small VAE trains for ten steps, and is saved and loaded."""
     programs.trains(subject.name, subject.vae, subject.part)
 
 
 def captured(subject: ObjectiveSubject) -> None:
-    """The step is captured.
+    """Capture the training step.
 
     Raises:
-        Uncapturable: with the reason, when it is not.
+        Uncapturable: with the reason, if it cannot be captured.
     """
     vae = subject.vae()
     programs.captured(vae, subject.begun(vae, 100), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: ObjectiveSubject) -> None:
-    """The graph of a step gives what Python gives, or there is a reason why there is none."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     vae = subject.vae()
     programs.captured_or_refused(subject.name, vae, subject.begun(vae, 100))
 

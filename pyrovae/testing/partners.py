@@ -16,7 +16,7 @@ __all__ = ["guide_for", "prior_for"]
 
 
 def guide_for(subject: PriorSubject) -> guides.Guide:
-    """The author's guide, or one of the package on the space of the prior."""
+    """The author's guide, or a guide of this package on the space of the prior."""
     if subject.options.guide is not None:
         return subject.options.guide
     distribution = subject.distribution(subject.size)
@@ -31,7 +31,7 @@ def guide_for(subject: PriorSubject) -> guides.Guide:
 
 
 def prior_for(subject: GuideSubject, size: int) -> tuple[priors.Prior, int]:
-    """The author's prior, or one of the package on the space of the guide; and its latent_dim."""
+    """The author's prior, or one of this package on the space of the guide, and its latent_dim."""
     if subject.options.prior is not None:
         return subject.options.prior, size
     distribution = subject.distribution(size)

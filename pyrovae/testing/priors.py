@@ -1,4 +1,4 @@
-"""Checks of priors: those of all distributions over latents, contexts, and a VAE with the prior."""
+"""Checks of priors: distributions over latents, contexts, and a VAE with the prior."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTEXT = 3
 
 
 def a_context_is_used_row_by_row(subject: PriorSubject) -> None:
-    """p(z|c) of a row depends on its own context, when the prior creates parameters for one."""
+    """p(z|c) of a row uses the context of this row, if the prior has parameters for a context."""
     try:
         prior = subject.of(subject.size, CONTEXT)
     except InputError as error:
@@ -66,7 +66,7 @@ def _declares_a_context(subject: PriorSubject) -> bool:
 
 
 def samples_given_a_context_follow_the_density(subject: PriorSubject) -> None:
-    """Means of the samples of two contexts, against quadrature."""
+    """Means of samples given two contexts agree with quadrature."""
     size = min(subject.latent_dims)
     try:
         prior = subject.of(size, 2)
@@ -96,7 +96,7 @@ def _mean(prior: Prior, context: Tensor, rule: Rule | None, f: Callable[[Tensor]
 
 
 def vae_with(subject: PriorSubject, latent_dim: int, **parts: Any) -> VAE:  # noqa: ANN401
-    """A small VAE with the prior and a guide on its space."""
+    """A small VAE with the prior and a guide on the same space."""
     context_shape = subject.options.context_shape or ((2,) if subject.needs_context else None)
     plain: dict[str, Any] = {
         "likelihood": Normal(0.5),
@@ -107,13 +107,16 @@ def vae_with(subject: PriorSubject, latent_dim: int, **parts: Any) -> VAE:  # no
 
 
 def _latent_dim(subject: PriorSubject) -> int:
-    """Two, where it can be: one is too few for what couples latents."""
+    """Two if possible, since one latent cannot be correlated with another."""
     possible = subject.latent_dims.values()
     return 2 if 2 in possible else min(possible)
 
 
 def it_serves_in_a_vae(subject: PriorSubject) -> None:
-    """log p(x) of each row is finite and its own, and the loss has a finite gradient for the prior."""
+    """log p(x) of each row is finite and independent of other rows.
+
+    The gradient of the loss for the prior is finite.
+    """
     vae = vae_with(subject, _latent_dim(subject))
     programs.pieces_change_nothing(subject.name, vae)
     rows = programs.drawn(vae, 5)
@@ -127,7 +130,7 @@ def it_serves_in_a_vae(subject: PriorSubject) -> None:
 
 
 def log_px_agrees_with_quadrature(subject: PriorSubject) -> None:
-    """log p(x) of a VAE with one and two latents, against the integral over them."""
+    """log p(x) of a VAE with one or two latents agrees with the integral over the latents."""
     if subject.part.labels:
         return
     for measured in subject.measured[:2]:
@@ -136,21 +139,21 @@ def log_px_agrees_with_quadrature(subject: PriorSubject) -> None:
 
 
 def it_trains_and_is_saved(subject: PriorSubject) -> None:
-    """Ten steps in a small VAE, saved and loaded."""
+    """A small VAE trains for ten steps, and is saved and loaded."""
     programs.trains(subject.name, lambda: vae_with(subject, _latent_dim(subject)))
 
 
 def captured(subject: PriorSubject) -> None:
-    """The step is captured.
+    """Capture the training step.
 
     Raises:
-        Uncapturable: with the reason, when it is not.
+        Uncapturable: with the reason, if it cannot be captured.
     """
     programs.captured(vae_with(subject, _latent_dim(subject)), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: PriorSubject) -> None:
-    """The graph of a step gives what Python gives, or there is a reason why there is none."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     programs.captured_or_refused(subject.name, vae_with(subject, _latent_dim(subject)))
 
 

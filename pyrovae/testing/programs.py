@@ -1,7 +1,7 @@
-"""Checks of a part inside a small VAE: training, saving, log p(x) against quadrature, the captured step.
+"""Checks of a part inside a small VAE: training, saving, log p(x), and the captured step.
 
-A VAE of three observed elements and one or two latents is declared with the part and with plain
-other parts. Its parameters have no special values.
+The VAE has a few observed elements, mostly one or two latents, and default parts apart from the
+part under check. Noise is added to its parameters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 QUIET: dict[str, Any] = {"batch_size": 4, "epochs": 2, "lr": 1e-3, "progress": False, "figures": False}
 PARTICLES = 4000
-TRUSTED = 100  # effective samples; with fewer the error of the error is large
+TRUSTED = 100  # effective samples; with fewer, the estimate of the error is unreliable
 
 
 def small_vae(
@@ -69,7 +69,10 @@ def small_vae(
 
 @torch.no_grad()
 def drawn(vae: VAE, count: int, seed: int = 0) -> Rows:
-    """Rows that the VAE draws itself, with a context and labels where it has them, in its support."""
+    """Draw rows from the VAE, with a context and labels if it has them.
+
+    Rows outside the support (after rounding) are left out.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         many = 4 * count
@@ -83,7 +86,7 @@ def drawn(vae: VAE, count: int, seed: int = 0) -> Rows:
 
 
 def _scored(vae: VAE, x: Tensor) -> Tensor:
-    """The numbers of rows that can be scored: a sample of a narrow Beta may round to 1."""
+    """The indices of rows inside the support; a sample of a narrow Beta may round to 1."""
     keep = []
     for number, row in enumerate(x):
         try:
@@ -95,13 +98,13 @@ def _scored(vae: VAE, x: Tensor) -> Tensor:
 
 
 def _different(x: Tensor) -> Tensor:
-    """The numbers of the first of equal rows."""
+    """The indices of the first of equal rows."""
     _, group = torch.unique(x, dim=0, return_inverse=True)
     return torch.stack([(group == g).nonzero()[0, 0] for g in group.unique()])
 
 
 def data_of(rows: Rows, validation: int, test: int) -> Data:
-    """Rows as a data set, in which labels are given in training only."""
+    """Rows as a data set, with labels in the training set only."""
     data = load(rows.x, validation=validation, test=test)
     parts = {}
     for name in ("train", "validation", "test"):
@@ -114,13 +117,13 @@ def data_of(rows: Rows, validation: int, test: int) -> Data:
 def trains(
     name: str, make: Callable[[], VAE], objective: Objective | None = None, idle: Collection[str] = ()
 ) -> None:
-    """Ten steps move every parameter; the run is saved and loads with the same weights.
+    """Ten steps change every parameter, and a saved run loads with the same weights.
 
     Arguments:
-        name: of the part, in messages.
-        make: declares the VAE.
+        name: the name of the part in messages.
+        make: a function that declares the VAE.
         objective: ELBO by default.
-        idle: heads of the encoder that need not move, as the weight of the only component.
+        idle: heads of the encoder that need not change, such as the weight of a single component.
     """
     with settings(torch.float32):
         vae = make()
@@ -147,7 +150,7 @@ def trains(
 
 
 def agrees_with_quadrature(name: str, vae: VAE, count: int = 6) -> None:
-    """log p(x) by importance sampling, against the integral over the latent space."""
+    """log p(x) by importance sampling agrees with the integral over the latent space."""
     vae.eval()
     rows = drawn(vae, count).unlabelled()
     exact = _log_px(vae, rows).numpy()
@@ -166,7 +169,7 @@ def agrees_with_quadrature(name: str, vae: VAE, count: int = 6) -> None:
 
 
 def _evidence(vae: VAE, rows: Rows) -> Evidence:
-    """log p(x) with the guide as proposal; where it is far from a posterior, the prior proposes too."""
+    """log p(x) with the guide as proposal, or guide and prior if effective samples are few."""
     options: dict[str, Any] = {"particles": PARTICLES, "compile": False}
     evidence = log_evidence(vae, *rows.arguments, **options)
     with contextlib.suppress(InputError):
@@ -180,7 +183,7 @@ def _evidence(vae: VAE, rows: Rows) -> Evidence:
 
 @torch.no_grad()
 def _log_px(vae: VAE, rows: Rows) -> Tensor:
-    """log p(x) of each row as an integral over z, by the rule of the prior's space, (N,)."""
+    """log p(x) of each row by quadrature over z, (N,)."""
     if rows.context is None:
         return _integrals(vae, rows.x, None)
     return torch.cat([_integrals(vae, rows.x[i : i + 1], rows.context[i]) for i in range(len(rows))])
@@ -200,7 +203,7 @@ def _integrals(vae: VAE, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def captured_or_refused(name: str, vae: VAE, objective: Objective | None = None) -> None:
-    """The graph of a step gives what Python gives, or the part is refused with a reason."""
+    """The captured step gives the results of Python, or it is refused with a reason."""
     try:
         captured(vae, objective, name=name)
     except Uncapturable as error:
@@ -208,10 +211,10 @@ def captured_or_refused(name: str, vae: VAE, objective: Objective | None = None)
 
 
 def captured(vae: VAE, objective: Objective | None = None, *, name: str | None = None) -> None:
-    """The graph of a loss and its gradient gives what Python gives, from the same random state.
+    """The captured loss and gradient agree with Python from the same random state.
 
     Raises:
-        Uncapturable: with the reason, when it cannot be traced.
+        Uncapturable: with the reason, if it cannot be traced.
     """
     name, objective = name or shown(vae.prior), objective or ELBO(2)
     rows = drawn(vae, 4)
@@ -226,7 +229,7 @@ def captured(vae: VAE, objective: Objective | None = None, *, name: str | None =
         return (loss.detach(), *(g for g in gradients if g is not None))
 
     step(*tensors)  # the objective learns the plates and strata of model and guide
-    with pyro.validation_enabled(False):  # it takes numbers out of tensors, and `fit` ends it after a batch
+    with pyro.validation_enabled(False):  # validation needs `.item()`; `fit` turns it off after a batch
         graph = traced(step, tensors)
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -242,7 +245,7 @@ def captured(vae: VAE, objective: Objective | None = None, *, name: str | None =
 
 
 def pieces_change_nothing(name: str, vae: VAE) -> None:
-    """log p(x) of a row is the same in pieces, in another order and among fewer rows."""
+    """log p(x) of a row does not depend on the other rows, their order or the chunk size."""
     rows = drawn(vae, 12)
     first = _different(rows.x)[:6]  # equal rows may exchange their samples
     arguments = rows[first].arguments

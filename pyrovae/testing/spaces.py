@@ -1,12 +1,13 @@
-r"""Rules of integration over the spaces on which distributions live, and coordinates for their samples.
+r"""Quadrature rules for the spaces of distributions, and coordinates for samples.
 
     reals, intervals, simplices    z = T(u), u = centre + spread sinh(t) on an even grid of t
-    circle, sphere                 even angles; Gauss-Legendre nodes along the axis
-    discrete values                each of them, with weight 1
+    circle, sphere                 even angles; Gauss-Legendre nodes along the axis of a sphere
+    discrete values                every value, with weight 1
     reals with a class             the nodes of a line for every class
 
-Nodes that are even in t are dense where the samples are and reach thousands of spreads, so a rule
-suits narrow, wide and heavy-tailed densities. Rules exist for one and for two coordinates.
+T maps the real line to the space. An even grid of t is dense in u near the samples and reaches out
+to thousands of spreads, so one rule suits narrow, wide and heavy-tailed densities. There are rules
+for one and for two coordinates.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["Rule", "circle", "globe", "log_density", "rule_of", "unwrapped"]
 LINE_POINTS, PLANE_POINTS = 20_001, 801
 LINE_LIMIT = 12.0  # of t, on the real line: 80,000 spreads
 BEYOND = 2.5  # the side of a plane, as a multiple of the farthest of 2000 samples
-REACH = 40.0  # of u, where it is a logarithm: exp(-40) is nothing
+REACH = 40.0  # of u, where u is a logarithm; exp(-40) is negligible
 MOST_STATES = 70_000
 COUNTS = 4000
 PIECE = 10_000
@@ -40,13 +41,13 @@ class Rule:
     """Nodes of an integral.
 
     Attributes:
-        space: in words.
+        space: the name of the space in messages.
         z: the nodes, (G, *event).
         log_weight: their weights, (G,).
-        tolerance: how far from 0 the logarithm of the integral of a density may be.
-        axes: the axes of the grid in the coordinates u, one or two; none on a sphere and for states.
-        edges: between cells along each axis, (d, E), where most samples are.
-        to_space: u to z.
+        tolerance: the largest accepted |log of the integral of a density|.
+        axes: one or two axes of the grid of u; none on a sphere and for discrete values.
+        edges: the edges of cells along each axis, (d, E), near most of the samples.
+        to_space: the map from u to z.
     """
 
     space: str
@@ -68,7 +69,7 @@ def rule_of(
     line_points: int = LINE_POINTS,
     plane_points: int = PLANE_POINTS,
 ) -> Rule | None:
-    """The rule for a distribution with batch () and an event of one dimension; None where there is none."""
+    """The rule for a distribution with batch () and a one-dimensional event; None if unknown."""
     (size,) = distribution.event_shape
     support = unwrapped(distribution.support)
     if isinstance(support, type(constraints.sphere)):
@@ -85,7 +86,7 @@ def rule_of(
 
 
 def unwrapped(support: Any) -> Any:  # noqa: ANN401
-    """A constraint on one element, of one on an event of independent elements."""
+    """The constraint on one element, from a constraint on independent elements."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
@@ -93,7 +94,7 @@ def unwrapped(support: Any) -> Any:  # noqa: ANN401
 
 @torch.no_grad()
 def log_density(distribution: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-    """log p at many points, in pieces that stay in the processor's cache."""
+    """log p at many points, computed in pieces that fit in the processor's cache."""
     return torch.cat([distribution.log_prob(piece) for piece in z.split(PIECE)])
 
 
@@ -132,14 +133,14 @@ def _grid(distribution: Any, to_space: Any, dims: int, points: int) -> Rule:  # 
 
 
 def _tolerance(dims: int, real: bool) -> float:  # noqa: FBT001
-    # The corner of a Laplace density; smooth ones are exact to rounding.
+    # For the corner of a Laplace density; smooth densities are exact to rounding.
     if dims == 1:
         return 1e-5
     return 1e-3 if real else 1e-4
 
 
 def _place(u: Tensor) -> tuple[Tensor, Tensor]:
-    """The median of samples (N, d) and their spread, which outliers do not move."""
+    """The median and a robust spread of samples (N, d)."""
     low, centre, high = u.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=u.dtype), 0)
     return centre, ((high - low) / 1.35).clamp(min=1e-12)
 
@@ -156,7 +157,7 @@ def _is_identity(transform: Any) -> bool:  # noqa: ANN401
 
 
 def _to_space(distribution: Any, support: Any) -> Any:  # noqa: ANN401
-    """A bijection from the reals; for a support that torch does not know it is found by trial."""
+    """A bijection from the reals, found by trial for a support that torch does not know."""
     try:
         return biject_to(distribution.support)
     except NotImplementedError:
@@ -170,13 +171,13 @@ def _to_space(distribution: Any, support: Any) -> Any:  # noqa: ANN401
 
 
 def circle(points: int = 2000) -> tuple[Tensor, float]:
-    """Points on the circle and the logarithm of the arc of each."""
+    """Points on the circle, and the logarithm of the arc length per point."""
     angle = 2 * math.pi * torch.arange(points) / points
     return torch.stack([angle.cos(), angle.sin()], -1), math.log(2 * math.pi / points)
 
 
 def globe(points: int = 400) -> tuple[Tensor, Tensor]:
-    """Points on the sphere of three dimensions and the logarithm of the area of each."""
+    """Points on the sphere in three dimensions, and the logarithm of the area per point."""
     nodes, weights = (torch.as_tensor(a) for a in np.polynomial.legendre.leggauss(points // 2))
     angle = 2 * math.pi * torch.arange(points) / points
     height, angle = nodes[:, None].expand(-1, points), angle.expand(len(nodes), -1)
@@ -194,7 +195,7 @@ def _sphere(size: int) -> Rule | None:
 
 
 def _states(distribution: Any, size: int) -> Tensor | None:  # noqa: ANN401
-    """All values of a discrete distribution, (S, D); None when there are too many or they are unknown."""
+    """All values of a discrete distribution, (S, D); None if too many or unknown."""
     if hasattr(distribution, "states"):
         return distribution.states()
     while hasattr(distribution, "base_dist"):
@@ -213,7 +214,7 @@ def _states(distribution: Any, size: int) -> Tensor | None:  # noqa: ANN401
 
 
 def _with_class(distribution: Classed, points: int) -> Rule | None:
-    """A line for each class, for one real entry."""
+    """The rule for one real entry and a class: one line for each class."""
     if distribution.dim != 1:
         return None
     t = torch.linspace(-LINE_LIMIT, LINE_LIMIT, points)

@@ -1,6 +1,7 @@
-"""Comparisons of samples with what a density says.
+"""Comparisons of samples with a density.
 
-Each would fail by chance in fewer than one of 100,000 runs, and seeds are fixed.
+With a random seed, a comparison would fail by chance in fewer than one of 100,000 runs. Seeds are
+fixed, so results do not vary.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from torch import Tensor
 
 __all__ = ["RARE", "SIGMAS", "cells_apart", "frequencies_apart", "means_apart", "quantiles_apart"]
 
-SIGMAS = 5.0  # one tail of a normal distribution beyond it: 3e-7
-RARE = 1e-6  # of a p-value
-OFTEN = 10  # expected counts below it are added together
+SIGMAS = 5.0  # beyond it, one tail of a normal distribution has probability 3e-7
+RARE = 1e-6  # p-values below it are refused
+OFTEN = 10  # values with smaller expected counts are pooled
 
 
 def means_apart(samples: Tensor, exact: Tensor, slack: float = 0.0) -> float:
-    """The distance of a mean from its exact value as a share of what is allowed; above 1 is too far."""
+    """The largest error of a sample mean, divided by the error that is allowed."""
     allowed = SIGMAS * samples.std(0) / math.sqrt(len(samples)) + slack
     return ((samples.mean(0) - exact).abs() / allowed).max().item()
 
 
 def quantiles_apart(samples: Tensor, nodes: Tensor, mass: Tensor) -> str | None:
-    """Kolmogorov and Smirnov's test of samples (N,) against the masses of nodes (G,) on a line.
+    """Kolmogorov-Smirnov test of samples (N,) against the masses of nodes (G,) on a line.
 
     Returns:
         None when they agree, or the result in words.
@@ -42,13 +43,13 @@ def quantiles_apart(samples: Tensor, nodes: Tensor, mass: Tensor) -> str | None:
 
 
 def cells_apart(samples: Tensor, axes: Sequence[Tensor], mass: Tensor, edges: Tensor | None) -> str | None:
-    """The shares of samples (N, 2) in cells of the plane, against masses (P, P) of a grid.
+    """Compare the shares of samples (N, 2) in cells of the plane with masses (P, P) on a grid.
 
     Arguments:
-        samples: in the coordinates of the grid.
-        axes: of the grid, (P,) each.
-        mass: of its nodes.
-        edges: between the cells along both axes, (2, E).
+        samples: samples in the coordinates of the grid.
+        axes: the two axes of the grid, (P,) each.
+        mass: the masses of the nodes of the grid.
+        edges: the edges of the cells along both axes, (2, E).
     """
     assert edges is not None
     first, second = (torch.bucketize(axis, edge) for axis, edge in zip(axes, edges, strict=True))
@@ -72,9 +73,9 @@ def cells_apart(samples: Tensor, axes: Sequence[Tensor], mass: Tensor, edges: Te
 
 
 def frequencies_apart(observed: Tensor, mass: Tensor) -> str | None:
-    """Pearson's test of counts (S,) against probabilities (S,); rare values are counted together.
+    """Pearson's test of counts (S,) against probabilities (S,); rare values are pooled.
 
-    What the probabilities leave to 1 belongs to values that are not listed and were not drawn.
+    If the probabilities sum to less than 1, the rest belongs to values that are not listed.
     """
     from scipy.stats import chisquare
 

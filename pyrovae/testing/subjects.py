@@ -1,7 +1,7 @@
-"""The parts under check: each kind says how a copy is attached and used.
+"""Subjects: the part under check, with the code that attaches and uses copies of it.
 
-A `Subject` is made for every call of `part_checks`. Its copies of the part are attached on the
-sizes that a check needs, and what several checks need is computed once.
+Each kind of part has its own subclass. `part_checks` makes one `Subject` per call. It attaches
+copies for the sizes that a check needs, and computes once what several checks need.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pyrovae.testing.failures import refuse, shown
 __all__ = ["GuideSubject", "LatentSubject", "LikelihoodSubject", "PriorSubject", "Subject"]
 
 Shape = tuple[int, ...]
-ENOUGH, MOST = 6, 64  # sizes of z that are used, and that are tried
+ENOUGH, MOST = 6, 64  # the number of sizes of z that are used, and the largest that is tried
 ROWS = 5
-INPUT = (3,)  # of the encoder of a prior that is made of encodings
+INPUT = (3,)  # the encoder's input, for a prior that is a mixture of encodings
 
 
 class Subject(ABC):
     """A part under check.
 
     Arguments:
-        part: as the author declared it; it is not attached, only its copies are.
-        options: what the author says about it.
+        part: the part as the author declared it; only copies are attached.
+        options: the options of `check_part`.
     """
 
     def __init__(self, part: Any, options: Options) -> None:  # noqa: ANN401
@@ -44,16 +44,16 @@ class Subject(ABC):
 
     @property
     def name(self) -> str:
-        """The part as it is written."""
+        """The repr of the part."""
         return shown(self.part)
 
     @abstractmethod
     def attach(self) -> Any:  # noqa: ANN401
-        """A copy of the part that is attached as most checks need it."""
+        """An attached copy of the part, of the size that most checks use."""
 
     @abstractmethod
     def use(self, part: Any, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # noqa: ANN401
-        """Use an attached copy on inputs of a type; the inputs that have a gradient, and the results."""
+        """Use an attached copy in a dtype; returns the inputs with gradients, and the results."""
 
 
 class LatentSubject(Subject):
@@ -63,7 +63,7 @@ class LatentSubject(Subject):
 
     @cached_property
     def latent_dims(self) -> dict[int, int]:
-        """The numbers of entries of z that the part can have, each with its `latent_dim`."""
+        """The possible sizes of z, each with the `latent_dim` that gives it."""
         given, reason = self.options.latent_dim, ""
         found: dict[int, int] = {}
         for latent_dim in [given] if given is not None else range(1, MOST + 1):
@@ -81,12 +81,12 @@ class LatentSubject(Subject):
 
     @property
     def size(self) -> int:
-        """The number of entries of z that most checks use."""
+        """The size of z that most checks use."""
         return next((size for size in self.latent_dims if size > 4), max(self.latent_dims))
 
     @cached_property
     def measured(self) -> list[Measured]:
-        """The distributions of one or two entries, or of as many as there is a rule for."""
+        """The distributions over z for all sizes that have a quadrature rule."""
         every = [Measured(f"{self.name} of {n} latents", self.distribution(n)) for n in self.latent_dims]
         return [one for one in every if one.rule is not None]
 
@@ -96,10 +96,10 @@ class LatentSubject(Subject):
 
     @abstractmethod
     def distribution(self, size: int) -> Any:  # noqa: ANN401
-        """The distribution over z of this number of entries, with batch ()."""
+        """The distribution over z of this size, with batch ()."""
 
     def of(self, size: int, context_dim: int = 0, seed: int = 0) -> Any:  # noqa: ANN401
-        """A perturbed copy for z of this number of entries."""
+        """A perturbed copy for z of this size."""
         return self._attach(self.latent_dims[size], context_dim, seed)
 
     def attach(self) -> Any:  # noqa: ANN401
@@ -107,7 +107,7 @@ class LatentSubject(Subject):
 
 
 class PriorSubject(LatentSubject):
-    """A prior, with an encoder and a guide where it is made of them."""
+    """A prior, with an encoder and a guide if it uses them."""
 
     part: Prior
 
@@ -157,7 +157,7 @@ class PriorSubject(LatentSubject):
 
 
 class GuideSubject(LatentSubject):
-    """A guide, with numbers in place of an encoder's."""
+    """A guide, with random parameters in place of an encoder's output."""
 
     part: Guide
 
@@ -177,13 +177,13 @@ class GuideSubject(LatentSubject):
 
 
 class LikelihoodSubject(Subject):
-    """A likelihood, with numbers in place of a decoder's."""
+    """A likelihood, with random parameters in place of a decoder's output."""
 
     part: Likelihood
 
     @cached_property
     def event_shapes(self) -> list[Shape]:
-        """The shapes of events that it takes; the author's alone where one is given."""
+        """The event shapes that the likelihood accepts, or the one that the author gave."""
         given, found, reason = self.options.event_shape, [], ""
         for shape in [given] if given is not None else [(1,), (2,), (3,), (4,), (2, 3)]:
             try:
@@ -198,12 +198,12 @@ class LikelihoodSubject(Subject):
 
     @property
     def event_shape(self) -> Shape:
-        """The shape of event that most checks use."""
+        """The event shape that most checks use."""
         return self.event_shapes[-1]
 
     @cached_property
     def measured(self) -> list[Measured]:
-        """The distributions of one element, for three values of the parameters, and of few discrete ones."""
+        """The distributions of one element, and of several elements if they are discrete."""
         every = []
         for shape in self.event_shapes:
             seeds = (1, 2, 3) if shape == (1,) else (1,)
@@ -213,13 +213,13 @@ class LikelihoodSubject(Subject):
         return [one for one in every if self._is_quick(one)]
 
     def _is_quick(self, one: Measured) -> bool:
-        """Elements are independent mostly, so that one is enough where they are not finitely many."""
+        """Whether a distribution is checked: one element with a rule, or discrete values."""
         if one.distribution.event_shape.numel() == 1:
             return one.rule is not None
         return bool(getattr(one.distribution.support, "is_discrete", False))
 
     def distribution(self, shape: Shape, seed: int = 1) -> Any:  # noqa: ANN401
-        """Its distribution over one event, in evaluation mode."""
+        """The distribution over one event, in evaluation mode."""
         part = attached(self.part, shape).eval()
         return part(**params(part.param_shapes, seed=seed))
 

@@ -222,7 +222,7 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
 
 @contextmanager
 def _own_state(runner: Runner, where: torch.device) -> Iterator[Callable[[], None]]:
-    """The state of torch and Pyro that belongs to a run; yields the function that lets others run."""
+    """Keep the state of torch and Pyro for a run; yields a function that lets other threads run."""
     cuda = [where] if where.type == "cuda" else []
     with (
         taking_turns() as give_way,

@@ -1,6 +1,7 @@
-"""The dry run of a declaration, which finds parts that do not fit.
+"""A dry run of a declared VAE, which finds parts that do not fit.
 
-Custom networks are also run on batches that differ in one row: no row may change another.
+Custom networks are also run on batches that differ in one row, to see that rows do not influence
+each other.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _check_rows(vae: PartsProgram, x: Tensor, z: Tensor) -> None:
 
 
 def _of_three(vae: PartsProgram, x: Tensor, z: Tensor) -> dict[str, Rows]:
-    """What the networks read of three observations, of which two are given."""
+    """The inputs of the networks for three observations, two of which are given."""
     pair = None if vae.context_shape is None else x.new_zeros(2, *vae.context_shape)
     another_z = _two_draws(vae.latents(pair), (vae.prior.size,))
     another_x = _two_draws(vae.decode(another_z, pair), vae.event_shape)

@@ -99,7 +99,7 @@ class PartsProgram(Program):
 
     @property
     def takes_doubles(self) -> bool:  # type: ignore[override]
-        """Whether x may be in float64 when the parameters are not: if the likelihood makes use of it."""
+        """Whether x may be in float64 when the parameters are in float32."""
         return self.likelihood.takes_doubles
 
     @property
@@ -114,7 +114,7 @@ class PartsProgram(Program):
         return x.to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
 
     def _inputs(self, x: Tensor) -> Tensor:
-        """What the encoder reads, in the type of the networks."""
+        """The encoder's input, in the type of the networks."""
         inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
         return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
 
@@ -124,7 +124,7 @@ class PartsProgram(Program):
         return self.recognition(self.inputs(x), self._flat(context)) | known
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the encoder reads of x (*, *event); NaN is missing for one that reads missing entries."""
+        """The encoder's input for x (*, *event); NaN stays if the encoder reads missing entries."""
         inputs = self._inputs(x)
         if not self.encoder.reads_missing or inputs.shape == x.shape:
             return inputs
@@ -196,7 +196,7 @@ class PartsProgram(Program):
 
     @property
     def components_wait(self) -> int:  # type: ignore[override]
-        """The same, or 0 if the guide has the components from the start."""
+        """The number of epochs before the components start; 0 if the guide draws the class."""
         return self.prior.waits_for if self.q.states is None else 0
 
     def declaration(self) -> dict[str, Any]:

@@ -185,8 +185,8 @@ class Bare(StandardNormal):
         self.width, self.sizes, self.fast = width, sizes, fast
 
 
-class Told(StandardNormal):
-    r"""My own law, \\(p(z) = \\frac{1}{2}\\).
+class Documented(StandardNormal):
+    r"""My own distribution, \\(p(z) = \\frac{1}{2}\\).
 
     Arguments:
         width: how wide,
@@ -212,11 +212,11 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_part_of_ones_own_by_its_import_path(own, capsys):
-    shown = said(capsys, "myown.Told")
-    assert "My own law, p(z) = 1/2." in shown
+    shown = said(capsys, "myown.Documented")
+    assert "My own distribution, p(z) = 1/2." in shown
     assert "  width: number; default 2.0\n      how wide, in two lines." in shown
-    assert "pv.VAE(..., prior=myown.Told(width=2.0))" in shown
-    assert "pyrovae fit --prior myown.Told --prior.width 2.0" in shown
+    assert "pv.VAE(..., prior=myown.Documented(width=2.0))" in shown
+    assert "pyrovae fit --prior myown.Documented --prior.width 2.0" in shown
     shown = said(capsys, "myown.Bare")  # a docstring of its own it has not, and gets none of its base's
     assert "standard normal" not in shown
     assert "--prior myown.Bare --prior.width WIDTH" in shown
@@ -231,7 +231,7 @@ def test_what_is_not_a_part_is_refused(own, capsys):
     assert "'myown.Missing' cannot be imported" in refused(capsys, "myown.Missing")
     assert "myown.no_class is not a part" in refused(capsys, "myown.no_class")
     assert "pyrovae.VAE is not a part" in refused(capsys, "pyrovae.VAE")
-    assert "myown.Told is a prior, not a guide" in refused(capsys, "myown.Told", "--axis", "guide")
+    assert "belongs to the axis prior, not to guide" in refused(capsys, "myown.Documented", "--axis", "guide")
     assert "'prior', 'likelihood'" in refused(capsys, "--axis", "priors")
     assert "one word too many" in refused(capsys, "Normal", "Laplace")
 
@@ -268,8 +268,8 @@ def test_tables_have_four_cells_a_row(axis, capsys):
 
 
 def test_a_docstring_in_its_sections():
-    class Law(Prior):
-        r"""A law.
+    class Written(Prior):
+        r"""A distribution.
 
         More of it.
 
@@ -279,8 +279,8 @@ def test_a_docstring_in_its_sections():
             InputError: never.
         """
 
-    text = described(Law)
-    assert (text.summary, text.body) == ("A law.", "More of it.")
+    text = described(Written)
+    assert (text.summary, text.body) == ("A distribution.", "More of it.")
     assert text.arguments == ()
     assert text.raises == "InputError: never."
     assert text.reference == ""

@@ -270,7 +270,7 @@ def test_a_build_is_whole_or_not_there_and_old_code_goes(monkeypatch, tmp_path):
 
 def test_a_failed_build_leaves_nothing(monkeypatch, tmp_path):
     def fails(*given, **options):
-        assert list(tmp_path.iterdir())  # the folder beside
+        assert list(tmp_path.iterdir())  # the temporary folder
         raise RuntimeError("no compiler\nand a hundred lines more")
 
     monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))

@@ -25,7 +25,8 @@ def test_surgery_adds_up_exactly_and_information_stays_below_log_n():
             found = pv.diagnose(vae, rows_for(vae, N), particles=3)
             np.testing.assert_allclose(found.mutual_information + found.marginal_kl, found.kl, atol=1e-9)
             assert found.mutual_information.max() <= math.log(N) + 1e-9
-    assert found.mutual_information.mean() > math.log(N) - 0.5  # narrow laws do not overlap: the ceiling
+    # Narrow q(z|x) do not overlap, so the mutual information is near its upper limit.
+    assert found.mutual_information.mean() > math.log(N) - 0.5
     assert found.marginal_kl.mean() > 0
 
 
@@ -64,7 +65,7 @@ def test_kl_of_the_latents_by_samples_agrees_with_the_closed_form():
     one = dist.Normal(torch.zeros(2), 1.3).to_event(1)
     mixture = dist.MixtureSameFamily(
         dist.Categorical(logits=torch.tensor([0.3, -1.0])),
-        dist.Normal(torch.zeros(2, 2), 1.3).to_event(1),  # two components that are the same law
+        dist.Normal(torch.zeros(2, 2), 1.3).to_event(1),  # two components with the same distribution
     )
     z = q.sample((20_000,))
     exact, drawn = kl_of_marginals(q, one, z), kl_of_marginals(q, mixture, z)
@@ -104,7 +105,7 @@ def test_a_distribution_without_marginals_has_none():
 
 
 def test_information_of_two_far_clusters_is_log_two():
-    # q(z|x) depends on the sign of x only and the two laws do not overlap.
+    # q(z|x) depends on the sign of x only and the two distributions do not overlap.
     vae, _ = linear_vae()
     with torch.no_grad():
         set_head(vae.recognition.heads["loc"].linear, 40 * torch.eye(2, 4), torch.zeros(2))
@@ -124,7 +125,7 @@ def test_activity_is_the_variance_of_the_posterior_means():
     assert found.active_units == 2
 
 
-def test_activity_by_draws_is_without_the_law_s_own_variance():
+def test_activity_from_samples_excludes_the_variance_of_q():
     class Unknown:
         @property
         def mean(self):
@@ -239,5 +240,5 @@ def test_figure_shows_latents_in_order_and_the_two_parts():
     assert "I(x; z)" in [text.get_text() for text in right.texts]
 
 
-def full(law):
-    return dist.MultivariateNormal(law.mean, scale_tril=law.stddev.diag_embed())
+def full(q):
+    return dist.MultivariateNormal(q.mean, scale_tril=q.stddev.diag_embed())

@@ -39,11 +39,11 @@ def test_no_approximation_gap_when_the_family_holds_the_posterior():
     assert "amortisation" in found.verdict
 
 
-def test_no_amortisation_gap_at_the_best_factorised_law():
+def test_no_amortisation_gap_at_the_best_factorised_distribution():
     vae, oracle = linear_vae("correlated")
     x = oracle.sample(6)
     found = pv.gaps(vae, x, **SOME)
-    truth = kl_to_posterior(vae, oracle, x)  # the encoder's law is the best of its family
+    truth = kl_to_posterior(vae, oracle, x)  # the encoder's q is the best of its family
     assert truth.min() > 0.1
     assert np.abs(found.amortisation).max() < 5 * found.amortisation_stderr.max() + 1e-2
     errors = np.hypot(found.approximation_stderr, 1e-3)
@@ -86,9 +86,9 @@ def test_reported_samples_are_not_those_that_were_ascended(monkeypatch):
     seen = {"ascent": set(), "report": set()}
     draws = _Split._draws
 
-    def noted(self, law, count, first=0):
+    def noted(self, q, count, first=0):
         seen["ascent" if torch.is_grad_enabled() else "report"] |= set(range(first, first + count))
-        return draws(self, law, count, first)
+        return draws(self, q, count, first)
 
     monkeypatch.setattr(_Split, "_draws", noted)
     vae = small_vae()

@@ -110,7 +110,7 @@ def with_context(width=1.0):
 
 
 def two_plates(data_dim, width=1.0):
-    """w for each datum and z for each of its five elements, x = w + z + noise."""
+    """w for each observation and z for each of its five elements, x = w + z + noise."""
     pixel_dim = -3 - data_dim
     elements = (lambda x: x.mT) if data_dim == -1 else (lambda x: x)
     spread = (lambda w: w) if data_dim == -1 else (lambda w: w)
@@ -157,8 +157,8 @@ def two_classes():
 
     def truth(x):
         c, d = torch.cartesian_prod(torch.arange(2), torch.arange(3)).mT
-        laws = dist.Normal(loc[c], (1 + scale[d] ** 2).sqrt())
-        return ((p[c] * q[d]).log() + laws.log_prob(x.unsqueeze(-1))).logsumexp(-1)
+        p_x = dist.Normal(loc[c], (1 + scale[d] ** 2).sqrt())
+        return ((p[c] * q[d]).log() + p_x.log_prob(x.unsqueeze(-1))).logsumexp(-1)
 
     return (model, guide), truth
 

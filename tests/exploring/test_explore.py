@@ -528,7 +528,7 @@ def test_the_map_and_the_way_back(count, dim):
 
 
 def test_the_map_shows_what_separates_and_not_what_is_large():
-    """The means differ in three directions: the nearer they are there, the better they are told apart."""
+    """The means differ in three directions, relative to different spreads within components."""
     signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
     mean = np.zeros((8, 6))
     mean[:, [0, 2, 4]] = signs * [3.0, 1.0, 0.3]

@@ -44,11 +44,11 @@ def given_to(guide, size, *lead, seed=1):
 def test_a_mixtures_draws_have_the_gradient_of_the_holder_of_noise():
     """Moving the parameters a little while the conditional distribution functions stay."""
     guide, given = given_to(guides.GaussianMixture(3), 3)
-    law = guide(**given)
-    z = law.rsample()
+    distribution = guide(**given)
+    z = distribution.rsample()
     weights = torch.randn(3)
     found = torch.autograd.grad(weights @ z, list(given.values()))
-    uniform = law._noise(z.detach())[0].detach()
+    uniform = distribution._noise(z.detach())[0].detach()
     step, moved = 1e-5, []
     for name, gradient in zip(given, found, strict=True):
         direction = torch.randn_like(given[name])
@@ -71,20 +71,20 @@ def test_a_mixtures_draws_have_the_gradient_of_the_holder_of_noise():
 def test_strata_of_a_mixture_give_the_same_mean(size, equal):
     """With less variance where the components have equal weights."""
     guide, given = given_to(guides.GaussianMixture(3), size, 2)
-    law, rows = guide(**given | ({"logits": torch.zeros(2, 3)} if equal else {})), 30_000
-    assert law.strata == 3
+    distribution, rows = guide(**given | ({"logits": torch.zeros(2, 3)} if equal else {})), 30_000
+    assert distribution.strata == 3
     f = lambda z: (z.sum(-1) + 1).square() + z[..., 0].sin()  # noqa: E731
     with torch.no_grad():
-        z, log_v = law.expand((rows, 2)).stratified()
-        plain = f(law.expand((rows, 2)).sample())
+        z, log_v = distribution.expand((rows, 2)).stratified()
+        plain = f(distribution.expand((rows, 2)).sample())
         groups = (log_v.exp() * f(z)).reshape(rows // 3, 3, 2).mean(1)
         triples = plain.reshape(rows // 3, 3, 2).mean(1)
     error = (groups.var(0) / len(groups) + triples.var(0) / len(triples)).sqrt()
     assert ((groups.mean(0) - triples.mean(0)).abs() < 5 * error).all()
     assert not equal or (groups.var(0) < triples.var(0)).all()
-    torch.testing.assert_close(log_v[:3].exp(), 3 * law.logits.exp().mT)
+    torch.testing.assert_close(log_v[:3].exp(), 3 * distribution.logits.exp().mT)
     assert torch.equal(log_v[3:6], log_v[:3])
-    near = torch.distributions.Normal(law.loc, law.scale).log_prob(z[:, :, None]).sum(-1)
+    near = torch.distributions.Normal(distribution.loc, distribution.scale).log_prob(z[:, :, None]).sum(-1)
     own = near.gather(-1, (torch.arange(rows) % 3)[:, None, None].expand(-1, 2, 1))
     assert (own.mean(0) > near.mean(0) - 1e-9).all()  # row i comes from component i mod 3
 
@@ -105,7 +105,7 @@ def test_gradients_through_strata_equal_the_derivative_of_the_integral():
 
 def test_strata_of_a_discrete_guide_are_the_exact_sum():
     guide, given = given_to(guides.Categorical(3), 6, 4)
-    law = guide(**given)
+    distribution = guide(**given)
     f = lambda z: (z * torch.arange(6.0)).sum(-1).sin()  # noqa: E731
     pieces = torch.eye(3)
     exact = sum(
@@ -113,16 +113,16 @@ def test_strata_of_a_discrete_guide_are_the_exact_sum():
         * f(torch.cat([pieces[i], pieces[j]]))
         for i, j in itertools.product(range(3), range(3))
     )  # fmt: skip
-    assert law.strata == 9
+    assert distribution.strata == 9
     for rows in (9, 18):
-        z, log_v = law.expand((rows, 4)).stratified()
+        z, log_v = distribution.expand((rows, 4)).stratified()
         found = (log_v.exp() * f(z)).mean(0)
         torch.testing.assert_close(found, exact)
         gradients = [
             torch.autograd.grad(s.sum(), given["logits"], retain_graph=True)[0] for s in (found, exact)
         ]
         torch.testing.assert_close(*gradients)
-    assert law.support.check(z).all()
+    assert distribution.support.check(z).all()
     huge = OneHots(torch.zeros(20, 10))
     assert huge.strata == 10**20
     assert huge.sample().sum() == 20
@@ -133,9 +133,9 @@ def test_an_elbo_over_all_states_is_exact():
     prior, guide = priors.Categorical(3), guides.Categorical(3)
     vae = small_vae((4,), 2, prior=prior, guide=guide)
     (x,) = data_for(vae, 5)
-    law = vae.encode(x)
-    z = law.states()
-    log_q = law.log_prob(z[:, None])
+    distribution = vae.encode(x)
+    z = distribution.states()
+    log_q = distribution.log_prob(z[:, None])
     log_w = vae.latents().log_prob(z)[:, None] + vae.decode(z[:, None].expand(-1, 5, -1)).log_prob(x) - log_q
     exact = (log_q.exp() * log_w).sum(0).mean()
     assert -ELBO(9).loss(vae.model, vae.guide, x) == pytest.approx(exact.item())
@@ -162,12 +162,12 @@ def test_a_density_away_from_the_draws_has_the_right_gradients(flow):
 @pytest.mark.parametrize("flow", ["planar", "iaf", "NSF", "RealNVP", "NICE", "MAF"])
 def test_the_determinant_of_a_flow_is_that_of_its_jacobian(flow):
     guide, given = given_to(guides.Flow(flow, **SMALL), 4)
-    law = guide(**given)
+    distribution = guide(**given)
     eps = torch.randn(4)
-    z, log_det = law.push(eps)
-    jacobian = torch.autograd.functional.jacobian(lambda e: law.push(e)[0], eps)
+    z, log_det = distribution.push(eps)
+    jacobian = torch.autograd.functional.jacobian(lambda e: distribution.push(e)[0], eps)
     torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian).logabsdet)
-    back, log_back = law.pull(z)
+    back, log_back = distribution.pull(z)
     torch.testing.assert_close(back, eps)
     torch.testing.assert_close(log_back, -log_det)
 
@@ -199,20 +199,20 @@ def test_a_fresh_flow_is_its_base(flow):
 def test_an_inverse_autoregressive_flow_is_one_pass_of_shifts_and_scales():
     """z_d depends on the noise up to d in the first map, and the Jacobian is triangular."""
     guide, given = given_to(guides.Flow("iaf", transforms=1, hidden=(8,)), 4)
-    law = guide(**given)
-    jacobian = torch.autograd.functional.jacobian(lambda e: law.push(e)[0], torch.randn(4))
+    distribution = guide(**given)
+    jacobian = torch.autograd.functional.jacobian(lambda e: distribution.push(e)[0], torch.randn(4))
     assert (jacobian.triu(1) == 0).all()
     assert (jacobian.tril() != 0).sum() == 10
 
 
 def test_a_flow_remembers_its_last_draw_only():
     guide, given = given_to(guides.Flow("iaf", **SMALL), 3, 5)
-    law = guide(**given)
+    distribution = guide(**given)
     inverted = []
-    pull, law.pull = law.pull, lambda z: inverted.append(z) or pull(z)
-    wide = law.expand((2, 5))
+    pull, distribution.pull = distribution.pull, lambda z: inverted.append(z) or pull(z)
+    wide = distribution.expand((2, 5))
     first, second = wide.rsample(), wide.rsample()
-    assert law.log_prob(second).shape == (2, 5)
+    assert distribution.log_prob(second).shape == (2, 5)
     assert not inverted
     wide.log_prob(first)
     wide.log_prob(second.detach())
@@ -250,12 +250,11 @@ def test_covariances_are_what_they_are_named_after():
     torch.testing.assert_close(low(**given).covariance_matrix, expected)
     far = {name: 1e6 * p.float() for name, p in given.items()}  # what an encoder gives of data far away
     assert low(**far).log_prob(far["loc"]).isfinite().all()
-    law = guides.GaussianMixture(3)
-    law, given = given_to(law, 2)
-    law = law(**given)
-    z = law.expand((100_000,)).sample()
-    assert ((z.mean(0) - law.mean).abs() < 5 * z.std(0) / math.sqrt(len(z))).all()
-    assert ((z.var(0) - law.variance).abs() < 5 * (z - z.mean(0)).square().std(0) / math.sqrt(len(z))).all()
+    guide, given = given_to(guides.GaussianMixture(3), 2)
+    q = guide(**given)
+    z = q.expand((100_000,)).sample()
+    assert ((z.mean(0) - q.mean).abs() < 5 * z.std(0) / math.sqrt(len(z))).all()
+    assert ((z.var(0) - q.variance).abs() < 5 * (z - z.mean(0)).square().std(0) / math.sqrt(len(z))).all()
 
 
 @pytest.mark.parametrize("dim", [2, 3])
@@ -276,9 +275,9 @@ def test_a_projected_normal_is_finite_and_ordered_for_long_means(dim, dtype):
         loc = torch.zeros(dim, dtype=dtype)
         loc[0] = length
         loc.requires_grad_()
-        law = ProjectedNormal(loc)
-        along = law.log_prob(torch.eye(dim, dtype=dtype)[:2])
-        against = law.log_prob(-torch.eye(dim, dtype=dtype)[:1])
+        distribution = ProjectedNormal(loc)
+        along = distribution.log_prob(torch.eye(dim, dtype=dtype)[:2])
+        against = distribution.log_prob(-torch.eye(dim, dtype=dtype)[:1])
         assert along.isfinite().all()
         assert against.isfinite().all()
         assert along[0] >= along[1] >= against[0]
@@ -292,13 +291,13 @@ def test_a_projected_normal_is_finite_and_ordered_for_long_means(dim, dtype):
 def test_layers_of_a_guide_see_each_other_in_their_order():
     for order, seen in (("bottom-up", {0: [], 1: [0]}), ("ladder", {0: [1], 1: []})):
         guide, given = given_to(guides.Hierarchical((2,), (5,), order), 5)
-        laws = dict(guide(**given).steps)
+        steps = dict(guide(**given).steps)
         parts = {0: torch.randn(3, requires_grad=True), 1: torch.randn(2, requires_grad=True)}
         for i, others in seen.items():
-            total = laws[i](parts).base_dist.loc.sum()
+            total = steps[i](parts).base_dist.loc.sum()
             found = torch.autograd.grad(total, list(parts.values()), allow_unused=True)
             assert [j for j, g in enumerate(found) if g is not None and (g != 0).any()] == others
-            reads = torch.autograd.grad(laws[i](parts).base_dist.loc.sum(), given["loc"], allow_unused=True)[
+            reads = torch.autograd.grad(steps[i](parts).base_dist.loc.sum(), given["loc"], allow_unused=True)[
                 0
             ]
             assert (reads is not None) == (order == "ladder" or i == 0)  # the row
@@ -330,7 +329,7 @@ def test_a_relaxed_guide_approaches_the_discrete_one():
     ],
     ids=repr,
 )
-def test_hyperparameters_of_guides_out_of_range_are_told(wrong, words):
+def test_hyperparameters_of_guides_out_of_range_are_refused(wrong, words):
     raises_one_sentence(lambda: wrong.attach(4), *words)
     raises_one_sentence(lambda: guides.ProjectedNormal().attach(1), "ProjectedNormal", "2 or more")
 

@@ -41,24 +41,24 @@ pytestmark = pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("total", [1, 2, 5])
 def test_multinomial_sums_to_one_over_the_events_of_a_total(total):
     likelihood = attached(Multinomial(), (2, 2))
-    law = likelihood(**params(likelihood.param_shapes))
+    distribution = likelihood(**params(likelihood.param_shapes))
     counts = torch.arange(total + 1.0)
     events = torch.cartesian_prod(*[counts] * 4)
     events = events[events.sum(1) == total].reshape(-1, 2, 2)
     assert len(events) == math.comb(total + 3, 3)
-    assert abs(torch.logsumexp(law.log_prob(events), 0)) < 1e-12
+    assert abs(torch.logsumexp(distribution.log_prob(events), 0)) < 1e-12
 
 
 @torch.no_grad()
 def test_draws_of_a_multinomial_follow_it():
     likelihood = attached(Multinomial(total=3), (3,))
-    law = likelihood(**params(likelihood.param_shapes))
+    distribution = likelihood(**params(likelihood.param_shapes))
     events = torch.cartesian_prod(*[torch.arange(4.0)] * 3)
     events = events[events.sum(1) == 3]
-    draws = law.sample((20_000,))
+    draws = distribution.sample((20_000,))
     counts = (draws[:, None] == events).all(-1).sum(0)
     assert counts.sum() == 20_000
-    assert frequencies_apart(counts, law.log_prob(events).exp()) is None
+    assert frequencies_apart(counts, distribution.log_prob(events).exp()) is None
 
 
 @each("likelihood", LIKELIHOODS)
@@ -102,11 +102,11 @@ def test_support_is_told_in_words():
 def test_grey_levels_are_known_in_float32(levels):
     grid = distributions.Grid(levels, levels - 1)
     exact = torch.arange(levels) / (levels - 1)
-    law = distributions.Levels(torch.randn(levels).float(), levels - 1)
+    distribution = distributions.Levels(torch.randn(levels).float(), levels - 1)
     for towards in (-1.0, 2.0):  # the next number that float32 has
         rounded = torch.nextafter(exact.float(), torch.tensor(towards).float())
         assert grid.check(rounded).all()
-        torch.testing.assert_close(law.expand((levels,)).log_prob(rounded), law.logits)
+        torch.testing.assert_close(distribution.expand((levels,)).log_prob(rounded), distribution.logits)
     assert not grid.check(exact[:-1] + 0.3 / (levels - 1)).any()
     assert not grid.check(torch.tensor([-1 / (levels - 1), 1 + 1 / (levels - 1), math.nan])).any()
 
@@ -131,7 +131,7 @@ def test_grey_levels_are_known_in_float32(levels):
         (lambda: Mixed(["normal"]), ("1 columns", "(3,)")),
     ],
 )
-def test_hyperparameters_out_of_range_are_told(part, words):
+def test_hyperparameters_out_of_range_are_refused(part, words):
     raises_one_sentence(lambda: part().attach((3,)), *words)
 
 
@@ -190,19 +190,19 @@ def scipys(part, p):
 def test_distributions_are_scipys(part):
     part.attach((50,))
     given = params(part.param_shapes)
-    theirs, law = scipys(part, given), part(**given)
+    theirs, distribution = scipys(part, given), part(**given)
     x = theirs.rvs(random_state=1)
     log_p = theirs.logpmf(x) if hasattr(theirs.dist, "logpmf") else theirs.logpdf(x)
-    found = law.base_dist.log_prob(torch.tensor(x, dtype=torch.float64))
+    found = distribution.base_dist.log_prob(torch.tensor(x, dtype=torch.float64))
     np.testing.assert_allclose(found, log_p, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(law.mean, theirs.mean(), rtol=1e-9)
+    np.testing.assert_allclose(distribution.mean, theirs.mean(), rtol=1e-9)
 
 
 def test_negative_binomial_has_the_variance_it_declares():
     part = attached(NegativeBinomial(), (6,))
-    law = part(**params(part.param_shapes)).base_dist
-    m, a = law.mean, positive(part.raw_dispersion, 1e-3)
-    torch.testing.assert_close(law.variance, m + a * m**2)
+    distribution = part(**params(part.param_shapes)).base_dist
+    m, a = distribution.mean, positive(part.raw_dispersion, 1e-3)
+    torch.testing.assert_close(distribution.variance, m + a * m**2)
 
 
 def test_student_t_with_many_degrees_is_normal():
@@ -222,12 +222,12 @@ def test_the_degrees_of_freedom_begin_at_five_and_stay_above_one():
     assert (part(torch.zeros(2)).base_dist.base.df > 1).all()
 
 
-def test_a_beta_law_of_zeros_is_uniform():
+def test_a_beta_distribution_of_zeros_is_uniform():
     part = Beta()
     part.attach((50,))
-    law = part(logits=torch.zeros(50), raw_concentration=torch.zeros(50))
+    distribution = part(logits=torch.zeros(50), raw_concentration=torch.zeros(50))
     x = torch.rand(50)
-    torch.testing.assert_close(law.base_dist.log_prob(x), torch.zeros(50), rtol=0, atol=1e-3)
+    torch.testing.assert_close(distribution.base_dist.log_prob(x), torch.zeros(50), rtol=0, atol=1e-3)
 
 
 def test_a_gate_that_is_shut_leaves_the_negative_binomial():
@@ -303,11 +303,11 @@ def test_a_discretized_logistic_mixes_its_components():
 def test_a_discretized_logistic_keeps_its_digits_far_out():
     """Where float32 would subtract 1 from 1: the tail is exponential, with a slope of 1 / s."""
     loc, scale = torch.tensor([[-30.0]]), torch.tensor([[1.0]])
-    law = distributions.DiscretizedLogistic(loc, scale, torch.zeros(1, 1), 256)
+    exact = distributions.DiscretizedLogistic(loc, scale, torch.zeros(1, 1), 256)
     low = distributions.DiscretizedLogistic(loc.float(), scale.float(), torch.zeros(1, 1).float(), 256)
     x = torch.tensor([0.2, 0.4])
-    torch.testing.assert_close(low.log_prob(x.float()).double(), law.log_prob(x), rtol=1e-6, atol=1e-5)
-    assert law.log_prob(x)[0] - law.log_prob(x)[1] == pytest.approx(0.2, rel=1e-3)
+    torch.testing.assert_close(low.log_prob(x.float()).double(), exact.log_prob(x), rtol=1e-6, atol=1e-5)
+    assert exact.log_prob(x)[0] - exact.log_prob(x)[1] == pytest.approx(0.2, rel=1e-3)
 
 
 def test_a_category_is_the_softmax_of_its_logits():

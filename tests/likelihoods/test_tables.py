@@ -227,7 +227,7 @@ def test_columns_have_their_own_distributions_in_their_own_units():
     means = [x[:, i].mean().item() * soft(p[f"{kinds[i]}_raw_mean"]) for i in (4, 5)]
     log, x = np.log(x[:, 0].numpy()), x.numpy()
     m, s = [log.mean(), x[:, 1].mean(), 0, x[:, 3].mean()], [log.std(), x[:, 1].std(), 0, x[:, 3].std()]
-    laws = [
+    distributions = [
         scipy.stats.lognorm(
             s=s[0] * soft(p["lognormal_raw_scale"]), scale=np.exp(m[0] + s[0] * p["lognormal_loc"])
         ),
@@ -236,8 +236,8 @@ def test_columns_have_their_own_distributions_in_their_own_units():
         scipy.stats.laplace(m[3] + s[3] * p["laplace_loc"], s[3] * soft(p["laplace_raw_scale"])),
         *(scipy.stats.nbinom(a, a / (a + mean)) for a, mean in zip(r, means, strict=True)),
     ]
-    for i, law in enumerate(laws):
-        wanted = (law.logpmf if i in (2, 4, 5) else law.logpdf)(x[:, i])
+    for i, distribution in enumerate(distributions):
+        wanted = (distribution.logpmf if i in (2, 4, 5) else distribution.logpdf)(x[:, i])
         if i == 5:
             gate = 1 / (1 + np.exp(-p["zeroinflatednegativebinomial_gate_logits"]))
             wanted = np.log((1 - gate) * np.exp(wanted) + gate * (x[:, i] == 0))
@@ -250,7 +250,7 @@ def test_a_missing_entry_is_summed_out(kind):
     """The density of what is there is the marginal of the joint one, one missing column at a time."""
     kinds = ("normal", kind, "categorical:2")
     likelihood, whole, _ = mixed(kinds)
-    law = likelihood(**params(likelihood.param_shapes))
+    distribution = likelihood(**params(likelihood.param_shapes))
     x = whole[0].clone()
     x[1] = math.nan
     if kind in ("normal", "laplace", "studentt", "lognormal"):
@@ -264,15 +264,15 @@ def test_a_missing_entry_is_summed_out(kind):
         log_weight = torch.zeros(len(nodes))
     rows = x.expand(len(nodes), 3).clone()
     rows[:, 1] = nodes
-    joint = torch.logsumexp(law.expand((len(nodes),)).log_prob(rows) + log_weight, 0)
-    torch.testing.assert_close(law.log_prob(x), joint, rtol=1e-5, atol=1e-5)
+    joint = torch.logsumexp(distribution.expand((len(nodes),)).log_prob(rows) + log_weight, 0)
+    torch.testing.assert_close(distribution.log_prob(x), joint, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("float64")
 def test_a_row_with_nothing_in_it_says_nothing():
     likelihood, _, _ = mixed()
-    law = likelihood(**params(likelihood.param_shapes, 4))
-    assert torch.equal(law.log_prob(torch.full((4, len(KINDS)), math.nan)), torch.zeros(4))
+    distribution = likelihood(**params(likelihood.param_shapes, 4))
+    assert torch.equal(distribution.log_prob(torch.full((4, len(KINDS)), math.nan)), torch.zeros(4))
     vae = pv.VAE((len(KINDS),), 1, likelihood=Mixed(KINDS), encoder=MLP(8), decoder=MLP(8))
     exact = quadrature(vae, torch.full((2, len(KINDS)), math.nan))
     torch.testing.assert_close(exact, torch.zeros(2), rtol=0, atol=1e-9)
@@ -281,18 +281,18 @@ def test_a_row_with_nothing_in_it_says_nothing():
 def test_samples_are_whole_rows_of_every_kind():
     likelihood, _, _ = mixed()
     given = {n: v.double() for n, v in params(likelihood.param_shapes, 300).items()}
-    law = likelihood(**given)
-    draws = law.sample()
+    distribution = likelihood(**given)
+    draws = distribution.sample()
     assert draws.shape == (300, len(KINDS))
     assert torch.isfinite(draws).all()
     likelihood.check(draws)
     with pytest.raises(NotImplementedError):
-        _ = law.mean  # of classes
+        _ = distribution.mean  # of classes
     few, _, _ = mixed(("normal", "poisson"))
     given = {n: v.double() for n, v in params(few.param_shapes, 1).items()}
-    law = few(**given)
-    rows = law.expand((20_000,)).sample()
-    assert ((rows.mean(0) - law.mean[0]).abs() < 6 * rows.std(0) / 20_000**0.5).all()
+    distribution = few(**given)
+    rows = distribution.expand((20_000,)).sample()
+    assert ((rows.mean(0) - distribution.mean[0]).abs() < 6 * rows.std(0) / 20_000**0.5).all()
 
 
 @pytest.mark.parametrize("size", [0.0, 50.0, -50.0])
@@ -358,8 +358,8 @@ def test_a_column_that_never_varies_or_is_never_there_does_no_harm():
     x = torch.tensor([[5.0, math.nan, 0.0]]).expand(10, 3)
     likelihood.start_from(x)
     assert torch.equal(likelihood.inputs(x), torch.tensor([[0.0, 0, 0, 0, 1, 0]]).expand(10, 6))
-    law = likelihood(**{n: torch.zeros(10, *s) for n, s in likelihood.param_shapes.items()})
-    assert torch.isfinite(law.log_prob(x)).all()
+    distribution = likelihood(**{n: torch.zeros(10, *s) for n, s in likelihood.param_shapes.items()})
+    assert torch.isfinite(distribution.log_prob(x)).all()
 
 
 def test_what_was_learned_from_the_data_is_saved():
@@ -397,7 +397,7 @@ def test_independent_columns_are_fitted_in_any_unit():
 
 def test_independent_columns_are_the_maximum_likelihood_fits():
     rng = np.random.default_rng(0)
-    laws = {
+    exact = {
         "normal": scipy.stats.norm(3, 2),
         "laplace": scipy.stats.laplace(3, 2),
         "studentt": scipy.stats.t(4, 3, 2),
@@ -406,12 +406,12 @@ def test_independent_columns_are_the_maximum_likelihood_fits():
         "negativebinomial": scipy.stats.nbinom(2, 0.2),
         "bernoulli": scipy.stats.bernoulli(0.3),
     }
-    for kind, law in laws.items():
-        x = torch.tensor(law.rvs(20_000, random_state=rng), dtype=torch.float64)[:, None]
-        log_p = getattr(law, "logpmf", None) if hasattr(law.dist, "logpmf") else law.logpdf
+    for kind, p in exact.items():
+        x = torch.tensor(p.rvs(20_000, random_state=rng), dtype=torch.float64)[:, None]
+        log_p = getattr(p, "logpmf", None) if hasattr(p.dist, "logpmf") else p.logpdf
         gain = baselines.independent_columns(x, x, [kind]).numpy() - log_p(x[:, 0].numpy())
         assert 0 <= gain.sum() < 15, kind  # half a chi-square with as many degrees as parameters
-    zeros = torch.tensor(laws["negativebinomial"].rvs(20_000, random_state=rng) * (rng.random(20_000) < 0.5))
+    zeros = torch.tensor(exact["negativebinomial"].rvs(20_000, random_state=rng) * (rng.random(20_000) < 0.5))
     inflated, plain = (
         baselines.independent_columns(zeros[:, None], zeros[:, None], [f"{word}negativebinomial"]).mean()
         for word in ("zeroinflated", "")

@@ -2,8 +2,9 @@ r"""The gradient that an objective follows, against the gradient of its expectat
 
     z ~ N(a, 1),   x | z ~ N(w z + BEND z^2, S^2),   q(z|x) = N(m + LEAN x, e^raw)
 
-with parameters of their own for each of many copies of one datum: one pass backwards gives as many
-independent gradients. Their mean is held against quadrature over the draws, differentiated by autograd.
+with separate parameters for each of many copies of one observation, so that one backward pass gives
+the same number of independent gradients. Their mean is compared with quadrature over the samples,
+differentiated by autograd.
 Seeds are fixed; each comparison would fail by chance once in two million runs.
 """
 
@@ -34,10 +35,10 @@ from pyrovae.objectives import (
 from pyrovae.terms import Terms, run
 from tests.support.curved_line import (
     BEND,
-    DATUM,
     GUIDE,
     LEAN,
     MODEL,
+    OBSERVED,
     ROWS,
     SIGMAS,
     START,
@@ -56,8 +57,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def at(p: dict[str, torch.Tensor], z: torch.Tensor) -> Terms:
-    log_px_z = log_n(torch.tensor(DATUM), p["w"] * z + BEND * z**2, S)
-    return Terms(log_px_z, log_n(z, p["a"], 1.0), log_n(z, p["m"] + LEAN * DATUM, p["raw"].exp()))
+    log_px_z = log_n(torch.tensor(OBSERVED), p["w"] * z + BEND * z**2, S)
+    return Terms(log_px_z, log_n(z, p["a"], 1.0), log_n(z, p["m"] + LEAN * OBSERVED, p["raw"].exp()))
 
 
 def elbo(live: Terms, apart: Terms) -> torch.Tensor:
@@ -89,7 +90,7 @@ def exactly(expectation: Callable, kl_weight: float | None = None) -> tuple[Any,
     """An expectation over two draws, and its gradient."""
     p = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
     e, weight = nodes(2)
-    z = p["m"] + LEAN * DATUM + p["raw"].exp() * e
+    z = p["m"] + LEAN * OBSERVED + p["raw"].exp() * e
     live = at(p, z)
     value = expectation(live, at(p, z.detach()))
     if kl_weight is not None:
@@ -153,7 +154,7 @@ def test_the_gradient_of_a_jensen_shannon_divergence_from_the_prior(kl_weight):
 
     value, exact = exactly(reverse)
     p = {name: torch.tensor(v, requires_grad=True) for name, v in START.items()}
-    q = torch.distributions.Normal(p["m"] + LEAN * DATUM, p["raw"].exp())
+    q = torch.distributions.Normal(p["m"] + LEAN * OBSERVED, p["raw"].exp())
     kl = torch.distributions.kl_divergence(torch.distributions.Normal(p["a"], 1.0), q)
     of_kl = torch.autograd.grad(kl, list(p.values()), allow_unused=True)
     c = 1.0 if kl_weight is None else kl_weight
@@ -235,8 +236,8 @@ def test_gradients_that_are_equal_for_the_same_draws(one, other, names):
 def exact_guide() -> dict[str, float]:
     """Where the guide is the posterior of the program without a bend."""
     precision = 1 + (START["w"] / S) ** 2
-    loc = (START["a"] + START["w"] * DATUM / S**2) / precision
-    return {"m": loc - LEAN * DATUM, "raw": -0.5 * math.log(precision)}
+    loc = (START["a"] + START["w"] * OBSERVED / S**2) / precision
+    return {"m": loc - LEAN * OBSERVED, "raw": -0.5 * math.log(precision)}
 
 
 @pytest.mark.parametrize("objective", [StickingTheLanding(), StickingTheLanding(4), DReG(4)], ids=repr)
@@ -285,7 +286,7 @@ class Chain:
     def __init__(self, rows: int, *, shift: float) -> None:
         precision = torch.tensor([[2.0, -1.0], [-1.0, 1 + (START["w"] / S) ** 2]])
         covariance = torch.linalg.inv(precision)
-        loc = covariance @ torch.tensor([START["a"], START["w"] * DATUM / S**2])
+        loc = covariance @ torch.tensor([START["a"], START["w"] * OBSERVED / S**2])
         gain = covariance[0, 1] / covariance[0, 0]
         start = {
             "a": START["a"],
@@ -297,7 +298,7 @@ class Chain:
             "raw2": (covariance[1, 1] - gain * covariance[0, 1]).sqrt().log() + shift,
         }
         self.leaf = {n: torch.full((rows,), float(v), requires_grad=True) for n, v in start.items()}
-        self.x = torch.full((rows,), DATUM)
+        self.x = torch.full((rows,), OBSERVED)
 
     def model(self, x):
         with pyro.plate("data", len(x)):

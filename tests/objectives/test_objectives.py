@@ -281,8 +281,8 @@ def test_the_exact_classifier_gives_the_total_correlation_and_stays_where_it_is(
     near(penalty.detach(), 3 * exact)
     slopes = []
     for piece in found.value.detach().split(2000, dim=1):
-        told = objective.log_likelihood(piece)
-        slopes.append(torch.stack(torch.autograd.grad(told, list(objective.classifier.parameters()))))
+        log_p = objective.log_likelihood(piece)
+        slopes.append(torch.stack(torch.autograd.grad(log_p, list(objective.classifier.parameters()))))
     for name in torch.stack(slopes).unbind(1):
         assert name.std() / 10 < 0.005
         near(name, 0.0)  # at the best classifier the gradient of its likelihood is zero

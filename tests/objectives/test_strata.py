@@ -15,7 +15,7 @@ from pyrovae.datasets import Rows
 from pyrovae.distributions import DiagonalMixture, OneHots
 from pyrovae.objectives import CIWAE, ELBO, IWAE, Objective, ScoreFunction, StickingTheLanding
 from pyrovae.terms import Runner
-from tests.support.curved_line import DATUM, ROWS, SIGMAS, Line, S, agrees, ascended, log_n
+from tests.support.curved_line import OBSERVED, ROWS, SIGMAS, Line, S, agrees, ascended, log_n
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,7 +25,7 @@ class Strata:
 
     def __init__(self, rows: int, **start: Tensor) -> None:
         self.leaf = {n: v.expand(rows, *v.shape).clone().requires_grad_() for n, v in start.items()}
-        self.x = torch.full((rows, 1), DATUM)
+        self.x = torch.full((rows, 1), OBSERVED)
 
     def run(self, objective: Objective, *, stratified: bool, particles: int, seed: int = 0):
         return ascended(self, objective, seed=seed, particles=particles, stratified=stratified)
@@ -49,9 +49,9 @@ class Mixture(Strata):
             pyro.sample("x", dist.Normal(self.leaf["w"] * z**2, S).to_event(1), obs=x)
 
     def guide(self, x):
-        law = DiagonalMixture(self.leaf["logits"], self.leaf["loc"], self.leaf["raw"].exp())
+        mixture = DiagonalMixture(self.leaf["logits"], self.leaf["loc"], self.leaf["raw"].exp())
         with pyro.plate("data", len(x)):
-            pyro.sample("z", law)
+            pyro.sample("z", mixture)
 
     def elbo(self) -> tuple[Tensor, dict[str, Tensor]]:
         """By quadrature along the line."""
@@ -59,7 +59,7 @@ class Mixture(Strata):
         z = torch.linspace(-12, 12, 12_001)
         log_pi = torch.log_softmax(p["logits"], 0)[:, None]
         log_q = torch.logsumexp(log_pi + log_n(z, p["loc"], p["raw"].exp()), 0)
-        log_w = log_n(z, 0.0, 1.0) + log_n(torch.tensor(DATUM), p["w"] * z**2, S) - log_q
+        log_w = log_n(z, 0.0, 1.0) + log_n(torch.tensor(OBSERVED), p["w"] * z**2, S) - log_q
         total = (log_q.exp() * log_w).sum() * (z[1] - z[0])
         grads = torch.autograd.grad(total, list(p.values()))
         return total.detach(), dict(zip(p, grads, strict=True))
@@ -89,7 +89,7 @@ def test_strata_lower_the_variance():
 def test_a_stratified_bound_of_several_particles_stays_below_the_evidence():
     program = Mixture(4000)
     z = torch.linspace(-12, 12, 12_001)
-    log_joint = log_n(z, 0.0, 1.0) + log_n(torch.tensor(DATUM), 0.8 * z**2, S)
+    log_joint = log_n(z, 0.0, 1.0) + log_n(torch.tensor(OBSERVED), 0.8 * z**2, S)
     exact = (log_joint.exp().sum() * (z[1] - z[0])).log()
     found = [program.run(IWAE(), stratified=True, particles=k)[0] for k in (3, 6, 90)]
     means = torch.stack([bound.mean() for bound in found])
@@ -128,7 +128,7 @@ class Classes(Strata):
             torch.log_softmax(p[name], -1)[0, first] + torch.log_softmax(p[name], -1)[1, second]
             for name in ("logits", "prior")
         )
-        joint = log_p + log_n(torch.tensor(DATUM), p["w"][first] + p["w"][3 + second], S)
+        joint = log_p + log_n(torch.tensor(OBSERVED), p["w"][first] + p["w"][3 + second], S)
         total = (log_q.exp() * (joint - log_q)).sum() if expectation == "elbo" else torch.logsumexp(joint, 0)
         grads = torch.autograd.grad(total, list(p.values()), allow_unused=True)
         return total.detach(), {

@@ -1,6 +1,6 @@
 """The mixture prior in use: where its components start, die and are put, and what holds them.
 
-`test_classes.py` has its laws as a program, `test_priors.py` as a density. Seeds are fixed.
+`test_classes.py` tests the mixture as a program, `test_priors.py` as a density. Seeds are fixed.
 """
 
 import itertools
@@ -44,15 +44,16 @@ def test_components_start_on_the_groups_that_are_there(start, covariance, float6
     prior = fixed(covariance=covariance, start=start)
     assert prior.begin_epoch(0, lambda: z)
     assert not prior.begin_epoch(1, lambda: pytest.fail("once is enough"))
-    law = prior.mixture()
-    order = torch.cdist(law.component_distribution.mean, CENTRES.double()).argmin(0)
+    mixture = prior.mixture()
+    order = torch.cdist(mixture.component_distribution.mean, CENTRES.double()).argmin(0)
     assert sorted(order.tolist()) == [0, 1, 2]
-    torch.testing.assert_close(law.mixture_distribution.probs[order], torch.tensor([0.5, 0.25, 0.25]))
+    torch.testing.assert_close(mixture.mixture_distribution.probs[order], torch.tensor([0.5, 0.25, 0.25]))
     for k, component in enumerate(order.tolist()):
         own = z[label == k]
-        torch.testing.assert_close(law.component_distribution.mean[component], own.mean(0), atol=1e-4, rtol=0)
+        found = mixture.component_distribution.mean[component]
+        torch.testing.assert_close(found, own.mean(0), atol=1e-4, rtol=0)
         variance = own.var(0, correction=0) if covariance != "spherical" else own.var(0, correction=0).mean()
-        found = law.component_distribution.variance[component]
+        found = mixture.component_distribution.variance[component]
         torch.testing.assert_close(found, variance.expand(3), atol=0.02, rtol=0.02)
     twin = fixed(covariance=covariance, start=start)
     twin.begin_epoch(0, lambda: z)
@@ -235,10 +236,10 @@ def test_what_is_put_is_what_is_there(covariance, floor):
     prior = fixed(3, 4, covariance=covariance, floor=floor, start="kmeans", prune=0.1)
     prior.alive[1] = False
     prior.put(3 * weights, loc, sigma)
-    law = prior.mixture()
-    parts = law.component_distribution
+    mixture = prior.mixture()
+    parts = mixture.component_distribution
     found = parts.covariance_matrix if covariance == "full" else parts.variance.diag_embed()
-    torch.testing.assert_close(law.mixture_distribution.probs, weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mixture.mixture_distribution.probs, weights, rtol=0, atol=1e-6)
     torch.testing.assert_close(parts.mean, loc)
     torch.testing.assert_close(
         found, kept[covariance], rtol=1e-6 if covariance != "full" else 1e-5, atol=1e-5

@@ -32,7 +32,7 @@ from tests.support.latent_properties import (
     ROUND_PRIORS,
     SMALL,
     connect,
-    law_of,
+    distribution_of,
 )
 from tests.support.parts import (
     NETWORKS,
@@ -58,17 +58,17 @@ def size_of(part) -> int:
 
 
 @pytest.mark.parametrize("flow", APPROXIMATE)
-def test_flows_that_are_inverted_by_iteration_are_laws_too(flow):
+def test_flows_that_are_inverted_by_iteration_are_distributions_too(flow):
     """Both have the mass between two points that their normal noise has between the images; both invert."""
     ends = torch.tensor([[-2.0], [1.5]])
     z = torch.linspace(-2.0, 1.5, 2001).unsqueeze(-1)
-    prior = law_of(priors.Flow(flow, **SMALL), 1)
+    prior = distribution_of(priors.Flow(flow, **SMALL), 1)
     mass = torch.trapezoid(prior.log_prob(z).exp(), z[:, 0])
     below, above = torch.special.ndtr(prior.pull(ends)[0][:, 0])
     torch.testing.assert_close(mass, above - below, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(prior.push(prior.pull(z)[0])[0], z, rtol=1e-4, atol=1e-4)
 
-    guide = law_of(guides.Flow(flow, **SMALL), 1)
+    guide = distribution_of(guides.Flow(flow, **SMALL), 1)
     e = guide.base.base_dist.loc + guide.base.base_dist.scale * ends
     (low, high), _ = guide.push(e)
     z = torch.linspace(low.item(), high.item(), 2001).unsqueeze(-1)
@@ -86,19 +86,19 @@ def test_flows_that_are_inverted_by_iteration_are_laws_too(flow):
 def test_densities_on_spheres_of_many_dimensions_integrate_to_one(part):
     """Both are symmetric about an axis: over its angle, times the sphere across it."""
     for dim in (4, 20, 200):
-        law = law_of(part, dim)
-        axis = getattr(law, "loc", torch.eye(dim)[0])
+        distribution = distribution_of(part, dim)
+        axis = getattr(distribution, "loc", torch.eye(dim)[0])
         pole, other = torch.linalg.qr(torch.stack([axis, torch.randn(dim)], -1)).Q.unbind(-1)
         angle = torch.linspace(0, math.pi, 20_001)
         z = angle.cos()[:, None] * pole + angle.sin()[:, None] * other
         around = math.log(2) + (dim - 1) / 2 * math.log(math.pi) - math.lgamma((dim - 1) / 2)
-        log_p = law.log_prob(z) + (dim - 2) * angle.sin().abs().clamp_min(1e-300).log() + around
+        log_p = distribution.log_prob(z) + (dim - 2) * angle.sin().abs().clamp_min(1e-300).log() + around
         assert torch.trapezoid(log_p.exp(), angle) == pytest.approx(1, abs=1e-8)
 
 
 @each("part", [*DISCRETE_PRIORS, *DISCRETE_GUIDES])
 def test_a_vector_with_two_ones_in_a_piece_is_no_sample(part):
-    assert not law_of(part, 6).support.check(torch.tensor([1.0, 0, 0, 1, 1, 0]))
+    assert not distribution_of(part, 6).support.check(torch.tensor([1.0, 0, 0, 1, 1, 0]))
 
 
 # ---------------------------------------------------------------- contexts
@@ -123,9 +123,9 @@ def test_fresh_priors_begin_as_the_standard_normal():
         for context_dim in (0, 2):
             part = prior.clone()
             part.attach(3, context_dim=context_dim)
-            law = part(torch.randn(6, 2) if context_dim else None)
-            torch.testing.assert_close(law.log_prob(z), expected, rtol=1e-6, atol=1e-6)
-            assert law.expand((4, 6)).sample().isfinite().all()
+            distribution = part(torch.randn(6, 2) if context_dim else None)
+            torch.testing.assert_close(distribution.log_prob(z), expected, rtol=1e-6, atol=1e-6)
+            assert distribution.expand((4, 6)).sample().isfinite().all()
     layered = attached(priors.Hierarchical(()), 3)
     torch.testing.assert_close(layered().log_prob(z), expected)  # whatever its parameters
 
@@ -238,7 +238,7 @@ def test_a_prior_and_a_guide_on_other_spaces_are_refused_at_the_declaration():
     ],
     ids=repr,
 )
-def test_hyperparameters_of_priors_out_of_range_are_told(wrong, words):
+def test_hyperparameters_of_priors_out_of_range_are_refused(wrong, words):
     raises_one_sentence(lambda: wrong.attach(2), *words)
 
 
@@ -279,9 +279,9 @@ def test_a_mixture_of_one_is_a_normal(covariance):
 def test_a_mixture_begins_with_equal_weights_and_unit_scales():
     prior = GaussianMixture(4)
     prior.attach(2, context_dim=3)
-    law = prior(torch.randn(5, 3))
-    torch.testing.assert_close(law.mixture_distribution.probs, torch.full((5, 4), 0.25))
-    torch.testing.assert_close(law.component_distribution.stddev, torch.ones(5, 4, 2))
+    distribution = prior(torch.randn(5, 3))
+    torch.testing.assert_close(distribution.mixture_distribution.probs, torch.full((5, 4), 0.25))
+    torch.testing.assert_close(distribution.component_distribution.stddev, torch.ones(5, 4, 2))
     assert prior.loc.std() > 0  # equal components would stay equal for ever
     assert list(prior.state_dict()) == [
         "logits",
@@ -374,15 +374,16 @@ def test_a_vamp_prior_with_one_pseudo_input_is_the_guide_there(guide):
 
 
 @each("guide", GUIDES)
-def test_a_vamp_prior_is_the_mean_of_the_guides_laws(guide):
+def test_a_vamp_prior_is_the_mean_of_the_guides_distributions(guide):
     prior = attached(priors.VampPrior(4), size_of(guide))
     connect(prior, guide)
     recognition, q = prior._sources
-    each_law = [q(**recognition(u.clamp(0, 1))) for u in prior.u]
-    z = torch.stack([law.sample() for law in each_law])
-    by_hand = torch.logsumexp(torch.stack([law.log_prob(z) for law in each_law]), 0) - math.log(4)
+    components = [q(**recognition(u.clamp(0, 1))) for u in prior.u]
+    z = torch.stack([component.sample() for component in components])
+    log_p = torch.stack([component.log_prob(z) for component in components])
+    by_hand = torch.logsumexp(log_p, 0) - math.log(4)
     torch.testing.assert_close(prior().log_prob(z), by_hand, rtol=1e-8, atol=1e-8)
-    assert prior().has_rsample == each_law[0].has_rsample
+    assert prior().has_rsample == components[0].has_rsample
 
 
 @pytest.mark.parametrize("context_shape", [None, (3,)])

@@ -13,7 +13,7 @@ from pyrovae.terms import run
 
 SIGMAS = 5.0
 ROWS = 30_000
-S, BEND, LEAN, DATUM = 1.0, 0.15, 0.4, 1.8
+S, BEND, LEAN, OBSERVED = 1.0, 0.15, 0.4, 1.8
 START = {"a": -0.3, "w": 1.0, "m": 0.5, "raw": 0.1}
 MODEL, GUIDE = ("a", "w"), ("m", "raw")
 
@@ -26,7 +26,7 @@ class Line:
         self.leaf = {
             name: torch.full((rows, 1), value, requires_grad=True) for name, value in (START | start).items()
         }
-        self.x = torch.full((rows, 1), DATUM)
+        self.x = torch.full((rows, 1), OBSERVED)
 
     def model(self, x):
         with pyro.plate("data", len(x)):

@@ -73,8 +73,8 @@ GUIDES = [*REAL_GUIDES, *LAYERED_GUIDES, *ROUND_GUIDES, *DISCRETE_GUIDES, *RELAX
 
 def prior_of(prior: Prior, size: int, context_dim: int = 0, seed: int = 0) -> Prior:
     """The prior attached so that z has `size` entries, where its layers and classes allow."""
-    beside = prior.classes if isinstance(prior, priors.Classes) else sum(getattr(prior, "layers", ()))
-    inner = size - beside
+    others = prior.classes if isinstance(prior, priors.Classes) else sum(getattr(prior, "layers", ()))
+    inner = size - others
     classes = getattr(prior, "classes", 1) if isinstance(prior, priors.Categorical) else 1
     context_dim = context_dim or (2 if isinstance(prior, priors.Conditional) else 0)
     prior = attached(prior, inner // classes, context_dim=context_dim, seed=seed)
@@ -96,7 +96,7 @@ def connect(prior: Prior, guide: guides.Guide, context_dim: int = 0, shape: tupl
             prior.u.uniform_(-1.0, 2.0)
 
 
-def law_of(part: Any, size: int) -> Any:
+def distribution_of(part: Any, size: int) -> Any:
     """The distribution of a prior or a guide over z of `size` entries, batch ()."""
     if isinstance(part, Prior):
         return prior_of(part, size)(

@@ -37,8 +37,9 @@ class Same(Network):
 def linear_vae(kind="orthogonal", *, shift=0.0, widen=1.0, **parts):
     """A VAE and the oracle with the same p(x, z).
 
-    Its guide has the posterior's means and the standard deviations of the best factorised law (the exact
-    ones when the columns are orthogonal), moved by `shift` standard deviations, `widen` times as wide.
+    Its guide has the posterior's means and the standard deviations of the best factorised distribution,
+    moved by `shift` standard deviations and `widen` times as wide. If the columns are orthogonal, the best
+    standard deviations are the exact ones.
     """
     weight, bias = torch.tensor(WEIGHT[kind]), torch.linspace(-1, 1, 4)
     oracle = LinearGaussian(weight, bias, torch.tensor(SCALE))
@@ -79,9 +80,9 @@ def labelled_vae(context_shape=None):
         shift = 0 if context is None else (context @ u.mT).unsqueeze(1)
         spread = w * positive(prior.raw_scale).square().unsqueeze(1)
         covariance = spread @ w.mT + SCALE**2 * torch.eye(4)
-        law = dist.MultivariateNormal(prior.loc @ w.mT + head.bias + shift, covariance)
+        distribution = dist.MultivariateNormal(prior.loc @ w.mT + head.bias + shift, covariance)
         logits = prior.logits if context is None else prior.logits + prior.gate(context)
-        return (logits.log_softmax(-1) + law.log_prob(x.unsqueeze(1))).detach()
+        return (logits.log_softmax(-1) + distribution.log_prob(x.unsqueeze(1))).detach()
 
     return vae, joint
 

@@ -217,8 +217,8 @@ def test_a_subsampled_plate_gives_the_evidence_of_its_rows(oracle):
     def model(x):
         with pyro.plate("data", 8, subsample_size=3) as rows:
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            law = dist.Normal(z @ oracle.weight.mT + oracle.bias, oracle.scale).to_event(1)
-            pyro.sample("x", law, obs=x[rows])
+            distribution = dist.Normal(z @ oracle.weight.mT + oracle.bias, oracle.scale).to_event(1)
+            pyro.sample("x", distribution, obs=x[rows])
 
     def guide(x):
         with pyro.plate("data", 8, subsample_size=3) as rows:
@@ -237,18 +237,18 @@ def test_masked_elements_and_masked_rows_do_not_count(oracle):
     seen = torch.rand(8, 5) < 0.6
     rows = torch.arange(8) % 3 > 0
     blind = MultivariateNormal(torch.zeros(2), torch.eye(2))  # the prior: exact where nothing was seen
-    exact, laws = _given_what_was_seen(oracle, x, seen)
+    exact, posteriors = _given_what_was_seen(oracle, x, seen)
 
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            law = dist.Normal(z @ oracle.weight.mT + oracle.bias, oracle.scale).mask(seen).to_event(1)
+            p_x = dist.Normal(z @ oracle.weight.mT + oracle.bias, oracle.scale).mask(seen).to_event(1)
             with poutine.mask(mask=rows):
-                pyro.sample("x", law, obs=x)
+                pyro.sample("x", p_x, obs=x)
 
     def guide(x):
-        locs = torch.stack([(q if row else blind).mean for q, row in zip(laws, rows, strict=True)])
-        trils = torch.stack([(q if row else blind).scale_tril for q, row in zip(laws, rows, strict=True)])
+        used = [q if row else blind for q, row in zip(posteriors, rows, strict=True)]
+        locs, trils = torch.stack([q.mean for q in used]), torch.stack([q.scale_tril for q in used])
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.MultivariateNormal(locs, scale_tril=trils))
 
@@ -257,13 +257,13 @@ def test_masked_elements_and_masked_rows_do_not_count(oracle):
 
 
 def _given_what_was_seen(oracle, x, seen):
-    exact, laws = [], []
+    exact, posteriors = [], []
     for row, keep in zip(x, seen, strict=True):
         part = LinearGaussian(oracle.weight[keep], oracle.bias[keep], oracle.scale[keep])
         exact.append(part.log_px(row[keep][None])[0] if keep.any() else torch.zeros(()))
         posterior = part.posterior(row[keep][None])
-        laws.append(MultivariateNormal(posterior.mean[0], scale_tril=posterior.scale_tril[0]))
-    return torch.stack(exact), laws
+        posteriors.append(MultivariateNormal(posterior.mean[0], scale_tril=posterior.scale_tril[0]))
+    return torch.stack(exact), posteriors
 
 
 # ---------------------------------------------------------------- hand-written pairs

@@ -33,7 +33,7 @@ TORCHS = {
     "radam": torch.optim.RAdam,
     "sgd": torch.optim.SGD,
 }
-FULL = 3 * 4  # of 38 rows; beside them an epoch has a batch of 6
+FULL = 3 * 4  # of 38 rows; an epoch also has a batch of 6
 
 
 @pytest.fixture(autouse=True, scope="module")

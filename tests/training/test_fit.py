@@ -503,8 +503,8 @@ class Squashed(pv.likelihoods.Likelihood):
 
     def forward(self, loc):
         normal = dist.Normal(loc, 1.0)
-        law = dist.TransformedDistribution(normal, [dist.transforms.SigmoidTransform()])
-        return law.to_event(len(self.event_shape))
+        distribution = dist.TransformedDistribution(normal, [dist.transforms.SigmoidTransform()])
+        return distribution.to_event(len(self.event_shape))
 
 
 def test_pictures_are_drawn_of_distributions_without_a_mean(tmp_path):

@@ -25,7 +25,7 @@ from pyrovae.priors import Classes as ClassPrior
 from pyrovae.priors import GaussianMixture
 from pyrovae.terms import Runner, run
 from tests.support.class_models import COVARIANCES, LABELLED, LABELS, SUMMED, data, known, rows_of, small
-from tests.support.curved_line import DATUM, ROWS, SIGMAS, S, agrees, ascended, log_n, nodes
+from tests.support.curved_line import OBSERVED, ROWS, SIGMAS, S, agrees, ascended, log_n, nodes
 from tests.support.linear import Same
 from tests.support.parts import each, perturb, raises_one_sentence, small_vae
 
@@ -131,8 +131,8 @@ class Linear:
 
     def joint(self, x):
         """log p(x, c), (B, C)."""
-        law = dist.MultivariateNormal(self.centre, self.of_x)
-        return self.vae.prior.logits.log_softmax(0) + law.log_prob(x.unsqueeze(1))
+        p_x = dist.MultivariateNormal(self.centre, self.of_x)
+        return self.vae.prior.logits.log_softmax(0) + p_x.log_prob(x.unsqueeze(1))
 
     def given(self, x):
         """p(z|x, c): the means (B, C, D), and Cholesky factors (C, D, D)."""
@@ -236,7 +236,7 @@ class Line:
             "raw_scale": torch.tensor([[0.2], [0.8], [-0.5]]),
         }
         self.leaf = {n: v.expand(rows, *v.shape).clone().requires_grad_() for n, v in start.items()}
-        self.x = torch.full((rows, 1), DATUM)
+        self.x = torch.full((rows, 1), OBSERVED)
 
     def model(self, x):
         own = self.leaf
@@ -257,7 +257,7 @@ class Line:
         (e,), weight = nodes(1)
         scale = torch.nn.functional.softplus(p["raw_scale"]) + 1e-4
         z, q, prior = p["loc"] + scale * e, p["logits"].log_softmax(0), p["prior"].log_softmax(0)
-        log_p = prior[:, None] + log_n(z, p["m"], p["s"].exp()) + log_n(torch.tensor(DATUM), p["w"] * z, S)
+        log_p = prior[:, None] + log_n(z, p["m"], p["s"].exp()) + log_n(torch.tensor(OBSERVED), p["w"] * z, S)
         log_w = log_p - q[:, None] - log_n(z, p["loc"], scale)
         total = (q.exp() * (weight * log_w).sum(-1)).sum()
         grads = torch.autograd.grad(total, list(p.values()))

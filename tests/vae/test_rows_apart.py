@@ -256,7 +256,7 @@ def test_a_likelihood_of_a_user_is_checked_too():
     raises_one_sentence(lambda: pv.fit(model, torch.randn(60, 4), **QUICK), "log p(x|z) of row 1")
 
 
-def test_the_size_of_a_change_is_told():
+def test_the_size_of_a_change_is_reported():
     x = torch.tensor([[1.0], [2.0], [8.5]])
     assert (
         str(coupling(lambda rows: [x[rows].cumsum(0).flip(0).flip(0)]))

@@ -1,4 +1,4 @@
-"""`data`: what would be read of a file, a folder or a known data set."""
+"""`data`: show what would be read from a file, a folder or a known data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["add_options", "data"]
 
 
 def data(**options: Any) -> None:  # noqa: ANN401
-    """Show what would be read of data: format, columns, kinds, missing entries and split.
+    """Show what would be read from data: format, columns, kinds, missing entries and split.
 
     Give its options after the name, as in `pyrovae data people.csv --drop id --labels species`.
     """
@@ -33,5 +33,5 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the name of the data and the options of `datasets.load`."""
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("data", type=str | None, nargs="?", default=None, help=about)
-    parser.add_argument("--json", type=bool, default=False, help="print everything that is known as JSON")
+    parser.add_argument("--json", type=bool, default=False, help="print the full record as JSON")
     parser.add_function_arguments(datasets.load, skip={"name", "schema", "stream"})

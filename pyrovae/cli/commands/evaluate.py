@@ -54,8 +54,9 @@ def evaluate(
 ) -> None:
     """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
 
-    The first is L_K, the lower bound that papers report. Writes evidence.json, evidence.csv (one
-    row for each observation), and figures of the bound against K and of k-hat.
+    The first estimate is importance sampling with K particles, a lower bound called L_K in papers;
+    the second is --method. Writes evidence.json, evidence.csv (one row for each observation), and
+    figures of the bound against K and of k-hat.
 
     Arguments:
         run: the run folder.
@@ -71,7 +72,7 @@ def evaluate(
         seed: seed of the samples.
         chunk: number of (particle, row) pairs that are computed at once.
         precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).
-        compile: whether to compile L_K; auto compiles if that saves time.
+        compile: whether to compile the first estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.

@@ -1,7 +1,7 @@
-"""Arrays on disk: .npy and .npz, also sparse matrices of scipy.
+"""Arrays on disk: .npy, .npz and sparse matrices of scipy.
 
     .npy    an array, (N, ...)
-    .npz    rows "x", "X" or "data" (or the only array), labels "y", "labels" or "target" if any;
+    .npz    rows "x", "X" or "data" (or the only array), and labels "y", "labels" or "target";
             or "x_train", "x_test", "y_train", "y_test"; or a sparse matrix of scipy
 
 Labels may be words, which are numbered in alphabetical order.
@@ -34,7 +34,7 @@ def read_npz(path: Path) -> Source:
     """Read rows and labels of an archive of arrays, or a sparse matrix.
 
     Raises:
-        InputError: for an archive whose rows cannot be told.
+        InputError: for an archive in which the rows cannot be found.
     """
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -61,7 +61,7 @@ def read_npz(path: Path) -> Source:
 
 
 def class_numbers(labels: Any) -> tuple[Any, tuple[str, ...] | None]:  # noqa: ANN401
-    """Labels as numbers, and the names that they stand for when the labels are words.
+    """Labels as class numbers, and the names of the classes if the labels are words.
 
     Example:
         >>> class_numbers(np.array(["dog", "cat", "dog"]))
@@ -75,10 +75,10 @@ def class_numbers(labels: Any) -> tuple[Any, tuple[str, ...] | None]:  # noqa: A
 
 
 def channels_first(x: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """Images (N, H, W, 1, 3 or 4) of bytes as (N, C, H, W), and a note that says so.
+    """Move the channels of images of bytes to the front; returns (N, C, H, W) and a note.
 
-    Only arrays of bytes are images without doubt; 1, 3 or 4 must not be a number of channels in
-    front too.
+    Only byte arrays of shape (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4) are changed, and only if
+    the second dimension is not 1, 3 or 4 too.
     """
     last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
     if x.dtype != np.uint8 or not last:
@@ -88,7 +88,7 @@ def channels_first(x: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 
 def noted(source: Source, *notes: str | None) -> Source:
-    """A source with notes in its reading."""
+    """Add notes to the reading of a source."""
     texts = [note for note in notes if note]
     before = (source.reading or {}).get("notes", [])
     return (
@@ -107,7 +107,7 @@ def _with_test_set(path: Path, train: tuple[Any, Any], test: tuple[Any, Any]) ->
 
 
 def _dense(path: Path) -> np.ndarray:
-    """A sparse matrix of scipy with its zeros."""
+    """A sparse matrix of scipy as a dense array."""
     from scipy import sparse
 
     return np.asarray(sparse.load_npz(path).todense())

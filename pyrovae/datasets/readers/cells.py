@@ -3,11 +3,11 @@ r"""What the cells of one column hold.
     numbers    1, -2.5, 1e39, "1,500", $1.50, 5%, 1.500,5 with a decimal comma
     dates      as days since 1970-01-01
     truth      two words of the pairs true/false, yes/no, t/f, y/n
-    words      all else
+    words      everything else
 
-Words that stand for a missing entry (NA, N/A, NaN, null, None, ?, - and .) are missing among
-numbers, dates and truth values. Among words only empty cells and NA, N/A and NaN are missing; NA
-next to other codes of two letters is Namibia, and stays.
+In a column of numbers, dates or truth values, the words NA, N/A, NaN, null, None, ?, - and . stand
+for a missing entry. In a column of words, only empty cells, NA, N/A and NaN are missing. If all
+other words are codes of two letters, NA is a word (Namibia).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", ".", "--", "#n/a", "n.a.", "<na>"})
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "#n/a", "<na>"})
 PAIRS = ({"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"})
-EXACT = 2**53  # larger whole numbers have no float64 of their own
+EXACT = 2**53  # float64 rounds larger whole numbers
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?"
 _SIGNS = r"[$€£¥₹]"
@@ -51,16 +51,16 @@ _DIGITS = re.compile(r"[-+]?\d+")
 
 @dataclass
 class Cells:
-    """The cells of a column, read.
+    """The content of a column.
 
     Attributes:
         sort: "numbers", "dates", "truth", "words", "mixed" (numbers next to words), "identifiers"
             or "empty".
         values: numbers, (N,), with NaN where missing; None for words.
         words: the cells as words, (N,), with None where missing.
-        unit: what the numbers are given in, or None.
+        unit: the unit of the numbers, or None.
         levels: the two words of truth values or ordered levels, or None.
-        notes: what a reader should know of the column.
+        notes: remarks for the user.
         missing: the words that were read as missing entries.
     """
 
@@ -122,7 +122,7 @@ def number_of(word: str, decimal: str = ".") -> float | None:
 
 
 def numbers_of(words: Sequence[str], decimal: str = ".") -> tuple[list[float], str | None] | None:
-    """The numbers that words hold and their unit; None when one is no number, or their units differ."""
+    """Read words as numbers with one unit; None if a word is not a number or the units differ."""
     if decimal == ",":
         words = [_with_point(word) for word in words]
     try:
@@ -156,7 +156,7 @@ def _of_numbers(cells: pandas.Series, na: Collection[str]) -> Cells:
 
 
 def _compact_dates(cells: Cells) -> Cells:
-    """Whole numbers that are all dates, such as 19580329, as dates."""
+    """Read whole numbers that are all dates, such as 19580329, as dates."""
     assert cells.values is not None
     present = cells.values[~np.isnan(cells.values)]
     distinct = np.unique(present)
@@ -175,7 +175,7 @@ def _compact_dates(cells: Cells) -> Cells:
 
 
 def _of_texts(texts: np.ndarray, na: set[str], decimal: str, name: str) -> Cells:
-    """Read cells of text; each different one is read once."""
+    """Read cells of text; equal cells are read once."""
     import pandas
 
     codes, uniques = pandas.factorize(texts)
@@ -254,7 +254,7 @@ def are_hexadecimal(words: Sequence[str]) -> bool:
 
 
 def _are_codes(words: Sequence[str]) -> bool:
-    """Whether words are digits of one length, of which some begin with 0."""
+    """Whether words are strings of digits of one length, some with a leading 0."""
     lengths = {len(word) for word in words}
     zeros = any(word[0] == "0" for word in words)
     return len(lengths) == 1 and lengths != {1} and zeros and all(word.isdecimal() for word in words)
@@ -276,7 +276,7 @@ def _with_point(word: str) -> str:
 
 
 def _categories(cells: pandas.Series, na: Collection[str], decimal: str) -> Cells:
-    """A column that its file declares to hold categories."""
+    """Read a column that is declared as categories in its file."""
     words = _words(cells.astype(object))
     levels = tuple(map(_word, cells.cat.categories)) if cells.cat.ordered else None
     present = {word for word in words if word is not None}
@@ -306,7 +306,7 @@ def _words(cells: pandas.Series) -> np.ndarray:
 
 
 def _word(cell: object) -> str:
-    """A cell as it was written: in a column with empty cells pandas turns 7 into 7.0."""
+    """A cell as it was written in the file: 7, which pandas turns into 7.0 next to empty cells."""
     return str(int(cell)) if isinstance(cell, float) and cell % 1 == 0 else str(cell)
 
 

@@ -46,14 +46,15 @@ class AmbiguousDates(ValueError):
 
 
 def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None:
-    """Words as days since 1970-01-01, (N,); None when one of them is no date.
+    """Words as days since 1970-01-01, (N,); None if one of the words is not a date.
 
     Arguments:
         words: different words.
-        compact: read words of eight digits, as in 19580329, and no others.
+        compact: read only words of eight digits, such as 19580329.
 
     Raises:
-        AmbiguousDates: when both day/month and month/day fit all of them, and differ.
+        AmbiguousDates: if all dates can be read both as day/month and as month/day, with different
+            results.
 
     Example:
         >>> days_of(["1970-01-02", "1970-01-03 12:00"]).tolist()

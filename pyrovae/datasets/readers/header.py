@@ -3,8 +3,8 @@
 words above a column of numbers or dates     a header
 an empty cell above row names                a header
 0, 1, 2, ... above cells of another sort     a header
-numbers above every column of numbers        a row, also next to columns of words
-words above words                            a row if a cell occurs again below it, else a header
+numbers above every column of numbers        a row, even if other columns hold words
+words above words                            a row if a word occurs again below, else a header
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
     """Whether the fields `first` are names of the columns of `body`.
 
     Raises:
-        InputError: when it cannot be told.
+        InputError: if the line may be either.
 
     Example:
         >>> has_header(["a", "b"], [["1", "x"], ["2", "y"]], "t.csv")
@@ -53,7 +53,7 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
 
 
 def _sort(cells: Sequence[str]) -> str:
-    """What most cells of a column hold: "numbers", "dates" or "words"; "" for a column without cells."""
+    """What most cells hold: "numbers", "dates" or "words"; "" if there are no cells."""
     if not cells:
         return ""
     if sum(map(_is_number, cells)) > len(cells) / 2:
@@ -80,7 +80,7 @@ def _are_dates(words: list[str]) -> bool:
 
 
 def _is_running(cells: Sequence[str]) -> bool:
-    """Whether cells are whole numbers that rise by one, at least two of them, or a single 0."""
+    """Whether cells are consecutive whole numbers (two or more), or a single 0."""
     if not cells or not all(cell.isdecimal() for cell in cells):
         return False
     numbers = [int(cell) for cell in cells]
@@ -90,10 +90,10 @@ def _is_running(cells: Sequence[str]) -> bool:
 
 
 def _unlike(first: Sequence[str], columns: Sequence[Sequence[str]], where: object, *, whole: bool) -> bool:
-    """Whether running numbers are not like the cells below them.
+    """Whether consecutive numbers differ in kind from the cells below.
 
     Raises:
-        InputError: when they may be a row as well.
+        InputError: if the numbers may also be a row.
     """
     rows = [list(row) for row in zip(*columns, strict=False)]
     if whole and len(first) > 3 and any(_is_running(row) for row in rows):

@@ -1,4 +1,4 @@
-"""Options with which tables and images are read."""
+"""Options for reading tables and images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon":
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a file where its content does not say it.
+    """How to read a file, as far as its content does not show it.
 
     Attributes:
         kinds: kinds of some columns, by name.
@@ -27,7 +27,7 @@ class ReadOptions:
         decimal: "." or ",", or None to find it.
         header: whether a CSV file has a header, or None to find it.
         context: names of columns that condition the model.
-        labels: the name of the column of labels, or None.
+        labels: the name of the column that holds labels, or None.
         resize: height and width of the images of a folder, or None.
     """
 
@@ -63,7 +63,7 @@ class ReadOptions:
         )
 
     def refuse_for(self, name: str) -> None:
-        """Refuse options of tables and folders for data that are neither.
+        """Refuse options for tables or image folders if the data are neither.
 
         Raises:
             InputError: with the name of the first such option.
@@ -95,7 +95,7 @@ class ReadOptions:
 
 
 def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]:
-    """One or several words as a tuple; with `split`, commas separate words too.
+    """One word or several as a tuple; with `split`, a word is divided at commas.
 
     Raises:
         InputError: for anything else.
@@ -114,7 +114,7 @@ def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]
 
 
 def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: object) -> None:
-    """Refuse names of columns that a table does not have, with the nearest one that it has.
+    """Refuse names of columns that are not in a table, and suggest the nearest name.
 
     Raises:
         InputError: with the first such name.

@@ -1,9 +1,10 @@
 """The structure of a CSV file: its separator, header and columns, found or refused.
 
-Every line must have the same number of fields. A separator is one that divides all lines alike, in
-a way that leaves clean cells; when none does, the file has one column, or is refused with the line
-that differs. Left out with a word are: comments above the header, titles of one field, the line
-"150,4,setosa,..." of scikit-learn's files, a last column without any cell, and empty lines.
+Every line must have the same number of fields. The separator is a character that divides all lines
+into the same number of fields, with clean cells. If there is none, the file has one column, or is
+refused with the line that differs. Empty lines are left out. A note says what else was left out:
+comments above the header, titles of one field, the line "150,4,setosa,..." of scikit-learn's files,
+and a last column without any cell.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ CANDIDATES = "\t;|, "
 NAMES = {"\t": "tab", " ": "space", ",": "comma", ";": "semicolon", "|": "vertical bar"}
 SAMPLE = 1000
 
-Record = tuple[int, list[str]]  # the number of a line in the file, and its fields
+Record = tuple[int, list[str]]  # a line number in the file, and the fields of the line
 
 
 @dataclass
 class Structure:
-    """A CSV file as names and rows of text.
+    """The names and rows of a CSV file, as text.
 
     Attributes:
         separator: the character between fields; "" for a file of one column.
         names: names from the header, or None without one.
         rows: the fields of each row.
-        lines: the line of the file that each row comes from.
+        lines: the line number of each row in the file.
         decimal: the decimal mark.
         notes: what was left out, and why.
     """
@@ -51,7 +52,7 @@ class Structure:
 
     @property
     def separator_name(self) -> str:
-        """The separator in words."""
+        """The name of the separator."""
         return NAMES.get(self.separator, self.separator) or "one column"
 
 
@@ -92,7 +93,7 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
 
 
 def _top(lines: list[str], notes: list[str]) -> tuple[int, list[str], str | None]:
-    """The first line that is no comment, the comments before it, and the separator of a line "sep=;"."""
+    """Return the first line after the comments, the comments, and the separator of "sep=;"."""
     start, comments, declared = 0, [], None
     while start < len(lines):
         line = lines[start].strip()
@@ -161,7 +162,7 @@ def _separator(lines: list[str], where: object) -> str:
 
 
 def _clean(records: list[list[str]], separator: str) -> float:
-    """The share of cells that are numbers, or words without another separator inside."""
+    """The share of cells that are numbers, or words that contain no other separator."""
     others = [c for c in CANDIDATES[:-1] if c != separator]
     decimals = ".," if separator != "," else "."
     cells = [cell for fields in records for cell in fields if cell]
@@ -173,7 +174,7 @@ def _clean(records: list[list[str]], separator: str) -> float:
 
 
 def _is_space_table(share: float, records: list[list[str]], width: int) -> bool:
-    """Whether spaces divide lines: all alike but the first, and with a column of numbers."""
+    """Whether spaces are the separator: equal widths below the first line, and a number column."""
     alike = share == 1 or (
         all(len(r) == width for r in records[1:]) and len(records[0]) in (width - 1, width)
     )
@@ -187,7 +188,7 @@ def _is_space_table(share: float, records: list[list[str]], width: int) -> bool:
 def _before_the_rows(
     records: list[Record], width: int, separator: str, where: object, notes: list[str]
 ) -> tuple[list[Record], list[str] | None]:
-    """Leave out titles and scikit-learn's line of counts; names when the header lacks one field."""
+    """Leave out titles and scikit-learn's line of counts; complete a header of one field less."""
     (line, first), rest = records[0], records[1:]
     if len(rest) > 1 and _is_count_line(first, len(rest), width):
         notes.append(
@@ -215,7 +216,7 @@ def _before_the_rows(
 
 
 def _are_row_names(cells: list[str], separator: str) -> bool:
-    """Whether the first cells of rows with one field more than the header name them, as R writes it."""
+    """Whether the first cells are row names, when the header has one field less (as R writes)."""
     if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
         return True
     unique = len(set(cells)) == len(cells) and len(cells) > 2
@@ -223,7 +224,7 @@ def _are_row_names(cells: list[str], separator: str) -> bool:
 
 
 def _is_title(first: list[str], rest: list[Record], width: int) -> bool:
-    """Whether a line has one field only, above a line of names and rows with numbers."""
+    """Whether a line has only one field, above a line of names and rows with numbers."""
     if width < 2 or len(rest) < 3 or not first[0] or any(first[1:]) or len(rest[0][1]) != width:
         return False
     names, below = rest[0][1], [fields for _, fields in rest[1:SAMPLE]]

@@ -32,7 +32,7 @@ def constant(cells: Cells) -> str | None:
 
 
 def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
-    """The kind of a column of numbers, and what is to be said of it."""
+    """The kind of a column of numbers, and remarks on it."""
     assert cells.values is not None
     values = cells.values[~np.isnan(cells.values)]
     if cells.sort == "dates":
@@ -78,7 +78,7 @@ def remarks_on_words(cells: Cells) -> list[str]:
 
 
 def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
-    """Refuse numbers next to words, identifiers, and columns whose every cell is its own level.
+    """Refuse numbers next to words, identifiers, and columns in which every cell is unique.
 
     Raises:
         InputError: with the likely reading of the column and what to do.
@@ -108,7 +108,7 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
 
 
 def likely(words: list[str]) -> str:
-    """What different words probably are.
+    """Guess what the words of a column are, when nearly all differ.
 
     Example:
         >>> likely(["5 kg", "7 kg"]), likely(["3f9a1c", "77b0e1"]), likely(["Ann Lee", "Bo Li"])
@@ -148,7 +148,7 @@ def _digits(cells: Cells) -> int:
 
 
 def _mostly_own(cells: Cells) -> bool:
-    """Whether nearly every cell is a level of its own."""
+    """Whether nearly every cell is unique."""
     words = [word for word in cells.words if word is not None]
     if cells.levels is not None or "its file declares categories" in cells.notes:
         return False
@@ -160,7 +160,7 @@ def _mostly_own(cells: Cells) -> bool:
 
 
 def _underdispersed(values: np.ndarray) -> bool:
-    """Whether Poisson counts would vary so little with probability below 1/1000."""
+    """Whether the variance is far below Poisson's, by a dispersion test at level 1/1000."""
     from scipy.stats import chi2
 
     statistic = len(values) * values.var() / values.mean()

@@ -1,6 +1,6 @@
 """Files as tables: .csv, .tsv, .txt, .parquet, .feather, .xlsx, .json and .jsonl.
 
-A table of text keeps its cells as text; `columns` finds what they hold.
+Cells of text stay text here. `datasets.columns` finds their kinds.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ ROW_NUMBERS = ("", "unnamed: 0", "rownames", "row.names", "index", "row", "rowid
 
 @dataclass
 class Table:
-    """A table, and what was found about its file.
+    """A table, and the facts about its file.
 
     Attributes:
         frame: columns of text, numbers or other types.
-        layout: format, separator and header, in plain values.
+        layout: the format, separator and header, as plain values.
         notes: what was left out, and why.
         decimal: the decimal mark of its text.
-        lines: the line of the file that each row comes from, or None.
-        dropped: columns that are left out, with the reason.
+        lines: the line number of each row in the file, or None.
+        dropped: the columns that are left out, each with the reason.
     """
 
     frame: pandas.DataFrame
@@ -67,7 +67,7 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
 
 
 def _index(cells: list[str], *, has_name: bool) -> str | None:
-    """Why a first column is no data: it numbers the rows, or without a name of its own names them."""
+    """Why the first column is not data: it holds row numbers, or row names without a header."""
     if any(cells == [str(i + start) for i in range(len(cells))] for start in (0, 1)):
         return "it numbers the rows"
     if has_name or len(set(cells)) < len(cells):
@@ -100,7 +100,7 @@ def _read_csv(path: Path, options: ReadOptions) -> Table:
 
 
 def _numbered(names: Sequence[str], notes: list[str]) -> tuple[list[str], list[str]]:
-    """Names with a number where one occurs again."""
+    """Number the names that occur more than once."""
     seen: dict[str, int] = {}
     result = []
     for name in names:
@@ -160,7 +160,7 @@ def _read_json(path: Path, options: ReadOptions) -> Table:
 
 
 def named(table: Table, options: ReadOptions, where: object) -> None:
-    """Refuse options that name columns which the table does not have."""
+    """Refuse options that name columns which are not in the table."""
     names = [*map(str, table.frame.columns), *table.dropped]
     check_names("drop", options.drop, names, where)
     check_names("kinds", list(options.kinds), names, where)

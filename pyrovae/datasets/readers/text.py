@@ -1,4 +1,4 @@
-"""From bytes to text: packed files, and encodings.
+"""Text from files that may be packed, in a known encoding.
 
 .gz .bz2 .xz .zip   unpacked; a .zip file must hold one file
 UTF-8               with or without a byte order mark
@@ -22,7 +22,7 @@ PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
 def ending_of(path: Path) -> str:
-    """The suffix that says what a file holds: ".csv" of t.csv and t.csv.gz."""
+    """The suffix of the content: ".csv" for t.csv and for t.csv.gz."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
         inner = suffixes[-2] if len(suffixes) > 1 else ""
