@@ -334,8 +334,8 @@ def test_a_table_learns_its_columns_and_keeps_them(tmp_path, monkeypatch, capsys
     capsys.readouterr()
     assert main([*fit, "--likelihood", "Normal"]) == 2
     assert "'colour' holds words" in capsys.readouterr().err
-    assert main(fit) == 2  # the default likelihood cannot weigh words either
-    assert "'colour' holds words" in capsys.readouterr().err
+    assert main([*fit, "--out", "default"]) == 0
+    assert pv.load("default").likelihood == pv.load("r").likelihood
 
 
 def test_axes_are_what_the_option_takes():

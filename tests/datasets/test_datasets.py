@@ -431,9 +431,9 @@ def test_tables_with_labels(tmp_path, kind):
     path = tmp_path / f"t.{kind}"
     table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
     data = datasets.load(path, context="labels")
-    assert torch.equal(whole(data), in_order(x))
-    names = {float(a): "cat dog".split().index(k) for a, k in zip(x[:, 0], table["label"], strict=True)}
-    assert [names[float(a)] for a in data.test.x[:, 0]] == data.labels.test.tolist()
+    assert torch.equal(whole(data).float(), in_order(x))
+    names = {np.float32(a): "cat dog".split().index(k) for a, k in zip(x[:, 0], table["label"], strict=True)}
+    assert [names[np.float32(a)] for a in data.test.x[:, 0]] == data.labels.test.tolist()
     assert data.test.context.argmax(1).tolist() == data.labels.test.tolist()
 
 

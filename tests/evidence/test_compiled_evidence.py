@@ -20,7 +20,7 @@ from tests.support.linear import labelled_vae, rows_for
 from tests.support.parts import PAIRS, raises_one_sentence, small_vae
 
 # Networks, events and contexts take turns over the table of the other parts.
-CELLS = cover(1)
+CELLS = [cell for cell in cover(1) if not isinstance(cell.networks[0], pv.networks.Recurrent)]
 
 
 @pytest.fixture
