@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pyrovae.errors import InputError
 
-__all__ = ["number", "one_of", "whole"]
+__all__ = ["number", "one_of", "shown", "whole"]
 
 T = TypeVar("T")
 LARGEST = 2**63
@@ -70,11 +70,14 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         *first, last = map(repr, choices)
         options = f"{', '.join(first)} or {last}" if first else last
-        actual = repr(value)
-        if "\n" in actual and hasattr(value, "shape"):
-            actual = f"an array of shape {tuple(value.shape)}"
-        raise InputError(f"{name} must be {options}, not {actual}")
+        raise InputError(f"{name} must be {options}, not {shown(value)}")
     return value
+
+
+def shown(value: Any) -> str:  # noqa: ANN401
+    """A value for a message of one line: an array of several lines by its shape."""
+    text = repr(value)
+    return f"an array of shape {tuple(value.shape)}" if "\n" in text and hasattr(value, "shape") else text
 
 
 def _scalar(value: Any) -> Any:  # noqa: ANN401

@@ -166,7 +166,7 @@ class Likelihood(Part):
         )
 
     def _column(self, x: Tensor, outside: Tensor) -> str:
-        """Where the first value outside the support is, in a row (C,) of a table or array of columns."""
+        """The column of the first value outside the support, in a row (C,) of a table or array."""
         if x.dim() != 1 or len(x) < 2 or outside.shape != x.shape:
             return ""
         place = int(outside.nonzero()[0])

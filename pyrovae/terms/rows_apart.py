@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.networks.coupling import coupling, cure, in_mode
+from pyrovae.networks.coupling import Coupling, coupling, cure, in_mode
 from pyrovae.terms.runner import Runner
 from pyrovae.terms.sites import DATA, plate_dim, sites_of
 from pyrovae.threads import alone
@@ -58,16 +59,17 @@ def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
         at = runner.terms_at(values, rows[index], particles=1)
         return {"log p(x|z)": at.log_px_z, "log p(z)": at.log_pz, "log q(z|x)": at.log_qz}
 
-    for name in ("log p(x|z)", "log p(z)", "log q(z|x)"):
+    def of_term(name: str) -> Coupling | None:
+        return coupling(lambda chosen: [terms(chosen)[name].mT])  # rows first
 
-        def run(chosen: list[int], name: str = name) -> list[Tensor]:
-            return [terms(chosen)[name].mT]  # rows first
-
-        try:
-            way = coupling(run)
-        except (ValueError, TypeError, RuntimeError, IndexError):
-            return  # it needs particular rows together, such as a label of every class
-        if way is not None and way.size > 10 * _rounding(lambda by, name=name: terms([0, 1], by)[name]):
+    try:
+        if coupling(lambda chosen: [term.mT for term in terms(chosen).values()]) is None:
+            return
+        ways = {name: of_term(name) for name in ("log p(x|z)", "log p(z)", "log q(z|x)")}
+    except (ValueError, TypeError, RuntimeError, IndexError):
+        return  # it needs particular rows together, such as a label of every class
+    for name, way in ways.items():
+        if way is not None and way.size > 10 * _rounding(partial(terms, [0, 1]), name):
             mode = " in training mode" if training else ""
             raise InputError(
                 f"the program lets the rows of a batch influence each other{mode} ({name} of {way}): "
@@ -75,11 +77,12 @@ def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
             )
 
 
-def _rounding(term: Callable[[float], Tensor]) -> float:
+def _rounding(terms: Callable[[float], dict[str, Tensor]], name: str) -> float:
     """The change of a term if its latents change by a few units of rounding.
 
     A density far from its mode, in units of a narrow spread, changes by more than its own rounding.
     """
     with suppress(Exception):  # latents that cannot be scaled, such as states
-        return float(torch.nan_to_num(term(4 * torch.finfo(torch.float32).eps) - term(0.0)).abs().max())
+        near = terms(4 * torch.finfo(torch.float32).eps)[name]
+        return float(torch.nan_to_num(near - terms(0.0)[name]).abs().max())
     return 0.0

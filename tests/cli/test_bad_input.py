@@ -127,7 +127,7 @@ LINES = {
     "fit --data x.npy --encoder MLP --encoder.sizes [0]": "a size in sizes of MLP must be a whole number",
     "fit --data x.npy --encoder ConvEncoder": "ConvEncoder needs images",
     # data
-    "fit --likelihood Bernoulli": "Bernoulli cannot give the training data a density: 33784 values are outside its support",
+    "fit --likelihood Bernoulli": "Bernoulli cannot give the training data a density: 33784 values",
     "fit --data grey.npy --likelihood Bernoulli": "every value must be 0 or 1: binarise them",
     "fit --data x.npy --binarize threshold --dequantize": "choose one of the two",
     "fit --data nan.npy": "2 values that are NaN or infinite, in 2 rows, the first (nan) in row 3",

@@ -117,7 +117,7 @@ def test_other_families_and_a_context():
 def test_with_labels_it_is_the_gap_below_the_joint():
     vae, joint = labelled_vae()
     rows = rows_for(vae, 6)
-    found = pv.gaps(vae, rows, particles=500, method=pv.evidence.AIS(100))
+    found = pv.gaps(vae, rows, particles=500, method=pv.evidence.AIS(1000))
     exact = joint(rows.x)
     known = exact.gather(1, rows.y.clamp_min(0)[:, None])[:, 0]
     truth = torch.where(rows.y < 0, exact.logsumexp(1), known).numpy()

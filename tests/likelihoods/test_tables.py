@@ -536,7 +536,7 @@ def test_ordered_classes_are_chosen_and_fitted(tmp_path):
     vae.start_from(data.train.x)
     read = vae.likelihood.inputs(data.train.x)
     assert read.shape[1] == 4  # two numbers, and which are missing
-    torch.testing.assert_close(read[:, 1].mean(), torch.zeros(()), rtol=0, atol=1e-5)
+    torch.testing.assert_close(read[:, 1].mean(), torch.zeros((), dtype=read.dtype), rtol=0, atol=1e-5)
 
 
 def test_ordered_classes_need_two_levels():

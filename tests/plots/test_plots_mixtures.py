@@ -185,7 +185,7 @@ def test_the_heights_of_a_walk_stand_under_its_steps(size):
         (lambda: mixtures.confusion(-COUNTS), "negative"),
         (lambda: mixtures.confusion(COUNTS, [0, 1]), "one for each of 6 components"),
         (lambda: mixtures.confusion(COUNTS, None, ["a"]), "1 names of 5 labels"),
-        (lambda: mixtures.doubt([5.0], 3), "from 0 to log 3"),
+        (lambda: mixtures.doubt([5.0], 3), "between 0 and log 3"),
         (lambda: mixtures.doubt([], 3), "empty"),
     ],
 )

@@ -35,7 +35,6 @@ from tests.support.latent_properties import (
     distribution_of,
 )
 from tests.support.parts import (
-    NETWORKS,
     attached,
     data_for,
     each,
@@ -350,7 +349,7 @@ def test_a_mixture_collapsed_equals_the_same_enumerated():
 
 
 def _mixture_vae():
-    vae = pv.VAE((4,), 2, prior=GaussianMixture(3), encoder=NETWORKS[0], decoder=NETWORKS[0])
+    vae = pv.VAE((4,), 2, prior=GaussianMixture(3), encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8))
     with torch.no_grad():
         for p in vae.parameters():
             p.add_(0.3 * torch.randn_like(p))

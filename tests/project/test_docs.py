@@ -47,6 +47,7 @@ SHORTER_COMMAND = [
     (r"--method.temperatures \d+", "--method.temperatures 2"),
     (r"(pyrovae fit\b.*)", r"\1 --epochs 1"),
     (r"(pyrovae evaluate\b.*)", r"\1 --particles 10 --rows 20 --bounds [1,5]"),
+    (r"(pyrovae evaluate\b(?!.*--method ).*)", r"\1 --method AIS --method.temperatures 10"),
 ]
 
 # The first table of the project's guide to plain English: words that have a better one.

@@ -499,7 +499,6 @@ REFUSED = [
     ((sound_model,), ("tuple", "probabilistic program")),
     ((sound_model, 3), ("tuple", "probabilistic program")),
     (sound_model, ("function", "probabilistic program")),
-    (None, ("NoneType", "probabilistic program")),
 ]
 
 

@@ -10,8 +10,8 @@ from torch import nn
 import pyrovae as pv
 from pyrovae.networks import Wrapped
 from pyrovae.testing import check_part, part_checks
+from tests.support.broken_parts import BROKEN, Logistic
 from tests.support.parts import HeavyTails, LaplaceGuide, LaplacePrior, raises_one_sentence
-from tests.testing.broken_parts import BROKEN, Logistic
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 

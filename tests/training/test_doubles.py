@@ -1,6 +1,7 @@
 """A VAE in float32 is trained on x in float64: eager and compiled, streamed, resumed, in two processes."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from tests.support import messy
 from tests.support.captured import QUIET, alike, interpreted, learned
 from tests.support.interrupted import fit_in_pieces
 from tests.support.same_runs import assert_same_runs, same
+
+LONG = bool(os.environ.get("PYROVAE_LONG"))
 
 NAMES = ("dates", "offsets", "incomes")
 
@@ -46,8 +49,8 @@ def test_a_compiled_step_of_an_array_is_the_eager_one(monkeypatch, likelihood):
     assert code.calls > 0
 
 
+@pytest.mark.skipif(not LONG, reason="the real compiler, in the long form of the tests")
 def test_machine_code_takes_doubles():
-    """The real compiler."""
     alike(make, messy.table("offsets", rows=80), epochs=2)
 
 

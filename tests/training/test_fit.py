@@ -474,7 +474,20 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_is_found_by_the_validati
 def test_the_command_line_ends_a_diverged_run_with_status_1(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", 1e3 * torch.randn(60, 3).numpy())
-    options = ["--lr", "1e30", "--likelihood", "Normal", "--batch_size", "10", "--epochs", "3"]
+    options = [
+        "--lr",
+        "1e30",
+        "--likelihood",
+        "Normal",
+        "--encoder",
+        "MLP",
+        "--decoder",
+        "MLP",
+        "--batch_size",
+        "10",
+        "--epochs",
+        "3",
+    ]
     assert main(["fit", "--data", "x.npy", *options, "--out", "r"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("pyrovae: the loss is not finite at step 2 (epoch 1, batch 2): log ")

@@ -261,7 +261,7 @@ def _are_codes(words: Sequence[str]) -> bool:
 
 
 def _typed(word: str) -> str:
-    """A number as typists write it, with the signs of a keyboard: minus signs, blanks between thousands."""
+    """A number with a plain minus sign and without blanks between thousands."""
     plain = re.sub(r"^[\u2212\u2013](?=[\d.$€£])", "-", word)
     if re.fullmatch(r"\D{0,3}\d{1,3}([ \u00a0\u202f'\u2019]\d{3})+(\.\d+)?\D{0,3}", plain):
         return re.sub(r"(?<=\d)[ \u00a0\u202f'\u2019](?=\d)", "", plain)

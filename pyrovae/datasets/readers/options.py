@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyrovae.checks import whole
+from pyrovae.checks import shown, whole
 from pyrovae.errors import InputError
 from pyrovae.names import near_names
 
@@ -108,7 +108,7 @@ def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]
         return ()
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, Sequence) or not all(isinstance(word, (str, int)) for word in words):
-        raise InputError(f"{name} must be a word or a list of words, not {value!r}")
+        raise InputError(f"{name} must be a word or a list of words, not {shown(value)}")
     texts = [str(word) for word in words]
     return tuple(part.strip() for text in texts for part in text.split(",")) if split else tuple(texts)
 
