@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
 from pyrovae.networks.coupling import in_mode
+from pyrovae.part import Part
 
-__all__ = ["Wrapped"]
+__all__ = ["Wrapped", "is_custom"]
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -164,6 +165,11 @@ def _from_path(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
         return build(**options)
     except TypeError as error:
         raise InputError(f"Wrapped cannot build {path!r} with options {dict(options)}: {error}") from None
+
+
+def is_custom(part: Part) -> bool:
+    """Whether a part, or the module of a `Wrapped`, is not of this package."""
+    return isinstance(part, Wrapped) or not type(part).__module__.startswith("pyrovae.")
 
 
 def _same_modules(one: nn.Module, two: nn.Module) -> bool:

@@ -44,6 +44,8 @@ class Program:
             x is cast to their type before the program is run.
         measure: "mass", "density" or "mixed", what log p(x) is the logarithm of; None if the
             program does not say.
+        has_custom_parts: whether it has parts that are not of this package; `fit` then checks that
+            rows do not influence each other.
         schema: the meaning of the rows' values, once the program was trained or loaded.
     """
 
@@ -54,6 +56,7 @@ class Program:
     checks_support: bool = False
     takes_doubles: bool = False
     measure: str | None = None
+    has_custom_parts: bool = True
     schema: Schema | None = None
 
     def model(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -80,7 +80,7 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     try:
         with in_mode(runner.module, training=None):
             runner.check(rows)
-            if len(data.validation) > 1:
+            if runner.program.has_custom_parts and len(data.validation) > 1:
                 check_rows_apart(runner, _three_rows(data))
             with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
                 objective.check(runner.run(rows, **objective.draw_options(runner.strata)))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.networks import Headed, Network, Wrapped
+from pyrovae.networks import Headed
 from pyrovae.networks.coupling import coupling, cure, in_mode
+from pyrovae.networks.wrapped import is_custom
 from pyrovae.part import Part
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _check_rows(vae: PartsProgram, x: Tensor, z: Tensor) -> None:
     custom = [
         (role, headed)
         for role, headed in (("encoder", vae.recognition), ("decoder", vae.generation))
-        if _is_custom(headed.network)
+        if is_custom(headed.network)
     ]
     if not custom:
         return
@@ -119,10 +120,6 @@ def _refuse_coupling(role: str, headed: Headed, three: Rows, *, training: bool) 
             f"the {role} {headed.network!r} lets the rows of a batch influence each other{mode} ({way}): "
             f"{cure(headed, training=training)}"
         )
-
-
-def _is_custom(network: Network) -> bool:
-    return isinstance(network, Wrapped) or not type(network).__module__.startswith("pyrovae.")
 
 
 def _check_classes(vae: PartsProgram) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
+from pyrovae.networks.wrapped import is_custom
 from pyrovae.terms import DATA, Program
 from pyrovae.threads import alone
 
@@ -101,6 +102,12 @@ class PartsProgram(Program):
     def takes_doubles(self) -> bool:  # type: ignore[override]
         """Whether x may be in float64 when the parameters are in float32."""
         return self.likelihood.takes_doubles
+
+    @property
+    def has_custom_parts(self) -> bool:  # type: ignore[override]
+        """Whether a part, or the module of a `Wrapped`, is not of this package."""
+        parts = (self.prior, self.likelihood, self.q, self.encoder, self.decoder)
+        return any(is_custom(part) for part in parts)
 
     @property
     def measure(self) -> str:  # type: ignore[override]

@@ -5,11 +5,9 @@ some parts have is tested in the folders of their kinds. Every part is trained, 
 many combinations in test_grid.py, so that those checks are left out here.
 """
 
-from functools import lru_cache
-
 import pytest
 
-from pyrovae import guides, likelihoods, networks, objectives, priors, testing
+from pyrovae import guides, likelihoods, networks, objectives, priors
 from pyrovae.part import public_path
 from pyrovae.testing import declarations, part_checks
 from pyrovae.testing.entry import subject_of
@@ -30,28 +28,14 @@ def distinct(parts):
 
 
 ALL = [*PRIORS, *GUIDES, *distinct(LIKELIHOODS), *NETWORKS, *OBJECTIVES]
-CASES = [
-    pytest.param(part, check.__name__, id=f"{part!r}-{check.__name__}")
-    for part in ALL
-    for check in subject_of(part)[1]
-    if check.__name__ not in IN_THE_GRID
-]
 
 
-@lru_cache(maxsize=1)
-def checks_of(number):
-    """The checks of one part; what they share is kept until those of the next part are asked for."""
-    part = ALL[number]
+@each("part", ALL)
+def test_a_part_has_the_properties_of_its_kind(part):
     options = {"prior": prior_for(part)} if isinstance(part, objectives.Objective) else {}
-    return dict(part_checks(part, **options))
-
-
-NUMBERS = {id(part): number for number, part in enumerate(ALL)}
-
-
-@pytest.mark.parametrize(("part", "name"), CASES)
-def test_a_part_has_the_properties_of_its_kind(part, name):
-    checks_of(NUMBERS[id(part)])[name]()
+    for name, check in part_checks(part, **options):
+        if name not in IN_THE_GRID:
+            check()
 
 
 @each("part", [*MORE_PRIORS, *MORE_GUIDES])
@@ -85,13 +69,6 @@ def test_networks_are_checked_in_each_of_their_roles(network):
 @each("prior", [priors.VampPrior(3), priors.VampPrior(4, "data")])
 def test_a_prior_that_is_made_of_the_encoder_uses_the_context(prior):
     dict(part_checks(prior, context_shape=(3,)))["a_context_is_used_row_by_row"]()
-
-
-@each("part", [part for part in ALL if isinstance(part, (priors.Prior, guides.Guide))])
-def test_a_step_with_a_prior_or_a_guide_is_captured(part, float64):
-    """The check takes a reason for an answer; these have none."""
-    kind = testing.priors if isinstance(part, priors.Prior) else testing.guides
-    kind.captured(subject_of(part)[0])
 
 
 def test_every_public_part_is_tested_here():

@@ -129,5 +129,5 @@ def test_priors_and_diagnoses_start_from_doubles():
     pv.gaps(plain, data.test[:5], steps=3, particles=20, method="importance")
     pv.iwae_bound(plain, data.test, particles=(1, 5))
     pv.sandwich(plain, count=10, temperatures=(3,), chains=4)
-    ais = pv.log_evidence(plain, data.test[:5], method="ais", particles=4)
+    ais = pv.log_evidence(plain, data.test[:5], method=pv.evidence.AIS(10), particles=4)
     assert torch.tensor(ais.log_px).isfinite().all()
