@@ -191,6 +191,7 @@ def keep_freed_memory() -> None:
     """Let the C library reuse freed memory instead of returning it to the system.
 
     glibc maps every block above a threshold again, page by page, and raises the threshold, to 32
-    MiB at most, when such a block is freed. Without this, page faults take a third of the time.
+    MiB at most, when such a block is freed. Without this function, page faults take a third of the
+    running time.
     """
     torch.empty(30 * 2**20, dtype=torch.uint8)

@@ -193,7 +193,7 @@ def _checked(path: Path, read: Any, *arguments: object) -> Any:  # noqa: ANN401
     ) as error:
         suffix = path.suffix.lower() if path.suffix.lower() not in PACKED else "".join(path.suffixes[-2:])
         raise InputError(
-            f"{path} cannot be read as {suffix} ({_first_sentence(error)}): write it again or give another "
+            f"{path} cannot be read as {suffix} ({_first_sentence(error)}): save it again or give another "
             "file"
         ) from None
 

@@ -82,7 +82,7 @@ class Preparation:
             )
 
     def apply(self, grey: Tensor, generator: torch.Generator) -> Tensor:
-        """Prepare grey values (N, *event), with random numbers of `generator`.
+        """Prepare grey values (N, *event), with random numbers from `generator`.
 
         Raises:
             InputError: when binarising values outside [0, 1].

@@ -189,7 +189,9 @@ class Schema:
               1.5      r
         """
         if self.columns is None:
-            raise InputError("the data have no columns: only rows of a table can be a DataFrame")
+            raise InputError(
+                "the data have no columns: only data read from a table can be converted to a DataFrame"
+            )
         return as_frame(Rows.of(x).x, self.columns)
 
     def check_same(self, other: Schema, name: str) -> None:

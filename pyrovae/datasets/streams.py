@@ -132,8 +132,8 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
         x = torch.as_tensor(x)
     if not isinstance(x, Tensor):
         raise InputError(
-            f"item {number} of {type(dataset).__name__} is a {type(x).__name__}: let its items be tensors or "
-            "(tensor, label) pairs, for images with transform=torchvision.transforms.ToTensor()"
+            f"item {number} of {type(dataset).__name__} is a {type(x).__name__}: its items must be tensors "
+            "or (tensor, label) pairs; for images, set transform=torchvision.transforms.ToTensor()"
         )
     if shape is not None and tuple(x.shape) not in (shape, shape[:-1] if shape == (1,) else shape):
         raise InputError(

@@ -185,7 +185,7 @@ class CalibratedNormal(dist.Normal):
 class ZeroInflated(dist.ZeroInflatedDistribution):
     """Zero-inflated counts, p(0) = g + (1 - g) p_0(0) and p(x) = (1 - g) p_0(x), from logits of g.
 
-    Pyro's distribution stores g next to its logits once a sample or its mean is computed. After
+    Pyro's distribution stores g next to its logits once it is sampled or its mean computed. After
     that it cannot be expanded, and it takes the logarithm of g, although the logits would be exact.
 
     Example:

@@ -112,7 +112,7 @@ class DiscretizedLogistic(dist.TorchDistribution):
         loc: locations (*, C) of C components, in units of the grid's values.
         scale: scales (*, C).
         logits: logits of the components, (*, C).
-        levels: n, 2 or more.
+        levels: the number of grid values, 2 or more.
 
     Example:
         >>> grey = DiscretizedLogistic(torch.zeros(1), torch.ones(1), torch.zeros(1), levels=256)

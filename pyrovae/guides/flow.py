@@ -29,8 +29,8 @@ class Flow(Guide):
 
     \[z = T(e; h(x)), \quad e \sim \mathcal N(\mu(x), \mathrm{diag}\,\sigma(x)^2)\]
 
-    Each flow maps e to z in its fast direction; "iaf" is zuko's MAF from noise to latents. It
-    starts near the diagonal normal, except NAF, GF, SOSPF and UNAF. The density at points that are
+    Each flow maps e to z in its fast direction; "iaf" is zuko's MAF from noise to latents. All
+    flows but NAF, GF, SOSPF and UNAF start near the diagonal normal. The density at points that are
     not its own samples is exact for iaf, MAF, NSF, NICE, RealNVP and planar. For the others it is
     exact to about 1e-5, and for NAF, UNAF, SOSPF and GF only if e is inside [-10, 10]. CNF cannot
     be compiled.

@@ -69,7 +69,8 @@ class Balanced(LearningObjective, ELBO):
         super().begin(rows, program)
         if program.components_wait > self.start:
             raise InputError(
-                f"{self!r} starts before the prior has components: give it start={program.components_wait}"
+                f"{self!r} starts before the prior has components: give the objective "
+                f"start={program.components_wait}"
             )
 
     def begin_epoch(self, epoch: int) -> None:

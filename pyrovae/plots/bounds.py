@@ -40,7 +40,7 @@ def bounds_below(
 
     Args:
         at: the parameter, (P,).
-        log_px: log p(x) at these values, (P,), or a constant for each bound, (T,), in their order.
+        log_px: log p(x) at these values, (P,), or one constant for each of `bounds`, (T,).
         bounds: name -> bound, (P,), nats.
         steps: (parameter, value) of the steps of an optimisation, (S, 2), joined by a line.
         label: the label of the horizontal axis.

@@ -39,10 +39,10 @@ def training_curves(
 
     Args:
         history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) are
-            required; "validation", "reconstruction" (log p(x|z)) and "kl" are optional. NaN is a
+            required; "validation", "reconstruction" (log p(x|z)) and "kl" are optional. NaN marks a
             value that was not measured.
-        best: the epoch to mark; by default that of the highest validation bound, or of the highest
-            training bound without validation.
+        best: the epoch to mark; by default the one with the highest validation bound or, without
+            validation, the highest training bound.
 
     Returns:
         The frame; its panels are `ax.child_axes` (bound, and KL if given).

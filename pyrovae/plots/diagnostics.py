@@ -95,7 +95,8 @@ def weights(khat: ArrayLike, ess: ArrayLike, particles: int, *, ax: Axes | None 
     particles = whole("particles", particles, 2)
     if not ((n > 0) & (n <= particles * (1 + 1e-6))).all():
         raise InputError(
-            f"ess has values outside (0, {particles}]; give effective sizes of {particles} particles"
+            f"ess has values outside (0, {particles}]; give effective sample sizes computed from "
+            f"{particles} particles"
         )
     with canvas(ax, height=4.0) as ax:
         upper, lower = panels(ax, (0.0, 0.56, 1.0, 0.44), (0.0, 0.0, 1.0, 0.44))

@@ -226,10 +226,10 @@ def confusion(
     """
     counts = numbers(table, "table", ("components", "labels"))
     if (counts < 0).any():
-        raise InputError("table has negative values; give counts, components by labels")
+        raise InputError("table has negative values; give counts, with a row for each component")
     names = [str(c) for c in (range(counts.shape[1]) if classes is None else classes)]
     if len(names) != counts.shape[1]:
-        raise InputError(f"there are {len(names)} names of {counts.shape[1]} labels: give one for each")
+        raise InputError(f"there are {len(names)} names for {counts.shape[1]} labels: give one for each")
     order = np.arange(len(counts)) if matching is None else _by_match(counts, matching, names)
     shown = counts[order]
     share = shown / np.maximum(shown.sum(1, keepdims=True), 1)
@@ -306,7 +306,7 @@ def _rows(rows: Array, names: Sequence[str], ax: Axes | None) -> Axes:
             f"images have shape {rows.shape}: give (rows, images, H, W) or (rows, images, C, H, W)"
         )
     if len(names) != len(rows):
-        raise InputError(f"there are {len(names)} names of {len(rows)} rows of images: give one for each")
+        raise InputError(f"there are {len(names)} names for {len(rows)} rows of images: give one for each")
     images = as_images(rows.reshape(-1, *rows.shape[2:]), "images")
     wide = 0.25 + 0.065 * max(map(len, names))
     ax, centres, _ = mosaic_of(images, rows.shape[1], ax, label_width=wide)

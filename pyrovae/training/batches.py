@@ -54,8 +54,8 @@ class Epoch:
     Attributes:
         rows: the training rows, without their row numbers.
         order: positions in `rows`.
-        batch_size: rows of a batch in all processes; the last batch may be smaller.
-        first: the number of the first batch in its epoch.
+        batch_size: the rows of a batch, over all processes together; the last batch may be smaller.
+        first: the number, within the epoch, of the first batch here.
         share: (r, R), the index of this process and the number of processes.
     """
 

@@ -63,7 +63,7 @@ class Optimizer:
 
         Arguments:
             w, g: the parameter and its gradient.
-            moments: in the order of the class attribute.
+            moments: in the order of the class attribute `moments`.
             c: the coefficients, in the type of w.
         """
         raise NotImplementedError

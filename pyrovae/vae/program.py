@@ -243,8 +243,8 @@ class PartsProgram(Program):
         states = self.prior.states or 0
         if y is not None and self.prior.labels and y.numel() and int(y.max()) >= states:
             raise InputError(
-                f"y holds the class {int(y.max())}, and the prior {self.prior!r} has the classes 0 to "
-                f"{states - 1}: give it a class for every label"
+                f"y holds the class {int(y.max())}, but the prior {self.prior!r} has only the classes 0 to "
+                f"{states - 1}: give the prior a class for every label"
             )
 
     def _check_has_labels(self, data: Data) -> None:

@@ -149,7 +149,7 @@ def test_files_of_no_table_are_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\0\1\2\3" * 30)
     (tmp_path / "t.csv.gz").write_bytes(b"no gzip")
     raises_one_sentence(lambda: datasets.load(tmp_path / "t.json"), "cannot be read as .json")
-    raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv"), "zero bytes")
+    raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv"), "NUL bytes")
     raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv.gz"), "cannot be read as .csv.gz")
 
 

@@ -116,7 +116,7 @@ def test_encodings_are_read_or_refused_with_the_command_that_converts(tmp_path):
     raises_one_sentence(
         lambda: datasets.load(latin), "0xe9 in line 2", "iconv -f WINDOWS-1252 -t UTF-8 l.csv"
     )
-    raises_one_sentence(lambda: datasets.load(wide), "zero bytes", "iconv -f UTF-16LE -t UTF-8 w.csv")
+    raises_one_sentence(lambda: datasets.load(wide), "NUL bytes", "iconv -f UTF-16LE -t UTF-8 w.csv")
 
 
 # ---------------------------------------------------------------- headers

@@ -53,7 +53,9 @@ def compare(
         vae, loaded, x = in_turn(partial(opened, run, data, split, rows, device))
         first = first or (loaded, x)
         if not _is_of_same_rows(*first, loaded, x):
-            raise InputError(f"{run} has other data than {runs[0]}: compare runs on one data set and split")
+            raise InputError(
+                f"{run} has different data from {runs[0]}: compare runs on one data set and split"
+            )
         evidences[run] = log_evidence(vae, x, method=method, particles=count, seed=seed, progress=True)
         if evidences[run].partial:
             raise KeyboardInterrupt("stopped early: nothing was compared")

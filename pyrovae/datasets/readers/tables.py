@@ -83,7 +83,7 @@ def _read_csv(path: Path, options: ReadOptions) -> Table:
     try:
         structure = find_structure(read_text(path), path, options)
     except csv.Error as error:
-        raise InputError(f"{path} cannot be read as a table ({error}): write it again") from None
+        raise InputError(f"{path} cannot be read as a table ({error}): save it again") from None
     if not structure.rows:
         raise InputError(f"{path} is empty below its header: give at least three rows")
     width = len(structure.rows[0])

@@ -72,7 +72,7 @@ def read_text(path: Path) -> str:
     elif b"\0" in content[:4096]:
         wide = content[1:4096:2].count(0) + content[:4096:2].count(0) > len(content[:4096]) / 4
         cure = f"convert it with `iconv -f UTF-16LE -t UTF-8 {path.name}`" if wide else "give a text file"
-        raise InputError(f"{path} is not text in UTF-8, as it holds zero bytes: {cure}")
+        raise InputError(f"{path} is not text in UTF-8, as it contains NUL bytes: {cure}")
     else:
         encoding = "utf-8-sig"
     try:
