@@ -377,6 +377,16 @@ def test_the_optimal_scale_is_kept_for_evaluation_and_saved():
     torch.testing.assert_close(again.running_variance, kept)
 
 
+def test_a_run_without_gradients_is_no_batch_of_the_optimal_scale():
+    part = Normal("optimal")
+    part.attach((3,))
+    part.train()
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    with torch.no_grad():
+        part(loc=torch.zeros(5, 3)).log_prob(torch.randn(5, 3))
+    assert all(torch.equal(value, before[name]) for name, value in part.state_dict().items())
+
+
 def test_training_finds_the_optimal_scale():
     torch.manual_seed(0)
     x = torch.randn(400, 1) @ torch.randn(1, 6) + 0.3 * torch.randn(400, 6)
