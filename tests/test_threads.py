@@ -67,6 +67,15 @@ def test_fits_in_threads_equal_fits_alone_bit_for_bit(x, count):
             same(one, two)
 
 
+def test_suited_vaes_have_their_own_first_weights_in_threads(x):
+    def fit(seed):
+        return [*pv.fit(None, x, seed=seed, **QUICK).program.state_dict().values()]
+
+    wanted = [fit(seed) for seed in range(4)]
+    for one, two in zip(together(*(lambda s=s: fit(s) for s in range(4))), wanted, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
 def test_fits_of_several_kinds_in_threads(x, tmp_path):
     options = [
         {"objective": pv.objectives.IWAE(3), "lr_schedule": "cosine"},

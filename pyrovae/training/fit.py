@@ -239,7 +239,7 @@ def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  #
         runner = Runner(vae)
         return runner, as_data(data, runner)
     data = as_data(data)
-    with torch.random.fork_rng(devices=[]):  # declaring it draws weights
+    with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
         torch.manual_seed(whole("seed", seed, 0))
         return Runner(VAE.suited(data)), data
 
