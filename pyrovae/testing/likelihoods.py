@@ -18,7 +18,7 @@ from pyrovae.testing.spaces import unwrapped
 from pyrovae.testing.subjects import LikelihoodSubject
 from pyrovae.vae import VAE
 
-__all__ = ["CHECKS", "captured"]
+__all__ = ["CHECKS"]
 
 FAR = 50.0  # the largest output of a network
 CANDIDATES = (-1e6, -1.0, 0.0, 1e-30, 0.25, 0.5, 1 - 2**-24, 1.0, 2.0, 3.0, 1e5)
@@ -293,15 +293,6 @@ def log_px_agrees_with_quadrature(subject: LikelihoodSubject) -> None:
 def it_trains_and_is_saved(subject: LikelihoodSubject) -> None:
     """A small VAE trains for ten steps, and is saved and loaded."""
     programs.trains(subject.name, lambda: vae_with(subject))
-
-
-def captured(subject: LikelihoodSubject) -> None:
-    """Capture the training step.
-
-    Raises:
-        Uncapturable: with the reason, if it cannot be captured.
-    """
-    programs.captured(vae_with(subject), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: LikelihoodSubject) -> None:

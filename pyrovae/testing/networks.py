@@ -17,7 +17,7 @@ from pyrovae.testing.failures import require, same
 from pyrovae.testing.subjects import Subject
 from pyrovae.vae import VAE
 
-__all__ = ["CHECKS", "NetworkSubject", "captured"]
+__all__ = ["CHECKS", "NetworkSubject"]
 
 Shape = tuple[int, ...]
 Role = tuple[Shape, Shape | None]  # the input shape, and the output shape of a decoder
@@ -234,15 +234,6 @@ def it_trains_and_is_saved(subject: NetworkSubject) -> None:
     except InputError:
         return
     programs.trains(subject.name, lambda: vae_with(subject))
-
-
-def captured(subject: NetworkSubject) -> None:
-    """Capture the training step.
-
-    Raises:
-        Uncapturable: with the reason, if it cannot be captured.
-    """
-    programs.captured(vae_with(subject), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: NetworkSubject) -> None:

@@ -21,7 +21,7 @@ from pyrovae.testing.statistics import SIGMAS
 from pyrovae.testing.subjects import Subject
 from pyrovae.vae import VAE
 
-__all__ = ["CHECKS", "ObjectiveSubject", "captured"]
+__all__ = ["CHECKS", "ObjectiveSubject"]
 
 ROWS = 4000
 
@@ -171,16 +171,6 @@ def _pair(objective: Objective, vae: VAE, rows: Rows) -> Any:  # noqa: ANN401
 def it_trains(subject: ObjectiveSubject) -> None:
     """A small VAE trains for ten steps, and is saved and loaded."""
     programs.trains(subject.name, subject.vae, subject.part)
-
-
-def captured(subject: ObjectiveSubject) -> None:
-    """Capture the training step.
-
-    Raises:
-        Uncapturable: with the reason, if it cannot be captured.
-    """
-    vae = subject.vae()
-    programs.captured(vae, subject.begun(vae, 100), name=subject.name)
 
 
 def the_step_is_captured_or_refused(subject: ObjectiveSubject) -> None:

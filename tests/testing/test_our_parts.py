@@ -7,7 +7,7 @@ many combinations in test_grid.py, so that those checks are left out here.
 
 import pytest
 
-from pyrovae import guides, likelihoods, networks, objectives, priors
+from pyrovae import guides, likelihoods, networks, objectives, priors, testing
 from pyrovae.part import public_path
 from pyrovae.testing import declarations, part_checks
 from pyrovae.testing.entry import subject_of
@@ -69,6 +69,13 @@ def test_networks_are_checked_in_each_of_their_roles(network):
 @each("prior", [priors.VampPrior(3), priors.VampPrior(4, "data")])
 def test_a_prior_that_is_made_of_the_encoder_uses_the_context(prior):
     dict(part_checks(prior, context_shape=(3,)))["a_context_is_used_row_by_row"]()
+
+
+@each("part", [part for part in ALL if isinstance(part, (priors.Prior, guides.Guide))])
+def test_a_step_with_a_prior_or_a_guide_is_captured(part, float64):
+    """The check accepts a refusal with a reason; these parts have none."""
+    kind = testing.priors if isinstance(part, priors.Prior) else testing.guides
+    kind.captured(subject_of(part)[0])
 
 
 def test_every_public_part_is_tested_here():
