@@ -79,8 +79,7 @@ def match(
         meant = f" (it has {near[0]!r})" if near else ""
         raise InputError(
             f"{where} has no column {', '.join(map(repr, absent[:5]))}{meant}, which the model was trained "
-            "on: its "
-            f"columns are {', '.join(names[:20])}"
+            f"on, only {', '.join(names[:20])}: add it, with empty cells if its values are missing"
         )
     parts = [_numbers(table, column, where, set(na) | set(column.missing), unknown) for column in columns]
     return np.stack(parts, 1)

@@ -17,6 +17,7 @@ from pyrovae.checks import whole
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
+from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
@@ -64,7 +65,7 @@ def evaluation(
 @contextmanager
 def evaluating(runner: Runner) -> Iterator[None]:
     """Disable gradients, training mode and other threads, and keep the caller's state unchanged."""
-    with alone, _in_evaluation_mode(runner.module):
+    with alone, in_mode(runner.module, training=False):
         cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
         # Without a module, the parameters are in the store, and a guide that never ran would add
         # its parameters.
@@ -77,18 +78,6 @@ def evaluating(runner: Runner) -> Iterator[None]:
             pyro.validation_enabled(False),
         ):
             yield
-
-
-@contextmanager
-def _in_evaluation_mode(module: torch.nn.Module | None) -> Iterator[None]:
-    training = {m: m.training for m in module.modules()} if module is not None else {}
-    if module is not None:
-        module.eval()
-    try:
-        yield
-    finally:
-        for m, mode in training.items():
-            m.training = mode
 
 
 def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401

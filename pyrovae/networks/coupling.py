@@ -11,14 +11,14 @@ batch normalisation in training mode uses the mean of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Coupling", "coupling", "cure", "in_mode"]
+__all__ = ["Coupling", "coupling", "cure"]
 
 # The largest relative difference that rounding explains; rounding may depend on the other rows.
 TOLERANCE = 1e-4
@@ -86,33 +86,6 @@ def _difference(one: Sequence[Tensor], two: Sequence[Tensor], row: int) -> float
         scale = 1 + float(torch.nan_to_num(a[row], posinf=0, neginf=0).abs().max())
         largest = max(largest, difference if difference > TOLERANCE * scale else 0.0)
     return largest
-
-
-@contextmanager
-def in_mode(module: nn.Module | None, *, training: bool | None) -> Iterator[None]:
-    """Run a module in training or evaluation mode, or with None in its current mode.
-
-    Afterwards, modes and buffers are as before.
-    """
-    if module is None:
-        yield
-        return
-    modes = {part: part.training for part in module.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers() if not _is_lazy(buffer)]
-    try:
-        if training is not None:
-            module.train(training)
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-
-
-def _is_lazy(tensor: Any) -> bool:  # noqa: ANN401
-    return bool(nn.parameter.is_lazy(tensor))
 
 
 def cure(module: nn.Module | None, *, training: bool) -> str:

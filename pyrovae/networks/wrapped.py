@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
-from pyrovae.networks.coupling import in_mode
+from pyrovae.networks.modes import tried_in_mode
 from pyrovae.part import Part
 
 __all__ = ["Wrapped", "is_custom"]
@@ -118,7 +118,7 @@ class Wrapped(Network):
                     f"{self!r} does not take the context of this VAE: write its module with a "
                     "forward(self, x, c)"
                 ) from None
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_mode(self.net, training=False):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), tried_in_mode(self.net, training=False):
             out = self.net(*inputs)
         if tuple(out.shape) != (2, self.features):
             raise InputError(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.networks.coupling import Coupling, coupling, cure, in_mode
+from pyrovae.networks.coupling import Coupling, coupling, cure
+from pyrovae.networks.modes import tried_in_mode
 from pyrovae.terms.runner import Runner
 from pyrovae.terms.sites import DATA, plate_dim, sites_of
 from pyrovae.threads import alone
@@ -41,7 +42,7 @@ def check_rows_apart(runner: Runner, rows: Rows) -> None:
         for training in (False, True):
             if training and (of_batch or runner.module is None):
                 continue  # the program declares that it couples rows, or has no modes
-            with in_mode(runner.module, training=training):
+            with tried_in_mode(runner.module, training=training):
                 _compare(runner, rows, training=training)
 
 

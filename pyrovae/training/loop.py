@@ -25,6 +25,7 @@ from pyrovae import sharing
 from pyrovae.datasets import Rows
 from pyrovae.errors import NumericalError
 from pyrovae.networks import products_in
+from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.training.batches import batches_of, order
 from pyrovae.training.job import ADVICE, Job
@@ -98,7 +99,7 @@ class Loop:
         job.objective.begin_epoch(position.epoch)
         if position.batch:
             return
-        with _mode(job.runner.module, training=False):
+        with in_mode(job.runner.module, training=False):
             change = job.runner.program.begin_epoch(position.epoch, self._some)
         changed = torch.tensor(float(change is not None), device=job.data.validation.x.device)
         if not sharing.add_up(changed):
@@ -149,7 +150,7 @@ class Loop:
         cuda = [rows.x.device] if rows.x.is_cuda else []
         with (
             torch.random.fork_rng(devices=cuda),
-            _mode(self.job.runner.module, training=False),
+            in_mode(self.job.runner.module, training=False),
             products_in("float32", rows.x.device),
         ):
             for number in sharing.own_rows(len(pieces)).tolist():
@@ -169,18 +170,5 @@ class Loop:
 def _training(job: Job, device: torch.device) -> Iterator[None]:
     """Training mode and the precision of products, without Pyro's validation."""
     precision = products_in(job.settings.precision, device)
-    with pyro.validation_enabled(False), _mode(job.runner.module, training=True), precision:
+    with pyro.validation_enabled(False), in_mode(job.runner.module, training=True), precision:
         yield
-
-
-@contextmanager
-def _mode(module: torch.nn.Module | None, *, training: bool) -> Iterator[None]:
-    """Set training or evaluation mode inside the context."""
-    before = {} if module is None else {m: m.training for m in module.modules()}
-    try:
-        if module is not None:
-            module.train(training)
-        yield
-    finally:
-        for m, mode in before.items():
-            m.training = mode

@@ -13,7 +13,7 @@ from pyrovae import datasets, sharing
 from pyrovae.datasets import Rows
 from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
-from pyrovae.networks.coupling import in_mode
+from pyrovae.networks.modes import tried_in_mode
 from pyrovae.terms import check_rows_apart
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     """
     rows = two_rows(data)
     try:
-        with in_mode(runner.module, training=None):
+        with tried_in_mode(runner.module, training=None):
             runner.check(rows)
             if runner.program.has_custom_parts and len(data.validation) > 1:
                 check_rows_apart(runner, _three_rows(data))

@@ -17,7 +17,8 @@ from torch import Tensor
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.networks import Headed
-from pyrovae.networks.coupling import coupling, cure, in_mode
+from pyrovae.networks.coupling import coupling, cure
+from pyrovae.networks.modes import tried_in_mode
 from pyrovae.networks.wrapped import is_custom
 from pyrovae.part import Part
 
@@ -49,7 +50,7 @@ def dry_run(vae: PartsProgram) -> None:
     lead: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
     context = None if vae.context_shape is None else torch.zeros(2, *vae.context_shape, **lead)
     devices = [first.device] if first.is_cuda else []
-    with torch.random.fork_rng(devices=devices), in_mode(vae, training=False):  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=devices), tried_in_mode(vae, training=False):  # type: ignore[arg-type]
         with naming("prior", vae.prior):
             prior = vae.latents(context)
             z = _two_draws(prior, (vae.prior.size,))
@@ -112,7 +113,7 @@ def _refuse_coupling(role: str, headed: Headed, three: Rows, *, training: bool) 
     def run(rows: list[int]) -> list[Tensor]:
         return list(headed(*three[torch.tensor(rows, device=three.x.device)].arguments).values())
 
-    with in_mode(headed, training=training):
+    with tried_in_mode(headed, training=training):
         way = coupling(run)
     if way is not None:
         mode = " in training mode" if training else ""

@@ -117,6 +117,8 @@ def test_encodings_are_read_or_refused_with_the_command_that_converts(tmp_path):
         lambda: datasets.load(latin), "0xe9 in line 2", "iconv -f WINDOWS-1252 -t UTF-8 l.csv"
     )
     raises_one_sentence(lambda: datasets.load(wide), "NUL bytes", "iconv -f UTF-16LE -t UTF-8 w.csv")
+    wide.write_bytes(b"\x89PNG" + bytes(200))
+    raises_one_sentence(lambda: datasets.load(wide), "NUL bytes", "give a text file")
 
 
 # ---------------------------------------------------------------- headers

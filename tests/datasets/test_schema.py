@@ -262,3 +262,14 @@ def test_a_file_is_read_again_in_the_columns_of_a_run(messy, tmp_path):
         lambda: pv.datasets.load(tmp_path / "few.csv", labels="species", context="age", schema=data.schema),
         "'eel'",
     )
+
+
+def test_a_run_without_a_column_of_its_table_is_refused_with_the_cure(tmp_path):
+    table = pandas.DataFrame(
+        {"size": np.random.default_rng(0).normal(size=40), "visits": np.random.default_rng(1).poisson(9, 40)}
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    schema = pv.datasets.load(tmp_path / "t.csv").schema
+    with pytest.raises(pv.InputError, match="no column 'size', .*: add it, with empty cells"):
+        schema.rows(table[["visits"]])
+    assert schema.rows(table.assign(size=np.nan)).x[:, 0].isnan().all()

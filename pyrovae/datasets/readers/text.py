@@ -70,7 +70,8 @@ def read_text(path: Path) -> str:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif b"\0" in content[:4096]:
-        wide = content[1:4096:2].count(0) + content[:4096:2].count(0) > len(content[:4096]) / 4
+        zeros = sorted((content[:4096:2].count(0), content[1:4096:2].count(0)))
+        wide = zeros[1] > len(content[:4096]) / 4 > 10 * zeros[0]  # every second byte, as in UTF-16
         cure = f"convert it with `iconv -f UTF-16LE -t UTF-8 {path.name}`" if wide else "give a text file"
         raise InputError(f"{path} is not text in UTF-8, as it contains NUL bytes: {cure}")
     else:
