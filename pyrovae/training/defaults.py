@@ -6,7 +6,7 @@ B rows in a batch and T epochs:
     batch_size    B = a twentieth of the training rows, from 16 to 100
     epochs        T such that there are about 15,000 steps, from 25 to 400
     lr            0.002
-    lr_schedule   cosine
+    lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
     patience      T / 5, at least 10
 """
@@ -14,15 +14,15 @@ B rows in a batch and T epochs:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from pyrovae.checks import whole
 
-__all__ = ["OPEN", "chosen", "settings_of_run"]
+__all__ = ["OPEN", "Facts", "chosen", "settings_of_run"]
 
 STEPS = 15_000
 AUTO = "auto"
@@ -37,50 +37,63 @@ OPEN = {
 }
 
 
+class Facts(NamedTuple):
+    """What the settings depend on.
+
+    Attributes:
+        rows: the number of training rows.
+        anneals: whether the objective has a KL divergence to weight.
+        late: whether a part of the program starts after some epochs.
+    """
+
+    rows: int
+    anneals: bool = True
+    late: bool = False
+
+
 def chosen(
-    settings: Mapping[str, Any], rows: int, *, anneals: bool, saved: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any], facts: Facts, saved: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Settings with a value in place of each that was left open.
 
     Arguments:
         settings: as the user gave them.
-        rows: the number of training rows.
-        anneals: whether the objective has a KL divergence to weight.
-        saved: the settings of the run to be resumed.
+        facts: what the values depend on.
+        saved: the settings of the run that is resumed.
 
     Example:
-        >>> chosen({"batch_size": None, "epochs": None, "lr": 0.1}, 1_257, anneals=True)
+        >>> chosen({"batch_size": None, "epochs": None, "lr": 0.1}, Facts(1_257))
         {'batch_size': 62, 'epochs': 400, 'lr': 0.1}
     """
     values = dict(settings)
     for name, choose in _CHOICES.items():
         if name in values and values[name] == OPEN[name]:
             known = (saved or {}).get(name, OPEN[name])
-            values[name] = choose(values, rows, anneals) if known == OPEN[name] else known
+            values[name] = choose(values, facts) if known == OPEN[name] else known
     return values
 
 
-def _batch_size(_: Mapping[str, Any], rows: int, __: bool) -> int:  # noqa: FBT001
-    return max(1, min(rows, max(16, min(100, rows // 20))))
+def _batch_size(_: Mapping[str, Any], facts: Facts) -> int:
+    return max(1, min(facts.rows, max(16, min(100, facts.rows // 20))))
 
 
-def _epochs(values: Mapping[str, Any], rows: int, _: bool) -> int:  # noqa: FBT001
-    steps = math.ceil(rows / whole("batch_size", values["batch_size"]))
+def _epochs(values: Mapping[str, Any], facts: Facts) -> int:
+    steps = math.ceil(facts.rows / whole("batch_size", values["batch_size"]))
     return max(25, min(400, math.ceil(STEPS / steps)))
 
 
-def _warmup(values: Mapping[str, Any], _: int, anneals: bool) -> float:  # noqa: FBT001
-    return whole("epochs", values["epochs"]) / 10 if anneals else 0.0
+def _warmup(values: Mapping[str, Any], facts: Facts) -> float:
+    return whole("epochs", values["epochs"]) / 10 if facts.anneals else 0.0
 
 
 # In this order: a later one may depend on an earlier one.
-_CHOICES = {
+_CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "batch_size": _batch_size,
     "epochs": _epochs,
     "lr": lambda *_: 2e-3,
-    "lr_schedule": lambda *_: "cosine",
+    "lr_schedule": lambda _, facts: "constant" if facts.late else "cosine",
     "kl_warmup": _warmup,
-    "patience": lambda values, *_: max(10, whole("epochs", values["epochs"]) // 5),
+    "patience": lambda values, _: max(10, whole("epochs", values["epochs"]) // 5),
 }
 
 

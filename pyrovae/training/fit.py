@@ -29,7 +29,7 @@ from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.checkpoint import Checkpoint
-from pyrovae.training.defaults import chosen, settings_of_run
+from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
@@ -127,7 +127,8 @@ def fit(
         seed: seed of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
             "cpu".
-        lr_schedule: cosine (by default) or linear, to zero at the last step; or constant.
+        lr_schedule: cosine or linear, to zero at the last step, or constant; by default cosine, and
+            constant for a prior whose components start after some epochs.
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
             tenth of all epochs, and 0 for an objective without a KL divergence.
         clip: the largest norm of the gradient; None does not clip.
@@ -183,7 +184,7 @@ def fit(
         "kl_schedule": kl_schedule,
     }
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
-    settings = sharing.together(lambda: _settings(options, data, objective, saved))
+    settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
     with _own_state(runner, where) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
@@ -248,9 +249,12 @@ def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  #
         return Runner(VAE.suited(data)), data
 
 
-def _settings(options: dict[str, Any], data: Data, objective: Objective, saved: dict[str, Any]) -> Settings:
+def _settings(
+    options: dict[str, Any], runner: Runner, data: Data, objective: Objective, saved: dict[str, Any]
+) -> Settings:
     """The settings, with a value for each that was left open."""
-    return Settings(**chosen(options, len(data.train), anneals=objective.anneals, saved=saved))
+    facts = Facts(len(data.train), objective.anneals, late=runner.program.waits_for > 0)
+    return Settings(**chosen(options, facts, saved))
 
 
 def _checked(runner: Runner, data: Data, device: str | None, batch_size: int) -> torch.device:

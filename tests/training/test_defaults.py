@@ -6,7 +6,7 @@ import torch
 import yaml
 
 import pyrovae as pv
-from pyrovae.training.defaults import chosen
+from pyrovae.training.defaults import Facts, chosen
 from tests.support.parts import raises_one_sentence
 
 OPEN = dict.fromkeys(("batch_size", "epochs", "lr", "lr_schedule", "kl_warmup")) | {"patience": "auto"}
@@ -42,7 +42,7 @@ def config(folder):
     ],
 )
 def test_they_follow_the_number_of_rows(rows, batch_size, epochs, patience):
-    settings = chosen(OPEN, rows, anneals=True)
+    settings = chosen(OPEN, Facts(rows))
     assert settings == {
         "batch_size": batch_size,
         "epochs": epochs,
@@ -54,20 +54,24 @@ def test_they_follow_the_number_of_rows(rows, batch_size, epochs, patience):
 
 
 def test_those_given_are_kept_and_the_others_follow_them():
-    settings = chosen(OPEN | {"epochs": 70, "lr": 0.1, "patience": None}, 1000, anneals=False)
+    settings = chosen(OPEN | {"epochs": 70, "lr": 0.1, "patience": None}, Facts(1000, anneals=False))
     assert (settings["epochs"], settings["lr"], settings["patience"], settings["kl_warmup"]) == (
         70,
         0.1,
         None,
         0.0,
     )
-    assert chosen(OPEN | {"batch_size": 500}, 54_000, anneals=True)["epochs"] == 139
-    assert chosen(OPEN | {"epochs": 100}, 1000, anneals=True)["kl_warmup"] == 10
+    assert chosen(OPEN | {"batch_size": 500}, Facts(54_000))["epochs"] == 139
+    assert chosen(OPEN | {"epochs": 100}, Facts(1000))["kl_warmup"] == 10
+
+
+def test_the_rate_stays_for_components_that_start_late():
+    assert chosen(OPEN, Facts(1000, late=True))["lr_schedule"] == "constant"
 
 
 def test_fit_uses_and_stores_them(data, tmp_path):
     run = pv.fit(small(), data, epochs=20, out=tmp_path / "r", **QUIET)
-    expected = chosen(OPEN | {"epochs": 20}, len(data.train), anneals=True)
+    expected = chosen(OPEN | {"epochs": 20}, Facts(len(data.train)))
     assert config(tmp_path / "r") == expected
     assert run.history["lr"][0] == pytest.approx(0.002, rel=0.05)
     assert run.history["lr"][-1] < 1e-4
