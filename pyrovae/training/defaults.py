@@ -4,7 +4,7 @@ A run that is resumed keeps its own. A new run has settings that suit the size o
 B rows in a batch and T epochs:
 
     batch_size    B = a twentieth of the training rows, from 16 to 100
-    epochs        T such that there are about 15,000 steps, from 25 to 400
+    epochs        T such that there are about 15,000 steps, from 25 to 200
     lr            0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
@@ -63,7 +63,7 @@ def chosen(
 
     Example:
         >>> chosen({"batch_size": None, "epochs": None, "lr": 0.1}, Facts(1_257))
-        {'batch_size': 62, 'epochs': 400, 'lr': 0.1}
+        {'batch_size': 62, 'epochs': 200, 'lr': 0.1}
     """
     values = dict(settings)
     for name, choose in _CHOICES.items():
@@ -79,7 +79,7 @@ def _batch_size(_: Mapping[str, Any], facts: Facts) -> int:
 
 def _epochs(values: Mapping[str, Any], facts: Facts) -> int:
     steps = math.ceil(facts.rows / whole("batch_size", values["batch_size"]))
-    return max(25, min(400, math.ceil(STEPS / steps)))
+    return max(25, min(200, math.ceil(STEPS / steps)))
 
 
 def _warmup(values: Mapping[str, Any], facts: Facts) -> float:

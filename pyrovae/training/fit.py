@@ -121,7 +121,7 @@ def fit(
         optimizer: adam, adamw, adamax, radam or sgd.
         lr: the learning rate, 0.002 by default.
         epochs: passes over the training data; by default enough for 15,000 steps, but at least 25
-            and at most 400.
+            and at most 200.
         batch_size: rows in a minibatch, in all processes together; by default a twentieth of the
             training rows, but at least 16 and at most 100.
         seed: seed of the order of the data, the dynamic binarisation and the noise.
@@ -198,6 +198,7 @@ def fit(
             sharing.together(saver.begin)
             saver.spread()
             with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
+                shown.tell(str(settings))
                 Loop(job, saver, shown, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
