@@ -114,9 +114,10 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     if len(table.frame.columns) == 0 or len(frame) == 0:
         raise InputError(f"{where} is empty: give at least three rows and one column of numbers")
     if not columns:
+        every = ", ".join(map(repr, table.frame.columns))
         raise InputError(
-            f"{where} has no column left to model, as its columns ({', '.join(map(repr, table.frame.columns))}) "
-            "are left out, labels or context: drop fewer"
+            f"{where} has no column left to model, as its columns ({every}) are left out, labels or context: "
+            "leave out fewer"
         )
     common: dict[str, Any] = {"kinds": options.kinds, "na": options.na, "decimal": table.decimal}
     encoded = encode(frame[columns], where, **common)

@@ -153,7 +153,9 @@ def test_a_ratio_is_no_time():
 
 
 def test_a_run_reads_new_times_and_dates_one_at_a_time():
-    frame = pandas.DataFrame({"t": ["9:15", "13:30", "23:45"] * 9, "day": ["1970-01-02", "1970-01-05", "1970-01-04"] * 9})
+    frame = pandas.DataFrame(
+        {"t": ["9:15", "13:30", "23:45"] * 9, "day": ["1970-01-02", "1970-01-05", "1970-01-04"] * 9}
+    )
     schema = datasets.Schema((2,), encode(frame, "t").columns)
     new = {"t": ["8:30"], "day": ["1970-01-09"]}
     assert schema.rows(new).x.tolist() == [[8.5, 8.0]]
@@ -184,8 +186,9 @@ def test_a_year_is_no_count():
     rng = np.random.default_rng(0)
     _, what, remark = column(rng.integers(1950, 2020, 300).tolist())
     assert what.kind == "normal"
-    assert "vary less than counts" in remark
-    for mean in (0.5, 4, 4000):
+    assert "far from 0" in remark
+    assert "vary less than counts" in column(rng.integers(3, 8, 300).tolist())[2]
+    for mean in (0.5, 4, 40):
         assert column(rng.poisson(mean, 300).tolist())[1].kind in ("poisson", "negativebinomial")
     assert column(rng.negative_binomial(1, 0.1, 300).tolist())[1].kind == "negativebinomial"
     assert column(rng.integers(0, 2, 50).tolist())[1].kind == "bernoulli"
@@ -221,6 +224,17 @@ def test_whole_numbers_without_a_float_of_their_own_are_refused():
 def test_a_word_in_most_rows_is_a_category():
     words = ["a", "b", "c"] * 20 + [f"rare{i}" for i in range(20)]
     assert column(words)[1].kind == "categorical:23"
+
+
+def test_whole_numbers_far_from_0_are_real_numbers():
+    """1700 to 2008 varies more than Poisson counts, and the mass of a flipper's length is no count."""
+    rng = np.random.default_rng(0)
+    for values in (range(1700, 2009), rng.normal(200, 14, 300).round(), rng.normal(4200, 800, 300).round()):
+        _, what, remark = column([float(value) for value in values])
+        assert what.kind == "normal"
+        assert "far from 0" in remark
+    assert column(rng.negative_binomial(2, 0.001, 300).tolist())[1].kind == "negativebinomial"
+    assert column([0, *range(5), 1], kinds={"a": "poisson"})[1].kind == "poisson"
 
 
 def test_a_few_words_and_numbers_are_levels():
@@ -268,7 +282,9 @@ def test_infinite_values_are_refused_by_their_column():
 
 def test_how_to_drop_columns_is_shown_for_a_shell():
     assert dropping("id") == "drop='id' (--drop id)"
-    assert dropping("first name", "it's") == """drop=['first name', "it's"] (--drop 'first name' 'it'"'"'s')"""
+    assert (
+        dropping("first name", "it's") == """drop=['first name', "it's"] (--drop 'first name' 'it'"'"'s')"""
+    )
     assert dropping("-x") == "drop='-x' (--drop=-x)"
     assert dropping("null") == """drop='null' (--drop '["null"]')"""
 

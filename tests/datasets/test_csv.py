@@ -200,7 +200,9 @@ def test_a_second_line_of_names_or_units_is_refused(tmp_path):
     rows = "".join(f"team {i % 3},{i},{i * i}\n" for i in range(6))
     for second in (",W,D", "name,kg,cm"):
         path = file(tmp_path, f"who,2021,2022\n{second}\n{rows}")
-        raises_one_sentence(lambda path=path: datasets.load(path), "line 2", "second line of names", "remove it")
+        raises_one_sentence(
+            lambda path=path: datasets.load(path), "line 2", "second line of names", "remove it"
+        )
     raises_one_sentence(lambda: datasets.load(path, header=True), "'kg' next to numbers")
     assert len(cells(file(tmp_path, f"who,2021,2022\nteam 1,NA,?\n{rows}"))[1]) == 7
 

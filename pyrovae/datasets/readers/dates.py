@@ -1,4 +1,4 @@
-"""Dates as days since 1970-01-01, in UTC where a time zone is given, and times of a day as hours."""
+"""Dates as days since 1970-01-01, in UTC where a time zone is given; times as hours."""
 
 from __future__ import annotations
 

@@ -290,8 +290,8 @@ def _refuse_second_header(records: list[Record], where: object) -> None:
     words = [cell for cell in above if not is_missing(cell) and number_of(cell) is None]
     if len(words) > 1 and len(words) > len(above) / 2:
         raise InputError(
-            f"line {line} of {where} ({', '.join(words[:3])}, ...) looks like a second line of names or units, "
-            "as its columns hold numbers below: remove it, or keep it with header=True (--header true)"
+            f"line {line} of {where} ({', '.join(words[:3])}, ...) looks like a second line of names or "
+            "units, as its columns hold numbers below: remove it, or keep it with header=True (--header true)"
         )
 
 
@@ -310,7 +310,9 @@ def _without_empty_column(
 
 def _decimal(rows: list[list[str]], separator: str, where: object) -> str:
     """The decimal mark, from cells with a comma and cells with a point."""
-    cells = {cell for fields in rows[:SAMPLE] for cell in fields if re.fullmatch(r"(?=.*\d)[-+]?[\d.,]+", cell)}
+    cells = {
+        cell for fields in rows[:SAMPLE] for cell in fields if re.fullmatch(r"(?=.*\d)[-+]?[\d.,]+", cell)
+    }
     commas = {cell for cell in cells if "," in cell}
     grouped = {cell for cell in commas if re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", cell)}
     if not commas:

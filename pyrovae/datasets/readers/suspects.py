@@ -18,6 +18,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["constant", "example", "kind_of_numbers", "refuse_unlikely", "remarks_on_numbers"]
 
+FAR = 100  # the mean of whole numbers that are amounts, if they vary by less than a fifth of it
 MANY = 500  # levels of a category that need ten rows each
 ABSENT = frozenset({"missing", "unknown", "refused", "none", "nil", "null", "n.d.", "nd", "inf", "-inf"})
 IDENTIFIER = re.compile(r"(^|[_ .])(id|uuid|guid|key|code|number|nr|no)$|[a-z]I[dD]$", re.IGNORECASE)
@@ -32,7 +33,9 @@ def constant(cells: Cells) -> str | None:
         values = cells.values[~np.isnan(cells.values)]
         present = present if values.min() != values.max() else {next(iter(present))}
     only = " ".join(next(iter(present)).split())
-    return f"its only value is {only if len(only) <= 40 else only[:37] + '...'}" if len(present) == 1 else None
+    return (
+        f"its only value is {only if len(only) <= 40 else only[:37] + '...'}" if len(present) == 1 else None
+    )
 
 
 def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
@@ -47,6 +50,8 @@ def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
         return "categorical", ["two values, read as classes"]
     if cells.unit is None and len(values) and (values >= 0).all() and (values % 1 == 0).all():
         mean, variance = values.mean(), values.var()
+        if mean > FAR and variance < (mean / 5) ** 2:
+            return "normal", ["whole numbers far from 0, read as real numbers"]
         if variance > mean:
             return "negativebinomial", []
         if variance < mean / 2 and _underdispersed(values):

@@ -35,7 +35,7 @@ def ending_of(path: Path) -> str:
 
 
 def _plain_suffix(name: str) -> str:
-    """The suffix of a member of an archive: ".csv" for t.csv, and for text that is called t.csv.zip."""
+    """The suffix of a member of an archive: ".csv" for t.csv, and for text called t.csv.zip."""
     plain = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() not in PACKED]
     return plain[-1] if plain else ""
 
