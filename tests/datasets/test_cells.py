@@ -246,6 +246,12 @@ def test_a_few_words_and_numbers_are_levels():
         raises_one_sentence(lambda words=words: column(words), "next to numbers")
 
 
+def test_a_title_may_be_a_number():
+    titles = [f"{chr(97 + i)} film" for i in range(26)] + ["300"]
+    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "--drop a")
+    assert column(titles * 10)[1].kind == "categorical:27"
+
+
 def test_levels_with_few_rows_each_are_names():
     many = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} x" for i in range(600)]
     raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "--drop a")

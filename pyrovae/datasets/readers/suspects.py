@@ -101,10 +101,11 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
             f"({example(cells)}), "
             f"which are identifiers and not amounts: {drop}, or {categories}"
         )
-    if cells.sort == "mixed" and _are_levels(cells):
+    is_mixed = cells.sort == "mixed" and not _are_words(cells)
+    if is_mixed and _are_levels(cells):
         cells.notes.append("numbers and words, read as levels")
         return
-    if cells.sort == "mixed" and not _mostly_own(cells):
+    if is_mixed and not _mostly_own(cells):
         word = _word(cells)
         raise InputError(
             f"column {name!r} of {where} holds {word!r} next to numbers: leave such cells empty, or name "
@@ -172,6 +173,13 @@ def _mostly_own(cells: Cells) -> bool:
         or (levels > 50 and levels > len(words) / 2)
         or (levels > MANY and levels > len(words) / 10)
     )
+
+
+def _are_words(cells: Cells) -> bool:
+    """Whether hardly any cell next to words is a number, as among titles of films."""
+    rows = [word for word in cells.words if word is not None]
+    words = {word for word in set(rows) if number_of(word) is None}
+    return len(words) > 0.9 * len(set(rows)) and sum(word in words for word in rows) > 0.9 * len(rows)
 
 
 def _are_levels(cells: Cells) -> bool:
