@@ -149,7 +149,7 @@ def encode(
             result.remarks[name] = remark
     if problems:
         first, *others = problems
-        raise InputError(problems[first] + _others(first, others))
+        raise InputError(problems[first] + _others(first, others, is_all=not columns))
     if not columns:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in list(result.dropped.items())[:3])
         raise InputError(f"{where} has no column that varies ({reasons}): give at least one")
@@ -157,11 +157,14 @@ def encode(
     return result
 
 
-def _others(first: str, others: list[str]) -> str:
+def _others(first: str, others: list[str], *, is_all: bool) -> str:
     """The other columns that cannot be read, and how to leave all of them out."""
     if not others:
         return ""
     count = f"{len(others)} more column{'s' * (len(others) > 1)}"
+    if is_all:
+        names = ", ".join(map(repr, others[:9]))
+        return f"; {count} cannot be read either ({names}), and no column is left"
     return f"; {count} cannot be read, and all are left out with {suspects.dropping(first, *others)}"
 
 

@@ -8,6 +8,7 @@ from pyrovae import datasets
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.readers.dates import DAYS, as_dates, days_of
 from pyrovae.datasets.readers.options import dropping
+from pyrovae.errors import InputError
 from tests.support.parts import raises_one_sentence
 
 NAN = float("nan")
@@ -244,6 +245,15 @@ def test_a_few_words_and_numbers_are_levels():
     assert "numbers and words, read as levels" in remark
     for words in (["4", "unknown", "r", "r"] * 6, ["0", "1", "2", "3+"] * 6, ["4", "5", "f", "r"] * 6):
         raises_one_sentence(lambda words=words: column(words), "next to numbers")
+
+
+def test_all_words_among_numbers_are_named_at_once():
+    values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
+    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "--na='<0.01,<0.006'", "--drop a")
+    assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
+    with pytest.raises(InputError) as caught:
+        column([*map(str, range(40)), *(f"x{i}" for i in range(6))])
+    assert "--na" not in str(caught.value)
 
 
 def test_a_title_may_be_a_number():

@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import re
+import shlex
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from pyrovae.errors import InputError
 __all__ = ["constant", "example", "kind_of_numbers", "refuse_unlikely", "remarks_on_numbers"]
 
 FAR = 100  # the mean of whole numbers that are amounts, if they vary by less than a fifth of it
+SOME = 5  # words among numbers that a message names
 MANY = 500  # levels of a category that need ten rows each
 ABSENT = frozenset({"missing", "unknown", "refused", "none", "nil", "null", "n.d.", "nd", "inf", "-inf"})
 IDENTIFIER = re.compile(r"(^|[_ .])(id|uuid|guid|key|code|number|nr|no)$|[a-z]I[dD]$", re.IGNORECASE)
@@ -106,11 +108,13 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
         cells.notes.append("numbers and words, read as levels")
         return
     if is_mixed and not _mostly_own(cells):
-        word = _word(cells)
+        odd = _odd_words(cells)
+        na = ",".join(odd)
+        named = f"or name what stands for a missing entry with na={na!r} (--na={shlex.quote(na)}), "
         raise InputError(
-            f"column {name!r} of {where} holds {word!r} next to numbers: leave such cells empty, or name "
-            "what "
-            f"stands for a missing entry with na={word!r} (--na), {drop}, or {categories}"
+            f"column {name!r} of {where} holds {odd[0]!r} next to numbers: leave such cells empty, "
+            + named * (len(odd) <= SOME)
+            + f"{drop}, or {categories}"
         )
     if _mostly_own(cells):
         words = [word for word in cells.words if word is not None]
@@ -149,10 +153,11 @@ def example(cells: Cells) -> str:
     return repr(next((word for word in present if number_of(word) is None), present[0] if present else ""))
 
 
-def _word(cells: Cells) -> str:
-    words = [word for word in cells.words if word is not None]
+def _odd_words(cells: Cells) -> list[str]:
+    """The different words that are not numbers."""
+    words = list(dict.fromkeys(word for word in cells.words if word is not None))
     odd = [word for word in words if number_of(word) is None]
-    return (odd or [word for word in words if not word.isdecimal()] or words)[0]
+    return odd or [word for word in words if not word.isdecimal()] or words
 
 
 def _digits(cells: Cells) -> int:
