@@ -87,7 +87,7 @@ def test_the_weights_come_from_the_seed_and_the_random_state_stays():
 
 def test_the_first_command_works_and_says_what_it_chose(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--epochs", "1"]) == 0
+    assert main(["fit", "--epochs", "1", "--lr_schedule", "constant"]) == 0
     said = capsys.readouterr().out
     assert "likelihood DiscretizedLogistic(levels=17" in said
     assert "because values are 17 levels (--likelihood names another)" in said
