@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,16 +17,23 @@ from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = ["source_like"]
 
 
-def source_like(schema: Schema, path: Path, options: ReadOptions) -> Source:
-    """Rows of a file, its labels and its context, in the columns and words of a schema.
+def source_like(
+    schema: Schema, path: Path | pandas.DataFrame, options: ReadOptions, name: str | None = None
+) -> Source:
+    """Rows of a file or a DataFrame, its labels and its context, in the columns and words of a schema.
 
     Raises:
         InputError: for a column that is missing, or a word that the schema does not know.
     """
-    table = opened(path, path.name, options)
+    title = path.name if isinstance(path, Path) else name or "the DataFrame"
+    table = opened(path, title, options)
+    path = path if isinstance(path, Path) else title  # type: ignore[assignment]
     columns, given = schema.columns or (), schema.context_columns or ()
     common: dict[str, Any] = {"na": set(options.na) | set(schema.na)}
     encoded = Encoded(match(table, columns, path, **common), columns)
@@ -39,7 +46,7 @@ def source_like(schema: Schema, path: Path, options: ReadOptions) -> Source:
     others = [str(name) for name in table.frame.columns]
     used = {column.name for column in (*columns, *(item.column for item in given))} | {label}
     table.dropped |= {name: "the model does not use it" for name in others if name not in used}
-    source = as_source(path.name, encoded.values, labels, columns=columns)
+    source = as_source(title, encoded.values, labels, columns=columns)
     return replace(
         source,
         classes=source.classes if labels is None else schema.classes or source.classes,

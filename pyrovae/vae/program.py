@@ -230,7 +230,21 @@ class PartsProgram(Program):
         if self.likelihood.column_names is None and self.schema is not None and self.schema.columns:
             self.likelihood.column_names = tuple(column.name for column in self.schema.columns)
         self.likelihood.check(rows.x, what)
+        self._check_fits(rows.x, what)
         self._check_labels(rows.y)
+
+    def _check_fits(self, x: Tensor, what: str) -> None:
+        """Refuse values that overflow in the type of the networks, in the likelihood's units."""
+        dtype = next(self.parameters()).dtype  # type: ignore[attr-defined]
+        if x.dtype != torch.float64 or dtype == torch.float64 or not x.numel():
+            return
+        inputs = self.likelihood.inputs(x)
+        largest = torch.where(inputs.isfinite(), inputs.abs(), 0.0).max().item()
+        if largest > torch.finfo(dtype).max:
+            raise InputError(
+                f"{what} holds {x[x.isfinite()].abs().max().item():g}, which does not fit single precision: "
+                "divide by a unit, or use a program in float64 (vae.double())"
+            )
 
     def check_data(self, data: Data) -> None:
         if tuple(data.event_shape) != self.event_shape:

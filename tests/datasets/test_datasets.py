@@ -669,7 +669,7 @@ def test_random_preparation_of_a_stream(kind):
 
 def test_size_decides_what_streams(monkeypatch):
     assert not datasets.load(Images()).streams
-    monkeypatch.setattr("pyrovae.datasets.streams.LARGE", 60 * 16 * 4)
+    monkeypatch.setattr("pyrovae.datasets.readers.items.LARGE", 60 * 16 * 4)
     assert datasets.load(Images()).streams
     assert not datasets.load(Images(), stream=False).streams
     assert not datasets.load(Images(59)).streams
