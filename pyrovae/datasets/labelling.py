@@ -8,7 +8,7 @@ context   numbers are used as given; words, Series and DataFrames are columns: n
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,18 +69,24 @@ def _flat(labels: Any) -> np.ndarray:  # noqa: ANN401
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
     elif isinstance(labels, np.ma.MaskedArray):
-        labels = labels.astype(object).filled(None)
+        labels = [
+            None if hidden else cell
+            for cell, hidden in zip(labels.data, np.ma.getmaskarray(labels), strict=True)
+        ]
     elif is_table(labels):
         labels = as_table(labels).to_numpy(dtype=object)
     elif callable(getattr(labels, "to_numpy", None)):
         labels = labels.to_numpy()
+    cells: Any
     if isinstance(labels, (list, tuple)):
         cells = np.empty(len(labels), dtype=object)
-        cells[:] = [cell.item() if isinstance(cell, Tensor) and cell.numel() == 1 else cell for cell in labels]
+        cells[:] = [
+            cell.item() if isinstance(cell, Tensor) and cell.numel() == 1 else cell for cell in labels
+        ]
     else:
         cells = np.asarray(labels).astype(object)
-    if cells.ndim == 2 and cells.shape[1] == 1:
-        cells = cells[:, 0]
+    if cells.ndim == 2 and cells.size == len(cells):
+        cells = cells.ravel()
     if cells.ndim != 1:
         raise InputError(f"labels of shape {cells.shape} are not one for each row: {ONE_EACH}")
     return np.array([None if type(cell).__name__ == "NAType" else cell for cell in cells], dtype=object)
@@ -142,7 +148,9 @@ def _as_frame(context: Any) -> Any:  # noqa: ANN401
 
 def _refuse_other_length(length: int, source: Source, option: str) -> None:
     if length != len(source.x):
-        raise InputError(f"{source.name} has {len(source.x)} rows and {option} {length}: give one for each row")
+        raise InputError(
+            f"{source.name} has {len(source.x)} rows and {option} {length}: give one for each row"
+        )
 
 
 def _refuse_own_test_set(source: Source, option: str) -> None:

@@ -22,10 +22,11 @@ from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
 from pyrovae.datasets.labelling import are_values, labels_of, with_context, with_labels
-from pyrovae.datasets.memory import opened, source_of, stored_labels, title
+from pyrovae.datasets.memory import source_of, stored_labels, title
 from pyrovae.datasets.options import Binarize, Options
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.readers.arrays import noted
+from pyrovae.datasets.readers.foreign import opened
 from pyrovae.datasets.readers.items import is_large, length, read_items
 from pyrovae.datasets.rereading import source_like
 from pyrovae.datasets.rows import Rows
@@ -247,7 +248,10 @@ def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) ->
             f"{title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
         )
     cut = options.parts_of(length(dataset), count=options.count, at_most=STREAM_ROWS)
-    rows, _ = read_items(dataset, torch.cat([cut.validation, cut.test]))
+    index = torch.cat([cut.validation, cut.test])
+    rows, _ = read_items(dataset, index)
+    for number in index[rows.isinf().flatten(1).any(1) if rows.dim() > 1 else rows.isinf()].tolist():
+        refuse_not_finite(read_items(dataset, torch.tensor([number]))[0], title(dataset), first_row=number)
     source = as_source(title(dataset), rows)
     known = stored_labels(dataset)
     if "labels" in given:
@@ -383,4 +387,3 @@ def _plain_name(name: object) -> str | None:
         return None
     known = canonical(name) if isinstance(name, str) else None
     return known or os.path.abspath(os.path.expanduser(os.fspath(name)))
-

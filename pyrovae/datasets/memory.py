@@ -1,27 +1,23 @@
 """Data in memory: arrays, tables, pairs (X, y), AnnData, and data sets of torch and Hugging Face.
 
-    source_of(data, options)     rows with their labels and context, before any split
-    opened(data)                 a DataLoader as its dataset, a Hugging Face set as a torch Dataset
-
-Objects of other libraries are recognised by their methods, so that none is imported for them.
+`source_of` gives rows with their labels and context, before any split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.files import class_numbers_of, read_frame
 from pyrovae.datasets.labelling import labels_of, with_labels
 from pyrovae.datasets.readers.arrays import noted
-from pyrovae.datasets.readers.items import is_record, length, read_items, records
+from pyrovae.datasets.readers.foreign import is_annotated, matrix_of
+from pyrovae.datasets.readers.items import has_records, length, read_items, records
 from pyrovae.datasets.readers.memory import as_table, dense, is_array, is_pair, is_table
 from pyrovae.datasets.readers.options import ReadOptions, check_names
 from pyrovae.datasets.rereading import source_like
@@ -29,26 +25,7 @@ from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
-__all__ = ["opened", "source_of", "stored_labels", "title"]
-
-
-def opened(data: Any) -> tuple[Any, str | None]:  # noqa: ANN401
-    """The data that an object wraps, and a note on them.
-
-    Raises:
-        InputError: for several data sets in one object.
-    """
-    if isinstance(data, DataLoader):
-        name = type(data.dataset).__name__
-        return data.dataset, f"the dataset {name} of a DataLoader; its batches and sampler are not used"
-    if _is_hugging_face(data):
-        return _HuggingFace(data), None
-    if isinstance(data, Mapping) and data and all(map(_is_hugging_face, data.values())):
-        first = next(iter(data))
-        raise InputError(
-            f"the data hold the sets {', '.join(map(repr, data))}: give one of them, as in data[{first!r}]"
-        )
-    return data, None
+__all__ = ["source_of", "stored_labels", "title"]
 
 
 def source_of(
@@ -72,14 +49,14 @@ def source_of(
         InputError: for data that cannot be read, or options that they do not have.
     """
     name = title(data)
-    if _is_annotated(data):
+    if is_annotated(data):
         return _annotated(data, name, options, layer)
     if layer is not None:
         raise InputError(f"layer names a layer of an AnnData, and {name} is not an AnnData: leave layer out")
     if isinstance(data, Dataset):
         return _items(data, name, options, schema, count)
     if is_pair(data):
-        return _paired(*data, options, schema)
+        return _paired(data, options, schema)
     if is_table(data):
         return _table(data, name, options, schema)
     options.refuse_for(name)
@@ -99,7 +76,7 @@ def title(data: Any) -> str:  # noqa: ANN401
         return "the array"
     if isinstance(data, Tensor):
         return "the tensor"
-    if _is_annotated(data) or is_array(data) or (is_table(data) and hasattr(data, "shape")):
+    if is_annotated(data) or is_array(data) or (is_table(data) and hasattr(data, "shape")):
         return f"the {type(data).__name__}"
     if isinstance(data, (list, tuple, dict)):
         return f"the {type(data).__name__}"
@@ -120,14 +97,15 @@ def _table(data: Any, name: str, options: ReadOptions, schema: Schema | None) ->
     return read_frame(frame, name, options)
 
 
-def _paired(x: Any, y: Any, options: ReadOptions, schema: Schema | None) -> Source:  # noqa: ANN401
+def _paired(pair: Any, options: ReadOptions, schema: Schema | None) -> Source:  # noqa: ANN401
     """Rows X with one label for each."""
+    x, y = pair
     source = source_of(x, options, schema=schema)
     try:
         return with_labels(source, y)
     except InputError as error:
         raise InputError(
-            f"the data are a pair (X, y), of which y are labels, but {error}; to model y too, make it a column"
+            f"the data are a pair (X, y), in which y are labels, but {error}; make y a column to model it"
         ) from None
 
 
@@ -135,9 +113,8 @@ def _items(
     data: Dataset[Any], name: str, options: ReadOptions, schema: Schema | None, count: int | None
 ) -> Source:
     """The items of a torch `Dataset`."""
-    frame = getattr(data, "frame", None)
-    if frame is not None or _has_records(data):
-        source = _table(frame() if frame else records(data, count=count), name, options, schema)
+    if has_records(data):
+        source = _table(records(data, count=count), name, options, schema)
         names = getattr(data, "class_names", None)
         return source if names is None or source.labels is None else replace(source, class_names=names)
     options.refuse_for(name)
@@ -155,10 +132,6 @@ def _items(
     )
 
 
-def _has_records(data: Any) -> bool:  # noqa: ANN401
-    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and len(data) > 0 and is_record(data[0])
-
-
 def stored_labels(dataset: Dataset[Any]) -> tuple[Tensor, tuple[str, ...] | None] | None:
     """Labels of all rows from the attribute `targets`, as in torchvision, without reading rows."""
     targets = getattr(dataset, "targets", None)
@@ -168,20 +141,10 @@ def stored_labels(dataset: Dataset[Any]) -> tuple[Tensor, tuple[str, ...] | None
 # ------------------------------------------------------------------ AnnData
 
 
-def _is_annotated(data: Any) -> bool:  # noqa: ANN401
-    return all(hasattr(data, name) for name in ("X", "obs", "var_names", "layers"))
-
-
 def _annotated(data: Any, name: str, options: ReadOptions, layer: str | None) -> Source:  # noqa: ANN401
     """The matrix of an AnnData, with columns of `obs` as labels and context."""
     replace(options, context=(), labels=None, kinds={}, na=()).refuse_for(name)
-    if layer is not None and layer not in data.layers:
-        layers = ", ".join(map(repr, data.layers)) or "none"
-        raise InputError(f"{name} has no layer {layer!r}: its layers are {layers}")
-    matrix = data.X if layer is None else data.layers[layer]
-    if matrix is None:
-        raise InputError(f"{name} has no matrix X: name a layer with layer=")
-    source = as_source(name, dense(_in_memory(matrix), name))
+    source = as_source(name, dense(matrix_of(data, name, layer), name))
     source = noted(source, None if layer is None else f"the layer {layer!r}")
     names = [str(column) for column in data.obs.columns]
     wanted = [*options.context, *([options.labels] if options.labels else [])]
@@ -195,50 +158,3 @@ def _annotated(data: Any, name: str, options: ReadOptions, layer: str | None) ->
         numbers, classes = class_numbers_of(f"obs of {name}", column, options)
         source = replace(with_labels(source, numbers), class_names=classes)
     return source
-
-
-def _in_memory(matrix: Any) -> Any:  # noqa: ANN401
-    """A matrix that may be on disk, in memory."""
-    if callable(getattr(matrix, "to_memory", None)):
-        return matrix.to_memory()
-    is_on_disk = not isinstance(matrix, (np.ndarray, Tensor)) and not hasattr(matrix, "toarray")
-    return matrix[:] if is_on_disk else matrix
-
-
-# ------------------------------------------------------------------ Hugging Face
-
-
-def _is_hugging_face(data: Any) -> bool:  # noqa: ANN401
-    return all(hasattr(data, name) for name in ("features", "column_names", "with_format"))
-
-
-class _HuggingFace(Dataset[Any]):
-    """A `datasets.Dataset` as a torch `Dataset`, read without its formatting, which rounds numbers."""
-
-    title = "the Hugging Face data set"
-
-    def __init__(self, data: Any) -> None:  # noqa: ANN401
-        is_custom = (getattr(data, "format", None) or {}).get("type") == "custom"  # a transform of the user
-        self.data = data if is_custom else data.with_format(None)
-        if not hasattr(data, "__len__"):
-            raise InputError(f"{self.title} is streamed and has no length: load it with streaming=False")
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, row: int) -> Any:  # noqa: ANN401
-        return {name: _entry(value) for name, value in self.data[row].items()}
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes, if the label is a `ClassLabel`."""
-        for name in self.data.column_names:
-            names = getattr(self.data.features[name], "names", None)
-            if names is not None:
-                return tuple(names)
-        return None
-
-
-def _entry(value: Any) -> Any:  # noqa: ANN401
-    """Lists of numbers as arrays, so that they are not taken for pairs."""
-    return torch.as_tensor(dense(value, "an entry")) if isinstance(value, list) else value

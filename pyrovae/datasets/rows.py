@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from pyrovae.checks import whole
+from pyrovae.datasets.readers.foreign import is_annotated, matrix_of, opened
 from pyrovae.datasets.readers.items import read_items
 from pyrovae.datasets.readers.memory import dense, is_pair
 from pyrovae.errors import InputError
@@ -222,11 +223,13 @@ def numbers(
 
 def _observations(values: Any) -> Any:  # noqa: ANN401
     """The observations of a data set, a `DataLoader` or a pair (X, y), without their labels."""
-    values = values.dataset if isinstance(values, DataLoader) else values
+    values = opened(values)[0]
     if isinstance(values, TensorDataset):
         return values.tensors[0]
     if isinstance(values, Dataset):
         return read_items(values)[0]
+    if is_annotated(values):
+        return matrix_of(values, "the AnnData")
     return values[0] if is_pair(values) else values
 
 

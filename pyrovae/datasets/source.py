@@ -88,8 +88,8 @@ def as_source(
     that float32 would round.
 
     Raises:
-        InputError: for rows that are empty, not numbers or infinite; for whole numbers beyond 2^53; for
-            labels that do not fit.
+        InputError: for rows that are empty, not numbers or infinite; for whole numbers beyond 2^53;
+            for labels that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")

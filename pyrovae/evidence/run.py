@@ -102,6 +102,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
         if part is not None and part.dim() == 0:
             raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
     runner.program.check_rows(rows, "x")
+    runner.program.check_range(rows, "x")
     return rows
 
 

@@ -36,7 +36,8 @@ class Likelihood(Part):
             density subtracts locations or takes logarithms in float64 and then casts to float32.
             If not, x is cast to float32 first.
         in_double: buffers that stay in float64 when the module is cast, such as locations.
-        takes_missing: whether NaN is a missing element, which `over_event` leaves out of log p(x|z).
+        takes_missing: whether NaN is a missing element, which `over_event` leaves out of
+            log p(x|z).
         flags_missing: whether `inputs` has a flag for each missing element.
         added: buffers that older versions did not store. They keep their initial values when an
             older checkpoint is loaded.

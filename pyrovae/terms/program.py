@@ -83,6 +83,13 @@ class Program:
             InputError: with the reason.
         """
 
+    def check_range(self, rows: Rows, what: str) -> None:
+        """Refuse rows with values too large for the type of the program, before they are scored.
+
+        Raises:
+            InputError: with the largest value.
+        """
+
     def check_data(self, data: Data) -> None:
         """Refuse a data set that the program cannot be trained on: by default, by `check_rows`.
 

@@ -15,7 +15,14 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.terms.draws import Draws, strata_of
 from pyrovae.terms.program import as_program
-from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, refuse_undeclared_event, sites_of
+from pyrovae.terms.sites import (
+    PARTICLES,
+    check_sites,
+    depth,
+    is_enumerated,
+    refuse_undeclared_event,
+    sites_of,
+)
 from pyrovae.terms.trace import Fixed, Terms, TracePair, run
 from pyrovae.threads import alone
 

@@ -99,11 +99,11 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
 
     Raises:
         InputError: for the first such site.
+        ValueError: for a site with several values for a row that are not declared as one event.
     """
     for _, site in (*sites_of(model), *sites_of(guide)):
         plate_dim(site, DATA)
         check_enumerated(site)
-        _check_event(site)
     latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
     drawn = {name for name, site in sites_of(guide) if not site["infer"].get("is_auxiliary")}
     if latent - drawn:
@@ -114,30 +114,32 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
     if not any(site["is_observed"] for _, site in sites_of(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+    for _, site in (*sites_of(model), *sites_of(guide)):
+        _check_event(site)
 
 
 def refuse_undeclared_event(error: ValueError) -> None:
     """Name a forgotten `to_event`, if that is the reason for an error of Pyro's.
 
     Raises:
-        InputError: if it is.
+        ValueError: if it is.
     """
     place = _MISMATCH.match(str(error))
     if place is not None:
-        raise InputError(_undeclared(*place.groups())) from None
+        raise ValueError(_undeclared(*place.groups())) from None
 
 
 def _check_event(site: dict[str, Any]) -> None:
     """Refuse a site with a dimension that no plate and no event declares."""
     shape = tuple(site["fn"].batch_shape)
     if len(shape) > depth(site) and max(shape[: len(shape) - depth(site)]) > 1:
-        raise InputError(_undeclared(site["name"], shape[-1]))
+        raise ValueError(_undeclared(site["name"], shape[-1]))
 
 
 def _undeclared(name: str, size: int | str) -> str:
     return (
-        f"the site {name!r} has {size} values for a row, and its distribution does not declare them as one "
-        "event: append .to_event(1) to it"
+        f"the site {name!r} has {size} values for a row, which are not one event: append .to_event(1) to "
+        "its distribution, or give rows of single numbers"
     )
 
 

@@ -230,11 +230,10 @@ class PartsProgram(Program):
         if self.likelihood.column_names is None and self.schema is not None and self.schema.columns:
             self.likelihood.column_names = tuple(column.name for column in self.schema.columns)
         self.likelihood.check(rows.x, what)
-        self._check_fits(rows.x, what)
         self._check_labels(rows.y)
 
-    def _check_fits(self, x: Tensor, what: str) -> None:
-        """Refuse values that overflow in the type of the networks, in the likelihood's units."""
+    def check_range(self, rows: Rows, what: str) -> None:
+        x = rows.x
         dtype = next(self.parameters()).dtype  # type: ignore[attr-defined]
         if x.dtype != torch.float64 or dtype == torch.float64 or not x.numel():
             return

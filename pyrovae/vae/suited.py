@@ -8,7 +8,8 @@
     whole numbers of 0 or more         NegativeBinomial, or Poisson where they vary less
     other numbers                      Normal with a learned scale
 
-Missing entries (NaN) are left out of the choice. Networks are convolutional for colour images and for large ones, and dense with gates otherwise.
+Missing entries (NaN) do not count. Networks are convolutional for colour images and for large ones,
+and dense with gates otherwise.
 """
 
 from __future__ import annotations

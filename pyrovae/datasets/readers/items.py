@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, IterableDataset
 from pyrovae.datasets.readers.memory import dense, stacked
 from pyrovae.errors import InputError
 
-__all__ = ["LABELS", "is_large", "is_record", "item", "length", "read_items", "records"]
+__all__ = ["LABELS", "has_records", "is_large", "is_record", "item", "length", "read_items", "records"]
 
 LARGE = 2 * 10**9
 LABELS = ("label", "labels", "target", "targets", "y", "class", "fine_label")
@@ -69,7 +69,8 @@ def read_items(
     Raises:
         InputError: for items that are not numbers or that differ in shape.
     """
-    rows, labels = [], []
+    rows: list[Tensor] = []
+    labels: list[Any] = []
     for number, content in _contents(dataset, index, count):
         x, label = _parts(content, number, dataset)
         if rows:
@@ -78,6 +79,13 @@ def read_items(
         labels.append(label)
     x = stacked(rows, _name(dataset))
     return x, None if any(label is None for label in labels) else labels
+
+
+def has_records(dataset: Any) -> bool:  # noqa: ANN401
+    """Whether the first item is a row of a table."""
+    if hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset):
+        return hasattr(dataset, "__len__") and len(dataset) > 0 and is_record(dataset[0])
+    return hasattr(dataset, "__iter__") and is_record(next(iter(dataset), None))
 
 
 def records(dataset: Dataset[Any], *, count: int | None = None) -> list[dict[str, Any]]:
@@ -94,7 +102,9 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
 def is_record(content: Any) -> bool:  # noqa: ANN401
     """Whether an item is a row of a table: a dict of single values."""
     return (
-        isinstance(content, Mapping) and bool(content) and all(_is_single(value) for value in content.values())
+        isinstance(content, Mapping)
+        and bool(content)
+        and all(_is_single(value) for value in content.values())
     )
 
 

@@ -72,9 +72,16 @@ def _has_masks(values: Any) -> bool:  # noqa: ANN401
 def _unmasked(values: np.ma.MaskedArray) -> np.ndarray:
     mask = np.ma.getmaskarray(values)
     if not mask.any() or values.dtype.kind not in "biuf":
-        return values.data if not mask.any() else np.where(mask, None, values.data.astype(object))
+        cells = np.asarray(values.data)
+        return cells if not mask.any() else _with_none(cells, mask)
     kept = values.dtype if values.dtype.kind == "f" else np.float64
     return np.where(mask, np.array(np.nan, kept), values.data.astype(kept))
+
+
+def _with_none(cells: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    objects = cells.astype(object)
+    objects[mask] = None
+    return objects
 
 
 def _native(array: np.ndarray, name: str) -> np.ndarray:
@@ -137,9 +144,8 @@ def stacked(rows: Sequence[Tensor], name: str) -> Tensor:
         InputError: for rows of different shapes.
 
     Example:
-        >>> stacked([torch.tensor([1, 2]), torch.tensor([0.25, 0.5])], "x")
-        tensor([[1.0000, 2.0000],
-                [0.2500, 0.5000]])
+        >>> stacked([torch.tensor([1, 2]), torch.tensor([0.25, 0.5])], "x").tolist()
+        [[1.0, 2.0], [0.25, 0.5]]
     """
     first = rows[0].shape
     other = next((i for i, row in enumerate(rows) if row.shape != first), None)
@@ -164,7 +170,7 @@ def is_array(values: Any) -> bool:  # noqa: ANN401
 
 
 def is_table(values: Any) -> bool:  # noqa: ANN401
-    """Whether values are columns: a DataFrame of pandas, polars or pyarrow, a dict, or rows as dicts."""
+    """Whether values are columns: a DataFrame (pandas, polars, pyarrow), a dict, or a list of dicts."""
     if isinstance(values, Mapping):
         return True
     if isinstance(values, _LISTS):
