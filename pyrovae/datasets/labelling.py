@@ -25,13 +25,13 @@ __all__ = ["are_values", "labels_of", "with_context", "with_labels"]
 UNKNOWN = -1
 
 
-def are_values(option: Any) -> bool:  # noqa: ANN401
-    """Whether `labels=` or `context=` is values and not a name, names, or yes or no."""
-    if is_array(option) or is_table(option):
+def are_values(name: str, option: Any) -> bool:  # noqa: ANN401
+    """Whether the option `labels` or `context` is values and not a name, names, or yes or no."""
+    if is_array(option) or is_table(option) or (name == "labels" and isinstance(option, (list, tuple))):
         return True
     if not isinstance(option, (list, tuple)) or not option:
         return False
-    return not all(isinstance(name, str) for name in option)
+    return not all(isinstance(column, str) for column in option)
 
 
 def labels_of(labels: Any, rows: int, name: str) -> tuple[Tensor, tuple[str, ...] | None]:  # noqa: ANN401

@@ -851,7 +851,7 @@ def test_torch_data_sets_that_cannot_be_used():
     refused(Endless(), match="no length")
     refused(Images(0), match="is empty")
     refused(Ragged(), match="item 1 of Ragged")
-    refused(Words(), match="is a str")
+    refused(Words(), match="is of type str")
     refused(Holes(), match="4 values that are infinite, in 2 rows")
     for asked in ({"context": "labels"}, {"labels": True}, {"known": 3}):
         refused(Images(targets=False), stream=True, match="`targets`", **asked)

@@ -136,7 +136,9 @@ def _parts(content: Any, number: int, dataset: object) -> tuple[Tensor, Any]:  #
     if isinstance(content, Mapping):
         content = _named(content, where)
     is_row = isinstance(content, (list, tuple)) and all(isinstance(value, Number) for value in content)
-    is_row = is_row or (isinstance(content, list) and len(content) > 2 and all(map(_is_single, content)))
+    if isinstance(content, list) and not is_row:
+        is_row = all(value is None or isinstance(value, Number) for value in content)
+        is_row = is_row or (len(content) > 2 and all(map(_is_single, content)))
     is_pair = isinstance(content, tuple) and len(content) == 2
     if isinstance(content, (list, tuple)) and content and (is_pair or not is_row):
         x, label = (*content, None)[:2]
@@ -187,8 +189,8 @@ def _tensor(x: Any, where: str) -> Tensor:  # noqa: ANN401
         x = x if isinstance(x, Tensor) else torch.as_tensor(_owned(x))
     if not isinstance(x, Tensor):
         raise InputError(
-            f"{where} is a {type(x).__name__}: its items must be tensors, arrays, images, (x, label) pairs, "
-            "or dicts of these"
+            f"{where} is of type {type(x).__name__}: give tensors, arrays, images, (x, label) pairs, or dicts "
+            "of these"
         )
     return x.detach().cpu()
 

@@ -170,7 +170,7 @@ def is_array(values: Any) -> bool:  # noqa: ANN401
 
 
 def is_table(values: Any) -> bool:  # noqa: ANN401
-    """Whether values are columns: a DataFrame (pandas, polars, pyarrow), a dict, or a list of dicts."""
+    """Whether values are columns: a DataFrame of any library, a dict, or rows as dicts."""
     if isinstance(values, Mapping):
         return True
     if isinstance(values, _LISTS):
@@ -225,7 +225,9 @@ def _cells(cells: Any, column: str, name: str) -> Any:  # noqa: ANN401
         )
     if hasattr(cells, "to_list") or isinstance(cells, _LISTS):
         return cells
-    array = np.asarray(dense(cells, f"column {column!r} of {name}")) if is_array(cells) else cells
+    array = cells
+    if isinstance(cells, (Tensor, np.ma.MaskedArray)) or hasattr(cells, "toarray"):
+        array = np.asarray(dense(cells, f"column {column!r} of {name}"))
     if isinstance(array, np.ndarray) and array.ndim != 1:
         raise InputError(
             f"{name} has an entry {column!r} of shape {array.shape}, and columns hold one value for each "
