@@ -130,9 +130,8 @@ def load(
         raise InputError(
             f"stream=True needs a torch Dataset, and {title(name)} is in memory: leave stream out"
         )
-    given = {
-        key: value for key, value in (("context", context), ("labels", labels)) if are_values(key, value)
-    }
+    asked = (("context", context), ("labels", labels))
+    given = {key: value for key, value in asked if are_values(key, value)}
     context = None if "context" in given else context
     labels = True if "labels" in given else labels
     if isinstance(context, str) and context == "labels" and known is not None:

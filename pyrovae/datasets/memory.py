@@ -9,18 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.files import class_numbers_of, read_frame
-from pyrovae.datasets.labelling import labels_of, with_labels
+from pyrovae.datasets.labelling import labels_of, with_context, with_labels
 from pyrovae.datasets.readers.arrays import noted
 from pyrovae.datasets.readers.foreign import is_annotated, matrix_of
 from pyrovae.datasets.readers.items import has_records, length, read_items, records
 from pyrovae.datasets.readers.memory import as_table, dense, is_array, is_pair, is_table
 from pyrovae.datasets.readers.options import ReadOptions, check_names
 from pyrovae.datasets.rereading import source_like
+from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
@@ -60,6 +62,10 @@ def source_of(
     if is_table(data):
         return _table(data, name, options, schema)
     options.refuse_for(name)
+    if isinstance(data, Rows):
+        source = as_source("the rows", data.x)
+        source = source if data.y is None else with_labels(source, torch.where(data.y < 0, torch.nan, data.y))
+        return source if data.context is None else with_context(source, data.context)
     if is_array(data) or isinstance(data, (list, tuple)):
         return as_source(name, dense(data, name))
     raise InputError(

@@ -154,7 +154,7 @@ class Likelihood(Part):
         support = self._support()
         for start in range(0, len(x), 1024):
             rows = x[start : start + 1024].to(self._device(x))
-            if not support.check(rows).all():
+            if not support.check(rows).all() or bool(rows.isinf().any()):
                 self._refuse(x.to(rows.device), support, name)
 
     def _support(self) -> torch.distributions.constraints.Constraint:
@@ -169,6 +169,7 @@ class Likelihood(Part):
 
     def _refuse(self, x: Tensor, support: torch.distributions.constraints.Constraint, name: str) -> None:
         outside = ~support.check(x)
+        outside = outside | (x.isinf() if outside.shape == x.shape else x.isinf().flatten(1).any(1))
         what = "values" if outside.shape == x.shape else "rows"  # some supports are defined for whole events
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]

@@ -243,7 +243,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
-        rows = Rows.of(x, context, y, like=next(self.parameters()), doubles=self.takes_doubles)
+        rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
         self._check_labels(rows.y)
         return rows
 
@@ -256,6 +256,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def _tensors(self, x: Any, context: Any, y: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: ANN401
         """The values x, context and y; those that are not `Rows` broadcast as tensors do."""
+        x = self.read(x)
         if isinstance(x, Rows):
             rows = self.rows(x, context, y)
             x, context, y = rows.x, rows.context, rows.y

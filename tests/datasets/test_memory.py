@@ -287,6 +287,13 @@ def test_a_table_is_fitted_as_it_is():
     run = pv.fit(None, FRAME, epochs=1, **QUIET)
     assert isinstance(run.program.likelihood, Mixed)
     assert run.program.schema.columns[1].levels == ("green", "red")
+    new = FRAME[::-1][["species", "visits", "colour", "size"]]  # in another order, of rows too
+    vae = run.program
+    assert torch.equal(vae.encode(new).mean, vae.encode(FRAME).mean.flip(0))
+    found, turned = (pv.log_evidence(vae, table, particles=5).log_px for table in (FRAME, new))
+    np.testing.assert_allclose(turned, found[::-1], rtol=1e-6)
+    raises_one_sentence(lambda: vae.encode(FRAME.drop(columns="size")), "no column 'size'")
+    raises_one_sentence(lambda: pv.log_evidence(vae, FRAME.assign(colour="blue")), "'blue'")
     suited = pv.VAE.suited(datasets.load(FRAME), encoder=MLP(8), decoder=MLP(8))
     assert np.isfinite(pv.fit(suited, FRAME, epochs=1, **QUIET).history["validation"]).all()
     numbers = FRAME[["size", "visits"]]

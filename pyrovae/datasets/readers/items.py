@@ -189,8 +189,8 @@ def _tensor(x: Any, where: str) -> Tensor:  # noqa: ANN401
         x = x if isinstance(x, Tensor) else torch.as_tensor(_owned(x))
     if not isinstance(x, Tensor):
         raise InputError(
-            f"{where} is of type {type(x).__name__}: give tensors, arrays, images, (x, label) pairs, or dicts "
-            "of these"
+            f"{where} is of type {type(x).__name__}: give tensors, arrays, images, (x, label) pairs, or "
+            "dicts of these"
         )
     return x.detach().cpu()
 
