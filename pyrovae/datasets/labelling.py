@@ -20,12 +20,22 @@ from pyrovae.datasets.readers.memory import as_table, dense, is_array, is_table
 from pyrovae.datasets.source import Source, as_labels, as_rows, refuse_not_finite
 from pyrovae.errors import InputError
 
-__all__ = ["are_values", "labels_of", "with_context", "with_labels"]
+__all__ = ["labels_of", "values_of", "with_context", "with_labels"]
 
 UNKNOWN = -1
 
 
-def are_values(name: str, option: Any) -> bool:  # noqa: ANN401
+def values_of(**options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Those of the options `labels` and `context` that are values.
+
+    Example:
+        >>> list(values_of(context=["age", "sex"], labels=["a", "b", "a"]))
+        ['labels']
+    """
+    return {name: option for name, option in options.items() if _are_values(name, option)}
+
+
+def _are_values(name: str, option: Any) -> bool:  # noqa: ANN401
     """Whether the option `labels` or `context` is values and not a name, names, or yes or no."""
     if is_array(option) or is_table(option) or (name == "labels" and isinstance(option, (list, tuple))):
         return True

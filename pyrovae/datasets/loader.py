@@ -21,7 +21,7 @@ from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
-from pyrovae.datasets.labelling import are_values, labels_of, with_context, with_labels
+from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
 from pyrovae.datasets.memory import source_of, stored_labels, title
 from pyrovae.datasets.options import Binarize, Options
 from pyrovae.datasets.preparation import Preparation, generator_of
@@ -126,12 +126,7 @@ def load(
           split seed 0, fingerprint ...
     """
     name, note = opened(name)
-    if stream and not isinstance(name, Dataset):
-        raise InputError(
-            f"stream=True needs a torch Dataset, and {title(name)} is in memory: leave stream out"
-        )
-    asked = (("context", context), ("labels", labels))
-    given = {key: value for key, value in asked if are_values(key, value)}
+    given = values_of(context=context, labels=labels)
     context = None if "context" in given else context
     labels = True if "labels" in given else labels
     if isinstance(context, str) and context == "labels" and known is not None:
@@ -159,17 +154,20 @@ def load(
         resize=resize,
     )
     options.reading  # noqa: B018 - checks them
-    if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
-        options.reading.refuse_for(title(name))
+    if _streams(name, stream):
         return _recorded(_streamed(name, options, given), given)
-    if isinstance(name, (str, os.PathLike)):
-        source = _named(name, options, schema, root=root)
-    else:
-        source = source_of(name, options.reading, schema=schema, layer=layer, count=options.count)
-    source = noted(source, note)
+    source = noted(_source(name, options, schema, root=root, layer=layer), note)
     source = with_labels(source, given["labels"]) if "labels" in given else source
     source = with_context(source, given["context"]) if "context" in given else source
     return _recorded(_in_memory(source, options, schema), given)
+
+
+def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
+    if stream and not isinstance(data, Dataset):
+        raise InputError(
+            f"stream=True needs a torch Dataset, and {title(data)} is in memory: leave stream out"
+        )
+    return isinstance(data, Dataset) and (is_large(data) if stream is None else stream)
 
 
 def _in_memory(source: Source, options: Options, schema: Schema | None = None) -> Data:
@@ -235,15 +233,13 @@ def _recorded(data: Data, given: dict[str, Any]) -> Data:
     """Record the values of context and labels, by which a run and its continuation are compared."""
     if not given:
         return data
-    context, labels = data.train.context, data.labels
-    values = {
-        "context": None if context is None else fingerprint(context),
-        "labels": None if labels is None else fingerprint(labels.train),
-    }
-    return replace(data, record=data.record | {name: values[name] for name in given})
+    values = {"context": data.train.context, "labels": _part(data.labels, "train")}
+    prints = {name: fingerprint(part) for name, part in values.items() if part is not None and name in given}
+    return replace(data, record=data.record | prints)
 
 
 def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) -> Data:
+    options.reading.refuse_for(title(dataset))
     if options.copies > 1:
         raise InputError(
             f"{title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
@@ -367,13 +363,18 @@ def fingerprint(x: Tensor) -> str:
     return digest.hexdigest()[:16]
 
 
-def _named(
-    name: str | os.PathLike[str],
+def _source(
+    name: Any,  # noqa: ANN401
     options: Options,
     schema: Schema | None,
     *,
     root: str | os.PathLike[str] | None,
+    layer: str | None,
 ) -> Source:
+    if not isinstance(name, (str, os.PathLike)):
+        return source_of(name, options.reading, schema=schema, layer=layer, count=options.count)
+    if layer is not None:
+        raise InputError(f"layer names a layer of an AnnData, and {name} is not an AnnData: leave layer out")
     if schema is not None and schema.columns is not None:
         return source_like(schema, Path(name).expanduser(), options.reading)
     return find(name, root=root, count=options.count, options=options.reading)

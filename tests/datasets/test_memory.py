@@ -151,6 +151,16 @@ def test_words_among_the_targets_of_a_streamed_set():
         assert torch.equal(data.train.y, 1 - data.train.index % 2)
 
 
+def test_fit_observes_the_labels_of_a_pair_if_the_prior_does():
+    torch.manual_seed(0)
+    prior = pv.priors.GaussianMixture(2, labels=True)
+    vae = pv.VAE((4,), 2, prior=prior, likelihood=Normal(1.0), encoder=MLP(8), decoder=MLP(8))
+    pv.fit(vae, (X, np.arange(40) % 2), epochs=1, **QUIET)
+    raises_one_sentence(lambda: pv.fit(vae, X, epochs=1, **QUIET), "labels")
+    other = pv.VAE((4,), 2, likelihood=Normal(1.0), encoder=MLP(8), decoder=MLP(8))
+    pv.fit(other, (X, np.arange(40) % 2), epochs=1, **QUIET)
+
+
 def test_contexts_may_be_values():
     c = np.random.default_rng(1).normal(size=(40, 3))
     data = datasets.load(X, context=c)
