@@ -9,7 +9,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,14 @@ __all__ = ["load"]
 STREAM_ROWS = 10_000
 
 
+if TYPE_CHECKING:
+    Context = Any
+    Labels = Any
+else:  # what the command line can say
+    Context = list[str] | str | None
+    Labels = bool | str
+
+
 def load(
     name: Any,  # noqa: ANN401
     *,
@@ -51,8 +59,8 @@ def load(
     validation: int | float | None = None,
     test: int | float | None = None,
     split_seed: int = 0,
-    context: Any = None,  # noqa: ANN401
-    labels: Any = False,  # noqa: ANN401
+    context: Context = None,
+    labels: Labels = False,
     known: int | None = None,
     copies: int = 1,
     count: int | None = None,

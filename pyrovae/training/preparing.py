@@ -36,7 +36,9 @@ def as_data(source: Any, runner: Runner | None = None) -> Data:  # noqa: ANN401
     x = source.x if isinstance(source, Rows) else source
     prior = None if runner is None else getattr(runner.program, "prior", None)
     is_labelled = bool(getattr(prior, "labels", False)) and not isinstance(source, Rows)
-    data = datasets.load(x, test=1, labels=is_labelled)
+    data = datasets.load(x, test=1)
+    if is_labelled and data.labels is not None:
+        data = datasets.load(x, test=1, labels=True)
     if isinstance(source, Rows):
         data = _conditioned(data, source)
     is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1
