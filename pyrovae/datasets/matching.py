@@ -17,7 +17,7 @@ import numpy as np
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.files import is_readable, raw_table
 from pyrovae.datasets.readers.cells import MISSING_WORDS, Cells, number_of, plain_words, read_cells
-from pyrovae.datasets.readers.dates import DAYS, AmbiguousDates, days_of
+from pyrovae.datasets.readers.dates import DAYS, HOURS, AmbiguousDates, days_of, hours_of
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import Table
 from pyrovae.errors import InputError
@@ -114,7 +114,7 @@ def _numbers(table: Table, column: Column, where: object, na: set[str], unknown:
 def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unknown: Unknown) -> Cells:
     """Convert cells one by one, when the new column is not of the same sort."""
     dates = column.unit == DAYS
-    numbers = [None if w is None else _day(w) if dates else number_of(w, table.decimal) for w in cells.words]
+    numbers = [None if w is None else _number(w, column, table) for w in cells.words]
     values = np.array([np.nan if number is None else number for number in numbers])
     wrong = [i for i, word in enumerate(cells.words) if word is not None and numbers[i] is None]
     if wrong and unknown == "refuse":
@@ -126,6 +126,13 @@ def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unkno
             "give unknown='missing'"
         )
     return replace(cells, sort="numbers", values=values, unit=DAYS if dates else None)
+
+
+def _number(word: str, column: Column, table: Table) -> float | None:
+    if column.unit == DAYS:
+        return _day(word)
+    hours = hours_of([word], strict=False) if column.unit == HOURS else None
+    return number_of(word, table.decimal) if hours is None else float(hours[0])
 
 
 def _day(word: str) -> float | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.networks.wrapped import is_custom
+from pyrovae.part import Part
 from pyrovae.terms import DATA, Program
 from pyrovae.threads import alone
 
@@ -307,8 +308,10 @@ class PartsProgram(Program):
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
-        inputs = self.inputs(x).nan_to_num()
-        for part in (self.prior, self.q, self.encoder, self.decoder):
+        parts = [self.prior, self.q, self.encoder, self.decoder]
+        parts = [part for part in parts if type(part).start_from is not Part.start_from]
+        inputs = self.inputs(x).nan_to_num() if parts else x  # one-hot levels of all rows need much memory
+        for part in parts:
             part.start_from(inputs)
 
     @torch.no_grad()

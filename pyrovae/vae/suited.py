@@ -8,8 +8,10 @@
     whole numbers of 0 or more         NegativeBinomial, or Poisson where they vary less
     other numbers                      Normal with a learned scale
 
-Missing entries (NaN) do not count. Networks are convolutional for colour images and for large ones,
-and dense with gates otherwise.
+Missing entries (NaN) do not count.
+
+Networks are convolutional for colour images and for large ones, and dense otherwise: with gates for
+images, and without for other data, where values far outside the training data would be squared.
 """
 
 from __future__ import annotations
@@ -96,11 +98,15 @@ def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networ
     Example:
         >>> networks_for((1, 28, 28))
         (Gated(300, 300), Gated(300, 300))
+        >>> networks_for((9,))[0]
+        MLP(300, 300, activation='silu')
     """
     is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
     if is_image and (event_shape[0] > 1 or math.prod(event_shape) > DENSE):
         return networks.ConvEncoder(activation="silu"), networks.ConvDecoder(activation="silu")
-    return networks.Gated(), networks.Gated()
+    if is_image:
+        return networks.Gated(), networks.Gated()
+    return networks.MLP(300, 300, activation="silu"), networks.MLP(300, 300, activation="silu")
 
 
 def latent_dim_for(event_shape: tuple[int, ...]) -> int:

@@ -135,7 +135,7 @@ class VAE(PartsProgram, Declared, nn.Module):
                 and `Normal` otherwise.
             guide: q(z|x); `DiagonalNormal()` by default.
             encoder: the network that reads x; by default convolutions for colour or large images,
-                and `Gated` otherwise.
+                `Gated` for other images, and `MLP` for other data.
             decoder: the network that reads z; by default the counterpart of the encoder.
 
         Raises:

@@ -10,7 +10,7 @@ __all__ = ["in_words"]
 def in_words(vae: Any) -> str:  # noqa: ANN401
     """Four lines: its sizes, and the three distributions with their networks."""
     context = vae.context_shape
-    flags = ", flags of missing entries" if vae.missing else ""
+    flags = ", flags" if vae.missing else ""
     condition, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
     likelihood, guide = repr(vae.likelihood), repr(vae.q)

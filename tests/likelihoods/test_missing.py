@@ -152,7 +152,7 @@ def test_flags_are_declared_saved_and_loaded(tmp_path):
     vae = run.program
     assert isinstance(vae.likelihood, Normal)
     assert vae.missing
-    assert "flags of missing entries" in repr(vae)
+    assert "(x, flags)" in repr(vae)
     loaded = pv.load(tmp_path / "run")
     assert loaded == vae
     assert loaded.clone() == vae

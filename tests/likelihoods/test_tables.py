@@ -542,3 +542,19 @@ def test_ordered_classes_are_chosen_and_fitted(tmp_path):
 def test_ordered_classes_need_two_levels():
     for word in ("ordinal", "ordinal:1", "ordinal:x"):
         raises_one_sentence(lambda word=word: Mixed([word]).attach((1,)), repr(word), "ordinal:N")
+
+
+def test_the_start_of_a_run_does_not_encode_all_rows(monkeypatch):
+    """One-hot levels of 220,000 athletes took 14 GB; only parts that start from inputs need them."""
+    sizes = []
+    inputs = pv.likelihoods.Mixed.inputs
+    monkeypatch.setattr(
+        pv.likelihoods.Mixed, "inputs", lambda self, x: sizes.append(len(x)) or inputs(self, x)
+    )
+    x = torch.randint(0, 50, (400, 1)).double()
+    for prior, largest in ((None, 0), (pv.priors.VampPrior(3), 400)):
+        likelihood = pv.likelihoods.Mixed(["categorical:50"])
+        vae = pv.VAE((1,), 2, likelihood=likelihood, prior=prior, encoder=pv.networks.MLP(5))
+        sizes.clear()
+        vae.start_from(x)
+        assert max(sizes, default=0) == largest

@@ -15,7 +15,7 @@ from pyrovae.likelihoods import (
     Normal,
     Poisson,
 )
-from pyrovae.networks import ConvEncoder, Gated
+from pyrovae.networks import MLP, ConvEncoder, Gated
 from pyrovae.vae import likelihood_for
 
 RNG = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_prepared_values_decide():
 
 
 def test_networks_follow_the_shape():
-    sizes = {(1, 28, 28): Gated, (3, 16, 16): ConvEncoder, (1, 64, 64): ConvEncoder, (30,): Gated}
+    sizes = {(1, 28, 28): Gated, (3, 16, 16): ConvEncoder, (1, 64, 64): ConvEncoder, (30,): MLP}
     for shape, encoder in sizes.items():
         data = pv.datasets.load(torch.rand(10, *shape))
         vae = pv.VAE.suited(data)
