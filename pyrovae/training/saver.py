@@ -223,7 +223,7 @@ def _random() -> dict[str, Tensor | None]:
 def _config(job: Job) -> dict[str, Any]:
     """The options of the run as the command line reads them, in one flat mapping."""
     declaration = dict(job.runner.program.declaration() or {})
-    for derived in ("event_shape", "context_shape"):  # the data give these
+    for derived in ("event_shape", "context_shape", "missing"):  # the data give these
         declaration.pop(derived, None)
     training = {"objective": job.objective.to_dict(), **vars(job.settings)}
     return yaml.safe_load(

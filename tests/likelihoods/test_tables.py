@@ -174,7 +174,7 @@ def test_a_column_of_numbers_with_a_word_in_it_is_not_taken_for_names(tmp_path):
 # ---------------------------------------------------------------- what a likelihood makes of a table
 
 
-def test_words_and_missing_entries_need_mixed(table):
+def test_words_need_mixed_and_missing_entries_do_not(table):
     data = datasets.load(table)
     raises_one_sentence(lambda: Normal().suited(data), "'colour' holds words ('blue'", "--likelihood Mixed")
     raises_one_sentence(lambda: Poisson().check_columns(data.columns), "'colour'", "Poisson", "Mixed")
@@ -182,7 +182,7 @@ def test_words_and_missing_entries_need_mixed(table):
     likelihood = Normal().suited(numbers)
     likelihood.attach((2,))
     x = torch.cat([numbers.train.x, numbers.validation.x, numbers.test.x])
-    raises_one_sentence(lambda: likelihood.check(x), "Normal", "is nan", "Mixed, which leaves it out")
+    likelihood.check(x)
     suited = Mixed().suited(numbers)
     suited.attach((2,))
     suited.check(x)
