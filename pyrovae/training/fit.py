@@ -168,21 +168,11 @@ def fit(
     """
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed))
     objective = as_objective(ELBO() if objective is None else objective).clone()
-    options: dict[str, Any] = {
-        "optimizer": optimizer,
-        "lr": lr,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "lr_schedule": lr_schedule,
-        "kl_warmup": kl_warmup,
-        "clip": clip,
-        "patience": patience,
-        "checkpoint_seconds": checkpoint_seconds,
-        "compile": compile,
-        "precision": precision,
-        "kl_schedule": kl_schedule,
-    }
+    steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
+    passes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "patience": patience}
+    annealing = {"kl_warmup": kl_warmup, "kl_schedule": kl_schedule}
+    running = {"checkpoint_seconds": checkpoint_seconds, "compile": compile, "precision": precision}
+    options = steps | passes | annealing | running
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
     settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
@@ -198,7 +188,6 @@ def fit(
             sharing.together(saver.begin)
             saver.spread()
             with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
-                shown.tell(str(settings))
                 Loop(job, saver, shown, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)

@@ -23,7 +23,7 @@ class Progress:
     def __init__(self, job: Job, *, show: bool = True) -> None:
         self.epochs, self.steps, self.show = job.settings.epochs, job.batch_count, show
         done, steps, epochs = job.state.position.step, self.steps, self.epochs
-        self.kind = ""
+        self.kind, self.settings = "", str(job.settings)
         self.number = min(done // steps + 1, epochs)
         self.live: Any = None
         if show and sys.stdout.isatty():
@@ -48,6 +48,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self.live is not None:
             self.live.start()
+        self.tell(self.settings)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -253,6 +253,9 @@ def test_importance_sampling_finds_the_rings_evidence():
 # ---------------------------------------------------------------- any guide, learned constants
 
 
+PLAIN = {"lr_schedule": "constant", "kl_warmup": 0, "patience": None, "progress": False, "compile": False}
+
+
 def guide_of(latent_dim, event_dim):
     return pv.VAE(
         (event_dim,),
@@ -270,7 +273,7 @@ def test_a_pair_of_the_model_and_a_vaes_guide_is_trained_towards_the_posterior(n
     pair, before = (oracle.model, vae.guide), {k: v.clone() for k, v in vae.state_dict().items()}
     gap = lambda: oracle.posterior(x[:4], points=201).kl(vae.encode(x[:4])).mean()  # noqa: E731
     first = gap()
-    pv.fit(pair, x, epochs=30, batch_size=32, lr=5e-3, seed=0, progress=False, compile=False)
+    pv.fit(pair, x, epochs=30, batch_size=32, lr=5e-3, seed=0, **PLAIN)
     assert gap() < first - 0.1
     log_w = log_weights(pair, x[:4])
     exact = oracle.posterior(x[:4], points=201).elbo(vae.encode(x[:4]))
@@ -287,7 +290,7 @@ def test_learned_constants_find_those_of_the_data(as_pair):
     with torch.no_grad():
         fold.bend.fill_(0.5)
     target = (fold.model, fold.guide) if as_pair else fold
-    pv.fit(target, x, epochs=20, batch_size=50, lr=1e-2, seed=0, progress=False, compile=False)
+    pv.fit(target, x, epochs=20, batch_size=50, lr=1e-2, seed=0, **PLAIN)
     # The guide has one of two modes, so the optimum of the bound differs a little from that of log p(x).
     assert fold.log_px(x).mean() > Fold().log_px(x).mean() - 0.02
     assert abs(fold.bend.detach() - 1) < 0.1

@@ -389,9 +389,9 @@ def test_lines_where_there_is_no_terminal_and_silence_on_request(data, capsys):
     assert capsys.readouterr().out == ""
     run = pv.fit(small(), data, epochs=2, **(QUIET | {"progress": True}))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     shown = f"train {run.history['train'][1]:.3f}  validation {run.history['validation'][1]:.3f}"
-    assert lines[1].startswith(f"epoch 2/2  {shown}  reconstruction ")
+    assert lines[2].startswith(f"epoch 2/2  {shown}  reconstruction ")
     assert " kl " in lines[1]
     assert lines[1].endswith(" rows/s")
 
