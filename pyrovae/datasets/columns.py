@@ -5,6 +5,7 @@
     whole numbers of 0 or more   poisson; negativebinomial when the variance exceeds the mean;
                                  normal when it is far below the mean (a year)
     other numbers, dates         normal           a date is the number of days since 1970-01-01
+    the same with long tails     studentt         their excess kurtosis is above 10
 
 The user can choose another kind: a zip code is a name (`kinds={"zip": "categorical"}`), an amount
 may be "lognormal", and a grade "ordinal: low < middle < high". An empty cell is a missing entry,

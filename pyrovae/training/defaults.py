@@ -8,7 +8,7 @@ B rows in a batch and T epochs:
     lr            0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
-    patience      T / 5, at least 10
+    patience      T / 2, at least 20: the bound wavers while the rate is high
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "lr": lambda *_: 2e-3,
     "lr_schedule": lambda _, facts: "constant" if facts.late else "cosine",
     "kl_warmup": _warmup,
-    "patience": lambda values, _: max(10, whole("epochs", values["epochs"]) // 5),
+    "patience": lambda values, _: max(20, whole("epochs", values["epochs"]) // 2),
 }
 
 

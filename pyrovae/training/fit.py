@@ -132,8 +132,8 @@ def fit(
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
             tenth of all epochs, and 0 for an objective without a KL divergence.
         clip: the largest norm of the gradient; None does not clip.
-        patience: stop after this number of epochs without a better validation bound; "auto" is a
-            fifth of all epochs and at least 10, None never stops.
+        patience: stop after this number of epochs without a better validation bound; "auto" is
+            half of all epochs and at least 20, None never stops.
         out: the run folder; without it nothing is written (the command line uses runs/NAME-1).
         resume: resume the run in `out` and end with the weights of an uninterrupted run; start a
             new one if `out` does not exist.

@@ -357,7 +357,14 @@ def test_fit_takes_rows():
 def test_a_run_of_rows_is_not_resumed_with_other_labels_or_another_context(tmp_path):
     x = torch.bernoulli(torch.full((40, 4), 0.5))
     y, context = torch.arange(40) % 4 - 1, torch.randn(40, 2)
-    settings = {"batch_size": 9, "progress": False, "figures": False, "out": tmp_path / "r", "resume": True}
+    settings = {
+        "lr_schedule": "constant",
+        "batch_size": 9,
+        "progress": False,
+        "figures": False,
+        "out": tmp_path / "r",
+        "resume": True,
+    }
     pv.fit(mixture(context_shape=(2,)), pv.Rows(x, context, y), epochs=1, **settings)
     pv.fit(mixture(context_shape=(2,)), pv.Rows(x, context, y), epochs=2, **settings)
     for rows, said in ((pv.Rows(x, context, -y), "labels was"), (pv.Rows(x, context + 1, y), "context was")):

@@ -32,13 +32,13 @@ def config(folder):
 @pytest.mark.parametrize(
     ("rows", "batch_size", "epochs", "patience"),
     [
-        (1, 1, 200, 40),
-        (10, 10, 200, 40),
-        (100, 16, 200, 40),
-        (1_257, 62, 200, 40),
-        (12_000, 100, 125, 25),
-        (54_000, 100, 28, 10),
-        (10**6, 100, 25, 10),
+        (1, 1, 200, 100),
+        (10, 10, 200, 100),
+        (100, 16, 200, 100),
+        (1_257, 62, 200, 100),
+        (12_000, 100, 125, 62),
+        (54_000, 100, 28, 20),
+        (10**6, 100, 25, 20),
     ],
 )
 def test_they_follow_the_number_of_rows(rows, batch_size, epochs, patience):
@@ -108,7 +108,7 @@ def test_epochs_cannot_change_under_a_schedule_that_ends(data, tmp_path):
 def test_a_run_stops_when_its_bound_no_longer_improves(data):
     """Three parameters too many: 60 rows of noise are soon learned by heart."""
     run = pv.fit(None, data, **QUIET)
-    assert len(run.history["epoch"]) == run.best_epoch + 40 < 200
+    assert len(run.history["epoch"]) == run.best_epoch + 100 < 200
 
 
 @pytest.mark.parametrize("setting", ["lr", "epochs", "batch_size", "patience", "kl_warmup", "lr_schedule"])
@@ -120,7 +120,7 @@ def test_they_are_printed(data, capsys):
     pv.fit(small(), data, epochs=20, figures=False, compile=False)
     assert capsys.readouterr().out.startswith(
         "20 epochs in batches of 16, adam, cosine learning rate 0.002, the KL divergence grows over 2 "
-        "epochs, ends after 10 without a better bound\n"
+        "epochs, ends after 20 without a better bound\n"
     )
     quiet = {"kl_warmup": 0, "patience": None, "lr_schedule": "constant"}
     pv.fit(small(), data, epochs=1, figures=False, compile=False, **quiet)

@@ -20,6 +20,7 @@ from pyrovae.errors import InputError
 __all__ = ["constant", "example", "kind_of_numbers", "refuse_unlikely", "remarks_on_numbers"]
 
 FAR = 100  # the mean of whole numbers that are amounts, if they vary by less than a fifth of it
+LONG_TAILS = 10  # the excess kurtosis above which a normal distribution fits badly; Laplace has 3
 SOME = 5  # words among numbers that a message names
 MANY = 500  # levels of a category that need ten rows each
 ABSENT = frozenset({"missing", "unknown", "refused", "none", "nil", "null", "n.d.", "nd", "inf", "-inf"})
@@ -59,7 +60,17 @@ def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
         if variance < mean / 2 and _underdispersed(values):
             return "normal", ["whole numbers that vary less than counts, read as real numbers"]
         return "poisson", []
+    if _excess_kurtosis(values) > LONG_TAILS:
+        return "studentt", ["long tails"]
     return "normal", []
+
+
+def _excess_kurtosis(values: np.ndarray) -> float:
+    """The fourth standardised moment less that of the normal distribution; 0 for a constant."""
+    if not len(values) or values.min() == values.max():
+        return 0.0
+    scaled = (values - values.mean()) / np.abs(values - values.mean()).max()  # no overflow
+    return float((scaled**4).mean() / (scaled**2).mean() ** 2 - 3)
 
 
 def remarks_on_numbers(cells: Cells, name: str) -> list[str]:
