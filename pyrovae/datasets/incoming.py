@@ -44,7 +44,7 @@ from pyrovae.names import near_names
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Asked", "Incoming", "Piece", "incoming", "is_frame"]
+__all__ = ["Asked", "Incoming", "Piece", "in_columns", "incoming", "is_frame"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> In
     Example:
         >>> import pandas
         >>> from pyrovae.datasets import Column
-        >>> schema = Schema((2,), (Column("size", "normal"), Column("new", "bernoulli", ("no", "yes"))))
+        >>> columns = Column("size", "normal"), Column("new", "bernoulli", ("no", "yes"))
+        >>> schema = Schema((2,), columns)
         >>> frame = pandas.DataFrame({"new": ["yes", "no", "no"], "size": [1.5, 2, 2.5]})
         >>> [piece.rows.x.tolist() for piece in incoming(schema, frame).pieces(2, 0)]
         [[[1.5, 1.0], [2.0, 0.0]], [[2.5, 0.0]]]
@@ -124,13 +125,30 @@ def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> In
         assert schema is not None
         return _of_table(schema, _feed(schema, data, name, asked), name, asked)
     if is_frame(data):
-        raise InputError(
-            "the data have named columns, and the model does not know the names of its columns: give an "
-            "array of its columns in order, as frame.to_numpy()"
-        )
+        raise _without_names()
     if asked.id is not None:
         raise InputError(f"id={asked.id!r} names a column, and {name} is not a table: leave it out")
     return _of_array(schema, data, name, asked, is_file=is_file, is_table=is_table)
+
+
+def in_columns(x: Any, schema: Schema | None) -> Any:  # noqa: ANN401
+    """A table as rows in the columns of a schema; anything else as it is.
+
+    Raises:
+        InputError: for a table if the schema has no columns, and as from `Schema.rows`.
+    """
+    if not is_frame(x):
+        return x
+    if schema is None or schema.columns is None:
+        raise _without_names()
+    return schema.rows(x)
+
+
+def _without_names() -> InputError:
+    return InputError(
+        "the data have named columns, and the model does not know the names of its columns: give an array "
+        "of its columns in order, as frame.to_numpy(), or train on a table"
+    )
 
 
 # -------------------------------------------------------------------- tables

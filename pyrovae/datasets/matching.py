@@ -168,8 +168,8 @@ class _NewCells:
         if wrong and self.unknown == "refuse":
             row = int(np.isin(places, wrong).argmax())
             raise InputError(
-                f"column {self.column.name!r} of {self.where} holds {texts[row]!r} in {self._place(row)}, and "
-                f"the model was trained on {trained_on}: correct the cell, leave it empty, or give "
+                f"column {self.column.name!r} of {self.where} holds {texts[row]!r} in {self._place(row)}, "
+                f"and the model was trained on {trained_on}: correct the cell, leave it empty, or give "
                 "unknown='missing'"
             )
         return np.array([np.nan if one is None else one for one in values], dtype=np.float64)[places]
@@ -195,7 +195,9 @@ class _NewCells:
             values = self._typed()
         else:
             texts = plain_words(series)
-            values = self._days(texts, dates.get(column.name, ())) if column.unit == DAYS else self._read(texts)
+            values = (
+                self._days(texts, dates.get(column.name, ())) if column.unit == DAYS else self._read(texts)
+            )
         return self._checked(values)
 
     def _typed(self) -> np.ndarray:
@@ -209,8 +211,6 @@ class _NewCells:
 
     def _read(self, texts: np.ndarray) -> np.ndarray:
         """Numbers of cells of text, each by itself."""
-        import pandas
-
         if self.table.decimal == "." and not self.na:
             with_gaps = np.where(texts == "", "nan", texts)
             try:  # most columns have plain numbers only

@@ -22,8 +22,8 @@ from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.frames import as_frame
 from pyrovae.datasets.matching import Unknown, match, opened
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.readers.tables import Table
+from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.source import Source, as_rows, as_source
 from pyrovae.errors import InputError
 
@@ -226,8 +226,8 @@ class Schema:
                 x = x / top
             if float(x.min()) < 0 or float(x.max()) > 1:
                 raise InputError(
-                    f"{name} has values up to {given.max().item():g}, and the model was trained on the levels "
-                    f"0 to {top}: give such levels, or values in [0, 1]"
+                    f"{name} has values up to {given.max().item():g}, and the model was trained on "
+                    f"levels 0 to {top}: give such levels, or values in [0, 1]"
                 )
         return Rows(x, index=torch.arange(len(x)))
 

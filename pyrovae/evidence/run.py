@@ -15,6 +15,7 @@ import torch
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.incoming import in_columns
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.networks.modes import in_mode
@@ -95,6 +96,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     if hasattr(x, "test") and hasattr(x, "event_shape"):
         raise InputError("log p(x) needs rows, not a whole data set: give one part of it, as in data.test")
     runner.refuse_few_digits()
+    x = in_columns(x, runner.program.schema)
     rows = Rows.of(x, context, y, like=runner.parameter, doubles=runner.program.takes_doubles)
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")

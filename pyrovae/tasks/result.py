@@ -86,7 +86,9 @@ class Scores:
         """
         path = Path(path)
         if path.suffix.lower() == ".csv":
-            text = header(self.id_name if self.id is not None else None, percentiles=self.percentile is not None)
+            text = header(
+                self.id_name if self.id is not None else None, percentiles=self.percentile is not None
+            )
             text += lines(self)
             write_whole(path, lambda file: file.write(text.encode()))
         elif path.suffix.lower() == ".parquet":

@@ -14,13 +14,15 @@ import yaml
 
 from pyrovae import datasets
 from pyrovae.datasets import Data, Rows, Schema
+from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
 from pyrovae.training.checkpoint import Checkpoint, upgraded_config
 from pyrovae.training.sources import check_source
+from pyrovae.vae import VAE
 
-__all__ = ["config_of", "data_of", "load_data", "options_of", "training_rows"]
+__all__ = ["all_rows", "config_of", "data_of", "load_data", "options_of", "training_rows"]
 
 
 def config_of(run: str | os.PathLike[str]) -> dict[str, Any]:
@@ -88,3 +90,22 @@ def training_rows(data: Data, count: int) -> Rows:
     x = torch.stack([data.train[number] for number in numbers])
     rows = data.train.rows(x, numbers)
     return replace(rows, x=data.collate(x, generator_of("reference")))
+
+
+def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
+    """Every row of a file, a folder or a known set (by default that of the run), without labels.
+
+    Raises:
+        InputError: for data that the model cannot read.
+    """
+    name = source or config_of(run).get("data")
+    if not name:
+        raise InputError("the run was trained on data from memory: name data with --data")
+    new = incoming(vae.schema, name)
+    pieces = [piece.rows for piece in new.pieces(10_000, 0)]
+    if not pieces:
+        raise InputError(f"{new.name} has no rows: give at least one")
+    parts = [(rows.x, rows.context, rows.index) for rows in pieces]
+    x, context, index = (None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True))  # type: ignore[arg-type]
+    assert x is not None
+    return Rows(x, context, index=index)

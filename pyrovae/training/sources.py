@@ -46,8 +46,7 @@ def check_source(data: Data, saved: Checkpoint, run: object) -> None:
     """
     before: Mapping[str, Any] = saved.identity.get("data") or {}
     cure = (
-        f"give the data as they were with --data, or score all rows of a file with `pyrovae score {run} "
-        "FILE`"
+        f"give the data as they were with --data, or score all rows of a file with `pyrovae score {run} FILE`"
     )
     rows, now = before.get("rows"), data.record["rows"]
     if rows is not None and dict(rows) != dict(now):
@@ -68,7 +67,12 @@ def _changed(data: Data, train: str | None, source: Mapping[str, str | None]) ->
     now = source_of(data)
     if train is not None and train not in (now["train"], _single(data)):
         return "training rows"
-    words = {"validation": "validation rows", "test": "test rows", "context": "contexts", "split": "row numbers"}
+    words = {
+        "validation": "validation rows",
+        "test": "test rows",
+        "context": "contexts",
+        "split": "row numbers",
+    }
     return next((words[name] for name in words if source.get(name) not in (None, now[name])), None)
 
 

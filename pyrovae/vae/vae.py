@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.incoming import in_columns
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
@@ -35,7 +36,7 @@ from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.threads import alone
 from pyrovae.vae.dry_run import dry_run, naming
-from pyrovae.vae.program import PartsProgram, mean_or_draw
+from pyrovae.vae.observations import Observations
 from pyrovae.vae.suited import latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.words import in_words
 
@@ -47,7 +48,7 @@ __all__ = ["VAE"]
 Shape = tuple[int, ...]
 
 
-class VAE(PartsProgram, Declared, nn.Module):
+class VAE(Observations, Declared, nn.Module):
     r"""A variational autoencoder, declared by its parts.
 
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]
@@ -236,7 +237,11 @@ class VAE(PartsProgram, Declared, nn.Module):
             return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
-        """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
+        """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE.
+
+        A DataFrame or a dict of columns is read in the columns and words of the training data.
+        """
+        x = in_columns(x, self.schema)
         rows = Rows.of(x, context, y, like=next(self.parameters()), doubles=self.takes_doubles)
         self._check_labels(rows.y)
         return rows
@@ -250,6 +255,7 @@ class VAE(PartsProgram, Declared, nn.Module):
 
     def _tensors(self, x: Any, context: Any, y: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: ANN401
         """The values x, context and y; those that are not `Rows` broadcast as tensors do."""
+        x = in_columns(x, self.schema)
         if isinstance(x, Rows):
             rows = self.rows(x, context, y)
             x, context, y = rows.x, rows.context, rows.y
@@ -264,39 +270,6 @@ class VAE(PartsProgram, Declared, nn.Module):
     def _tensor(self, values: Any, name: str = "context") -> Any:  # noqa: ANN401
         values = values.x if isinstance(values, Rows) else values
         return None if values is None else numbers(name, values, next(self.parameters()))
-
-    @alone
-    @torch.no_grad()
-    def sample(self, count: int, context: Any = None, y: Any = None, *, mean: bool = False) -> Tensor:  # noqa: ANN401
-        """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
-
-        A likelihood without a known mean gives a sample in both cases.
-
-        Arguments:
-            count: the number of observations.
-            context: (count, *context_shape) for a conditional VAE.
-            y: class indices (count,) to draw from, for a prior with labels.
-            mean: whether to return E[x|z].
-        """
-        count = whole("count", count, 0)
-        context, y = self._tensor(context), self._indices(y)
-        prior = self.latents(context, y)
-        for name, part, dims in (("context", context, len(self.context_shape or ())), ("y", y, 0)):
-            batch = () if part is None else tuple(part.shape[: part.dim() - dims])
-            if batch not in ((), (1,), (count,)):
-                raise InputError(
-                    f"{name} has {sizes(batch)} rows for {count} observations: give one for each"
-                )
-        z = prior.expand((count,)).sample()
-        likelihood = self.decode(z, context)
-        return mean_or_draw(likelihood) if mean else likelihood.sample()
-
-    @alone
-    @torch.no_grad()
-    def reconstruct(self, x: Any, context: Any = None, y: Any = None) -> Tensor:  # noqa: ANN401
-        """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event)."""
-        x, context, y = self._tensors(x, context, y)
-        return mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
 
     # ---------------------------------------------------------------- declaration
     def to_dict(self) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.datasets.readers.structure import NAMES, Structure, _is_count_line, _separator, _top, find_structure
+from pyrovae.datasets.readers.structure import (
+    NAMES,
+    Structure,
+    _is_count_line,
+    _separator,
+    _top,
+    find_structure,
+)
 from pyrovae.datasets.readers.tables import Table, _numbered
 from pyrovae.datasets.readers.text import ending_of, lines_of
 from pyrovae.errors import InputError

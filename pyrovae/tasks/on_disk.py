@@ -30,10 +30,10 @@ from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
 from pyrovae.files import reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
-from pyrovae.tasks.reference import run_key
 from pyrovae.tasks import result
+from pyrovae.tasks.in_memory import Task, task_of
+from pyrovae.tasks.reference import run_key
 from pyrovae.tasks.result import Scores
-from pyrovae.tasks.score import Task, task_of
 
 __all__ = ["Written", "file_key", "score_file"]
 
@@ -143,9 +143,7 @@ def _target(out: str | os.PathLike[str], *, overwrite: bool) -> Path:
     return target
 
 
-def _write(
-    task: Task, part: _Part, target: Path, done: int, piece: int | None, *, progress: bool
-) -> Written:
+def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, *, progress: bool) -> Written:
     """Score the rows that are left, and give the file its name."""
     rows, total, count, lowest = done, 0.0, 0, None
     try:
@@ -173,9 +171,9 @@ def _lowest(scores: Scores, before: Scores | None) -> Scores:
     """The rows of lowest log p(x) so far."""
     names = [name for name, value in vars(scores).items() if isinstance(value, np.ndarray)]
     both = [scores] if before is None else [before, scores]
-    joined = {name: np.concatenate([getattr(one, name) for one in both]) for name in names}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in both]) for name in names}
     order = np.argsort(joined["log_px"], kind="stable")[:5]
-    return replace(scores, **{name: values[order] for name, values in joined.items()})
+    return replace(scores, **{name: joined[name][order] for name in names})
 
 
 class _Part:
@@ -231,8 +229,9 @@ class _Part:
         different = [name for name, value in self.identity.items() if before["identity"].get(name) != value]
         if different:
             words = {"run": "weights of the run", "data": "data", "reading": "options of the file"}
+            other = words.get(different[0], different[0])
             raise InputError(
-                f"{self.path} has scores of an earlier call with other {words.get(different[0], different[0])}: "
+                f"{self.path} has scores of an earlier call with other {other}: "
                 "give the same again to go on, or overwrite=True (--overwrite) to start again"
             )
         return before if size >= before["bytes"] else None
@@ -280,9 +279,9 @@ def file_key(data: str | os.PathLike[str]) -> str:
     path = Path(data).expanduser()
     digest = hashlib.blake2b(digest_size=8)
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            facts = file.stat()
-            digest.update(repr((str(file.relative_to(path)), facts.st_size, facts.st_mtime_ns)).encode())
+        for member in sorted(path.rglob("*")):
+            facts = member.stat()
+            digest.update(repr((str(member.relative_to(path)), facts.st_size, facts.st_mtime_ns)).encode())
     elif path.is_file():
         with open(path, "rb") as file:
             while block := file.read(2**22):

@@ -129,10 +129,14 @@ class Task:
     def _scores(self, piece: Piece, first: int) -> Scores:
         values = self.scorer(piece.rows, first)
         facts, index = about(piece.rows), piece.rows.index
+        log_px, mc_stderr, ess, khat = values
         return Scores(
             np.arange(first, first + len(piece)) if index is None else index.cpu().numpy(),
-            *values,
-            percentile=None if self.reference is None else self.reference.percentiles(values[0]),
+            log_px,
+            mc_stderr,
+            ess,
+            khat,
+            percentile=None if self.reference is None else self.reference.percentiles(log_px),
             id=piece.ids,
             id_name=self.id_name or "id",
             particles=self.scorer.particles,
@@ -206,4 +210,5 @@ def _joined(parts: list[Scores], task: Task) -> Scores:
         raise InputError("there is nothing to score: the data have no rows")
     names = ["row", *COLUMNS, *(["percentile"] if task.reference is not None else [])]
     names += ["id"] if parts[0].id is not None else []
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **joined)
