@@ -235,22 +235,32 @@ class _NewCells:
     def _days(self, texts: np.ndarray, others: Sequence[str]) -> np.ndarray:
         """Days of dates, whose day and month are in the same order in all of them."""
         plain = [word for word in dict.fromkeys(texts) if not is_missing(word, self.na)]
-        try:
-            days = days_of([*plain, *others]) if plain else np.empty(0)
-            if days is None:  # some of them are not dates
-                plain = [word for word in plain if _is_date(word)]
-                days = days_of([*plain, *filter(_is_date, others)]) if plain else None
-        except AmbiguousDates as problem:
-            raise InputError(
-                f"column {self.column.name!r} of {self.where} holds dates such as {problem.example!r} whose "
-                "day and month cannot be told apart: write them as 2024-12-31"
-            ) from None
+        days = self._in_one_format(plain, others)
+        if days is None:  # some of them are not dates
+            plain = [word for word in plain if _is_date(word)]
+            days = self._in_one_format(plain, list(filter(_is_date, others)))
         known = {} if days is None else dict(zip(plain, days, strict=False))
 
         def value(word: str) -> float | None:
             return np.nan if is_missing(word, self.na) else known.get(word, _day(word))
 
         return self._each(texts, value, "dates")
+
+    def _in_one_format(self, words: Sequence[str], others: Sequence[str]) -> np.ndarray | None:
+        """Days of words; a date of the training data decides if they can be read in two ways."""
+        if not words:
+            return None
+        try:
+            return days_of([*words, *others])
+        except AmbiguousDates as problem:
+            example = self.column.example
+            days = None if example is None else days_of([*words, *others, example])
+            if days is not None:
+                return days
+            raise InputError(
+                f"column {self.column.name!r} of {self.where} holds dates such as {problem.example!r} whose "
+                "day and month cannot be told apart: write them as 2024-12-31"
+            ) from None
 
     def _check_unit(self, unit: str, row: int) -> None:
         if unit != self.column.unit:

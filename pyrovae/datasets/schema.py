@@ -289,7 +289,8 @@ def levels_in(x: Tensor) -> bool:
 
 def _column(saved: Mapping[str, Any]) -> Column:
     levels, missing = saved["levels"], saved.get("missing") or ()
-    return Column(saved["name"], saved["kind"], levels and tuple(levels), saved.get("unit"), tuple(missing))
+    rest = saved.get("unit"), tuple(missing), saved.get("example")
+    return Column(saved["name"], saved["kind"], levels and tuple(levels), *rest)
 
 
 def _words(column: Column) -> str:

@@ -38,11 +38,9 @@ def compare(
         method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
             default.
         chains: chains of AIS for each observation.
-        split: the part of the data to use, split as for the training; all takes every row, also of
-            other data.
+        split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
-        data: name, file or folder of the runs' data, if they came from memory or have moved; with
-            --split all, any data.
+        data: name or file of the runs' data, if they have moved; any data with --split all.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
     """

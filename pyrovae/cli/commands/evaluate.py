@@ -68,12 +68,10 @@ def evaluate(
         chains: chains of AIS for each observation.
         method_rows: number of rows for the second method, since AIS is slow.
         bounds: other numbers of particles for the curve.
-        split: the part of the data to use, split as for the training; all takes every row, also of
-            other data.
+        split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
         baseline: also fit densities without a network, for comparison.
-        data: name, file or folder of the run's data, if they came from memory or have moved; with
-            --split all, any data.
+        data: name or file of the run's data, if they have moved; any data with --split all.
         seed: seed of the samples.
         chunk: number of (particle, row) pairs that are computed at once.
         precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).

@@ -107,25 +107,24 @@ class _Records:
     def __init__(self, path: Path, lines: Iterable[str], start: int, separator: str) -> None:
         self.path, self.lines, self.start, self.separator = path, lines, start, separator
         self.raw: list[str] | None = []  # lines that were read, until this is set to None
+        self.is_over = False  # whether the last line was read
         self.quotes, self.line, self.first, self.length = 0, 0, "", 0
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the fields of each record; empty lines are left out."""
         csv.field_size_limit(2**31 - 1)
         reader = csv.reader(self._feed(), delimiter=self.separator or "\0", skipinitialspace=True)
-        last: tuple[int, list[str]] = (0, [""])
         try:
             for fields in reader:
                 number, self.line = self.start + self.line + 1, reader.line_num
                 fields = [cell.strip() for cell in fields]
+                if self.is_over and fields and "\n" in fields[-1] and self.quotes % 2:
+                    raise self._unclosed(number)
                 if fields and (len(fields) > 1 or fields[0] != "" or '"' in self.first):
-                    last = number, fields
-                    yield last
+                    yield number, fields
                 self.first, self.length = "", 0
         except csv.Error as error:
             raise InputError(f"{self.path} cannot be read as a table ({error}): save it again") from None
-        if "\n" in last[1][-1] and self.quotes % 2:
-            raise self._unclosed(last[0])
 
     def _feed(self) -> Iterator[str]:
         for line in self.lines:
@@ -138,6 +137,7 @@ class _Records:
             line = line.strip().replace("\t", " ") + "\n" if self.separator == " " else line
             self.first = self.first or line
             yield line
+        self.is_over = True
 
     def _unclosed(self, line: int) -> InputError:
         return InputError(f"a quote opened in line {line} of {self.path} is not closed: close or remove it")
