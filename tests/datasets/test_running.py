@@ -100,9 +100,8 @@ def test_a_short_file_and_a_file_of_counts_are_read_whole(tmp_path):
 @pytest.mark.parametrize("ending", ["parquet", "feather"])
 def test_arrow_files_in_pieces(ending, tmp_path):
     pytest.importorskip("pyarrow")
-    frame = people(ROWS).assign(
-        when=pandas.date_range("2000-01-01", periods=ROWS), grade=pandas.Categorical(["a"] * ROWS)
-    )
+    frame = people(ROWS).assign(when=pandas.date_range("2000-01-01", periods=ROWS))
+    frame["grade"] = pandas.Categorical(["a"] * ROWS)
     path = tmp_path / f"t.{ending}"
     options = {"row_group_size": 700} if ending == "parquet" else {"chunksize": 700}
     getattr(frame, f"to_{ending}")(path, **options)

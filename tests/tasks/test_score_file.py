@@ -158,18 +158,16 @@ def slow(self, rows, first=0):
         import time; time.sleep(60)
     return call(self, rows, first)
 Scorer.__call__ = slow
-pv.score_file(sys.argv[1], sys.argv[2], sys.argv[3], id="name", piece=50, particles=10, compile=False, device="cpu")
+quick = {"particles": 10, "compile": False, "device": "cpu"}
+pv.score_file(*sys.argv[1:], id="name", piece=50, **quick)
 """
 
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_its_pieces(run, new, expected, tmp_path):
     out = tmp_path / "s.csv"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, run, new, out],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
-    )
+    words, here = [sys.executable, "-c", KILLED, run, new, out], {"PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, env=os.environ | here)
     assert process.stdout.readline() == b"here\n"
     raises_one_sentence(lambda: pv.score_file(run, new, out, id="name", **QUICK), "another process")
     time.sleep(0.1)
