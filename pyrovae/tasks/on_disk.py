@@ -190,6 +190,7 @@ class _Part:
         self.path = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
         self._file: IO[bytes] | None = None
+        self.rows = 0
 
     @contextmanager
     def opened(self, task: Task) -> Iterator[int]:
@@ -202,6 +203,9 @@ class _Part:
         finally:
             if self._file is not None:
                 self._file.close()
+                if not self.rows:  # nothing is lost
+                    self.path.unlink(missing_ok=True)
+                    self.state.unlink(missing_ok=True)
 
     def _begin(self, task: Task) -> tuple[int, dict[str, Any] | None]:
         before = self._before()
@@ -212,6 +216,7 @@ class _Part:
         self._lock()
         self._file.truncate(0 if before is None else before["bytes"])
         if before is not None:
+            self.rows = before["rows"]
             return before["rows"], before["used"]
         self._file.write(result.header(task.id_name, percentiles=task.reference is not None).encode())
         self._save(0, None)
@@ -267,6 +272,7 @@ class _Part:
         os.fsync(self._file.fileno())
         state = {"identity": self.identity, "rows": rows, "bytes": self._file.tell(), "used": used}
         write_whole(self.state, lambda file: file.write(json.dumps(state).encode()))
+        self.rows = rows
 
     def finish(self) -> None:
         """Give the file its name."""

@@ -112,7 +112,7 @@ def test_moved_data_keep_their_split_and_other_data_are_scored_whole(run, capsys
 
 def test_a_run_of_an_older_version_has_the_hash_of_its_training_rows(run, capsys):
     for name in ("best.ckpt", "last.ckpt"):
-        saved = Checkpoint.read(f"{run}/{name}")
+        saved = Checkpoint.read(Path(run) / name)
         Checkpoint(**(vars(saved) | {"source": None})).write(Path(run) / name)
     assert main(["evaluate", run, *BOUND]) == 0
     appended()
