@@ -195,10 +195,10 @@ class _Part:
     @contextmanager
     def opened(self, task: Task) -> Iterator[int]:
         """Open the file in the first process; gives the number of rows that are done."""
-        done, used = agreed(together(lambda: self._begin(task) if is_first() else (0, None)))
-        if used is not None:  # the method with the options that were chosen
-            task.scorer.prepare(Method.from_dict(used))
         try:
+            done, used = agreed(together(lambda: self._begin(task) if is_first() else (0, None)))
+            if used is not None:  # the method with the options that were chosen
+                task.scorer.prepare(Method.from_dict(used))
             yield done
         finally:
             if self._file is not None:
@@ -250,6 +250,8 @@ class _Part:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._file.close()
+            self._file = None  # it is not ours
             raise InputError(
                 f"another process is writing {self.path}: wait for it, or choose another name"
             ) from None

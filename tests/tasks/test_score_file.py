@@ -172,7 +172,7 @@ def test_a_killed_process_leaves_its_pieces(run, new, expected, tmp_path):
     raises_one_sentence(lambda: pv.score_file(run, new, out, id="name", **QUICK), "another process")
     time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     written = pv.score_file(run, new, out, id="name", **QUICK)
     assert written.resumed == 100
     same_as(out, expected)
