@@ -152,13 +152,23 @@ def encode(
             result.remarks[name] = remark
     if problems:
         first, *others = problems
-        count, names = f"{len(others)} more column{'s' * (len(others) > 1)}", ", ".join(map(repr, others[:9]))
-        raise InputError(problems[first] + f"; {count} cannot be read: {names}" * bool(others))
+        raise InputError(problems[first] + _others(first, others, is_all=not columns))
     if not columns:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in list(result.dropped.items())[:3])
         raise InputError(f"{where} has no column that varies ({reasons}): give at least one")
     result.values, result.columns = np.stack(values, 1), tuple(columns)
     return result
+
+
+def _others(first: str, others: list[str], *, is_all: bool) -> str:
+    """The other columns that cannot be read, and how to leave all of them out."""
+    if not others:
+        return ""
+    count = f"{len(others)} more column{'s' * (len(others) > 1)}"
+    if is_all:
+        names = ", ".join(map(repr, others[:9]))
+        return f"; {count} cannot be read either ({names}), and no column is left"
+    return f"; {count} cannot be read, and all are left out with {suspects.dropping(first, *others)}"
 
 
 def _column(
@@ -188,7 +198,7 @@ def _numbers(
     cells: Cells, name: str, kind: str | None, where: object
 ) -> tuple[np.ndarray, Column, list[str]]:
     assert cells.values is not None
-    _refuse_infinite(cells.values, name, where)
+    _refuse_infinite(cells, name, where)
     notes = suspects.remarks_on_numbers(cells, name)
     if cells.sort == "truth":
         kind = kind or "bernoulli"
@@ -244,16 +254,17 @@ def _different(cells: Cells) -> tuple[str, ...]:
     return tuple(sorted(words, key=lambda word: (number_of(word) is None, number_of(word) or 0.0, word)))
 
 
-def _refuse_infinite(values: np.ndarray, name: str, where: object) -> None:
-    places = np.isinf(values).nonzero()[0]
+def _refuse_infinite(cells: Cells, name: str, where: object) -> None:
+    assert cells.values is not None
+    places = np.isinf(cells.values).nonzero()[0]
     if len(places):
         one = len(places) == 1
+        words = ",".join(sorted({str(cells.words[place]) for place in places})[:3])
         raise InputError(
             f"column {name!r} of {where} has {len(places)} value{'s' * (not one)} that "
-            f"{'is' if one else 'are'} "
-            f"NaN or infinite, in {len(places)} row{'s' * (not one)}, the first ({values[places[0]]:g}) in "
-            "row "
-            f"{places[0]}: leave the cell empty, or drop the column with drop={name!r}"
+            f"{'is' if one else 'are'} infinite, the first ({cells.words[places[0]]}) in row {places[0]}: "
+            f"read {'it' if one else 'them'} as missing with na={words!r} (--na={words}), or leave the "
+            f"column out with {suspects.dropping(name)}"
         )
 
 

@@ -32,7 +32,9 @@ def conditions(
         raise InputError(f"{option} needs labels, and {source.name} has no labels: {name}leave it out")
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
-    y = one_hot.train.argmax(-1) if options.labels else None
+    y = None
+    if options.labels:  # a label that is not one of the classes is not known
+        y = torch.where(one_hot.train.any(-1), one_hot.train.argmax(-1), -1)
     if y is not None and options.known is not None:
         y = _known_only(y, len(classes), options.known, options.split_seed, source.name)
     return one_hot if wants_labels else context, y

@@ -2,7 +2,7 @@
 
     .npy .npz                     arrays, see `readers.arrays`
     .csv .tsv .txt                columns of numbers or words, may be packed (.csv.gz .bz2 .xz .zip)
-    .parquet .feather             with the extra `parquet`
+    .parquet .feather .arrow      with the extra `parquet`
     .xlsx                         one sheet, with the extra `excel`
     .json .jsonl                  records
 
@@ -107,20 +107,27 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     named(table, options, where)
     frame = table.frame[[column for column in table.frame.columns if column not in options.drop]]
     table.dropped |= {column: "as asked" for column in options.drop if column in table.frame.columns}
-    label = options.labels or next((c for c in frame.columns if _is_label(frame, c, options)), None)
-    roles = {label, *options.context}
-    columns = [column for column in frame.columns if column not in roles]
-    if not columns or len(frame) == 0:
+    names = [c for c in frame.columns if c not in options.context]
+    found = next((c for c in names if _is_label(frame, c, options)), None) if len(names) > 1 else None
+    label = options.labels or found
+    columns = [column for column in names if column != label]
+    if len(table.frame.columns) == 0 or len(frame) == 0:
         raise InputError(f"{where} is empty: give at least three rows and one column of numbers")
+    if not columns:
+        every = ", ".join(map(repr, table.frame.columns))
+        raise InputError(
+            f"{where} has no column left to model, as its columns ({every}) are left out, labels or context: "
+            "leave out fewer"
+        )
     common: dict[str, Any] = {"kinds": options.kinds, "na": options.na, "decimal": table.decimal}
     encoded = encode(frame[columns], where, **common)
     context = encode(frame[list(options.context)], where, keep=True, **common) if options.context else None
-    labels, names = (None, None) if label is None else class_numbers_of(where, frame[label], options)
+    labels, classes = (None, None) if label is None else class_numbers_of(where, frame[label], options)
     table.dropped |= encoded.dropped
     source = as_source(name, encoded.values, labels, columns=encoded.columns)
     return replace(
         source,
-        class_names=names,
+        class_names=classes,
         context=context.values if context else None,
         context_columns=context.columns if context else None,
         reading=facts_of(table, encoded, context, label),

@@ -32,6 +32,7 @@ from pyrovae.datasets.matching import Unknown, date_words, opened
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.readers.arrays import channels_first
 from pyrovae.datasets.readers.cells import number_of, plain_words
+from pyrovae.datasets.readers.memory import as_table, is_table
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.running import Feed, feed_of, whole
 from pyrovae.datasets.readers.tables import TABLES, Table
@@ -44,7 +45,7 @@ from pyrovae.names import near_names
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Asked", "Incoming", "Piece", "in_columns", "incoming", "is_frame"]
+__all__ = ["Asked", "Incoming", "Piece", "incoming"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,6 @@ class Incoming:
     notes: list[str] = field(default_factory=list)
 
 
-def is_frame(data: object) -> bool:
-    """Whether data are a DataFrame, or a dict of columns."""
-    return isinstance(data, dict) or (hasattr(data, "columns") and hasattr(data, "dtypes"))
-
-
 def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> Incoming:  # noqa: ANN401
     """New data, ready to be read in pieces.
 
@@ -120,28 +116,15 @@ def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> In
     name = Path(data).name if is_file else "the data"
     if isinstance(data, Rows):
         return _of_rows(data)
-    is_table = schema is not None and schema.columns is not None
-    if is_table and (is_file or is_frame(data)):
+    has_columns = schema is not None and schema.columns is not None
+    if has_columns and (is_file or is_table(data)):
         assert schema is not None
         return _of_table(schema, _feed(schema, data, name, asked), name, asked)
-    if is_frame(data):
+    if is_table(data):
         raise _without_names()
     if asked.id is not None:
         raise InputError(f"id={asked.id!r} names a column, and {name} is not a table: leave it out")
-    return _of_array(schema, data, name, asked, is_file=is_file, is_table=is_table)
-
-
-def in_columns(x: Any, schema: Schema | None) -> Any:  # noqa: ANN401
-    """A table as rows in the columns of a schema; anything else as it is.
-
-    Raises:
-        InputError: for a table if the schema has no columns, and as from `Schema.rows`.
-    """
-    if not is_frame(x):
-        return x
-    if schema is None or schema.columns is None:
-        raise _without_names()
-    return schema.rows(x)
+    return _of_array(schema, data, name, asked, is_file=is_file, has_columns=has_columns)
 
 
 def _without_names() -> InputError:
@@ -157,7 +140,7 @@ def _without_names() -> InputError:
 def _feed(schema: Schema, data: Any, name: str, asked: Asked) -> Feed:  # noqa: ANN401
     options = replace(asked.reading, na=(*schema.na, *asked.reading.na))
     if not isinstance(data, (str, os.PathLike)):
-        return whole(opened(data, name, options))
+        return whole(opened(as_table(data), name, options))
     path = Path(data).expanduser()
     if not path.is_file() or not is_readable(path) or ending_of(path) not in TABLES:
         return whole(opened(data, name, options))  # refused in words
@@ -262,14 +245,14 @@ def _of_array(
     asked: Asked,
     *,
     is_file: bool,
-    is_table: bool,
+    has_columns: bool,
 ) -> Incoming:
     if schema is not None and schema.context is not None:
         raise InputError(
             "the model is conditioned on labels: give Rows with a context, as the parts of a data set have"
         )
     values = _file_values(data, name) if is_file else data
-    if schema is None or is_table:  # the values as the model takes them
+    if schema is None or has_columns:  # the values as the model takes them
         rows = Rows.of(values)
         return _of_rows(rows if rows.x.dim() else Rows.of(rows.x[None]))
     values = values if isinstance(values, Tensor) else np.asarray(values)

@@ -1,4 +1,4 @@
-"""`load`: make a data set from a name, file, folder, array or torch `Dataset`.
+"""`load`: make a data set from a name, file, folder, or data in memory.
 
     find rows -> check, scale -> split by a seed -> prepare validation and test once -> Data
 
@@ -9,7 +9,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,14 +21,19 @@ from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
+from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
+from pyrovae.datasets.memory import source_of, stored_labels, title
 from pyrovae.datasets.options import Binarize, Options
 from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.datasets.readers.arrays import noted
+from pyrovae.datasets.readers.foreign import opened
+from pyrovae.datasets.readers.items import is_large, length, read_items
 from pyrovae.datasets.rereading import source_like
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source, fits_single, refuse_not_finite
 from pyrovae.datasets.split import Parts, own_parts
-from pyrovae.datasets.streams import Stream, gather, is_large, length, stored_labels
+from pyrovae.datasets.streams import Stream
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
 
@@ -36,11 +41,17 @@ __all__ = ["load"]
 
 STREAM_ROWS = 10_000
 
-Given = str | os.PathLike[str] | np.ndarray | Tensor | Dataset[Any]
+
+if TYPE_CHECKING:
+    Context = Any
+    Labels = Any
+else:  # what the command line can say
+    Context = list[str] | str | None
+    Labels = bool | str
 
 
 def load(
-    name: Given,
+    name: Any,  # noqa: ANN401
     *,
     root: str | os.PathLike[str] | None = None,
     binarize: Binarize | None = None,
@@ -48,8 +59,8 @@ def load(
     validation: int | float | None = None,
     test: int | float | None = None,
     split_seed: int = 0,
-    context: list[str] | str | None = None,
-    labels: bool | str = False,
+    context: Context = None,
+    labels: Labels = False,
     known: int | None = None,
     copies: int = 1,
     count: int | None = None,
@@ -61,14 +72,18 @@ def load(
     header: bool | None = None,
     resize: int | None = None,
     stream: bool | None = None,
+    layer: str | None = None,
     schema: Schema | None = None,
 ) -> Data:
-    """Load training, validation and test rows from a name, file, folder, array or torch `Dataset`.
+    """Load training, validation and test rows from a name, file, folder, or data in memory.
 
     Arguments:
         name: a known name (`known()`); a file (.npy, .npz, .csv, .parquet and others, see
-            `datasets.files`); a folder of images; an array or a tensor (N, ...); or a torch
-            `Dataset` of tensors or (tensor, label) pairs.
+            `datasets.files`); a folder of images; or data in memory: an array, tensor, list or
+            sparse matrix (N, ...), in which NaN, None and masked entries are missing; a DataFrame
+            or a dict of columns, read like a CSV file; a pair (X, y) of rows and labels; an
+            AnnData; a `Dataset` of torch or Hugging Face (see `readers.items`); or a `DataLoader`,
+            of which the dataset is taken.
         root: folder of the known image sets in torchvision's layout; by default the environment
             variable PYROVAE_DATA, else the user's cache folder.
         binarize: binarise values in [0, 1]: "dynamic" (training set again every epoch), "static"
@@ -80,15 +95,18 @@ def load(
         test: rows (int) or share (float); by default a fifth, or the set's own test set.
         split_seed: seed of the split, and of all random preparation that is done once.
         context: names of columns that condition the program, p(x|c): numbers are standardised,
-            words become one-hot vectors. "labels" gives one-hot labels.
+            words become one-hot vectors. "labels" gives one-hot labels. Or the values themselves,
+            one for each row: an array of numbers is used as given, and a DataFrame, a Series or an
+            array of words as columns.
         labels: give the labels of the training set as y, which a prior with labels=True observes.
-            A word names the column of the labels. Validation and test rows have no labels, so
-            bounds on these rows are bounds on log p(x).
+            A word names the column of the labels. Or the labels themselves, one number or word for
+            each row; None and NaN are labels that are not known. Validation and test rows have no
+            labels, so bounds on these rows are bounds on log p(x).
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
-        count: number of rows to draw (toys, 5,000 by default) or to keep (a set's own test set
-            shrinks in proportion).
+        count: number of rows to draw (toys, 5,000 by default), to read (a set without a length) or
+            to keep (a set's own test set shrinks in proportion).
         kinds: kinds of some columns of a table, as in {"zip": "categorical"}; see
             `pyrovae.likelihoods.Mixed`.
         drop: names of columns of a table to leave out.
@@ -97,6 +115,7 @@ def load(
         decimal: the decimal mark of a CSV file, "." or ","; found by default.
         header: whether a CSV file has a header; found by default.
         resize: height and width to which the images of a folder are resized.
+        layer: the layer of an AnnData to read; by default its matrix X.
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
         schema: the schema that a run stored: read a table with its names, words and scaling.
 
@@ -114,15 +133,15 @@ def load(
           0..16 divided by 16; binarised at 1/2
           split seed 0, fingerprint ...
     """
-    if stream and not isinstance(name, Dataset):
-        raise InputError(
-            f"stream=True needs a torch Dataset, and {_title(name)} is in memory: leave stream out"
-        )
-    if context == "labels" and known is not None:
+    name, note = opened(name)
+    given = values_of(context=context, labels=labels)
+    context = None if "context" in given else context
+    labels = True if "labels" in given else labels
+    if isinstance(context, str) and context == "labels" and known is not None:
         deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
         context = None
     options = Options(
-        data=_plain_name(name),
+        data=None if given else _plain_name(name),
         root=None if root is None else os.path.abspath(os.path.expanduser(os.fspath(root))),
         binarize=binarize,
         dequantize=bool(dequantize),
@@ -143,9 +162,20 @@ def load(
         resize=resize,
     )
     options.reading  # noqa: B018 - checks them
-    if isinstance(name, Dataset) and (is_large(name) if stream is None else stream):
-        return _streamed(name, options)
-    return _in_memory(_source(name, options, schema, root=root), options, schema)
+    if _streams(name, stream):
+        return _recorded(_streamed(name, options, given), given)
+    source = noted(_source(name, options, schema, root=root, layer=layer), note)
+    source = with_labels(source, given["labels"]) if "labels" in given else source
+    source = with_context(source, given["context"]) if "context" in given else source
+    return _recorded(_in_memory(source, options, schema), given)
+
+
+def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
+    if stream and not isinstance(data, Dataset):
+        raise InputError(
+            f"stream=True needs a torch Dataset, and {title(data)} is in memory: leave stream out"
+        )
+    return isinstance(data, Dataset) and (is_large(data) if stream is None else stream)
 
 
 def _in_memory(source: Source, options: Options, schema: Schema | None = None) -> Data:
@@ -157,8 +187,9 @@ def _in_memory(source: Source, options: Options, schema: Schema | None = None) -
     tests = source.x if source.test_x is None else source.test_x
     grey = Splits(source.x[cut.train], source.x[cut.validation], tests[cut.test])
     columns, context = _context_columns(source, cut.train, schema), None
-    if columns is not None and source.context is not None:
-        every = contexts_of(columns, source.context, source.name)
+    if source.context is not None:
+        numbers = torch.from_numpy(source.context)
+        every = numbers if columns is None else contexts_of(columns, source.context, source.name)
         context = Splits(*(every[part] for part in cut))
     data = _data(source, grey, labels, Splits(*cut), options, context=context)
     data = replace(data, schema=replace(data.schema, context_columns=columns))
@@ -206,23 +237,41 @@ def _repeated(data: Data, copies: int) -> Data:
     )
 
 
-def _streamed(dataset: Dataset[Any], options: Options) -> Data:
+def _recorded(data: Data, given: dict[str, Any]) -> Data:
+    """Record the values of context and labels, by which a run and its continuation are compared."""
+    if not given:
+        return data
+    values = {"context": data.train.context, "labels": _part(data.labels, "train")}
+    prints = {name: fingerprint(part) for name, part in values.items() if part is not None and name in given}
+    return replace(data, record=data.record | prints)
+
+
+def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) -> Data:
+    options.reading.refuse_for(title(dataset))
     if options.copies > 1:
         raise InputError(
-            f"{_title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
+            f"{title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
         )
     cut = options.parts_of(length(dataset), count=options.count, at_most=STREAM_ROWS)
-    rows, pair_labels = gather(dataset, torch.cat([cut.validation, cut.test]))
-    source = as_source(_title(dataset), rows, pair_labels)
-    every = stored_labels(dataset)
+    index = torch.cat([cut.validation, cut.test])
+    rows, _ = read_items(dataset, index)
+    for number in index[rows.isinf().flatten(1).any(1) if rows.dim() > 1 else rows.isinf()].tolist():
+        refuse_not_finite(read_items(dataset, torch.tensor([number]))[0], title(dataset), first_row=number)
+    source = as_source(title(dataset), rows)
+    known = stored_labels(dataset)
+    if "labels" in given:
+        known = labels_of(given["labels"], length(dataset), source.name)
+    every, names = known or (None, None)
     labels = None if every is None else Splits(*(every[part] for part in cut))
     if every is not None:
-        source = replace(source, classes=tuple(every.unique().tolist()))
+        source = replace(source, classes=tuple(every.unique().tolist()), class_names=names)
     elif options.context or options.labels:
         raise InputError(
             f"{source.name} is streamed, and its labels are not known before all of it is read: give it an "
             "attribute `targets` with one label for each row, or leave context and labels out"
         )
+    if "context" in given:
+        raise InputError(f"{source.name} is streamed, and a context is given as values: use stream=False")
     context, y = conditions(source, labels, options)
     stream = Stream(
         dataset,
@@ -233,6 +282,7 @@ def _streamed(dataset: Dataset[Any], options: Options) -> Data:
         context=_part(context, "train"),
         y=y,
         static_seed=options.split_seed if options.binarize == "static" else None,
+        missing=options.binarize is None,
     )
     grey = Splits(source.x[:0], *source.x.split([len(cut.validation), len(cut.test)]))
     return _data(source, grey, labels, Splits(*cut), options, stream)
@@ -322,27 +372,20 @@ def fingerprint(x: Tensor) -> str:
 
 
 def _source(
-    name: Given,
+    name: Any,  # noqa: ANN401
     options: Options,
     schema: Schema | None,
     *,
     root: str | os.PathLike[str] | None,
+    layer: str | None,
 ) -> Source:
-    reading = options.reading
-    if isinstance(name, (str, os.PathLike)):
-        if schema is not None and schema.columns is not None:
-            return source_like(schema, Path(name).expanduser(), reading)
-        return find(name, root=root, count=options.count, options=reading)
-    if isinstance(name, (np.ndarray, Tensor, Dataset)):
-        reading.refuse_for(_title(name))
-    if isinstance(name, (np.ndarray, Tensor)):
-        return as_source(_title(name), name)
-    if isinstance(name, Dataset):
-        return as_source(_title(name), *gather(name))
-    raise InputError(
-        f"data of type {type(name).__name__} cannot be used: give a name, a path, an array, a tensor or a "
-        "torch Dataset"
-    )
+    if not isinstance(name, (str, os.PathLike)):
+        return source_of(name, options.reading, schema=schema, layer=layer, count=options.count)
+    if layer is not None:
+        raise InputError(f"layer names a layer of an AnnData, and {name} is not an AnnData: leave layer out")
+    if schema is not None and schema.columns is not None:
+        return source_like(schema, Path(name).expanduser(), options.reading)
+    return find(name, root=root, count=options.count, options=options.reading)
 
 
 # ------------------------------------------------------------------ names
@@ -354,11 +397,3 @@ def _plain_name(name: object) -> str | None:
         return None
     known = canonical(name) if isinstance(name, str) else None
     return known or os.path.abspath(os.path.expanduser(os.fspath(name)))
-
-
-def _title(name: object) -> str:
-    if isinstance(name, np.ndarray):
-        return "the array"
-    if isinstance(name, Tensor):
-        return "the tensor"
-    return type(name).__name__ if isinstance(name, Dataset) else repr(name)

@@ -27,7 +27,7 @@ from pyrovae.datasets.readers.cells import (
     numbers_of,
     plain_words,
 )
-from pyrovae.datasets.readers.dates import DAYS, AmbiguousDates, days_of, plain_days
+from pyrovae.datasets.readers.dates import DAYS, HOURS, AmbiguousDates, days_of, hours_of, plain_days
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import Table
 from pyrovae.errors import InputError
@@ -223,6 +223,9 @@ class _NewCells:
         def value(word: str) -> float | None:
             if is_missing(word, self.na):
                 return np.nan
+            hours = hours_of([word], strict=False) if self.column.unit == HOURS else None
+            if hours is not None:
+                return float(hours[0])
             found = numbers_of([word], self.table.decimal)
             if found is None:
                 return TRUTH.get(word.lower()) if is_truth else None
@@ -288,6 +291,13 @@ def _is_date(word: str) -> bool:
         return days_of([word]) is not None
     except AmbiguousDates:
         return True
+
+
+def _number(word: str, column: Column, table: Table) -> float | None:
+    if column.unit == DAYS:
+        return _day(word)
+    hours = hours_of([word], strict=False) if column.unit == HOURS else None
+    return number_of(word, table.decimal) if hours is None else float(hours[0])
 
 
 def _day(word: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,29 +17,36 @@ from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = ["source_like"]
 
 
-def source_like(schema: Schema, path: Path, options: ReadOptions) -> Source:
-    """Rows of a file, its labels and its context, in the columns and words of a schema.
+def source_like(
+    schema: Schema, path: Path | pandas.DataFrame, options: ReadOptions, name: str | None = None
+) -> Source:
+    """Rows of a file or a DataFrame, its labels and context, in the columns and words of a schema.
 
     Raises:
         InputError: for a column that is missing, or a word that the schema does not know.
     """
-    table = opened(path, path.name, options)
+    title = path.name if isinstance(path, Path) else name or "the DataFrame"
+    table = opened(path, title, options)
+    where = path if isinstance(path, Path) else title
     columns, given = schema.columns or (), schema.context_columns or ()
     common: dict[str, Any] = {"na": set(options.na) | set(schema.na)}
-    encoded = Encoded(match(table, columns, path, **common), columns)
+    encoded = Encoded(match(table, columns, where, **common), columns)
     context = None
     if given:
         of_context = tuple(item.column for item in given)
-        context = Encoded(match(table, of_context, path, **common), of_context)
+        context = Encoded(match(table, of_context, where, **common), of_context)
     label = schema.labels if schema.labels in table.frame.columns else None
-    labels = None if label is None else _labels(table.frame[label], schema, path, options)
+    labels = None if label is None else _labels(table.frame[label], schema, where, options)
     others = [str(name) for name in table.frame.columns]
     used = {column.name for column in (*columns, *(item.column for item in given))} | {label}
     table.dropped |= {name: "the model does not use it" for name in others if name not in used}
-    source = as_source(path.name, encoded.values, labels, columns=columns)
+    source = as_source(title, encoded.values, labels, columns=columns)
     return replace(
         source,
         classes=source.classes if labels is None else schema.classes or source.classes,
@@ -50,7 +57,7 @@ def source_like(schema: Schema, path: Path, options: ReadOptions) -> Source:
     )
 
 
-def _labels(column: object, schema: Schema, path: Path, options: ReadOptions) -> np.ndarray:
+def _labels(column: object, schema: Schema, path: object, options: ReadOptions) -> np.ndarray:
     numbers, names = class_numbers_of(path, column, options)  # type: ignore[arg-type]
     known = schema.class_names or ()
     if names is None:

@@ -21,6 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from pyrovae.checks import whole
+from pyrovae.datasets.readers.foreign import is_annotated, matrix_of, opened
+from pyrovae.datasets.readers.items import read_items
+from pyrovae.datasets.readers.memory import dense, is_pair
 from pyrovae.errors import InputError
 
 __all__ = ["DOUBLE", "SINGLE", "Rows", "class_indices", "needs_double", "numbers"]
@@ -82,7 +85,8 @@ class Rows:
         Without `like`, floating point numbers keep their type and others get the default type.
 
         Arguments:
-            x, context, y: as the attributes; of a `TensorDataset`, the first tensor is x.
+            x, context, y: as the attributes; of a `Dataset` or a pair (X, y), x are the
+                observations without their labels.
             like: a tensor with the wanted device and type.
             doubles: keep x in float64, and whole numbers that need it too.
 
@@ -196,7 +200,7 @@ def numbers(
 
     Arguments:
         name: the name of the values in messages.
-        values: a tensor, an array, numbers, or a `TensorDataset`.
+        values: a tensor, an array, numbers, or a torch `Dataset`.
         like: a tensor with the wanted device and type; without `like`, integers get the default
             type.
         doubles: keep float64, and whole numbers too large for the type of `like`, in float64.
@@ -204,8 +208,7 @@ def numbers(
     Raises:
         InputError: for values that are not real numbers.
     """
-    values = values.tensors[0] if isinstance(values, TensorDataset) else values
-    tensor = values if isinstance(values, Tensor) else _tensor(name, values)
+    tensor = _tensor(name, _observations(values))
     if tensor.is_complex():
         raise InputError(f"{name} holds complex numbers: give their real and imaginary parts")
     if like is None:
@@ -216,6 +219,18 @@ def numbers(
     if is_wide and dtype != torch.float64:
         _refuse_overflow(tensor, moved, name)
     return moved
+
+
+def _observations(values: Any) -> Any:  # noqa: ANN401
+    """The observations of a data set, a `DataLoader` or a pair (X, y), without their labels."""
+    values = opened(values)[0]
+    if isinstance(values, TensorDataset):
+        return values.tensors[0]
+    if isinstance(values, Dataset):
+        return read_items(values)[0]
+    if is_annotated(values):
+        return matrix_of(values, "the AnnData")
+    return values[0] if is_pair(values) else values
 
 
 def _refuse_overflow(values: Tensor, rounded: Tensor, name: str) -> None:
@@ -251,21 +266,9 @@ def _tensor(name: str, values: Any) -> Tensor:  # noqa: ANN401
     """Convert an array of numbers to a tensor, without a copy where torch can share its memory."""
     if hasattr(values, "test") and hasattr(values, "event_shape"):
         raise InputError(f"{name} must be rows, not a whole data set: give one part of it, as in data.test")
-    if isinstance(values, Dataset):
-        raise InputError(
-            f"{name} is a {type(values).__name__}: load it with pyrovae.datasets.load and give a part, as in "
-            "data.test"
-        )
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} is not an array of numbers: its rows differ in shape") from None
-    if array.dtype.kind not in "biufc":
-        raise InputError(f"{name} is not an array of numbers: it holds values of type {array.dtype}")
-    native = array.dtype.newbyteorder("=")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double
-        native = np.dtype(np.float64)
-    array = np.ascontiguousarray(array, dtype=native).reshape(array.shape)
+    array = dense(values, name)
+    if isinstance(array, Tensor):
+        return array
     return torch.as_tensor(array if array.flags.writeable else array.copy())
 
 

@@ -2,7 +2,7 @@
 
 Every reader (of a file, a folder, a known set, an array) returns a `Source`. The rules for all:
 
-    values    finite numbers; NaN is a missing entry, in tables only
+    values    finite numbers; NaN is a missing entry
     images    uint8 arrays of three or more dimensions, (N, ..., H, W), are divided by 255, unless
               all values are 0 or 1
     vectors   N numbers become (N, 1)
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.datasets.columns import Column
+from pyrovae.datasets.readers.memory import dense
 from pyrovae.datasets.rows import SINGLE, needs_double
 from pyrovae.errors import InputError
 
@@ -83,12 +84,12 @@ def as_source(
 ) -> Source:
     """Check and scale rows; with `levels`, values 0 .. levels - 1 are divided by levels - 1.
 
-    Rows with `columns` are a table, in which NaN is a missing entry. Tables are kept in float64, as
-    are other rows that float32 would round.
+    NaN is a missing entry. Tables, which have `columns`, are kept in float64, as are other rows
+    that float32 would round.
 
     Raises:
-        InputError: for rows that are empty, not numbers or NaN; for whole numbers beyond 2^53; for
-            labels that do not fit.
+        InputError: for rows that are empty, not numbers or infinite; for whole numbers beyond 2^53;
+            for labels that do not fit.
     """
     x = as_rows(x, name)
     test_x = None if test_x is None else as_rows(test_x, f"the test set of {name}")
@@ -108,7 +109,7 @@ def as_source(
     dtype = torch.float32 if is_single else torch.float64
     return Source(
         name=name,
-        x=_scaled(x.to(dtype), levels, name, missing=columns is not None),
+        x=_scaled(x.to(dtype), levels, name, columns),
         labels=labels,
         classes=_classes(labels, test_labels),
         test_x=None if test_x is None else _scaled(test_x.to(dtype), levels, f"the test set of {name}"),
@@ -126,8 +127,8 @@ def as_rows(values: Any, name: str) -> Tensor:  # noqa: ANN401
     Raises:
         InputError: for values that are not numbers, a single number, or no values.
     """
+    values = dense(values, name)
     if not isinstance(values, Tensor):
-        values = np.asarray(values)
         if values.dtype.kind not in "biuf":
             raise InputError(
                 f"{name} holds values of type {values.dtype} and not numbers: give integers or floats"
@@ -208,7 +209,14 @@ def as_labels(labels: Any, rows: int, name: str) -> Tensor:  # noqa: ANN401
     return whole
 
 
-def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0, missing: bool = False) -> None:
+def refuse_not_finite(
+    x: Tensor,
+    name: str,
+    *,
+    first_row: int = 0,
+    missing: bool = False,
+    columns: tuple[Column, ...] | None = None,
+) -> None:
     """Raise InputError when rows (N, *event) contain infinity or, unless `missing`, NaN.
 
     The message says how many values are wrong and where.
@@ -220,12 +228,15 @@ def refuse_not_finite(x: Tensor, name: str, *, first_row: int = 0, missing: bool
     rows = int(bad.flatten(1).any(dim=1).sum())
     count = int(bad.sum())
     value = x[tuple(place)].item()
-    inside = place[1] if len(place) == 2 else tuple(place[1:])
+    inside = f"at position {place[1] if len(place) == 2 else tuple(place[1:])}"
+    if columns is not None and len(place) == 2:
+        inside = f"of column {columns[place[1]].name!r}"
+    wrong = "infinite" if missing else "NaN or infinite"
+    cure = "leave them empty (NaN)" if missing else "fill the values in"
     raise InputError(
-        f"{name} has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} NaN or "
-        f"infinite, in {rows} row{'s' if rows > 1 else ''}, the first ({value}) in row "
-        f"{place[0] + first_row} at position {inside}: remove such rows, fill the values in, or "
-        "leave them empty in a table (.csv, .parquet) for Mixed"
+        f"{name} has {count} value{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} {wrong}, "
+        f"in {rows} row{'s' if rows > 1 else ''}, the first ({value}) in row "
+        f"{place[0] + first_row} {inside}: remove such rows, or {cure}"
     )
 
 
@@ -233,8 +244,8 @@ def _is_image(x: Tensor) -> bool:
     return x.dtype == torch.uint8 and x.ndim >= 3 and int(x.max()) > 1
 
 
-def _scaled(x: Tensor, levels: int | None, name: str, *, missing: bool = False) -> Tensor:
-    refuse_not_finite(x, name, missing=missing)
+def _scaled(x: Tensor, levels: int | None, name: str, columns: tuple[Column, ...] | None = None) -> Tensor:
+    refuse_not_finite(x, name, missing=True, columns=columns)
     return x / (levels - 1) if levels else x
 
 

@@ -13,6 +13,7 @@ from pyrovae.distributions.levels import DiscretizedLogistic, Grid, Levels
 from pyrovae.distributions.multinomial import Multinomial
 from pyrovae.distributions.onehot import Concrete, OneHots
 from pyrovae.distributions.planar import Planar
+from pyrovae.distributions.present import Elements
 from pyrovae.distributions.pushforward import Pushforward
 from pyrovae.distributions.regressed import RegressedNormal
 from pyrovae.distributions.rescaled import LogRescaled, Rescaled
@@ -32,6 +33,7 @@ __all__ = [
     "Concrete",
     "DiagonalMixture",
     "DiscretizedLogistic",
+    "Elements",
     "Grid",
     "HypersphericalUniform",
     "Label",

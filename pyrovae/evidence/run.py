@@ -15,7 +15,6 @@ import torch
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
-from pyrovae.datasets.incoming import in_columns
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.networks.modes import in_mode
@@ -96,14 +95,16 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     if hasattr(x, "test") and hasattr(x, "event_shape"):
         raise InputError("log p(x) needs rows, not a whole data set: give one part of it, as in data.test")
     runner.refuse_few_digits()
-    x = in_columns(x, runner.program.schema)
-    rows = Rows.of(x, context, y, like=runner.parameter, doubles=runner.program.takes_doubles)
+    rows = Rows.of(
+        runner.program.read(x), context, y, like=runner.parameter, doubles=runner.program.takes_doubles
+    )
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")
     for name, part in (("context", rows.context), ("y", rows.y)):
         if part is not None and part.dim() == 0:
             raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
     runner.program.check_rows(rows, "x")
+    runner.program.check_range(rows, "x")
     return rows
 
 

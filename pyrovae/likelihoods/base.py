@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.distributions import Elements
 from pyrovae.errors import InputError
 from pyrovae.part import Part
 
@@ -27,13 +28,17 @@ class Likelihood(Part):
     """Base class of likelihoods: `forward(**params)` returns a distribution with the shape of x.
 
     A subclass names its parameters in `elementwise`, or in `param_shapes` if a shape differs from
-    that of the event. `advice` says what to do about values outside the support.
+    that of the event. `advice` and `missing_advice` say what to do about
+    values outside the support, and about missing ones if it does not take them.
 
     Attributes:
         takes_doubles: whether x may be in float64 when the parameters are in float32. If so, the
             density subtracts locations or takes logarithms in float64 and then casts to float32.
             If not, x is cast to float32 first.
         in_double: buffers that stay in float64 when the module is cast, such as locations.
+        takes_missing: whether NaN is a missing element, which `over_event` leaves out of
+            log p(x|z).
+        flags_missing: whether `inputs` has a flag for each missing element.
         added: buffers that older versions did not store. They keep their initial values when an
             older checkpoint is loaded.
     """
@@ -42,7 +47,10 @@ class Likelihood(Part):
     elementwise: tuple[str, ...] = ()
     column_names: tuple[str, ...] | None = None  # of a table, for messages
     advice: str = "choose a likelihood whose support holds the data"
+    missing_advice: str = "fill in what is missing, or use a likelihood with independent elements"
     takes_doubles: bool = False
+    takes_missing: bool = True
+    flags_missing: bool = False
     in_double: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
 
@@ -92,8 +100,17 @@ class Likelihood(Part):
         """The distribution p(x|z) for parameters of shape (*, *shape)."""
 
     def over_event(self, elements: dist.TorchDistribution) -> dist.TorchDistribution:
-        """Independent elements as one event: batch (*, *event) becomes batch (*)."""
-        return elements.to_event(len(self.event_shape))
+        """Independent elements as one event: batch (*, *event) becomes batch (*).
+
+        NaN is then a missing element. It is integrated out: its log-density is 0.
+        """
+        dims = len(self.event_shape)
+        return Elements(elements, dims, self.fill) if self.takes_missing else elements.to_event(dims)
+
+    @property
+    def fill(self) -> float | Tensor:
+        """A value inside the support, to replace a missing element; its density is not used."""
+        return 1.0
 
     @property
     def measure(self) -> Measure:
@@ -137,7 +154,7 @@ class Likelihood(Part):
         support = self._support()
         for start in range(0, len(x), 1024):
             rows = x[start : start + 1024].to(self._device(x))
-            if not support.check(rows).all():
+            if not support.check(rows).all() or bool(rows.isinf().any()):
                 self._refuse(x.to(rows.device), support, name)
 
     def _support(self) -> torch.distributions.constraints.Constraint:
@@ -152,17 +169,17 @@ class Likelihood(Part):
 
     def _refuse(self, x: Tensor, support: torch.distributions.constraints.Constraint, name: str) -> None:
         outside = ~support.check(x)
+        outside = outside | (x.isinf() if outside.shape == x.shape else x.isinf().flatten(1).any(1))
         what = "values" if outside.shape == x.shape else "rows"  # some supports are defined for whole events
         row = int(outside.flatten(1).any(1).nonzero()[0] if outside.dim() > 1 else outside.nonzero()[0])
         suspects = x[row][outside[row]] if what == "values" else x[row][x[row].isnan()]
         value = suspects.flatten()[0].item() if suspects.numel() else None
         where = f"row {row}{self._column(x[row], outside[row])}"
-        missing = "fill in what is missing, or use Mixed, which leaves it out"
         first = where if value is None else f"{value:g}, in {where}"
         raise InputError(
             f"{type(self).__name__} cannot give {name} a density: {int(outside.sum())} {what} are outside "
             f"its support (the first is {first}); "
-            f"{missing if value is not None and math.isnan(value) else self.advice}"
+            f"{self.missing_advice if value is not None and math.isnan(value) else self.advice}"
         )
 
     def _column(self, x: Tensor, outside: Tensor) -> str:

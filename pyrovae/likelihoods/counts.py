@@ -166,6 +166,7 @@ class Multinomial(Likelihood):
 
     elementwise = ("logits",)
     takes_doubles = True
+    takes_missing = False
     drawn: Tensor
 
     def __init__(self, total: int | None = None) -> None:

@@ -73,6 +73,7 @@ class Mixed(Likelihood):
     )
 
     takes_doubles = True
+    flags_missing = True
     in_double = ("shift", "spread", "input_shift", "input_spread")
     shift: Tensor
     spread: Tensor
@@ -147,7 +148,7 @@ class Mixed(Likelihood):
             own = {param: params[f"{name}_{param}"] for param in part.param_shapes}
             shift, spread = (select(t, index) for t in (self.shift, self.spread))
             groups.append((index, kind.in_units(part(**own).base_dist, shift, spread), kind.fill(shift)))
-        return self.over_event(Columns(groups))
+        return Columns(groups).to_event(len(self.event_shape))
 
     # ---------------------------------------------------------------- the encoder's input
 

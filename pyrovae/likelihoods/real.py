@@ -41,7 +41,8 @@ class _Scaled(Likelihood):
     A subclass gives the distribution of standardised elements, `standard`.
     """
 
-    advice = "every value must be a finite number: drop or fill the missing ones, or use Mixed"
+    advice = "every value must be a finite number"
+    missing_advice = "an optimal scale needs every value: use scale='learned', or fill in what is missing"
     words: tuple[str, ...] = ("learned", "predicted")
     takes_doubles = True
     added: tuple[str, ...] = ("shift", "spread")
@@ -55,6 +56,15 @@ class _Scaled(Likelihood):
     @property
     def of_batch(self) -> bool:
         return self.scale == "optimal"
+
+    @property
+    def takes_missing(self) -> bool:  # type: ignore[override]
+        """Whether NaN is a missing element; an optimal scale needs every element of a batch."""
+        return not self.of_batch
+
+    @property
+    def fill(self) -> float | Tensor:
+        return self.shift if self.has_units else 0.0
 
     def without_units(self) -> Self:
         """Do not standardise, since the enclosing likelihood does; call this before `attach`."""
@@ -281,6 +291,10 @@ class LogNormal(_Scaled):
 
     def standard(self, loc: Tensor, raw_scale: Tensor | None = None) -> dist.TorchDistribution:
         return dist.Normal(loc, self.positive_scale(raw_scale))
+
+    @property
+    def fill(self) -> float | Tensor:
+        return self.shift.exp() if self.has_units else 1.0
 
     def read(self, x: Tensor) -> Tensor:
         return x.log()

@@ -63,6 +63,7 @@ class ContinuousBernoulli(Likelihood):
 
     advice = "every value must lie in [0, 1]: scale the data, or use Normal"
     elementwise = ("logits",)
+    fill = 0.5
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
         return self.over_event(dist.ContinuousBernoulli(logits=logits))
@@ -92,6 +93,7 @@ class Beta(Likelihood):
     )
     elementwise = ("logits", "raw_concentration")
     takes_doubles = True
+    fill = 0.5
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)

@@ -18,6 +18,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.datasets.readers.memory import as_table, is_table
 from pyrovae.errors import InputError
 from pyrovae.threads import alone
 
@@ -76,11 +77,28 @@ class Program:
         """The program as plain values from which it can be built again, or None."""
         return None
 
+    def read(self, x: Any) -> Any:  # noqa: ANN401
+        """The rows of a table (a DataFrame, a dict of columns), read with the schema; x otherwise.
+
+        Raises:
+            InputError: for a column that is missing, or a word that the schema does not know.
+        """
+        if is_table(x) and self.schema is not None and self.schema.columns is not None:
+            return self.schema.rows(as_table(x), "x")
+        return x
+
     def check_rows(self, rows: Rows, what: str) -> None:
         """Refuse rows that the program cannot score; `what` names them in the message.
 
         Raises:
             InputError: with the reason.
+        """
+
+    def check_range(self, rows: Rows, what: str) -> None:
+        """Refuse rows with values too large for the type of the program, before they are scored.
+
+        Raises:
+            InputError: with the largest value.
         """
 
     def check_data(self, data: Data) -> None:

@@ -15,7 +15,14 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.terms.draws import Draws, strata_of
 from pyrovae.terms.program import as_program
-from pyrovae.terms.sites import PARTICLES, check_sites, depth, is_enumerated, sites_of
+from pyrovae.terms.sites import (
+    PARTICLES,
+    check_sites,
+    depth,
+    is_enumerated,
+    refuse_undeclared_event,
+    sites_of,
+)
 from pyrovae.terms.trace import Fixed, Terms, TracePair, run
 from pyrovae.threads import alone
 
@@ -89,6 +96,9 @@ class Runner:
                 model, guide, *settings = trace_once(self.model, self.guide, *rows[:2].arguments)
             except InputError as error:  # Pyro appends the shapes of a trace to it
                 raise InputError(str(error).splitlines()[0]) from None
+            except ValueError as error:
+                refuse_undeclared_event(error)
+                raise
             check_sites(model, guide)
             self._check_owned()
         self.max_plate_nesting, self.strata = settings

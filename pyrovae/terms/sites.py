@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +23,12 @@ __all__ = [
     "is_enumerated",
     "plate_dim",
     "distribution_name",
+    "refuse_undeclared_event",
     "sites_of",
 ]
 
 DATA = "data"
+_MISMATCH = re.compile(r"Shape mismatch inside plate\('data'\) at site (\S+) dim -1, \d+ vs (\d+)")
 PARTICLES = "particles"
 
 
@@ -96,6 +99,7 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
 
     Raises:
         InputError: for the first such site.
+        ValueError: for a site with several values for a row that are not declared as one event.
     """
     for _, site in (*sites_of(model), *sites_of(guide)):
         plate_dim(site, DATA)
@@ -110,6 +114,33 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
     if not any(site["is_observed"] for _, site in sites_of(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
+    for _, site in (*sites_of(model), *sites_of(guide)):
+        _check_event(site)
+
+
+def refuse_undeclared_event(error: ValueError) -> None:
+    """Name a forgotten `to_event`, if that is the reason for an error of Pyro's.
+
+    Raises:
+        ValueError: if it is.
+    """
+    place = _MISMATCH.match(str(error))
+    if place is not None:
+        raise ValueError(_undeclared(*place.groups())) from None
+
+
+def _check_event(site: dict[str, Any]) -> None:
+    """Refuse a site with a dimension that no plate and no event declares."""
+    shape = tuple(site["fn"].batch_shape)
+    if len(shape) > depth(site) and max(shape[: len(shape) - depth(site)]) > 1:
+        raise ValueError(_undeclared(site["name"], shape[-1]))
+
+
+def _undeclared(name: str, size: int | str) -> str:
+    return (
+        f"the site {name!r} has {size} values for a row, which are not one event: append .to_event(1) to "
+        "its distribution, or give rows of single numbers"
+    )
 
 
 def check_enumerated(site: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
 __all__ = ["Run", "fit", "load"]
-
-
-BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +80,15 @@ def fit(
     objective: Objective | None = None,
     *,
     optimizer: Literal["adam", "adamw", "adamax", "radam", "sgd"] = "adam",
-    lr: float = 1e-3,
-    epochs: int = 50,
+    lr: float | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     device: str | None = None,
-    lr_schedule: LRSchedule = "constant",
-    kl_warmup: float = 0.0,
+    lr_schedule: LRSchedule | None = None,
+    kl_warmup: float | None = None,
     clip: float | None = None,
-    patience: int | None = None,
+    patience: int | Literal["auto"] | None = "auto",
     out: str | os.PathLike | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -112,6 +110,8 @@ def fit(
     random numbers will then differ. Objectives and likelihoods that use a batch as a whole (free
     bits, a penalty on q(z), an optimal scale) need a single process.
 
+    Settings that are left open suit the size of the data, or are those of the run that is resumed.
+
     Arguments:
         vae: a `VAE`, any object with a Pyro `model` and `guide`, or a pair (model, guide); None
             declares `VAE.suited(data)`.
@@ -119,18 +119,21 @@ def fit(
             tenth is used for validation.
         objective: `ELBO()` by default; an objective of Pyro is replaced by its equivalent here.
         optimizer: adam, adamw, adamax, radam or sgd.
-        lr: the learning rate.
-        epochs: passes over the training data.
-        batch_size: rows in a minibatch, in all processes together; by default 100, or all training
-            rows if they are fewer.
+        lr: the learning rate, 0.002 by default.
+        epochs: passes over the training data; by default enough for 15,000 steps, but at least 25
+            and at most 200.
+        batch_size: rows in a minibatch, in all processes together; by default a twentieth of the
+            training rows, but at least 16 and at most 100.
         seed: seed of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
             "cpu".
-        lr_schedule: constant, linear or cosine (to zero at the last step).
-        kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1.
+        lr_schedule: cosine or linear, to zero at the last step, or constant; by default cosine, and
+            constant for a prior whose components start after some epochs.
+        kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
+            tenth of all epochs, and 0 for an objective without a KL divergence.
         clip: the largest norm of the gradient; None does not clip.
-        patience: stop after this number of epochs without a better validation bound; None never
-            stops.
+        patience: stop after this number of epochs without a better validation bound; "auto" is a
+            fifth of all epochs and at least 10, None never stops.
         out: the run folder; without it nothing is written (the command line uses runs/NAME-1).
         resume: resume the run in `out` and end with the weights of an uninterrupted run; start a
             new one if `out` does not exist.
@@ -165,21 +168,23 @@ def fit(
     """
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed))
     objective = as_objective(ELBO() if objective is None else objective).clone()
-    settings = Settings(
-        optimizer=optimizer,
-        lr=lr,
-        epochs=epochs,
-        batch_size=min(BATCH_SIZE, len(data.train)) if batch_size is None else batch_size,
-        seed=seed,
-        lr_schedule=lr_schedule,
-        kl_warmup=kl_warmup,
-        clip=clip,
-        patience=patience,
-        checkpoint_seconds=checkpoint_seconds,
-        compile=compile,
-        precision=precision,
-        kl_schedule=kl_schedule,
-    )
+    options: dict[str, Any] = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "lr_schedule": lr_schedule,
+        "kl_warmup": kl_warmup,
+        "clip": clip,
+        "patience": patience,
+        "checkpoint_seconds": checkpoint_seconds,
+        "compile": compile,
+        "precision": precision,
+        "kl_schedule": kl_schedule,
+    }
+    saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
+    settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
     with _own_state(runner, where) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
@@ -193,6 +198,7 @@ def fit(
             sharing.together(saver.begin)
             saver.spread()
             with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
+                shown.tell(str(settings))
                 Loop(job, saver, shown, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
@@ -242,6 +248,14 @@ def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  #
     with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
         torch.manual_seed(whole("seed", seed, 0))
         return Runner(VAE.suited(data)), data
+
+
+def _settings(
+    options: dict[str, Any], runner: Runner, data: Data, objective: Objective, saved: dict[str, Any]
+) -> Settings:
+    """The settings, with a value for each that was left open."""
+    facts = Facts(len(data.train), objective.anneals, late=runner.program.waits_for > 0)
+    return Settings(**chosen(options, facts, saved))
 
 
 def _checked(runner: Runner, data: Data, device: str | None, batch_size: int) -> torch.device:

@@ -25,15 +25,20 @@ __all__ = ["as_data", "check_data", "check_program", "placed", "two_rows", "usab
 
 
 def as_data(source: Any, runner: Runner | None = None) -> Data:  # noqa: ANN401
-    """Split rows, a tensor or an array: 9/10 for training, 1/10 for validation; keep `Data` as is.
+    """Split data in memory: 9/10 for training, 1/10 for validation; keep `Data` as is.
 
-    Numbers (N,) become events of shape () for a program with that event shape or none, and of shape
-    (1,) for a VAE with another event shape.
+    Labels of the data are observed if the prior of the program observes labels. Numbers (N,) become
+    events of shape () for a program with that event shape or none, and of shape (1,) for a VAE with
+    another event shape.
     """
     if isinstance(source, datasets.Data):
         return source
     x = source.x if isinstance(source, Rows) else source
+    prior = None if runner is None else getattr(runner.program, "prior", None)
+    is_labelled = bool(getattr(prior, "labels", False)) and not isinstance(source, Rows)
     data = datasets.load(x, test=1)
+    if is_labelled and data.labels is not None:
+        data = datasets.load(x, test=1, labels=True)
     if isinstance(source, Rows):
         data = _conditioned(data, source)
     is_flat = isinstance(x, (Tensor, np.ndarray)) and x.ndim == 1

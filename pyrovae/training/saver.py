@@ -161,7 +161,7 @@ class Saver:
         )
 
     def _check_same(self, folder: RunFolder, saved: Checkpoint) -> None:
-        now = _of_run(self.job, {})
+        now, settings = _of_run(self.job, {}), self.job.settings
         if filled(saved.declaration) != filled(now.declaration):
             raise InputError(
                 f"{folder.last} belongs to another declaration: declare as in {folder.path / 'config.yaml'}, "
@@ -172,12 +172,13 @@ class Saver:
             if name == "data":  # a record of an older version may have fewer keys
                 value = {key: value.get(key) for key in before}
             if filled(before) != filled(value):
+                ends = f", at which its {settings.lr_schedule} schedule ends" if name == "epochs" else ""
                 raise InputError(
-                    f"{folder.path} holds a run with another {name} ({_difference(before, value)}): resume "
-                    "with the same, or choose a new name"
+                    f"{folder.path} holds a run with another {name} ({_difference(before, value)}){ends}: "
+                    "resume with the same, or choose a new name"
                 )
         assert saved.state is not None
-        done, epochs = saved.state["position"], self.job.settings.epochs
+        done, epochs = saved.state["position"], settings.epochs
         if (done["epoch"], done["batch"]) > (epochs, 0):
             raise InputError(
                 f"{folder.path} holds a run that is already in epoch {done['epoch'] + (done['batch'] > 0)}: "
@@ -226,7 +227,7 @@ def _random() -> dict[str, Tensor | None]:
 def _config(job: Job) -> dict[str, Any]:
     """The options of the run as the command line reads them, in one flat mapping."""
     declaration = dict(job.runner.program.declaration() or {})
-    for derived in ("event_shape", "context_shape"):  # the data give these
+    for derived in ("event_shape", "context_shape", "missing"):  # the data give these
         declaration.pop(derived, None)
     training = {"objective": job.objective.to_dict(), **vars(job.settings)}
     return yaml.safe_load(

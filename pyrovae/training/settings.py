@@ -51,6 +51,15 @@ class Settings:
                 "kl_schedule out"
             )
 
+    def __str__(self) -> str:
+        """The settings in one line."""
+        warmup = f", the KL divergence grows over {self.kl_warmup:g} epochs" if self.kl_warmup else ""
+        stops = "" if self.patience is None else f", ends after {self.patience} without a better bound"
+        return (
+            f"{self.epochs} epochs in batches of {self.batch_size}, {self.optimizer}, "
+            f"{self.lr_schedule} learning rate {self.lr:g}{warmup}{stops}"
+        )
+
     def _plain(self) -> dict[str, Any]:
         return {
             "lr": number("lr", self.lr, above=0.0),

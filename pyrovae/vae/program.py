@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.networks.wrapped import is_custom
+from pyrovae.part import Part
 from pyrovae.terms import DATA, Program
 from pyrovae.threads import alone
 
@@ -51,6 +52,7 @@ class PartsProgram(Program):
 
     event_shape: tuple[int, ...]
     context_shape: tuple[int, ...] | None
+    missing: bool
     prior: Prior
     likelihood: Likelihood
     q: Guide
@@ -123,7 +125,16 @@ class PartsProgram(Program):
     def _inputs(self, x: Tensor) -> Tensor:
         """The encoder's input, in the type of the networks."""
         inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
+        if self.likelihood.takes_missing and not self.likelihood.flags_missing:
+            inputs = torch.where(inputs.isnan(), inputs.new_zeros(()), inputs)
+        if self._adds_flags:
+            inputs = torch.cat([inputs, x.isnan().to(inputs.dtype)], -len(self.event_shape))
         return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
+
+    @property
+    def _adds_flags(self) -> bool:
+        """Whether the encoder reads flags of missing entries next to the likelihood's inputs."""
+        return self.missing and bool(self.event_shape) and not self.likelihood.flags_missing
 
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
@@ -133,14 +144,17 @@ class PartsProgram(Program):
     def inputs(self, x: Tensor) -> Tensor:
         """The encoder's input for x (*, *event); NaN stays if the encoder reads missing entries."""
         inputs = self._inputs(x)
-        if not self.encoder.reads_missing or inputs.shape == x.shape:
+        if not self.encoder.reads_missing:
             return inputs
-        dim = -len(self.event_shape)  # the values come first, then which of them are missing
-        return torch.where(x.isnan(), torch.nan, inputs.narrow(dim, 0, self.event_shape[0]))
+        if inputs.shape != x.shape:  # the values come first, then which of them are missing
+            inputs = inputs.narrow(-len(self.event_shape), 0, self.event_shape[0])
+        return torch.where(x.isnan(), torch.nan, inputs)
 
     def _input_shape(self, encoder: Network) -> tuple[int, ...]:
         """The shape of one row that the encoder reads."""
         shape, event = self.likelihood.input_shape, self.event_shape
+        if self._adds_flags:
+            shape = (shape[0] + event[0], *shape[1:])
         if not encoder.reads_missing or shape == event:
             return shape
         if shape != (2 * event[0], *event[1:]):
@@ -214,8 +228,23 @@ class PartsProgram(Program):
             raise InputError(
                 f"{what} must have shape (N, {sizes(self.event_shape)}), not {tuple(rows.x.shape)}"
             )
+        if self.likelihood.column_names is None and self.schema is not None and self.schema.columns:
+            self.likelihood.column_names = tuple(column.name for column in self.schema.columns)
         self.likelihood.check(rows.x, what)
         self._check_labels(rows.y)
+
+    def check_range(self, rows: Rows, what: str) -> None:
+        x = rows.x
+        dtype = next(self.parameters()).dtype  # type: ignore[attr-defined]
+        if x.dtype != torch.float64 or dtype == torch.float64 or not x.numel():
+            return
+        inputs = self.likelihood.inputs(x)
+        largest = torch.where(inputs.isfinite(), inputs.abs(), 0.0).max().item()
+        if largest > torch.finfo(dtype).max:
+            raise InputError(
+                f"{what} holds {x[x.isfinite()].abs().max().item():g}, which does not fit single precision: "
+                "divide by a unit, or use a program in float64 (vae.double())"
+            )
 
     def check_data(self, data: Data) -> None:
         if tuple(data.event_shape) != self.event_shape:
@@ -279,8 +308,10 @@ class PartsProgram(Program):
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
-        inputs = self.inputs(x).nan_to_num()
-        for part in (self.prior, self.q, self.encoder, self.decoder):
+        parts = [self.prior, self.q, self.encoder, self.decoder]
+        parts = [part for part in parts if type(part).start_from is not Part.start_from]
+        inputs = self.inputs(x).nan_to_num() if parts else x  # one-hot levels of all rows need much memory
+        for part in parts:
             part.start_from(inputs)
 
     @torch.no_grad()

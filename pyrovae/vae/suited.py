@@ -8,7 +8,10 @@
     whole numbers of 0 or more         NegativeBinomial, or Poisson where they vary less
     other numbers                      Normal with a learned scale
 
-Networks are convolutional for colour images and for large ones, and dense with gates otherwise.
+Missing entries (NaN) do not count.
+
+Networks are convolutional for colour images and for large ones, and dense otherwise: with gates for
+images, and without for other data, where values far outside the training data would be squared.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pyrovae.datasets import Rows
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["Choice", "latent_dim_for", "likelihood_for", "networks_for"]
+__all__ = ["Choice", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
 
 LOOKED_AT = 10_000  # rows
 DENSE = 32 * 32  # elements of the largest image for dense networks
@@ -54,7 +57,7 @@ def likelihood_for(data: Data) -> Choice:
         return Choice(likelihoods.Bernoulli(), "values are binarised")
     rows = data.train if isinstance(data.train, Rows) else data.validation
     x = rows.x[:LOOKED_AT]
-    if bool(((x == 0) | (x == 1)).all()):
+    if bool(((x == 0) | (x == 1) | x.isnan()).all()):
         return Choice(likelihoods.Bernoulli(), "every value is 0 or 1")
     if data.levels and not data.dequantize:
         levels = likelihoods.DiscretizedLogistic(levels=data.levels)
@@ -63,16 +66,30 @@ def likelihood_for(data: Data) -> Choice:
 
 
 def _of_numbers(x: Tensor) -> Choice:
-    if bool(((x >= 0) & (x <= 1)).all()):
+    missing = x.isnan()
+    if bool(((x >= 0) & (x <= 1) | missing).all()):
         return Choice(likelihoods.ContinuousBernoulli(), "values are numbers from 0 to 1")
-    if bool(((x >= 0) & (x == x.round())).all()):
-        mean, variance = x.double().mean(0), x.double().var(0, correction=0)
+    if bool(((x >= 0) & (x == x.round()) | missing).all()):
+        mean = x.double().nanmean(0)
+        variance = (x - mean).square().nanmean(0)
         if bool((variance > mean).any()):
             return Choice(likelihoods.NegativeBinomial(), "values are counts that vary more than Poisson's")
         return Choice(likelihoods.Poisson(), "values are counts")
-    if bool(x.isnan().any()):
-        return Choice(likelihoods.Mixed(), "values are real numbers, and some are missing")
+    if bool(missing.any()):
+        return Choice(likelihoods.Normal("learned"), "values are real numbers, and some are missing")
     return Choice(likelihoods.Normal("learned"), "values are real numbers")
+
+
+def has_missing(data: Data) -> bool:
+    """Whether x has missing entries (NaN) in some part of a data set.
+
+    Example:
+        >>> from pyrovae import datasets
+        >>> has_missing(datasets.load("digits"))
+        False
+    """
+    parts = (data.train, data.validation, data.test)
+    return any(bool(part.x.isnan().any()) for part in parts if isinstance(part, Rows))
 
 
 def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networks.Network]:
@@ -81,11 +98,15 @@ def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networ
     Example:
         >>> networks_for((1, 28, 28))
         (Gated(300, 300), Gated(300, 300))
+        >>> networks_for((9,))[0]
+        MLP(300, 300, activation='silu')
     """
     is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
     if is_image and (event_shape[0] > 1 or math.prod(event_shape) > DENSE):
         return networks.ConvEncoder(activation="silu"), networks.ConvDecoder(activation="silu")
-    return networks.Gated(), networks.Gated()
+    if is_image:
+        return networks.Gated(), networks.Gated()
+    return networks.MLP(300, 300, activation="silu"), networks.MLP(300, 300, activation="silu")
 
 
 def latent_dim_for(event_shape: tuple[int, ...]) -> int:

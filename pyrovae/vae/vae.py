@@ -23,9 +23,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.checks import whole
+from pyrovae.checks import one_of, whole
 from pyrovae.datasets import Rows
-from pyrovae.datasets.incoming import in_columns
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
@@ -37,7 +36,7 @@ from pyrovae.priors import Prior, StandardNormal
 from pyrovae.threads import alone
 from pyrovae.vae.dry_run import dry_run, naming
 from pyrovae.vae.observations import Observations
-from pyrovae.vae.suited import latent_dim_for, likelihood_for, networks_for
+from pyrovae.vae.suited import has_missing, latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.words import in_words
 
 if TYPE_CHECKING:
@@ -67,6 +66,9 @@ class VAE(Observations, Declared, nn.Module):
         decoder: the network that reads z; `MLP()` by default.
         context_shape: the shape of one context c (a label, half an image) for a conditional VAE, in
             which every part depends on c: p(z|c), p(x|z, c), q(z|x, c).
+        missing: whether the encoder reads a flag for each entry of x that says if it is missing
+            (NaN). Without flags it reads zeros in place of missing entries. In both cases log p(x)
+            is that of the entries that are present.
 
     Raises:
         InputError: for a size below 1, or a part that cannot be combined with the others.
@@ -93,8 +95,10 @@ class VAE(Observations, Declared, nn.Module):
         encoder: Network | None = None,
         decoder: Network | None = None,
         context_shape: Shape | None = None,
+        missing: bool = False,
     ) -> None:
         super().__init__()
+        self.missing = one_of("missing", missing, (True, False))
         self.event_shape = _shape("event_shape", event_shape)
         self.latent_dim = whole("latent_dim", latent_dim)
         self.prior = _part("prior", prior, StandardNormal, Prior)
@@ -131,7 +135,7 @@ class VAE(Observations, Declared, nn.Module):
                 and `Normal` otherwise.
             guide: q(z|x); `DiagonalNormal()` by default.
             encoder: the network that reads x; by default convolutions for colour or large images,
-                and `Gated` otherwise.
+                `Gated` for other images, and `MLP` for other data.
             decoder: the network that reads z; by default the counterpart of the encoder.
 
         Raises:
@@ -155,6 +159,7 @@ class VAE(Observations, Declared, nn.Module):
             encoder=encoder or encodes,
             decoder=decoder or decodes,
             context_shape=data.context_shape,
+            missing=data.columns is None and has_missing(data),
         )
 
     def _attach(self, encoder: Network, decoder: Network) -> None:
@@ -237,12 +242,8 @@ class VAE(Observations, Declared, nn.Module):
             return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
-        """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE.
-
-        A DataFrame or a dict of columns is read in the columns and words of the training data.
-        """
-        x = in_columns(x, self.schema)
-        rows = Rows.of(x, context, y, like=next(self.parameters()), doubles=self.takes_doubles)
+        """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
+        rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
         self._check_labels(rows.y)
         return rows
 
@@ -255,7 +256,7 @@ class VAE(Observations, Declared, nn.Module):
 
     def _tensors(self, x: Any, context: Any, y: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:  # noqa: ANN401
         """The values x, context and y; those that are not `Rows` broadcast as tensors do."""
-        x = in_columns(x, self.schema)
+        x = self.read(x)
         if isinstance(x, Rows):
             rows = self.rows(x, context, y)
             x, context, y = rows.x, rows.context, rows.y
@@ -277,7 +278,8 @@ class VAE(Observations, Declared, nn.Module):
         parts: dict[str, Any] = {name: part.to_dict() for name, part in self._parts()}
         sizes = {"event_shape": list(self.event_shape), "latent_dim": self.latent_dim}
         context = None if self.context_shape is None else list(self.context_shape)
-        return sizes | parts | {"context_shape": context}
+        flags = {"missing": True} if self.missing else {}  # older versions did not store it
+        return sizes | parts | {"context_shape": context} | flags
 
     @classmethod
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:
@@ -300,7 +302,8 @@ class VAE(Observations, Declared, nn.Module):
     def hyperparameters(self) -> dict[str, Any]:
         """The keyword arguments that declare this VAE, with the attached parts."""
         sizes = {"event_shape": self.event_shape, "latent_dim": self.latent_dim}
-        return sizes | dict(self._parts()) | {"context_shape": self.context_shape}
+        options = {"context_shape": self.context_shape, "missing": self.missing}
+        return sizes | dict(self._parts()) | options
 
     def clone(self) -> Self:
         """A new VAE with the same declaration and nothing learned."""

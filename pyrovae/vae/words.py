@@ -10,6 +10,7 @@ __all__ = ["in_words"]
 def in_words(vae: Any) -> str:  # noqa: ANN401
     """Four lines: its sizes, and the three distributions with their networks."""
     context = vae.context_shape
+    flags = ", flags" if vae.missing else ""
     condition, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
     likelihood, guide = repr(vae.likelihood), repr(vae.q)
@@ -21,7 +22,7 @@ def in_words(vae: Any) -> str:  # noqa: ANN401
     rows = [
         (drawn, repr(vae.prior), density),
         (f"x | {read}", f"{likelihood:<{width}}  of {vae.decoder!r}({read})", f"p(x|{read})"),
-        (f"{inferred} | x{also}", f"{guide:<{width}}  of {vae.encoder!r}(x{also})", posterior),
+        (f"{inferred} | x{also}", f"{guide:<{width}}  of {vae.encoder!r}(x{flags}{also})", posterior),
     ]
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))
     lines = [f"  {a:<{left}} ~ {b:<{middle}}  {p}" for a, b, p in rows]

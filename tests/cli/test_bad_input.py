@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch):
     np.save("grey.npy", x * 0.5)
     np.save("empty.npy", x[:0])
     holes = x.copy()
-    holes[3, 2] = holes[10, 1] = np.nan
-    np.save("nan.npy", holes)
+    holes[3, 2] = holes[10, 1] = np.inf
+    np.save("infinite.npy", holes)
     for name, sizes in {"mixed": [8] * 5 + [9], "broken": [8] * 6}.items():
         Path(name).mkdir()
         for i, size in enumerate(sizes):
@@ -130,7 +130,7 @@ LINES = {
     "fit --likelihood Bernoulli": "Bernoulli cannot give the training data a density: 33784 values",
     "fit --data grey.npy --likelihood Bernoulli": "every value must be 0 or 1: binarise them",
     "fit --data x.npy --binarize threshold --dequantize": "choose one of the two",
-    "fit --data nan.npy": "2 values that are NaN or infinite, in 2 rows, the first (nan) in row 3",
+    "fit --data infinite.npy": "2 values that are infinite, in 2 rows, the first (inf) in row 3",
     "fit --data empty.npy": "empty.npy is empty",
     "fit --data mixed": "give images of the same size",
     "fit --data broken": "broken/3.png cannot be read as an image",

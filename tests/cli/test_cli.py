@@ -22,7 +22,7 @@ from tests.support.cells import cell_name, cover, declared
 from tests.support.parts import data_for
 from tests.support.same_runs import binary, checkpoint, same
 
-QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "2"]
+QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "2", "--lr_schedule", "constant"]
 BOUND = ["--method", "importance", "--bounds", "[1]"]
 SMALL = ["--encoder", "MLP", "--encoder.sizes", "[8]", "--decoder", "MLP", "--decoder.sizes", "[8]"]
 

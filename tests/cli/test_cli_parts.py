@@ -290,7 +290,20 @@ def test_a_docstring_in_its_sections():
 # ---------------------------------------------------------------- parts that the command line builds
 
 
-QUICK = ["--epochs", "1", "--figures", "false", "--latent_dim", "3", "--batch_size", "20", "--out", "r"]
+QUICK = [
+    "--epochs",
+    "1",
+    "--figures",
+    "false",
+    "--latent_dim",
+    "3",
+    "--batch_size",
+    "20",
+    "--lr_schedule",
+    "constant",
+    "--out",
+    "r",
+]
 SMALL = ["--encoder", "MLP", "--encoder.sizes", "[8]", "--decoder", "MLP", "--decoder.sizes", "[8]"]
 
 

@@ -12,7 +12,7 @@ import pyrovae as pv
 from pyrovae.cli import main
 
 SMALL = "--latent_dim 2 --encoder MLP --encoder.sizes [8] --decoder MLP --decoder.sizes [8]".split()
-QUICK = "--epochs 1 --batch_size 20 --figures false".split()
+QUICK = "--epochs 1 --batch_size 20 --figures false --lr_schedule constant".split()
 BOUND = "--bounds [1,5] --baseline false --method AIS --method.temperatures 5".split()
 
 

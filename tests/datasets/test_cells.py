@@ -7,6 +7,8 @@ import pytest
 from pyrovae import datasets
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.readers.dates import DAYS, as_dates, days_of
+from pyrovae.datasets.readers.options import dropping
+from pyrovae.errors import InputError
 from tests.support.parts import raises_one_sentence
 
 NAN = float("nan")
@@ -101,6 +103,12 @@ DATES = {
     "quarters": (["1970Q1", "1970Q2", "1971q1"], [0, 90, 365]),
     "month first in words": (["Jan-2-1970", "Feb-1-1970"], [1, 31]),
     "digits": (["19700102", "19700103", "19700201"], [1, 2, 31]),
+    "year and month in words": (["1970 Jan", "1970 Feb", "1970 Mar"], [0, 31, 59]),
+    "year-month in words": (["1970-Jan", "1970-Feb", "1971-Jan"], [0, 31, 365]),
+    "month-year in words": (["Jan-1970", "Feb-1970", "Jan-1971"], [0, 31, 365]),
+    "months of statistical offices": (["1970M01", "1970M02", "1971M01"], [0, 31, 365]),
+    "ordinals": (["January 2nd, 1970", "January 3rd, 1970", "January 11th, 1970"], [1, 2, 10]),
+    "half days": (["01/13/1970 06:00:00 AM", "01/02/1970 12:00:00 PM"], [12.25, 1.5]),
 }
 
 
@@ -121,6 +129,37 @@ def test_dates_of_other_types():
     assert whole.columns[0].unit == DAYS
     assert str(as_dates(whole.values[:, 0])[0].date()) == "1958-03-29"
     assert encode(pandas.DataFrame({"a": [19580329, 19610505, 20201331]}), "t").columns[0].unit is None
+
+
+TIMES = {
+    "of a day": (["00:20", "13:30", "23:45"], [1 / 3, 13.5, 23.75]),
+    "with one digit": (["9:15", "13:30"], [9.25, 13.5]),
+    "with seconds": (["0:00:36", "1:30:00"], [0.01, 1.5]),
+    "in half days": (["12:30 am", "1:15 PM", "12:00 p.m."], [0.5, 13.25, 12]),
+    "durations": (["0 days 00:00:36", "1 days 06:00:00", "-1 days 12:00:00"], [0.01, 30, -12]),
+}
+
+
+@pytest.mark.parametrize(("words", "wanted"), TIMES.values(), ids=TIMES)
+def test_times_are_hours(words, wanted):
+    values, what, remark = column([*words, "NA"])
+    np.testing.assert_allclose(values, [*wanted, NAN], rtol=0, atol=1e-9)
+    assert (what.kind, what.unit) == ("normal", "hours")
+    assert "times, read as hours" in remark
+
+
+def test_a_ratio_is_no_time():
+    assert column(["1:10", "1:20", "1:10", "1:40"])[1].levels == ("1:10", "1:20", "1:40")
+    assert column(["12:75", "12:75", "13:10"])[1].levels == ("12:75", "13:10")
+
+
+def test_a_run_reads_new_times_and_dates_one_at_a_time():
+    frame = pandas.DataFrame(
+        {"t": ["9:15", "13:30", "23:45"] * 9, "day": ["1970-01-02", "1970-01-05", "1970-01-04"] * 9}
+    )
+    schema = datasets.Schema((2,), encode(frame, "t").columns)
+    new = {"t": ["8:30"], "day": ["1970-01-09"]}
+    assert schema.rows(new).x.tolist() == [[8.5, 8.0]]
 
 
 def test_dates_that_can_be_read_in_two_ways_are_refused():
@@ -148,8 +187,9 @@ def test_a_year_is_no_count():
     rng = np.random.default_rng(0)
     _, what, remark = column(rng.integers(1950, 2020, 300).tolist())
     assert what.kind == "normal"
-    assert "vary less than counts" in remark
-    for mean in (0.5, 4, 4000):
+    assert "far from 0" in remark
+    assert "vary less than counts" in column(rng.integers(3, 8, 300).tolist())[2]
+    for mean in (0.5, 4, 40):
         assert column(rng.poisson(mean, 300).tolist())[1].kind in ("poisson", "negativebinomial")
     assert column(rng.negative_binomial(1, 0.1, 300).tolist())[1].kind == "negativebinomial"
     assert column(rng.integers(0, 2, 50).tolist())[1].kind == "bernoulli"
@@ -164,7 +204,6 @@ UNLIKELY = {
     "free text": ([f"this is the long comment of row {chr(97 + i)}" for i in range(26)], "free text"),
     "units": ([f"{i} kg" for i in range(30)], "numbers with the unit 'kg'"),
     "codes": ([f"{i:03d}" for i in range(30)], "identifiers"),
-    "times": ([f"{i // 60:02d}:{i % 60:02d}" for i in range(100)], "times of a day"),
     "20 digits": ([f"123456789012345678{i:02d}" for i in range(30)], "identifiers"),
     "17 digits": ([f"987654321098765{i:02d}" for i in range(30)], "identifiers"),
 }
@@ -186,6 +225,47 @@ def test_whole_numbers_without_a_float_of_their_own_are_refused():
 def test_a_word_in_most_rows_is_a_category():
     words = ["a", "b", "c"] * 20 + [f"rare{i}" for i in range(20)]
     assert column(words)[1].kind == "categorical:23"
+
+
+def test_whole_numbers_far_from_0_are_real_numbers():
+    """1700 to 2008 varies more than Poisson counts, and the mass of a flipper's length is no count."""
+    rng = np.random.default_rng(0)
+    for values in (range(1700, 2009), rng.normal(200, 14, 300).round(), rng.normal(4200, 800, 300).round()):
+        _, what, remark = column([float(value) for value in values])
+        assert what.kind == "normal"
+        assert "far from 0" in remark
+    assert column(rng.negative_binomial(2, 0.001, 300).tolist())[1].kind == "negativebinomial"
+    assert column([0, *range(5), 1], kinds={"a": "poisson"})[1].kind == "poisson"
+
+
+def test_a_few_words_and_numbers_are_levels():
+    """The drive of a car in ggplot2's mpg: 4, f, r; words that may be missing entries stay refused."""
+    values, what, remark = column(["4", "f", "r", "f", "f"] * 6)
+    assert (what.kind, what.levels, values[:3]) == ("categorical:3", ("4", "f", "r"), [0, 1, 2])
+    assert "numbers and words, read as levels" in remark
+    for words in (["4", "unknown", "r", "r"] * 6, ["0", "1", "2", "3+"] * 6, ["4", "5", "f", "r"] * 6):
+        raises_one_sentence(lambda words=words: column(words), "next to numbers")
+
+
+def test_all_words_among_numbers_are_named_at_once():
+    values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
+    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "--na='<0.01,<0.006'", "--drop a")
+    assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
+    with pytest.raises(InputError) as caught:
+        column([*map(str, range(40)), *(f"x{i}" for i in range(6))])
+    assert "--na" not in str(caught.value)
+
+
+def test_a_title_may_be_a_number():
+    titles = [f"{chr(97 + i)} film" for i in range(26)] + ["300"]
+    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "--drop a")
+    assert column(titles * 10)[1].kind == "categorical:27"
+
+
+def test_levels_with_few_rows_each_are_names():
+    many = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} x" for i in range(600)]
+    raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "--drop a")
+    assert column(many * 10)[1].kind == "categorical:600"
 
 
 def test_codes_with_leading_zeros_are_words():
@@ -210,6 +290,24 @@ def test_a_row_number_is_remarked_upon():
 
 def test_infinite_values_are_refused_by_their_column():
     raises_one_sentence(lambda: column(["1", "inf", "2"]), "'a'", "1 value", "first (inf) in row 1")
+    both = ["1.5", "-inf", "inf", "2"]
+    raises_one_sentence(lambda: column(both), "2 values", "(-inf) in row 1", "--na=-inf,inf", "--drop a")
+    for values in (both, [float(word) for word in both]):
+        np.testing.assert_array_equal(column(values, na=("-inf", "inf"))[0], [1.5, NAN, NAN, 2])
+
+
+def test_how_to_drop_columns_is_shown_for_a_shell():
+    assert dropping("id") == "drop='id' (--drop id)"
+    assert (
+        dropping("first name", "it's") == """drop=['first name', "it's"] (--drop 'first name' 'it'"'"'s')"""
+    )
+    assert dropping("-x") == "drop='-x' (--drop=-x)"
+    assert dropping("null") == """drop='null' (--drop '["null"]')"""
+
+
+def test_a_long_only_value_is_cut():
+    frame = pandas.DataFrame({"a": [1.5, 2.5, 3.5], "b": ["one\nvery long text, " + "x" * 90] * 3})
+    assert encode(frame, "t").dropped["b"] == f"its only value is one very long text, {'x' * 17}..."
 
 
 def test_cells_that_hold_lists_are_refused():

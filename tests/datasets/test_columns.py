@@ -124,7 +124,7 @@ def test_the_declaration_gives_the_same_data_again(path):
 # ---------------------------------------------------------------- formats
 
 
-@pytest.mark.parametrize("kind", ["tsv", "parquet", "feather", "json", "jsonl", "xlsx"])
+@pytest.mark.parametrize("kind", ["tsv", "parquet", "feather", "arrow", "json", "jsonl", "xlsx"])
 def test_formats(tmp_path, kind):
     table = people().assign(day=pandas.date_range("2020-01-01", periods=60, freq="D").astype(str))
     file = tmp_path / f"t.{kind}"
@@ -136,12 +136,28 @@ def test_formats(tmp_path, kind):
     elif kind == "tsv":
         table.to_csv(file, sep="\t", index=False)
     else:
-        getattr(table, f"to_{kind}")(file)
+        getattr(table, f"to_{kind.replace('arrow', 'feather')}")(file)
     data = datasets.load(file)
     table.to_csv(tmp_path / "t.csv", index=False)
     same = datasets.load(tmp_path / "t.csv")
     assert data.columns == same.columns
     torch.testing.assert_close(data.train.x, same.train.x)
+
+
+def test_a_single_column_called_label_is_data(tmp_path):
+    (tmp_path / "t.csv").write_text("label\n" + "CNS\nRENAL\nCNS\n" * 8)
+    data = datasets.load(tmp_path / "t.csv")
+    assert (names_of(data), data.columns[0].levels) == (["label"], ("CNS", "RENAL"))
+    with_context = datasets.load(tmp_path / "t.csv", kinds={"label": "categorical"})
+    assert with_context.columns == data.columns
+
+
+def test_a_table_without_a_column_left_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "1.5,x\n2.5,y\n" * 8)
+    for options in ({"drop": ["a", "b"]}, {"labels": "b", "drop": "a"}, {"context": ["a", "b"]}):
+        raises_one_sentence(
+            lambda options=options: datasets.load(tmp_path / "t.csv", **options), "no column left", "'a', 'b'"
+        )
 
 
 def test_files_of_no_table_are_refused(tmp_path):
@@ -208,5 +224,9 @@ def test_all_columns_that_cannot_be_read_are_named_at_once(tmp_path):
     names = [f"person {chr(97 + i)} {i}" for i in range(20)]
     table = pandas.DataFrame({"who": names, "x": np.arange(20) ** 2, "mail": [f"{n}@x" for n in names]})
     table.to_csv(tmp_path / "t.csv", index=False)
-    raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv"), "'who'", "1 more column", "'mail'")
+    raises_one_sentence(
+        lambda: datasets.load(tmp_path / "t.csv"), "'who'", "1 more column cannot be read", "--drop who mail"
+    )
     assert names_of(datasets.load(tmp_path / "t.csv", drop=["who", "mail"])) == ["x"]
+    table[["who", "mail"]].to_csv(tmp_path / "t.csv", index=False)
+    raises_one_sentence(lambda: datasets.load(tmp_path / "t.csv"), "either ('mail')", "no column is left")

@@ -74,6 +74,9 @@ STRUCTURES = {
     "row names": ",a,b\nx y,1.5,2\nz,2.5,3\nw,3.5,5\n",
     "row numbers of a part": ",a,b\n17,1.5,2\n3,2.5,3\n25,3.5,5\n",
     "row names of R": '"a" "b"\n"x y" 1.5 2\n"z" 2.5 3\n"w" 3.5 5\n',
+    "row numbers twice": ",rownames,a,b\n0,1,1.5,2\n1,2,2.5,3\n2,3,3.5,5\n",
+    "row numbers of pandas, twice": "Unnamed: 0.1,Unnamed: 0,a,b\n0,0,1.5,2\n1,1,2.5,3\n2,2,3.5,5\n",
+    "names in single quotes": "'a' 'b'\n1.5 2\n2.5 3\n3.5 5\n",
     "exponents": "a,b\n15e-1,2E0\n2.5,3\n+3.5,5.\n",
 }
 
@@ -96,6 +99,14 @@ def test_suffixes_and_packed_files(tmp_path, name):
             archive.writestr("t.csv", text)
     assert numbers(path) == AB
     assert datasets.load(path).event_shape == (2,)
+
+
+def test_the_name_inside_an_archive_may_be_odd(tmp_path):
+    """river's solar-flare.csv.zip holds a text file called solar-flare.csv.zip."""
+    for name in ("t.csv.zip", "data", "t.CSV"):
+        with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
+            archive.writestr(name, STRUCTURES["commas"])
+        assert numbers(tmp_path / "t.csv.zip") == AB
 
 
 def test_an_archive_of_two_files_is_refused(tmp_path):
@@ -124,6 +135,7 @@ def test_encodings_are_read_or_refused_with_the_command_that_converts(tmp_path):
 # ---------------------------------------------------------------- headers
 
 
+CODES = "AO BJ BW BF ID CM CV CF TD KM".split()  # ID is Indonesia
 HEADERS = {
     "words above numbers": ("a,b\n1,2\n2,3\n5,4\n", True),
     "words above dates": ("day,x\n2020-01-02,b\n2020-01-03,b\n2020-01-05,c\n", True),
@@ -131,6 +143,10 @@ HEADERS = {
     "a row above a column of words": ("5.1,setosa\n4.9,setosa\n6.2,virginica\n", False),
     "words that occur again": ("no,blue\nyes,red\nno,blue\nyes,blue\n", False),
     "words above words": ("answer,colour\nyes,red\nno,blue\nyes,blue\n", True),
+    "a name that occurs once among codes": (
+        "Group,ID\n" + "".join(f"{'ab'[i % 2]},{code}\n" for i, code in enumerate(CODES)),
+        True,
+    ),
     "row names and years": (",1940,1945\nfood,22.2,44.5\nhealth,3.5,5.7\nmedia,4.5,6.7\n", None),
     "row numbers and words": (",class,sex\n1,first,man\n2,third,woman\n3,first,man\n", None),
     "0, 1, 2 above fractions": ("0,1,2\n5.1,3.5,1.4\n4.9,3.0,1.3\n6.2,2.8,4.4\n", True),
@@ -178,6 +194,27 @@ def test_a_header_that_cannot_be_told_is_asked_for(tmp_path):
     raises_one_sentence(
         lambda: datasets.load(file(tmp_path, "1,2\n4,5\n9,7\n8,2\n")), "may be a header or a row"
     )
+
+
+def test_a_second_line_of_names_or_units_is_refused(tmp_path):
+    rows = "".join(f"team {i % 3},{i},{i * i}\n" for i in range(6))
+    for second in (",W,D", "name,kg,cm"):
+        path = file(tmp_path, f"who,2021,2022\n{second}\n{rows}")
+        raises_one_sentence(
+            lambda path=path: datasets.load(path), "line 2", "second line of names", "remove it"
+        )
+    raises_one_sentence(lambda: datasets.load(path, header=True), "'kg' next to numbers")
+    assert len(cells(file(tmp_path, f"who,2021,2022\nteam 1,NA,?\n{rows}"))[1]) == 7
+
+
+def test_a_cell_of_punctuation_is_no_decimal_comma(tmp_path):
+    rows = "".join(f"{i}.5;{mark};{i}\n" for i, mark in enumerate([",", ".", ","] * 3))
+    data = datasets.load(file(tmp_path, f"x;mark;n\n{rows}"))
+    assert data.columns[0].kind == "normal"
+    assert data.record["reading"]["columns"][0]["high"] == 8.5
+    assert data.record["reading"]["notes"] == []
+    only = "".join(f"{i};{mark}\n" for i, mark in enumerate([",", "-", ","] * 3))
+    assert datasets.load(file(tmp_path, f"n;mark\n{only}")).record["reading"]["notes"] == []
 
 
 def test_duplicate_names_are_numbered(tmp_path):

@@ -964,7 +964,7 @@ def test_a_vae_without_a_mixture_is_refused(vae, message):
         (lambda vae, x: explore(vae, x[:0]), "no rows"),
         (lambda vae, x: explore(vae, pv.Rows(x, torch.ones(20, 3))), "this VAE takes no context"),
         (lambda vae, x: explore(vae, x[:, :3]), "x must have shape \\(N, 5\\)"),
-        (lambda vae, x: explore(vae, torch.where(x > 1, torch.nan, x)), "finite|NaN|missing"),
+        (lambda vae, x: explore(vae, torch.where(x > 1, torch.inf, x)), "finite|NaN|missing"),
         (lambda vae, x: explore(vae, x, particles=0), "particles must be a whole number"),
         (lambda vae, x: explore(vae, x, rows=0), "rows must be a whole number"),
         (lambda vae, x: explore(vae, x, labels=[1, 2]), r"labels must be .* of shape \(20,\)"),

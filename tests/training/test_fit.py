@@ -72,7 +72,8 @@ def test_the_first_epoch_by_hand(data):
     """One batch an epoch: the history is the objective's terms on the drawn noise, and one step of SGD."""
     vae, hand = small(), small()
     data = pv.datasets.load(binary(60), validation=10, test=10)
-    run = pv.fit(vae, data, epochs=1, batch_size=40, optimizer="sgd", lr=0.01, seed=5, progress=False)
+    options = {"optimizer": "sgd", "lr": 0.01, "kl_warmup": 0, "lr_schedule": "constant"}
+    run = pv.fit(vae, data, epochs=1, batch_size=40, seed=5, progress=False, **options)
     order = torch.randperm(40, generator=pv.training.batches.generator(5, 0))
     with torch.random.fork_rng():
         torch.manual_seed(5)

@@ -415,7 +415,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_both(pair):
 
 COMMAND = ["fit", "--binarize", "dynamic", "--latent_dim", "2", "--batch_size", "50", "--figures", "false"]
 COMMAND += ["--encoder", "MLP", "--encoder.sizes", "[8]", "--decoder", "MLP", "--decoder.sizes", "[8]"]
-COMMAND += ["--compile", "false"]
+COMMAND += ["--compile", "false", "--lr_schedule", "constant"]
 
 
 def start(out, *options):

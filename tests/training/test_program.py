@@ -17,6 +17,7 @@ from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import assert_same_runs, checkpoint, same
 
 QUIET = {"progress": False, "figures": False, "batch_size": 10, "compile": False}
+QUIET |= {"lr_schedule": "constant", "kl_warmup": 0}  # so that a run may be extended
 
 
 class Switched(Program, nn.Module):

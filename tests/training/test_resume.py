@@ -24,6 +24,7 @@ from tests.support.interrupted import Crashed, crash_after, file_limit, fit_in_p
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small, table, untimed
 
 QUIET = {"progress": False, "figures": False, "batch_size": 8, "epochs": 3}
+QUIET |= {"lr": 1e-3, "lr_schedule": "constant", "kl_warmup": 0}  # so that a run may be extended
 STEPS_AN_EPOCH = 5
 EPOCHS = 3
 

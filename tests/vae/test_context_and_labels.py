@@ -178,6 +178,7 @@ def test_a_run_of_both_is_saved_and_resumed(tmp_path):
     rows = patterns(80)
     data = data_of(pv.Rows(rows.x, rows.context, torch.where(rows.y > 1, rows.y, -1)), validation=10, test=10)
     settings = {"batch_size": 20, "progress": False, "figures": False, "compile": False}
+    settings |= {"lr_schedule": "constant", "kl_warmup": 0}
 
     def make():
         return small_vae((4,), 1, prior=priors.GaussianMixture(3, labels=True), context_shape=(2,))

@@ -72,7 +72,5 @@ def test_samples_and_reconstructions_are_tables_of_the_user(vae):
 def test_a_table_needs_a_vae_that_knows_its_columns(vae):
     frame = pandas.DataFrame(np.zeros((3, 5)), columns=list("abcde"))
     plain = small((5,))
-    for call in (plain.encode, plain.reconstruct, plain.log_prob, lambda x: pv.log_evidence(plain, x)):
-        raises_one_sentence(lambda call=call: call(frame), "named columns", "frame.to_numpy()")
     raises_one_sentence(lambda: vae.encode(frame), "no column 'size'")
     raises_one_sentence(lambda: plain.sample(3, as_frame=True), "not trained on a table")

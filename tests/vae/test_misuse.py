@@ -82,10 +82,10 @@ def test_a_shape_may_come_from_numpy_or_torch(shape):
     assert small_vae(context_shape=shape).context_shape == (5,)
 
 
-def test_labels_given_as_an_array_are_refused_in_words():
+def test_labels_and_contexts_of_another_length_are_refused_in_words():
     x = torch.zeros(40, 5)
-    raises_one_sentence(lambda: pv.datasets.load(x, labels=np.arange(40) % 3), "labels")
-    raises_one_sentence(lambda: pv.datasets.load(x, context=torch.zeros(40, 2)), "an array of shape (40, 2)")
+    raises_one_sentence(lambda: pv.datasets.load(x, labels=np.arange(39) % 3), "40 rows", "labels")
+    raises_one_sentence(lambda: pv.datasets.load(x, context=torch.zeros(39, 2)), "40 rows and context 39")
 
 
 @pytest.mark.parametrize("exists", [True, False])

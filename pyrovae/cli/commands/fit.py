@@ -48,7 +48,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
-    parser.add_function_arguments(datasets.load, skip={"name", "schema", "stream"})
+    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
 

@@ -2,6 +2,7 @@ r"""What the cells of one column hold.
 
     numbers    1, -2.5, 1e39, "1,500", $1.50, 5%, 1.500,5 with a decimal comma
     dates      as days since 1970-01-01
+    times      of a day, and durations, as hours: 13:30 is 13.5
     truth      two words of the pairs true/false, yes/no, t/f, y/n
     words      everything else
 
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.datasets.readers.dates import DAYS, AmbiguousDates, days_of, plain_days
+from pyrovae.datasets.readers.dates import DAYS, HOURS, AmbiguousDates, days_of, hours_of, plain_days
+from pyrovae.datasets.readers.options import dropping
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
@@ -208,10 +210,13 @@ def _of_texts(texts: np.ndarray, na: set[str], decimal: str, name: str) -> Cells
     except AmbiguousDates as problem:
         raise InputError(
             f"column {name!r} holds dates such as {problem.example!r} whose day and month cannot be told "
-            f"apart: write them as 2024-12-31, or leave the column out with drop={name!r}"
+            f"apart: write them as 2024-12-31, or leave the column out with {dropping(name)}"
         ) from None
     if days is not None:
         return finish("dates", days, soft, unit=DAYS)
+    hours = hours_of(strong)
+    if hours is not None:
+        return finish("numbers", hours, soft, unit=HOURS, notes=["times, read as hours"])
     pair = {word.lower() for word in strong}
     if pair in PAIRS and len(strong) == 2:
         levels = tuple(sorted(strong, key=str.lower))
@@ -294,7 +299,7 @@ def plain_words(cells: pandas.Series) -> np.ndarray:
         if isinstance(value, (list, tuple, dict, set, bytes, np.ndarray)):
             raise InputError(
                 f"column {name!r} holds cells of type {type(value).__name__}: give one number or word in "
-                f"each cell, or leave the column out with drop={name!r}"
+                f"each cell, or leave the column out with {dropping(name)}"
             )
     return np.array(["" if g else _word(v).strip() for v, g in zip(values, gone, strict=True)], dtype=object)
 

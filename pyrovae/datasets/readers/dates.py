@@ -1,4 +1,4 @@
-"""Dates as real numbers: days since 1970-01-01, in UTC where a time zone is given."""
+"""Dates as days since 1970-01-01, in UTC where a time zone is given; times as hours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,27 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["DAYS", "AmbiguousDates", "as_dates", "days_of", "example_of", "plain_days"]
+__all__ = [
+    "DAYS",
+    "HOURS",
+    "AmbiguousDates",
+    "as_dates",
+    "days_of",
+    "example_of",
+    "hours_of",
+    "plain_days",
+]
 
 DAYS = "days since 1970-01-01"
+HOURS = "hours"
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|[+-]\d\d:?\d\d)?)?")
 _ORDER = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.]\d")
 _LIKE_A_DATE = re.compile(r"(?=.*\d)(?=.*[-/. ,:A-Za-z]).{6,40}")
+_ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b", re.IGNORECASE)
+_TIME = re.compile(
+    r"(?:(-?\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([ap])\.?m\.?)?", re.IGNORECASE
+)
 _FORMATS = (
     "%Y/%m/%d",
     "%Y/%m/%d %H:%M",
@@ -27,14 +41,15 @@ _FORMATS = (
     *(f"{month}-%d-%Y" for month in ("%b", "%B")),
     *(f"{month} {rest}" for month in ("%b", "%B") for rest in ("%d %Y", "%d, %Y", "%Y")),
     *(f"%d{gap}{month}{gap}{year}" for gap in "- " for month in ("%b", "%B") for year in ("%Y", "%y")),
-    *(f"{month}-%y" for month in ("%b", "%B")),
+    *(f"{month}-%{year}" for month in ("%b", "%B") for year in "yY"),
+    *(f"%Y{gap}{month}" for gap in "- " for month in ("%b", "%B")),
     "%a, %d %b %Y %H:%M:%S GMT",
 )
 _DAY_AND_MONTH = tuple(
     tuple(f"%{one}{gap}%{two}{gap}{year}{time}" for one, two in ("dm", "md"))
     for gap in "/-."
     for year in ("%Y", "%y")
-    for time in ("", " %H:%M", " %H:%M:%S")
+    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 )
 
 
@@ -67,8 +82,11 @@ def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None
         return _parsed(words, "%Y%m%d")
     if all(re.fullmatch(r"\d{4}[-: ]?[qQ][1-4]", word) for word in words):
         return _parsed([f"{word[:4]}-{3 * int(word[-1]) - 2:02d}" for word in words], "%Y-%m")
+    if all(re.fullmatch(r"\d{4}M(0[1-9]|1[0-2])", word) for word in words):
+        return _parsed([word.replace("M", "-") for word in words], "%Y-%m")
     if not all(_LIKE_A_DATE.fullmatch(word) for word in words[:20]):
         return None
+    words = [_ORDINAL.sub("", word) for word in words]
     if all(_ISO.fullmatch(word) for word in words):
         return _parsed([word.replace(",", ".") for word in words], "ISO8601")
     for format_ in _FORMATS:
@@ -94,6 +112,35 @@ def example_of(words: Iterable[str | None]) -> str | None:
     """
     pairs = ((word, _ORDER.match(word)) for word in words if word is not None)
     return next((word for word, match in pairs if match and max(int(match[1]), int(match[2])) > 12), None)
+
+
+def hours_of(words: Sequence[str], *, strict: bool = True) -> np.ndarray | None:
+    """Times of a day and durations as hours, (N,); None if one of the words is not a time.
+
+    Arguments:
+        words: different words, such as 13:35, 1:35 pm, 13:35:20 and 0 days 13:35:20.
+        strict: refuse words of the form 1:20 if all have one digit before the colon, as a ratio
+            looks the same.
+
+    Example:
+        >>> hours_of(["13:30", "9:15"]).tolist(), hours_of(["1:10", "1:20"]), hours_of(["1:30 pm"])
+        ([13.5, 9.25], None, array([13.5]))
+    """
+    matches = [_TIME.fullmatch(word) for word in words]
+    if not all(m and (not m[5] or 1 <= int(m[2]) <= 12) for m in matches):
+        return None
+    times = [m.groups() for m in matches if m]
+    if strict and all(len(hour) == 1 and not (d or s or half) for d, hour, _, s, half in times):
+        return None
+    return np.array(
+        [
+            24 * int(days or 0)
+            + (int(hour) % 12 + 12 * (half.lower() == "p") if half else int(hour))
+            + int(minute) / 60
+            + float(second or 0) / 3600
+            for days, hour, minute, second, half in times
+        ]
+    )
 
 
 def plain_days(times: pandas.Series) -> np.ndarray:

@@ -4,7 +4,8 @@ words above a column of numbers or dates     a header
 an empty cell above row names                a header
 0, 1, 2, ... above cells of another sort     a header
 numbers above every column of numbers        a row, even if other columns hold words
-words above words                            a row if a word occurs again below, else a header
+words above words                            a row if a word occurs again below, in a column where
+                                             words repeat; else a header
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def has_header(first: Sequence[str], body: Sequence[Sequence[str]], where: objec
         return False
     if all(_is_number(cell) or is_missing(cell) for cell in first):
         return False
-    return not any(cell and cell in cells for cell, cells in zip(first, columns, strict=True))
+    return not any(cell and _occurs(cell, cells) for cell, cells in zip(first, columns, strict=True))
+
+
+def _occurs(cell: str, cells: Sequence[str]) -> bool:
+    """Whether a cell occurs again below, other than once among ten or more unique cells."""
+    return cell in cells and not (len(cells) >= 10 and len(set(cells)) == len(cells))
 
 
 def _sort(cells: Sequence[str]) -> str:

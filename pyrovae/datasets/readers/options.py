@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +12,7 @@ from pyrovae.checks import shown, whole
 from pyrovae.errors import InputError
 from pyrovae.names import near_names
 
-__all__ = ["ReadOptions", "check_names"]
+__all__ = ["ReadOptions", "check_names", "dropping"]
 
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
 
@@ -111,6 +113,23 @@ def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]
         raise InputError(f"{name} must be a word or a list of words, not {shown(value)}")
     texts = [str(word) for word in words]
     return tuple(part.strip() for text in texts for part in text.split(",")) if split else tuple(texts)
+
+
+def dropping(*names: str) -> str:
+    """How to leave columns out, in Python and on the command line.
+
+    Example:
+        >>> print(dropping("id"))
+        drop='id' (--drop id)
+        >>> print(dropping("id", "first name"))
+        drop=['id', 'first name'] (--drop id 'first name')
+    """
+    words = " ".join(map(shlex.quote, names))
+    if len(names) == 1 and (names[0] in ("null", "~") or names[0].startswith("[")):
+        words = shlex.quote(json.dumps(names))
+    mark = "=" if words.startswith("-") else " "
+    python = repr(names[0] if len(names) == 1 else list(names))
+    return f"drop={python} (--drop{mark}{words})"
 
 
 def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: object) -> None:

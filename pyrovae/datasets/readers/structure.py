@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pyrovae.datasets.readers.cells import number_of
+from pyrovae.datasets.readers.cells import is_missing, number_of
 from pyrovae.datasets.readers.header import has_header
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
@@ -78,6 +78,8 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
     _refuse_ragged(records, width, separator, names, where)
     if names is None:
         names, records = _header(records, options.header, comments, separator, notes, where)
+        if names is not None and options.header is None:
+            _refuse_second_header(records, where)
     while len(records) > 1 and not any(records[-1][1]):
         records.pop()
     rows = [fields for _, fields in records]
@@ -267,13 +269,30 @@ def _header(
 ) -> tuple[list[str] | None, list[Record]]:
     first, body = records[0][1], [fields for _, fields in records[1:]]
     if asked if asked is not None else has_header(first, body[:SAMPLE], where):
-        return first, records[1:]
+        quoted = all(re.fullmatch(r"'[^']+'", name) for name in first if name)
+        return [name[1:-1] for name in first] if quoted else first, records[1:]
     if asked is None and comments and len(first) > 1:
         *_, (_, names) = _records([comments[-1]], 0, separator)
         if len(names) == len(first) and all(number_of(name) is None for name in names):
             notes[0] = "names taken from the comment above the rows"
             return names, records
     return None, records
+
+
+def _refuse_second_header(records: list[Record], where: object) -> None:
+    """Refuse a second line of names, or of units, above columns of numbers."""
+    if len(records) < 5:
+        return
+    (line, first), body = records[0], [fields for _, fields in records[1:SAMPLE]]
+    columns = [[row[i] for row in body if not is_missing(row[i])] for i in range(len(first))]
+    numeric = [len(cells) > 2 and all(number_of(cell) is not None for cell in cells) for cells in columns]
+    above = [cell for cell, is_numeric in zip(first, numeric, strict=True) if is_numeric]
+    words = [cell for cell in above if not is_missing(cell) and number_of(cell) is None]
+    if len(words) > 1 and len(words) > len(above) / 2:
+        raise InputError(
+            f"line {line} of {where} ({', '.join(words[:3])}, ...) looks like a second line of names or "
+            "units, as its columns hold numbers below: remove it, or keep it with header=True (--header true)"
+        )
 
 
 def _without_empty_column(
@@ -291,7 +310,9 @@ def _without_empty_column(
 
 def _decimal(rows: list[list[str]], separator: str, where: object) -> str:
     """The decimal mark, from cells with a comma and cells with a point."""
-    cells = {cell for fields in rows[:SAMPLE] for cell in fields if re.fullmatch(r"[-+]?[\d.,]+", cell)}
+    cells = {
+        cell for fields in rows[:SAMPLE] for cell in fields if re.fullmatch(r"(?=.*\d)[-+]?[\d.,]+", cell)
+    }
     commas = {cell for cell in cells if "," in cell}
     grouped = {cell for cell in commas if re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", cell)}
     if not commas:

@@ -9,14 +9,20 @@ References:
 from __future__ import annotations
 
 import re
+import shlex
 
 import numpy as np
 
 from pyrovae.datasets.readers.cells import Cells, are_hexadecimal, number_of
+from pyrovae.datasets.readers.options import dropping
 from pyrovae.errors import InputError
 
 __all__ = ["constant", "example", "kind_of_numbers", "refuse_unlikely", "remarks_on_numbers"]
 
+FAR = 100  # the mean of whole numbers that are amounts, if they vary by less than a fifth of it
+SOME = 5  # words among numbers that a message names
+MANY = 500  # levels of a category that need ten rows each
+ABSENT = frozenset({"missing", "unknown", "refused", "none", "nil", "null", "n.d.", "nd", "inf", "-inf"})
 IDENTIFIER = re.compile(r"(^|[_ .])(id|uuid|guid|key|code|number|nr|no)$|[a-z]I[dD]$", re.IGNORECASE)
 
 
@@ -28,7 +34,10 @@ def constant(cells: Cells) -> str | None:
     if cells.sort in ("numbers", "dates") and cells.values is not None:
         values = cells.values[~np.isnan(cells.values)]
         present = present if values.min() != values.max() else {next(iter(present))}
-    return f"its only value is {next(iter(present))}" if len(present) == 1 else None
+    only = " ".join(next(iter(present)).split())
+    return (
+        f"its only value is {only if len(only) <= 40 else only[:37] + '...'}" if len(present) == 1 else None
+    )
 
 
 def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
@@ -43,6 +52,8 @@ def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
         return "categorical", ["two values, read as classes"]
     if cells.unit is None and len(values) and (values >= 0).all() and (values % 1 == 0).all():
         mean, variance = values.mean(), values.var()
+        if mean > FAR and variance < (mean / 5) ** 2:
+            return "normal", ["whole numbers far from 0, read as real numbers"]
         if variance > mean:
             return "negativebinomial", []
         if variance < mean / 2 and _underdispersed(values):
@@ -55,14 +66,15 @@ def remarks_on_numbers(cells: Cells, name: str) -> list[str]:
     """What is suspicious about a column of numbers."""
     assert cells.values is not None
     notes = [f"read without its unit {cells.unit}"] if cells.unit and len(cells.unit) < 3 else []
+    drop = f"{dropping(name)} leaves it out"
     values = cells.values
     if cells.sort != "numbers" or len(values) < 3 or np.isnan(values).any():
         return notes
     if (np.diff(values) == 1).all():
-        return [*notes, f"looks like a row number (drop={name!r} leaves it out)"]
+        return [*notes, f"looks like a row number, {drop}"]
     distinct = len(np.unique(values)) == len(values)
     if distinct and (values % 1 == 0).all() and IDENTIFIER.search(name):
-        return [*notes, f"looks like an identifier (drop={name!r} leaves it out)"]
+        return [*notes, f"looks like an identifier, {drop}"]
     return notes
 
 
@@ -83,7 +95,7 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
     Raises:
         InputError: with the likely reading of the column and what to do.
     """
-    drop = f"leave the column out with drop={name!r} (--drop {name})"
+    drop = f"leave the column out with {dropping(name)}"
     categories = f"declare its cells as names with kinds={{{name!r}: 'categorical'}}"
     if cells.sort == "identifiers":
         raise InputError(
@@ -91,12 +103,18 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
             f"({example(cells)}), "
             f"which are identifiers and not amounts: {drop}, or {categories}"
         )
-    if cells.sort == "mixed" and not _mostly_own(cells):
-        word = _word(cells)
+    is_mixed = cells.sort == "mixed" and not _are_words(cells)
+    if is_mixed and _are_levels(cells):
+        cells.notes.append("numbers and words, read as levels")
+        return
+    if is_mixed and not _mostly_own(cells):
+        odd = _odd_words(cells)
+        na = ",".join(odd)
+        named = f"or name what stands for a missing entry with na={na!r} (--na={shlex.quote(na)}), "
         raise InputError(
-            f"column {name!r} of {where} holds {word!r} next to numbers: leave such cells empty, or name "
-            "what "
-            f"stands for a missing entry with na={word!r} (--na), {drop}, or {categories}"
+            f"column {name!r} of {where} holds {odd[0]!r} next to numbers: leave such cells empty, "
+            + named * (len(odd) <= SOME)
+            + f"{drop}, or {categories}"
         )
     if _mostly_own(cells):
         words = [word for word in cells.words if word is not None]
@@ -120,8 +138,6 @@ def likely(words: list[str]) -> str:
         return f"numbers with the unit {next(iter(units))!r}"
     if are_hexadecimal(sample):
         return "identifiers (hexadecimal)"
-    if all(re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", word) for word in sample):
-        return "times of a day"
     if sum(len(word.split()) for word in sample) > 4 * len(sample):
         return "free text"
     if all(re.search(r"\d", word) and re.search(r"[-/.:]", word) for word in sample):
@@ -137,10 +153,11 @@ def example(cells: Cells) -> str:
     return repr(next((word for word in present if number_of(word) is None), present[0] if present else ""))
 
 
-def _word(cells: Cells) -> str:
-    words = [word for word in cells.words if word is not None]
+def _odd_words(cells: Cells) -> list[str]:
+    """The different words that are not numbers."""
+    words = list(dict.fromkeys(word for word in cells.words if word is not None))
     odd = [word for word in words if number_of(word) is None]
-    return (odd or [word for word in words if not word.isdecimal()] or words)[0]
+    return odd or [word for word in words if not word.isdecimal()] or words
 
 
 def _digits(cells: Cells) -> int:
@@ -156,7 +173,28 @@ def _mostly_own(cells: Cells) -> bool:
     numbers = sum(number_of(word) is not None for word in set(words))
     if numbers > levels / 2 and cells.sort == "mixed":
         return False
-    return (len(words) >= 10 and levels > 0.9 * len(words)) or (levels > 50 and levels > len(words) / 2)
+    return (
+        (len(words) >= 10 and levels > 0.9 * len(words))
+        or (levels > 50 and levels > len(words) / 2)
+        or (levels > MANY and levels > len(words) / 10)
+    )
+
+
+def _are_words(cells: Cells) -> bool:
+    """Whether hardly any cell next to words is a number, as among titles of films."""
+    rows = [word for word in cells.words if word is not None]
+    words = {word for word in set(rows) if number_of(word) is None}
+    return len(words) > 0.9 * len(set(rows)) and sum(word in words for word in rows) > 0.9 * len(rows)
+
+
+def _are_levels(cells: Cells) -> bool:
+    """Whether numbers next to words are a few levels, most of them words, as in 4, f, r."""
+    rows = [word for word in cells.words if word is not None]
+    levels = set(rows)
+    words = {word for word in levels if number_of(word) is None}
+    if len(levels) > 20 or 5 * len(levels) > len(rows) or any(word.lower() in ABSENT for word in words):
+        return False
+    return len(words) > len(levels) / 2 and sum(word in words for word in rows) > len(rows) / 2
 
 
 def _underdispersed(values: np.ndarray) -> bool:

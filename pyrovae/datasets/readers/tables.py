@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,15 +52,18 @@ class Table:
 
 
 def without_row_numbers(table: Table, options: ReadOptions) -> Table:
-    """Leave out a first column that numbers the rows, unless its kind is given."""
-    frame = table.frame
-    name = str(frame.columns[0]) if len(frame.columns) > 1 else "-"
-    plain = name.strip().lower()
-    if plain in ROW_NUMBERS and name not in options.kinds and len(frame) > 2:
+    """Leave out first columns that number the rows, unless their kind is given."""
+    while True:
+        frame = table.frame
+        name = str(frame.columns[0]) if len(frame.columns) > 1 else "-"
+        plain = re.sub(r"^(unnamed: 0)[._]\d+$", r"\1", name.strip().lower())
+        if plain not in ROW_NUMBERS or name in options.kinds or len(frame) < 3:
+            break
         reason = _index([str(cell) for cell in frame.iloc[:, 0]], has_name=plain not in ROW_NUMBERS[:4])
-        if reason is not None:
-            table.dropped[name or "column 1"] = reason
-            table.frame = frame.iloc[:, 1:]
+        if reason is None:
+            break
+        table.dropped[name or f"column {len(table.dropped) + 1}"] = reason
+        table.frame = frame.iloc[:, 1:]
     if "" in table.frame.columns:
         columns = list(table.frame.columns)
         names = [name or f"column {i + 1 + len(table.dropped)}" for i, name in enumerate(columns)]
@@ -176,6 +180,7 @@ TABLES: dict[str, Callable[[Path, ReadOptions], Table]] = {
     ".txt": _read_csv,
     ".parquet": _read_parquet,
     ".feather": _read_feather,
+    ".arrow": _read_feather,
     ".xlsx": _read_excel,
     ".json": _read_json,
     ".jsonl": _read_json,

@@ -33,9 +33,15 @@ def ending_of(path: Path) -> str:
         if suffixes[-1] == ".zip" and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 members = _members(archive)
-            return Path(members[0]).suffix.lower() if len(members) == 1 else inner
+            return _plain_suffix(members[0]) or inner if len(members) == 1 else inner
         return inner
     return suffixes[-1] if suffixes else ""
+
+
+def _plain_suffix(name: str) -> str:
+    """The suffix of a member of an archive: ".csv" for t.csv, and for text called t.csv.zip."""
+    plain = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() not in PACKED]
+    return plain[-1] if plain else ""
 
 
 def read_bytes(path: Path) -> bytes:
