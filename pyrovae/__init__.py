@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         oracles,
         plots,
         priors,
+        tasks,
         testing,
     )
     from pyrovae.datasets import Rows
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
+    from pyrovae.tasks import Scores, score, score_file
     from pyrovae.training.fit import Run, fit, load
     from pyrovae.vae import VAE
 
@@ -48,6 +50,7 @@ __all__ = [
     "NumericalError",
     "Rows",
     "Run",
+    "Scores",
     "datasets",
     "diagnose",
     "elpd",
@@ -68,6 +71,9 @@ __all__ = [
     "plots",
     "priors",
     "sandwich",
+    "score",
+    "score_file",
+    "tasks",
     "testing",
     "to_arviz",
 ]
@@ -88,6 +94,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
+            "tasks": ["Scores", "score", "score_file"],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

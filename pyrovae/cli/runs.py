@@ -2,61 +2,52 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-import yaml
 
-from pyrovae import datasets
 from pyrovae.checks import whole
-from pyrovae.datasets import Data, Rows, Schema
+from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
+from pyrovae.extras import require
 from pyrovae.files import write_whole
+from pyrovae.tasks.runs import data_of, load_data, options_of
 from pyrovae.training import load
-from pyrovae.training.checkpoint import upgraded_config
 from pyrovae.vae import VAE
 
-__all__ = ["Split", "load_data", "open_run", "options_of", "rows_of", "save_array", "save_text", "set_seed"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "Split",
+    "check_table",
+    "load_data",
+    "open_run",
+    "options_of",
+    "rows_of",
+    "save_array",
+    "save_frame",
+    "save_text",
+    "set_seed",
+]
 
 Split = Literal["train", "validation", "test"]
 
 
 def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
-    """The VAE of a run folder with its best weights, and the data of the run or those given.
+    """The VAE of a run folder with its best weights, and the data of the run with its own split.
+
+    Arguments:
+        run: the run folder.
+        data: where the data are now, if they came from memory or have moved.
 
     Raises:
-        InputError: if the folder holds no run, or its data have no name.
+        InputError: if the folder holds no run, or the data are not those of the run.
     """
     vae = load(run).eval()
-    try:
-        config = dict(yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
-        ) from None
-    # a table is read in the columns and words of the run, whatever their order in the file
-    loaded = load_data(upgraded_config(config) | ({"data": data} if data else {}), vae.schema)
-    if vae.schema is not None:
-        vae.schema.check_same(loaded.schema, loaded.name)
-    return vae, loaded
-
-
-def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
-    """Load the data set named in options or a run's config; with a schema, in its columns."""
-    if not options.get("data"):
-        raise InputError(
-            "the data have no name (those of a run from memory have none): name them with --data"
-        )
-    return datasets.load(options["data"], **options_of(datasets.load, options), schema=schema)
-
-
-def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a function takes."""
-    return {name: options[name] for name in inspect.signature(function).parameters if name in options}
+    return vae, data_of(run, vae.schema, data)
 
 
 def rows_of(data: Data, split: Split, count: int | None) -> Rows:
@@ -81,3 +72,24 @@ def save_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file whole or not at all, and say so."""
     write_whole(path, lambda file: np.save(file, array))
     print(f"written: {path}, {array.shape}")
+
+
+def check_table(vae: VAE, out: str) -> None:
+    """Refuse a file for rows of a table that cannot be written.
+
+    Raises:
+        InputError: for another kind of file, or a model of rows without columns.
+    """
+    if Path(out).suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{out} is neither .csv nor .parquet: give a name that ends in one of them")
+    if vae.schema is None or vae.schema.columns is None:
+        raise InputError("the run was not trained on a table: leave --out out, and use --array")
+
+
+def save_frame(path: Path, frame: pandas.DataFrame) -> Path:
+    """Write a table to a .csv or .parquet file whole or not at all; returns its path."""
+    if path.suffix.lower() == ".csv":
+        return save_text(path, frame.to_csv(index=False))
+    require("pyarrow", "parquet", f"writing {path}")
+    write_whole(path, lambda file: frame.to_parquet(file, index=False))
+    return path

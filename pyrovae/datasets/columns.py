@@ -25,6 +25,7 @@ import numpy as np
 
 from pyrovae.datasets.readers import suspects
 from pyrovae.datasets.readers.cells import Cells, number_of, plain_numbers, read_cells
+from pyrovae.datasets.readers.dates import DAYS, example_of
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Column:
         levels: the words that the codes 0, 1, ... stand for, or None.
         unit: the unit of the numbers ("%", "days since 1970-01-01"), or None.
         missing: the words that stand for a missing entry, in addition to empty cells.
+        example: a date that shows the order of day and month in the training data, or None.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Column:
     levels: tuple[str, ...] | None = None
     unit: str | None = None
     missing: tuple[str, ...] = ()
+    example: str | None = None
 
 
 @dataclass
@@ -206,7 +209,8 @@ def _numbers(
     if kind == "categorical":
         return *_classes(cells, name), notes
     levels = cells.levels if kind == "bernoulli" else None
-    return cells.values, Column(name, kind, levels, cells.unit, cells.missing), notes
+    example = example_of(cells.words) if cells.unit == DAYS else None
+    return cells.values, Column(name, kind, levels, cells.unit, cells.missing, example), notes
 
 
 def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarray, Column]:

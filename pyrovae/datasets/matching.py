@@ -2,13 +2,17 @@
 
 The order of columns does not matter, and unneeded columns are ignored. A missing column is refused.
 So are an unknown word and a word among numbers; `unknown="missing"` reads them as missing entries.
+
+Each cell is read by itself, so a table gives the same numbers whole, in pieces and row by row. Only
+the order of day and month in a date is found from all dates of a column (or from its first rows,
+for a file that is read in pieces).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +20,14 @@ import numpy as np
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.files import is_readable, raw_table
-from pyrovae.datasets.readers.cells import MISSING_WORDS, Cells, number_of, plain_words, read_cells
-from pyrovae.datasets.readers.dates import DAYS, HOURS, AmbiguousDates, days_of, hours_of
+from pyrovae.datasets.readers.cells import (
+    MISSING_WORDS,
+    is_missing,
+    number_of,
+    numbers_of,
+    plain_words,
+)
+from pyrovae.datasets.readers.dates import DAYS, HOURS, AmbiguousDates, days_of, hours_of, plain_days
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import Table
 from pyrovae.errors import InputError
@@ -26,9 +36,12 @@ from pyrovae.names import near_names
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Unknown", "match", "opened"]
+__all__ = ["Unknown", "date_words", "match", "opened"]
 
 Unknown = Literal["refuse", "missing"]
+
+TRUTH = {"true": 1.0, "yes": 1.0, "t": 1.0, "y": 1.0, "false": 0.0, "no": 0.0, "f": 0.0, "n": 0.0}
+COMPACT = (17_000_101, 22_001_231)  # dates such as 19580329
 
 
 def opened(data: Any, name: str, options: ReadOptions) -> Table:  # noqa: ANN401
@@ -59,6 +72,7 @@ def match(
     *,
     na: Collection[str] = (),
     unknown: Unknown = "refuse",
+    dates: Mapping[str, Sequence[str]] | None = None,
 ) -> np.ndarray:
     """The numbers of some columns of a table, (N, C) float64, with NaN for missing entries.
 
@@ -68,6 +82,7 @@ def match(
         where: the name of the data in messages.
         na: further words that stand for a missing entry.
         unknown: "refuse" or "missing", for words that have no number or level.
+        dates: other dates of the columns of dates, in the same format (`date_words`).
 
     Raises:
         InputError: for a column that is missing, or a word without a number or level.
@@ -81,51 +96,201 @@ def match(
             f"{where} has no column {', '.join(map(repr, absent[:5]))}{meant}, which the model was trained "
             f"on, only {', '.join(names[:20])}: add it, with empty cells if its values are missing"
         )
-    parts = [_numbers(table, column, where, set(na) | set(column.missing), unknown) for column in columns]
+    parts = []
+    for column in columns:
+        cells = _NewCells(table, column, where, frozenset({*na, *column.missing}), unknown)
+        parts.append(cells.codes() if column.levels is not None else cells.numbers(dates or {}))
     return np.stack(parts, 1)
 
 
-def _numbers(table: Table, column: Column, where: object, na: set[str], unknown: Unknown) -> np.ndarray:
-    series = table.frame.iloc[:, list(table.frame.columns).index(column.name)].rename(column.name)
-    if column.levels is not None:
-        return _codes(series, column, table, where, na, unknown)
-    cells = read_cells(series, na=na, decimal=table.decimal)
-    if cells.values is None or (cells.sort == "dates") != (column.unit == DAYS):
-        cells = _as_numbers(cells, column, table, where, unknown)
-    assert cells.values is not None
-    if cells.unit != column.unit and cells.unit is not None:
-        raise InputError(
-            f"column {column.name!r} of {where} is given in {cells.unit}, and the model was trained on "
-            f"{column.unit or 'plain numbers'}: give it in the same unit"
-        )
-    wrong = np.isinf(cells.values)
-    if column.kind == "bernoulli":
-        wrong |= ~np.isin(cells.values, (0, 1)) & ~np.isnan(cells.values)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(
-            f"column {column.name!r} of {where} holds {cells.values[row]:g} in {_place(table, row)}, which "
-            "its "
-            f"kind {column.kind} does not have: correct the cell or leave it empty"
-        )
-    return cells.values
+def date_words(table: Table, columns: Sequence[Column]) -> dict[str, list[str]]:
+    """The different words in columns of dates, from which the order of day and month is found."""
+    names = set(map(str, table.frame.columns))
+    return {
+        column.name: [word for word in dict.fromkeys(plain_words(series)) if not is_missing(word)]
+        for column in columns
+        if column.unit == DAYS and column.name in names
+        for series in [_series(table, column.name)]
+        if series.dtype.kind not in "biufmMc"
+    }
 
 
-def _as_numbers(cells: Cells, column: Column, table: Table, where: object, unknown: Unknown) -> Cells:
-    """Convert cells one by one, when the new column is not of the same sort."""
-    dates = column.unit == DAYS
-    numbers = [None if w is None else _number(w, column, table) for w in cells.words]
-    values = np.array([np.nan if number is None else number for number in numbers])
-    wrong = [i for i, word in enumerate(cells.words) if word is not None and numbers[i] is None]
-    if wrong and unknown == "refuse":
-        raise InputError(
-            f"column {column.name!r} of {where} holds {cells.words[wrong[0]]!r} in "
-            f"{_place(table, wrong[0])}, and "
-            f"the model was trained on {'dates' if dates else 'numbers'}: correct the cell, leave it "
-            "empty, or "
-            "give unknown='missing'"
-        )
-    return replace(cells, sort="numbers", values=values, unit=DAYS if dates else None)
+def _series(table: Table, name: str) -> pandas.Series:
+    return table.frame.iloc[:, list(map(str, table.frame.columns)).index(name)].rename(name)
+
+
+class _NewCells:
+    """The cells of one column of new data.
+
+    Arguments:
+        table: the new data.
+        column: the column that the model was trained on.
+        where: the name of the data in messages.
+        na: words that stand for a missing entry, next to the usual ones.
+        unknown: "refuse" or "missing".
+    """
+
+    def __init__(
+        self, table: Table, column: Column, where: object, na: frozenset[str], unknown: Unknown
+    ) -> None:
+        self.table, self.column, self.where, self.na, self.unknown = table, column, where, na, unknown
+        self.series = _series(table, column.name)
+
+    # ---------------------------------------------------------------- words with codes
+
+    def codes(self) -> np.ndarray:
+        """The positions of words among the stored levels, with NaN for missing entries."""
+        levels, folds = self.column.levels or (), self.column.kind == "bernoulli"
+        places: dict[str, float] = {level: float(i) for i, level in enumerate(levels)}
+        if folds:
+            places = {level.lower(): place for level, place in places.items()} | places
+
+        def code(text: str) -> float | None:
+            word = _level(text, places)
+            place = places.get(word, places.get(word.lower()) if folds else None)
+            is_gone = word in self.na or word.lower() in MISSING_WORDS
+            return place if place is not None else np.nan if is_gone else None
+
+        shown = ", ".join(levels[:5]) + (", ..." if len(levels) > 5 else "")
+        return self._each(plain_words(self.series), code, f"the words {shown}")
+
+    def _each(self, texts: np.ndarray, value: Any, trained_on: str) -> np.ndarray:  # noqa: ANN401
+        """The value of each word; equal words are read once.
+
+        Raises:
+            InputError: for a word without a value, unless it is read as missing.
+        """
+        import pandas
+
+        places, words = pandas.factorize(texts)
+        values = [value(word) for word in words]
+        wrong = [i for i, one in enumerate(values) if one is None]
+        if wrong and self.unknown == "refuse":
+            row = int(np.isin(places, wrong).argmax())
+            raise InputError(
+                f"column {self.column.name!r} of {self.where} holds {texts[row]!r} in {self._place(row)}, "
+                f"and the model was trained on {trained_on}: correct the cell, leave it empty, or give "
+                "unknown='missing'"
+            )
+        return np.array([np.nan if one is None else one for one in values], dtype=np.float64)[places]
+
+    def _place(self, row: int) -> str:
+        lines, number = self.table.lines, self.table.first + row
+        return f"row {number}" if lines is None else f"row {number} (line {lines[row]})"
+
+    # ---------------------------------------------------------------- numbers and dates
+
+    def numbers(self, dates: Mapping[str, Sequence[str]]) -> np.ndarray:
+        """Numbers, with NaN for missing entries; dates as days."""
+        series, column = self.series, self.column
+        kind = series.dtype.kind
+        if kind == "c":
+            raise InputError(f"column {column.name!r} holds complex numbers: give their real parts")
+        if kind == "M" and column.unit == DAYS:
+            values = plain_days(series)
+        elif kind == "m":
+            self._check_unit("seconds", 0)
+            values = series.dt.total_seconds().to_numpy()
+        elif kind in "iuf" or kind == "b" and column.unit != DAYS:
+            values = self._typed()
+        else:
+            texts = plain_words(series)
+            values = (
+                self._days(texts, dates.get(column.name, ())) if column.unit == DAYS else self._read(texts)
+            )
+        return self._checked(values)
+
+    def _typed(self) -> np.ndarray:
+        values = self.series.to_numpy(dtype=np.float64, na_value=np.nan)
+        tokens = [number for number in map(number_of, self.na) if number is not None]
+        values = np.where(np.isin(values, tokens), np.nan, values) if tokens else values
+        if self.column.unit != DAYS:
+            return values
+        words = np.array(["" if np.isnan(value) else f"{value:.15g}" for value in values], dtype=object)
+        return self._days(words, ())
+
+    def _read(self, texts: np.ndarray) -> np.ndarray:
+        """Numbers of cells of text, each by itself."""
+        if self.table.decimal == "." and not self.na:
+            with_gaps = np.where(texts == "", "nan", texts)
+            try:  # most columns have plain numbers only
+                if not any("_" in word for word in with_gaps):
+                    return with_gaps.astype(np.float64)
+            except ValueError:
+                pass
+        is_truth = self.column.kind == "bernoulli"
+
+        def value(word: str) -> float | None:
+            if is_missing(word, self.na):
+                return np.nan
+            hours = hours_of([word], strict=False) if self.column.unit == HOURS else None
+            if hours is not None:
+                return float(hours[0])
+            found = numbers_of([word], self.table.decimal)
+            if found is None:
+                return TRUTH.get(word.lower()) if is_truth else None
+            if found[1] is not None:
+                self._check_unit(found[1], int((texts == word).argmax()))
+            return found[0][0]
+
+        return self._each(texts, value, "numbers")
+
+    def _days(self, texts: np.ndarray, others: Sequence[str]) -> np.ndarray:
+        """Days of dates, whose day and month are in the same order in all of them."""
+        plain = [word for word in dict.fromkeys(texts) if not is_missing(word, self.na)]
+        days = self._in_one_format(plain, others)
+        if days is None:  # some of them are not dates
+            plain = [word for word in plain if _is_date(word)]
+            days = self._in_one_format(plain, list(filter(_is_date, others)))
+        known = {} if days is None else dict(zip(plain, days, strict=False))
+
+        def value(word: str) -> float | None:
+            return np.nan if is_missing(word, self.na) else known.get(word, _day(word))
+
+        return self._each(texts, value, "dates")
+
+    def _in_one_format(self, words: Sequence[str], others: Sequence[str]) -> np.ndarray | None:
+        """Days of words; a date of the training data decides if they can be read in two ways."""
+        if not words:
+            return None
+        try:
+            return days_of([*words, *others])
+        except AmbiguousDates as problem:
+            example = self.column.example
+            days = None if example is None else days_of([*words, *others, example])
+            if days is not None:
+                return days
+            raise InputError(
+                f"column {self.column.name!r} of {self.where} holds dates such as {problem.example!r} whose "
+                "day and month cannot be told apart: write them as 2024-12-31"
+            ) from None
+
+    def _check_unit(self, unit: str, row: int) -> None:
+        if unit != self.column.unit:
+            raise InputError(
+                f"column {self.column.name!r} of {self.where} is given in {unit} in {self._place(row)}, and "
+                f"the model was trained on {self.column.unit or 'plain numbers'}: give it in the same unit"
+            )
+
+    def _checked(self, values: np.ndarray) -> np.ndarray:
+        wrong = np.isinf(values)
+        if self.column.kind == "bernoulli":
+            wrong |= ~np.isin(values, (0, 1)) & ~np.isnan(values)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise InputError(
+                f"column {self.column.name!r} of {self.where} holds {values[row]:g} in {self._place(row)}, "
+                f"which its kind {self.column.kind} does not have: correct the cell or leave it empty"
+            )
+        return values
+
+
+def _is_date(word: str) -> bool:
+    """Whether a word is a date, even if its day and month cannot be told apart."""
+    try:
+        return days_of([word]) is not None
+    except AmbiguousDates:
+        return True
 
 
 def _number(word: str, column: Column, table: Table) -> float | None:
@@ -136,43 +301,16 @@ def _number(word: str, column: Column, table: Table) -> float | None:
 
 
 def _day(word: str) -> float | None:
+    """A date in a format of its own, or one of eight digits such as 19580329."""
+    is_compact = re.fullmatch(r"\d{8}", word) is not None and COMPACT[0] <= int(word) <= COMPACT[1]
     try:
-        days = days_of([word])
+        days = days_of([word], compact=is_compact)
     except AmbiguousDates:
         return None
     return None if days is None else float(days[0])
 
 
-def _codes(
-    series: pandas.Series, column: Column, table: Table, where: object, na: set[str], unknown: Unknown
-) -> np.ndarray:
-    levels = column.levels or ()
-    places: dict[str, float] = {level: float(i) for i, level in enumerate(levels)}
-    if column.kind == "bernoulli":
-        places = {level.lower(): place for level, place in places.items()} | places
-    words = plain_words(series)
-    result = np.full(len(words), np.nan)
-    for row, text in enumerate(words):
-        word = _level(text, places)
-        if word in places or (column.kind == "bernoulli" and word.lower() in places):
-            result[row] = places.get(word, places.get(word.lower(), np.nan))
-        elif word in na or word.lower() in MISSING_WORDS or unknown == "missing":
-            continue
-        else:
-            shown = ", ".join(levels[:5]) + (", ..." if len(levels) > 5 else "")
-            raise InputError(
-                f"column {column.name!r} of {where} holds {word!r} in {_place(table, row)}, and the model "
-                "was "
-                f"trained on the words {shown}: correct the cell, leave it empty, or give unknown='missing'"
-            )
-    return result
-
-
-def _level(text: str, places: dict[str, float]) -> str:
+def _level(text: str, places: Mapping[str, float]) -> str:
     """The level that a cell stands for, such as 7 for 7.0."""
     number = None if text in places else number_of(text)
     return text if number is None or number % 1 else str(int(number)) if str(int(number)) in places else text
-
-
-def _place(table: Table, row: int) -> str:
-    return f"row {row}" if table.lines is None else f"row {row} (line {table.lines[row]})"

@@ -8,12 +8,13 @@ classes   the labels that the class indices 0 .. C - 1 stand for
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import Tensor
 
 from pyrovae.checks import one_of
 from pyrovae.datasets.columns import Column
@@ -21,8 +22,9 @@ from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.frames import as_frame
 from pyrovae.datasets.matching import Unknown, match, opened
 from pyrovae.datasets.readers.options import ReadOptions
+from pyrovae.datasets.readers.tables import Table
 from pyrovae.datasets.rows import Rows
-from pyrovae.datasets.source import Source, as_source
+from pyrovae.datasets.source import Source, as_rows, as_source
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,22 +133,54 @@ class Schema:
             InputError: for a column that is missing, an unknown word, or rows of another shape.
         """
         if self.columns is None:
-            return self._arrays(data, name), []
+            return self.of_array(data, name), []
         name = Path(data).name if name == "the data" and isinstance(data, (str, os.PathLike)) else name
         table = opened(data, name, ReadOptions(na=self.na))
+        return self.of_table(table, name, unknown=unknown), self.notes_on(table.frame.columns, name)
+
+    def of_table(
+        self,
+        table: Table,
+        name: str,
+        *,
+        unknown: Unknown = "refuse",
+        dates: Mapping[str, Sequence[str]] | None = None,
+    ) -> Rows:
+        """A table or a piece of one as rows, as `read` does.
+
+        Arguments:
+            table: cells as they are in a file.
+            name: the name of the data in messages.
+            unknown: as for `read`.
+            dates: dates in other pieces of the table (`matching.date_words`).
+
+        Raises:
+            InputError: as from `read`.
+        """
+        assert self.columns is not None
         given = tuple(item.column for item in self.context_columns or ())
         options: dict[str, Any] = {
             "na": self.na,
             "unknown": one_of("unknown", unknown, ("refuse", "missing")),
+            "dates": dates,
         }
         x = torch.from_numpy(match(table, self.columns, name, **options))
         context = None
         if self.context_columns:
-            context = contexts_of(self.context_columns, match(table, given, name, **options), name)
-        used = {column.name for column in (*self.columns, *given)} | {self.labels, *self.drop}
-        others = [str(column) for column in table.frame.columns if column not in used and column != ""]
-        notes = [f"{name} has columns that the model does not use: {', '.join(others)}"] if others else []
-        return Rows(as_source(name, x, columns=self.columns).x, context, index=torch.arange(len(x))), notes
+            where = name if not table.first else f"{name} (rows counted from row {table.first})"
+            context = contexts_of(self.context_columns, match(table, given, name, **options), where)
+        rows = as_source(name, x, columns=self.columns).x
+        return Rows(rows, context, index=torch.arange(table.first, table.first + len(x)))
+
+    def notes_on(self, columns: Iterable[object], name: str) -> list[str]:
+        """A note on columns of new data that the model does not use."""
+        used = {column.name for column in (*(self.columns or ()), *self._given)} | {self.labels, *self.drop}
+        others = [str(column) for column in columns if str(column) not in used and column != ""]
+        return [f"{name} has columns that the model does not use: {', '.join(others)}"] if others else []
+
+    @property
+    def _given(self) -> tuple[Column, ...]:
+        return tuple(item.column for item in self.context_columns or ())
 
     def rows(self, data: Any, name: str = "the data", *, unknown: Unknown = "refuse") -> Rows:  # noqa: ANN401
         """New data as rows in the columns, words and scaling of this schema; see `read`.
@@ -162,15 +196,39 @@ class Schema:
         """
         return self.read(data, name, unknown=unknown)[0]
 
-    def _arrays(self, data: Any, name: str) -> Rows:  # noqa: ANN401
-        """Rows of numbers of the schema's shape; levels become values in [0, 1]."""
-        source = as_source(name, data)
-        x = source.x if source.levels == self.levels or self.levels is None else source.x / (self.levels - 1)
-        if tuple(x.shape[1:]) != self.event_shape:
+    def of_array(self, data: Any, name: str, *, are_levels: bool | None = None) -> Rows:  # noqa: ANN401
+        """Rows of numbers of the schema's shape; levels become values in [0, 1].
+
+        Arguments:
+            data: an array (N, *event). For a model of integer levels these are levels, 0 to
+                `levels` - 1, or values in [0, 1] that are already scaled.
+            name: the name of the data in messages.
+            are_levels: whether they are levels; by default whether they are integers, or whole
+                numbers of which one is above 1.
+
+        Raises:
+            InputError: for rows of another shape, or values beyond the levels.
+        """
+        given = as_rows(data, name)
+        if tuple(given.shape[1:]) != self.event_shape:
             raise InputError(
-                f"{name} has rows of shape {tuple(x.shape[1:])}, and the model was trained on "
+                f"{name} has rows of shape {tuple(given.shape[1:])}, and the model was trained on "
                 f"{self.event_shape}: give rows of that shape"
             )
+        source = as_source(name, data)
+        x = source.x
+        if self.levels is not None:
+            top = self.levels - 1
+            is_scaled = not (levels_in(given) if are_levels is None else are_levels)
+            if source.levels is not None:  # bytes were divided by 255
+                x = (x * (source.levels - 1)).round()
+            if not is_scaled:
+                x = x / top
+            if float(x.min()) < 0 or float(x.max()) > 1:
+                raise InputError(
+                    f"{name} has values up to {given.max().item():g}, and the model was trained on "
+                    f"levels 0 to {top}: give such levels, or values in [0, 1]"
+                )
         return Rows(x, index=torch.arange(len(x)))
 
     def frame(self, x: Any) -> pandas.DataFrame:  # noqa: ANN401
@@ -222,9 +280,17 @@ class Schema:
                 )
 
 
+def levels_in(x: Tensor) -> bool:
+    """Whether numbers are integer levels, not values in [0, 1]: integers, or whole ones above 1."""
+    if not x.is_floating_point():
+        return x.dtype != torch.bool
+    return bool((x > 1).any()) and bool((x == x.round()).all())
+
+
 def _column(saved: Mapping[str, Any]) -> Column:
     levels, missing = saved["levels"], saved.get("missing") or ()
-    return Column(saved["name"], saved["kind"], levels and tuple(levels), saved.get("unit"), tuple(missing))
+    rest = saved.get("unit"), tuple(missing), saved.get("example")
+    return Column(saved["name"], saved["kind"], levels and tuple(levels), *rest)
 
 
 def _words(column: Column) -> str:

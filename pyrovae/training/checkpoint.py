@@ -43,6 +43,7 @@ class Checkpoint:
         optimizer, state, random: state of the optimiser, the run and the generators; in last.ckpt
             only.
         best: the best weights, or None before the end of the first epoch.
+        source: hashes of the data (`sources`), or None for a run of an older version.
     """
 
     declaration: dict[str, Any] | None
@@ -55,6 +56,7 @@ class Checkpoint:
     state: dict[str, Any] | None = None
     random: dict[str, Any] | None = None
     best: dict[str, Tensor] | None = None
+    source: dict[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         """Write the checkpoint completely or not at all.

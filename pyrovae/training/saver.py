@@ -25,6 +25,7 @@ from pyrovae.errors import InputError
 from pyrovae.part import filled
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.folder import RunFolder
+from pyrovae.training.sources import source_of
 from pyrovae.training.state import State, copies, load_weights, weights
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Saver:
     def __init__(self, job: Job, folder: RunFolder | None) -> None:
         self.job, self.folder = job, folder
         self.best: dict[str, Tensor] | None = None
+        self._source = None if folder is None else source_of(job.data)
         self._written = time.monotonic()
 
     def save(self, *, now: bool, settle: Callable[[], None] = lambda: None) -> None:
@@ -144,7 +146,8 @@ class Saver:
         folder.write_metrics(self.job.state.history)
 
     def _write_best(self, folder: RunFolder, best: dict[str, Tensor]) -> None:
-        replace(_of_run(self.job, best), epoch=self.job.state.best_epoch).write(folder.best)
+        saved = replace(_of_run(self.job, best), epoch=self.job.state.best_epoch, source=self._source)
+        saved.write(folder.best)
 
     def _checkpoint(self) -> Checkpoint:
         """The state of the run."""
@@ -154,6 +157,7 @@ class Saver:
             of_objective=copies(objective.state_dict()) if isinstance(objective, torch.nn.Module) else {},
             optimizer=job.optimizer.state_dict(),
             state=job.state.to_dict(),
+            source=self._source,
         )
 
     def _check_same(self, folder: RunFolder, saved: Checkpoint) -> None:

@@ -35,7 +35,7 @@ from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.threads import alone
 from pyrovae.vae.dry_run import dry_run, naming
-from pyrovae.vae.program import PartsProgram, mean_or_draw
+from pyrovae.vae.observations import Observations
 from pyrovae.vae.suited import has_missing, latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.words import in_words
 
@@ -47,7 +47,7 @@ __all__ = ["VAE"]
 Shape = tuple[int, ...]
 
 
-class VAE(PartsProgram, Declared, nn.Module):
+class VAE(Observations, Declared, nn.Module):
     r"""A variational autoencoder, declared by its parts.
 
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]
@@ -271,39 +271,6 @@ class VAE(PartsProgram, Declared, nn.Module):
     def _tensor(self, values: Any, name: str = "context") -> Any:  # noqa: ANN401
         values = values.x if isinstance(values, Rows) else values
         return None if values is None else numbers(name, values, next(self.parameters()))
-
-    @alone
-    @torch.no_grad()
-    def sample(self, count: int, context: Any = None, y: Any = None, *, mean: bool = False) -> Tensor:  # noqa: ANN401
-        """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
-
-        A likelihood without a known mean gives a sample in both cases.
-
-        Arguments:
-            count: the number of observations.
-            context: (count, *context_shape) for a conditional VAE.
-            y: class indices (count,) to draw from, for a prior with labels.
-            mean: whether to return E[x|z].
-        """
-        count = whole("count", count, 0)
-        context, y = self._tensor(context), self._indices(y)
-        prior = self.latents(context, y)
-        for name, part, dims in (("context", context, len(self.context_shape or ())), ("y", y, 0)):
-            batch = () if part is None else tuple(part.shape[: part.dim() - dims])
-            if batch not in ((), (1,), (count,)):
-                raise InputError(
-                    f"{name} has {sizes(batch)} rows for {count} observations: give one for each"
-                )
-        z = prior.expand((count,)).sample()
-        likelihood = self.decode(z, context)
-        return mean_or_draw(likelihood) if mean else likelihood.sample()
-
-    @alone
-    @torch.no_grad()
-    def reconstruct(self, x: Any, context: Any = None, y: Any = None) -> Tensor:  # noqa: ANN401
-        """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event)."""
-        x, context, y = self._tensors(x, context, y)
-        return mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
 
     # ---------------------------------------------------------------- declaration
     def to_dict(self) -> dict[str, Any]:

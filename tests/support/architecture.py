@@ -19,7 +19,7 @@ FLOORS = {
     "programs": {"mixtures", "oracles", "vae"},
     "pictures": {"report"},
     "verbs": {"baselines", "evidence", "training"},
-    "exploring": {"exploring", "testing"},
+    "exploring": {"exploring", "tasks", "testing"},
     "interfaces": {"__init__", "__main__", "app", "cli"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}

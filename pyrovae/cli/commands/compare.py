@@ -7,8 +7,7 @@ from functools import partial
 import torch
 
 from pyrovae import evidence
-from pyrovae.cli.commands.evaluate import opened
-from pyrovae.cli.runs import Split
+from pyrovae.cli.commands.evaluate import Part, opened
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence
@@ -23,7 +22,7 @@ def compare(
     particles: int = 1000,
     method: Method | None = None,
     chains: int = 16,
-    split: Split = "test",
+    split: Part = "test",
     rows: int | None = None,
     data: str | None = None,
     seed: int = 0,
@@ -39,16 +38,16 @@ def compare(
         method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
             default.
         chains: chains of AIS for each observation.
-        split: the part of the data to use.
+        split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
-        data: name, file or folder, if the runs' data came from memory or have moved.
+        data: name or file of the runs' data, if they have moved; any data with --split all.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
     """
     method = method or Importance()
     count = chains if method.annealed else particles
     evidences: dict[str, Evidence] = {}
-    first: tuple[Data, Rows] | None = None
+    first: tuple[Data | None, Rows] | None = None
     for run in runs:
         vae, loaded, x = in_turn(partial(opened, run, data, split, rows, device))
         first = first or (loaded, x)
@@ -64,12 +63,14 @@ def compare(
         print_first(f"{run}: {result.verdict}")
 
 
-def _is_of_same_rows(data: Data, rows: Rows, other: Data, others: Rows) -> bool:
+def _is_of_same_rows(data: Data | None, rows: Rows, other: Data | None, others: Rows) -> bool:
     """Whether both are the same rows of one data set, perhaps prepared in different ways."""
     if rows.x.shape != others.x.shape:
         return False
     if torch.allclose(rows.x.double(), others.x.double(), rtol=0, atol=0, equal_nan=True):
         return True
+    if data is None or other is None:
+        return False
     one, two = ((d.schema.binarize, d.schema.dequantize) for d in (data, other))
     same_index = rows.index is not None and others.index is not None and torch.equal(rows.index, others.index)
     return one != two and same_index and data.name == other.name and data.levels == other.levels

@@ -15,7 +15,7 @@ import numpy as np
 
 from pyrovae import baselines, plots
 from pyrovae.checks import whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_text
+from pyrovae.cli.runs import open_run, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
@@ -24,12 +24,15 @@ from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
 from pyrovae.sharing import in_turn, is_first, print_first, together
+from pyrovae.tasks.runs import all_rows
+from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
 from pyrovae.vae import VAE
 
-__all__ = ["evaluate", "opened"]
+__all__ = ["Part", "evaluate", "opened"]
 
 AIS_ROWS = 1000
+Part = Literal["train", "validation", "test", "all"]
 
 
 def evaluate(
@@ -40,7 +43,7 @@ def evaluate(
     chains: int = 16,
     method_rows: int = AIS_ROWS,
     bounds: tuple[int, ...] = (1, 5, 50, 500),
-    split: Split = "test",
+    split: Part = "test",
     rows: int | None = None,
     baseline: bool = True,
     data: str | None = None,
@@ -65,10 +68,10 @@ def evaluate(
         chains: chains of AIS for each observation.
         method_rows: number of rows for the second method, since AIS is slow.
         bounds: other numbers of particles for the curve.
-        split: the part of the data to use.
+        split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
         baseline: also fit densities without a network, for comparison.
-        data: name, file or folder, if the run's data came from memory or have moved.
+        data: name or file of the run's data, if they have moved; any data with --split all.
         seed: seed of the samples.
         chunk: number of (particle, row) pairs that are computed at once.
         precision: float32, tf32 (CUDA), bf16, or auto (bf16 where it is accurate enough).
@@ -108,9 +111,14 @@ def evaluate(
 
 
 def opened(
-    run: str, data: str | None, split: Split, rows: int | None, device: str | None
-) -> tuple[VAE, Data, Rows]:
-    """The VAE of a run on a device, its data, and the rows to score."""
+    run: str, data: str | None, split: Part, rows: int | None, device: str | None
+) -> tuple[VAE, Data | None, Rows]:
+    """The VAE of a run on a device, its data (None for other data), and the rows to score."""
+    if split == "all":
+        vae = load(run).eval()
+        x = all_rows(run, vae, data)[: None if rows is None else whole("rows", rows)]
+        vae.to(usable_device(device))
+        return vae, None, x
     vae, data_set = open_run(run, data)
     vae.to(usable_device(device))
     return vae, data_set, rows_of(data_set, split, rows)
@@ -138,9 +146,9 @@ def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
     return replace(curve, particles=counts, bound=values, mc_stderr=stderr)
 
 
-def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
+def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
     """log p(x) of densities without a network, if there are some for the likelihood."""
-    if data.streams or data.distinct > 10_000:
+    if data is None or data.streams or data.distinct > 10_000:
         return {}
     train, likelihood = data.epoch(0, 0)[: data.distinct].x, vae.likelihood
     if isinstance(likelihood, Mixed) and likelihood.columns is not None:
@@ -161,7 +169,7 @@ def _baselines(vae: VAE, data: Data, x: Rows) -> dict[str, float]:
 class Results:
     """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines."""
 
-    split: Split
+    split: Part
     evidences: dict[str, Evidence]
     curve: BoundCurve
     baselines: dict[str, float]

@@ -8,7 +8,7 @@ import torch
 
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import open_run, save_array, set_seed
+from pyrovae.cli.runs import check_table, open_run, save_array, save_frame, set_seed
 from pyrovae.training import load
 
 __all__ = ["sample"]
@@ -21,9 +21,10 @@ def sample(
     mean: bool = True,
     data: str | None = None,
     array: bool = False,
+    out: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Draw samples from p(x) and plot them.
+    """Draw samples from p(x) and plot them, or write them as rows of a table.
 
     Arguments:
         run: the run folder.
@@ -31,15 +32,23 @@ def sample(
         mean: for images, show E[x|z] of each drawn z instead of a sample of p(x|z).
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write samples.npy.
+        out: a .csv or .parquet file for the samples, in the columns, words and units of the data.
         seed: seed of the samples.
     """
     whole("count", count)
     vae = load(run).eval()
+    if out is not None:
+        check_table(vae, out)
     image, context = report.is_image(vae.event_shape), None
-    data_set = open_run(run, data)[1] if vae.context_shape is not None or not image else None
+    needs_data = vae.context_shape is not None or not (image or out)
+    data_set = open_run(run, data)[1] if needs_data else None
     if data_set is not None and data_set.test.context is not None:
         context = data_set.test.context[torch.arange(count) % len(data_set.test)]
     set_seed(seed)
+    if out is not None:  # a figure shows the test rows too, and the data may be gone
+        frame = vae.sample(count, context, as_frame=True)
+        print(f"written: {save_frame(Path(out), frame)}, {count:,} rows")
+        return
     x = vae.sample(count, context, mean=mean and image).numpy()
     observed = x[:0] if data_set is None else report.whole_rows(data_set.test.x).flatten(1).numpy()
     if image or len(observed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,22 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["DAYS", "HOURS", "AmbiguousDates", "as_dates", "days_of", "hours_of", "plain_days"]
+__all__ = [
+    "DAYS",
+    "HOURS",
+    "AmbiguousDates",
+    "as_dates",
+    "days_of",
+    "example_of",
+    "hours_of",
+    "plain_days",
+]
 
 DAYS = "days since 1970-01-01"
 HOURS = "hours"
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|[+-]\d\d:?\d\d)?)?")
+_ORDER = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.]\d")
 _LIKE_A_DATE = re.compile(r"(?=.*\d)(?=.*[-/. ,:A-Za-z]).{6,40}")
 _ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b", re.IGNORECASE)
 _TIME = re.compile(
@@ -91,6 +101,17 @@ def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None
         if fitting:
             return fitting[0]
     return None
+
+
+def example_of(words: Iterable[str | None]) -> str | None:
+    """A date that shows the order of day and month, as 25/12/1980 does; None if no date needs it.
+
+    Example:
+        >>> example_of(["01/02/1980", None, "25/12/1980"]), example_of(["1980-12-25"])
+        ('25/12/1980', None)
+    """
+    pairs = ((word, _ORDER.match(word)) for word in words if word is not None)
+    return next((word for word, match in pairs if match and max(int(match[1]), int(match[2])) > 12), None)
 
 
 def hours_of(words: Sequence[str], *, strict: bool = True) -> np.ndarray | None:

@@ -39,6 +39,7 @@ class Table:
         decimal: the decimal mark of its text.
         lines: the line number of each row in the file, or None.
         dropped: the columns that are left out, each with the reason.
+        first: the number of its first row, for a piece of a table.
     """
 
     frame: pandas.DataFrame
@@ -47,6 +48,7 @@ class Table:
     decimal: str = "."
     lines: list[int] | None = None
     dropped: dict[str, str] = field(default_factory=dict)
+    first: int = 0
 
 
 def without_row_numbers(table: Table, options: ReadOptions) -> Table:

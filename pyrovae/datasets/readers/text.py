@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pyrovae.errors import InputError
 
-__all__ = ["PACKED", "ending_of", "read_bytes", "read_text"]
+__all__ = ["PACKED", "ending_of", "lines_of", "read_bytes", "read_text"]
 
 PACKED = (".gz", ".bz2", ".xz", ".zip")
+BEGINNING = 4096  # bytes
 
 
 def ending_of(path: Path) -> str:
@@ -56,13 +60,7 @@ def read_bytes(path: Path) -> bytes:
         return lzma.decompress(path.read_bytes())
     if suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-            if len(members) != 1:
-                raise InputError(
-                    f"{path} holds {len(members)} files ({', '.join(members[:3])}): unpack it and give one "
-                    "of them"
-                )
-            return archive.read(members[0])
+            return archive.read(_only_member(archive, path))
     return path.read_bytes()
 
 
@@ -73,23 +71,74 @@ def read_text(path: Path) -> str:
         InputError: for another encoding, or a file that is not text.
     """
     content = read_bytes(path)
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    elif b"\0" in content[:4096]:
-        zeros = sorted((content[:4096:2].count(0), content[1:4096:2].count(0)))
-        wide = zeros[1] > len(content[:4096]) / 4 > 10 * zeros[0]  # every second byte, as in UTF-16
+    try:
+        return content.decode(_encoding(content[:BEGINNING], path))
+    except UnicodeDecodeError as error:
+        raise _not_text(path, content[error.start], content.count(b"\n", 0, error.start) + 1) from None
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """The lines of the text of a file, one at a time, with their ends.
+
+    Raises:
+        InputError: as `read_text` does.
+    """
+    with _unpacked(path) as file:
+        encoding = _encoding(file.read(BEGINNING), path)
+    with _unpacked(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+        try:
+            yield from text
+        except UnicodeDecodeError:
+            raise _first_wrong(path) from None
+
+
+def _first_wrong(path: Path) -> InputError:
+    """The error of the first line that is not in UTF-8."""
+    with _unpacked(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return _not_text(path, line[error.start], number)
+    return InputError(f"{path} is cut off in the middle of a character: save it again")
+
+
+def _encoding(beginning: bytes, path: Path) -> str:
+    """The encoding of a text that begins with some bytes."""
+    if beginning[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in beginning:
+        zeros = sorted((beginning[::2].count(0), beginning[1::2].count(0)))
+        wide = zeros[1] > len(beginning) / 4 > 10 * zeros[0]  # every second byte, as in UTF-16
         cure = f"convert it with `iconv -f UTF-16LE -t UTF-8 {path.name}`" if wide else "give a text file"
         raise InputError(f"{path} is not text in UTF-8, as it contains NUL bytes: {cure}")
-    else:
-        encoding = "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+    return "utf-8-sig"
+
+
+def _not_text(path: Path, byte: int, line: int) -> InputError:
+    return InputError(
+        f"{path} is not in UTF-8 (byte 0x{byte:02x} in line {line}): convert it, from "
+        f"Latin-1 as most such files with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`"
+    )
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """A file opened for reading, unpacked by the suffix of its name."""
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        archive = zipfile.ZipFile(path)
+        return archive.open(_only_member(archive, path))
+    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(suffix, open)
+    return opener(path, "rb")  # type: ignore[operator, no-any-return]
+
+
+def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
+    members = _members(archive)
+    if len(members) != 1:
         raise InputError(
-            f"{path} is not in UTF-8 (byte 0x{content[error.start]:02x} in line {line}): convert it, from "
-            f"Latin-1 as most such files with `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`"
-        ) from None
+            f"{path} holds {len(members)} files ({', '.join(members[:3])}): unpack it and give one of them"
+        )
+    return members[0]
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:

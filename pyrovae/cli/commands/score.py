@@ -1,0 +1,83 @@
+"""`score`: log p(x) of every row of a new file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyrovae.compiling import Compile
+from pyrovae.errors import InputError
+from pyrovae.evidence import Method
+from pyrovae.sharing import print_first
+from pyrovae.tasks import score_file
+
+__all__ = ["score"]
+
+
+def score(
+    run: str,
+    data: str | None = None,
+    *,
+    out: str | None = None,
+    id: str | None = None,
+    particles: int | None = None,
+    method: Method | None = None,
+    unknown: Literal["refuse", "missing"] = "refuse",
+    labels: str | None = None,
+    percentiles: bool | None = None,
+    overwrite: bool = False,
+    separator: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
+    seed: int = 0,
+    compile: Compile = "auto",
+    device: str | None = None,
+) -> None:
+    """Estimate log p(x) of every row of a new file, with percentiles among the training rows.
+
+    Writes a line for each row: row number, id, log p(x) in nats, its Monte Carlo error, effective
+    sample size, k-hat and percentile. Columns are matched by name. Files larger than memory are
+    read in pieces. A call that was stopped goes on where it was; give the same command again.
+
+    Arguments:
+        run: the run folder.
+        data: the file to score (.csv, .parquet, .npy and others), or a folder of images.
+        out: the .csv file to write.
+        id: a column to copy to the output.
+        particles: K, the number of samples for each row; by default 100, or 16 chains for AIS.
+        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
+            default.
+        unknown: refuse words that have no number or level, or read them as missing.
+        labels: the column of the labels, for a model that is conditioned on labels.
+        percentiles: whether percentiles are needed; by default they are given if possible.
+        overwrite: replace the output, and the scores of a call that was stopped.
+        separator: the separator of a CSV file; found by default.
+        decimal: the decimal mark of a CSV file; found by default.
+        header: whether a CSV file has a header; found by default.
+        seed: seed of the samples.
+        compile: whether to compile the estimate; auto compiles if that saves time.
+        device: the device to compute on; CUDA by default, if available.
+    """
+    if data is None:
+        raise InputError("which file? give it after the run, as in `pyrovae score RUN new.csv`")
+    if out is None:
+        raise InputError("where should the scores be written? give a name, as in --out scores.csv")
+    written = score_file(
+        run,
+        data,
+        out,
+        particles=particles,
+        method=method or "importance",
+        seed=seed,
+        id=id,
+        unknown=unknown,
+        labels=labels,
+        percentiles=percentiles,
+        separator=separator,
+        decimal=decimal,
+        header=header,
+        overwrite=overwrite,
+        compile=compile,
+        device=device,
+        progress=True,
+    )
+    print_first(written)

@@ -1,0 +1,214 @@
+"""`score`: log p(x) of every row of new data, with percentiles among the training rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pyrovae.compiling import Compile
+from pyrovae.datasets import Rows
+from pyrovae.datasets.incoming import Asked, Incoming, Piece, incoming
+from pyrovae.datasets.matching import Unknown
+from pyrovae.errors import InputError
+from pyrovae.evidence import Method
+from pyrovae.evidence.result import about
+from pyrovae.evidence.run import shown
+from pyrovae.sharing import is_first
+from pyrovae.tasks.reference import Reference, reference_of_rows, reference_of_run
+from pyrovae.tasks.result import Scores
+from pyrovae.tasks.scoring import COLUMNS, Scorer
+from pyrovae.terms import Runner
+from pyrovae.training import load
+from pyrovae.training.preparing import usable_device
+
+__all__ = ["Task", "score", "task_of"]
+
+RESERVED = ("row", *COLUMNS, "percentile")
+
+
+def score(
+    run: Any,  # noqa: ANN401
+    data: Any,  # noqa: ANN401
+    *,
+    particles: int | None = None,
+    method: str | Method = "importance",
+    seed: int = 0,
+    id: str | None = None,
+    unknown: Unknown = "refuse",
+    labels: str | None = None,
+    percentiles: bool | None = None,
+    reference: Any = None,  # noqa: ANN401
+    compile: Compile = "auto",
+    device: str | None = None,
+    progress: bool = False,
+) -> Scores:
+    r"""Estimate log p(x) of every row of new data, and compare it with the training rows.
+
+    \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad
+    z_k \sim q(z|x)\]
+
+    Columns of a table are matched by name, and words to the stored levels, whatever their order.
+    The percentile of a row is the percentage of training rows with a lower log p(x), by the same
+    method; a row far below the first percentile is an anomaly. The estimate of a row depends on the
+    seed and its own values only. `log_evidence` gives the same numbers for rows that occur once.
+
+    Arguments:
+        run: a run folder, or a VAE in memory (or any program that `log_evidence` takes).
+        data: a DataFrame, a dict of columns, the name of a file, an array or `Rows`.
+        particles: K; by default 100, or 16 chains for AIS.
+        method: how log p(x) is estimated, see `log_evidence`.
+        seed: seed of the samples.
+        id: the name of a column that is copied to the result.
+        unknown: "refuse" words that have no number or level, or read them as "missing" entries.
+        labels: the column of the labels, for a model that is conditioned on labels.
+        percentiles: whether percentiles are needed; by default they are given if the training rows
+            of a run can be read. They are computed once, from up to 2,000 training rows.
+        reference: training rows for the percentiles of a VAE in memory.
+        compile: see `log_evidence`.
+        device: the device to compute on; by default that of the VAE, or CUDA for a run folder.
+        progress: show a bar.
+
+    Raises:
+        InputError: for data that the model cannot read or score, with the row.
+
+    Reference:
+        Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Nalisnick et al.
+        (2019), "Do Deep Generative Models Know What They Don't Know?", on likelihoods of anomalies.
+
+    Example:
+        >>> import numpy as np, pandas, pyrovae as pv
+        >>> x = np.random.default_rng(0).normal(size=(200, 2))
+        >>> vae = pv.VAE((2,), 1, likelihood=pv.likelihoods.Normal(), encoder=pv.networks.MLP(8))
+        >>> scores = score(vae, [[0.0, 0.0], [9.0, 9.0]], reference=x)
+        >>> bool(scores.log_px[0] > scores.log_px[1]), scores.percentile[1]
+        (True, np.float64(0.0))
+    """
+    asked = Asked(unknown, id, labels, seed)
+    options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
+    task = task_of(run, data, asked, percentiles=percentiles, reference=reference, device=device, **options)
+    with shown("scoring", task.data.rows, show=progress and is_first()) as advance:
+        parts = []
+        for part in task.scores():
+            parts.append(part)
+            advance(len(part))
+    return _joined(parts, task)
+
+
+@dataclass
+class Task:
+    """Rows to score, and the model and reference to score them with.
+
+    Attributes:
+        vae: the program.
+        data: the new data.
+        scorer: estimates log p(x).
+        reference: scores of training rows, or None.
+        id_name: the name of the id column in results, or None.
+        labelled: whether log p(x, y) of given labels is estimated.
+        notes: remarks.
+    """
+
+    vae: Any
+    data: Incoming
+    scorer: Scorer
+    reference: Reference | None
+    id_name: str | None
+    notes: list[str] = field(default_factory=list)
+
+    def scores(self, skip: int = 0, size: int | None = None) -> Iterator[Scores]:
+        """The scores of one piece after another, in all processes."""
+        numbers = int(np.prod(self.vae.event_shape or (1,))) if hasattr(self.vae, "event_shape") else 64
+        for piece in self.data.pieces(size or self.scorer.piece_rows(numbers), skip):
+            yield self._scores(piece, skip)
+            skip += len(piece)
+
+    def _scores(self, piece: Piece, first: int) -> Scores:
+        values = self.scorer(piece.rows, first)
+        facts, index = about(piece.rows), piece.rows.index
+        log_px, mc_stderr, ess, khat = values
+        return Scores(
+            np.arange(first, first + len(piece)) if index is None else index.cpu().numpy(),
+            log_px,
+            mc_stderr,
+            ess,
+            khat,
+            percentile=None if self.reference is None else self.reference.percentiles(log_px),
+            id=piece.ids,
+            id_name=self.id_name or "id",
+            particles=self.scorer.particles,
+            method=self.scorer.method.name,
+            quantity=facts["quantity"],
+            reference_rows=0 if self.reference is None else len(self.reference.log_px),
+            notes=tuple(self.notes),
+        )
+
+
+def task_of(
+    run: Any,  # noqa: ANN401
+    data: Any,  # noqa: ANN401
+    asked: Asked,
+    *,
+    percentiles: bool | None = None,
+    reference: Any = None,  # noqa: ANN401
+    device: str | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Task:
+    """Everything that is needed to score data.
+
+    Arguments:
+        run, data, percentiles, reference, device: as for `score`.
+        asked: how the data are read.
+        options: arguments of `Scorer`.
+
+    Raises:
+        InputError: as from `score`.
+    """
+    is_run = isinstance(run, (str, os.PathLike))
+    vae = load(run).eval() if is_run else run
+    if (is_run or device is not None) and hasattr(vae, "to"):
+        vae.to(usable_device(device))
+    program = Runner(vae).program
+    if hasattr(data, "test") and hasattr(data, "event_shape"):
+        raise InputError("score needs rows, not a whole data set: give one part of it, as in data.test")
+    new = incoming(program.schema, data, asked)
+    scorer = Scorer(vae, **options, rows=new.rows)
+    labelled = asked.labels is not None and getattr(program.schema, "context", None) != "labels"
+    found, notes = None, list(new.notes)
+    if reference is not None:
+        found = reference_of_rows(_reference_rows(program.schema, reference, asked), scorer)
+    elif percentiles and not is_run:
+        raise InputError("percentiles of a VAE in memory need its training rows: give reference=")
+    elif is_run and percentiles is not False:
+        try:
+            found = reference_of_run(run, scorer, program.schema, labelled=labelled)
+        except InputError as error:
+            if percentiles:
+                raise
+            notes.append(f"no percentiles, as the training rows cannot be read: {error}")
+    return Task(vae, new, scorer, found, _id_name(asked.id), notes)
+
+
+def _reference_rows(schema: Any, reference: Any, asked: Asked) -> Rows:  # noqa: ANN401
+    """Training rows that were given, in one piece."""
+    if hasattr(reference, "train") and hasattr(reference, "event_shape"):
+        raise InputError("reference must be rows, not a whole data set: give data.train")
+    rows = incoming(schema, reference, replace(asked, id=None))
+    (piece,) = rows.pieces(max(1, rows.rows), 0)
+    return piece.rows if asked.labels else piece.rows.unlabelled()
+
+
+def _id_name(id: str | None) -> str | None:
+    return None if id is None else f"{id} (given)" if id in RESERVED else id
+
+
+def _joined(parts: list[Scores], task: Task) -> Scores:
+    if not parts:
+        raise InputError("there is nothing to score: the data have no rows")
+    names = ["row", *COLUMNS, *(["percentile"] if task.reference is not None else [])]
+    names += ["id"] if parts[0].id is not None else []
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **joined)

@@ -1,0 +1,111 @@
+"""Run folders: their configuration, their data with the run's own split, and some training rows."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from pyrovae import datasets
+from pyrovae.datasets import Data, Rows, Schema
+from pyrovae.datasets.incoming import incoming
+from pyrovae.datasets.preparation import generator_of
+from pyrovae.datasets.streams import Stream
+from pyrovae.errors import InputError
+from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+from pyrovae.training.sources import check_source
+from pyrovae.vae import VAE
+
+__all__ = ["all_rows", "config_of", "data_of", "load_data", "options_of", "training_rows"]
+
+
+def config_of(run: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options of a run, in the form of this version.
+
+    Raises:
+        InputError: if the folder holds no run.
+    """
+    try:
+        config = dict(yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
+        ) from None
+    return upgraded_config(config)
+
+
+def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | None = None) -> Data:
+    """The data of a run, split as they were for its training.
+
+    Arguments:
+        run: the run folder.
+        schema: the schema of the run; a table is read in its columns and words.
+        source: where the data are now, if they came from memory or have moved.
+
+    Raises:
+        InputError: if the data cannot be read, or are not those of the run.
+    """
+    config = config_of(run) | ({"data": source} if source else {})
+    saved = Checkpoint.read(Path(run) / "best.ckpt")
+    try:
+        data = load_data(config, schema)
+    except InputError as error:
+        if "cannot be split" not in str(error) and "is more than the" not in str(error):
+            raise
+        raise InputError(
+            f"{config['data']} has too few rows to be the data of {run} ({error}); score all rows of a file "
+            f"with `pyrovae score {run} FILE`"
+        ) from None
+    if schema is not None:
+        schema.check_same(data.schema, data.name)
+    check_source(data, saved, run)
+    return data
+
+
+def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
+    """Load the data set named in options or a run's config; with a schema, in its columns."""
+    if not options.get("data"):
+        raise InputError(
+            "the data have no name (those of a run from memory have none): name them with --data"
+        )
+    return datasets.load(options["data"], **options_of(datasets.load, options), schema=schema)
+
+
+def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a function takes."""
+    return {name: options[name] for name in inspect.signature(function).parameters if name in options}
+
+
+def training_rows(data: Data, count: int) -> Rows:
+    """The first training rows in the order of the split, which is random."""
+    if not isinstance(data.train, Stream):
+        return data.epoch(0, 0)[: min(count, data.distinct)]
+    numbers = list(range(min(count, len(data.train))))
+    x = torch.stack([data.train[number] for number in numbers])
+    rows = data.train.rows(x, numbers)
+    return replace(rows, x=data.collate(x, generator_of("reference")))
+
+
+def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
+    """Every row of a file, a folder or a known set (by default that of the run), without labels.
+
+    Raises:
+        InputError: for data that the model cannot read.
+    """
+    name = source or config_of(run).get("data")
+    if not name:
+        raise InputError("the run was trained on data from memory: name data with --data")
+    new = incoming(vae.schema, name)
+    pieces = [piece.rows for piece in new.pieces(10_000, 0)]
+    if not pieces:
+        raise InputError(f"{new.name} has no rows: give at least one")
+    parts = [(rows.x, rows.context, rows.index) for rows in pieces]
+    x, context, index = (None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True))  # type: ignore[arg-type]
+    assert x is not None
+    return Rows(x, context, index=index)

@@ -1,0 +1,159 @@
+"""log p(x) of rows that come in pieces, whatever the size of the pieces.
+
+`log_evidence` evaluates rows that are all in memory. A `Scorer` evaluates one piece after another
+by the same methods. The noise of a row depends on the seed and the values of the row only, so equal
+rows have equal scores, and the pieces change nothing. Code that was compiled for one piece is used
+for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.checks import whole
+from pyrovae.compiling import Compile, check_option
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.evidence.compiled import Evaluator
+from pyrovae.evidence.draws import data_keys
+from pyrovae.evidence.methods import Method, as_method
+from pyrovae.evidence.run import Pieces, evaluation
+from pyrovae.sharing import gathered, is_shared, own_rows
+
+__all__ = ["COLUMNS", "Scorer"]
+
+COLUMNS = ("log_px", "mc_stderr", "ess", "khat")
+
+# (particle, row) pairs of one piece of a file; chains take many steps for each.
+PAIRS, PAIRS_OF_CHAINS = 10**6, 5 * 10**3
+PILOT_ROWS = 256
+MOST_ROWS, MOST_NUMBERS = 10_000, 2**23
+
+
+class Scorer:
+    """Estimates log p(x) of rows, piece by piece.
+
+    Arguments:
+        vae: a `VAE`, or any program that `log_evidence` takes.
+        particles: K; by default 100, or 16 chains for AIS.
+        method: how log p(x) is estimated, see `log_evidence`.
+        seed: seed of the samples.
+        compile: see `log_evidence`.
+        rows: the number of rows that are expected, which decides whether compiling pays.
+
+    Raises:
+        InputError: for an option that cannot be used.
+    """
+
+    def __init__(
+        self,
+        vae: Any,  # noqa: ANN401
+        *,
+        particles: int | None = None,
+        method: str | Method = "importance",
+        seed: int = 0,
+        compile: Compile = "auto",
+        rows: int = 0,
+    ) -> None:
+        self.vae, self.method, self.seed = vae, as_method(method), whole("seed", seed, 0)
+        usual = self.method.particles if self.method.annealed else 100
+        self.particles = whole("particles", usual if particles is None else particles)
+        self.compile, self.rows = compile, rows
+        check_option(compile)
+        if compile is True and not self.method.compilable:
+            raise InputError(
+                f"compile=True is for 'importance' and 'psis', not for {self.method.name}: use compile='auto'"
+            )
+        self._is_prepared = False
+        self._evaluator: Evaluator | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the scores of a row depend on, next to the weights, in plain values."""
+        return {"method": self.method.to_dict(), "particles": self.particles, "seed": self.seed}
+
+    def piece_rows(self, numbers: int) -> int:
+        """The number of rows of one piece, for rows of this number of elements."""
+        pairs = PAIRS_OF_CHAINS if self.method.annealed else PAIRS
+        most = min(MOST_ROWS, MOST_NUMBERS // max(1, numbers))
+        return max(PILOT_ROWS if self.method.annealed else 1, min(most, pairs // self.particles))
+
+    def prepare(self, method: Method) -> None:
+        """Use a method whose open options are chosen."""
+        self.method, self._is_prepared = method, True
+
+    def __call__(self, rows: Rows, first: int = 0) -> np.ndarray:
+        """log_px, mc_stderr, ess and khat of rows, (4, N); in all processes.
+
+        A row without any probability under the samples has log p(x) = -inf.
+
+        Arguments:
+            rows: rows of the model.
+            first: the number of the first row in messages.
+
+        Raises:
+            InputError: for rows that the model cannot score.
+        """
+        try:
+            with evaluation(self.vae, rows, seed=self.seed, chunk=None) as every:
+                return self._summaries(replace(every, keys=_keys(every.rows)))
+        except InputError as error:
+            if not first:
+                raise
+            shift = lambda match: f"row {int(match[1]) + first}"  # noqa: E731
+            raise InputError(re.sub(r"\brow (\d+)\b", shift, str(error))) from None
+
+    def _summaries(self, every: Pieces) -> np.ndarray:
+        if not self._is_prepared:
+            self.prepare(self.method.prepared(every.take(slice(0, PILOT_ROWS)), self.particles))
+        own = own_rows(len(every))
+        pieces = every.take(own.numpy()) if is_shared() else every
+        if self.method.compilable and self.compile is not False and len(own):
+            pieces = replace(pieces, evaluate=self._evaluate(pieces))
+        return gathered(lambda: self._own(pieces), len(every)).numpy()
+
+    def _own(self, pieces: Pieces) -> Tensor:
+        done = [torch.empty(4, 0, dtype=torch.float64)]
+        if len(pieces):
+            done += [self.method.summary(some, self.particles).cpu() for some in pieces.parts(self.particles)]
+        summary = torch.cat(done, 1)
+        if bool(summary[0].isnan().any()):
+            row = int(summary[0].isnan().nonzero()[0])
+            raise InputError(f"log p(x) of row {row} is not a number: is it in the support of p(x|z)?")
+        summary[1:, summary[0] == -torch.inf] = torch.nan
+        return summary
+
+    def _evaluate(self, pieces: Pieces) -> Evaluator:
+        """The evaluator of all pieces, which is made for the first."""
+        if self._evaluator is None:
+            shape, count = pieces.shapes(self.particles).most_common(1)[0]
+            expected = max(count, int(count * self.rows / len(pieces)))
+            self._evaluator = Evaluator(self.compile, Counter({shape: expected}), "float32")
+        return self._evaluator
+
+
+def _keys(rows: Rows) -> np.ndarray:
+    """A key for each row that depends on its values only; equal rows have the same key.
+
+    It is the key of `log_evidence`, except for rows that occur more than once.
+    """
+    parts = [part.detach().cpu() for part in (rows.x, rows.context, rows.y) if part is not None]
+    tables = [_bytes(part.float() if part.is_floating_point() else part) for part in parts]
+    table = np.ascontiguousarray(np.concatenate(tables, 1))
+    _, places, numbers = np.unique(
+        table.view(np.dtype((np.void, table.shape[1])))[:, 0], return_index=True, return_inverse=True
+    )
+    few = rows[torch.from_numpy(places)]
+    return data_keys(replace(few, x=few.x.float()))[numbers.reshape(-1)]
+
+
+def _bytes(part: Tensor) -> np.ndarray:
+    array = np.ascontiguousarray(part.reshape(len(part), -1).numpy())
+    return array.view(np.uint8).reshape(len(part), -1)
