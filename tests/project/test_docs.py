@@ -140,7 +140,8 @@ def workplace(tmp_path_factory):
     for i in range(150):
         pixels = rng.integers(0, 256, size=(9, 12), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "my_images" / f"{i}.png")
-    np.savetxt(folder / "table.csv", rng.normal(size=(300, 3)), delimiter=",", header="a,b,c", comments="")
+    for name, rows in (("table.csv", 300), ("new.csv", 20)):
+        np.savetxt(folder / name, rng.normal(size=(rows, 3)), delimiter=",", header="a,b,c", comments="")
     for name, block in own_files().items():
         (folder / name).write_text(block, encoding="utf-8")
     return folder
