@@ -41,7 +41,7 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Settings
 from pyrovae.training.state import State, load_weights, parameters, parameters_of
-from pyrovae.vae import VAE
+from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
@@ -166,7 +166,7 @@ def fit(
         >>> len(run.history["train"])
         2
     """
-    runner, data = sharing.together(lambda: _program_and_data(vae, data, seed))
+    runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
     passes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "patience": patience}
@@ -228,7 +228,7 @@ def _own_state(runner: Runner, where: torch.device) -> Iterator[Callable[[], Non
         yield give_way
 
 
-def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  # noqa: ANN401
+def _program_and_data(vae: Any, data: Any, seed: int, *, say: bool) -> tuple[Runner, Data]:  # noqa: ANN401
     """The program and its data; without a program, the VAE that suits the data."""
     if vae is not None:
         runner = Runner(vae)
@@ -236,7 +236,10 @@ def _program_and_data(vae: Any, data: Any, seed: int) -> tuple[Runner, Data]:  #
     data = as_data(data)
     with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
         torch.manual_seed(whole("seed", seed, 0))
-        return Runner(VAE.suited(data)), data
+        likelihood, reason = likelihood_for(data)
+        if say:
+            sharing.print_first(f"likelihood {likelihood!r}, because {reason}")
+        return Runner(VAE.suited(data, likelihood=likelihood)), data
 
 
 def _settings(

@@ -95,6 +95,13 @@ def test_the_first_command_works_and_says_what_it_chose(tmp_path, monkeypatch, c
     assert "because" not in capsys.readouterr().out
 
 
-def test_a_batch_has_all_rows_of_a_small_set():
+def test_a_batch_has_all_rows_of_a_small_set(capsys):
     run = pv.fit(None, VALUES["reals"][0][:20], epochs=1, progress=False)
     assert len(run.history["epoch"]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_fit_says_which_likelihood_it_chose(capsys):
+    pv.fit(None, VALUES["reals"][0][:20], epochs=1)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "likelihood Normal(scale='learned'), because values are real numbers"
