@@ -30,7 +30,7 @@ from pyrovae.distributions.columns import select
 from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood, Measure, Shape
 from pyrovae.likelihoods.column_kinds import ColumnKind, kind_of
-from pyrovae.likelihoods.units import moments
+from pyrovae.likelihoods.units import limited, moments
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Column, Data
@@ -171,7 +171,7 @@ class Mixed(Likelihood):
         shift, spread = (select(t, index) for t in (self.input_shift, self.input_spread))
         missing = x.isnan()
         safe = torch.where(missing, kind.fill(shift), x)
-        return torch.where(missing, x.new_zeros(()), (kind.read(safe) - shift) / spread)
+        return torch.where(missing, x.new_zeros(()), limited((kind.read(safe) - shift) / spread))
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:

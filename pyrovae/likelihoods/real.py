@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from pyrovae import distributions
 from pyrovae.distributions import CalibratedNormal, LogRescaled, Rescaled
 from pyrovae.likelihoods.base import Likelihood, Shape
-from pyrovae.likelihoods.units import standard_units
+from pyrovae.likelihoods.units import FAR_IN_UNITS, limited, standard_units
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
 
 __all__ = ["Laplace", "LogNormal", "Normal", "StudentT"]
@@ -113,8 +113,8 @@ class _Scaled(Likelihood):
         )
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Standardised elements."""
-        return (x - self.shift) / self.spread
+        """Standardised elements, limited far outside the training data."""
+        return limited((x - self.shift) / self.spread, FAR_IN_UNITS) if self.has_units else x
 
     def read(self, x: Tensor) -> Tensor:
         """x, transformed to the scale on which it is standardised (log x for LogNormal)."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["moments", "standard_units"]
+__all__ = ["FAR_IN_UNITS", "limited", "moments", "standard_units"]
 
 FARTHEST, WIDEST, NARROWEST = 3.0, 5.0, 0.1
+FAR = 5.0  # spreads from the mean
+FAR_IN_UNITS = FARTHEST + FAR * WIDEST  # as far, where values keep their own units
 # A spread below this share of the mean is the rounding error of a constant.
 ROUNDING = 1e-12
 
@@ -55,3 +57,16 @@ def moments(x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
     unit = torch.where(largest > 0, largest, 1.0)  # squares of very large and very small numbers
     spread = (apart / unit).square().sum(0).div(count).sqrt() * unit
     return mean, torch.where(spread > ROUNDING * mean.abs(), spread, 1.0)
+
+
+def limited(u: Tensor, far: float = FAR) -> Tensor:
+    """Values as the encoder reads them: beyond `far` they grow only as a logarithm.
+
+    An entry that is far outside the training data, such as one with a misplaced decimal point,
+    would otherwise move z so far that this row decides the mean of the validation bound.
+
+    Example:
+        >>> limited(torch.tensor([-4.0, 5.0, 6.0, 1e6]))
+        tensor([-4.0000,  5.0000,  5.6931, 18.8155])
+    """
+    return u.sign() * (u.abs().clamp(max=far) + (u.abs() - far).clamp(min=0).log1p())
