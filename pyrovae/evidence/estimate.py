@@ -131,7 +131,7 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
     done = [torch.empty(4, 0, dtype=torch.float64)]
     with shown(method.name, len(pieces), show=progress and is_first()) as advance:
         try:
-            for some in pieces.parts(particles):
+            for some in method.parts(pieces, particles):
                 summary = method.summary(some, particles).cpu()
                 _check(summary, own[some.where])
                 done.append(summary)

@@ -55,6 +55,10 @@ class Method(Declared, ABC):
         """The method with all options that were left open chosen."""
         return self
 
+    def parts(self, pieces: Pieces, particles: int) -> Iterator[Pieces]:
+        """Split the rows into groups for `summary`."""
+        return pieces.parts(particles)
+
     @abstractmethod
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         """log_px, mc_stderr, ess and khat of B rows that run together, (4, B), float64."""

@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.datasets import Rows
-from pyrovae.evidence import AIS, PSIS, Defensive, Importance, compare, iwae_bound, log_evidence
+from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Laplace, compare, iwae_bound, log_evidence
 from pyrovae.oracles import Banana, Curve, Fold, LatentClass, LinearGaussian, LinearGaussianMixture
 from tests.support.linear import labelled_vae, rows_for
 from tests.support.parts import small_vae
@@ -21,6 +21,7 @@ METHODS = {
     "importance": (Importance(), 1000),
     "psis": (PSIS(), 1000),
     "defensive": (Defensive(), 1000),
+    "laplace": (Laplace(), 1000),
     "ais from the guide": (AIS(40), 64),
     "ais from the prior": (AIS(60, start="prior"), 64),
 }
