@@ -25,7 +25,7 @@ from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.modes import Modes
 from pyrovae.evidence.surface import Surface
 
-__all__ = ["Draws", "Proposal", "draw"]
+__all__ = ["Draws", "Proposal", "draw", "samples_of"]
 
 FREEDOM = 10  # degrees of freedom of the Student-t distributions, an even number
 NORMAL = 0.5  # the share of the Gaussian of a mode
@@ -106,6 +106,15 @@ class Proposal:
         both = torch.cat([part * shares, (1 - part) * own])
         return Proposal(others.beside(self.modes), both, self.guide, self.prior)
 
+    def without_guide(self) -> Proposal:
+        """The same mixture without the guide."""
+        count = len(self.modes.place)
+        shares = (self.shares[:count] + self.shares[count : 2 * count]).clone()
+        total = shares.sum(0)
+        shares = shares / torch.where(total > 0, total, 1.0)
+        prior = torch.where(total > 0, self.prior, 1.0)
+        return Proposal(self.modes, shares, torch.zeros_like(prior), prior)
+
     def counts(self, particles: int) -> Tensor:
         """The number of samples of each component, (J, B)."""
         ends = (self.shares.cumsum(0) * particles).round()
@@ -154,14 +163,14 @@ def draw(surface: Surface, proposal: Proposal, particles: int, stream: int) -> D
         stream: the number of the stream of random numbers.
     """
     counts = proposal.counts(particles)
-    u = _samples(surface, proposal.modes, counts, stream)
+    u = samples_of(surface, proposal.modes, counts, stream)
     log_prior, joint = surface.densities(u)
     log_prior, log_guide = (part.nan_to_num(nan=-math.inf) for part in (log_prior, surface.log_guide(u)))
     components = proposal.densities(u, log_guide, log_prior)
     return Draws(u, log_prior, log_guide, joint, components, (counts.double() / particles).log())
 
 
-def _samples(surface: Surface, modes: Modes, counts: Tensor, stream: int) -> Tensor:
+def samples_of(surface: Surface, modes: Modes, counts: Tensor, stream: int) -> Tensor:
     """Samples (K, B, D) of which the components have the counts (J, B), one after another."""
     ends, count = counts.cumsum(0), len(modes.place)
     place = torch.arange(int(ends[-1, 0]), device=counts.device).unsqueeze(1)  # (K, 1)

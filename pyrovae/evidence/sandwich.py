@@ -29,7 +29,7 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
-from pyrovae.evidence.path import Start
+from pyrovae.evidence.origin import Start
 from pyrovae.evidence.result import table
 from pyrovae.evidence.run import Pieces, evaluating, evaluation, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean

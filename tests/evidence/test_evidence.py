@@ -22,8 +22,9 @@ METHODS = {
     "psis": (PSIS(), 1000),
     "defensive": (Defensive(), 1000),
     "laplace": (Laplace(), 1000),
-    "ais from the guide": (AIS(40), 64),
+    "ais from the guide": (AIS(40, start="guide"), 64),
     "ais from the prior": (AIS(60, start="prior"), 64),
+    "ais from the modes": (AIS(40), 64),
 }
 # Guides a little too wide: there is something to estimate, and it can be estimated.
 ORACLES = {
@@ -195,7 +196,10 @@ def test_who_sees_the_other_mode():
         assert abs(low.mean() + math.log(2)) < 5 * evidence.mc_error + 0.002
     assert blind["importance"].doubtful == 0
     assert blind["importance"].ess.min() > 500
-    seeing = {m: estimate(oracle, x, m) for m in ("defensive", "ais from the prior")}
+    seeing = {
+        m: estimate(oracle, x, m)
+        for m in ("defensive", "laplace", "ais from the modes", "ais from the prior")
+    }
     for evidence in seeing.values():
         assert z_score(evidence, truth) < 4.5
         assert evidence.mc_error < 0.1

@@ -30,8 +30,9 @@ METHODS = {
     "psis": ("psis", 600),
     "defensive": ("defensive", 600),
     "laplace": ("laplace", 600),
-    "ais from the guide": (AIS(12), 20),
+    "ais from the guide": (AIS(12, start="guide"), 20),
     "ais from the prior": (AIS(12, start="prior"), 20),
+    "ais from the modes": (AIS(12), 20),
 }
 each_method = pytest.mark.parametrize("method", METHODS)
 
