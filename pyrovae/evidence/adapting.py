@@ -37,9 +37,11 @@ class Adapter:
         scout: finds modes of B rows.
         modes: their modes.
         draws: samples of the proposal at the modes.
+        stream: the number of the stream of random numbers of these samples.
     """
 
-    def __init__(self, scout: Scout, modes: Modes, draws: Draws) -> None:
+    def __init__(self, scout: Scout, modes: Modes, draws: Draws, stream: int = 0) -> None:
+        self.stream = stream
         self.scout, self.surface, self.modes = scout, scout.surface, modes
         self.proposals = [Proposal.at(modes)]
         self.pool = draws
@@ -50,7 +52,7 @@ class Adapter:
         """The proposal after some rounds, in each of which `particles` samples are drawn."""
         for number in range(1, rounds + 1):
             proposal = self._improved()
-            draws = draw(self.surface, proposal, particles, number)
+            draws = draw(self.surface, proposal, particles, self.stream + number)
             self._add(proposal, draws)
         return self._improved()
 

@@ -91,6 +91,7 @@ class Modes:
         )
 
 
+CAUGHT = 4.0  # the squared distance from a known mode at which a climb ends
 LEAST = 25.0  # a mode whose mass is this much smaller in the logarithm is left out
 
 
@@ -166,11 +167,11 @@ class Climb:
         return better
 
     def _leave(self, active: Tensor) -> None:
-        """End climbs that have come into the ellipsoid of a known mode."""
+        """End climbs that have come close to a known mode."""
         if self.known is None:
             return
         rows = self.rows[active]
-        near = is_near(self.known.rows(rows), self.u[active], self.u.shape[1])
+        near = is_near(self.known.rows(rows), self.u[active], CAUGHT)
         self.is_known[active[near]] = True
         self.alive[active[near]] = False
 

@@ -16,10 +16,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from pyrovae.evidence.modes import Modes, Scout
+from pyrovae.evidence.adapting import Adapter
+from pyrovae.evidence.modes import Scout
 from pyrovae.evidence.path import Latents
 from pyrovae.evidence.path import Start as Plain
-from pyrovae.evidence.proposal import Proposal, samples_of
+from pyrovae.evidence.proposal import Proposal, draw, samples_of
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.surface import Surface
 
@@ -27,6 +28,7 @@ __all__ = ["Origin", "Start", "origin_of"]
 
 Start = Literal["modes", "guide", "prior"]
 PILOT = 50
+ROUNDS, ADAPTING = 2, 250  # rounds and samples in which the mixture at the modes is adapted
 
 
 class Origin(ABC):
@@ -80,17 +82,17 @@ class PlainOrigin(Origin):
 
 
 class ModesOrigin(Origin):
-    """The mixture at the modes of each row, without the guide.
+    """The mixture at the modes of each row, adapted where the weights need it, without the guide.
 
     Arguments:
         surface: the surface of B rows.
-        modes: their modes.
+        proposal: their mixtures.
     """
 
-    def __init__(self, surface: Surface, modes: Modes) -> None:
-        self.surface, self.modes = surface, modes
-        self.pieces, self.latents = surface.pieces, surface.latents
-        self.proposal = Proposal.at(modes).without_guide()
+    def __init__(self, surface: Surface, proposal: Proposal) -> None:
+        self.surface, self.modes = surface, proposal.modes
+        self.pieces, self.latents, modes = surface.pieces, surface.latents, proposal.modes
+        self.proposal = proposal.without_guide()
         self.count = modes.mask.sum(0).clamp(min=1)
         eye = torch.eye(self.latents.dim, dtype=torch.float64, device=self.count.device)
         self.units = modes.curvature.power(eye, -0.5).to(self.latents.dtype)  # (M, B, D, D)
@@ -117,12 +119,15 @@ class ModesOrigin(Origin):
 
     def rows(self, index: Tensor) -> Origin:
         pieces = self.pieces.take(index.cpu().numpy())
-        return ModesOrigin(Surface(pieces), self.modes.rows(index))
+        return ModesOrigin(Surface(pieces), self.proposal.rows(index))
 
 
 def origin_of(pieces: Pieces, start: Start) -> Origin:
     """The origin with a name."""
     if start in get_args(Plain):
         return PlainOrigin(pieces, start)  # type: ignore[arg-type]
-    surface = Surface(pieces)
-    return ModesOrigin(surface, Scout(surface).modes())
+    scout = Scout(Surface(pieces))
+    modes = scout.modes()
+    draws = draw(scout.surface, Proposal.at(modes), ADAPTING, 60)
+    adapter = Adapter(scout, modes, draws, stream=60)
+    return ModesOrigin(scout.surface, adapter.run(ROUNDS, ADAPTING))

@@ -15,6 +15,7 @@ Reference:
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -105,6 +106,13 @@ class Proposal:
         own = own / own.sum(0).clamp(min=1e-9)
         both = torch.cat([part * shares, (1 - part) * own])
         return Proposal(others.beside(self.modes), both, self.guide, self.prior)
+
+    def rows(self, index: Tensor) -> Proposal:
+        """The mixtures of some rows."""
+        other = copy.copy(self)
+        other.modes, other.shares = self.modes.rows(index), self.shares[:, index]
+        other.guide, other.prior = self.guide[index], self.prior[index]
+        return other
 
     def without_guide(self) -> Proposal:
         """The same mixture without the guide."""
