@@ -35,7 +35,7 @@ ACCEPTANCE = 0.75
 # Temperatures of the coarse round, and the length of a step there.
 SCAN, COARSE = 40, 0.7
 # The variance of log w that the number of temperatures aims at, and the limits of this number.
-VARIANCE, FEWEST, MOST = 0.3, 10, 1600
+VARIANCE, FEWEST, MOST = 0.15, 10, 1600
 
 
 def temperatures_of(schedule: Schedule, count: int) -> Tensor:
@@ -139,7 +139,7 @@ class Annealer:
             for i in range(1, len(order))
             if _group(self.lengths[order[i]]) > _group(self.lengths[order[i - 1]])
         ]
-        return list(order.tensor_split(cuts))
+        return [rows.sort().values for rows in order.tensor_split(cuts)]
 
     @property
     def lengths(self) -> Tensor:

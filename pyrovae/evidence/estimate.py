@@ -120,6 +120,8 @@ def log_evidence(
         settings=method.to_dict()["init_args"] | remark,
         is_bound=method.is_bound,
         annealed=method.annealed,
+        smoothed=method.smooth,
+        finds_modes=method.finds_modes,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
         units=units,

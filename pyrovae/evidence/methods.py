@@ -40,6 +40,8 @@ class Method(Declared, ABC):
         particles: the default number of samples per row.
         is_bound: whether the result is the lower bound L_K, not an estimate of log p(x).
         annealed: whether the particles are chains that move to the posterior.
+        smooth: whether the largest weights are smoothed.
+        finds_modes: whether it looks for modes of the posterior, and does not rely on the guide.
         compilable: whether it only computes the terms of pieces, which can be compiled.
     """
 
@@ -47,6 +49,8 @@ class Method(Declared, ABC):
     particles: int = 1000
     is_bound: bool = False
     annealed: bool = False
+    smooth: bool = False
+    finds_modes: bool = False
     compilable: bool = False
 
     def __init__(self) -> None:
@@ -75,7 +79,6 @@ class Importance(Method):
     name = "importance sampling"
     is_bound = True
     compilable = True
-    smooth = False
 
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         sums = WeightSums(len(pieces), particles, pieces.device)
@@ -198,6 +201,7 @@ class AIS(Method):
     ) -> None:
         self.temperatures = temperatures if temperatures is None else whole("temperatures", temperatures)
         self.start = one_of("start", start, get_args(Start))
+        self.finds_modes = start == "modes"
         self.schedule = one_of("schedule", schedule, get_args(Schedule))
         self.leapfrog = whole("leapfrog", leapfrog)
 
@@ -216,13 +220,18 @@ class AIS(Method):
         return Annealer(pieces, chains=chains, **self.hyperparameters())
 
 
-DISAGREE = 0.25  # the error of a row from which it gets more chains and temperatures
+DISAGREE = 0.2  # the error of a row from which it gets more chains and temperatures
 
 
 def _summed(log_w: Tensor) -> Tensor:
-    sums = WeightSums(log_w.shape[1], len(log_w), log_w.device)
+    """log_px, mc_stderr, ess and khat of chains (C, B); few chains know their own error badly."""
+    chains = len(log_w)
+    sums = WeightSums(log_w.shape[1], chains, log_w.device)
     sums.add(log_w)
-    return sums.summary()
+    summary = sums.summary()
+    if chains > 3:  # the standard deviation of Student's t
+        summary[1] *= math.sqrt((chains - 1) / (chains - 3))
+    return summary
 
 
 def as_method(method: str | Method) -> Method:

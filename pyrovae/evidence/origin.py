@@ -1,7 +1,7 @@
 r"""Where annealing starts: the guide, the prior, or the modes of the posterior; and units for HMC.
 
     guide, prior   HMC moves in units of their standard deviations
-    modes          a mixture of Student-t distributions and the prior; HMC moves in units of A^-1/2,
+    modes          a mixture of normal and Student-t distributions; HMC moves in units of A^-1/2,
                    with the curvature A of the modes in turn
 
 A unit may depend on the number of a step, but not on the sample, since the steps would then not
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence.adapting import Adapter
+from pyrovae.evidence.draws import KeyedNoise
 from pyrovae.evidence.modes import Scout
 from pyrovae.evidence.path import Latents
 from pyrovae.evidence.path import Start as Plain
@@ -82,7 +83,7 @@ class PlainOrigin(Origin):
 
 
 class ModesOrigin(Origin):
-    """The mixture at the modes of each row, adapted where the weights need it, without the guide.
+    """The mixture at the modes of each row, adapted to its posterior.
 
     Arguments:
         surface: the surface of B rows.
@@ -92,13 +93,15 @@ class ModesOrigin(Origin):
     def __init__(self, surface: Surface, proposal: Proposal) -> None:
         self.surface, self.modes = surface, proposal.modes
         self.pieces, self.latents, modes = surface.pieces, surface.latents, proposal.modes
-        self.proposal = proposal.without_guide()
+        self.proposal = proposal.only_modes()
         self.count = modes.mask.sum(0).clamp(min=1)
         eye = torch.eye(self.latents.dim, dtype=torch.float64, device=self.count.device)
         self.units = modes.curvature.power(eye, -0.5).to(self.latents.dtype)  # (M, B, D, D)
 
     def samples(self, count: int, stream: int) -> Tensor:
-        counts = self.proposal.counts(count)
+        noise = KeyedNoise(self.pieces.keys, self.pieces.seed, f"modes {stream}")
+        offset = noise(self.proposal.shares[:1], Tensor.uniform_)[0]  # each sample is one of the mixture
+        counts = self.proposal.counts(count, offset)
         return samples_of(self.surface, self.modes, counts, 100 + stream).to(self.latents.dtype)
 
     def gradients(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -114,18 +114,21 @@ class Proposal:
         other.guide, other.prior = self.guide[index], self.prior[index]
         return other
 
-    def without_guide(self) -> Proposal:
-        """The same mixture without the guide."""
+    def only_modes(self) -> Proposal:
+        """The same mixture without guide and prior; the prior alone for a row without modes."""
         count = len(self.modes.place)
         shares = (self.shares[:count] + self.shares[count : 2 * count]).clone()
         total = shares.sum(0)
         shares = shares / torch.where(total > 0, total, 1.0)
-        prior = torch.where(total > 0, self.prior, 1.0)
+        prior = torch.where(total > 0, 0.0, 1.0).to(total)
         return Proposal(self.modes, shares, torch.zeros_like(prior), prior)
 
-    def counts(self, particles: int) -> Tensor:
-        """The number of samples of each component, (J, B)."""
-        ends = (self.shares.cumsum(0) * particles).round()
+    def counts(self, particles: int, offset: Tensor | float = 0.5) -> Tensor:
+        """The number of samples of each component, (J, B).
+
+        With an offset (B,) that is uniform between 0 and 1, its mean is the share times K.
+        """
+        ends = (self.shares.cumsum(0) * particles - offset).ceil().clamp(0, particles)
         ends[-1] = particles
         return torch.diff(ends, dim=0, prepend=torch.zeros_like(ends[:1])).long()
 

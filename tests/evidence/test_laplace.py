@@ -16,7 +16,7 @@ from pyrovae.evidence.modes import Scout
 from pyrovae.evidence.proposal import Proposal, draw
 from pyrovae.evidence.run import evaluation
 from pyrovae.evidence.surface import Curvature, Surface
-from pyrovae.oracles import Banana, Curve, Fold, LinearGaussian, LinearGaussianMixture, Ring
+from pyrovae.oracles import Banana, Curve, Fold, LinearGaussian, LinearGaussianMixture, Ring, correlated
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -36,14 +36,6 @@ def mean_field(oracle, *, shift=0.0):
             pyro.sample("z", dist.Normal(exact.loc + shift, scale).to_event(1))
 
     return oracle.model, guide
-
-
-def correlated(dim, condition, *, seed=0):
-    """A linear model whose posterior has a covariance of a condition number."""
-    rng = torch.Generator().manual_seed(seed)
-    turn = torch.linalg.qr(torch.randn(dim, dim, generator=rng)).Q
-    root = torch.linspace(-math.log(1e4), math.log(condition - 1), dim).div(2).exp()
-    return LinearGaussian(root.unsqueeze(1) * turn, torch.zeros(dim), torch.tensor(1.0))
 
 
 # ---------------------------------------------------------------- exact where it must be
@@ -68,7 +60,7 @@ def test_a_posterior_that_is_a_mixture_of_normals_leaves_no_variance(name):
 
 def test_correlated_latents_with_a_factorised_guide():
     # Annealing from this guide is low by .8 to 3.5 nats.
-    oracle = correlated(20, 1100)
+    oracle = correlated(20, 1100.0)
     x = oracle.sample(10)
     spread = oracle.posterior(x[:1]).covariance_matrix[0]
     values = torch.linalg.eigvalsh(spread)
