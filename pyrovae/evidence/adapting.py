@@ -96,7 +96,7 @@ class Adapter:
         place, curvature, share = zip(*parts, strict=True)
         stacked = Curvature(*map(torch.stack, zip(*curvature, strict=True)))
         adapted = Modes(torch.stack(place), modes.height, stacked, modes.mask)
-        shares = torch.stack(share) + 0.1 / len(parts) * modes.mask
+        shares = torch.stack(share) + 0.1 * modes.mask / modes.mask.sum(0).clamp(min=1)
         shares = shares / shares.sum(0).clamp(min=1e-300)
         return Proposal.at(modes).with_components(adapted, shares, 1 - KEPT)
 

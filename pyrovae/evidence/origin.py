@@ -95,6 +95,7 @@ class ModesOrigin(Origin):
         self.pieces, self.latents, modes = surface.pieces, surface.latents, proposal.modes
         self.proposal = proposal.only_modes()
         self.count = modes.mask.sum(0).clamp(min=1)
+        self.order = modes.mask.float().argsort(dim=0, descending=True, stable=True)
         eye = torch.eye(self.latents.dim, dtype=torch.float64, device=self.count.device)
         self.units = modes.curvature.power(eye, -0.5).to(self.latents.dtype)  # (M, B, D, D)
 
@@ -115,9 +116,9 @@ class ModesOrigin(Origin):
         return log_start.detach(), joint.detach(), of_start, of_joint
 
     def stretch(self, v: Tensor, step: int) -> Tensor:
-        units = self.units[0]
-        if len(self.units) > 1:  # the modes of a row in turn
-            units = self.units[step % self.count, torch.arange(len(self.count), device=v.device)]
+        rows = torch.arange(len(self.count), device=v.device)
+        which = self.order[step % self.count, rows]  # the modes of a row in turn
+        units = self.units[which, rows] if len(self.units) > 1 else self.units[0]
         return (v.transpose(0, 1) @ units).transpose(0, 1)
 
     def rows(self, index: Tensor) -> Origin:

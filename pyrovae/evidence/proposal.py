@@ -29,6 +29,7 @@ from pyrovae.evidence.surface import Surface
 __all__ = ["Draws", "Proposal", "draw", "samples_of"]
 
 FREEDOM = 10  # degrees of freedom of the Student-t distributions, an even number
+UNTIED = 0.4967  # near a half, but no sum of shares falls on it, where rounding would decide
 NORMAL = 0.5  # the share of the Gaussian of a mode
 GUIDE, PRIOR = 0.1, 0.05
 
@@ -123,7 +124,7 @@ class Proposal:
         prior = torch.where(total > 0, 0.0, 1.0).to(total)
         return Proposal(self.modes, shares, torch.zeros_like(prior), prior)
 
-    def counts(self, particles: int, offset: Tensor | float = 0.5) -> Tensor:
+    def counts(self, particles: int, offset: Tensor | float = UNTIED) -> Tensor:
         """The number of samples of each component, (J, B).
 
         With an offset (B,) that is uniform between 0 and 1, its mean is the share times K.
@@ -193,11 +194,13 @@ def samples_of(surface: Surface, modes: Modes, counts: Tensor, stream: int) -> T
         u = torch.where((which == m).unsqueeze(-1), modes.place[m] + spread, u)
         u = torch.where((which == count + m).unsqueeze(-1), modes.place[m] + heavy * spread, u)
     for j, source in ((2 * count, _from_guide), (2 * count + 1, _from_prior)):
-        most = int(counts[j].max())
-        if most:
-            drawn = source(surface, most, 10**7 * (1 + stream)).double()
-            index = (place - ends[j] + counts[j]).clamp(0, most - 1).unsqueeze(-1)
-            u = torch.where((which == j).unsqueeze(-1), drawn.gather(0, index.expand_as(u)), u)
+        # Samples of some distributions depend on how many there are, so each number has its own.
+        for number in counts[j].unique().tolist():
+            if number:
+                drawn = source(surface, number, 10**7 * (1 + stream)).double()
+                index = (place - ends[j] + counts[j]).clamp(0, number - 1).unsqueeze(-1)
+                chosen = (which == j) & (counts[j] == number)
+                u = torch.where(chosen.unsqueeze(-1), drawn.gather(0, index.expand_as(u)), u)
     return u.to(surface.latents.dtype).double()
 
 

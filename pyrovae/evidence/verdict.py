@@ -12,14 +12,11 @@ For samples of the guide the limits hold as far as the guide covers the posterio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
-
-if TYPE_CHECKING:
-    from pyrovae.evidence.result import Evidence
 
 __all__ = ["LARGEST_ERROR", "LEAST_ESS", "sentence", "trusted"]
 
@@ -27,6 +24,8 @@ LEAST_ESS = 100
 LARGEST_ERROR = 0.25
 # The share of trusted observations from which a mean is called trusted.
 MOST = 0.95
+# `result.Evidence`, which imports this file.
+Evidence = Any
 
 
 def trusted(evidence: Evidence) -> np.ndarray:

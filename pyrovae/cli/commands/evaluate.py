@@ -15,7 +15,7 @@ import numpy as np
 
 from pyrovae import baselines, plots
 from pyrovae.checks import whole
-from pyrovae.cli.commands.quoting import cost_of, duration, quotable, referee
+from pyrovae.cli.quoting import cost_of, duration, quotable, referee
 from pyrovae.cli.runs import Split, open_run, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
@@ -64,8 +64,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method (`pyrovae parts --axis method`). By default, Laplace for all rows,
-            and AIS for some rows as a check, if latents are real numbers.
+        method: the second method; by default Laplace, with AIS on some rows as a check.
         chains: chains of AIS for each observation.
         method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
