@@ -1,12 +1,13 @@
 """The words "trust" where the stated errors hold, and a mean of many rows whose interval covers."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Laplace, log_evidence
+from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Laplace, iwae_bound, log_evidence, sandwich
 from pyrovae.oracles import Fold, LinearGaussian, correlated, hard_models
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -95,3 +96,43 @@ def test_without_the_correction_the_interval_of_many_rows_misses():
     assert evidence.trusted.mean() > 0.99
     assert abs(evidence.mean - truth) > 2 * evidence.mc_error
     assert abs(evidence.corrected - truth) < 3 * evidence.corrected_error
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def test_ctrl_c_leaves_the_finished_rows_of_the_bounds(monkeypatch):
+    # The package has a function of the second name.
+    curve, bidirectional = (sys.modules[f"pyrovae.evidence.{name}"] for name in ("curve", "sandwich"))
+
+    oracle = LinearGaussian.random(4, 2)
+    x = oracle.sample(9)
+    whole = iwae_bound(oracle, x, particles=(1, 30))
+    plain, calls = curve._grouped, []
+
+    def stopped(log_w, k):
+        calls.append(k)
+        if len(calls) > 4:  # two values of K for each of two pieces are done
+            raise KeyboardInterrupt
+        return plain(log_w, k)
+
+    monkeypatch.setattr(curve, "_grouped", stopped)
+    part = iwae_bound(oracle, x, particles=(1, 30), chunk=60)
+    assert part.partial
+    assert not whole.partial
+    assert np.allclose(part.bound, whole.bound[:, : part.bound.shape[1]])
+    assert 0 < part.bound.shape[1] < 9
+    assert "stopped early" in str(part)
+
+    bounds, lengths = bidirectional._bounds, []
+
+    def one_length(method, *rest):
+        lengths.append(method.temperatures)
+        if len(lengths) > 1:
+            raise KeyboardInterrupt
+        return bounds(method, *rest)
+
+    monkeypatch.setattr(bidirectional, "_bounds", one_length)
+    found = sandwich(oracle, count=3, temperatures=(3, 6))
+    assert found.temperatures == (3,)
+    assert found.lower.shape == (1, 3)
