@@ -43,7 +43,7 @@ ENOUGH = 0.02  # the effective sample size that needs no better proposal, as a s
 STEEP = 1.5  # the largest coefficient of a control variate, in units of the mean weight
 PILOT = 500  # samples of the first proposal, which decide whether to adapt it
 FRESH = 50  # the stream of the samples that count
-MARGIN = 0.15  # k-hat must be this far below its threshold
+MARGIN = 0.07  # k-hat must be this far below its threshold
 
 
 class Laplace(Method):
