@@ -94,6 +94,7 @@ def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
     verbs = [
         lambda: pv.log_evidence(vae, data.test, method=few, particles=3),
         lambda: pv.log_evidence(vae, data.test, method="defensive", particles=30),
+        lambda: pv.log_evidence(vae, data.test, method=pv.evidence.Laplace(rounds=1), particles=30),
         lambda: pv.diagnose(vae, data),
         lambda: pv.gaps(vae, data.test, steps=2, particles=5, method=few),
         lambda: pv.to_arviz(vae, data.test, draws=3),
@@ -102,7 +103,7 @@ def test_every_verb_takes_a_cell_or_says_why_not(cell, tmp_path):
         has_class = cell.guide.states is not None
         for number, verb in enumerate(verbs):
             # `gaps` asks the guide before it runs it.
-            words = "draws a class too" if has_class and number == 3 else "the latent site "
+            words = "draws a class too" if has_class and number == 4 else "the latent site "
             raises_one_sentence(verb, words + ("" if "class" in words else repr("c" if has_class else "z")))
     else:
         assert all(str(verb()) for verb in verbs)

@@ -13,6 +13,7 @@ from pyrovae.evidence.curve import BoundCurve, iwae_bound
 from pyrovae.evidence.diagnose import Diagnosis, diagnose
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.gaps import Gaps, gaps
+from pyrovae.evidence.laplace import Laplace
 from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.sandwich import Sandwich, sandwich
@@ -29,6 +30,7 @@ __all__ = [
     "Evidence",
     "Gaps",
     "Importance",
+    "Laplace",
     "Method",
     "Sandwich",
     "Units",

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.evidence.result import PerRow, about, table, with_error
-from pyrovae.evidence.run import evaluation
+from pyrovae.evidence.run import evaluation, finished, shown
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
 
 __all__ = ["BoundCurve", "iwae_bound"]
@@ -29,11 +29,13 @@ class BoundCurve(PerRow):
         bound: L_K of each observation, (len(particles), N).
         mc_stderr: the Monte Carlo standard error of `bound`, of the same shape; nan with a
             single group.
+        partial: whether the evaluation was stopped before all observations were done.
     """
 
     particles: tuple[int, ...]
     bound: np.ndarray = field(repr=False)
     mc_stderr: np.ndarray = field(repr=False)
+    partial: bool = False
 
     @property
     def mean(self) -> np.ndarray:
@@ -47,7 +49,8 @@ class BoundCurve(PerRow):
 
     def __str__(self) -> str:
         lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
-        return table(f"bounds on {self.quantity}, nats per observation", lines, width=8)
+        stopped = " (stopped early: partial)" if self.partial else ""
+        return table(f"bounds on {self.quantity}, nats per observation{stopped}", lines, width=8)
 
 
 def iwae_bound(
@@ -59,6 +62,7 @@ def iwae_bound(
     particles: Sequence[int] = (1, 5, 50),
     seed: int = 0,
     chunk: int | None = None,
+    progress: bool = False,
 ) -> BoundCurve:
     r"""The bound L_K of each observation for several K, from one set of samples.
 
@@ -71,9 +75,11 @@ def iwae_bound(
     Arguments:
         vae, x, context, y, seed, chunk: as for `log_evidence`.
         particles: the values of K.
+        progress: show a bar with the time left.
 
     Returns:
-        `BoundCurve`, with arrays of shape (len(particles), N) in nats.
+        `BoundCurve`, with arrays of shape (len(particles), N) in nats. After Ctrl-C it has the
+        finished rows and is marked as partial.
 
     Raises:
         InputError: as for `log_evidence`.
@@ -91,13 +97,20 @@ def iwae_bound(
     counts = tuple(sorted({whole("particles", k) for k in particles}))
     if not counts:
         raise InputError("particles must name at least one number, as in (1, 5, 50)")
-    columns = []
-    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
+    columns: list[Tensor] = []
+    with (
+        evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces,
+        shown("bounds", len(pieces), show=progress) as advance,
+        finished(columns),
+    ):
         for some in pieces.parts(counts[-1]):
             log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
             columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
+            advance(len(some))
     bound, error = torch.cat(columns, -1).unbind(1)
-    return BoundCurve(counts, bound.numpy(), error.numpy(), **about(pieces.rows))
+    done = pieces.rows[: bound.shape[1]]
+    partial = len(done) < len(pieces)
+    return BoundCurve(counts, bound.numpy(), error.numpy(), partial=partial, **about(done))
 
 
 def _grouped(log_w: Tensor, k: int) -> Tensor:

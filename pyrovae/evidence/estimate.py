@@ -120,6 +120,8 @@ def log_evidence(
         settings=method.to_dict()["init_args"] | remark,
         is_bound=method.is_bound,
         annealed=method.annealed,
+        smoothed=method.smooth,
+        finds_modes=method.finds_modes,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
         units=units,
@@ -131,7 +133,7 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
     done = [torch.empty(4, 0, dtype=torch.float64)]
     with shown(method.name, len(pieces), show=progress and is_first()) as advance:
         try:
-            for some in pieces.parts(particles):
+            for some in method.parts(pieces, particles):
                 summary = method.summary(some, particles).cpu()
                 _check(summary, own[some.where])
                 done.append(summary)

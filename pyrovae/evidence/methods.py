@@ -22,7 +22,8 @@ from torch import Tensor
 from pyrovae.checks import number, one_of, whole
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Annealer, Schedule
-from pyrovae.evidence.path import Latents, Start
+from pyrovae.evidence.origin import Start
+from pyrovae.evidence.path import Latents
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.names import named_classes, near_names
@@ -39,6 +40,8 @@ class Method(Declared, ABC):
         particles: the default number of samples per row.
         is_bound: whether the result is the lower bound L_K, not an estimate of log p(x).
         annealed: whether the particles are chains that move to the posterior.
+        smooth: whether the largest weights are smoothed.
+        finds_modes: whether it looks for modes of the posterior, and does not rely on the guide.
         compilable: whether it only computes the terms of pieces, which can be compiled.
     """
 
@@ -46,6 +49,8 @@ class Method(Declared, ABC):
     particles: int = 1000
     is_bound: bool = False
     annealed: bool = False
+    smooth: bool = False
+    finds_modes: bool = False
     compilable: bool = False
 
     def __init__(self) -> None:
@@ -54,6 +59,10 @@ class Method(Declared, ABC):
     def prepared(self, pieces: Pieces, particles: int) -> Self:
         """The method with all options that were left open chosen."""
         return self
+
+    def parts(self, pieces: Pieces, particles: int) -> Iterator[Pieces]:
+        """Split the rows into groups for `summary`."""
+        return pieces.parts(particles)
 
     @abstractmethod
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
@@ -70,7 +79,6 @@ class Importance(Method):
     name = "importance sampling"
     is_bound = True
     compilable = True
-    smooth = False
 
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         sums = WeightSums(len(pieces), particles, pieces.device)
@@ -187,50 +195,43 @@ class AIS(Method):
     def __init__(
         self,
         temperatures: int | None = None,
-        start: Start = "guide",
+        start: Start = "modes",
         schedule: Schedule = "linear",
         leapfrog: int = 2,
     ) -> None:
         self.temperatures = temperatures if temperatures is None else whole("temperatures", temperatures)
         self.start = one_of("start", start, get_args(Start))
+        self.finds_modes = start == "modes"
         self.schedule = one_of("schedule", schedule, get_args(Schedule))
         self.leapfrog = whole("leapfrog", leapfrog)
 
-    def prepared(self, pieces: Pieces, particles: int) -> Self:
-        if self.temperatures is not None:
-            return self
-        pilot = pieces.pilot(_PILOT_ROWS)
-        count, method = _FEWEST, self._with(_FEWEST)
-        after = method._of_pilot(pilot, particles)
-        while count < _MOST:
-            count, before = 2 * count, after
-            method = self._with(count)
-            after = method._of_pilot(pilot, particles)
-            if _agree(before, after):
-                break
-        return method
-
-    def _with(self, temperatures: int) -> Self:
-        return type(self)(**self.hyperparameters() | {"temperatures": temperatures})
-
-    def _of_pilot(self, pilot: Pieces, particles: int) -> Tensor:
-        return torch.cat([self.summary(some, particles) for some in pilot.parts(particles)], 1)
-
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
-        log_w = self.annealer(pieces, particles).forward()
-        sums = WeightSums(log_w.shape[1], particles, log_w.device)
-        sums.add(log_w)
-        return sums.summary()
+        annealer = self.annealer(pieces, particles)
+        summary = _summed(annealer.forward())
+        for factor in (2, 4) if self.temperatures is None and particles > 1 else ():
+            rows = (summary[1] > DISAGREE).nonzero().flatten()
+            if len(rows) == 0:
+                break
+            summary[:, rows] = _summed(annealer.finer(factor, rows).forward(factor * particles))
+        return summary
 
     def annealer(self, pieces: Pieces, chains: int) -> Annealer:
         """The annealer of some rows."""
-        options = self.hyperparameters() | {"temperatures": self.temperatures or _FEWEST}
-        return Annealer(pieces, chains=chains, **options)
+        return Annealer(pieces, chains=chains, **self.hyperparameters())
 
 
-_PILOT_ROWS = 64
-_FEWEST = 25
-_MOST = 3200
+DISAGREE = 0.2  # the error of a row from which it gets more chains and temperatures
+
+
+def _summed(log_w: Tensor) -> Tensor:
+    """log_px, mc_stderr, ess and khat of chains (C, B); few chains know their own error badly."""
+    chains = len(log_w)
+    sums = WeightSums(log_w.shape[1], chains, log_w.device)
+    sums.add(log_w)
+    summary = sums.summary()
+    if chains > 3:  # the standard deviation of Student's t
+        summary[1] *= math.sqrt((chains - 1) / (chains - 3))
+    return summary
 
 
 def as_method(method: str | Method) -> Method:
@@ -263,10 +264,3 @@ def _shares(particles: int, components: int) -> list[int]:
             f"a mixture of {components} proposals needs at least as many particles, not {particles}"
         )
     return [particles // components + (i < particles % components) for i in range(components)]
-
-
-def _agree(before: Tensor, after: Tensor) -> bool:
-    """Whether the means of two estimates of the same rows differ by less than their error."""
-    difference = (after[0] - before[0]).mean()
-    error = (before[1].square() + after[1].square()).sum().sqrt() / before.shape[1]
-    return bool(difference.abs() < error)

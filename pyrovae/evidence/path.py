@@ -8,6 +8,7 @@ to the real line, u = T^-1(z), and both densities are multiplied by the same Jac
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -69,10 +70,17 @@ class Latents:
         latent = latent_sites(guide)
         self.sites = [self._site(name, site) for name, site in latent.items()]
         self.dim = sum(site.size for site in self.sites)
+        self.dtype: torch.dtype = next(iter(latent.values()))["value"].dtype
         # With one site, the guide's distribution does not depend on samples: the encoder runs once.
         fns = [site["fn"] for site in latent.values()]
         is_fixed = len(fns) == 1 and self.runner.max_plate_nesting == 1
         self.q = fns[0] if is_fixed and fns[0].batch_shape == (len(pieces),) else None
+
+    def of_model(self, pieces: Pieces) -> Latents:
+        """The same latents on other rows, for log p(x, u) only: the guide does not run."""
+        other = copy.copy(self)
+        other.pieces, other.rows, other.q = pieces, pieces.rows, None
+        return other
 
     def _site(self, name: str, site: dict[str, Any]) -> _Site:
         fn = site["fn"]
@@ -163,15 +171,23 @@ class Latents:
         """
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            try:
-                log_start, joint = self.log_densities(u, start)
-            except RuntimeError as error:
-                if "requires grad" not in str(error):  # raised for a model that leaves torch, as by .numpy()
-                    raise
-                raise InputError(_NO_GRADIENT) from error
+            log_start, joint = self.tracked(u, start)
             (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)
             (of_joint,) = torch.autograd.grad(joint.sum(), u)
         return log_start.detach(), joint.detach(), of_start, of_joint
+
+    def tracked(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
+        """`log_densities` at points u that require a gradient.
+
+        Raises:
+            InputError: if the model is not differentiable in its latents.
+        """
+        try:
+            return self.log_densities(u, start)
+        except RuntimeError as error:
+            if "requires grad" not in str(error):  # raised for a model that leaves torch, as by .numpy()
+                raise
+            raise InputError(_NO_GRADIENT) from error
 
 
 def latent_sites(trace: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401

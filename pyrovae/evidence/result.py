@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.datasets import Rows
+from pyrovae.evidence import verdict
 from pyrovae.evidence.units import Units
 from pyrovae.numerics import as_array, bits_per_dim, khat_threshold, stderr_of_mean
 
@@ -46,6 +47,9 @@ class Evidence(PerRow):
         settings: the options of the method, as given or as chosen.
         is_bound: whether `log_px` is the lower bound L_K rather than an estimate of log p(x).
         annealed: whether the particles are chains that were annealed to the posterior.
+        smoothed: whether the largest weights were smoothed.
+        finds_modes: whether the method looks for modes of the posterior, and does not rely on the
+            guide.
         partial: whether the evaluation was stopped before all observations were done.
         seconds: the time that the evaluation took.
         units: whether log p(x) is that of a probability or of a density, and in which units.
@@ -61,6 +65,8 @@ class Evidence(PerRow):
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_bound: bool = False
     annealed: bool = False
+    smoothed: bool = False
+    finds_modes: bool = False
     partial: bool = False
     seconds: float = math.nan
     units: Units = field(default=Units(), repr=False)
@@ -106,28 +112,39 @@ class Evidence(PerRow):
         return bits_per_dim(self.mean, math.prod(self.event_shape), self.units.noise_levels)
 
     @property
+    def trusted(self) -> np.ndarray:
+        """For which observations the stated error holds, (N,), by calibrated limits."""
+        return verdict.trusted(self)
+
+    @property
+    def bias(self) -> float:
+        r"""By how much the mean is too low because it averages logarithms, in nats.
+
+        \(\mathrm E \log \hat p \approx \log p - \tfrac12 \mathrm{Var}(\hat p) / p^2\) for each
+        observation, so this does not shrink with the number of observations, as the error does.
+        """
+        return float(np.mean(self.mc_stderr**2) / 2)
+
+    @property
+    def corrected(self) -> float:
+        """The mean without this bias: an estimate of the mean of log p(x), in nats.
+
+        Smoothed weights are too large on average, so their mean is not corrected.
+        """
+        return self.mean + (0.0 if self.smoothed else self.bias)
+
+    @property
+    def corrected_error(self) -> float:
+        """The Monte Carlo error of `corrected`, with the error of the correction.
+
+        This is taken as a third of the correction. With smoothed weights it is the bias itself.
+        """
+        return float(np.hypot(self.mc_error, self.bias if self.smoothed else self.bias / 3))
+
+    @property
     def verdict(self) -> str:
         """Whether the numbers can be trusted, and what to do if not, in a sentence."""
-        if self.particles < 2:
-            return "one particle gives the ELBO and no error; use more"
-        smallest = f"{self.ess.min():.0f} of {self.particles:,}"
-        if self.annealed:
-            if np.median(self.mc_stderr) < 0.5:
-                return (
-                    f"the chains agree (smallest effective sample size {smallest}): trust the mean, unless "
-                    "the posterior has modes that the start does not reach; start='prior' finds those"
-                )
-            return f"the chains disagree (effective sample size down to {smallest}): use more temperatures"
-        if self.particles < 25:
-            return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
-        if self.doubtful > 0.05 or np.median(self.ess) < 10:
-            kind = "a lower bound, not an estimate" if self.is_bound else "not reliable"
-            return (
-                f"{kind}: k-hat is above {self.threshold:.2f} for {self.doubtful:.0%} of the observations, "
-                "so the errors shown do not include the bias; quote method='ais', and give this next to it"
-            )
-        good = f"k-hat is good for {1 - self.doubtful:.0%} of the observations"
-        return f"trust it as far as the guide covers the posterior: {good}"
+        return verdict.sentence(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for a file."""
@@ -143,6 +160,9 @@ class Evidence(PerRow):
             "log_px": self.mean,
             "stderr": self.stderr,
             "mc_error": self.mc_error,
+            "corrected": self.corrected,
+            "corrected_error": self.corrected_error,
+            "trusted": float(self.trusted.mean()),
             "doubtful": self.doubtful,
             "khat_threshold": self.threshold,
             "median_ess": float(np.median(self.ess)),
@@ -156,6 +176,7 @@ class Evidence(PerRow):
             ("mean", f"{self.mean:.3f} nats per observation"),
             ("standard error", f"{self.stderr:.3f}"),
             ("Monte Carlo error", f"{self.mc_error:.4f}"),
+            ("log p(x)", f"{self.corrected:.3f} +- {self.corrected_error:.4f}, corrected for the logarithm"),
             ("effective sample size", f"median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"),
         ]
         if not math.isnan(self.doubtful) and not self.annealed:

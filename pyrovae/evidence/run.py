@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,11 +19,12 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
+from pyrovae.sharing import is_shared
 from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 from pyrovae.threads import alone
 
-__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "inputs", "shown"]
+__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "finished", "inputs", "shown"]
 
 # Cells (particles x rows x elements of a row) of one piece: small enough for the CPU cache.
 CELLS = 2**21
@@ -228,6 +229,16 @@ def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None
     with Progress(console=console, disable=not (show and console.is_terminal), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def finished(done: Sequence[Any]) -> Iterator[None]:
+    """Let Ctrl-C end a loop that adds its results to a list, if there are some."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not done or is_shared():
+            raise
 
 
 def _usual_pairs(rows: Rows) -> int:

@@ -29,9 +29,9 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
-from pyrovae.evidence.path import Start
+from pyrovae.evidence.origin import Start
 from pyrovae.evidence.result import table
-from pyrovae.evidence.run import Pieces, evaluating, evaluation, shown
+from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
 from pyrovae.terms import Runner
 
@@ -112,7 +112,8 @@ def sandwich(
         chunk, progress: as for `log_evidence`.
 
     Returns:
-        `Sandwich`, with arrays of shape (len(temperatures), N) in nats.
+        `Sandwich`, with arrays of shape (len(temperatures), N) in nats. After Ctrl-C it has the
+        lengths of the schedule that are finished.
 
     Raises:
         InputError: if count, chains or temperatures are below 1, or the model cannot be simulated.
@@ -139,9 +140,12 @@ def sandwich(
             evaluation(vae, x, context, seed=seed, chunk=chunk) as pieces,
             shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
         ):
-            bounds = [_bounds(method, pieces, values, chains, advance) for method in methods]
+            bounds: list[Tensor] = []
+            with finished(bounds):
+                for method in methods:
+                    bounds.append(_bounds(method, pieces, values, chains, advance))
     lower, upper = as_array(torch.stack(bounds, 1))
-    return Sandwich(lengths, lower, upper, as_array(x), chains)
+    return Sandwich(lengths[: len(bounds)], lower, upper, as_array(x), chains)
 
 
 def _bounds(

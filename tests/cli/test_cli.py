@@ -271,7 +271,7 @@ def test_a_conditional_vae_by_labels(capsys):
 @pytest.mark.parametrize(
     ("words", "key", "settings"),
     [
-        ("--method AIS --method.temperatures 3", "ais", {"temperatures": 3, "start": "guide"}),
+        ("--method AIS --method.temperatures 3", "ais", {"temperatures": 3, "start": "modes"}),
         ("--method ais --method.start prior --temperatures 4", "ais", {"temperatures": 4, "start": "prior"}),
         ("--temperatures 3 --start prior", "ais", {"temperatures": 3, "start": "prior"}),
         ("--method defensive", "defensive", {}),

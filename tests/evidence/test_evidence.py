@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.datasets import Rows
-from pyrovae.evidence import AIS, PSIS, Defensive, Importance, compare, iwae_bound, log_evidence
+from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Laplace, compare, iwae_bound, log_evidence
 from pyrovae.oracles import Banana, Curve, Fold, LatentClass, LinearGaussian, LinearGaussianMixture
 from tests.support.linear import labelled_vae, rows_for
 from tests.support.parts import small_vae
@@ -21,8 +21,10 @@ METHODS = {
     "importance": (Importance(), 1000),
     "psis": (PSIS(), 1000),
     "defensive": (Defensive(), 1000),
-    "ais from the guide": (AIS(40), 64),
+    "laplace": (Laplace(), 1000),
+    "ais from the guide": (AIS(40, start="guide"), 64),
     "ais from the prior": (AIS(60, start="prior"), 64),
+    "ais from the modes": (AIS(40), 64),
 }
 # Guides a little too wide: there is something to estimate, and it can be estimated.
 ORACLES = {
@@ -194,7 +196,10 @@ def test_who_sees_the_other_mode():
         assert abs(low.mean() + math.log(2)) < 5 * evidence.mc_error + 0.002
     assert blind["importance"].doubtful == 0
     assert blind["importance"].ess.min() > 500
-    seeing = {m: estimate(oracle, x, m) for m in ("defensive", "ais from the prior")}
+    seeing = {
+        m: estimate(oracle, x, m)
+        for m in ("defensive", "laplace", "ais from the modes", "ais from the prior")
+    }
     for evidence in seeing.values():
         assert z_score(evidence, truth) < 4.5
         assert evidence.mc_error < 0.1

@@ -15,11 +15,12 @@ import numpy as np
 
 from pyrovae import baselines, plots
 from pyrovae.checks import whole
+from pyrovae.cli.quoting import cost_of, duration, quotable, referee
 from pyrovae.cli.runs import open_run, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Method, iwae_bound, log_evidence
+from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Laplace, Method, iwae_bound, log_evidence
 from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
@@ -33,6 +34,8 @@ __all__ = ["Part", "evaluate", "opened"]
 
 AIS_ROWS = 1000
 Part = Literal["train", "validation", "test", "all"]
+REFEREE_ROWS = 50  # observations for which annealing checks the second method
+LAPLACE_PARTICLES = 1000
 
 
 def evaluate(
@@ -64,9 +67,9 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method (`pyrovae parts --axis method`); AIS if latents are real numbers.
+        method: the second method; by default Laplace, with AIS on some rows as a check.
         chains: chains of AIS for each observation.
-        method_rows: number of rows for the second method, since AIS is slow.
+        method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
         split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
@@ -85,15 +88,22 @@ def evaluate(
     if not bounds or any(k < 1 for k in bounds):
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
+    judged = method is None and isinstance(second, Laplace)
     vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device))
     estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
     if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-        count = chains if second.annealed else particles
+        count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
         try:
-            results[_word(second)] = estimate(x[:method_rows], method=second, particles=count)
+            some = x if isinstance(second, Laplace) else x[:method_rows]
+            results[_word(second)] = estimate(some, method=second, particles=count)
+            if judged and not results[_word(second)].partial:
+                few = x[: min(method_rows, REFEREE_ROWS)]
+                seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
+                print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
+                results["ais"] = estimate(few, method=AIS(), particles=chains)
         except InputError as error:
             if method is not None:
                 raise
@@ -125,9 +135,9 @@ def opened(
 
 
 def _with_old_options(method: Method | None, **options: Any) -> Method:  # noqa: ANN401
-    """The method, or AIS, with the deprecated options of the command."""
-    second = method or AIS()
+    """The method, with the deprecated options of the command, which are those of AIS."""
     chosen = {name: value for name, value in options.items() if value is not None}
+    second = method or (AIS() if chosen else Laplace())
     if chosen and not isinstance(second, AIS):
         raise InputError(f"--{min(chosen)} is an option of AIS, not of {type(second).__name__}: leave it out")
     return AIS(**(second.hyperparameters() | chosen)) if isinstance(second, AIS) else second
@@ -182,11 +192,12 @@ class Results:
     @property
     def second(self) -> tuple[str, Evidence] | None:
         """The other estimate and its name."""
-        return next(reversed(self.evidences.items())) if len(self.evidences) > 1 else None
+        return list(self.evidences.items())[1] if len(self.evidences) > 1 else None
 
     def __str__(self) -> str:
         lines = [str(evidence) for evidence in self.evidences.values()]
         lines += [] if self.second is None else self._difference(self.second[1])
+        lines += self._quoted()
         lines += [str(self.curve), *(["without a network"] if self.baselines else [])]
         lines += [f"  {name:<32} {value:.3f} nats per observation" for name, value in self.baselines.items()]
         return "\n".join(lines)
@@ -197,10 +208,15 @@ class Results:
             f"second minus first, on the same {len(second):,} observations: "
             f"{difference.mean():.3f} +- {float(stderr_of_mean(difference)):.3f} nats"
         )
-        if second.annealed:
-            yield (
-                f"quote the second as log p(x); compare L_{self.bound.particles} with papers that report it"
-            )
+
+    def _quoted(self) -> Iterator[str]:
+        """The line to quote, and how it compares with the others."""
+        best = self.bound if self.second is None else self.second[1]
+        for name, other in list(self.evidences.items())[2:]:
+            yield referee(best, other, name)
+        yield f"quote: {quotable(best)}"
+        if best is not self.bound:
+            yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
 
     def save(self, run: Path) -> Iterator[Path]:
         """Write the tables and figures into a run folder."""

@@ -1,0 +1,159 @@
+r"""Importance sampling from proposals at the modes of the posterior.
+
+    q = mixture of Gaussians and Student-t distributions at the modes, guide and prior  (`proposal`)
+    log p(x) = log E_q[w],   w = p(x, u) / q(u)
+
+The modes and curvatures are those of log p(x, u) (`modes`). Rows whose weights still have a heavy
+tail get a better proposal in a few rounds: the sample with the largest weight starts a search for
+another mode, and places and covariances are estimated from all samples so far, with tempered
+weights. The samples that count are new, since weights of samples that shaped the proposal, or that
+decided whether to adapt it, are biased.
+
+References:
+    Owen & Zhou (2000), "Safe and effective importance sampling"; Cappe, Douc, Guillin, Marin &
+    Robert (2008), "Adaptive importance sampling in general mixture classes"; Cornuet, Marin, Mira &
+    Robert (2012), "Adaptive Multiple Importance Sampling".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pyrovae.checks import whole
+from pyrovae.evidence.adapting import Adapter
+from pyrovae.evidence.methods import Method
+from pyrovae.evidence.modes import Modes, Scout
+from pyrovae.evidence.pareto import SMALLEST_SAMPLE
+from pyrovae.evidence.path import Latents
+from pyrovae.evidence.proposal import Draws, Proposal, draw
+from pyrovae.evidence.run import Pieces
+from pyrovae.evidence.surface import Surface
+from pyrovae.evidence.weights import WeightSums
+from pyrovae.numerics import khat_threshold
+
+__all__ = ["Laplace"]
+
+TOGETHER = 128  # rows that run together, at most
+MEMORY = 2**22  # numbers in the samples of the rows that run together
+ENOUGH = 0.02  # the effective sample size that needs no better proposal, as a share of K
+STEEP = 1.5  # the largest coefficient of a control variate, in units of the mean weight
+PILOT = 500  # samples of the first proposal, which decide whether to adapt it
+FRESH = 50  # the stream of the samples that count
+MARGIN = 0.07  # k-hat must be this far below its threshold
+
+
+class Laplace(Method):
+    r"""Importance sampling from Student-t and normal distributions at the posterior's modes.
+
+    Arguments:
+        rounds: the number of rounds in which the proposal of a row is adapted, if its weights have
+            a heavy tail; 0 for none.
+
+    Raises:
+        InputError: if rounds is below 0.
+
+    Reference:
+        Owen & Zhou (2000), "Safe and effective importance sampling"; Cornuet, Marin, Mira & Robert
+        (2012), "Adaptive Multiple Importance Sampling".
+    """
+
+    name = "Laplace importance sampling"
+    finds_modes = True
+
+    def __init__(self, rounds: int = 3) -> None:
+        self.rounds = whole("rounds", rounds, least=0)
+
+    def parts(self, pieces: Pieces, particles: int) -> Iterator[Pieces]:
+        numbers = particles * Latents(pieces.take(slice(1))).dim
+        size = max(1, min(TOGETHER, pieces.pairs // 16, MEMORY // numbers))
+        for start in range(0, len(pieces), size):
+            yield pieces.take(slice(start, min(start + size, len(pieces))))
+
+    def summary(self, pieces: Pieces, particles: int) -> Tensor:
+        scout = Scout(Surface(pieces))
+        modes = scout.modes()
+        summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
+        for rows, proposal in self._proposals(scout, modes, particles):
+            surface = scout.rows(rows).surface
+            summary[:, rows] = summary_of(draw(surface, proposal, particles, FRESH))
+        return _with_rounding(summary, scout.surface.latents.dtype)
+
+    def _proposals(self, scout: Scout, modes: Modes, particles: int) -> Iterator[tuple[Tensor, Proposal]]:
+        """The proposals of the rows, in groups with the numbers of their rows."""
+        plain = Proposal.at(modes)
+        every = torch.arange(len(scout.floor), device=scout.floor.device)
+        if not self.rounds or particles < SMALLEST_SAMPLE:
+            yield every, plain
+            return
+        # Samples that decide, or that shape a proposal, are not counted: they would be biased.
+        pilot = draw(scout.surface, plain, PILOT, 0)
+        is_poor = _is_poor(summary_of(pilot), PILOT)
+        good, poor = every[~is_poor], every[is_poor]
+        if len(good):
+            yield good, plain.rows(good)
+        if len(poor):
+            adapter = Adapter(scout.rows(poor), modes.rows(poor), pilot.rows(poor))
+            yield poor, adapter.run(self.rounds, max(PILOT, particles))
+
+
+def _with_rounding(summary: Tensor, dtype: torch.dtype) -> Tensor:
+    """The summary with the rounding of log p(x) in its error, which matters where it is exact."""
+    summary[1] = torch.hypot(summary[1], 4 * torch.finfo(dtype).eps * (1 + summary[0].abs()))
+    return summary
+
+
+def _is_poor(summary: Tensor, particles: int) -> Tensor:
+    _, _, ess, khat = summary
+    return (khat > khat_threshold(particles) - MARGIN) | (ess < ENOUGH * particles)
+
+
+def summary_of(draws: Draws) -> Tensor:
+    """log_px, mc_stderr, ess and khat of samples, (4, B), with control variates where they help."""
+    log_w = draws.log_w
+    particles, rows = log_w.shape
+    sums = WeightSums(rows, particles, log_w.device)
+    sums.add(log_w)
+    summary = sums.summary()
+    used = draws.log_shares.isfinite().clone()
+    used[(len(used) - 2) // 2 : -2] = False  # the Gaussians and the guide
+    used[-1] = False
+    ratio = torch.where(used.unsqueeze(1), (draws.components - draws.log_q).exp() - 1, 0.0)
+    best, error = _regressed(log_w, ratio[used.any(1)])
+    use = (error < summary[1]) & (summary[3] < khat_threshold(particles))
+    summary[0] = torch.where(use, best, summary[0])
+    summary[1] = torch.where(use, error, summary[1])
+    return summary
+
+
+def _regressed(log_w: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithm of the mean weight with control variates (J, K, B), and its error, each (B,).
+
+    The coefficients for one half of the samples come from the other half, since coefficients that
+    are fitted to the same samples give a bias. Where they are far from those of a mixture, 0 to 1
+    in units of the mean weight, the error is infinite: they would rest on samples where few are.
+    """
+    scale = torch.logsumexp(log_w, 0) - math.log(len(log_w))
+    w, c = (log_w - scale).exp().mT, ratio.permute(2, 1, 0)  # (B, K), mean 1, and (B, K, J)
+    one, other = slice(0, None, 2), slice(1, None, 2)  # each has samples of all components
+    slopes = [_slopes(w[:, half], c[:, half]) for half in (one, other)]
+    rest = torch.empty_like(w)
+    for half, slope in ((one, slopes[1]), (other, slopes[0])):
+        rest[:, half] = w[:, half] - (c[:, half] @ slope.unsqueeze(-1)).squeeze(-1)
+    mean, count = rest.mean(1), w.shape[1]
+    error = rest.std(1) / math.sqrt(count) / mean
+    steepest = torch.stack(slopes).abs().amax((0, 2))
+    good = (mean > 0.5) & (steepest < STEEP) & (count > 20 * c.shape[-1])
+    return torch.where(good, mean, 1.0).log() + scale, torch.where(good, error, math.inf)
+
+
+def _slopes(w: Tensor, c: Tensor) -> Tensor:
+    """The coefficients of a least-squares fit of w (B, K) by c (B, K, J), (B, J)."""
+    x = c - c.mean(1, keepdim=True)
+    y = (w - w.mean(1, keepdim=True)).unsqueeze(-1)
+    values, vectors = torch.linalg.eigh(x.mT @ x / len(x[0]))
+    inverse = torch.where(values > 1e-8, 1 / values, 0.0).unsqueeze(-1)
+    return (vectors @ (inverse * (vectors.mT @ (x.mT @ y / len(x[0]))))).squeeze(-1)

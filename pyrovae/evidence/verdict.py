@@ -1,0 +1,78 @@
+r"""For which observations an estimate of log p(x) can be trusted, and the sentence that says so.
+
+A row is trusted if the error that is stated for it holds: |estimate - log p(x)| is below three
+stated errors, or below .05 nats. The limits are calibrated on models with known log p(x)
+(`oracles.hard_models`, benchmarks/verdict.py):
+
+    weights   k-hat below its threshold, an effective sample size of 100, or a tenth of K if less
+    chains    an error below 1/4 nat, and an effective sample size of half the chains
+
+For samples of the guide the limits hold as far as the guide covers the posterior.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyrovae.evidence.pareto import SMALLEST_SAMPLE
+
+__all__ = ["LARGEST_ERROR", "LEAST_ESS", "sentence", "trusted"]
+
+LEAST_ESS = 100
+LARGEST_ERROR = 0.25
+# The share of trusted observations from which a mean is called trusted.
+MOST = 0.95
+# `result.Evidence`, which imports this file.
+Evidence = Any
+
+
+def trusted(evidence: Evidence) -> np.ndarray:
+    """Whether the error of each observation can be trusted, (N,)."""
+    particles = evidence.particles
+    if evidence.annealed:
+        return (evidence.mc_stderr < LARGEST_ERROR) & (evidence.ess >= particles / 2)
+    if particles < SMALLEST_SAMPLE:
+        return np.zeros(len(evidence), dtype=bool)
+    return (evidence.khat < evidence.threshold) & (evidence.ess >= min(LEAST_ESS, particles / 10))
+
+
+def sentence(evidence: Evidence) -> str:
+    """Whether the numbers can be trusted, and what to do if not."""
+    if evidence.particles < 2:
+        return "one particle gives the ELBO and no error; use more"
+    if not evidence.annealed and evidence.particles < SMALLEST_SAMPLE:
+        return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
+    return _of_chains(evidence) if evidence.annealed else _of_weights(evidence)
+
+
+def _of_chains(evidence: Evidence) -> str:
+    share, smallest = evidence.trusted.mean(), f"{evidence.ess.min():.0f} of {evidence.particles:,}"
+    if share < MOST:
+        return (
+            f"the chains disagree for {1 - share:.0%} of the observations (effective sample size down to "
+            f"{smallest}): use more temperatures or chains"
+        )
+    unless = "" if evidence.settings.get("start", "modes") == "modes" else _UNLESS
+    return (
+        f"trust it for {share:.0%} of the observations, whose chains agree (smallest effective sample size "
+        f"{smallest}){unless}"
+    )
+
+
+_UNLESS = ", unless the posterior has modes that the start does not reach; start='modes' looks for those"
+
+
+def _of_weights(evidence: Evidence) -> str:
+    share = evidence.trusted.mean()
+    if share < MOST:
+        kind = "a lower bound, not an estimate" if evidence.is_bound else "not reliable"
+        better = "'ais'" if evidence.finds_modes else "'laplace'"
+        return (
+            f"{kind}: k-hat is above {evidence.threshold:.2f} or few samples carry the estimate for "
+            f"{1 - share:.0%} of the observations, so the errors shown do not include the bias; quote "
+            f"method={better}, and give this next to it"
+        )
+    covers = "" if evidence.finds_modes else ", as far as the guide covers the posterior"
+    return f"trust it for {share:.0%} of the observations{covers}: their k-hat is good"

@@ -1,0 +1,288 @@
+r"""Forty models that are hard for estimates of log p(x), each with the exact value.
+
+    blocks of latents, z = (z_1, z_2, ...), each with its own part of x
+    p(x) = prod_b p(x_b),   every factor in closed form or by quadrature
+
+The blocks are linear models with correlated latents, curves with one or two modes, a ring, a
+funnel and latents with heavy tails. The guide is a normal distribution with the moments of the
+posterior, made narrow, wide, shifted or factorised on purpose.
+
+Reference:
+    Neal (2003), "Slice sampling", section 8, for the funnel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.oracles.curved import Banana, Curved, Fold
+from pyrovae.oracles.linear import LinearGaussian
+from pyrovae.oracles.ring import Ring
+from pyrovae.terms import DATA
+
+__all__ = ["Blocks", "Funnel", "HeavyTails", "correlated", "hard_models"]
+
+Guide = Literal["exact", "narrow", "wide", "shifted", "factorised"]
+NODES, LIMIT = 4001, 12.0
+
+
+class Moments(NamedTuple):
+    """A normal distribution for each row: loc (B, D) and a factor of the covariance (B, D, D)."""
+
+    loc: Tensor
+    tril: Tensor
+
+
+class Funnel(nn.Module):
+    """v and u of d entries are standard normal, and x = exp(v / 2) u + noise.
+
+    Given v, x is normal with variance exp(v) + s^2, so p(x) is an integral over v.
+
+    Arguments:
+        dim: d.
+        scale: s.
+
+    Example:
+        >>> funnel = Funnel(2)
+        >>> funnel.log_px(funnel.sample(3)).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, scale: float = 0.5) -> None:
+        super().__init__()
+        self.dim, self.scale, self.latent_dim = dim, scale, dim + 1
+
+    def mean(self, z: Tensor) -> Tensor:
+        """E[x|z]: (*, d + 1) -> (*, d)."""
+        return (z[..., :1] / 2).exp() * z[..., 1:]
+
+    def _over_v(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        v = torch.linspace(-LIMIT, LIMIT, NODES, dtype=torch.float64, device=x.device)
+        spread = (v.exp() + self.scale**2).sqrt()
+        log_p = dist.Normal(0.0, spread).log_prob(x.double().unsqueeze(-1)).sum(1)  # (B, G)
+        return v, log_p + dist.Normal(0.0, 1.0).log_prob(v) + math.log(2 * LIMIT / (NODES - 1))
+
+    def log_px(self, x: Tensor) -> Tensor:
+        """log p(x) in nats: x (B, d) -> (B,), float64."""
+        return self._over_v(x)[1].logsumexp(1)
+
+    def moments(self, x: Tensor) -> Moments:
+        """The mean and the variance of v, and those of u at the mean of v."""
+        v, log_p = self._over_v(x)
+        share = log_p.softmax(1)
+        mean = share @ v
+        variance = share @ v.square() - mean.square()
+        total = mean.exp() + self.scale**2
+        u = x * ((mean / 2).exp() / total).unsqueeze(1)
+        spread = (self.scale**2 / total).unsqueeze(1).expand_as(u)
+        sd = torch.cat([variance.unsqueeze(1), spread], 1).sqrt()
+        return Moments(torch.cat([mean.unsqueeze(1), u], 1).to(x), sd.diag_embed().to(x))
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Observations (count, d) drawn from the model."""
+        rng = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, self.latent_dim, generator=rng)
+        return self.mean(z) + self.scale * torch.randn(count, self.dim, generator=rng)
+
+
+class HeavyTails(nn.Module):
+    """Latents with Student-t distributions, x = z + noise; p(x) is an integral for each entry.
+
+    Arguments:
+        dim: the number of latents.
+        df: degrees of freedom.
+        scale: the standard deviation of the noise.
+
+    Example:
+        >>> heavy = HeavyTails(2)
+        >>> heavy.log_px(heavy.sample(3)).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, df: float = 3.0, scale: float = 1.0) -> None:
+        super().__init__()
+        self.dim, self.df, self.scale, self.latent_dim = dim, df, scale, dim
+
+    def mean(self, z: Tensor) -> Tensor:
+        """E[x|z] = z."""
+        return z
+
+    def _grid(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        noise = torch.linspace(-LIMIT, LIMIT, NODES, dtype=torch.float64, device=x.device) * self.scale
+        z = x.double().unsqueeze(-1) + noise  # (B, D, G)
+        log_p = dist.StudentT(self.df, 0.0, 1.0).log_prob(z) + dist.Normal(0.0, self.scale).log_prob(noise)
+        return z, log_p + math.log(2 * LIMIT * self.scale / (NODES - 1))
+
+    def log_px(self, x: Tensor) -> Tensor:
+        """log p(x) in nats: x (B, D) -> (B,), float64."""
+        return self._grid(x)[1].logsumexp(-1).sum(-1)
+
+    def moments(self, x: Tensor) -> Moments:
+        """The exact mean and variance of each latent."""
+        z, log_p = self._grid(x)
+        share = log_p.softmax(-1)
+        mean = (share * z).sum(-1)
+        sd = ((share * z.square()).sum(-1) - mean.square()).sqrt()
+        return Moments(mean.to(x), sd.diag_embed().to(x))
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Observations (count, D) drawn from the model."""
+        rng = torch.Generator().manual_seed(seed)
+        normal = torch.randn(count, self.dim, generator=rng)
+        chi = torch.randn(count, self.dim, int(self.df), generator=rng).square().sum(-1)
+        return normal * (self.df / chi).sqrt() + self.scale * torch.randn(count, self.dim, generator=rng)
+
+
+def correlated(dim: int, condition: float, *, seed: int = 0) -> LinearGaussian:
+    """A linear model whose posterior covariance has a condition number.
+
+    Example:
+        >>> spread = correlated(4, 100.0).posterior(torch.zeros(1, 4)).covariance_matrix[0]
+        >>> values = torch.linalg.eigvalsh(spread)
+        >>> round(float(values[-1] / values[0]))
+        100
+    """
+    rng = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(dim, dim, generator=rng)).Q
+    # 1 + root^2 runs from 1 to the condition number on a logarithmic scale.
+    root = (torch.linspace(0.0, math.log(condition), dim).exp() - 1).clamp(min=1e-12).sqrt()
+    return LinearGaussian(root.unsqueeze(1) * turn, torch.zeros(dim), torch.tensor(1.0))
+
+
+class Blocks(nn.Module):
+    """A model of independent blocks, with one latent site "z".
+
+    Arguments:
+        blocks: the blocks; each has `moments`, `log_px`, `sample` and E[x|z].
+        guide: what was done to the moments of the posterior.
+        both: whether the guide also covers the mirror image of the first latent.
+
+    Example:
+        >>> model = Blocks([Fold(), correlated(3, 10.0)], "wide")
+        >>> model.log_px(model.sample(4)).shape
+        torch.Size([4])
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], guide: Guide = "exact", *, both: bool = False) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.kind, self.both = guide, both
+        self.latents = [_latents(block) for block in blocks]
+        self.widths = [block.sample(1).shape[1] for block in blocks]  # type: ignore[operator]
+
+    def model(self, x: Tensor | None = None) -> Tensor:
+        """The generative program; x (B, E) is observed if given."""
+        with pyro.plate(DATA, 1 if x is None else len(x), dim=-1):
+            z = pyro.sample("z", self.prior())
+            parts = zip(self.blocks, z.split(self.latents, -1), strict=True)
+            loc, scale = zip(*(_decoded(block, part) for block, part in parts), strict=True)
+            spread = torch.cat([s.expand(m.shape[-1]) for s, m in zip(scale, loc, strict=True)])
+            return pyro.sample("x", dist.Normal(torch.cat(loc, -1), spread).to_event(1), obs=x)
+
+    def prior(self) -> dist.TorchDistribution:
+        """p(z), event (D,)."""
+        zero = torch.zeros(sum(self.latents))
+        heavy = next((block for block in self.blocks if isinstance(block, HeavyTails)), None)
+        return (dist.Normal(zero, 1.0) if heavy is None else dist.StudentT(heavy.df, zero, 1.0)).to_event(1)
+
+    def guide(self, x: Tensor) -> Tensor:
+        """A normal distribution, or with `both` a mixture of it and its mirror image."""
+        loc, tril = self._moments(x)
+        with pyro.plate(DATA, len(x), dim=-1):
+            if not self.both:
+                return pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=tril))
+            mirror = torch.ones_like(loc[:1])
+            mirror[:, 0] = -1
+            locs = torch.stack([loc, mirror * loc], 1)
+            trils = torch.stack([tril, mirror.unsqueeze(-1) * tril * mirror.unsqueeze(-2)], 1)
+            components = dist.MultivariateNormal(locs, scale_tril=trils)
+            even = dist.Categorical(logits=torch.zeros_like(locs[..., 0]))
+            return pyro.sample("z", dist.MixtureSameFamily(even, components))
+
+    @torch.no_grad()
+    def _moments(self, x: Tensor) -> Moments:
+        pairs = zip(self.blocks, x.split(self.widths, -1), strict=True)
+        loc, tril = zip(*(_moments(block, part) for block, part in pairs), strict=True)
+        joined = torch.stack([torch.block_diag(*row) for row in zip(*tril, strict=True)])
+        return _spoilt(Moments(torch.cat(loc, -1), joined), self.kind)
+
+    def log_px(self, x: Tensor) -> Tensor:
+        """log p(x) in nats, exact to 1e-6: x (B, E) -> (B,)."""
+        pairs = zip(self.blocks, x.split(self.widths, -1), strict=True)
+        return torch.stack([block.log_px(part).double() for block, part in pairs]).sum(0)  # type: ignore[operator]
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """Observations (count, E) drawn from the model."""
+        parts = [b.sample(count, seed=seed + i) for i, b in enumerate(self.blocks)]  # type: ignore[operator]
+        return torch.cat(parts, -1)
+
+
+def _latents(block: nn.Module) -> int:
+    return int(block.weight.shape[1]) if isinstance(block, LinearGaussian) else int(block.latent_dim)  # type: ignore[arg-type]
+
+
+def _decoded(block: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    """E[x|z] and the standard deviation of the noise."""
+    if isinstance(block, LinearGaussian):
+        return z @ block.weight.mT + block.bias, block.scale
+    return block.mean(z), torch.as_tensor(block.scale).reshape(1).to(z)  # type: ignore[operator]
+
+
+def _moments(block: nn.Module, x: Tensor) -> Moments:
+    if isinstance(block, LinearGaussian):
+        exact = block.posterior(x)
+        return Moments(exact.loc, exact.scale_tril)
+    if isinstance(block, Curved):
+        loc, covariance = block.moments(x)
+        return Moments(loc, torch.linalg.cholesky(covariance))
+    return block.moments(x)  # type: ignore[operator]
+
+
+def _spoilt(moments: Moments, kind: Guide) -> Moments:
+    loc, tril = moments
+    if kind == "factorised":
+        precision = torch.cholesky_inverse(tril)
+        tril = precision.diagonal(dim1=-2, dim2=-1).rsqrt().diag_embed()
+    if kind == "shifted":
+        loc = loc + (tril @ tril.mT).diagonal(dim1=-2, dim2=-1).sqrt()
+    return Moments(loc, tril * {"narrow": 0.5, "wide": 2.0}.get(kind, 1.0))
+
+
+def hard_models() -> Iterator[tuple[str, Blocks]]:
+    """The forty models, with names.
+
+    Example:
+        >>> len(list(hard_models()))
+        40
+    """
+    kinds: tuple[Guide, ...] = ("exact", "narrow", "wide", "shifted", "factorised")
+    for i, dim in enumerate((2, 10, 30, 100)):
+        for j, condition in enumerate((1.0, 100.0, 1e4)):
+            kind = kinds[(i + 2 * j) % 5]
+            yield (
+                f"normal, {dim} latents, condition {condition:g}, {kind}",
+                Blocks([correlated(dim, condition)], kind),
+            )
+    yield "normal, 20 latents, condition 1100, factorised", Blocks([correlated(20, 1100.0)], "factorised")
+    for dim in (2, 10, 50):
+        for both in (False, True):
+            for kind in ("exact", "narrow"):
+                name = f"two modes, {dim} latents, guide with {'both' if both else 'one'}, {kind}"
+                yield name, Blocks([Fold(), correlated(dim - 1, 10.0)], kind, both=both)  # type: ignore[arg-type]
+    for kind in ("exact", "wide", "factorised"):
+        yield f"banana, {kind}", Blocks([Banana()], kind)
+    yield "banana, 20 latents, narrow", Blocks([Banana(), correlated(18, 10.0)], "narrow")
+    for dim, kind in ((2, "exact"), (10, "exact"), (10, "narrow"), (30, "factorised")):
+        yield f"funnel, {dim} latents, {kind}", Blocks([Funnel(dim - 1)], kind)  # type: ignore[arg-type]
+    for kind in ("exact", "narrow", "shifted"):
+        yield f"ring, {kind}", Blocks([Ring(scale=0.1)], kind)
+    yield "ring, 12 latents, wide", Blocks([Ring(scale=0.1), correlated(10, 100.0)], "wide")
+    for dim, kind in ((2, "exact"), (10, "narrow"), (30, "shifted")):
+        yield f"heavy tails, {dim} latents, {kind}", Blocks([HeavyTails(dim)], kind)  # type: ignore[arg-type]
