@@ -85,9 +85,8 @@ def test_each_cell_of_the_table(cell):
     data = pv.datasets.load("x.npz", labels=cell.prior.labels)
     torch.manual_seed(0)
     vae = pv.VAE(data.event_shape, latent_dim=2, **roles)
-    run = pv.fit(
-        vae, data, cell.objective, epochs=1, batch_size=4, out="written", figures=False, progress=False
-    )
+    options = {"epochs": 1, "batch_size": 4, "lr_schedule": "constant"}
+    run = pv.fit(vae, data, cell.objective, out="written", figures=False, progress=False, **options)
     assert checkpoint("written")["state"]["position"]["step"] >= 10
     assert np.isfinite(run.history["validation"]).all()
 
@@ -129,7 +128,7 @@ def test_resume_needs_no_other_option(run, capsys):
     assert main(["fit", "--out", "r", "--resume", "true", "--epochs", "3", "--figures", "false"]) == 0
     assert "epoch 3/3" in capsys.readouterr().out
     assert main(["fit", "--out", "r", "--resume", "--figures", "false"]) == 0
-    assert "epoch" not in capsys.readouterr().out.splitlines()[-2]
+    assert "epoch 3/3" not in capsys.readouterr().out
     assert yaml.safe_load((run / "config.yaml").read_text())["epochs"] == 3
 
 

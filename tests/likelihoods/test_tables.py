@@ -84,13 +84,13 @@ def mixed(kinds=KINDS, seed=0):
 
 def test_a_table_says_what_its_columns_hold(table):
     data = datasets.load(table)
-    kinds = ("normal", "normal", "negativebinomial", "negativebinomial", "bernoulli", "categorical:3")
+    kinds = ("normal", "studentt", "negativebinomial", "negativebinomial", "bernoulli", "categorical:3")
     assert tuple(c.kind for c in data.columns) == kinds
     assert tuple(c.name for c in data.columns) == tuple(people(3).columns)
     assert [c.levels for c in data.columns] == [None] * 5 + [("blue", "green", "red")]
     assert data.record["columns"]["colour"] == "categorical:3"
     shown = repr(data)
-    assert "2 normal, 2 negativebinomial, 1 bernoulli, 1 categorical:3" in shown
+    assert "1 normal, 1 studentt, 2 negativebinomial, 1 bernoulli, 1 categorical:3" in shown
     assert f"{people().isna().sum().sum():,} entries missing" in shown
     everything = torch.cat([data.train.x, data.validation.x, data.test.x])
     found = everything[everything[:, 0].nan_to_num().argsort(stable=True)]

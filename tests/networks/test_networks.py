@@ -179,7 +179,7 @@ def test_a_module_that_was_built_in_python_is_not_written_down(folder):
 def test_an_import_path_is_written_loaded_and_resumed(folder, path):
     words = ["--data", "x.npy", "--encoder", "Wrapped", "--encoder.module", path, "--encoder.features", "4"]
     words += ["--encoder.options", "{features: 4}", "--decoder", "MLP", "--decoder.sizes", "[4]"]
-    words += ["--batch_size", "20", "--latent_dim", "2", "--figures", "false"]
+    words += ["--batch_size", "20", "--latent_dim", "2", "--figures", "false", "--lr_schedule", "constant"]
     assert main(["fit", *words, "--epochs", "1", "--out", "r"]) == 0
     encoder = Wrapped(path, features=4, options={"features": 4})
     assert pv.load("r").encoder == encoder
