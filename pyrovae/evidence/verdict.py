@@ -23,7 +23,7 @@ __all__ = ["LARGEST_ERROR", "LEAST_ESS", "sentence", "trusted"]
 LEAST_ESS = 100
 LARGEST_ERROR = 0.25
 # The share of trusted observations from which a mean is called trusted.
-MOST = 0.95
+MOST, HALF = 0.95, 0.5
 # `result.Evidence`, which imports this file.
 Evidence = Any
 
@@ -66,6 +66,12 @@ _UNLESS = ", unless the posterior has modes that the start does not reach; start
 
 def _of_weights(evidence: Evidence) -> str:
     share = evidence.trusted.mean()
+    if evidence.finds_modes and HALF <= share < MOST:
+        return (
+            f"trust it for {share:.0%} of the observations; for the others k-hat is above "
+            f"{evidence.threshold:.2f} or few samples carry the estimate, and their errors may be larger "
+            "than stated: check some with method='ais'"
+        )
     if share < MOST:
         kind = "a lower bound, not an estimate" if evidence.is_bound else "not reliable"
         better = "'ais'" if evidence.finds_modes else "'laplace'"

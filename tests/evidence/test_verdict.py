@@ -1,5 +1,6 @@
 """The words "trust" where the stated errors hold, and a mean of many rows whose interval covers."""
 
+import dataclasses
 import math
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pyrovae.evidence import AIS, PSIS, Defensive, Importance, Laplace, iwae_bound, log_evidence, sandwich
+from pyrovae.evidence.verdict import sentence
 from pyrovae.oracles import Fold, LinearGaussian, correlated, hard_models
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -136,3 +138,12 @@ def test_ctrl_c_leaves_the_finished_rows_of_the_bounds(monkeypatch):
     found = sandwich(oracle, count=3, temperatures=(3, 6))
     assert found.temperatures == (3,)
     assert found.lower.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"), [(0, "trust it for 100%"), (2, "trust it for 80%"), (8, "not reliable")]
+)
+def test_the_sentence_follows_the_share_of_trusted_rows(bad, says):
+    evidence = log_evidence(LinearGaussian.random(4, 2), torch.zeros(10, 4), method="laplace", particles=200)
+    khat = np.where(np.arange(10) < bad, 0.9, 0.1)
+    assert sentence(dataclasses.replace(evidence, khat=khat)).startswith(says)

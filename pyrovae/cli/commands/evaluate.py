@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -214,7 +215,7 @@ class Results:
         best = self.bound if self.second is None else self.second[1]
         for name, other in list(self.evidences.items())[2:]:
             yield referee(best, other, name)
-        yield f"quote: {quotable(best)}"
+        yield textwrap.fill(f"quote: {quotable(best)}", 96, subsequent_indent="  ", break_on_hyphens=False)
         if best is not self.bound:
             yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
 
@@ -255,4 +256,6 @@ class Results:
             options, count = {"reference": second.mean, "reference_name": name}, len(second)
         curve, error = self.curve.bound[:, :count], self.curve.mc_stderr[:, :count]
         stderr = np.nan_to_num(np.sqrt((error**2).sum(1)) / count)
-        return plots.bound_curve(self.curve.particles, curve.mean(1), stderr, **options)
+        ax = plots.bound_curve(self.curve.particles, curve.mean(1), stderr, **options)
+        ax.set_xlabel(f"particles $K$, {count:,} observations; the band is two Monte Carlo standard errors")
+        return ax
