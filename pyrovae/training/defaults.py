@@ -5,7 +5,7 @@ B rows in a batch and T epochs:
 
     batch_size    B = a twentieth of the training rows, from 16 to 100
     epochs        T such that there are about 15,000 steps, from 25 to 200
-    lr            0.002
+    lr            0.003 for 10,000 training rows or more, else 0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
     patience      T / 2, at least 20: the bound wavers while the rate is high
@@ -25,6 +25,7 @@ from pyrovae.checks import whole
 __all__ = ["OPEN", "Facts", "chosen", "settings_of_run"]
 
 STEPS = 15_000
+MANY = 10_000
 AUTO = "auto"
 # The value of each setting that means: choose it.
 OPEN = {
@@ -90,7 +91,7 @@ def _warmup(values: Mapping[str, Any], facts: Facts) -> float:
 _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "batch_size": _batch_size,
     "epochs": _epochs,
-    "lr": lambda *_: 2e-3,
+    "lr": lambda _, facts: 3e-3 if facts.rows >= MANY else 2e-3,
     "lr_schedule": lambda _, facts: "constant" if facts.late else "cosine",
     "kl_warmup": _warmup,
     "patience": lambda values, _: max(20, whole("epochs", values["epochs"]) // 2),

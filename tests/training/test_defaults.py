@@ -46,7 +46,7 @@ def test_they_follow_the_number_of_rows(rows, batch_size, epochs, patience):
     assert settings == {
         "batch_size": batch_size,
         "epochs": epochs,
-        "lr": 0.002,
+        "lr": 0.003 if rows >= 10_000 else 0.002,
         "lr_schedule": "cosine",
         "kl_warmup": epochs / 10,
         "patience": patience,
