@@ -170,13 +170,13 @@ class Defensive(Method):
 
 
 class AIS(Method):
-    """Annealed importance sampling with HMC, started at the guide; quote this estimate.
+    """Annealed importance sampling with HMC: accurate and slow, a check of other estimates.
 
     Arguments:
         temperatures: the number of steps from the start distribution to the posterior. With None,
-            the number is doubled, on some of the rows, until the mean changes by less than its
-            error.
-        start: the start distribution, "guide" or "prior"; the guide needs far fewer temperatures.
+            a coarse round chooses it for each row, and rows whose chains disagree get more of them.
+        start: the start distribution: "modes" (the mixture of `Laplace`), "guide" or "prior". From
+            the guide, annealing misses modes of the posterior that the guide misses.
         schedule: the spacing of the inverse temperatures, linear or sigmoid.
         leapfrog: the number of steps of one HMC trajectory.
 

@@ -36,7 +36,7 @@ SHORTER_CODE = [
     (r'load\("mnist", binarize="dynamic"\)', 'load("digits", binarize="threshold")'),
     (r"epochs=\d+", "epochs=1"),
     (r"particles=\d{2,}", "particles=10"),
-    (r'test\[:50\], method="ais"', 'test[:2], method="ais"'),
+    (r'test\[:50\], method="laplace"', 'test[:2], method="laplace"'),
     (r"start_epoch=\d+", "start_epoch=0"),
 ]
 SHORTER_COMMAND = [

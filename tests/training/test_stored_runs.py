@@ -114,8 +114,10 @@ def test_a_stored_run_is_evaluated_by_the_command_line(copy, name, capsys):
     folder = copy(name)
     assert main(["evaluate", str(folder), *EVALUATE]) == 0, capsys.readouterr().err
     evidence = json.loads((folder / "evidence.json").read_text())
-    for estimate, wanted in RUNS[name]["evaluate"].items():
-        close(evidence[estimate]["log_px"], wanted)
+    wanted = RUNS[name]["evaluate"]
+    close(evidence["L_64"]["log_px"], wanted["L_64"])
+    # Annealing draws other noise now; both estimates have an error of this size.
+    assert abs(evidence["ais"]["log_px"] - wanted["ais"]) < 6 * evidence["ais"]["mc_error"] + 0.01
 
 
 # ---------------------------------------------------------------- resume
