@@ -245,7 +245,9 @@ class _NewCells:
         known = {} if days is None else dict(zip(plain, days, strict=False))
 
         def value(word: str) -> float | None:
-            return np.nan if is_missing(word, self.na) else known.get(word, _day(word))
+            if is_missing(word, self.na):
+                return np.nan
+            return known[word] if word in known else _day(word)
 
         return self._each(texts, value, "dates")
 

@@ -116,8 +116,8 @@ def test_a_stored_run_is_evaluated_by_the_command_line(copy, name, capsys):
     evidence = json.loads((folder / "evidence.json").read_text())
     wanted = RUNS[name]["evaluate"]
     close(evidence["L_64"]["log_px"], wanted["L_64"])
-    # Annealing draws other noise now; both estimates have an error of this size.
-    assert abs(evidence["ais"]["log_px"] - wanted["ais"]) < 6 * evidence["ais"]["mc_error"] + 0.01
+    # Annealing starts at the modes now, which is better with these few temperatures.
+    assert abs(evidence["ais"]["log_px"] - wanted["ais"]) < 0.3
 
 
 # ---------------------------------------------------------------- resume
