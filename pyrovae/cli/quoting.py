@@ -34,11 +34,11 @@ def quotable(evidence: Evidence) -> str:
     )
 
 
-def referee(evidence: Evidence, other: Evidence, name: str) -> str:
+def referee(evidence: Evidence, other: Evidence, best: str, name: str) -> str:
     """The paired difference of a second estimate of the first rows."""
     difference = other.log_px - evidence.log_px[: len(other)]
     mean, error = difference.mean(), float(stderr_of_mean(difference))
-    return f"{name} minus this, on the same {len(other):,} observations: {mean:.3f} +- {error:.3f} nats"
+    return f"{name} minus {best}, on the same {len(other):,} observations: {mean:.3f} +- {error:.3f} nats"
 
 
 def cost_of(estimate: Callable[[Rows], Evidence], rows: Rows) -> float:

@@ -212,9 +212,9 @@ class Results:
 
     def _quoted(self) -> Iterator[str]:
         """The line to quote, and how it compares with the others."""
-        best = self.bound if self.second is None else self.second[1]
+        first, best = ("", self.bound) if self.second is None else self.second
         for name, other in list(self.evidences.items())[2:]:
-            yield referee(best, other, name)
+            yield referee(best, other, first, name)
         yield textwrap.fill(f"quote: {quotable(best)}", 96, subsequent_indent="  ", break_on_hyphens=False)
         if best is not self.bound:
             yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
