@@ -236,10 +236,10 @@ def _program_and_data(vae: Any, data: Any, seed: int, *, say: bool) -> tuple[Run
     data = as_data(data)
     with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
         torch.manual_seed(whole("seed", seed, 0))
-        likelihood, reason = likelihood_for(data)
+        choice = likelihood_for(data)
         if say:
-            sharing.print_first(f"likelihood {likelihood!r}, because {reason}")
-        return Runner(VAE.suited(data, likelihood=likelihood)), data
+            sharing.print_first(choice)
+        return Runner(VAE.suited(data, likelihood=choice.likelihood)), data
 
 
 def _settings(

@@ -54,7 +54,8 @@ class Settings:
     def __str__(self) -> str:
         """The settings in one line."""
         warmup = f", the KL divergence grows over {self.kl_warmup:g} epochs" if self.kl_warmup else ""
-        stops = "" if self.patience is None else f", ends after {self.patience} without a better bound"
+        may_stop = self.patience is not None and self.patience < self.epochs
+        stops = f", ends after {self.patience} without a better bound" if may_stop else ""
         return (
             f"{self.epochs} epochs in batches of {self.batch_size}, {self.optimizer}, "
             f"{self.lr_schedule} learning rate {self.lr:g}{warmup}{stops}"

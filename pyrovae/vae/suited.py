@@ -32,6 +32,7 @@ __all__ = ["Choice", "has_missing", "latent_dim_for", "likelihood_for", "network
 LOOKED_AT = 10_000  # rows
 DENSE = 32 * 32  # elements of the largest image for dense networks
 LATENTS = 32
+LONGEST = 60  # characters of a likelihood in a sentence
 
 
 class Choice(NamedTuple):
@@ -39,6 +40,11 @@ class Choice(NamedTuple):
 
     likelihood: likelihoods.Likelihood
     reason: str
+
+    def __str__(self) -> str:
+        words = repr(self.likelihood)
+        short = words if len(words) <= LONGEST else f"{type(self.likelihood).__name__}(...)"
+        return f"likelihood {short}, because {self.reason}"
 
 
 def likelihood_for(data: Data) -> Choice:

@@ -117,10 +117,10 @@ def test_bad_ones_are_refused_by_name(data, setting):
 
 
 def test_they_are_printed(data, capsys):
-    pv.fit(small(), data, epochs=20, figures=False, compile=False)
+    pv.fit(small(), data, epochs=20, patience=9, figures=False, compile=False)
     assert capsys.readouterr().out.startswith(
         "20 epochs in batches of 16, adam, cosine learning rate 0.002, the KL divergence grows over 2 "
-        "epochs, ends after 20 without a better bound\n"
+        "epochs, ends after 9 without a better bound\n"
     )
     quiet = {"kl_warmup": 0, "patience": None, "lr_schedule": "constant"}
     pv.fit(small(), data, epochs=1, figures=False, compile=False, **quiet)

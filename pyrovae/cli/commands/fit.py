@@ -36,8 +36,9 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
     if options["likelihood"] is None:
-        options["likelihood"], reason = together(lambda: likelihood_for(data))
-        print_first(f"likelihood {options['likelihood']!r}, because {reason} (--likelihood names another)")
+        choice = together(lambda: likelihood_for(data))
+        options["likelihood"] = choice.likelihood
+        print_first(f"{choice} (--likelihood names another)")
     vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
     print_first(training.fit(vae, **settings))
