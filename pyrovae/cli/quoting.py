@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pyrovae.datasets import Rows
 from pyrovae.evidence import Evidence
+from pyrovae.evidence.verdict import MOST
 from pyrovae.numerics import stderr_of_mean
 
 __all__ = ["cost_of", "duration", "quotable", "referee"]
@@ -26,7 +27,7 @@ def quotable(evidence: Evidence) -> str:
         'Laplace importance sampling, K = 1,000, trusted for 100% of rows'
     """
     number = f"{'chains' if evidence.annealed else 'K'} = {evidence.particles:,}"
-    below = "at least " if evidence.is_bound and evidence.trusted.mean() < 0.95 else ""
+    below = "at least " if evidence.is_bound and evidence.trusted.mean() < MOST else ""
     return (
         f"{evidence.quantity} = {below}{evidence.corrected:.2f} +- {evidence.stderr:.2f} between "
         f"observations, +- {evidence.corrected_error:.2g} Monte Carlo, {evidence.method}, {number}, "

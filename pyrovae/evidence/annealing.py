@@ -1,4 +1,4 @@
-r"""Annealed importance sampling: from the guide or the prior to the posterior in small steps.
+r"""Annealed importance sampling: from modes, guide or prior to the posterior in small steps.
 
     u_0 ~ start,   log w = sum_t (b_t - b_{t-1}) [log p(x, u_{t-1}) - log start(u_{t-1})],
     u_t ~ HMC step that leaves f_t invariant,          E[w] = p(x)

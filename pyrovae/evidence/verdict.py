@@ -18,7 +18,7 @@ import numpy as np
 
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
 
-__all__ = ["LARGEST_ERROR", "LEAST_ESS", "sentence", "trusted"]
+__all__ = ["LARGEST_ERROR", "LEAST_ESS", "MOST", "sentence", "trusted"]
 
 LEAST_ESS = 100
 LARGEST_ERROR = 0.25

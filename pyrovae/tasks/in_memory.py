@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.compiling import Compile
-from pyrovae.datasets import Rows
+from pyrovae.datasets import Data, Rows
 from pyrovae.datasets.incoming import Asked, Incoming, Piece, incoming
 from pyrovae.datasets.matching import Unknown
 from pyrovae.errors import InputError
@@ -172,7 +172,7 @@ def task_of(
     if (is_run or device is not None) and hasattr(vae, "to"):
         vae.to(usable_device(device))
     program = Runner(vae).program
-    if hasattr(data, "test") and hasattr(data, "event_shape"):
+    if isinstance(data, Data):
         raise InputError("score needs rows, not a whole data set: give one part of it, as in data.test")
     new = incoming(program.schema, data, asked)
     scorer = Scorer(vae, **options, rows=new.rows)
@@ -194,7 +194,7 @@ def task_of(
 
 def _reference_rows(schema: Any, reference: Any, asked: Asked) -> Rows:  # noqa: ANN401
     """Training rows that were given, in one piece."""
-    if hasattr(reference, "train") and hasattr(reference, "event_shape"):
+    if isinstance(reference, Data):
         raise InputError("reference must be rows, not a whole data set: give data.train")
     rows = incoming(schema, reference, replace(asked, id=None))
     (piece,) = rows.pieces(max(1, rows.rows), 0)

@@ -38,8 +38,9 @@ class Reference:
         """The percentage of these rows with a lower log p(x), for each of N rows.
 
         Example:
-            >>> Reference(np.array([-4.0, -3.0, -2.0, -1.0])).percentiles(np.array([-9.0, -2.5]))
-            array([ 0., 50.])
+            >>> reference = Reference(np.array([-4.0, -3.0, -2.0, -1.0]))
+            >>> reference.percentiles(np.array([-9.0, -3.0, -2.5]))
+            array([ 0., 25., 50.])
         """
         return 100 * np.searchsorted(self.log_px, log_px, side="left") / len(self.log_px)
 

@@ -99,7 +99,7 @@ _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
 
 
 def settings_of_run(folder: Path) -> dict[str, Any]:
-    """What a run folder says of the settings of its run; nothing where there is no run.
+    """The settings of the run in a folder; empty for a folder without a run.
 
     A setting that an older version did not store keeps its old default.
     """

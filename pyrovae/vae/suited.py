@@ -11,7 +11,7 @@
 Missing entries (NaN) do not count.
 
 Networks are convolutional for colour images and for large ones, and dense otherwise: with gates for
-images, and without for other data, where values far outside the training data would be squared.
+images, and without for other data, since with gates the bounds of many tables diverged.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pyrovae as pv
+from pyrovae.datasets import matching
 from pyrovae.datasets.files import raw_table
 from pyrovae.datasets.incoming import Asked, incoming
 from pyrovae.datasets.readers.options import ReadOptions
@@ -185,3 +186,17 @@ def test_a_wrong_cell_deep_in_a_file_has_its_row_and_line(schema, tmp_path):
     raises_one_sentence(
         lambda: list(incoming(schema, tmp_path / "new.csv").pieces(100, 0)), "'tall' in row 4000 (line 4002)"
     )
+
+
+def test_dates_of_one_format_are_parsed_as_a_column(schema, tmp_path, monkeypatch):
+    """Not one by one, which takes milliseconds for each."""
+    people(ROWS, seed=3).to_csv(tmp_path / "new.csv", index=False)
+    alone = []
+    monkeypatch.setattr(matching, "_day", lambda word: alone.append(word))
+    assert (
+        schema.rows(tmp_path / "new.csv")
+        .x[:, [c.name for c in schema.columns].index("born")]
+        .isfinite()
+        .any()
+    )
+    assert alone == []

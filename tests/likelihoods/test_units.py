@@ -331,3 +331,20 @@ def test_numbers_that_no_type_holds_are_refused():
         lambda: pv.log_evidence(grey, np.array([[1e39]])), "1e+39", "single precision", "double()"
     )
     assert np.isfinite(pv.log_evidence(vae, np.array([[20_000_001]]), particles=5).log_px).all()
+
+
+@pytest.mark.parametrize("likelihood", [Mixed(["normal"] * 2), Normal("learned")], ids=["Mixed", "Normal"])
+def test_the_encoder_reads_values_far_outside_on_a_logarithmic_scale(likelihood):
+    """Values near the training data are read as they are, and the density is that of x in any case."""
+    likelihood.attach((2,))
+    x = torch.randn(500, 2, dtype=torch.float64) * torch.tensor([2.0, 300.0]) + torch.tensor([0.0, 1e4])
+    likelihood.start_from(x)
+    scaled = lambda rows: (rows - x.mean(0)) / x.std(0, correction=0)  # noqa: E731
+    read = lambda rows: likelihood.inputs(rows)[:, :2].double()  # noqa: E731
+    torch.testing.assert_close(read(x), scaled(x), atol=1e-6, rtol=1e-6)
+    far = x.mean(0) + x.std(0, correction=0) * torch.tensor([[1e3], [1e6], [-1e6]])
+    found = read(far)
+    assert (found[1] > found[0]).all()
+    assert (found[0] > 5).all()
+    assert (found[1] < 50).all()
+    torch.testing.assert_close(found[2], -found[1])
