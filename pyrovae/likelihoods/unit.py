@@ -49,7 +49,8 @@ class ContinuousBernoulli(Likelihood):
     \[p(x|z) = \prod_i C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\]
 
     The normalising constant \(C\) is missing from a Bernoulli likelihood on grey pixels. The
-    decoder gives the logits of \(\lambda_i\).
+    decoder gives the logits of \(\lambda_i\), of any size: the density is computed from them
+    directly (`pyrovae.distributions.ContinuousBernoulli`).
 
     Reference:
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
@@ -66,7 +67,7 @@ class ContinuousBernoulli(Likelihood):
     fill = 0.5
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
-        return self.over_event(dist.ContinuousBernoulli(logits=logits))
+        return self.over_event(distributions.ContinuousBernoulli(logits))
 
 
 class Beta(Likelihood):
