@@ -8,8 +8,8 @@ Beta                  p(x) = x^(a - 1) (1 - x)^(b - 1) / B(a, b)      on (0, 1)
 from __future__ import annotations
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pyrovae import distributions
 from pyrovae.likelihoods.base import Likelihood
@@ -98,6 +98,7 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # From both ends, since 1 - sigmoid loses small numbers. The floor keeps them above 0.
-        a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
+        # From both ends, since 1 - sigmoid loses small numbers. So does the derivative of sigmoid,
+        # and that of logsigmoid does not. The floor keeps both above 0.
+        a, b = (concentration * logsigmoid(side).exp() + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))
