@@ -86,6 +86,10 @@ class Objective(Declared, PyroELBO):
         particles = self.particles * (strata if stratified else 1)
         return {"particles": particles, "draws": self.draws, "stratified": stratified}
 
+    def note(self, strata: int) -> str:
+        """What the reported bound is, if the guide's strata change it; empty if they do not."""
+        return ""
+
     def check(self, pair: TracePair) -> None:
         """Refuse a program that the objective cannot train; called by `fit` on a few rows.
 

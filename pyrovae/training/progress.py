@@ -24,6 +24,7 @@ class Progress:
         self.epochs, self.steps, self.show = job.settings.epochs, job.batch_count, show
         done, steps, epochs = job.state.position.step, self.steps, self.epochs
         self.kind, self.settings = "", str(job.settings)
+        self.note = job.objective.note(job.runner.strata)
         self.number = min(done // steps + 1, epochs)
         self.live: Any = None
         if show and sys.stdout.isatty():
@@ -49,6 +50,8 @@ class Progress:
         if self.live is not None:
             self.live.start()
         self.tell(self.settings)
+        if self.note:
+            self.tell(self.note)
         return self
 
     def __exit__(self, *_: object) -> None:
