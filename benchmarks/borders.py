@@ -1,6 +1,6 @@
 """Densities at the borders of their parameters and supports, against mpmath.
 
-    python benchmarks/borders.py                  all parts, in float32 and float64 (about a minute)
+    python benchmarks/borders.py                  all parts, in float32 and float64 (two minutes)
     python benchmarks/borders.py Beta StudentT    parts with these words in their names
     python benchmarks/borders.py --flows          the densities of flows, in both directions
 
@@ -8,7 +8,8 @@ For each part and type it prints the largest deviation of log p, of its gradient
 parameter) and of the logarithm of its integral or sum, and whether 20,000 samples follow it. Deviations of
 log p and its gradient are relative to the larger of the value and 1. The exact values are those of the
 numbers that the part was given, in their type. The integral is that of the part's own density, by the
-quadrature of `pyrovae.testing`. "-" means that there is no rule for this space, or that the sum is too long.
+quadrature of `pyrovae.testing`, whose nodes are rounded in float32. "-" means that there is no rule for this
+space, or that the sum is too long.
 
 Priors and guides with networks (Flow, Autoregressive, Hierarchical, Conditional, VampPrior) are normal
 distributions, given what their networks compute; `pyrovae.testing.check_part` integrates them.
