@@ -52,6 +52,11 @@ class ContinuousBernoulli(Likelihood):
     decoder gives the logits of \(\lambda_i\), of any size: the density is computed from them
     directly (`pyrovae.distributions.ContinuousBernoulli`).
 
+    At exactly 0 and 1, the density has no upper limit: it grows with the size of the logit. So if
+    many values are 0 or 1, as in grey images, it grows as long as the model is trained, and this
+    part of log p(x) says nothing about the rest. Use `DiscretizedLogistic` for stored levels, or
+    load them with dequantize=True.
+
     Reference:
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
 
