@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +90,7 @@ def score_file(
     compile: Compile = "auto",
     device: str | None = None,
     progress: bool = False,
+    trust: str | Sequence[str] | None = None,
 ) -> Written:
     """Score every row of a file, and write one line for each; memory does not grow with the file.
 
@@ -104,7 +105,7 @@ def score_file(
         separator, decimal, header: how a CSV file is read, if it is not clear from the file.
         overwrite: replace `out`, and scores of another call that was stopped.
         piece: rows that are scored between two writes; None chooses. It changes no score.
-        compile, device, progress: as for `score`.
+        compile, device, progress, trust: as for `score`.
 
     Raises:
         InputError: for data that cannot be read or scored; the rows before are kept.
@@ -114,7 +115,8 @@ def score_file(
     asked = Asked(unknown, id, labels, seed, reading)
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
     target = _target(out, overwrite=overwrite)
-    task = task_of(run, os.fspath(data), asked, percentiles=percentiles, device=device, **options)
+    of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    task = task_of(run, os.fspath(data), asked, **of_run, **options)
     identity = {
         "run": run_key(run),
         "data": agreed(file_key(data) if is_first() else None),

@@ -58,6 +58,7 @@ def evaluate(
     device: str | None = None,
     temperatures: int | None = None,
     start: Literal["guide", "prior"] | None = None,
+    trust: str | None = None,
 ) -> None:
     """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
 
@@ -83,6 +84,7 @@ def evaluate(
         device: the device to compute on; CUDA by default, if available.
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         whole(name, value)
@@ -90,7 +92,7 @@ def evaluate(
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
     judged = method is None and isinstance(second, Laplace)
-    vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device))
+    vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device, trust))
     estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
@@ -122,15 +124,20 @@ def evaluate(
 
 
 def opened(
-    run: str, data: str | None, split: Part, rows: int | None, device: str | None
+    run: str,
+    data: str | None,
+    split: Part,
+    rows: int | None,
+    device: str | None,
+    trust: str | None = None,
 ) -> tuple[VAE, Data | None, Rows]:
     """The VAE of a run on a device, its data (None for other data), and the rows to score."""
     if split == "all":
-        vae = load(run).eval()
+        vae = load(run, trust=trust).eval()
         x = all_rows(run, vae, data)[: None if rows is None else whole("rows", rows)]
         vae.to(usable_device(device))
         return vae, None, x
-    vae, data_set = open_run(run, data)
+    vae, data_set = open_run(run, data, trust)
     vae.to(usable_device(device))
     return vae, data_set, rows_of(data_set, split, rows)
 
