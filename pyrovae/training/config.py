@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import yaml
 from pyrovae.errors import InputError
 from pyrovae.training.checkpoint import Checkpoint, upgraded_config
 
-__all__ = ["LARGEST", "check_config", "config_of_run", "read_config", "resumed_config"]
+__all__ = ["FREE", "LARGEST", "check_config", "config_of_run", "read_config", "resumed_config"]
 
 LARGEST = 2**20
-_ABSENT = "absent"
+# Settings that may change when a run is resumed.
+FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,7 +54,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read: {_problem(error)}; correct the file or name another") from None
+        raise InputError(
+            f"{path} cannot be read: {_problem(error)}; correct the file or name another"
+        ) from None
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         raise InputError(f"{path} has no options: write one in each line, as in 'epochs: 20'")
     return config
@@ -64,21 +68,20 @@ def _problem(error: Exception) -> str:
     return f"{problem or str(error).splitlines()[0]}{line}"
 
 
-def config_of_run(run: str | os.PathLike[str], saved: Checkpoint | None = None) -> dict[str, Any]:
-    """The options of a run, in the form of this version.
+def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, Any]:
+    """The options of a run, in the form of this version; from its copy when config.yaml is missing.
 
     Arguments:
         run: the run folder.
-        saved: a checkpoint of the run; its copy is used when config.yaml is missing.
+        saved: a checkpoint of the run.
 
     Raises:
         InputError: if the folder holds no run, or its config.yaml is not that of the checkpoint.
     """
     path = Path(run) / "config.yaml"
-    copy = None if saved is None else saved.config
-    if copy is not None:
-        check_config(run, copy)
-        return upgraded_config(copy)
+    if saved.config is not None:
+        check_config(run, saved)
+        return upgraded_config(saved.config)
     if not path.is_file():
         raise InputError(f"there is no {path}: is this the folder of a run?")
     return upgraded_config(read_config(path))
@@ -91,55 +94,67 @@ def resumed_config(run: str | os.PathLike[str]) -> dict[str, Any] | None:
         InputError: if its last checkpoint is damaged, or config.yaml is not that of the run.
     """
     folder = Path(run)
-    if not (folder / "last.ckpt").is_file():
-        path = folder / "config.yaml"
-        return upgraded_config(read_config(path)) if path.is_file() else None
-    last = Checkpoint.read(folder / "last.ckpt", to_resume=True)
-    if last.config is None:
-        return config_of_run(run, last)
-    try:
-        check_config(run, last.config)
-    except InputError:  # a run that was killed while it was resumed has an older best.ckpt
-        if not (folder / "best.ckpt").is_file():
-            raise
-        check_config(run, last.config, Checkpoint.read(folder / "best.ckpt").config)
-    return upgraded_config(last.config)
+    if (folder / "last.ckpt").is_file():
+        return config_of_run(run, Checkpoint.read(folder / "last.ckpt", to_resume=True))
+    path = folder / "config.yaml"
+    return upgraded_config(read_config(path)) if path.is_file() else None
 
 
-def check_config(run: str | os.PathLike[str], *copies: Mapping[str, Any] | None) -> None:
-    """Check that config.yaml of a run, if there is one, is one of the copies in its checkpoints.
+def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
+    """Check that config.yaml of a run, if there is one, is the copy in a checkpoint.
 
     Raises:
         InputError: with what is different, and the cure.
     """
-    path = Path(run) / "config.yaml"
-    known = [copy for copy in copies if copy is not None]
-    if not known or not path.is_file():
+    path, copy = Path(run) / "config.yaml", saved.config
+    if copy is None or not path.is_file():
         return
     cure = "the checkpoints have a copy, so delete the file, or put it back as it was"
     try:
         now = read_config(path)
     except InputError as error:
         raise InputError(f"{str(error).rpartition(';')[0]}; {cure}") from None
-    if all(_text(now) != _text(copy) for copy in known):
+    different = _different(copy, now)
+    if different and not (different <= FREE and _is_in_a_checkpoint(now, Path(run))):
         raise InputError(
-            f"{path} is not that of the checkpoint ({_difference(known[0], now)}): {cure}, and give other "
+            f"{path} is not that of the checkpoint ({_words(copy, now, different)}): {cure}, and give other "
             "options on the command line"
         )
 
 
-def _text(config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(config), sort_keys=True)
+def _is_in_a_checkpoint(config: Mapping[str, Any], run: Path) -> bool:
+    """Whether a checkpoint has this copy: a run that was resumed and killed has two versions."""
+    for name in ("last.ckpt", "best.ckpt"):
+        with suppress(InputError):
+            copy = Checkpoint.read(run / name).config
+            if copy is not None and not _different(copy, config):
+                return True
+    return False
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The names of the options that differ."""
+    absent = object()
+    return {
+        name
+        for name in before.keys() | now.keys()
+        if _text(before.get(name, absent)) != _text(now.get(name, absent))
+    }
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    """A value such that nan equals nan, and 1 is not True."""
+    return (
+        repr(value)
+        if not isinstance(value, Mapping)
+        else repr(sorted((k, _text(v)) for k, v in value.items()))
+    )
+
+
+def _words(before: Mapping[str, Any], now: Mapping[str, Any], different: set[str]) -> str:
     """The first option that differs, in words."""
-    names = [*before, *(name for name in now if name not in before)]
-    for name in names:
-        was, is_now = (_text({"": config[name]}) if name in config else _ABSENT for config in (before, now))
-        if was != is_now:
-            return f"{name} was {_short(before, name)} and is {_short(now, name)}"
-    return "another order"
+    name = next(name for name in (*before, *now) if name in different)
+    return f"{name} was {_short(before, name)} and is {_short(now, name)}"
 
 
 def _short(config: Mapping[str, Any], name: str) -> str:

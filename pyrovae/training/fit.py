@@ -26,8 +26,8 @@ from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
-from pyrovae.terms import Runner
 from pyrovae.part import Declared
+from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import check_config
@@ -224,7 +224,7 @@ def load(
     """
     path = Path(folder) / f"{which}.ckpt"
     saved = Checkpoint.read(path)
-    check_config(folder, saved.config)
+    check_config(folder, saved)
     if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
         raise InputError(
             f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"

@@ -25,6 +25,7 @@ from pyrovae import sharing
 from pyrovae.errors import InputError
 from pyrovae.part import filled
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.config import FREE
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.marks import mark_of
 from pyrovae.training.sources import source_of
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from pyrovae.training.job import Job
 
 __all__ = ["Saver"]
-
-# Settings that may change when a run is resumed.
-_FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 
 
 class Saver:
@@ -99,23 +97,21 @@ class Saver:
         try:
             self._check_same(folder, saved)
             self._take_up(saved)
+            _put_random(saved.random or {})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
                 f"{folder.last} does not fit this version of PyroVAE or this program: fit again"
             ) from error
-        assert saved.random is not None
-        torch.set_rng_state(saved.random["cpu"])
-        if saved.random["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved.random["cuda"])
-        # A run that was killed between two files left one older than the other: write all again.
+        # A run that was killed between two files left one older than the other: write all again, in
+        # this order (`config`).
         if saved.config != self._about["config"]:
             self._write(folder, improved=False)
+        folder.write_config(self._about["config"])
         if self.best is not None:
             self._write_best(folder, self.best)
         folder.write_metrics(self.job.state.history)
-        folder.write_config(self._about["config"])
 
     def spread(self) -> None:
         """Give all processes the state of the first.
@@ -208,7 +204,7 @@ def _of_run(job: Job, learned: dict[str, Tensor]) -> Checkpoint:
     """A checkpoint of these weights, with everything that must not change in a resumed run."""
     settings = job.settings
     # A schedule that ends at the last step depends on the number of epochs.
-    free = _FREE if settings.lr_schedule == "constant" else _FREE - {"epochs"}
+    free = FREE if settings.lr_schedule == "constant" else FREE - {"epochs"}
     fixed = {"lr_schedule": settings.lr_schedule}  # compared first
     fixed |= {name: value for name, value in vars(settings).items() if name not in free}
     # what was read is for people: the same numbers are the same data
@@ -240,6 +236,12 @@ def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
 def _random() -> dict[str, Tensor | None]:
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _put_random(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _config(job: Job) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def opened(
     if split == "all":
         vae = load(run, trust=trust).eval()
         x = all_rows(run, vae, data)[: None if rows is None else whole("rows", rows)]
+        if data is not None:
+            print_first(f"data: {len(x):,} rows of {data}, which are not checked against those of {run}")
         vae.to(usable_device(device))
         return vae, None, x
     vae, data_set = open_run(run, data, trust)
