@@ -119,9 +119,9 @@ def foreign_paths(value: Any) -> Iterator[str]:  # noqa: ANN401
     """The import paths outside the package in a declaration, wherever they may be.
 
     Example:
-        >>> prior = {"class_path": "mypackage.Prior", "init_args": {"base": "pyrovae.priors.VampPrior"}}
+        >>> prior = {"class_path": "mypackage.Mine", "init_args": {"a": "pyrovae.priors.VampPrior"}}
         >>> list(foreign_paths({"prior": prior, "lr": 0.1}))
-        ['mypackage.Prior']
+        ['mypackage.Mine']
     """
     if isinstance(value, Mapping):
         for name, item in value.items():
@@ -147,7 +147,7 @@ def _inner(text: str) -> Any:  # noqa: ANN401
     return None if isinstance(value, str) else value
 
 
-def check_paths(value: Any, where: str, base: type = type(None)) -> None:  # noqa: ANN401
+def check_paths(value: Any, where: str, base: type | tuple[type, ...] = ()) -> None:  # noqa: ANN401
     """Refuse a declaration that names code which is not trusted.
 
     Arguments:

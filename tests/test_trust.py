@@ -82,12 +82,13 @@ def planted(run: Path, role: str, declaration: dict) -> None:
 
 
 SYSTEM = {"module": "os.system", "features": 8, "options": {"command": "touch was_run"}}
+BUILD = {"module": "spy.build"}
 PLANTS = {
     "a function": ("encoder", {"class_path": "pyrovae.networks.Wrapped", "init_args": SYSTEM}),
     "a module": ("prior", {"class_path": "spy.Wide", "init_args": {}}),
     "a builder": (
         "encoder",
-        {"class_path": "pyrovae.networks.Wrapped", "init_args": {"module": "spy.build"}},
+        {"class_path": "pyrovae.networks.Wrapped", "init_args": BUILD},
     ),
     "a class of another kind": ("prior", {"class_path": "subprocess.Popen", "init_args": {"args": "ls"}}),
     "a part of a part": (

@@ -91,7 +91,7 @@ def _sharing() -> ModuleType | None:
 
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """Let a script import modules that its user names from the working folder, as `python -m` does."""
+    """Let a script import what its user names from the working folder, as `python -m` does."""
     try:
         here = os.getcwd()
     except FileNotFoundError:  # it was deleted

@@ -45,7 +45,8 @@ def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE,
         trust: modules outside the package that the run may name.
 
     Raises:
-        InputError: if the folder holds no run, names code that is not trusted, or the data are not those of the run.
+        InputError: if the folder holds no run, names code that is not trusted, or the data are not
+            those of the run.
     """
     vae = load(run, trust=trust).eval()
     return vae, data_of(run, vae.schema, data)

@@ -2,8 +2,8 @@
 
 A config file has options only: no references between its parts (YAML aliases, with which a short
 file can describe gigabytes), and at most a megabyte. That of a run is compared with the copy in the
-checkpoint, so a file that was cut off, changed, or is of another run is noticed; comments and blanks
-may be changed.
+checkpoint, so a file that was cut off, changed, or is of another run is noticed. Comments and
+blanks may be changed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise InputError(f"{path} is larger than a megabyte: is this a config file? name another")
-        config = yaml.load(text.decode(), _Loader)  # noqa: S506: its base is SafeLoader
+        config = yaml.load(text.decode(), _Loader)  # whose base is SafeLoader
     except (OSError, RecursionError, UnicodeDecodeError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not plain YAML"
         raise InputError(f"{path} cannot be read: {reason}; name a config file") from None

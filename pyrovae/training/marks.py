@@ -1,10 +1,10 @@
 """The mark of a run that was made by this user on this machine.
 
-A declaration with parts outside the package names code, which a reader has to trust. A user need not
-repeat this for own runs: `fit` marks such a run with a hash (HMAC) of its declaration and of the
-places of the modules that it names. Its key is in the user's data folder and readable by the user
-only, so nobody else can make a mark. A mark holds for the same names in the same places only. Runs
-that were copied to another machine, or whose modules have moved, need `trust`.
+A declaration with parts outside the package names code, which a reader has to trust. A user need
+not repeat this for own runs: `fit` marks such a run with a hash (HMAC) of its declaration and of
+the places of the modules that it names. Its key is in the user's data folder and readable by the
+user only, so nobody else can make a mark. A mark holds for the same names in the same places only.
+Runs that were copied to another machine, or whose modules have moved, need `trust`.
 """
 
 from __future__ import annotations

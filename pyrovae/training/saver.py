@@ -183,7 +183,7 @@ class Saver:
             )
         for name, value in now.identity.items():
             before = saved.identity.get(name)
-            if name == "data":  # a record of an older version may have fewer keys
+            if name == "data" and before:  # a record of an older version may have fewer keys
                 value = {key: value.get(key) for key in before}
             if filled(before) != filled(value):
                 ends = f", at which its {settings.lr_schedule} schedule ends" if name == "epochs" else ""

@@ -16,6 +16,7 @@ from pyrovae.cli.runs import open_run
 from pyrovae.errors import InputError
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import LARGEST, read_config
+from pyrovae.training.folder import RunFolder
 from tests.support.same_runs import assert_same_runs, binary, small
 
 QUIET = {"figures": False, "progress": False, "compile": False, "batch_size": 20, "lr_schedule": "constant"}
@@ -89,9 +90,7 @@ def damaged(path):
 def test_a_damaged_file_is_named_with_what_is_whole(run):
     whole = {name: (run / name).read_bytes() for name in ("best.ckpt", "last.ckpt")}
     damaged(run / "best.ckpt")
-    with pytest.raises(
-        InputError, match=r"best.ckpt is damaged.*last.ckpt is whole: resume with resume=True"
-    ):
+    with pytest.raises(InputError, match=r"best.ckpt is damaged.*last.ckpt is whole: resume with"):
         pv.load(run)
     pv.load(run, which="last")
     damaged(run / "last.ckpt")
@@ -140,9 +139,7 @@ def test_weights_that_are_not_finite_are_refused(run, value):
     name = next(iter(saved.weights))
     saved.weights[name].view(-1)[0] = value
     saved.write(run / "best.ckpt")
-    with pytest.raises(
-        InputError, match=f"best.ckpt has weights that are not finite .{name}.; .*last.ckpt is"
-    ):
+    with pytest.raises(InputError, match=f"weights that are not finite .{name}.; .*last.ckpt is"):
         pv.load(run)
 
 
@@ -187,9 +184,7 @@ def test_a_file_without_rights_is_not_called_cut_off(run, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(
-        InputError, match=r"best.ckpt cannot be read: permission denied; change its permissions"
-    ):
+    with pytest.raises(InputError, match=r"best.ckpt cannot be read: permission denied; change"):
         pv.load(run)
 
 
@@ -251,37 +246,39 @@ def test_the_files_of_another_run_are_noticed(run, capsys):
     refused(capsys, "r/config.yaml is not that of the checkpoint (seed was 1 and is 0)")
 
 
-def test_a_run_that_was_killed_while_it_was_resumed_goes_on(run, monkeypatch):
-    """The files of one run, written one after another: each of them may be the last."""
-    for dies_at in range(1, 4):
-        shutil.copytree(run, f"killed-{dies_at}")
-        count = 0
-        write, write_config = Checkpoint.write, pv.training.folder.RunFolder.write_config
+@pytest.mark.parametrize("dies_at", [1, 2, 3])
+def test_a_run_that_was_killed_while_it_was_resumed_goes_on(run, monkeypatch, dies_at):
+    """The files are written one after another, and the process dies instead of writing one of them."""
+    shutil.copytree(run, "whole")
+    written = []
 
-        def counted(function, *args, dies_at=dies_at):
-            nonlocal count
-            count += 1
-            if count > dies_at - 1:
+    def dying(function):
+        def write(*args):
+            written.append(args)
+            if len(written) >= dies_at:
                 raise KeyboardInterrupt
             function(*args)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(Checkpoint, "write", lambda *args: counted(write, *args))
-            patch.setattr(
-                pv.training.folder.RunFolder, "write_config", lambda *args: counted(write_config, *args)
-            )
-            words = ["fit", "--out", f"killed-{dies_at}", "--resume", "--epochs", "3", "--figures", "false"]
-            assert main(words) == 130
-        assert main(words) == 0
-    assert main(["fit", "--out", "r", "--resume", "--epochs", "3", "--figures", "false"]) == 0
-    for dies_at in range(1, 4):
-        assert_same_runs(run, Path(f"killed-{dies_at}"))
+        return write
+
+    words = ["--resume", "--epochs", "3", "--figures", "false"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "write", dying(Checkpoint.write))
+        patch.setattr(RunFolder, "write_config", dying(RunFolder.write_config))
+        assert main(["fit", "--out", "r", *words]) == 130
+    pv.load("r")
+    assert main(["fit", "--out", "r", *words]) == 0
+    assert main(["fit", "--out", "whole", *words]) == 0
+    assert_same_runs(Path("whole"), run)
 
 
 def test_a_short_config_cannot_describe_gigabytes(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{two}: &{two} [{', '.join([f'*{one}'] * 10)}]" for one, two in zip("abcdefgh", "bcdefghi")]
+    lines += [
+        f"{two}: &{two} [{', '.join([f'*{one}'] * 10)}]"
+        for one, two in zip("abcdefg", "bcdefgh", strict=True)
+    ]
     Path("bomb.yaml").write_text("\n".join(lines))
     assert main(["fit", "--config", "bomb.yaml"]) == 2
     assert "bomb.yaml cannot be read: it has the alias *a in line 2" in capsys.readouterr().err
