@@ -123,18 +123,22 @@ def foreign_paths(value: Any) -> Iterator[str]:  # noqa: ANN401
         >>> list(foreign_paths({"prior": prior, "lr": 0.1}))
         ['mypackage.Mine']
     """
+    return (path for path in _paths(value) if not _is_own(path))
+
+
+def _paths(value: Any) -> Iterator[str]:  # noqa: ANN401
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from foreign_paths(name)
-            yield from foreign_paths(item)
+            yield from _paths(name)
+            yield from _paths(item)
     elif isinstance(value, (list, tuple, set)):
         for item in value:
-            yield from foreign_paths(item)
-    elif isinstance(value, str) and not _is_own(value):
+            yield from _paths(item)
+    elif isinstance(value, str):
         if _IMPORT_PATH.fullmatch(value.strip()):
             yield value.strip()
-        elif any(mark in value for mark in "{[:\n"):  # a parser may read it as YAML
-            yield from foreign_paths(_inner(value))
+        elif any(mark in value for mark in "{[:\n'\""):  # a parser may read it as YAML
+            yield from _paths(_inner(value))
 
 
 def _inner(text: str) -> Any:  # noqa: ANN401
@@ -147,19 +151,23 @@ def _inner(text: str) -> Any:  # noqa: ANN401
     return None if isinstance(value, str) else value
 
 
-def check_paths(value: Any, where: str, base: type | tuple[type, ...] = ()) -> None:  # noqa: ANN401
+def check_paths(value: Any, where: str, base: type = object) -> None:  # noqa: ANN401
     """Refuse a declaration that names code which is not trusted.
 
     Arguments:
         value: the declaration, in plain values.
         where: the file that it is from.
-        base: subclasses of this class are accepted if they were imported already.
+        base: what a path may name in any case, if it is of the package or was imported already:
+            subclasses of this class.
 
     Raises:
         InputError: with the path, and what would have to be trusted.
     """
-    for path in foreign_paths(value):
-        if not (_is_allowed(path) or _is_layer(path) or _is_loaded(path, base)):
+    for path in _paths(value):
+        if _is_own(path):
+            if not _is_class(_own(path), base):
+                raise InputError(f"{where} names {path!r}, which is not a part of PyroVAE: name one")
+        elif not (_is_allowed(path) or _is_layer(path) or _is_class(_loaded(path), base)):
             raise _refusal(path, f"{where} names ")
 
 
@@ -206,17 +214,22 @@ def class_at(path: str, base: type) -> type:
 def _found(path: str, base: type) -> object:
     if not _IMPORT_PATH.fullmatch(path):
         return None
-    module, _, name = path.rpartition(".")
     if _is_own(path):
-        places = (module, ".".join(module.split(".")[:2]))
-        return next((found for place in places if (found := _imported(place, name)) is not None), None)
+        return _own(path)
     if _is_allowed(path):
         return object_at(path)
     # A wrong kind of part is named as such.
     kinds = tuple(cls for cls in base.__mro__ if cls.__module__.partition(".")[0] == PACKAGE)
-    if _is_loaded(path, kinds):
+    if _is_class(_loaded(path), kinds):
         return _loaded(path)
     raise _refusal(path)
+
+
+def _own(path: str) -> object:
+    """The object at a path of the package; its file may have moved."""
+    module, _, name = path.rpartition(".")
+    places = (module, ".".join(module.split(".")[:2]))
+    return next((found for place in places if (found := _imported(place, name)) is not None), None)
 
 
 def object_at(path: str) -> object:
@@ -233,8 +246,11 @@ def check_callable(path: str) -> None:
     Raises:
         InputError: with what would have to be trusted.
     """
-    if not (_is_allowed(path) or _is_layer(path)):
-        raise _refusal(path)
+    if _is_allowed(path) or _is_layer(path):
+        return
+    if _is_own(path):
+        raise InputError(f"{path!r} is not a layer of torch or of your own, but of PyroVAE: name one")
+    raise _refusal(path)
 
 
 def _imported(module: str, name: str) -> object:
@@ -250,8 +266,7 @@ def _loaded(path: str) -> object:
     return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
 
-def _is_loaded(path: str, base: type | tuple[type, ...]) -> bool:
-    found = _loaded(path)
+def _is_class(found: object, base: type | tuple[type, ...]) -> bool:
     return isinstance(found, type) and issubclass(found, base)
 
 
@@ -261,7 +276,7 @@ def _is_own(path: str) -> bool:
 
 def _is_allowed(path: str) -> bool:
     names = (*_trusted.get(), *_vouched)
-    return _is_own(path) or any(path == name or path.startswith(f"{name}.") for name in names)
+    return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
 def _is_layer(path: str) -> bool:
@@ -272,11 +287,8 @@ def _is_layer(path: str) -> bool:
     from torch import nn
 
     found = _loaded(path)
-    return (
-        isinstance(found, type)
-        and issubclass(found, nn.Module)
-        and found.__module__.startswith(f"{LAYERS}.modules.")
-    )
+    home = f"{LAYERS}.modules."
+    return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(home)
 
 
 def _refusal(path: str, start: str = "") -> InputError:

@@ -83,6 +83,17 @@ def planted(run: Path, role: str, declaration: dict) -> None:
 
 SYSTEM = {"module": "os.system", "features": 8, "options": {"command": "touch was_run"}}
 BUILD = {"module": "spy.build"}
+INNER = {"class_path": "pyrovae.sharing.os.system", "init_args": {"command": "touch was_run"}}
+POPEN = {
+    "class_path": "pyrovae.compiling.native.subprocess.Popen",
+    "init_args": {"args": ["touch", "was_run"]},
+}
+LINEAR = {
+    "module": "torch.nn.Linear",
+    "features": 8,
+    "options": {"in_features": POPEN, "out_features": INNER},
+}
+MAIN = {"argv": ["fit", "--data", "x.npy", "--prior", "spy.Wide", "--out", "t"]}
 PLANTS = {
     "a function": ("encoder", {"class_path": "pyrovae.networks.Wrapped", "init_args": SYSTEM}),
     "a module": ("prior", {"class_path": "spy.Wide", "init_args": {}}),
@@ -90,6 +101,14 @@ PLANTS = {
         "encoder",
         {"class_path": "pyrovae.networks.Wrapped", "init_args": BUILD},
     ),
+    "a function of the package": (
+        "encoder",
+        {
+            "class_path": "pyrovae.networks.Wrapped",
+            "init_args": {"module": "pyrovae.cli.main", "features": 8, "options": MAIN},
+        },
+    ),
+    "what the package imports": ("encoder", {"class_path": "pyrovae.networks.Wrapped", "init_args": LINEAR}),
     "a class of another kind": ("prior", {"class_path": "subprocess.Popen", "init_args": {"args": "ls"}}),
     "a part of a part": (
         "prior",
@@ -106,12 +125,12 @@ def test_no_door_runs_code_that_a_run_names(run, sign, capsys, plant):
     for line in DOORS:
         assert main(line.split()) == 2, line
         error = capsys.readouterr().err
-        assert "an import path outside PyroVAE" in error, (line, error)
-        assert "--trust" in error
+        assert "an import path outside PyroVAE" in error or "of PyroVAE" in error, (line, error)
+        assert "--trust" in error or "name one" in error
         assert error.count("\n") == 1
         assert not sign.exists(), line
     for which in ("best", "last"):
-        with pytest.raises(InputError, match=r"add trust=\['(os|spy|subprocess)'\]"):
+        with pytest.raises(InputError, match=r"add trust=\['(os|spy|subprocess)'\]|of PyroVAE"):
             pv.load(run, which=which)
     assert not sign.exists()
     assert "spy" not in sys.modules

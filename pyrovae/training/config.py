@@ -107,7 +107,10 @@ def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
         InputError: with what is different, and the cure.
     """
     path, copy = Path(run) / "config.yaml", saved.config
-    if copy is None or not path.is_file():
+    if not path.is_file():
+        return
+    if copy is None:
+        _check_settings(path, saved)
         return
     cure = "the checkpoints have a copy, so delete the file, or put it back as it was"
     try:
@@ -119,6 +122,23 @@ def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
         raise InputError(
             f"{path} is not that of the checkpoint ({_words(copy, now, different)}): {cure}, and give other "
             "options on the command line"
+        )
+
+
+def _check_settings(path: Path, saved: Checkpoint) -> None:
+    """Check the settings that the checkpoint of an older version has."""
+    try:
+        now = read_config(path)
+    except InputError:  # where it is needed, it is read again
+        return
+    known = saved.identity | {"latent_dim": (saved.declaration or {}).get("latent_dim")}
+    both = {
+        name: value for name, value in known.items() if name in now and isinstance(value, (int, float, str))
+    }
+    different = _different(both, {name: now[name] for name in both})
+    if different:
+        raise InputError(
+            f"{path} is not that of the checkpoint ({_words(both, now, different)}): put it back as it was"
         )
 
 
