@@ -144,11 +144,11 @@ def _paths(value: Any) -> Iterator[str]:  # noqa: ANN401
 def _inner(text: str) -> Any:  # noqa: ANN401
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            return None
+            raise InputError(f"the text {text[:40]!r} has a YAML alias: write out what it stands for")
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return None
-    return None if isinstance(value, str) else value
+    return None if value == text else value
 
 
 def check_paths(value: Any, where: str, base: type = object) -> None:  # noqa: ANN401

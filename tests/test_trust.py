@@ -141,6 +141,8 @@ TEXTS = {
     "a mapping": "prior: {class_path: spy.Wide}",
     "a text that is a mapping": "prior: '{class_path: spy.Wide}'",
     "a text in a text": "prior: '\"{class_path: spy.Wide}\"'",
+    "a quoted path": "prior: '\"spy.Wide\"'",
+    "an alias in a text": "prior: '{class_path: &a spy.Wide, b: *a}'",
     "a key with dots": "prior.class_path: spy.Wide",
     "a list": "prior: {class_path: pyrovae.priors.Layers, init_args: {top: [spy.Wide]}}",
     "a nested path": "prior: {class_path: pyrovae.priors.Layers, init_args: {top: spy.Wide}}",

@@ -183,6 +183,19 @@ def test_a_declaration_of_nonsense_is_one_sentence(run, what):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_declaration_that_holds_itself_is_refused(run):
+    saved = Checkpoint.read(run / "best.ckpt")
+    itself: dict = {"class_path": "pyrovae.priors.StandardNormal"}
+    itself["init_args"] = itself
+    laughs: list = ["x"] * 10
+    for _ in range(30):
+        laughs = [laughs] * 10
+    for value in (itself, laughs):
+        replace(saved, declaration=saved.declaration | {"prior": value}).write(run / "best.ckpt")
+        with pytest.raises(InputError, match="best.ckpt is not a PyroVAE checkpoint: its declaration is too"):
+            pv.load(run)
+
+
 def test_a_state_of_nonsense_is_one_sentence(run):
     saved = Checkpoint.read(run / "last.ckpt")
     for name in ("state", "random", "optimizer"):
