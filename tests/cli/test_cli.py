@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -483,3 +484,46 @@ def test_evidence_csv_has_the_row_numbers_of_the_source(run):
     assert lines[0].startswith("row,L_2_log_px")
     index = pv.datasets.load("x.npy").test.index[:5].tolist()
     assert [int(line.split(",")[0]) for line in lines[1:]] == index
+
+
+# -------------------------------------------------------------------- results that are cut short
+
+
+@pytest.mark.parametrize("stopped", ["the first estimate", "the second estimate", "the curve"])
+def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch, stopped):
+    words = ["evaluate", "r", "--particles", "4", "--chains", "2", "--method", "AIS", "--bounds", "[1,2]"]
+    words += ["--method.temperatures", "3", "--baseline", "false", "--compile", "false"]
+    assert main(words) == 0
+    complete = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    module = importlib.import_module("pyrovae.cli.commands.evaluate")
+    estimate, curve, calls = module.log_evidence, module.iwae_bound, []
+
+    def half(result):
+        rows = len(result) // 2
+        names = ("log_px", "mc_stderr", "ess", "khat", "index")
+        arrays = {name: getattr(result, name) for name in names}
+        return replace(result, partial=True, **{n: a if a is None else a[:rows] for n, a in arrays.items()})
+
+    def half_curve(result):
+        rows = result.bound.shape[1] // 2
+        bound, error = result.bound[:, :rows], result.mc_stderr[:, :rows]
+        return replace(result, bound=bound, mc_stderr=error, partial=True)
+
+    def estimated(*args, **options):
+        calls.append(args)
+        result = estimate(*args, **options)
+        is_stopped = stopped == {1: "the first estimate", 2: "the second estimate"}.get(len(calls))
+        return half(result) if is_stopped else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "log_evidence", estimated)
+        if stopped == "the curve":
+            patch.setattr(module, "iwae_bound", lambda *args, **options: half_curve(curve(*args, **options)))
+        capsys.readouterr()
+        assert main(words) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "pyrovae: stopped early: the finished rows are in files that end in .partial\n"
+    assert "written: r/evidence.partial.json, r/evidence.partial.csv, r/figures/bounds.part" in printed.out
+    assert complete == {path: path.read_bytes() for path in complete}
+    assert main(words) == 0
+    assert not list(run.rglob("*.partial.*"))
