@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
-from pyrovae.files import reason_of, write_whole
+from pyrovae.files import open_owned, reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
 from pyrovae.tasks.in_memory import Task, task_of
@@ -189,7 +189,7 @@ class _Part:
         self.target, self.identity, self.overwrite = target, json.loads(json.dumps(identity)), overwrite
         self.path = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
         self.rows = 0
 
     @contextmanager
@@ -210,7 +210,7 @@ class _Part:
     def _begin(self, task: Task) -> tuple[int, dict[str, Any] | None]:
         before = self._before()
         try:
-            self._file = open(self.path, "ab")
+            self._file = open_owned(self.path)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; choose another folder") from None
         self._lock()
@@ -242,19 +242,24 @@ class _Part:
         return before if size >= before["bytes"] else None
 
     def _lock(self) -> None:
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_nlink > 1:
+            raise self._is_not_ours("{} has a second name, as hard links give: remove it")
         try:
             import fcntl
         except ImportError:  # no advisory locks on this system
             return
-        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            self._file = None  # it is not ours
-            raise InputError(
-                f"another process is writing {self.path}: wait for it, or choose another name"
-            ) from None
+            raise self._is_not_ours("another process is writing {}: wait for it, or choose another name") from None
+
+    def _is_not_ours(self, why: str) -> InputError:
+        """Leave the file as it is."""
+        assert self._file is not None
+        self._file.close()
+        self._file = None
+        return InputError(why.format(self.path))
 
     def writer(self, scores: Scores, rows: int, method: Method) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""

@@ -1,5 +1,6 @@
 """The command line: every command as documented, every part by its name, files in and files out."""
 
+import functools
 import importlib
 import inspect
 import json
@@ -483,3 +484,23 @@ def test_evidence_csv_has_the_row_numbers_of_the_source(run):
     assert lines[0].startswith("row,L_2_log_px")
     index = pv.datasets.load("x.npy").test.index[:5].tolist()
     assert [int(line.split(",")[0]) for line in lines[1:]] == index
+
+
+def test_runs_without_a_name_at_the_same_time_get_a_folder_each(monkeypatch, tmp_path, capsys):
+    """The second command starts while the first one trains, and the third fails."""
+    monkeypatch.chdir(tmp_path)
+    command, folders = ["fit", "--data", "ring", "--epochs", "1"], []
+
+    @functools.wraps(pv.fit)  # its options
+    def train(vae, *, out, **settings):
+        folders.append(out)
+        if len(folders) < 3:
+            assert main(command) == (2 if len(folders) == 2 else 0)
+            Path(out, "config.yaml").touch()
+        else:
+            raise InputError("it fails: try again")
+
+    monkeypatch.setattr("pyrovae.training.fit", train)
+    assert main(command) == 0
+    assert folders == ["runs/ring-1", "runs/ring-2", "runs/ring-3"]
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["ring-1", "ring-2"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import yaml
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.errors import InputError
-from pyrovae.sharing import agreed, in_turn, print_first, together
+from pyrovae.files import new_folder
+from pyrovae.sharing import agreed, in_turn, is_first, print_first, together
 from pyrovae.training.checkpoint import upgraded_config
 from pyrovae.vae import VAE, likelihood_for
 
@@ -33,7 +35,6 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     if data.columns is not None:
         print_first(datasets.describe(data, lines=12))
     settings = options_of(training.fit, options | {"data": data})
-    settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
     if options["likelihood"] is None:
         choice = together(lambda: likelihood_for(data))
@@ -41,7 +42,8 @@ def fit(**options: Any) -> None:  # noqa: ANN401
         print_first(f"{choice} (--likelihood names another)")
     vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
-    print_first(training.fit(vae, **settings))
+    with _folder(settings["out"], data.name) as settings["out"]:
+        print_first(training.fit(vae, **settings))
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -82,6 +84,17 @@ def _upgraded(path: str | None) -> str | None:
     return path if upgraded == config else yaml.safe_dump(upgraded)
 
 
-def _new_folder(name: str) -> str:
+@contextmanager
+def _folder(out: str | None, name: str) -> Iterator[str]:
+    """The run folder; a new one, named after the data, is removed if nothing was written to it."""
     stem = Path(name).stem or "run"
-    return next(p for n in range(1, 10_000) if not os.path.exists(p := f"runs/{stem}-{n}"))
+    made = None if out else together(lambda: new_folder(Path("runs"), stem) if is_first() else None)
+    try:
+        yield out or agreed(str(made))
+    finally:
+        if made is not None and not (made / "config.yaml").exists():
+            (made / ".lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                (made / "figures").rmdir()
+            with suppress(OSError):
+                made.rmdir()
