@@ -90,9 +90,7 @@ def new_folder(parent: Path, stem: str) -> Path:
                 raise InputError(f"{parent} is a file: remove it, or give another folder") from None
             number += 1
         except OSError as error:
-            raise InputError(
-                f"cannot make the folder {path}: {reason_of(error)}; choose another"
-            ) from None
+            raise InputError(f"cannot make the folder {path}: {reason_of(error)}; choose another") from None
         else:
             return path
 

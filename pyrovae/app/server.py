@@ -48,13 +48,14 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
         KeyboardInterrupt: after Ctrl-C, when everything is closed.
     """
     check_extra()
-    port = _free(port)
+    port, before = _free(port), signal.getsignal(signal.SIGINT)
     server = _server(Scene(ex, title), title, port)
     address = f"http://{HOST}:{port}/"
     print(f"exploring {title} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own ends without a message
+    # Panel's own handler ends without a message.
+    signal.signal(signal.SIGINT, before if callable(before) else signal.default_int_handler)
     try:
         server.io_loop.start()
     finally:

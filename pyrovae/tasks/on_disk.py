@@ -252,7 +252,9 @@ class _Part:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise self._is_not_ours("another process is writing {}: wait for it, or choose another name") from None
+            raise self._is_not_ours(
+                "another process is writing {}: wait for it, or choose another name"
+            ) from None
 
     def _is_not_ours(self, why: str) -> InputError:
         """Leave the file as it is."""

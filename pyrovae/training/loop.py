@@ -68,6 +68,8 @@ class Loop:
                 start_time, first = time.perf_counter(), position.batch
                 for epoch, number in batches_of(job.data, position, job.settings):
                     self.steps.take(epoch, number)
+                    if self.steps.is_interrupted:
+                        break
                     position.batch += 1
                     position.step += 1
                     self.progress.step(position.step)

@@ -116,7 +116,9 @@ def test_a_part_that_is_a_link_is_refused_and_what_it_points_to_is_kept(run, new
     precious.write_text("work of years")
     link(precious, tmp_path / "s.csv.part")
     raises_one_sentence(
-        lambda: pv.score_file(run, new, tmp_path / "s.csv", overwrite=True, **QUICK), "s.csv.part", "remove it"
+        lambda: pv.score_file(run, new, tmp_path / "s.csv", overwrite=True, **QUICK),
+        "s.csv.part",
+        "remove it",
     )
     assert precious.read_text() == "work of years"
 

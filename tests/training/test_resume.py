@@ -432,7 +432,7 @@ def test_a_run_that_is_killed_three_times(tmp_path, never_stopped):
     assert_same_runs(never_stopped, folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     folder = tmp_path / "r"
     process = start(folder, "--checkpoint_seconds", "0")

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Laplace, Met
 from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
-from pyrovae.sharing import in_turn, is_first, print_first, together
+from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
@@ -95,9 +95,10 @@ def evaluate(
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
-    if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-        count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
-        try:
+    stopped = bound.partial
+    try:
+        if type(second) is not Importance and not stopped:  # otherwise it would be L_K again
+            count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
             some = x if isinstance(second, Laplace) else x[:method_rows]
             results[_word(second)] = estimate(some, method=second, particles=count)
             if judged and not results[_word(second)].partial:
@@ -105,20 +106,48 @@ def evaluate(
                 seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
                 print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
                 results["ais"] = estimate(few, method=AIS(), particles=chains)
-        except InputError as error:
-            if method is not None:
-                raise
-            print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
-    curve = _extended(iwae_bound(vae, x, particles=bounds, seed=seed, chunk=chunk), bound)
+    except InputError as error:
+        if method is not None:
+            raise
+        print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+    except KeyboardInterrupt:
+        if is_shared():
+            raise
+        stopped = True
+    stopped |= any(evidence.partial for evidence in results.values())
+    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk)
+    curve, complete = _curve(bounds_of, None if stopped else bounds, bound)
+    stopped |= not complete
+    others: dict[str, float] = {}
+    try:
+        if baseline and not stopped:
+            others = together(lambda: _baselines(vae, data_set, x) if is_first() else {})
+    except KeyboardInterrupt:
+        stopped = True
 
     def report() -> None:
-        found = Results(split, results, curve, _baselines(vae, data_set, x) if baseline else {})
+        found = Results(split, results, curve, others)
         print(found)
         print("written: " + ", ".join(map(str, found.save(Path(run)))))
 
     together(lambda: report() if is_first() else None)
-    if any(evidence.partial for evidence in results.values()):
+    if stopped:
         raise KeyboardInterrupt("stopped early: the finished rows are written and marked as partial")
+
+
+def _curve(
+    bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...] | None, bound: Evidence
+) -> tuple[BoundCurve, bool]:
+    """The curve of bounds up to L_K, and whether it is complete; without counts, L_K alone."""
+    if counts is not None:
+        try:
+            curve = bounds_of(particles=counts)
+            if not curve.partial:
+                return _extended(curve, bound), True
+        except KeyboardInterrupt:
+            if is_shared():
+                raise
+    return _extended(bounds_of(particles=(1,)), bound), False
 
 
 def opened(
