@@ -1,7 +1,7 @@
 """The server of the app: on this machine only, until Ctrl-C.
 
-It listens on 127.0.0.1 and answers only pages from that address. A page loads nothing from
-elsewhere.
+It listens on 127.0.0.1 and answers only pages that it sent itself (`guard`). A page loads nothing
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.app.guard import guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.scene import Scene
@@ -77,6 +78,7 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         title=f"{title} · PyroVAE",
         warm=True,  # the first page is imported and compiled before it is requested
     )
+    guard(server._tornado, origins)
     server.start()
     return server
 

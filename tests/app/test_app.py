@@ -6,6 +6,7 @@ somebody clicks, drags, slides, and chooses. One small run of digits, one server
 
 import http.client
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,84 @@ def test_a_page_from_elsewhere_gets_no_answer(served):
         )
         assert ask.getresponse().status == status
         ask.close()
+
+
+@needs_panel
+def test_another_name_for_this_machine_gets_no_answer(served):
+    """A site may have its own name resolved to 127.0.0.1; then the browser sends that name."""
+    host = served.removeprefix("http://").strip("/")
+    port = host.partition(":")[2]
+    local, foreign = f"http://localhost:{port}", {"Origin": "http://elsewhere.example"}
+    answers = {
+        (host, None): 200,
+        (f"localhost:{port}", None): 200,
+        (f"LOCALHOST:{port}", local): 200,
+        ("elsewhere.example", None): 403,
+        (f"elsewhere.example:{port}", None): 403,
+        ("localhost", None): 403,
+        (f"127.0.0.1:{port}.elsewhere.example", None): 403,
+        (host, f"https://{host}"): 403,
+        (host, "http://127.0.0.1"): 403,
+        (host, "null"): 403,
+        (host, foreign["Origin"]): 403,
+    }
+    for (name, origin), status in answers.items():
+        answer = asked_for(host, "/", {"Host": name} | ({} if origin is None else {"Origin": origin}))
+        assert answer.status == status, (name, origin)
+        assert not [header for header in answer.headers if header.lower().startswith("access-control")]
+
+
+@needs_panel
+@pytest.mark.parametrize(
+    "path", ["/autoload.js?bokeh-autoload-element=1", "/metadata", "/static/js/bokeh.min.js"]
+)
+def test_no_site_may_read_an_answer(served, path):
+    host = served.removeprefix("http://").strip("/")
+    for method in ("GET", "OPTIONS"):
+        answer = asked_for(host, path, {}, method)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.status == (404 if "autoload" in path else 405 if method == "OPTIONS" else 200)
+
+
+@needs_panel
+def test_a_page_is_told_no_traceback(run):
+    """A message that fails: the answer names no file of this machine, and the terminal has the reason."""
+    from tornado.httpclient import HTTPRequest
+    from tornado.ioloop import IOLoop
+    from tornado.websocket import websocket_connect
+
+    async def answers():
+        request = HTTPRequest(address.replace("http", "ws") + "ws", headers={"Origin": address.strip("/")})
+        page = await websocket_connect(request, subprotocols=["bokeh", token(address)])
+        change = {"kind": "ModelChanged", "model": {"id": "nobody"}, "attr": "x", "new": 1}
+        head = {"msgid": "1", "msgtype": "PATCH-DOC"}
+        for fragment in (head, {}, {"events": [change]}):
+            await page.write_message(json.dumps(fragment))
+        frames = [await page.read_message() for _ in range(6)]  # of the greeting and of the error
+        page.close()
+        return frames
+
+    process, address = started(run)
+    try:
+        frames = IOLoop().run_sync(answers, timeout=30)
+    finally:
+        status, errors = interrupted(process)
+    assert status == 130
+    assert "nobody" in errors
+    assert json.loads(frames[3])["msgtype"] == "ERROR"
+    assert json.loads(frames[5]) == {"text": "the message could not be handled", "traceback": None}
+
+
+def asked_for(host, path, headers, method="GET"):
+    ask = http.client.HTTPConnection(host, timeout=10)
+    ask.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        ask.putheader(name, value)
+    ask.endheaders()
+    answer = ask.getresponse()
+    answer.read()
+    ask.close()
+    return answer
 
 
 def token(address):
