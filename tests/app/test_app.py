@@ -4,6 +4,7 @@ Everything is asked of the page itself: what it loads and from where, and whethe
 somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve all.
 """
 
+import asyncio
 import http.client
 import importlib.util
 import json
@@ -26,6 +27,7 @@ import pyrovae as pv
 from pyrovae import app
 from pyrovae.app import observation_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes
+from pyrovae.app.guard import _quiet, guard
 from pyrovae.cli import main
 from pyrovae.errors import InputError
 
@@ -154,32 +156,32 @@ def test_no_site_may_read_an_answer(served, path):
 
 
 @needs_panel
-def test_a_page_is_told_no_traceback(run):
-    """A message that fails: the answer names no file of this machine, and the terminal has the reason."""
-    from tornado.httpclient import HTTPRequest
-    from tornado.ioloop import IOLoop
-    from tornado.websocket import websocket_connect
+def test_a_page_is_told_no_traceback():
+    """A message that fails: the answer names no file of this machine."""
+    from bokeh.application import Application
+    from bokeh.protocol import Protocol
+    from bokeh.server.tornado import BokehTornado
+    from bokeh.server.views.ws import WSHandler
 
-    async def answers():
-        request = HTTPRequest(address.replace("http", "ws") + "ws", headers={"Origin": address.strip("/")})
-        page = await websocket_connect(request, subprotocols=["bokeh", token(address)])
-        change = {"kind": "ModelChanged", "model": {"id": "nobody"}, "attr": "x", "new": 1}
-        head = {"msgid": "1", "msgtype": "PATCH-DOC"}
-        for fragment in (head, {}, {"events": [change]}):
-            await page.write_message(json.dumps(fragment))
-        frames = [await page.read_message() for _ in range(6)]  # of the greeting and of the error
-        page.close()
-        return frames
+    application = BokehTornado({"/": Application()})
+    guard(application, ["127.0.0.1:5006"])
+    targets = [rule.target for rule in application.wildcard_router.rules]
+    (handler,) = (t for t in targets if isinstance(t, type) and issubclass(t, WSHandler))
+    sent = []
 
-    process, address = started(run)
+    class Handler(WSHandler):
+        async def send_message(self, message):
+            sent.append(json.loads(message.content_json))
+
+    assert handler.send_message is not WSHandler.send_message
     try:
-        frames = IOLoop().run_sync(answers, timeout=30)
-    finally:
-        status, errors = interrupted(process)
-    assert status == 130
-    assert "nobody" in errors
-    assert json.loads(frames[3])["msgtype"] == "ERROR"
-    assert json.loads(frames[5]) == {"text": "the message could not be handled", "traceback": None}
+        raise ValueError("of something secret")
+    except ValueError as error:
+        message = Protocol().create("ERROR", "1", repr(error))
+    assert "test_app.py" in message.content["traceback"]
+    quiet = _quiet(Handler)
+    asyncio.run(quiet.send_message(object.__new__(quiet), message))
+    assert sent == [{"text": "the message could not be handled", "traceback": None}]
 
 
 def asked_for(host, path, headers, method="GET"):
