@@ -15,7 +15,7 @@ from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     port, before = _free(port), signal.getsignal(signal.SIGINT)
     server = _server(Scene(ex, title), title, port)
     address = f"http://{HOST}:{port}/"
-    print(f"exploring {title} at {address} (Ctrl-C stops it)", flush=True)
+    print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
     # Panel's own handler ends without a message.

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
-from pyrovae.errors import InputError, Lost, NumericalError
+from pyrovae.errors import InputError, Lost, NumericalError, visible
 from pyrovae.interrupts import STATUS, ending, running, starting
 
 __all__ = ["main"]
@@ -61,7 +61,7 @@ def _run(words: Sequence[str]) -> int:
     except InputError as error:
         return _say(error, 2)
     except Lost as error:
-        print(f"pyrovae: process {os.environ.get('RANK', 0)}: {error}", file=sys.stderr)
+        print(f"pyrovae: process {visible(os.environ.get('RANK', 0))}: {error}", file=sys.stderr)
         return 1
     except NumericalError as error:
         return _say(error, 1)
@@ -85,7 +85,7 @@ def _say(message: object, status: int) -> int:
     ending()  # nothing disturbs the last line
     sharing = _sharing()
     if sharing is None or sharing.is_first():
-        print(f"pyrovae: {message}", file=sys.stderr)
+        print(f"pyrovae: {visible(message)}", file=sys.stderr)
     return status
 
 

@@ -25,7 +25,7 @@ from pyrovae.compiling import Compile
 from pyrovae.datasets.incoming import Asked
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
 from pyrovae.files import open_owned, reason_of, write_whole
@@ -59,7 +59,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = [f"written: {self.path}, {self.rows:,} rows"]
+        text = [f"written: {visible(self.path)}, {self.rows:,} rows"]
         if self.resumed:
             text.append(f"  {self.resumed:,} of them were there from an earlier run")
         if self.lowest is not None:
@@ -67,7 +67,7 @@ class Written:
             text.append(f"  lowest: {', '.join(self.lowest._lowest())}")
             if self.lowest.percentile is not None:
                 text.append(f"  percentiles are among {self.lowest.reference_rows:,} training rows")
-        return "\n".join([*text, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
 
 
 def score_file(

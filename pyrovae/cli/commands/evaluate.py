@@ -127,8 +127,8 @@ def evaluate(
 
     def report() -> None:
         found = Results(split, results, curve, others)
-        print(found)
-        print("written: " + ", ".join(map(str, found.save(Path(run)))))
+        print_first(found)
+        print_first("written: " + ", ".join(map(str, found.save(Path(run)))))
 
     together(lambda: report() if is_first() else None)
     if stopped:
