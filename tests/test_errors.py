@@ -70,7 +70,7 @@ def test_names_of_files_columns_levels_and_rows_are_shown(folder, capsys):
     assert r"lowest: id \x1b" in printed(capsys)
     words = ["--particles", "5", "--method", "importance", "--bounds", "[1]"]
     assert main(["evaluate", f"runs/{run}", *words]) == 0
-    assert main(["sample", f"runs/{run}", "--out", f"{CLEAR}.csv"]) == 0
+    assert main(["sample", f"runs/{run}", "--out", f"{CLEAR}new.csv"]) == 0
     assert main(["score", f"runs/{run}", f"none{CLEAR}.csv", "--out", "s.csv"]) == 2
     assert main(["fit", "--data", f"none{CLEAR}.npy"]) == 2
     assert main(["fit", f"--none{CLEAR}", "1"]) == 2

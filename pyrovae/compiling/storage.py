@@ -12,6 +12,7 @@ damaged later would end the process, so its digest is part of its name.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -45,7 +46,7 @@ def folder_to_read() -> Path | None:
     folder = cache_folder()
     if _unsafe(folder) is None:
         return folder if folder.is_dir() else None
-    return Path(_TEMPORARY[folder].name) if folder in _TEMPORARY else None
+    return _TEMPORARY.get(folder)
 
 
 def folder_to_write() -> Path:
@@ -55,20 +56,21 @@ def folder_to_write() -> Path:
     return folder if reason is None else _temporary(folder, reason)
 
 
-_TEMPORARY: dict[Path, tempfile.TemporaryDirectory] = {}
+_TEMPORARY: dict[Path, Path] = {}
 
 
 def _temporary(folder: Path, reason: str) -> Path:
     """The private folder that this process uses instead."""
     if folder not in _TEMPORARY:
-        _TEMPORARY[folder] = tempfile.TemporaryDirectory(prefix="pyrovae-", ignore_cleanup_errors=True)
+        _TEMPORARY[folder] = Path(tempfile.mkdtemp(prefix="pyrovae-"))
+        atexit.register(shutil.rmtree, _TEMPORARY[folder], ignore_errors=True)
         if sharing.is_first():
             print(
                 f"compiled code is not kept, because the folder {folder} {reason}: "
                 "set PYROVAE_CACHE to a folder that only you can write",
                 file=sys.stderr,
             )
-    return Path(_TEMPORARY[folder].name)
+    return _TEMPORARY[folder]
 
 
 def _created(folder: Path) -> str | None:
