@@ -8,7 +8,8 @@
 
 The options of a command are the signature of its function, read by jsonargparse. Parts and
 evaluation methods are found as subclasses of their base classes. A custom one is found by its
-import path, also in the working folder. Only the module of the given command is imported, so
+import path, also in the working folder, if you name it on the command line; one that a file names
+needs `--trust`. Only the module of the given command is imported, so
 commands that do not need torch answer at once.
 
 Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C (or
@@ -30,6 +31,7 @@ from types import ModuleType
 
 from pyrovae.errors import InputError, Lost, NumericalError, visible
 from pyrovae.interrupts import STATUS, ending, running, starting
+from pyrovae.trust import importable_folder
 
 __all__ = ["main"]
 
@@ -105,13 +107,11 @@ def _sharing() -> ModuleType | None:
 
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """Let a script import modules of the working folder, as `python -m` does."""
-    here = os.getcwd()
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.append(here)
+    """Let a script import what its user names from the working folder, as `python -m` does."""
     try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was deleted
         yield
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+        return
+    with importable_folder(here):
+        yield

@@ -37,17 +37,19 @@ __all__ = [
 Split = Literal["train", "validation", "test"]
 
 
-def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
+def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE, Data]:
     """The VAE of a run folder with its best weights, and the data of the run with its own split.
 
     Arguments:
         run: the run folder.
         data: where the data are now, if they came from memory or have moved.
+        trust: modules outside the package that the run may name.
 
     Raises:
-        InputError: if the folder holds no run, or the data are not those of the run.
+        InputError: if the folder holds no run, names code that is not trusted, or the data are not
+            those of the run.
     """
-    vae = load(run).eval()
+    vae = load(run, trust=trust).eval()
     return vae, data_of(run, vae.schema, data)
 
 

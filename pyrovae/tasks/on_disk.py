@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +90,7 @@ def score_file(
     compile: Compile = "auto",
     device: str | None = None,
     progress: bool = False,
+    trust: str | Sequence[str] | None = None,
 ) -> Written:
     """Score every row of a file, and write one line for each; memory does not grow with the file.
 
@@ -104,7 +105,7 @@ def score_file(
         separator, decimal, header: how a CSV file is read, if it is not clear from the file.
         overwrite: replace `out`, and scores of another call that was stopped.
         piece: rows that are scored between two writes; None chooses. It changes no score.
-        compile, device, progress: as for `score`.
+        compile, device, progress, trust: as for `score`.
 
     Raises:
         InputError: for data that cannot be read or scored; the rows before are kept.
@@ -114,7 +115,8 @@ def score_file(
     asked = Asked(unknown, id, labels, seed, reading)
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
     target = _target(out, overwrite=overwrite)
-    task = task_of(run, os.fspath(data), asked, percentiles=percentiles, device=device, **options)
+    of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    task = task_of(run, os.fspath(data), asked, **of_run, **options)
     identity = {
         "run": run_key(run),
         "data": agreed(file_key(data) if is_first() else None),
@@ -190,6 +192,7 @@ class _Part:
         self.path = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
         self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
         self.rows = 0
 
     @contextmanager
@@ -218,7 +221,7 @@ class _Part:
         if before is not None:
             self.rows = before["rows"]
             return before["rows"], before["used"]
-        self._file.write(result.header(task.id_name, percentiles=task.reference is not None).encode())
+        self._write(result.header(task.id_name, percentiles=task.reference is not None))
         self._save(0, None)
         return 0, None
 
@@ -228,10 +231,11 @@ class _Part:
             return None
         try:
             before = json.loads(self.state.read_text(encoding="utf-8"))
-            size = self.path.stat().st_size
-        except (OSError, ValueError):
+            size, identity = self.path.stat().st_size, dict(before["identity"])
+            is_whole = isinstance(before["bytes"], int) and isinstance(before["rows"], int)
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        different = [name for name, value in self.identity.items() if before["identity"].get(name) != value]
+        different = [name for name, value in self.identity.items() if identity.get(name) != value]
         if different:
             words = {"run": "weights of the run", "data": "data", "reading": "options of the file"}
             other = words.get(different[0], different[0])
@@ -239,7 +243,23 @@ class _Part:
                 f"{self.path} has scores of an earlier call with other {other}: "
                 "give the same again to go on, or overwrite=True (--overwrite) to start again"
             )
-        return before if size >= before["bytes"] else None
+        is_whole = is_whole and size >= before["bytes"] and self._is_undamaged(before)
+        return before if is_whole else None
+
+    def _is_undamaged(self, before: dict[str, Any]) -> bool:
+        """Whether the lines that are done are those that were written."""
+        digest, left = hashlib.sha256(), before["bytes"]
+        with open(self.path, "rb") as file:
+            while left and (block := file.read(min(left, 2**22))):
+                digest.update(block)
+                left -= len(block)
+        self._digest = digest if digest.hexdigest() == before.get("digest") else self._digest
+        return self._digest is digest
+
+    def _write(self, text: str) -> None:
+        assert self._file is not None
+        self._file.write(text.encode())
+        self._digest.update(text.encode())
 
     def _lock(self) -> None:
         assert self._file is not None
@@ -270,7 +290,7 @@ class _Part:
     def _add(self, scores: Scores, rows: int, method: Method) -> None:
         assert self._file is not None
         try:
-            self._file.write(result.lines(scores).encode())
+            self._write(result.lines(scores))
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; free space and go on") from None
         self._save(rows, method.to_dict())
@@ -279,7 +299,8 @@ class _Part:
         assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
-        state = {"identity": self.identity, "rows": rows, "bytes": self._file.tell(), "used": used}
+        size, digest = self._file.tell(), self._digest.hexdigest()
+        state = {"identity": self.identity, "rows": rows, "bytes": size, "digest": digest, "used": used}
         write_whole(self.state, lambda file: file.write(json.dumps(state).encode()))
         self.rows = rows
 

@@ -1,8 +1,10 @@
 """Eager and compiled steps: a run starts with eager ones, and `compiling.When` decides.
 
-The choice is in the checkpoint, so that a resumed run takes the same steps. A last batch of another
-size is an eager step; both kinds give the same numbers up to rounding. The first process chooses
-for all, and if the code cannot be compiled in one of them, none uses it.
+"auto" chooses after a fixed number of steps, which are counted over all parts of a resumed run: the
+times so far are in the checkpoint. What it chose is stored in a checkpoint before the next step, so
+a run that is killed and resumed takes the same steps. A last batch of another size is an eager
+step; both kinds give the same numbers up to rounding. The first process chooses for all, and if the
+code cannot be compiled in one of them, none uses it.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ class Steps:
         self.compiled: CompiledStep | None = None
         self.news: str | None = None
         self.when = compiling.When(job.settings.compile, TIMED)
+        self.when.seconds = job.state.seconds
         self.when.insists |= job.state.captured is True and self.when.is_open
         self.when.is_open &= not self._was_eager()
 
@@ -59,7 +62,7 @@ class Steps:
         if job.data.streams and job.state.position.epoch == 0:
             job.exchange.announced(lambda: self._check_rows(epoch))
         # The optimiser creates its moments in its first step.
-        if self.when.is_due and epoch.full and job.state.position.step:
+        if self.when.insists and self.when.is_due and epoch.full and job.state.position.step:
             self._choose(epoch)
             if self.is_interrupted:
                 return
@@ -69,6 +72,19 @@ class Steps:
         self.settle()
         with self.when.timing():
             eager_step(job, epoch, number)
+
+    def decide(self, epoch: Epoch) -> bool:
+        """Choose the kind of the next steps if it is time to; returns whether it did.
+
+        Arguments:
+            epoch: that of the last step.
+        """
+        job = self.job
+        is_last = job.state.position.step >= job.settings.epochs * job.batch_count
+        if self.when.insists or not self.when.is_due or not epoch.full or is_last:
+            return False
+        self._choose(epoch)
+        return True
 
     def settle(self) -> None:
         """Give weights and optimiser the form that checkpoints and eager steps need."""

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -534,7 +535,50 @@ def test_an_evaluation_that_is_stopped_keeps_what_it_has(run, when, monkeypatch,
         monkeypatch.setattr(evaluate, "_baselines", stop)
     method = [] if when == "laplace" else ["--method", "importance"]
     assert main(["evaluate", "r", "--particles", "10", *method]) == 130
-    assert "stopped early: the finished rows are written" in capsys.readouterr().err
-    assert len(Path("r/evidence.csv").read_text().splitlines()) == 1 + 12
-    found = json.loads(Path("r/evidence.json").read_text())
-    assert list(found["bounds"]) == (["1", "5", "10"] if when == "baselines" else ["1", "10"])
+    assert "stopped early: the finished rows are in files" in capsys.readouterr().err
+    assert len(Path("r/evidence.partial.csv").read_text().splitlines()) == 1 + 12
+    found = json.loads(Path("r/evidence.partial.json").read_text())
+    assert list(found["bounds"]) == (["1", "10"] if when in ("laplace", "curve") else ["1", "5", "10"])
+
+
+# -------------------------------------------------------------------- results that are cut short
+
+
+@pytest.mark.parametrize("stopped", ["the first estimate", "the second estimate", "the curve"])
+def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch, stopped):
+    words = ["evaluate", "r", "--particles", "4", "--chains", "2", "--method", "AIS", "--bounds", "[1,2]"]
+    words += ["--method.temperatures", "3", "--baseline", "false", "--compile", "false"]
+    assert main(words) == 0
+    complete = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    module = importlib.import_module("pyrovae.cli.commands.evaluate")
+    estimate, curve, calls = module.log_evidence, module.iwae_bound, []
+
+    def half(result):
+        rows = len(result) // 2
+        names = ("log_px", "mc_stderr", "ess", "khat", "index")
+        arrays = {name: getattr(result, name) for name in names}
+        return replace(result, partial=True, **{n: a if a is None else a[:rows] for n, a in arrays.items()})
+
+    def half_curve(result):
+        rows = result.bound.shape[1] // 2
+        bound, error = result.bound[:, :rows], result.mc_stderr[:, :rows]
+        return replace(result, bound=bound, mc_stderr=error, partial=True)
+
+    def estimated(*args, **options):
+        calls.append(args)
+        result = estimate(*args, **options)
+        is_stopped = stopped == {1: "the first estimate", 2: "the second estimate"}.get(len(calls))
+        return half(result) if is_stopped else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "log_evidence", estimated)
+        if stopped == "the curve":
+            patch.setattr(module, "iwae_bound", lambda *args, **options: half_curve(curve(*args, **options)))
+        capsys.readouterr()
+        assert main(words) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "pyrovae: stopped early: the finished rows are in files that end in .partial\n"
+    assert "written: r/evidence.partial.json, r/evidence.partial.csv, r/figures/bounds.part" in printed.out
+    assert complete == {path: path.read_bytes() for path in complete}
+    assert main(words) == 0
+    assert not list(run.rglob("*.partial.*"))

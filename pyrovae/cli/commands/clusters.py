@@ -24,6 +24,7 @@ def clusters(
     particles: int = 20,
     data: str | None = None,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """List the components of a run and their agreement with labels; for several runs, the spread.
 
@@ -36,10 +37,11 @@ def clusters(
         particles: samples of z for each observation.
         data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.
+        trust: modules outside PyroVAE that the runs may name, with commas between them.
     """
     agreements = []
     for run in runs:
-        vae, data_set = open_run(run, data)
+        vae, data_set = open_run(run, data, trust)
         ex = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
         print_first(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}")
         agreements.append(ex.agreement)

@@ -13,8 +13,12 @@ from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.errors import InputError
 from pyrovae.files import new_folder
+from pyrovae.part import Declared
 from pyrovae.sharing import agreed, in_turn, is_first, print_first, together
 from pyrovae.training.checkpoint import upgraded_config
+from pyrovae.training.config import read_config, resumed_config
+from pyrovae.training.marks import marked_names
+from pyrovae.trust import check_paths, foreign_paths, importable_from, trusting
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_options", "completed", "fit"]
+__all__ = ["PARTS", "add_options", "completed", "fit"]
+
+PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "objective")  # options that name classes
 
 
 def fit(**options: Any) -> None:  # noqa: ANN401
@@ -51,37 +57,59 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
+    about = "modules outside PyroVAE that the config file may name, with commas between them"
+    parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
 
 
 def completed(options: list[Option]) -> list[Option]:
-    """Upgrade config files; `--out RUN --resume` reads RUN/config.yaml unless another is named.
+    """Read config files; `--out RUN --resume` reads RUN/config.yaml unless another is named.
 
     Raises:
-        InputError: for `--out RUN --resume` without other options, if there is no run in RUN.
+        InputError: for `--out RUN --resume` without other options, if there is no run in RUN; for a
+            config file that cannot be read, or that names code which is not trusted.
     """
     values = dict(options)
     resumes = (values.get("resume") or "").lower() in ("true", "yes")
-    config = Path(values.get("out") or "", "config.yaml")
-    if resumes and set(values) == {"out", "resume"} and not config.is_file():
-        raise InputError(
-            f"there is no run to resume in {values['out']}: give the options of a new run as well"
-        )
-    if resumes and values.get("out") and "config" not in values and config.is_file():
-        options = [("config", str(config)), *options]
-    return [(name, _upgraded(value) if name == "config" else value) for name, value in options]
+    if resumes and values.get("out") and "config" not in values:
+        run = Path(values["out"] or "")
+        config = resumed_config(run)
+        if config is None and set(values) == {"out", "resume"}:
+            raise InputError(
+                f"there is no run to resume in {values['out']}: give the options of a new run as well"
+            )
+        if config is not None:
+            options = [("config", _checked(config, run / "config.yaml", values)), *options]
+    elif values.get("config"):
+        path = Path(values["config"] or "")
+        text = _checked(_config_at(path), path, values)
+        options = [(name, text if name == "config" else value) for name, value in options]
+    return options
 
 
-def _upgraded(path: str | None) -> str | None:
-    """The path of a config file, or its content if another version of the package wrote it."""
-    try:
-        config = yaml.safe_load(Path(path or "").read_text(encoding="utf-8"))
-        upgraded = upgraded_config(dict(config))
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
-        return path  # the parser says what is wrong with it
-    return path if upgraded == config else yaml.safe_dump(upgraded)
+def _config_at(path: Path) -> dict[str, Any]:
+    """The options in a config file; that of a run must be as its checkpoint has it."""
+    config = upgraded_config(read_config(path))
+    run = path.parent
+    if path.name == "config.yaml" and (run / "last.ckpt").is_file():
+        resumed_config(run)
+    return config
+
+
+def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) -> str:
+    """The options of a config file as text, once it is clear that they name no code of others."""
+    for name in ("config", "trust"):
+        if config.pop(name, None) is not None:
+            raise InputError(f"{path} has the option {name}, which is for the command line: remove it")
+    parts = {name: value for name, value in config.items() if name.partition(".")[0] in PARTS}
+    marked = marked_names(path.parent) if path.name == "config.yaml" else ()
+    with trusting(values.get("trust")), trusting(marked):
+        check_paths(parts, str(path), Declared)
+    if next(foreign_paths(parts), None) is not None:
+        importable_from()
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 @contextmanager

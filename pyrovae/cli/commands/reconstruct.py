@@ -21,6 +21,7 @@ def reconstruct(
     data: str | None = None,
     array: bool = False,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """Encode and decode rows of data, and plot them with their reconstructions.
 
@@ -31,8 +32,9 @@ def reconstruct(
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write reconstructions.npy.
         seed: seed of the samples from q(z|x).
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
-    vae, data_set = open_run(run, data)
+    vae, data_set = open_run(run, data, trust)
     rows = rows_of(data_set, split, whole("count", count))
     set_seed(seed)
     x, x_hat = rows.x, vae.reconstruct(rows)

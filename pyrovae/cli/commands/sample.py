@@ -24,6 +24,7 @@ def sample(
     array: bool = False,
     out: str | None = None,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """Draw samples from p(x) and plot them, or write them as rows of a table.
 
@@ -35,14 +36,15 @@ def sample(
         array: also write samples.npy.
         out: a .csv or .parquet file for the samples, in the columns, words and units of the data.
         seed: seed of the samples.
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     whole("count", count)
-    vae = load(run).eval()
+    vae = load(run, trust=trust).eval()
     if out is not None:
         check_table(vae, out)
     image, context = report.is_image(vae.event_shape), None
     needs_data = vae.context_shape is not None or not (image or out)
-    data_set = open_run(run, data)[1] if needs_data else None
+    data_set = open_run(run, data, trust)[1] if needs_data else None
     if data_set is not None and data_set.test.context is not None:
         context = data_set.test.context[torch.arange(count) % len(data_set.test)]
     set_seed(seed)
