@@ -180,7 +180,7 @@ def _is_dead(name: str) -> bool:
 
 
 def _forget_former(folder: Path) -> None:
-    """Remove the code that versions up to 0.2 kept in the cache folder itself."""
+    """Remove the code that former versions kept in the cache folder itself."""
     for path in folder.glob("*.so"):
         if re.fullmatch(r"[0-9a-f]{32}", path.stem):
             path.unlink(missing_ok=True)
