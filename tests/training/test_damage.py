@@ -117,6 +117,18 @@ def test_a_damaged_best_checkpoint_is_written_again(run, made):
     assert_same_runs(made / "r", run)
 
 
+def test_a_damaged_run_can_be_repeated_from_its_config(run, made):
+    damaged(run / "last.ckpt")
+    damaged(run / "best.ckpt")
+    assert main(["fit", "--config", "r/config.yaml", "--out", "again"]) == 0
+    assert_same_runs(made / "r", Path("again"))
+
+
+def test_a_run_that_is_not_there_is_not_resumed(run, capsys):
+    assert main(["fit", "--out", "nowhere", "--resume", "--trust", "spy"]) == 2
+    assert "there is no run to resume in nowhere" in capsys.readouterr().err
+
+
 def test_bits_of_a_run_of_an_older_version(tmp_path):
     """There was no digest then; the sums of the zip archive find a change of a tensor."""
     saved = Checkpoint(None, {}, None, {"w": torch.arange(4000.0)})
@@ -295,7 +307,7 @@ def test_a_short_config_cannot_describe_gigabytes(tmp_path, capsys, monkeypatch)
 # -------------------------------------------------------------------- the data
 
 
-def test_changed_data_are_noticed_at_every_door(run, made, capsys, monkeypatch):
+def test_changed_data_are_noticed_at_every_door(run, capsys):
     data = Path(yaml.safe_load((run / "config.yaml").read_text())["data"])
     whole = data.read_bytes()
     x = np.load(data)

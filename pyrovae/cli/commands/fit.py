@@ -15,8 +15,8 @@ from pyrovae.errors import InputError
 from pyrovae.files import new_folder
 from pyrovae.part import Declared
 from pyrovae.sharing import agreed, in_turn, is_first, print_first, together
-from pyrovae.training.checkpoint import upgraded_config
-from pyrovae.training.config import read_config, resumed_config
+from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+from pyrovae.training.config import check_config, read_config, resumed_config
 from pyrovae.training.marks import marked_names
 from pyrovae.trust import check_paths, foreign_paths, importable_from, trusting
 from pyrovae.vae import VAE, likelihood_for
@@ -76,26 +76,29 @@ def completed(options: list[Option]) -> list[Option]:
     if resumes and values.get("out") and "config" not in values:
         run = Path(values["out"] or "")
         config = resumed_config(run)
-        if config is None and set(values) == {"out", "resume"}:
+        if config is None and set(values) <= {"out", "resume", "trust"}:
             raise InputError(
                 f"there is no run to resume in {values['out']}: give the options of a new run as well"
             )
         if config is not None:
-            options = [("config", _checked(config, run / "config.yaml", values)), *options]
-    elif values.get("config"):
-        path = Path(values["config"] or "")
-        text = _checked(_config_at(path), path, values)
-        options = [(name, text if name == "config" else value) for name, value in options]
-    return options
+            return [("config", _checked(config, run / "config.yaml", values)), *options]
+    return [
+        (name, _at(Path(value), values) if name == "config" and value else value) for name, value in options
+    ]
 
 
-def _config_at(path: Path) -> dict[str, Any]:
+def _at(path: Path, values: dict[str, str | None]) -> str:
     """The options in a config file; that of a run must be as its checkpoint has it."""
     config = upgraded_config(read_config(path))
-    run = path.parent
-    if path.name == "config.yaml" and (run / "last.ckpt").is_file():
-        resumed_config(run)
-    return config
+    if path.name == "config.yaml":
+        for name in ("last.ckpt", "best.ckpt"):
+            try:
+                saved = Checkpoint.read(path.with_name(name))
+            except InputError:  # there is none, or it is damaged and the run is repeated
+                continue
+            check_config(path.parent, saved)
+            break
+    return _checked(config, path, values)
 
 
 def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) -> str:
