@@ -20,8 +20,8 @@ def wait(seconds):
 
 starting()
 {started}
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     wait(30)
 except KeyboardInterrupt:
     print("kept", flush=True)
