@@ -79,7 +79,7 @@ def new_folder(parent: Path, stem: str) -> Path:
     Raises:
         InputError: when it cannot be created.
     """
-    number = 1
+    number, tries = 1, 0
     while True:
         path = parent / f"{stem}-{number}"
         try:
@@ -90,6 +90,9 @@ def new_folder(parent: Path, stem: str) -> Path:
                 raise InputError(f"{parent} is a file: remove it, or give another folder") from None
             number += 1
         except OSError as error:
+            tries += 1
+            if isinstance(error, FileNotFoundError) and tries < 10:  # somebody removed the empty parent
+                continue
             raise InputError(f"cannot make the folder {path}: {reason_of(error)}; choose another") from None
         else:
             return path

@@ -28,7 +28,7 @@ class Presses:
     """Tells a new request to stop from a key that is pressed several times."""
 
     def __init__(self) -> None:
-        self.last = -AGAIN
+        self.last = float("-inf")
 
     def is_new(self) -> bool:
         """Whether the last new request is longer ago than half a second."""
@@ -61,6 +61,8 @@ def running() -> None:
     if not _State.is_installed or _State.phase != "starting":
         return
     _State.phase = "running"
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun ends its processes, which keep nothing
+        return
     for number in SIGNALS[1:]:
         if signal.getsignal(number) is signal.SIG_DFL:  # not ignored, as by nohup
             signal.signal(number, _answer)

@@ -130,7 +130,7 @@ def test_no_file_is_kept_open_through_a_link(path, kind):
     assert not (path.parent / "nothing").exists()
 
 
-def test_processes_at_the_same_time_get_different_new_folders(tmp_path):
+def test_processes_at_the_same_time_get_different_new_folders(tmp_path, monkeypatch):
     (tmp_path / "runs" / "x-2").mkdir(parents=True)
     found, start = [], threading.Barrier(8)
 
@@ -147,6 +147,13 @@ def test_processes_at_the_same_time_get_different_new_folders(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file is a file: remove it, or give another folder"):
         new_folder(tmp_path / "file", "x")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(
+        InputError, match="cannot make the folder runs/x-1: no such file or directory; choose"
+    ):
+        new_folder(Path("runs"), "x")
     with pytest.raises(InputError, match="cannot make the folder .*: not a directory; choose another"):
         new_folder(tmp_path / "file" / "below", "x")
 

@@ -1,5 +1,6 @@
 """Ctrl-C and the system's requests to end, as a process of its own answers them."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,6 +69,13 @@ def test_what_the_user_ignores_stays_ignored():
     ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     code = f"import signal\n{ignored}\n{COMMAND.format(started='running()')}"
     assert answers(code, signal.SIGHUP, signal.SIGTERM) == (0, ["kept", "written"], "")
+
+
+def test_processes_of_torchrun_end_at_once():
+    """They may wait for each other inside a library, where no request is answered."""
+    environment = os.environ | {"WORLD_SIZE": "2", "RANK": "0"}
+    status, out, _ = answers(COMMAND.format(started="running()"), signal.SIGTERM, env=environment)
+    assert (status, out) == (-signal.SIGTERM, [])
 
 
 def test_importing_changes_no_handler():

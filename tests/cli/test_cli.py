@@ -508,6 +508,10 @@ def test_runs_without_a_name_at_the_same_time_get_a_folder_each(monkeypatch, tmp
     assert main(command) == 0
     assert folders == ["runs/ring-1", "runs/ring-2", "runs/ring-3"]
     assert sorted(p.name for p in Path("runs").iterdir()) == ["ring-1", "ring-2"]
+    Path("runs").rename("kept")
+    folders += [None] * 3
+    assert main(command) == 2
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("when", ["laplace", "curve", "part of the curve", "baselines"])

@@ -125,7 +125,6 @@ def _folder(out: str | None, name: str) -> Iterator[str]:
     finally:
         if made is not None and not (made / "config.yaml").exists():
             (made / ".lock").unlink(missing_ok=True)
-            with suppress(OSError):
-                (made / "figures").rmdir()
-            with suppress(OSError):
-                made.rmdir()
+            for empty in (made / "figures", made, made.parent):
+                with suppress(OSError):
+                    empty.rmdir()
