@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from pyrovae.errors import InputError
+from pyrovae.names import names_of, near_names
 
 __all__ = [
     "check_callable",
@@ -69,7 +70,7 @@ def trusting(names: str | Sequence[str] | None) -> Iterator[None]:
 
     Example:
         >>> with trusting("mypackage"):
-        ...     check_paths({"class_path": "mypackage.priors.Horseshoe"}, "config.yaml")
+        ...     check_paths({"class_path": "mypackage.priors.Horseshoe"}, "config.yaml", int)
     """
     token = _trusted.set((*_trusted.get(), *trusted_names(names)))
     try:
@@ -144,14 +145,14 @@ def _paths(value: Any) -> Iterator[str]:  # noqa: ANN401
 def _inner(text: str) -> Any:  # noqa: ANN401
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            return None
+            raise InputError(f"the text {text[:40]!r} has a YAML alias: write out what it stands for")
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return None
-    return None if isinstance(value, str) else value
+    return None if value == text else value
 
 
-def check_paths(value: Any, where: str, base: type = object) -> None:  # noqa: ANN401
+def check_paths(value: Any, where: str, base: type) -> None:  # noqa: ANN401
     """Refuse a declaration that names code which is not trusted.
 
     Arguments:
@@ -166,7 +167,9 @@ def check_paths(value: Any, where: str, base: type = object) -> None:  # noqa: A
     for path in _paths(value):
         if _is_own(path):
             if not _is_class(_own(path), base):
-                raise InputError(f"{where} names {path!r}, which is not a part of PyroVAE: name one")
+                near = near_names(path.rpartition(".")[2], names_of(base))
+                cure = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists them"
+                raise InputError(f"{where} names {path!r}, which is not a part of PyroVAE: {cure}")
         elif not (_is_allowed(path) or _is_layer(path) or _is_class(_loaded(path), base)):
             raise _refusal(path, f"{where} names ")
 

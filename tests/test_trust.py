@@ -126,7 +126,7 @@ def test_no_door_runs_code_that_a_run_names(run, sign, capsys, plant):
         assert main(line.split()) == 2, line
         error = capsys.readouterr().err
         assert "an import path outside PyroVAE" in error or "of PyroVAE" in error, (line, error)
-        assert "--trust" in error or "name one" in error
+        assert "--trust" in error or "name one" in error or "`pyrovae parts` lists" in error
         assert error.count("\n") == 1
         assert not sign.exists(), line
     for which in ("best", "last"):
@@ -141,6 +141,8 @@ TEXTS = {
     "a mapping": "prior: {class_path: spy.Wide}",
     "a text that is a mapping": "prior: '{class_path: spy.Wide}'",
     "a text in a text": "prior: '\"{class_path: spy.Wide}\"'",
+    "a quoted path": "prior: '\"spy.Wide\"'",
+    "an alias in a text": "prior: '{class_path: &a spy.Wide, b: *a}'",
     "a key with dots": "prior.class_path: spy.Wide",
     "a list": "prior: {class_path: pyrovae.priors.Layers, init_args: {top: [spy.Wide]}}",
     "a nested path": "prior: {class_path: pyrovae.priors.Layers, init_args: {top: spy.Wide}}",
@@ -288,11 +290,11 @@ def test_a_module_that_the_program_named_itself_is_read_again():
 def test_trust_ends_with_its_block_and_covers_what_is_below():
     declared = {"class_path": "a.b.C"}
     with trusting(["a.b"]):
-        check_paths(declared, "it")
+        check_paths(declared, "it", Declared)
         with pytest.raises(InputError, match="a.bc.D"):
-            check_paths({"class_path": "a.bc.D"}, "it")
+            check_paths({"class_path": "a.bc.D"}, "it", Declared)
     with pytest.raises(InputError, match=r"it names 'a.b.C', an import path outside PyroVAE.*--trust a"):
-        check_paths(declared, "it")
+        check_paths(declared, "it", Declared)
 
 
 def test_names_to_trust():

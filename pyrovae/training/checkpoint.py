@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -95,8 +96,9 @@ class Checkpoint:
         """
         try:
             content = _checked(_content(path), path, to_resume=to_resume)
-        except _Damaged as damage:
-            raise InputError(f"{path} {damage}; {_still_whole(path)}") from None
+        except (_Damaged, RecursionError) as damage:
+            what = damage if isinstance(damage, _Damaged) else "is not a PyroVAE checkpoint"
+            raise InputError(f"{path} {what}; {_still_whole(path)}") from None
         values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(cls)}
         return cls(**values)
 
@@ -170,6 +172,8 @@ def _checked(content: Any, path: Path, *, to_resume: bool) -> dict[str, Any]:  #
     if any(name not in content for name in needed) or to_resume and content["state"] is None:
         kind = "from which a run can resume" if to_resume else "of a run"
         raise InputError(f"{path} is not a PyroVAE checkpoint {kind}: resume from a copy or fit again")
+    if any(_size(content.get(name)) > LARGEST for name in _PLAIN):
+        raise _Damaged("is not a PyroVAE checkpoint: its declaration is too large")
     wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
     wrong += [name for name in _TENSORS if not _are_tensors(content.get(name))]
     if wrong:
@@ -181,6 +185,20 @@ def _checked(content: Any, path: Path, *, to_resume: bool) -> dict[str, Any]:  #
     return content
 
 
+def _size(value: Any, sizes: dict[int, float] | None = None) -> float:  # noqa: ANN401
+    """The number of values in nested dicts and lists when written out; inf if one holds itself."""
+    if not isinstance(value, (dict, list, tuple)):
+        return 1
+    sizes = {} if sizes is None else sizes
+    if id(value) not in sizes:
+        sizes[id(value)] = math.inf  # until its items are counted
+        items = value.values() if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(item, sizes) for item in items)
+    return sizes[id(value)]
+
+
+LARGEST = 10**7
+_PLAIN = ("declaration", "identity", "schema", "source", "config")
 _TENSORS = ("weights", "of_objective", "best")
 _KINDS: dict[str, Any] = {
     "declaration": (dict, type(None)),

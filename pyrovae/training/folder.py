@@ -64,6 +64,11 @@ class RunFolder:
                 f"{self.path} holds another run: resume it with resume=True (--resume true) or "
                 "choose a new name"
             )
+        if self.best.exists() and not self.last.exists():
+            raise InputError(
+                f"{self.path} has best.ckpt, but no last.ckpt from which its run can resume: restore that "
+                "file, or choose a new name"
+            )
 
     def forget(self) -> None:
         """Remove the files of a run that could not start."""

@@ -144,7 +144,7 @@ LINES = {
     "fit --config no.yaml": "no.yaml cannot be read: no such file or directory",
     "fit --config broken.yaml": "mapping values are not allowed here in line 1",
     "fit --config typo.yaml": "there is no option epoks: did you mean --epochs?",
-    "fit --config bad.yaml": "choose one of Autoregressive",
+    "fit --config bad.yaml": "which is not a part of PyroVAE: did you mean GaussianMixture?",
     "fit --config memory.yaml": "name them with --data",
     "evaluate nowhere": "there is no checkpoint nowhere/best.ckpt: is this the folder of a run?",
     "sample mixed": "there is no checkpoint mixed/best.ckpt: is this the folder of a run?",

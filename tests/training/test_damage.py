@@ -124,6 +124,16 @@ def test_a_damaged_run_can_be_repeated_from_its_config(run, made):
     assert_same_runs(made / "r", Path("again"))
 
 
+def test_the_best_weights_of_a_run_without_its_state_are_kept(run, capsys):
+    (run / "last.ckpt").unlink()
+    before = (run / "best.ckpt").read_bytes()
+    assert main(["fit", "--out", "r", "--resume", "--figures", "false"]) == 2
+    assert "r has best.ckpt, but no last.ckpt from which its run can resume" in capsys.readouterr().err
+    with pytest.raises(InputError, match="but no last.ckpt"):
+        resumed(run)
+    assert (run / "best.ckpt").read_bytes() == before
+
+
 def test_a_run_that_is_not_there_is_not_resumed(run, capsys):
     assert main(["fit", "--out", "nowhere", "--resume", "--trust", "spy"]) == 2
     assert "there is no run to resume in nowhere" in capsys.readouterr().err
@@ -181,6 +191,19 @@ def test_a_declaration_of_nonsense_is_one_sentence(run, what):
     with pytest.raises(InputError) as refusal:
         pv.load(run)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_declaration_that_holds_itself_is_refused(run):
+    saved = Checkpoint.read(run / "best.ckpt")
+    itself: dict = {"class_path": "pyrovae.priors.StandardNormal"}
+    itself["init_args"] = itself
+    laughs: list = ["x"] * 10
+    for _ in range(30):
+        laughs = [laughs] * 10
+    for value in (itself, laughs):
+        replace(saved, declaration=saved.declaration | {"prior": value}).write(run / "best.ckpt")
+        with pytest.raises(InputError, match="best.ckpt is not a PyroVAE checkpoint: its declaration is too"):
+            pv.load(run)
 
 
 def test_a_state_of_nonsense_is_one_sentence(run):
