@@ -244,6 +244,18 @@ def test_a_mark_is_for_one_user_one_place_and_one_declaration(
     assert sign.exists()
 
 
+def test_trust_in_a_run_of_others_is_not_stored(own, sign, monkeypatch, tmp_path):
+    of_another_user(monkeypatch, tmp_path)
+    assert main(["fit", "--out", "r", "--resume", "--trust", "spy"]) == 0
+    sys.modules.pop("spy")
+    for name in ("best.ckpt", "last.ckpt"):
+        with pytest.raises(InputError, match="--trust spy"):
+            pv.load("r", which=name.partition(".")[0])
+    assert main(["fit", "--config", "r/config.yaml", "--out", "s", "--trust", "spy"]) == 0
+    sys.modules.pop("spy")
+    assert main(["sample", "s", "--count", "3"]) == 0  # this run was made by this user
+
+
 def test_a_home_that_cannot_be_written_gives_no_mark(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))

@@ -27,7 +27,7 @@ from pyrovae.part import filled
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import FREE
 from pyrovae.training.folder import RunFolder
-from pyrovae.training.marks import mark_of
+from pyrovae.training.marks import mark_of, names_marked
 from pyrovae.training.sources import source_of
 from pyrovae.training.state import State, copies, load_weights, weights
 
@@ -104,6 +104,8 @@ class Saver:
             raise InputError(
                 f"{folder.last} does not fit this version of PyroVAE or this program: fit again"
             ) from error
+        if not names_marked(saved.declarations(), saved.mark):  # trust in a run of others is not stored
+            self._about["mark"] = None
         # A run that was killed between two files left one older than the other: write all again, in
         # this order (`config`).
         if saved.config != self._about["config"]:
