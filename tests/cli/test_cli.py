@@ -559,7 +559,7 @@ def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch
 
     def half(result):
         rows = len(result) // 2
-        names = ("log_px", "mc_stderr", "ess", "khat", "index")
+        names = ("log_px", "mc_stderr", "ess", "khat", "index", "log_bias")
         arrays = {name: getattr(result, name) for name in names}
         return replace(result, partial=True, **{n: a if a is None else a[:rows] for n, a in arrays.items()})
 
