@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from pyrovae.errors import visible
+
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
 
@@ -73,6 +75,7 @@ class Progress:
 
     def tell(self, line: str) -> None:
         """Print a line."""
+        line = visible(line, lines=True)
         if self.live is not None:
             self.live.console.print(line, highlight=False, markup=False)
         elif self.show:
