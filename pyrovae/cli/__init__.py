@@ -12,8 +12,8 @@ import path, also in the working folder, if you name it on the command line; one
 needs `--trust`. Only the module of the given command is imported, so
 commands that do not need torch answer at once.
 
-Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C with
-130.
+Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C (or
+SIGTERM, or SIGHUP) with 130.
 
     torchrun --nproc-per-node 2 -m pyrovae fit --data mnist --out runs/mog
 
@@ -29,7 +29,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
-from pyrovae.errors import InputError, Lost, NumericalError
+from pyrovae.errors import InputError, Lost, NumericalError, visible
+from pyrovae.interrupts import STATUS, ending, running, starting
 from pyrovae.trust import importable_folder
 
 __all__ = ["main"]
@@ -37,23 +38,37 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0, 2 for bad input, or 1 for a failed computation."""
+    if argv is not None:
+        return _main(argv)
+    starting()
+    try:
+        return _main(sys.argv[1:])
+    except KeyboardInterrupt:
+        return _say("stopped", STATUS)
+    finally:
+        ending()
+
+
+def _main(words: Sequence[str]) -> int:
     with _working_folder_importable(), _processes():
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(words)
 
 
 def _run(words: Sequence[str]) -> int:
     try:
-        _parsed(words)()
+        command = _parsed(words)
+        running()
+        command()
         sys.stdout.flush()
     except InputError as error:
         return _say(error, 2)
     except Lost as error:
-        print(f"pyrovae: process {os.environ.get('RANK', 0)}: {error}", file=sys.stderr)
+        print(f"pyrovae: process {visible(os.environ.get('RANK', 0))}: {error}", file=sys.stderr)
         return 1
     except NumericalError as error:
         return _say(error, 1)
     except KeyboardInterrupt as stop:
-        return _say(stop if stop.args else "stopped", 130)
+        return _say(stop if stop.args else "stopped", STATUS)
     except BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -69,9 +84,10 @@ def _parsed(words: Sequence[str]) -> Callable[[], None]:
 
 
 def _say(message: object, status: int) -> int:
+    ending()  # nothing disturbs the last line
     sharing = _sharing()
     if sharing is None or sharing.is_first():
-        print(f"pyrovae: {message}", file=sys.stderr)
+        print(f"pyrovae: {visible(message)}", file=sys.stderr)
     return status
 
 

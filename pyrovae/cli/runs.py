@@ -13,6 +13,7 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.extras import require
 from pyrovae.files import write_whole
+from pyrovae.sharing import print_first
 from pyrovae.tasks.runs import data_of, load_data, options_of
 from pyrovae.training import load
 from pyrovae.vae import VAE
@@ -73,7 +74,7 @@ def save_text(path: Path, text: str) -> Path:
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file whole or not at all, and say so."""
     write_whole(path, lambda file: np.save(file, array))
-    print(f"written: {path}, {array.shape}")
+    print_first(f"written: {path}, {array.shape}")
 
 
 def check_table(vae: VAE, out: str) -> None:

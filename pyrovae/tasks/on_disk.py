@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,10 +25,10 @@ from pyrovae.compiling import Compile
 from pyrovae.datasets.incoming import Asked
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
-from pyrovae.files import reason_of, write_whole
+from pyrovae.files import open_owned, reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
 from pyrovae.tasks.in_memory import Task, task_of
@@ -59,7 +59,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = [f"written: {self.path}, {self.rows:,} rows"]
+        text = [f"written: {visible(self.path)}, {self.rows:,} rows"]
         if self.resumed:
             text.append(f"  {self.resumed:,} of them were there from an earlier run")
         if self.lowest is not None:
@@ -67,7 +67,7 @@ class Written:
             text.append(f"  lowest: {', '.join(self.lowest._lowest())}")
             if self.lowest.percentile is not None:
                 text.append(f"  percentiles are among {self.lowest.reference_rows:,} training rows")
-        return "\n".join([*text, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
 
 
 def score_file(
@@ -191,7 +191,7 @@ class _Part:
         self.target, self.identity, self.overwrite = target, json.loads(json.dumps(identity)), overwrite
         self.path = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
         self.rows = 0
 
@@ -213,7 +213,7 @@ class _Part:
     def _begin(self, task: Task) -> tuple[int, dict[str, Any] | None]:
         before = self._before()
         try:
-            self._file = open(self.path, "ab")
+            self._file = open_owned(self.path)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; choose another folder") from None
         self._lock()
@@ -262,19 +262,26 @@ class _Part:
         self._digest.update(text.encode())
 
     def _lock(self) -> None:
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_nlink > 1:
+            raise self._is_not_ours("{} has a second name, as hard links give: remove it")
         try:
             import fcntl
         except ImportError:  # no advisory locks on this system
             return
-        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            self._file = None  # it is not ours
-            raise InputError(
-                f"another process is writing {self.path}: wait for it, or choose another name"
+            raise self._is_not_ours(
+                "another process is writing {}: wait for it, or choose another name"
             ) from None
+
+    def _is_not_ours(self, why: str) -> InputError:
+        """Leave the file as it is."""
+        assert self._file is not None
+        self._file.close()
+        self._file = None
+        return InputError(why.format(self.path))
 
     def writer(self, scores: Scores, rows: int, method: Method) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""

@@ -24,6 +24,7 @@ from pyrovae.checks import whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.part import Declared
@@ -370,22 +371,27 @@ def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the current step.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the current step.
 
     A second one stops at once, except under torchrun, which sends one itself.
     """
-    asked = threading.Event()
+    asked, presses = threading.Event(), Presses()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
     def ask(number: int, _: object) -> None:
-        if asked.is_set() and not sharing.is_shared():
+        if number not in SIGNALS[:2]:
+            let_go_of_terminal()
+        if presses.is_new() and asked.is_set() and not sharing.is_shared():
             raise KeyboardInterrupt
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {n: h for n, h in before.items() if n in SIGNALS[:2] or h is not signal.SIG_IGN}  # as by nohup
     try:
+        for number in before:
+            signal.signal(number, ask)
         yield asked.is_set
     finally:
         for number, handler in before.items():

@@ -67,7 +67,12 @@ class Loop:
                 self._begin_epoch()
                 start_time, first, has_chosen = time.perf_counter(), position.batch, False
                 for epoch, number in batches_of(job.data, position, job.settings):
-                    self.steps.take(epoch, number)
+                    if self.steps.decide(epoch):  # of a run that was stopped while it compiled
+                        self._save(now=True)
+                    if not self.steps.is_interrupted:
+                        self.steps.take(epoch, number)
+                    if self.steps.is_interrupted:
+                        break
                     position.batch += 1
                     position.step += 1
                     self.progress.step(position.step)

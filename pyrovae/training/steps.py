@@ -16,6 +16,7 @@ from pyrovae import compiling, sharing
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.training.batches import Epoch
 from pyrovae.training.compiled import CompiledStep, compiled_step
+from pyrovae.training.exchange import Exchange
 from pyrovae.training.step import eager_step
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ class Steps:
     Arguments:
         job: the run.
         say: called with the kind of the next steps, and with the reason or "".
+
+    Attributes:
+        is_interrupted: whether the run was stopped while the compiler ran, which ends it too. The
+            step is not taken then, and a resumed run compiles it.
     """
+
+    is_interrupted = False
 
     def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
         self.job, self.say = job, say
@@ -45,7 +52,7 @@ class Steps:
         self.when.is_open &= not self._was_eager()
 
     def take(self, epoch: Epoch, number: int) -> None:
-        """Take the step of batch `number` of an epoch.
+        """Take the step of batch `number` of an epoch, unless the run was stopped as it compiled.
 
         Raises:
             InputError: when compile=True and the step cannot be compiled.
@@ -57,6 +64,8 @@ class Steps:
         # The optimiser creates its moments in its first step.
         if self.when.insists and self.when.is_due and epoch.full and job.state.position.step:
             self._choose(epoch)
+            if self.is_interrupted:
+                return
         if self.compiled is not None and number < epoch.full:
             self._take_compiled(self.compiled, epoch, number)
             return
@@ -112,7 +121,11 @@ class Steps:
             if not (self.when.pays(gain) and self._compile(epoch, gain)):
                 self._stay_eager("")
         except Uncapturable as error:
-            self._give_up(str(error))
+            self.is_interrupted = sharing.agreed(self.job.exchange.asked())
+            if not self.is_interrupted:
+                self._give_up(str(error))
+            elif isinstance(self.job.exchange, Exchange):
+                self.job.exchange.stopped = True
 
     def _compile(self, epoch: Epoch, gain: float) -> bool:
         """Compile the step, if that pays; returns whether it did."""

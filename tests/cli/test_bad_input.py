@@ -232,7 +232,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         patch.setattr(os, "access", lambda *_: False)
         assert "cannot write to the folder closed" in refused(capsys, line)
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refuse)
+        patch.setattr("os.open", refuse)
         assert "cannot write to the folder closed: permission denied" in refused(
             capsys, line.replace("x.npy", "ring --likelihood Normal")
         )

@@ -10,7 +10,7 @@ PACKAGE = PROJECT / "pyrovae"
 
 # From the ground up. A module imports only from floors below its own; a new module is placed here.
 FLOORS = {
-    "words": {"errors", "lazy", "names"},
+    "words": {"errors", "interrupts", "lazy", "names"},
     "base": {"checks", "extras", "files", "numerics", "sharing", "threads", "trust"},
     "part": {"part"},
     "ground": {"compiling", "datasets", "distributions", "networks"},

@@ -110,6 +110,19 @@ def test_a_stopped_call_goes_on_where_it_was(run, new, expected, error, monkeypa
     same_as(out, expected)
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_part_that_is_a_link_is_refused_and_what_it_points_to_is_kept(run, new, link, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("work of years")
+    link(precious, tmp_path / "s.csv.part")
+    raises_one_sentence(
+        lambda: pv.score_file(run, new, tmp_path / "s.csv", overwrite=True, **QUICK),
+        "s.csv.part",
+        "remove it",
+    )
+    assert precious.read_text() == "work of years"
+
+
 DAMAGE = {
     "a changed line": ("s.csv.part", lambda text: text.replace("1", "2", 1)),
     "a shorter file": ("s.csv.part", lambda text: text[: len(text) // 2]),

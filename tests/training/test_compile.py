@@ -8,6 +8,7 @@ on the whole.
 
 import itertools
 import os
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.errors import Uncapturable
 from pyrovae.networks import MLP
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.step import move, shortened
@@ -384,3 +386,25 @@ def test_coarse_products_train_as_well(code, data):
     assert abs(fine.history["validation"][-1] - coarse.history["validation"][-1]) < 0.05
     assert code.calls == 2 * (8 * 4 - 1)
     raises_one_sentence(lambda: pv.fit(small(), data, precision="tf32", device="cpu", **QUIET), "tf32")
+
+
+@pytest.mark.parametrize(("compile", "steps"), [(True, 1), ("auto", 5)])
+def test_ctrl_c_that_ends_the_compiler_stops_the_run_before_the_step(
+    compile, steps, code, data, tmp_path, monkeypatch
+):
+    """A terminal sends it to the compiler too, which is no reason to go on in Python."""
+    willing(monkeypatch)
+    settings = QUIET | {"compile": compile, "checkpoint_seconds": 0}
+    pv.fit(small(), data, out=tmp_path / "whole", **settings)
+    assert code.calls > 0
+    with monkeypatch.context() as patch:
+
+        def ended(graph, inputs):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise Uncapturable("the compiler was ended")
+
+        patch.setattr("pyrovae.compiling.Graph.compiled", ended)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped after {steps} steps; resume it"):
+            pv.fit(small(), data, out=tmp_path / "pieces", **settings)
+    pv.fit(small(), data, out=tmp_path / "pieces", resume=True, **settings)
+    assert_same_runs(tmp_path / "whole", tmp_path / "pieces")

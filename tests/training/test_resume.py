@@ -132,6 +132,17 @@ def test_a_hand_written_pair_resumes(tmp_path):
     assert same(learned, {name: value.detach() for name, value in pyro.get_param_store().items()})
 
 
+def test_a_lock_that_is_a_link_is_refused_and_what_it_points_to_is_kept(data, tmp_path):
+    pv.fit(small(), data, out=tmp_path / "r", **QUIET)
+    precious = tmp_path / "precious"
+    precious.write_text("work of years")
+    (tmp_path / "r" / ".lock").unlink()
+    (tmp_path / "r" / ".lock").symlink_to(precious)
+    with pytest.raises(InputError, match=r"\.lock is a link or a device"):
+        pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)
+    assert precious.read_text() == "work of years"
+
+
 # -------------------------------------------------------------------- Ctrl-C
 
 
@@ -421,7 +432,7 @@ def test_a_run_that_is_killed_three_times(tmp_path, never_stopped):
     assert_same_runs(never_stopped, folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     folder = tmp_path / "r"
     process = start(folder, "--checkpoint_seconds", "0")

@@ -11,6 +11,7 @@ from pyrovae.cli.runs import Split, open_run, save_text
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Agreement
+from pyrovae.sharing import print_first
 
 __all__ = ["clusters"]
 
@@ -42,13 +43,13 @@ def clusters(
     for run in runs:
         vae, data_set = open_run(run, data, trust)
         ex = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
-        print(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}", flush=True)
+        print_first(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}")
         agreements.append(ex.agreement)
         components = json.loads(ex.components.table().to_json(orient="records"))
         content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
         save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
     if len(runs) > 1:
-        print(exploring.agreements(agreements))
+        print_first(exploring.agreements(agreements))
 
 
 def _plain(agreement: Agreement) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Laplace, Met
 from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
-from pyrovae.sharing import in_turn, is_first, print_first, together
+from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
@@ -92,36 +93,81 @@ def evaluate(
     if not bounds or any(k < 1 for k in bounds):
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
-    judged = method is None and isinstance(second, Laplace)
     vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device, trust))
     estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
-    if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-        count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
-        try:
-            some = x if isinstance(second, Laplace) else x[:method_rows]
-            results[_word(second)] = estimate(some, method=second, particles=count)
-            if judged and not results[_word(second)].partial:
-                few = x[: min(method_rows, REFEREE_ROWS)]
-                seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
-                print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
-                results["ais"] = estimate(few, method=AIS(), particles=chains)
-        except InputError as error:
-            if method is not None:
-                raise
-            print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
-    curve = _extended(iwae_bound(vae, x, particles=bounds, seed=seed, chunk=chunk), bound)
+    more: dict[str, int] = {"particles": particles, "chains": chains, "rows": method_rows}
+    with _stopping(results) as stop:
+        if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
+            _add_second(results, x, estimate, second, chosen=method is not None, **more)
+    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk)
+    curve = _curve(bounds_of, (1,) if stop() else bounds, bound)
+    others: dict[str, float] = {}
+    with _stopping(results) as stop_again:
+        if baseline and not stop() and not curve.partial:
+            others = together(lambda: _baselines(vae, data_set, x) if is_first() else {})
+    curve = replace(curve, partial=curve.partial or stop() or stop_again())
 
     def report() -> None:
-        found = Results(split, results, curve, _baselines(vae, data_set, x) if baseline else {})
-        print(found)
-        print("written: " + ", ".join(map(str, found.save(Path(run)))))
+        found = Results(split, results, curve, others)
+        print_first(found)
+        print_first("written: " + ", ".join(map(str, found.save(Path(run)))))
 
     together(lambda: report() if is_first() else None)
-    if curve.partial or any(evidence.partial for evidence in results.values()):
+    if curve.partial:
         raise KeyboardInterrupt("stopped early: the finished rows are in files that end in .partial")
+
+
+@contextmanager
+def _stopping(results: dict[str, Evidence]) -> Iterator[Callable[[], bool]]:
+    """Keep the results on Ctrl-C; yields a function that says whether the command was stopped."""
+    interrupts: list[KeyboardInterrupt] = []
+    try:
+        yield lambda: bool(interrupts) or any(evidence.partial for evidence in results.values())
+    except KeyboardInterrupt as error:
+        if is_shared():
+            raise
+        interrupts.append(error)
+
+
+def _add_second(
+    results: dict[str, Evidence],
+    x: Rows,
+    estimate: Callable[..., Evidence],
+    second: Method,
+    *,
+    chosen: bool,
+    particles: int,
+    chains: int,
+    rows: int,
+) -> None:
+    """Add the second estimate; unless the user chose it, some rows are annealed to check it."""
+    judged = not chosen and isinstance(second, Laplace)
+    count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
+    try:
+        some = x if isinstance(second, Laplace) else x[:rows]
+        results[_word(second)] = estimate(some, method=second, particles=count)
+        if judged and not results[_word(second)].partial:
+            few = x[: min(rows, REFEREE_ROWS)]
+            seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
+            print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
+            results["ais"] = estimate(few, method=AIS(), particles=chains)
+    except InputError as error:
+        if chosen:
+            raise
+        print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+
+
+def _curve(bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...], bound: Evidence) -> BoundCurve:
+    """The curve of bounds up to L_K; of L_1 and L_K alone if Ctrl-C leaves nothing of it."""
+    try:
+        return _extended(bounds_of(particles=counts), bound)
+    except KeyboardInterrupt:
+        if is_shared():
+            raise
+    return replace(_extended(bounds_of(particles=(1,)), bound), partial=True)
 
 
 def opened(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import yaml
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.errors import InputError
+from pyrovae.files import new_folder
 from pyrovae.part import Declared
-from pyrovae.sharing import agreed, in_turn, print_first, together
+from pyrovae.sharing import agreed, in_turn, is_first, print_first, together
 from pyrovae.training.checkpoint import Checkpoint, upgraded_config
 from pyrovae.training.config import check_config, read_config, resumed_config
 from pyrovae.training.marks import marked_names
@@ -39,7 +41,6 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     if data.columns is not None:
         print_first(datasets.describe(data, lines=12))
     settings = options_of(training.fit, options | {"data": data})
-    settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
     if options["likelihood"] is None:
         choice = together(lambda: likelihood_for(data))
@@ -47,7 +48,8 @@ def fit(**options: Any) -> None:  # noqa: ANN401
         print_first(f"{choice} (--likelihood names another)")
     vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
-    print_first(training.fit(vae, **settings))
+    with _folder(settings["out"], data.name) as settings["out"]:
+        print_first(training.fit(vae, **settings))
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -113,6 +115,16 @@ def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) 
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
-def _new_folder(name: str) -> str:
+@contextmanager
+def _folder(out: str | None, name: str) -> Iterator[str]:
+    """The run folder; a new one, named after the data, is removed if nothing was written to it."""
     stem = Path(name).stem or "run"
-    return next(p for n in range(1, 10_000) if not os.path.exists(p := f"runs/{stem}-{n}"))
+    made = None if out else together(lambda: new_folder(Path("runs"), stem) if is_first() else None)
+    try:
+        yield out or agreed(str(made))
+    finally:
+        if made is not None and not (made / "config.yaml").exists():
+            (made / ".lock").unlink(missing_ok=True)
+            for empty in (made / "figures", made, made.parent):
+                with suppress(OSError):
+                    empty.rmdir()

@@ -8,6 +8,7 @@ from pyrovae import plots, report
 from pyrovae.checks import whole
 from pyrovae.cli.runs import Split, open_run, rows_of, save_array, set_seed
 from pyrovae.errors import InputError
+from pyrovae.sharing import print_first
 
 __all__ = ["reconstruct"]
 
@@ -44,6 +45,6 @@ def reconstruct(
         if not complete.any():
             raise InputError("every row has missing entries: there is no complete row to plot")
         ax = plots.compare(x[complete].flatten(1).numpy(), x_hat[complete].flatten(1).numpy())
-    print(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
+    print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
     if array:
         save_array(Path(run) / "reconstructions.npy", x_hat.numpy())

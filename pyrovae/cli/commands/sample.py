@@ -9,6 +9,7 @@ import torch
 from pyrovae import plots, report
 from pyrovae.checks import whole
 from pyrovae.cli.runs import check_table, open_run, save_array, save_frame, set_seed
+from pyrovae.sharing import print_first
 from pyrovae.training import load
 
 __all__ = ["sample"]
@@ -49,12 +50,12 @@ def sample(
     set_seed(seed)
     if out is not None:  # a figure shows the test rows too, and the data may be gone
         frame = vae.sample(count, context, as_frame=True)
-        print(f"written: {save_frame(Path(out), frame)}, {count:,} rows")
+        print_first(f"written: {save_frame(Path(out), frame)}, {count:,} rows")
         return
     x = vae.sample(count, context, mean=mean and image).numpy()
     observed = x[:0] if data_set is None else report.whole_rows(data_set.test.x).flatten(1).numpy()
     if image or len(observed):
         ax = plots.image_grid(x) if image else plots.compare(observed, x.reshape(count, -1))
-        print(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
+        print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
     if array:
         save_array(Path(run) / "samples.npy", x)
