@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from pyrovae.errors import InputError
 
-__all__ = ["number", "one_of", "shown", "whole"]
+__all__ = ["count_of", "number", "one_of", "shown", "whole"]
 
 T = TypeVar("T")
 LARGEST = 2**63
+MOST = 10**9  # of particles, chains, temperatures and steps: more would run for years
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int:  # noqa: ANN401
@@ -31,9 +32,28 @@ def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int
     """
     plain = _scalar(value)
     if plain is None or plain % 1 != 0 or not least <= plain <= most:
-        bound = f"of {least} or more" if most == LARGEST - 1 else f"from {least} to {most}"
-        raise InputError(f"{name} must be a whole number {bound}, not {value!r}")
+        is_large = plain is not None and plain % 1 == 0 and plain > most
+        has_end = most != LARGEST - 1 or is_large
+        bound = f"from {least} to {_long(most)}" if has_end else f"of {least} or more"
+        raise InputError(f"{name} must be a whole number {bound}, not {shown(value)}")
     return int(plain)
+
+
+def count_of(name: str, value: Any, least: int = 1) -> int:  # noqa: ANN401
+    """Return a number of particles, chains or steps as an int, from `least` to a thousand million.
+
+    Raises:
+        InputError: if it is not a whole number in that range.
+
+    Example:
+        >>> count_of("particles", 5000)
+        5000
+    """
+    return whole(name, value, least, MOST)
+
+
+def _long(number: int) -> str:
+    return f"{number:,}" if number >= 10**6 else str(number)
 
 
 def number(
@@ -55,8 +75,10 @@ def number(
         1.0
     """
     plain = _scalar(value)
-    if plain is None or not (math.isfinite(plain) and least <= plain <= most and above < plain < below):
-        raise InputError(f"{name} must be a finite number{_range(least, above, most, below)}, not {value!r}")
+    if plain is None or not (_is_finite(plain) and least <= plain <= most and above < plain < below):
+        raise InputError(
+            f"{name} must be a finite number{_range(least, above, most, below)}, not {shown(value)}"
+        )
     return float(plain)
 
 
@@ -75,9 +97,15 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401
-    """A value for a message of one line: an array of several lines by its shape."""
-    text = repr(value)
-    return f"an array of shape {tuple(value.shape)}" if "\n" in text and hasattr(value, "shape") else text
+    """A value for a message of one line: long ones in short, and arrays by their shape."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
+    if "\n" in text and hasattr(value, "shape"):
+        return f"an array of shape {tuple(value.shape)}"
+    text = " ".join(text.split())
+    return text if len(text) <= 100 else f"{text[:60]} ... {text[-20:]}"
 
 
 def _scalar(value: Any) -> Any:  # noqa: ANN401
@@ -85,6 +113,13 @@ def _scalar(value: Any) -> Any:  # noqa: ANN401
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # numpy warns when a small type is compared with a large bound
     return value if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
+def _is_finite(value: Any) -> bool:  # noqa: ANN401
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floating point numbers
+        return False
 
 
 def _range(least: float, above: float, most: float, below: float) -> str:

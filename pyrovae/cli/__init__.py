@@ -29,6 +29,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
 from pyrovae.errors import InputError, Lost, NumericalError
+from pyrovae.memory import is_exhausted
 
 __all__ = ["main"]
 
@@ -55,6 +56,12 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not is_exhausted(error):
+            raise
+        return _say(
+            "this needs more memory than the machine has free: ask for fewer rows, particles or samples", 2
+        )
     return 0
 
 

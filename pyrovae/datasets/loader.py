@@ -36,6 +36,7 @@ from pyrovae.datasets.split import Parts, own_parts
 from pyrovae.datasets.streams import Stream
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
+from pyrovae.memory import refuse_too_large
 
 __all__ = ["load"]
 
@@ -226,7 +227,11 @@ def _repeated(data: Data, copies: int) -> Data:
     assert isinstance(data.train, Rows)
     assert data.train.y is not None
     assert data.labels is not None
-    labelled = (data.train.y >= 0).nonzero().squeeze(-1).repeat(copies - 1)
+    labelled = (data.train.y >= 0).nonzero().squeeze(-1)
+    count = len(labelled) * (copies - 1)
+    each = data.train.x[:1].numel() * data.train.x.element_size() + 4 * 8  # with label and indices
+    refuse_too_large(f"{count:,} copies of rows with a label", count * each)
+    labelled = labelled.repeat(copies - 1)
     rows = torch.cat([torch.arange(len(data.train)), labelled])
     counts = data.record["rows"] | {"train": len(rows)}
     return replace(

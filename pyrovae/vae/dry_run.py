@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
+from pyrovae.memory import is_exhausted
 from pyrovae.networks import Headed
 from pyrovae.networks.coupling import coupling, cure
 from pyrovae.networks.modes import tried_in_mode
@@ -77,6 +78,10 @@ def naming(role: str, *parts: Part) -> Iterator[None]:
         raise
     except Exception as error:
         shown = " with ".join(map(repr, parts))
+        if is_exhausted(error):
+            raise InputError(
+                f"the {role} {shown} needs more memory than this machine has free: use smaller sizes"
+            ) from None
         reason = " ".join(str(error).split())
         raise InputError(f"the {role} {shown} cannot be used here: {reason}") from error
 

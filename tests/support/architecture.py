@@ -11,8 +11,8 @@ PACKAGE = PROJECT / "pyrovae"
 # From the ground up. A module imports only from floors below its own; a new module is placed here.
 FLOORS = {
     "words": {"errors", "lazy", "names"},
-    "base": {"checks", "extras", "files", "numerics", "sharing", "threads"},
-    "part": {"part"},
+    "base": {"checks", "extras", "files", "memory", "numerics", "sharing", "threads"},
+    "part": {"part", "seeds"},
     "ground": {"compiling", "datasets", "distributions", "networks"},
     "terms": {"terms"},
     "parts": {"guides", "likelihoods", "objectives", "plots", "priors"},

@@ -8,10 +8,12 @@ import torch
 
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import check_table, open_run, save_array, save_frame, set_seed
+from pyrovae.cli.runs import check_table, open_run, save_array, save_frame
 from pyrovae.training import load
 
 __all__ = ["sample"]
+
+SHOWN = 1000  # images in a figure
 
 
 def sample(
@@ -36,7 +38,9 @@ def sample(
         seed: seed of the samples.
     """
     whole("count", count)
+    whole("seed", seed, 0)
     vae = load(run).eval()
+    vae.check_count(count)
     if out is not None:
         check_table(vae, out)
     image, context = report.is_image(vae.event_shape), None
@@ -44,15 +48,16 @@ def sample(
     data_set = open_run(run, data)[1] if needs_data else None
     if data_set is not None and data_set.test.context is not None:
         context = data_set.test.context[torch.arange(count) % len(data_set.test)]
-    set_seed(seed)
     if out is not None:  # a figure shows the test rows too, and the data may be gone
-        frame = vae.sample(count, context, as_frame=True)
+        frame = vae.sample(count, context, as_frame=True, seed=seed)
         print(f"written: {save_frame(Path(out), frame)}, {count:,} rows")
         return
-    x = vae.sample(count, context, mean=mean and image).numpy()
+    x = vae.sample(count, context, mean=mean and image, seed=seed).numpy()
     observed = x[:0] if data_set is None else report.whole_rows(data_set.test.x).flatten(1).numpy()
     if image or len(observed):
-        ax = plots.image_grid(x) if image else plots.compare(observed, x.reshape(count, -1))
+        if image and count > SHOWN:
+            print(f"the figure shows the first {SHOWN:,} of {count:,} samples")
+        ax = plots.image_grid(x[:SHOWN]) if image else plots.compare(observed, x.reshape(count, -1))
         print(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
     if array:
         save_array(Path(run) / "samples.npy", x)
