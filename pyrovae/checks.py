@@ -33,7 +33,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int
     plain = _scalar(value)
     if plain is None or plain % 1 != 0 or not least <= plain <= most:
         is_large = plain is not None and plain % 1 == 0 and plain > most
-        has_end = most != LARGEST - 1 or is_large
+        has_end = is_large or most not in (LARGEST - 1, MOST)
         bound = f"from {least} to {_long(most)}" if has_end else f"of {least} or more"
         raise InputError(f"{name} must be a whole number {bound}, not {shown(value)}")
     return int(plain)

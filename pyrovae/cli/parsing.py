@@ -22,6 +22,7 @@ from typing import get_args
 from jsonargparse import ArgumentError, ArgumentParser
 
 import pyrovae
+from pyrovae.checks import shown
 from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
@@ -53,7 +54,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     if name not in (names := sorted(_files())):
         near = near_names(name, [*names, "--help", "--version"])
         meant = f" did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"there is no command {name!r}:{meant} choose one of {', '.join(names)}")
+        raise InputError(f"there is no command {shown(name)}:{meant} choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
@@ -192,7 +193,7 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
     for candidate in (value, *known):
         if value and candidate in known and candidate.lower() == value.lower():
             return candidate
-    asked = f"there is no {role} {value!r}:" if value else f"which {role}?"
+    asked = f"there is no {role} {shown(value)}:" if value else f"which {role}?"
     near = near_names(value or "", known)
     meant = f" did you mean {' or '.join(near)}?" if near else ""
     raise InputError(
