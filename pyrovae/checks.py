@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pyrovae.errors import InputError
 
-__all__ = ["count_of", "number", "one_of", "shown", "whole"]
+__all__ = ["count_of", "number", "one_of", "path_of", "shown", "sizes_of", "whole"]
 
 T = TypeVar("T")
 LARGEST = 2**63
@@ -54,6 +55,38 @@ def count_of(name: str, value: Any, least: int = 1) -> int:  # noqa: ANN401
 
 def _long(number: int) -> str:
     return f"{number:,}" if number >= 10**6 else str(number)
+
+
+def path_of(name: str, value: Any) -> Path:  # noqa: ANN401
+    """Return the name of a file or folder as a path.
+
+    Raises:
+        InputError: for what no file can be called.
+    """
+    try:
+        path = Path(value)
+    except TypeError:
+        raise InputError(f"{name} must be a path, not {shown(value)}") from None
+    if "\0" in str(path):
+        raise InputError(
+            f"{name} contains a NUL character, which no name has: give it without, not {value!r}"
+        )
+    return path
+
+
+def sizes_of(name: str, values: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Return a list of sizes as a tuple; each of them is checked later.
+
+    Raises:
+        InputError: if it is not a list.
+
+    Example:
+        >>> sizes_of("channels", [32, 64])
+        (32, 64)
+    """
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
+        raise InputError(f"{name} must be a list of sizes, as in (32, 64), not {shown(values)}")
+    return tuple(values)
 
 
 def number(

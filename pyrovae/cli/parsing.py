@@ -46,6 +46,9 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         InputError: for an unknown command, option, part or value.
         SystemExit: after a command's `--help` and `--print_config`.
     """
+    for word in words:
+        if "\0" in word:
+            raise InputError(f"{shown(word)} contains a NUL character, which no name has: leave it out")
     name, *rest = words or ["--help"]
     if name in ("--help", "-h"):
         return partial(print, _overview())

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     Labels = Any
 else:  # what the command line can say
     Context = list[str] | str | None
-    Labels = bool | str
+    Labels = bool | str | None
 
 
 def load(
@@ -61,7 +61,7 @@ def load(
     test: int | float | None = None,
     split_seed: int = 0,
     context: Context = None,
-    labels: Labels = False,
+    labels: Labels = None,
     known: int | None = None,
     copies: int = 1,
     count: int | None = None,
@@ -102,7 +102,7 @@ def load(
         labels: give the labels of the training set as y, which a prior with labels=True observes.
             A word names the column of the labels. Or the labels themselves, one number or word for
             each row; None and NaN are labels that are not known. Validation and test rows have no
-            labels, so bounds on these rows are bounds on log p(x).
+            labels, so bounds on these rows are bounds on log p(x). By default only with known=.
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -150,7 +150,7 @@ def load(
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=labels if known is None else labels or True,
+        labels=_labels_or_not(labels, known),
         known=known,
         copies=copies,
         count=count,
@@ -169,6 +169,15 @@ def load(
     source = with_labels(source, given["labels"]) if "labels" in given else source
     source = with_context(source, given["context"]) if "context" in given else source
     return _recorded(_in_memory(source, options, schema), given)
+
+
+def _labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
+    """Whether labels are given, and in which column."""
+    if labels is False and known is not None:
+        raise InputError(
+            f"known={known} keeps that many labels, and labels=False gives none: leave one of them out"
+        )
+    return known is not None if labels is None else labels
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
-from pyrovae.checks import whole
+from pyrovae.checks import path_of, whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
@@ -166,6 +166,7 @@ def fit(
         >>> len(run.history["train"])
         2
     """
+    out = None if out is None else path_of("out", out)
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}

@@ -9,9 +9,7 @@ from pyrovae.cli.parsing import _files, parse
 from pyrovae.errors import InputError
 
 # What only a programmer reads.
-FOREIGN = (
-    r"<class|typing\.|Union|Parser key|NestedArg|Expected a|Subtype|Traceback|codec|object has"
-)
+FOREIGN = r"<class|typing\.|Union|Parser key|NestedArg|Expected a|Subtype|Traceback|codec|object has"
 VALUES = ["", "x", "1.5", "-1", "[1", "[[1]]", "{a: 1}", "{", "null", "!!python/object:os.system", "a" * 500]
 INNER = [".x=1", ".init_args=3", ".class_path=3", ".help=x", ".x.y={}"]
 
