@@ -6,15 +6,27 @@ Each check returns the plain Python value, which can be stored, written and comp
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pyrovae.errors import InputError
 
-__all__ = ["count_of", "number", "one_of", "path_of", "shown", "sizes_of", "whole"]
+__all__ = [
+    "check_flags",
+    "count_of",
+    "counts_of",
+    "number",
+    "one_of",
+    "path_of",
+    "shown",
+    "sizes_of",
+    "whole",
+    "words_of",
+]
 
 T = TypeVar("T")
 LARGEST = 2**63
@@ -57,6 +69,35 @@ def _long(number: int) -> str:
     return f"{number:,}" if number >= 10**6 else str(number)
 
 
+def counts_of(name: str, values: Any) -> tuple[int, ...]:  # noqa: ANN401
+    """Return several numbers of particles or steps, ascending and without repetition.
+
+    Raises:
+        InputError: for anything but a list of whole numbers of 1 or more.
+
+    Example:
+        >>> counts_of("particles", (50, 5, 5))
+        (5, 50)
+    """
+    if not isinstance(values, Iterable) or isinstance(values, str) or getattr(values, "ndim", 1) == 0:
+        raise InputError(f"{name} must be a list of whole numbers, as in (1, 5, 50), not {shown(values)}")
+    counts = tuple(sorted({count_of(name, value) for value in values}))
+    if not counts:
+        raise InputError(f"{name} must name at least one number, as in (1, 5, 50)")
+    return counts
+
+
+def check_flags(part: Any) -> None:  # noqa: ANN401
+    """Check the options of a part whose defaults are True or False.
+
+    Raises:
+        InputError: for one that is neither.
+    """
+    for name, parameter in inspect.signature(type(part)).parameters.items():
+        if isinstance(parameter.default, bool):
+            one_of(f"{name} of {type(part).__name__}", getattr(part, name, True), (True, False))
+
+
 def path_of(name: str, value: Any) -> Path:  # noqa: ANN401
     """Return the name of a file or folder as a path.
 
@@ -87,6 +128,22 @@ def sizes_of(name: str, values: Any) -> tuple[Any, ...]:  # noqa: ANN401
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
         raise InputError(f"{name} must be a list of sizes, as in (32, 64), not {shown(values)}")
     return tuple(values)
+
+
+def words_of(name: str, values: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Return a list of words as a tuple.
+
+    Raises:
+        InputError: if it is not a list of words.
+
+    Example:
+        >>> words_of("columns", ["normal", "categorical:3"])
+        ('normal', 'categorical:3')
+    """
+    words = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    if not words or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{name} must be a list of words, not {shown(values)}")
+    return tuple(words)
 
 
 def number(

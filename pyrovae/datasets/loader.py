@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyrovae.checks import one_of, path_of
 from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
+from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
 from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
 from pyrovae.datasets.memory import source_of, stored_labels, title
-from pyrovae.datasets.options import Binarize, Options
+from pyrovae.datasets.options import Binarize, Options, labels_or_not
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.readers.arrays import noted
 from pyrovae.datasets.readers.foreign import opened
@@ -36,7 +38,6 @@ from pyrovae.datasets.split import Parts, own_parts
 from pyrovae.datasets.streams import Stream
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
-from pyrovae.memory import refuse_too_large
 
 __all__ = ["load"]
 
@@ -143,14 +144,14 @@ def load(
         context = None
     options = Options(
         data=None if given else _plain_name(name),
-        root=None if root is None else os.path.abspath(os.path.expanduser(os.fspath(root))),
+        root=None if root is None else os.path.abspath(os.path.expanduser(path_of("root", root))),
         binarize=binarize,
-        dequantize=bool(dequantize),
+        dequantize=one_of("dequantize", dequantize, (True, False)),
         validation=validation,
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=_labels_or_not(labels, known),
+        labels=labels_or_not(labels, known),
         known=known,
         copies=copies,
         count=count,
@@ -169,15 +170,6 @@ def load(
     source = with_labels(source, given["labels"]) if "labels" in given else source
     source = with_context(source, given["context"]) if "context" in given else source
     return _recorded(_in_memory(source, options, schema), given)
-
-
-def _labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
-    """Whether labels are given, and in which column."""
-    if labels is False and known is not None:
-        raise InputError(
-            f"known={known} keeps that many labels, and labels=False gives none: leave one of them out"
-        )
-    return known is not None if labels is None else labels
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
@@ -203,7 +195,7 @@ def _in_memory(source: Source, options: Options, schema: Schema | None = None) -
         context = Splits(*(every[part] for part in cut))
     data = _data(source, grey, labels, Splits(*cut), options, context=context)
     data = replace(data, schema=replace(data.schema, context_columns=columns))
-    return data if options.copies == 1 else _repeated(data, options.copies)
+    return data if options.copies == 1 else repeated(data, options.copies)
 
 
 def _cut(source: Source, options: Options) -> Parts:
@@ -229,26 +221,6 @@ def _context_columns(
         return schema.context_columns
     pairs = zip(source.context_columns, source.context.T, strict=True)
     return tuple(ContextColumn.of(column, values, train.numpy()) for column, values in pairs)
-
-
-def _repeated(data: Data, copies: int) -> Data:
-    """Append training rows with a known label until there are `copies` of each."""
-    assert isinstance(data.train, Rows)
-    assert data.train.y is not None
-    assert data.labels is not None
-    labelled = (data.train.y >= 0).nonzero().squeeze(-1)
-    count = len(labelled) * (copies - 1)
-    each = data.train.x[:1].numel() * data.train.x.element_size() + 4 * 8  # with label and indices
-    refuse_too_large(f"{count:,} copies of rows with a label", count * each)
-    labelled = labelled.repeat(copies - 1)
-    rows = torch.cat([torch.arange(len(data.train)), labelled])
-    counts = data.record["rows"] | {"train": len(rows)}
-    return replace(
-        data,
-        train=data.train[rows],
-        labels=replace(data.labels, train=data.labels.train[rows]),
-        record=data.record | {"rows": counts, "repeated": len(labelled)},
-    )
 
 
 def _recorded(data: Data, given: dict[str, Any]) -> Data:

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import count_of
-from pyrovae.errors import InputError
+from pyrovae.checks import counts_of
 from pyrovae.evidence.result import PerRow, about, table, with_error
 from pyrovae.evidence.run import evaluation, finished, refuse_weightless, shown
 from pyrovae.memory import refuse_too_large
@@ -95,9 +94,7 @@ def iwae_bound(
         >>> curve.bound.shape
         (2, 3)
     """
-    counts = tuple(sorted({count_of("particles", k) for k in particles}))
-    if not counts:
-        raise InputError("particles must name at least one number, as in (1, 5, 50)")
+    counts = counts_of("particles", particles)
     refuse_too_large(f"{counts[-1]:,} weights of a row", 24 * counts[-1])
     columns: list[Tensor] = []
     with (

@@ -17,6 +17,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import whole
 from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
@@ -74,6 +75,7 @@ class LinearGaussian(LinearDecoder):
     @classmethod
     def random(cls, event_dim: int, latent_dim: int, *, seed: int = 0, guide_scale: float = 1.0) -> Self:
         """A model with normal weights and bias and unequal noise, drawn from a seed."""
+        event_dim, latent_dim = whole("event_dim", event_dim), whole("latent_dim", latent_dim)
         rng = generator_of(seed)
         weight = torch.randn(event_dim, latent_dim, generator=rng)
         bias = torch.randn(event_dim, generator=rng)

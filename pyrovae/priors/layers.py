@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 
-from pyrovae.checks import sizes_of
+from pyrovae.checks import shown, sizes_of
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.networks import location_and_scale
@@ -100,6 +100,8 @@ class Hierarchical(Prior):
         super().__init__()
         self.layers = sizes_of("layers", layers)
         self.hidden = sizes_of("hidden", hidden)
+        if top is not None and not isinstance(top, Prior):
+            raise InputError(f"top must be a prior, as in StandardNormal(), not {shown(top)}")
         self.top = None if top is None else top.clone()  # without its learned parameters
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
-from pyrovae.checks import path_of, whole
+from pyrovae.checks import one_of, path_of, whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
@@ -167,6 +167,8 @@ def fit(
         2
     """
     out = None if out is None else path_of("out", out)
+    for name, flag in (("resume", resume), ("figures", figures), ("progress", progress)):
+        one_of(name, flag, (True, False))
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
@@ -203,7 +205,8 @@ def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") 
     Raises:
         InputError: when the folder has no run, a checkpoint is cut off, or the run is not of a VAE.
     """
-    saved = Checkpoint.read(Path(folder) / f"{which}.ckpt")
+    folder, which = path_of("folder", folder), one_of("which", which, ("best", "last"))
+    saved = Checkpoint.read(folder / f"{which}.ckpt")
     if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
         raise InputError(
             f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"

@@ -77,7 +77,7 @@ def naming(role: str, *parts: Part) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        shown = " with ".join(map(repr, parts))
+        shown = " ".join(" with ".join(map(repr, parts)).split())
         if is_exhausted(error):
             raise InputError(
                 f"the {role} {shown} needs more memory than this machine has free: use smaller sizes"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from pyrovae.checks import count_of, whole
+from pyrovae.checks import count_of, one_of, whole
 from pyrovae.datasets import Rows, Schema
 from pyrovae.errors import InputError, sizes
 from pyrovae.memory import refuse_too_large
@@ -127,7 +127,8 @@ class Observations(PartsProgram):
             >>> bool((vae.sample(3, seed=1) == vae.sample(3, seed=1)).all())
             True
         """
-        count = self.check_count(count)
+        count, mean = self.check_count(count), one_of("mean", mean, (True, False))
+        as_frame = one_of("as_frame", as_frame, (True, False))
         context, y = self._tensor(context), self._indices(y)
         with seeded(seed):
             x = self._sample(count, context, y, mean=mean)
@@ -205,6 +206,7 @@ class Observations(PartsProgram):
             as_frame: return a table.
             seed: a seed or a `torch.Generator`; by default torch's random state.
         """
+        as_frame = one_of("as_frame", as_frame, (True, False))
         x, context, y = self._tensors(x, context, y)
         with seeded(seed):
             x_hat = mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))

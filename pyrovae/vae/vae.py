@@ -23,7 +23,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.checks import count_of, one_of, whole
+from pyrovae.checks import check_flags, count_of, one_of, shown, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
@@ -261,6 +261,9 @@ class VAE(Observations, Declared, nn.Module):
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
         rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
+        for name, part in (("context", rows.context), ("y", rows.y)):
+            if part is not None and not part.dim() and rows.x.dim():
+                raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
         self._check_labels(rows.y)
         return rows
 
@@ -343,7 +346,10 @@ def _part(role: str, part: Part | None, default: type[Part], base: type[Part]) -
     """A copy of a part, or the default one."""
     part = default() if part is None else part
     if not isinstance(part, base):
-        raise InputError(f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {part!r}")
+        raise InputError(
+            f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {shown(part)}"
+        )
+    check_flags(part)
     return part.clone()
 
 
@@ -352,5 +358,5 @@ def _shape(name: str, sizes: Any) -> Shape:  # noqa: ANN401
     plain = sizes.tolist() if hasattr(sizes, "tolist") else sizes  # of numpy or torch
     plain = (plain,) if isinstance(plain, Real) else plain
     if isinstance(plain, str) or not isinstance(plain, Sequence):
-        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {sizes!r}")
+        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {shown(sizes)}")
     return tuple(whole(f"a size in {name}", size) for size in plain)
