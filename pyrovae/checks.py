@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ __all__ = [
     "shown",
     "sizes_of",
     "whole",
+    "words_by_name",
     "words_of",
 ]
 
@@ -140,10 +141,24 @@ def words_of(name: str, values: Any) -> tuple[str, ...]:  # noqa: ANN401
         >>> words_of("columns", ["normal", "categorical:3"])
         ('normal', 'categorical:3')
     """
-    words = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    is_list = isinstance(values, Iterable) and not isinstance(values, str) and getattr(values, "ndim", 1) > 0
+    words = list(values) if is_list else []
     if not words or not all(isinstance(word, str) for word in words):
         raise InputError(f"{name} must be a list of words, not {shown(values)}")
     return tuple(words)
+
+
+def words_by_name(name: str, values: Any) -> dict[str, str]:  # noqa: ANN401
+    """Return words by name as a dict.
+
+    Raises:
+        InputError: for anything but a mapping of words to words.
+    """
+    if not isinstance(values, Mapping) or not all(
+        isinstance(w, str) for pair in values.items() for w in pair
+    ):
+        raise InputError(f"{name} must be words by name, as in {{'age': 'real'}}, not {shown(values)}")
+    return dict(values)
 
 
 def number(

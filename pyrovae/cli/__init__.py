@@ -91,8 +91,13 @@ def _parsed(words: Sequence[str]) -> Callable[[], None]:
 def _say(message: object, status: int) -> int:
     sharing = _sharing()
     if sharing is None or sharing.is_first():
-        print(f"pyrovae: {message}", file=sys.stderr)
+        print(f"pyrovae: {_printable(message)}", file=sys.stderr)
     return status
+
+
+def _printable(message: object) -> str:
+    """A message in one line: a name with a line break or a control character shows its code."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
 
 
 def _processes() -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pyrovae.checks import one_of, path_of
+from pyrovae.checks import one_of, path_of, words_by_name
 from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
@@ -155,7 +155,7 @@ def load(
         known=known,
         copies=copies,
         count=count,
-        kinds=None if kinds is None else dict(kinds),
+        kinds=None if kinds is None else words_by_name("kinds", kinds),
         drop=drop,  # type: ignore[arg-type]
         na=na,  # type: ignore[arg-type]
         separator=separator,

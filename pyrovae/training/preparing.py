@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import datasets, sharing
+from pyrovae.checks import shown
 from pyrovae.datasets import Rows
 from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
@@ -127,6 +128,8 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     Raises:
         InputError: for an unknown name or an unavailable device.
     """
+    if name is not None and not isinstance(name, str | torch.device):
+        raise InputError(f"device must be a name, as in 'cuda', not {shown(name)}")
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda" and device.index is None and sharing.is_shared():
