@@ -40,12 +40,27 @@ class Bernoulli(dist.Bernoulli):
         if self._validate_args:
             self._validate_sample(value)
         value = value.to(self.logits.dtype)
-        # Above the threshold, torch uses softplus(l) = l; at 40 this is exact in float64 too.
-        normaliser = softplus(self.logits, threshold=40.0)
-        fits = torch.broadcast_shapes(normaliser.shape, value.shape) == normaliser.shape
+        fits = torch.broadcast_shapes(self.logits.shape, value.shape) == self.logits.shape
         if torch.is_grad_enabled() or not fits:
-            return value * self.logits - normaliser
-        return normaliser.neg_().addcmul_(value, self.logits)  # saves a pass over memory
+            # Above the threshold, torch uses softplus(l) = l; at 40 this is exact in float64 too.
+            return value * self.logits - softplus(self.logits, threshold=40.0)
+        return fast_softplus(self.logits).neg_().addcmul_(value, self.logits)  # saves a pass over memory
+
+
+def fast_softplus(raw: Tensor) -> Tensor:
+    """Compute log(1 + e^raw) in passes that are vectorised on every CPU, without a gradient.
+
+    torch's `log1p` takes ten times as long as its `log` on some processors. With y = e^-|raw| and
+    u = 1 + y as it is rounded, log(1 + y) = log(u) + y - (u - 1) up to the square of the rounding.
+
+    Example:
+        >>> fast_softplus(torch.tensor([-30.0, 0.0, 30.0]))
+        tensor([9.3576e-14, 6.9315e-01, 3.0000e+01])
+    """
+    y = raw.abs().neg_().exp_()
+    u = y + 1
+    y -= u - 1
+    return u.log_().add_(y).add_(raw.relu())
 
 
 class _OpenUnit(constraints.Constraint):

@@ -22,12 +22,14 @@ from torch import Tensor
 
 from pyrovae.evidence.modes import Modes, Scout
 from pyrovae.evidence.proposal import Draws, Proposal, draw
-from pyrovae.evidence.surface import FULL, Curvature, positive_eigenvalues
+from pyrovae.evidence.surface import Curvature, positive_eigenvalues
 
 __all__ = ["Adapter"]
 
 LARGE = 0.03  # the share of one weight in the sum from which its sample starts a climb
 KEPT = 0.25  # the share of the components at the modes, next to the adapted ones
+MANY = 64  # the largest number of latents whose covariance is estimated
+WORSE = 0.8  # an adapted proposal is worse if its share of effective samples falls by this factor
 
 
 class Adapter:
@@ -47,14 +49,33 @@ class Adapter:
         self.pool = draws
         self.log_q = [draws.log_q]
         self.counts = [len(draws.u)]
+        self.first = self.last = draws.log_w
 
     def run(self, rounds: int, particles: int) -> Proposal:
         """The proposal after some rounds, in each of which `particles` samples are drawn."""
+        if self.surface.dim > MANY:
+            return self._searched(rounds, particles)
         for number in range(1, rounds + 1):
             proposal = self._improved()
             draws = draw(self.surface, proposal, particles, self.stream + number)
             self._add(proposal, draws)
+            self.last = draws.log_w
         return self._improved()
+
+    def _searched(self, rounds: int, particles: int) -> Proposal:
+        """The proposal after a search for modes only, where latents are too many for covariances."""
+        self._discover(self.pool.u, self.first)
+        for number in range(1, rounds):
+            draws = draw(self.surface, Proposal.at(self.modes), particles, self.stream + number)
+            self.last = draws.log_w
+            self._discover(draws.u, self.last)
+        return Proposal.at(self.modes)
+
+    @property
+    def is_worse(self) -> Tensor:
+        """For which rows the samples of the last round are worse than those of the first, (B,)."""
+        first, last = (_ess(log_w) / len(log_w) for log_w in (self.first, self.last))
+        return last < WORSE * first
 
     def _add(self, proposal: Proposal, draws: Draws) -> None:
         of_old = [old.log_density(draws.u, draws.log_guide, draws.log_prior) for old in self.proposals]
@@ -75,17 +96,15 @@ class Adapter:
 
     def _improved(self) -> Proposal:
         log_w = self._log_w()
-        self._discover(log_w)
-        if self.surface.dim > FULL:
-            return Proposal.at(self.modes)
+        self._discover(self.pool.u, log_w)
         return self._fitted(log_w)
 
-    def _discover(self, log_w: Tensor) -> None:
+    def _discover(self, u: Tensor, log_w: Tensor) -> None:
         """Climb from the sample with the largest weight, where one weight is a large share."""
-        share, best = log_w.softmax(0).max(0)
+        share, best = log_w.nan_to_num(nan=-math.inf).softmax(0).max(0)
         mask = share > LARGE
         rows = torch.arange(len(best), device=best.device)
-        starts = self.pool.u[best, rows].unsqueeze(0)
+        starts = u[best, rows].unsqueeze(0)
         self.modes = self.scout.more(self.modes, starts, mask.unsqueeze(0))
 
     def _fitted(self, log_w: Tensor) -> Proposal:

@@ -106,7 +106,7 @@ def log_evidence(
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)
             )
-    log_px, mc_stderr, ess, khat = summaries.numpy()
+    log_px, mc_stderr, ess, khat, *bias = summaries.numpy()
     rows = every.rows[: len(log_px)]
     if len(rows) < len(every):
         units = units_of(every.runner, rows)
@@ -123,6 +123,7 @@ def log_evidence(
         annealed=method.annealed,
         smoothed=method.smooth,
         finds_modes=method.finds_modes,
+        log_bias=bias[0] if bias else -(mc_stderr**2) / 2,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
         units=units,
@@ -131,7 +132,7 @@ def log_evidence(
 
 
 def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, progress: bool) -> Tensor:
-    done = [torch.empty(4, 0, dtype=torch.float64)]
+    done = [torch.empty(method.outputs, 0, dtype=torch.float64)]
     with shown(method.name, len(pieces), show=progress and is_first()) as advance:
         try:
             for some in method.parts(pieces, particles):

@@ -39,11 +39,11 @@ __all__ = ["Laplace"]
 
 TOGETHER = 128  # rows that run together, at most
 MEMORY = 2**22  # numbers in the samples of the rows that run together
-ENOUGH = 0.02  # the effective sample size that needs no better proposal, as a share of K
+ENOUGH = 0.12  # the effective sample size that needs no better proposal, as a share of K
 STEEP = 1.5  # the largest coefficient of a control variate, in units of the mean weight
 PILOT = 500  # samples of the first proposal, which decide whether to adapt it
 FRESH = 50  # the stream of the samples that count
-MARGIN = 0.07  # k-hat must be this far below its threshold
+MARGIN = 0.2  # k-hat must be this far below its threshold
 
 
 class Laplace(Method):
@@ -97,7 +97,11 @@ class Laplace(Method):
             yield good, plain.rows(good)
         if len(poor):
             adapter = Adapter(scout.rows(poor), modes.rows(poor), pilot.rows(poor))
-            yield poor, adapter.run(self.rounds, max(PILOT, particles))
+            adapted = adapter.run(self.rounds, max(PILOT, particles))
+            for worse, proposal in ((False, adapted), (True, plain.rows(poor))):
+                rows = (adapter.is_worse == worse).nonzero().flatten()
+                if len(rows):
+                    yield poor[rows], proposal.rows(rows)
 
 
 def _with_rounding(summary: Tensor, dtype: torch.dtype) -> Tensor:
@@ -121,6 +125,8 @@ def summary_of(draws: Draws) -> Tensor:
     used = draws.log_shares.isfinite().clone()
     used[(len(used) - 2) // 2 : -2] = False  # the Gaussians and the guide
     used[-1] = False
+    if not used.any():  # fewer samples than components
+        return summary
     ratio = torch.where(used.unsqueeze(1), (draws.components - draws.log_q).exp() - 1, 0.0)
     best, error = _regressed(log_w, ratio[used.any(1)])
     use = (error < summary[1]) & (summary[3] < khat_threshold(particles))

@@ -52,6 +52,7 @@ class Method(Declared, ABC):
     smooth: bool = False
     finds_modes: bool = False
     compilable: bool = False
+    outputs: int = 4
 
     def __init__(self) -> None:
         """Most methods have no options."""
@@ -66,7 +67,10 @@ class Method(Declared, ABC):
 
     @abstractmethod
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
-        """log_px, mc_stderr, ess and khat of B rows that run together, (4, B), float64."""
+        """log_px, mc_stderr, ess and khat of B rows that run together, (4, B), float64.
+
+        A method with 5 outputs adds the bias of log_px, nan where it is unknown.
+        """
 
 
 class Importance(Method):
@@ -97,6 +101,7 @@ class PSIS(Importance):
     name = "Pareto-smoothed importance sampling"
     is_bound = False
     smooth = True
+    outputs = 5
 
 
 class Defensive(Method):

@@ -119,7 +119,7 @@ class Climb:
         everyone = torch.arange(len(rows), device=u.device)
         self._narrow(everyone)
         self.height, self.slope = self._slopes(everyone)
-        self.curvature = self._curvature(everyone)
+        self.curvature = self._first_curvature(everyone)
         self.size, self.age = torch.ones_like(self.height), torch.zeros_like(self.height)
         self.alive = self.height.isfinite()
         self.is_known = torch.zeros_like(self.alive)
@@ -127,7 +127,7 @@ class Climb:
 
     def run(self, steps: int = STEPS) -> tuple[Tensor, Tensor, Curvature]:
         """The places (P, D), heights (P,) and curvatures of the ends."""
-        moved = torch.zeros_like(self.alive)
+        moved = torch.full_like(self.alive, self.known is not None)  # whether the curvature is of elsewhere
         for _ in range(steps):
             slope = self.slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             move = self.curvature.power(slope.unsqueeze(-2), -1.0).squeeze(-2)
@@ -191,6 +191,17 @@ class Climb:
         at = self._places(climbs)
         height, slope = self.surface.slopes(self.u[self.climbs].unsqueeze(0))
         return height[0, at], slope[0, at]
+
+    def _first_curvature(self, climbs: Tensor) -> Curvature:
+        """The curvature of the known mode, since most climbs end there, or that at the start."""
+        if self.known is None:
+            return self._curvature(climbs)
+        first = self.known.rows(self.rows)
+        curvature = Curvature(*(part.clone() for part in first.curvature.take(0)))
+        unknown = climbs[~first.mask[0]]
+        if len(unknown):
+            curvature.put(unknown, self._curvature(unknown))
+        return curvature
 
     def _curvature(self, climbs: Tensor) -> Curvature:
         self._narrow(climbs)

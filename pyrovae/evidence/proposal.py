@@ -30,7 +30,7 @@ __all__ = ["Draws", "Proposal", "draw", "samples_of"]
 
 FREEDOM = 10  # degrees of freedom of the Student-t distributions, an even number
 UNTIED = 0.4967  # near a half, but no sum of shares falls on it, where rounding would decide
-NORMAL = 0.5  # the share of the Gaussian of a mode
+NORMAL = 0.1  # the share of the Gaussian of a mode, small since its tails are light
 GUIDE, PRIOR = 0.1, 0.05
 
 
@@ -83,12 +83,15 @@ class Proposal:
         modes: places and curvatures of the M modes.
         shares: the shares of the modes, (M, B), with sum 1.
         guide, prior: the shares of guide and prior, (B,).
+        normal: the share of the Gaussian of a mode.
     """
 
-    def __init__(self, modes: Modes, shares: Tensor, guide: Tensor, prior: Tensor) -> None:
+    def __init__(
+        self, modes: Modes, shares: Tensor, guide: Tensor, prior: Tensor, normal: float = NORMAL
+    ) -> None:
         self.modes, self.guide, self.prior = modes, guide, prior
         of_modes = shares * (1 - guide - prior)
-        self.shares = torch.cat([NORMAL * of_modes, (1 - NORMAL) * of_modes, torch.stack([guide, prior])])
+        self.shares = torch.cat([normal * of_modes, (1 - normal) * of_modes, torch.stack([guide, prior])])
 
     @classmethod
     def at(cls, modes: Modes) -> Proposal:
@@ -122,7 +125,7 @@ class Proposal:
         total = shares.sum(0)
         shares = shares / torch.where(total > 0, total, 1.0)
         prior = torch.where(total > 0, 0.0, 1.0).to(total)
-        return Proposal(self.modes, shares, torch.zeros_like(prior), prior)
+        return Proposal(self.modes, shares, torch.zeros_like(prior), prior, normal=0.5)
 
     def counts(self, particles: int, offset: Tensor | float = UNTIED) -> Tensor:
         """The number of samples of each component, (J, B).

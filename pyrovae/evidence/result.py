@@ -50,6 +50,7 @@ class Evidence(PerRow):
         smoothed: whether the largest weights were smoothed.
         finds_modes: whether the method looks for modes of the posterior, and does not rely on the
             guide.
+        log_bias: the bias of `log_px`, (N,); nan where it is unknown.
         partial: whether the evaluation was stopped before all observations were done.
         seconds: the time that the evaluation took.
         units: whether log p(x) is that of a probability or of a density, and in which units.
@@ -67,6 +68,7 @@ class Evidence(PerRow):
     annealed: bool = False
     smoothed: bool = False
     finds_modes: bool = False
+    log_bias: np.ndarray | None = field(default=None, repr=False)
     partial: bool = False
     seconds: float = math.nan
     units: Units = field(default=Units(), repr=False)
@@ -118,28 +120,29 @@ class Evidence(PerRow):
 
     @property
     def bias(self) -> float:
-        r"""By how much the mean is too low because it averages logarithms, in nats.
+        r"""By how much the mean is too low on average, in nats.
 
         \(\mathrm E \log \hat p \approx \log p - \tfrac12 \mathrm{Var}(\hat p) / p^2\) for each
         observation, so this does not shrink with the number of observations, as the error does.
+        Smoothed weights are compared with the plain ones; 0 stands for observations whose bias is
+        unknown.
         """
-        return float(np.mean(self.mc_stderr**2) / 2)
+        return 0.0 - float(np.nan_to_num(self._biases).mean())
 
     @property
     def corrected(self) -> float:
-        """The mean without this bias: an estimate of the mean of log p(x), in nats.
-
-        Smoothed weights are too large on average, so their mean is not corrected.
-        """
-        return self.mean + (0.0 if self.smoothed else self.bias)
+        """The mean without this bias: an estimate of the mean of log p(x), in nats."""
+        return self.mean + self.bias
 
     @property
     def corrected_error(self) -> float:
-        """The Monte Carlo error of `corrected`, with the error of the correction.
+        """The Monte Carlo error of `corrected`, with the size of biases that are unknown."""
+        unknown = np.where(np.isnan(self._biases), self.mc_stderr**2 / 2, 0.0).mean()
+        return float(np.hypot(self.mc_error, unknown))
 
-        This is taken as a third of the correction. With smoothed weights it is the bias itself.
-        """
-        return float(np.hypot(self.mc_error, self.bias if self.smoothed else self.bias / 3))
+    @property
+    def _biases(self) -> np.ndarray:
+        return -(self.mc_stderr**2) / 2 if self.log_bias is None else self.log_bias
 
     @property
     def verdict(self) -> str:

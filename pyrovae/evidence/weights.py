@@ -24,6 +24,8 @@ from pyrovae.evidence.pareto import smoothed_tail, tail_size
 
 __all__ = ["WeightSums"]
 
+LIGHT = 0.5  # the k-hat below which weights have a variance
+
 
 class WeightSums:
     """Running log-sums of the weights of B rows, in float64.
@@ -53,14 +55,25 @@ class WeightSums:
         self.tail = candidates.topk(min(self.tail_length, candidates.shape[1]), 1).values
 
     def summary(self, *, smooth: bool = False) -> Tensor:
-        """log_px, mc_stderr, ess and khat, (4, B); with `smooth`, for the smoothed weights."""
+        """log_px, mc_stderr, ess and khat, (4, B).
+
+        With `smooth` they are those of the smoothed weights, and the bias of log_px comes next: its
+        distance from the logarithm of the plain mean, which is corrected for its own bias. Where
+        k-hat is above 1/2, the plain mean may have no variance, and the bias is nan.
+        """
         tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
-        log_s1, log_s2 = self.log_s1, self.log_s2
-        if smooth:
-            log_s1 = _replaced(log_s1, self.tail, tail)
-            log_s2 = _replaced(log_s2, 2 * self.tail, 2 * tail)
+        plain = self._moments(self.log_s1, self.log_s2)
+        if not smooth:
+            return torch.stack([*plain, khat])
+        log_s1 = _replaced(self.log_s1, self.tail, tail)
+        smoothed = self._moments(log_s1, _replaced(self.log_s2, 2 * self.tail, 2 * tail))
+        bias = smoothed[0] - plain[0] - plain[1].square() / 2
+        return torch.stack([*smoothed, khat, torch.where(khat < LIGHT, bias, math.nan)])
+
+    def _moments(self, log_s1: Tensor, log_s2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log_px, mc_stderr and ess from sums of weights."""
         ess = torch.exp(2 * log_s1 - log_s2)
-        return torch.stack([log_s1 - math.log(self.particles), self._stderr(ess), ess, khat])
+        return log_s1 - math.log(self.particles), self._stderr(ess), ess
 
     def _stderr(self, ess: Tensor) -> Tensor:
         if self.particles < 2:  # the error is not known from one weight

@@ -1,4 +1,4 @@
-r"""Forty models that are hard for estimates of log p(x), each with the exact value.
+r"""Models that are hard for estimates of log p(x), twice forty, each with the exact value.
 
     blocks of latents, z = (z_1, z_2, ...), each with its own part of x
     p(x) = prod_b p(x_b),   every factor in closed form or by quadrature
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -256,34 +256,111 @@ def _spoilt(moments: Moments, kind: Guide) -> Moments:
     return Moments(loc, tril * {"narrow": 0.5, "wide": 2.0}.get(kind, 1.0))
 
 
-def hard_models() -> Iterator[tuple[str, Blocks]]:
+class _Sizes(NamedTuple):
+    """What distinguishes one set of forty models from another."""
+
+    normal: tuple[int, ...]
+    condition: tuple[float, ...]
+    factorised: tuple[int, float]
+    modes: tuple[int, ...]
+    banana: int
+    funnel: tuple[int, int, int]
+    ring: tuple[float, int]
+    heavy: tuple[int, int, int]
+    scale: float
+    df: float
+    seed: int
+
+
+CALIBRATION = _Sizes(
+    (2, 10, 30, 100),
+    (1.0, 100.0, 1e4),
+    (20, 1100.0),
+    (2, 10, 50),
+    20,
+    (2, 10, 30),
+    (0.1, 12),
+    (2, 10, 30),
+    0.25,
+    3,
+    0,
+)
+HELD_OUT = _Sizes(
+    (3, 7, 20, 60),
+    (10.0, 1000.0, 3e3),
+    (40, 5000.0),
+    (3, 8, 30),
+    12,
+    (3, 7, 20),
+    (0.2, 8),
+    (3, 6, 20),
+    0.4,
+    5,
+    1,
+)
+
+
+def hard_models(*, held_out: bool = False) -> Iterator[tuple[str, Blocks]]:
     """The forty models, with names.
 
+    Arguments:
+        held_out: forty others of the same kinds, with other sizes, scales, bases and guides, on
+            which nothing was chosen.
+
     Example:
-        >>> len(list(hard_models()))
-        40
+        >>> len(list(hard_models())), len(list(hard_models(held_out=True)))
+        (40, 40)
     """
-    kinds: tuple[Guide, ...] = ("exact", "narrow", "wide", "shifted", "factorised")
-    for i, dim in enumerate((2, 10, 30, 100)):
-        for j, condition in enumerate((1.0, 100.0, 1e4)):
-            kind = kinds[(i + 2 * j) % 5]
-            yield (
-                f"normal, {dim} latents, condition {condition:g}, {kind}",
-                Blocks([correlated(dim, condition)], kind),
-            )
-    yield "normal, 20 latents, condition 1100, factorised", Blocks([correlated(20, 1100.0)], "factorised")
-    for dim in (2, 10, 50):
+    sizes = HELD_OUT if held_out else CALIBRATION
+    shift = int(held_out)
+    yield from _normal(sizes, shift)
+    yield from _with_modes(sizes, shift)
+    yield from _curved(sizes, shift)
+
+
+def _kind(*kinds: Guide, shift: int) -> Iterator[Guide]:
+    """The kinds of guides, each moved to the next in a list of all when there is a shift."""
+    order: tuple[Guide, ...] = get_args(Guide)
+    return (order[(order.index(kind) + shift) % len(order)] for kind in kinds)
+
+
+def _normal(sizes: _Sizes, shift: int) -> Iterator[tuple[str, Blocks]]:
+    kinds: tuple[Guide, ...] = get_args(Guide)
+    for i, dim in enumerate(sizes.normal):
+        for j, condition in enumerate(sizes.condition):
+            kind = kinds[(i + 2 * j + shift) % len(kinds)]
+            block = correlated(dim, condition, seed=sizes.seed)
+            yield f"normal, {dim} latents, condition {condition:g}, {kind}", Blocks([block], kind)
+    dim, condition = sizes.factorised
+    block = correlated(dim, condition, seed=sizes.seed)
+    yield f"normal, {dim} latents, condition {condition:g}, factorised", Blocks([block], "factorised")
+
+
+def _with_modes(sizes: _Sizes, shift: int) -> Iterator[tuple[str, Blocks]]:
+    for dim in sizes.modes:
         for both in (False, True):
-            for kind in ("exact", "narrow"):
+            for kind in _kind("exact", "narrow", shift=shift):
                 name = f"two modes, {dim} latents, guide with {'both' if both else 'one'}, {kind}"
-                yield name, Blocks([Fold(), correlated(dim - 1, 10.0)], kind, both=both)  # type: ignore[arg-type]
-    for kind in ("exact", "wide", "factorised"):
-        yield f"banana, {kind}", Blocks([Banana()], kind)
-    yield "banana, 20 latents, narrow", Blocks([Banana(), correlated(18, 10.0)], "narrow")
-    for dim, kind in ((2, "exact"), (10, "exact"), (10, "narrow"), (30, "factorised")):
-        yield f"funnel, {dim} latents, {kind}", Blocks([Funnel(dim - 1)], kind)  # type: ignore[arg-type]
-    for kind in ("exact", "narrow", "shifted"):
-        yield f"ring, {kind}", Blocks([Ring(scale=0.1)], kind)
-    yield "ring, 12 latents, wide", Blocks([Ring(scale=0.1), correlated(10, 100.0)], "wide")
-    for dim, kind in ((2, "exact"), (10, "narrow"), (30, "shifted")):
-        yield f"heavy tails, {dim} latents, {kind}", Blocks([HeavyTails(dim)], kind)  # type: ignore[arg-type]
+                blocks = [Fold(sizes.scale), correlated(dim - 1, 10.0, seed=sizes.seed)]
+                yield name, Blocks(blocks, kind, both=both)
+
+
+def _curved(sizes: _Sizes, shift: int) -> Iterator[tuple[str, Blocks]]:
+    seed = sizes.seed
+    for kind in _kind("exact", "wide", "factorised", shift=shift):
+        yield f"banana, {kind}", Blocks([Banana(sizes.scale)], kind)
+    for kind in _kind("narrow", shift=shift):
+        blocks = [Banana(sizes.scale), correlated(sizes.banana - 2, 10.0, seed=seed)]
+        yield f"banana, {sizes.banana} latents, {kind}", Blocks(blocks, kind)
+    small, middle, large = sizes.funnel
+    kinds = _kind("exact", "exact", "narrow", "factorised", shift=shift)
+    for dim, kind in zip((small, middle, middle, large), kinds, strict=True):
+        yield f"funnel, {dim} latents, {kind}", Blocks([Funnel(dim - 1)], kind)
+    scale, dim = sizes.ring
+    for kind in _kind("exact", "narrow", "shifted", shift=shift):
+        yield f"ring, {kind}", Blocks([Ring(scale=scale)], kind)
+    for kind in _kind("wide", shift=shift):
+        block = correlated(dim - 2, 100.0, seed=seed)
+        yield f"ring, {dim} latents, {kind}", Blocks([Ring(scale=scale), block], kind)
+    for dim, kind in zip(sizes.heavy, _kind("exact", "narrow", "shifted", shift=shift), strict=True):
+        yield f"heavy tails, {dim} latents, {kind}", Blocks([HeavyTails(dim, sizes.df)], kind)

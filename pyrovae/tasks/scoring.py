@@ -122,7 +122,8 @@ class Scorer:
     def _own(self, pieces: Pieces) -> Tensor:
         done = [torch.empty(4, 0, dtype=torch.float64)]
         if len(pieces):
-            done += [self.method.summary(some, self.particles).cpu() for some in pieces.parts(self.particles)]
+            parts = pieces.parts(self.particles)
+            done += [self.method.summary(some, self.particles)[:4].cpu() for some in parts]
         summary = torch.cat(done, 1)
         if bool(summary[0].isnan().any()):
             row = int(summary[0].isnan().nonzero()[0])
