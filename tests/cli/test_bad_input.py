@@ -266,7 +266,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"clip": float("nan")}, "clip must be a finite number"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
-        ({"device": 3.5}, "device '3.5' is not available"),
+        ({"device": 3.5}, "device must be a name, as in 'cuda', not 3.5"),
         ({"vae": "a VAE"}, "str is not a probabilistic program"),
         ({"data": 7}, "data of type int cannot be used"),
         ({"data": torch.zeros(60, 5)}, "declared for events .6,., and the data have .5,."),
