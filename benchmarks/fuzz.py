@@ -49,6 +49,13 @@ FOREIGN = r"<class|typing\.|Union|Parser key|NestedArg|Expected a|Subtype|Traceb
 
 # ------------------------------------------------------------------ the folder of a case
 
+QUICKLY: dict[str, Any] = {
+    "epochs": 1,
+    "progress": False,
+    "figures": False,
+    "compile": False,
+    "batch_size": 10,
+}
 QUICK = ["--epochs", "2", "--batch_size", "20", "--figures", "false", "--compile", "false"]
 STEADY = ["--lr_schedule", "constant"]  # epochs can be added
 SMALL = ["--encoder", "MLP", "--encoder.sizes", "[4]", "--decoder", "MLP", "--decoder.sizes", "[4]"]
@@ -82,103 +89,25 @@ def template(folder: Path) -> None:
 # ------------------------------------------------------------------ command lines
 
 LINES = {
-    "fit": ["--data", "x.npy", *SMALL, "--latent_dim", "2", *QUICK],
-    "evaluate": [
-        "run",
-        "--particles",
-        "20",
-        "--rows",
-        "4",
-        "--method_rows",
-        "2",
-        "--chains",
-        "2",
-        "--bounds",
-        "[1,5]",
-        "--baseline",
-        "false",
-        "--compile",
-        "false",
-    ],
-    "sample": ["run", "--count", "5"],
-    "reconstruct": ["run", "--count", "3"],
-    "score": ["table", "t.csv", "--out", "s.csv", "--particles", "20"],
-    "compare": ["run", "mixture", "--particles", "20", "--rows", "4"],
-    "clusters": ["mixture"],
-    "explore": ["run"],  # it has no components, so no page is served
-    "data": ["t.csv"],
-    "datasets": [],
-    "parts": [],
+    "fit": f"--data x.npy {' '.join([*SMALL, *QUICK])} --latent_dim 2",
+    "evaluate": "run --particles 20 --rows 4 --method_rows 2 --chains 2 --bounds [1,5] --baseline false "
+    "--compile false",
+    "sample": "run --count 5",
+    "reconstruct": "run --count 3",
+    "score": "table t.csv --out s.csv --particles 20",
+    "compare": "run mixture --particles 20 --rows 4",
+    "clusters": "mixture",
+    "explore": "run",  # it has no components, so no page is served
+    "data": "t.csv",
+    "datasets": "",
+    "parts": "",
 }
 WORDS = [
-    "",
-    "x",
-    "0",
-    "-1",
-    "1",
-    "2",
-    "1.5",
-    "nan",
-    "-inf",
-    "1e400",
-    "10" * 20,
-    "true",
-    "null",
-    "[]",
-    "[1,2]",
-    "[0]",
-    "{}",
-    "{a: 1}",
-    "[1",
-    "{",
-    "x.npy",
-    "x.npz",
-    "t.csv",
-    "t.csv.gz",
-    "images",
-    "run",
-    "table",
-    "mixture",
-    "nowhere",
-    "run/best.ckpt",
-    "run/config.yaml",
-    "/dev/null",
-    "..",
-    "é✓",
-    "a\tb",
-    "a\nb",
-    "a\0b",
-    "a" * 5000,
-    "!!python/object:os.system",
-    "&a [*a]",
-    "AIS",
-    "Laplace",
-    "GaussianMixture",
-    "Normal",
-    "Mixed",
-    "Bernoulli",
-    "MLP",
-    "DiagonalNormal",
-    "IWAE",
-    "os.system",
-    "torch.nn.Linear",
-    "word",
-    "height",
-    "labels",
-    "test",
-    "auto",
-    "dynamic",
-    "cuda",
-    "cpu",
-    "float32",
-    "adamw",
-    "cosine",
-    "*",
-    "--",
-    "-h",
-    "~nobody",
-    "%s",
-    "\\",
+    *"x 0 -1 1 2 1.5 nan -inf 1e400 true null [] [1,2] [0] {} {a:1} [1 { x.npy x.npz t.csv t.csv.gz".split(),
+    *"images run table mixture nowhere run/best.ckpt run/config.yaml /dev/null .. é✓ AIS Mixed".split(),
+    *"GaussianMixture Normal Bernoulli MLP DiagonalNormal IWAE os.system torch.nn.Linear word height".split(),
+    *"labels test auto dynamic cuda cpu float32 adamw * -- -h ~nobody %s \\ !!python/object:os".split(),
+    *["", "{a: 1}", "&a [*a]", "a\tb", "a\nb", "a\0b", "a" * 5000, "10" * 20, "\x1b[31m"],
 ]
 # A legitimate value of these would take long.
 SLOW = {"--epochs", "--patience", "--checkpoint_seconds", "--compile", "--steps", "--config", "--help"}
@@ -199,7 +128,7 @@ def options() -> dict[str, list[str]]:
 def line_of(rng: random.Random, every: dict[str, list[str]]) -> list[str]:
     """A line that works, with some options, words and letters changed."""
     name = rng.choice([*LINES, "fit", "fit", "fit", "evaluate"])
-    words = [name, *LINES[name]]
+    words = [name, *LINES[name].split()]
     for _ in range(rng.choice([1, 1, 2, 3])):
         match rng.randrange(8):
             case 0 | 1 | 2 | 3 if every[name]:
@@ -271,54 +200,13 @@ def captured() -> Iterator[Callable[[], str]]:
 # ------------------------------------------------------------------ calls
 
 X = torch.bernoulli(torch.full((30, 5), 0.4), generator=torch.Generator().manual_seed(0))
+WIDE = torch.zeros(2, 5, dtype=torch.complex64)
 ODD: list[Any] = [
-    None,
-    "x",
-    "",
-    b"x",
-    0,
-    -1,
-    1,
-    2,
-    1.5,
-    -0.5,
-    True,
-    False,
-    float("nan"),
-    float("inf"),
-    10**30,
-    -(10**30),
-    1e300,
-    [],
-    [1],
-    [1, 2],
-    (0,),
-    {},
-    {"a": 1},
-    set(),
-    object(),
-    print,
-    int,
-    1j,
-    np.float32(2),
-    np.int64(3),
-    np.zeros(0),
-    np.zeros((2, 3)),
-    np.array("x"),
-    np.array([None]),
-    torch.zeros(0),
-    torch.zeros(30, 5),
-    torch.zeros(3, 5, 2),
-    torch.full((30, 5), float("nan")),
-    torch.tensor(2),
-    torch.tensor([1, 2]),
-    torch.zeros(2, 5, dtype=torch.complex64),
-    "a\0b",
-    range(3),
-    lambda: 0,
-    slice(None),
-    ...,
-    NotImplemented,
+    *(None, "x", "", b"x", "a\0b", 0, -1, 1, 2, 1.5, -0.5, True, False, 10**30, -(10**30), 1e300, 1j),
+    *(float("nan"), float("inf"), [], [1], [1, 2], (0,), {}, {"a": 1}, set(), object(), print, int),
+    *(np.float32(2), np.int64(3), np.zeros(0), np.zeros((2, 3)), np.array("x"), np.array([None]), WIDE),
+    *(torch.zeros(0), torch.zeros(30, 5), torch.zeros(3, 5, 2), torch.full((30, 5), float("nan"))),
+    *(torch.tensor(2), torch.tensor([1, 2]), range(3), lambda: 0, slice(None), ..., NotImplemented),
 ]
 
 
@@ -330,116 +218,40 @@ class Call(NamedTuple):
     use: Callable[[Any], Any] = lambda result: None
 
 
-def quick(**more: Any) -> dict[str, Any]:
-    return {"epochs": 1, "progress": False, "compile": False} | more
+def of(function: Callable[..., Any], use: Callable[[Any], Any] = lambda result: None, **given: Any) -> Call:
+    """A call with the function's defaults and some arguments."""
+    parameters = inspect.signature(function).parameters.values()
+    return Call(function, {p.name: p.default for p in parameters if p.default is not p.empty} | given, use)
 
 
 def calls() -> dict[str, Call]:
-    """The public functions and classes, with arguments that work."""
+    """The public functions and classes, with arguments that work and take little time."""
     vae = pv.VAE((5,), 2, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4), seed=0)
     mixture = pv.VAE((5,), 2, prior=pv.priors.GaussianMixture(2), encoder=pv.networks.MLP(4), seed=0)
-    rows = {"x": X, "context": None, "y": None}
+    few, fast = {"vae": vae, "x": X[:5]}, {"particles": 3, "compile": False}
     found = {
-        "VAE": Call(
-            pv.VAE,
-            {"event_shape": (5,), "latent_dim": 2}
-            | dict.fromkeys(
-                ["prior", "likelihood", "guide", "encoder", "decoder", "context_shape", "missing", "seed"]
-            ),
-        ),
-        "encode": Call(vae.encode, rows),
-        "decode": Call(vae.decode, {"z": torch.zeros(3, 2), "context": None}),
-        "latents": Call(vae.latents, {"context": None, "y": None}),
-        "sample": Call(
-            vae.sample, {"count": 3, "context": None, "y": None, "mean": False, "as_frame": False, "seed": 1}
-        ),
-        "reconstruct": Call(vae.reconstruct, rows | {"as_frame": False, "seed": 1}),
-        "responsibilities": Call(mixture.responsibilities, rows | {"particles": 2, "seed": 1}),
-        "log_prob": Call(vae.log_prob, rows | {"particles": 2, "seed": 1}),
-        "log_evidence": Call(
-            pv.log_evidence,
-            {
-                "vae": vae,
-                **rows,
-                "particles": 3,
-                "method": "importance",
-                "seed": 0,
-                "chunk": None,
-                "precision": "float32",
-                "compile": False,
-                "progress": False,
-            },
-        ),
-        "iwae_bound": Call(
-            pv.iwae_bound, {"vae": vae, **rows, "particles": (1, 2), "seed": 0, "chunk": None}
-        ),
-        "diagnose": Call(pv.diagnose, {"vae": vae, "x": X, "particles": 3, "seed": 0, "rows": 10}),
-        "gaps": Call(pv.gaps, {"vae": vae, "x": X[:3], "particles": 3, "steps": 2, "lr": 0.1, "seed": 0}),
-        "sandwich": Call(pv.sandwich, {"vae": vae, "temperatures": (2,), "count": 2, "chains": 2, "seed": 0}),
-        "score": Call(pv.score, {"vae": vae, "x": X, "particles": 3, "seed": 0}),
-        "explore": Call(
-            pv.explore, {"vae": mixture, "data": X, "particles": 2, "rows": 10, "seed": 0, "labels": None}
-        ),
-        "fit": Call(
-            pv.fit,
-            quick(
-                vae=mixture,
-                data=X,
-                objective=None,
-                batch_size=10,
-                seed=0,
-                lr=None,
-                optimizer="adam",
-                lr_schedule=None,
-                kl_warmup=None,
-                clip=None,
-                patience="auto",
-                resume=False,
-                checkpoint_seconds=30.0,
-                figures=False,
-                precision="float32",
-                kl_schedule="linear",
-                device=None,
-            ),
-        ),
-        "load": Call(
-            pv.datasets.load,
-            {
-                "name": X,
-                "root": None,
-                "binarize": None,
-                "dequantize": False,
-                "validation": None,
-                "test": None,
-                "split_seed": 0,
-                "context": None,
-                "labels": None,
-                "known": None,
-                "copies": 1,
-                "count": None,
-                "kinds": None,
-                "drop": None,
-                "na": None,
-                "separator": None,
-                "decimal": None,
-                "header": None,
-                "resize": None,
-                "stream": None,
-                "layer": None,
-                "schema": None,
-            },
-        ),
-        "ring": Call(pv.datasets.toys.ring, {"count": 5, "seed": 0}),
-        "load a run": Call(pv.load, {"folder": "run", "which": "best"}),
-        "AIS": Call(
-            pv.evidence.AIS,
-            {"temperatures": 2, "start": "guide", "schedule": "linear", "leapfrog": 1},
-            lambda method: pv.log_evidence(vae, X[:3], particles=2, method=method),
-        ),
-        "oracle": Call(pv.oracles.LinearGaussian.random, {"event_dim": 3, "latent_dim": 2, "seed": 0}),
-        "plain mixture": Call(
-            pv.mixtures.GaussianMixture, {"components": 2, "event_dim": 2, "covariance": "full"}
-        ),
+        "VAE": of(pv.VAE, event_shape=(5,), latent_dim=2),
+        "encode": of(vae.encode, x=X),
+        "decode": of(vae.decode, z=torch.zeros(3, 2)),
+        "latents": of(vae.latents),
+        "sample": of(vae.sample, count=3),
+        "reconstruct": of(vae.reconstruct, x=X),
+        "responsibilities": of(mixture.responsibilities, x=X, particles=2),
+        "log_prob": of(vae.log_prob, x=X, particles=2),
+        "log_evidence": of(pv.log_evidence, **few, **fast),
+        "iwae_bound": of(pv.iwae_bound, **few, particles=(1, 2)),
+        "diagnose": of(pv.diagnose, **few, particles=3, rows=10),
+        "gaps": of(pv.gaps, **few, particles=3, steps=2),
+        "sandwich": of(pv.sandwich, vae=vae, temperatures=(2,), count=2, chains=2),
+        "score": of(pv.score, **few, particles=3),
+        "explore": of(pv.explore, vae=mixture, data=X, particles=2, rows=10),
+        "fit": of(pv.fit, vae=mixture, data=X, **QUICKLY),
+        "load": of(pv.datasets.load, name=X),
+        "ring": of(pv.datasets.toys.ring, count=5),
+        "load a run": of(pv.load, folder="run"),
+        "AIS": of(pv.evidence.AIS, lambda m: pv.log_evidence(**few, particles=2, method=m), temperatures=2),
+        "oracle": of(pv.oracles.LinearGaussian.random, event_dim=3, latent_dim=2),
+        "plain mixture": of(pv.mixtures.GaussianMixture, components=2, event_dim=2),
     }
     return found | part_calls()
 
@@ -464,7 +276,7 @@ def part_calls() -> dict[str, Call]:
 def _used(part: Any, role: str | None) -> None:
     if role is None:
         vae = pv.VAE((5,), 2, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4), seed=0)
-        pv.fit(vae, X, part, **quick(batch_size=10))
+        pv.fit(vae, X, part, **QUICKLY)
         return
     with contextlib.suppress(pv.InputError):  # a part may need another partner
         pv.VAE((5,), 2, seed=0, **{role: part})
