@@ -367,15 +367,10 @@ READERS: list[tuple[str, Callable[[], Any], bool]] = [
     ("t.csv", lambda: of_run("table", "t.csv"), True),
     ("run/best.ckpt", lambda: weights_of("run"), True),
     ("table/best.ckpt", lambda: weights_of("table"), True),
-    ("run/config.yaml", lambda: _config("run"), True),
+    ("run/config.yaml", lambda: (weights_of("run"), of_run("run", "x.npy")), True),
+    ("run/config.yaml", lambda: resumed("run"), True),
     ("run/last.ckpt", lambda: resumed("run"), True),
 ]
-
-
-def _config(folder: str) -> Any:
-    from pyrovae.tasks.runs import config_of
-
-    return config_of(folder)
 
 
 def run_file(rng: random.Random, before: dict[int, Any]) -> tuple[str, str | None]:
