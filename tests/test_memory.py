@@ -152,6 +152,17 @@ def test_a_member_whose_header_lies(tmp_path):
         datasets.load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize(
+    "change", [(b"}", b"("), (b"'shape'", b"'shapf'"), (b"<f8", b"<z8"), (b"(5, 2)", b"(-5,2)")]
+)
+def test_a_damaged_header(tmp_path, change):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((5, 2)))
+    path.write_bytes(path.read_bytes().replace(*change))
+    with refused("cannot be read as .npy"):
+        datasets.load(path)
+
+
 def test_an_encrypted_archive(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, x=np.zeros((5, 2)))
