@@ -63,7 +63,7 @@ class Adapter:
         return self._improved()
 
     def _searched(self, rounds: int, particles: int) -> Proposal:
-        """The proposal after a search for modes only, where latents are too many for covariances."""
+        """The proposal after a search for modes only, for latents too many for covariances."""
         self._discover(self.pool.u, self.first)
         for number in range(1, rounds):
             draws = draw(self.surface, Proposal.at(self.modes), particles, self.stream + number)

@@ -28,6 +28,7 @@ from torch.distributions import constraints
 
 from pyrovae.checks import count_of, number
 from pyrovae.errors import InputError
+from pyrovae.evidence.ascent import missing, started_at_modes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.marginals import means
@@ -45,6 +46,8 @@ __all__ = ["Gaps", "gaps"]
 ASCENT, FIRST = 8, 10**8
 # At an exact posterior a gap is a rounding error: this share of log p(x) in float32.
 ROUNDING = 1e-6
+# Samples that show how far a maximisation is from its end, and the nats that do not matter.
+CHECKED, SMALL = 200, 0.1
 Params = dict[str, Tensor]
 Family = Callable[[Params], dist.TorchDistribution]
 
@@ -61,6 +64,8 @@ class Gaps(PerRow):
         log_px_stderr, elbo_stderr, best_stderr: their Monte Carlo standard errors, (N,).
         amortisation_stderr, gain_stderr: the errors of best - elbo and richer - best, which share
             samples, (N,).
+        missing: by how much `best` can still rise, estimated from the gradient, (N,); nan if
+            latents are not real.
         guide: the family, as declared.
         method: how log p(x) was estimated.
         steps: the number of steps of the maximisation.
@@ -80,6 +85,7 @@ class Gaps(PerRow):
     method: str
     steps: int
     particles: int
+    missing: np.ndarray | None = field(default=None, repr=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.log_px)
@@ -115,8 +121,27 @@ class Gaps(PerRow):
         return np.hypot(self.log_px_stderr, self.elbo_stderr)
 
     @property
+    def converged(self) -> np.ndarray:
+        """Whether the maximisation of each observation ended within 0.1 nats of its best, (N,)."""
+        if self.missing is None:
+            return np.ones(len(self), dtype=bool)
+        return ~(self.missing > SMALL)
+
+    @property
     def verdict(self) -> str:
         """Which gap is larger, and how to close it, in a sentence."""
+        rows = (~self.converged).nonzero()[0]
+        if len(rows) == 0:
+            return self._verdict
+        numbers = rows if self.index is None else self.index[rows]
+        some = ", ".join(map(str, numbers[:5])) + (", ..." if len(rows) > 5 else "")
+        return (
+            f"{self._verdict}; the maximisation did not converge for {len(rows)} of {len(self):,} "
+            f"observations (row {some}), whose gaps are wrong: use more steps"
+        )
+
+    @property
+    def _verdict(self) -> str:
         if self.total.mean() < 2 * mc_error_of(self.total_stderr) + ROUNDING * np.abs(self.log_px).mean():
             return "there is no gap beyond its error: the encoder's distribution is the posterior"
         if self.amortisation.mean() > self.approximation.mean():
@@ -168,8 +193,9 @@ def gaps(
     \underbrace{\log p(x) - \mathcal L(q^*)}_{\text{approximation}} +
     \underbrace{\mathcal L(q^*) - \mathcal L(q_\phi)}_{\text{amortisation}}\]
 
-    If the maximisation stops early, the amortisation gap looks smaller and the approximation gap
-    larger. Compare with twice the number of steps.
+    The maximisation starts at the encoder's parameters, or at the largest mode of the posterior
+    where the ELBO is higher there. If it stops early, the amortisation gap looks smaller and the
+    approximation gap larger; `converged` and the verdict say for which observations.
 
     Arguments:
         vae: a `VAE`.
@@ -248,12 +274,14 @@ class _Split:
 
     def columns(self, steps: int, particles: int, lr: float) -> dict[str, Tensor]:
         """The ELBOs and their errors, named as in `Gaps`, each (B,)."""
-        best = self._family(self._ascend(self._family, self.encoded, steps, lr))
+        best = self._family(self._ascend(self._family, self._start(), steps, lr))
         of_start, of_best = self._log_w(self._family(self.encoded), particles), self._log_w(best, particles)
         of_richer = torch.full_like(of_best, math.nan)
+        missing_nats = of_richer[0]
         if _is_real(best):
             start = _full_params(best, self._draws(best, 200, 2 * FIRST))
             of_richer = self._log_w(_full(self._ascend(_full, start, steps, lr)), particles)
+            missing_nats = self._missing(best)
         return {
             "elbo": of_start.mean(0),
             "best": of_best.mean(0),
@@ -262,10 +290,33 @@ class _Split:
             "best_stderr": _stderr(of_best),
             "amortisation_stderr": _stderr(of_best - of_start),
             "gain_stderr": _stderr(of_richer - of_best),
+            "missing": missing_nats,
         }
 
     def _family(self, params: Params) -> dist.TorchDistribution:
         return self.vae.q(**params)
+
+    def _start(self) -> Params:
+        """The encoder's parameters, or those at the posterior's mode where the ELBO is higher."""
+        at_modes = (
+            started_at_modes(self.pieces, self.encoded) if _is_real(self._family(self.encoded)) else None
+        )
+        if at_modes is None:
+            return self.encoded
+        bounds = [self._log_w(self._family(start), CHECKED).mean(0) for start in (self.encoded, at_modes)]
+        better = bounds[1] > bounds[0]
+
+        def chosen(own: Tensor, other: Tensor) -> Tensor:
+            return torch.where(better.reshape(-1, *[1] * (own.dim() - 1)), other, own)
+
+        return {name: chosen(own, at_modes[name]) for name, own in self.encoded.items()}
+
+    def _missing(self, q: dist.TorchDistribution) -> Tensor:
+        """The nats by which the ELBO of q can still rise, (B,)."""
+        with torch.enable_grad():
+            z = self._draws(q, CHECKED, 3 * FIRST).detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self._log_weights(z, q).sum(), z)
+        return missing(z.detach(), slope)
 
     def _ascend(self, family: Family, start: Params, steps: int, lr: float) -> Params:
         """The parameters of each row after `steps` steps of Adam on its own ELBO."""

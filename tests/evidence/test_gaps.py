@@ -187,3 +187,34 @@ def test_figure_shows_the_two_steps():
     ax = pv.plots.inference_gaps(*means)
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == pytest.approx([found.approximation[0], found.amortisation[0]])
+
+
+def test_a_far_off_encoder_is_left_for_the_mode_of_the_posterior():
+    vae, oracle = linear_vae(shift=40.0)  # 300 steps of .03 move a latent by 5 at most
+    x = oracle.sample(4)
+    split = pv.gaps(vae, x, particles=500, method="importance")
+    assert np.abs(split.best - oracle.log_px(x).numpy()).max() < 1e-3
+    assert split.converged.all()
+    assert "converge" not in split.verdict
+
+
+def test_a_maximisation_that_did_not_converge_is_said_per_row(monkeypatch):
+    module = sys.modules["pyrovae.evidence.gaps"]  # the package has a function of this name
+    monkeypatch.setattr(module, "started_at_modes", lambda pieces, encoded: None)
+    vae, oracle = linear_vae(shift=2.0)
+    x = oracle.sample(6)
+    with torch.no_grad():  # two rows start at the end, the others two nats or more away
+        exact, far = linear_vae()[0].encode(x), vae.encode(x)
+    params = {"loc": torch.where(torch.arange(6).unsqueeze(1) < 2, exact.mean, far.mean)}
+    plain = _Split.__init__
+
+    def near(self, vae, pieces):
+        plain(self, vae, pieces)
+        self.encoded = self.encoded | params
+
+    monkeypatch.setattr(_Split, "__init__", near)
+    split = pv.gaps(vae, pv.Rows(x, index=torch.arange(10, 16)), steps=3, particles=4000, method="importance")
+    assert split.converged.tolist() == [True] * 2 + [False] * 4
+    truth = oracle.log_px(x).numpy() - split.best
+    assert np.allclose(split.missing, truth, rtol=0.3, atol=0.05)
+    assert "did not converge for 4 of 6 observations (row 12, 13, 14, 15)" in split.verdict
