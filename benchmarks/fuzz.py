@@ -109,6 +109,7 @@ WORDS = [
     *"labels test auto dynamic cuda cpu float32 adamw * -- -h ~nobody %s \\ !!python/object:os".split(),
     *["", "{a: 1}", "&a [*a]", "a\tb", "a\nb", "a\0b", "a" * 5000, "10" * 20, "\x1b[31m"],
 ]
+USUAL = "1 2 3 0.5 0.1 true false test train [2,3] learned".split()
 # A legitimate value of these would take long.
 SLOW = {"--epochs", "--patience", "--checkpoint_seconds", "--compile", "--steps", "--config", "--help"}
 
@@ -129,12 +130,12 @@ def line_of(rng: random.Random, every: dict[str, list[str]]) -> list[str]:
     """A line that works, with some options, words and letters changed."""
     name = rng.choice([*LINES, "fit", "fit", "fit", "evaluate"])
     words = [name, *LINES[name].split()]
-    for _ in range(rng.choice([1, 1, 2, 3])):
+    for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
         match rng.randrange(8):
             case 0 | 1 | 2 | 3 if every[name]:
                 option = rng.choice(every[name])
-                option += rng.choice(["", "", "", "", ".x", ".components", ".class_path", ".init_args.x"])
-                value = rng.choice(WORDS)
+                option += rng.choice([*[""] * 12, ".x", ".components", ".class_path", ".init_args.x"])
+                value = rng.choice(WORDS if rng.random() < 0.5 else USUAL)
                 words += [f"{option}={value}"] if rng.random() < 0.5 else [option, value]
             case 4:
                 words.insert(rng.randrange(len(words) + 1), rng.choice(WORDS))
@@ -297,14 +298,14 @@ def run_call(rng: random.Random, every: dict[str, Call]) -> tuple[str, str | Non
         try:
             call.use(call.function(**call.arguments | odd))
         except (pv.InputError, pv.NumericalError) as error:
-            return text, f"not one sentence: {error}" if "\n" in str(error) else None
+            return f"refused: {text}", f"not one sentence: {error}" if "\n" in str(error) else None
         except TypeError as error:
             if traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
-                return text, None
+                return f"refused: {text}", None
             raise _Found(text) from error
         except Exception as error:
             raise _Found(text) from error
-    return text, None
+    return f"answered: {text}", None
 
 
 class _Found(Exception):
@@ -391,11 +392,12 @@ def run_file(rng: random.Random, before: dict[int, Any]) -> tuple[str, str | Non
             try:
                 after = read()
             except pv.InputError as error:
-                return name, f"not one sentence: {error}" if "\n" in str(error) else None
+                return f"refused: {name}", f"not one sentence: {error}" if "\n" in str(error) else None
             except Exception as error:
                 raise _Found(f"{name}, reader {number}") from error
     silent = is_checked and changed != content and after != before[number]
-    return name, "accepted in silence" if silent else None
+    same = "read as before" if after == before[number] else "read"
+    return f"{same}: {name}", "accepted in silence" if silent else None
 
 
 # ------------------------------------------------------------------ running
@@ -489,9 +491,10 @@ def fuzz(counts: dict[str, int], seed: int = 0, only: tuple[str, int] | None = N
         for kind, count in counts.items():
             numbers = range(count) if only is None else [only[1]] * (only[0] == kind)
             worker, began = Worker(kind, seed, str(folder), state), time.monotonic()
-            wrong[kind] = []
+            wrong[kind], outcomes = [], Counter[str]()
             for number in numbers:
                 what, text = worker.run(number)
+                outcomes[what.partition(":")[0]] += text is None
                 if only is not None:
                     print(what)
                 if text is not None:
@@ -499,9 +502,9 @@ def fuzz(counts: dict[str, int], seed: int = 0, only: tuple[str, int] | None = N
                     print(wrong[kind][-1], flush=True)
             worker.stop()
             seconds = time.monotonic() - began
-            print(
-                f"{kind}: {len(numbers)} cases, {len(wrong[kind])} wrong, {seconds:.0f} seconds", flush=True
-            )
+            said = ", ".join(f"{what} {count}" for what, count in outcomes.most_common() if count)
+            print(f"{kind}: {len(numbers)} cases, {len(wrong[kind])} wrong, {seconds:.0f} seconds ({said})")
+            sys.stdout.flush()
     return wrong
 
 

@@ -173,7 +173,7 @@ def load(
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
-    if stream and not isinstance(data, Dataset):
+    if one_of("stream", stream, (True, False, None)) and not isinstance(data, Dataset):
         raise InputError(
             f"stream=True needs a torch Dataset, and {title(data)} is in memory: leave stream out"
         )

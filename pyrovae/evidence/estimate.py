@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.checks import count_of, one_of
+from pyrovae.checks import count_of
 from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
@@ -90,7 +90,6 @@ def log_evidence(
         >>> bool(abs(evidence.log_px - oracle.log_px(x).numpy()).max() < 1e-4)
         True
     """
-    one_of("progress", progress, (True, False))
     method, began = as_method(method), time.perf_counter()
     particles = count_of("particles", method.particles if particles is None else particles)
     _check_compile(compile, method)
@@ -133,7 +132,7 @@ def log_evidence(
 
 def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, progress: bool) -> Tensor:
     done = [torch.empty(method.outputs, 0, dtype=torch.float64)]
-    with shown(method.name, len(pieces), show=progress and is_first()) as advance:
+    with shown(method.name, len(pieces), show=is_first() and progress) as advance:
         try:
             for some in method.parts(pieces, particles):
                 summary = method.summary(some, particles).cpu()

@@ -14,7 +14,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import one_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
@@ -249,6 +249,7 @@ def refuse_weightless(log_px: Tensor, numbers: Tensor) -> None:
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left, on a terminal; returns the function that advances it."""
+    one_of("progress", show, (True, False))
     from rich.console import Console
     from rich.progress import Progress
 
