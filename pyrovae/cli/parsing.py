@@ -82,6 +82,8 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     parser = _parser(name, function, getattr(module, "add_options", None))
     bases = _bases(parser)
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
+    asked = [(key, value) for key, value in options if key.endswith(".help")]
+    options = asked[:1] or options  # the help of a class is all that is printed
     if hasattr(module, "completed"):
         options = module.completed(options)
     try:

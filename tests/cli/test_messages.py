@@ -52,6 +52,13 @@ def test_no_word_of_the_parser_reaches_the_user(command, capsys):
         assert len(text) < 900
 
 
+def test_the_help_of_a_class_needs_nothing_else(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["fit", "--prior.help=GaussianMixture", "--count=x", "--no.such", "1"])
+    assert stop.value.code in (0, None)
+    assert "components" in capsys.readouterr().out
+
+
 def test_a_message_that_is_not_known_is_said_in_general_terms():
     text = 'Parser key "x": Does not validate against any of the Union subtypes\n  - <class Foo> Expected'
     assert sentence(text) == "--x has a value that cannot be read; see --help"
