@@ -5,7 +5,10 @@ affect later tests, so the state is checked after each test: default dtype, grad
 settings (such as validation) and matplotlib's settings.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,8 @@ import torch
 
 matplotlib.use("Agg")  # no window
 os.environ["MPLBACKEND"] = "Agg"  # also in the processes that tests start
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="pyrovae-tests-")  # not the key of this user
+atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -4,28 +4,68 @@ An `InputError` is one sentence that says what was wrong, what was expected and 
 command line prints it and exits with status 2; in Python it is a `ValueError`.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["InputError", "Lost", "NumericalError", "Uncapturable", "deprecated", "renamed", "sizes"]
+__all__ = [
+    "InputError",
+    "Lost",
+    "NumericalError",
+    "Uncapturable",
+    "deprecated",
+    "renamed",
+    "sizes",
+    "visible",
+]
 
 
-class InputError(ValueError):
+class _Sentence(Exception):
+    """An exception whose message may have names from files, which must not control a terminal."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(visible(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+class InputError(_Sentence, ValueError):
     """Raised for input that cannot be used; the message is one sentence that says what to do."""
 
 
-class NumericalError(ArithmeticError):
+class NumericalError(_Sentence, ArithmeticError):
     """Raised for a NaN or infinite loss; the message names the step, the term and the site."""
 
 
-class Lost(RuntimeError):
+class Lost(_Sentence, RuntimeError):
     """Raised when another process of the run has ended or failed, so this one cannot continue."""
 
 
-class Uncapturable(RuntimeError):
+class Uncapturable(_Sentence, RuntimeError):
     """Raised for a function that cannot be traced; the message says why, and where in the code."""
+
+
+# Control characters of both sets, marks that turn the direction of text or are invisible line ends,
+# and the halves of characters that stand for bytes of a file name that are not UTF-8.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: object, *, lines: bool = False) -> str:
+    r"""Text with control characters written as \x1b, so that a terminal does not obey them.
+
+    Arguments:
+        text: anything with names from a file: of files, columns, levels or rows.
+        lines: keep the ends of lines, for text of several lines.
+
+    Example:
+        >>> print(visible("a\x1b[2Jb.csv"))
+        a\x1b[2Jb.csv
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        return match[0] if lines and match[0] == "\n" else ascii(match[0])[1:-1]
+
+    return _CONTROL.sub(escaped, str(text))
 
 
 def sizes(shape: Sequence[int]) -> str:

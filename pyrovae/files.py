@@ -1,15 +1,26 @@
-"""Atomic writing of files, and the cache folder."""
+"""Atomic writing of files, files and folders that are opened by one process, and the cache folder.
+
+Another user who can write into a folder may put a link there under the name of a file that we are
+about to write. So temporary files have random names and are created by the call that opens them,
+and no other file is opened through a link.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from pyrovae.errors import InputError
 
-__all__ = ["cache_folder", "reason_of", "write_whole"]
+__all__ = ["cache_folder", "new_folder", "open_owned", "reason_of", "write_whole"]
+
+# Flags that some systems lack: no links, and no descriptor or line ends changed behind our back.
+_PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -18,9 +29,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: when the folder cannot be written or the disk is full; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
+        with open(created, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -34,6 +46,56 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_owned(path: Path) -> BinaryIO:
+    """Open a file to be locked or continued: it is created if missing, and its content is kept.
+
+    Raises:
+        InputError: for a link, a device or a pipe of this name.
+        OSError: when the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _PLAIN, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+            raise _is_no_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _is_no_file(path)
+    return open(descriptor, "ab")
+
+
+def _is_no_file(path: Path) -> InputError:
+    return InputError(f"{path} is a link or a device, and PyroVAE keeps a file there: remove it")
+
+
+def new_folder(parent: Path, stem: str) -> Path:
+    """Create the first folder of `stem`-1, `stem`-2, ... that does not exist.
+
+    The folder is created, not only chosen, so two processes never get the same one.
+
+    Raises:
+        InputError: when it cannot be created.
+    """
+    number, tries = 1, 0
+    while True:
+        path = parent / f"{stem}-{number}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            if not parent.is_dir():
+                raise InputError(f"{parent} is a file: remove it, or give another folder") from None
+            number += 1
+        except OSError as error:
+            tries += 1
+            if isinstance(error, FileNotFoundError) and tries < 10:  # somebody removed the empty parent
+                continue
+            raise InputError(f"cannot make the folder {path}: {reason_of(error)}; choose another") from None
+        else:
+            return path
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,6 @@ software").
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import sys
 from abc import ABC
@@ -25,14 +24,20 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor, nn
 
-from pyrovae import checks
+from pyrovae import checks, trust
 from pyrovae.errors import InputError
 
 __all__ = ["Declared", "Part", "filled", "public_path"]
 
 
 class Declared:
-    """An object described by its constructor's keyword arguments."""
+    """An object described by its constructor's keyword arguments.
+
+    Attributes:
+        import_paths: the hyperparameters that are import paths of other code.
+    """
+
+    import_paths: tuple[str, ...] = ()
 
     def hyperparameters(self) -> dict[str, Any]:
         """The keyword arguments that declare this object, read back from its attributes.
@@ -67,20 +72,28 @@ class Declared:
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:
         """Build the object that `to_dict` wrote.
 
+        A class outside the package is used if it was imported already, or if its module is trusted
+        (`trust.trusting`): importing it would run its code.
+
         Raises:
-            InputError: for a class that cannot be imported, is not a subclass, or rejects its
-                arguments.
+            InputError: for a class that is not trusted, cannot be imported, is not a subclass, or
+                rejects its arguments.
         """
         if "class_path" not in declaration:
             raise InputError(
                 "a declaration needs a class_path, as in 'pyrovae.priors.GaussianMixture', not "
                 f"{dict(declaration)}"
             )
-        declared = _import(declaration["class_path"])
-        if not (isinstance(declared, type) and issubclass(declared, cls)):
-            raise InputError(f"{declaration['class_path']} is not a {cls.__name__}: name one")
+        declared: Any = trust.class_at(declaration["class_path"], cls)
+        options = declaration.get("init_args") or {}
+        if not isinstance(options, Mapping):
+            raise InputError(f"init_args of {declaration['class_path']} must be a mapping, not {options!r}")
+        for name in declared.import_paths:
+            if isinstance(options.get(name), str):
+                trust.check_callable(options[name])
         try:
-            return declared(**_built(declaration.get("init_args") or {}))
+            with trust.reading():
+                return declared(**_built(options))
         except TypeError as error:
             raise InputError(f"{declaration['class_path']} cannot be built: {error}") from None
 
@@ -172,7 +185,10 @@ def filled(declaration: Any) -> Any:  # noqa: ANN401
         return declaration
     if "class_path" not in declaration:
         return {key: filled(item) for key, item in declaration.items()}
-    declared: Any = _import(declaration["class_path"])
+    try:
+        declared: Any = trust.class_at(declaration["class_path"], Declared)
+    except InputError:  # it is another declaration than any that was built here
+        return dict(declaration)
     parameters = inspect.signature(declared).parameters.values()
     defaults = {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
     options = {key: filled(item) for key, item in (declaration.get("init_args") or {}).items()}
@@ -213,21 +229,3 @@ def _built(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, (list, tuple)):
         return [_built(item) for item in value]
     return value
-
-
-def _import(path: str) -> object:
-    """The object at an import path; a part is also found when its file has moved in the package.
-
-    For "pyrovae.priors.mixture.GaussianMixture" it also tries "pyrovae.priors.GaussianMixture".
-    """
-    module, _, name = str(path).rpartition(".")
-    for place in (module, ".".join(module.split(".")[:2])):
-        try:
-            return getattr(importlib.import_module(place), name)
-        except (ImportError, AttributeError, ValueError):
-            if not place.startswith("pyrovae."):
-                break
-    raise InputError(
-        f"{path!r} cannot be imported; give the import path of a class, as in "
-        "'pyrovae.priors.GaussianMixture'"
-    )

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pyrovae.errors import InputError, Lost, NumericalError, Uncapturable
+from pyrovae.errors import InputError, Lost, NumericalError, Uncapturable, visible
 
 __all__ = [
     "Lost",
@@ -82,7 +82,7 @@ def is_first() -> bool:
 def print_first(*things: object) -> None:
     """Print a line for each thing, from the first process only."""
     if is_first():
-        print(*things, sep="\n", flush=True)
+        print(*(visible(thing, lines=True) for thing in things), sep="\n", flush=True)
 
 
 def world() -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pyrovae.errors import InputError
-from pyrovae.files import cache_folder, reason_of, write_whole
+from pyrovae.files import cache_folder, new_folder, open_owned, reason_of, write_whole
 from tests.support.interrupted import file_limit
 
 
@@ -79,6 +79,83 @@ def test_ctrl_c_in_the_middle_keeps_the_old_file(path):
         write_whole(path, write)
     send.join()
     assert only_the_old(path)
+
+
+def test_a_file_has_the_rights_that_the_user_gives_to_new_files(path):
+    before = os.umask(0o027)
+    try:
+        write_whole(path, lambda file: file.write(b"new"))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_temporary_file_is_new_and_its_name_is_not_known_before(path, monkeypatch):
+    names = set()
+    for _ in range(3):
+        write_whole(path, lambda file: names.add(os.readlink(f"/proc/self/fd/{file.fileno()}")))
+    assert len(names) == 3
+    path.write_bytes(b"old")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "guessed")
+    (path.parent / ".out.guessed.tmp").symlink_to(path)
+    with pytest.raises(InputError, match="cannot write .*out: file exists"):
+        write_whole(path.parent / "out", lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"old"
+
+
+def test_a_long_name_is_written(tmp_path):
+    write_whole(tmp_path / ("n" * 255), lambda file: file.write(b"new"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["n" * 255]
+
+
+def test_a_file_that_is_kept_open_keeps_its_content(path):
+    with open_owned(path) as file:
+        file.write(b"er")
+        assert file.tell() == 5
+    assert path.read_bytes() == b"older"
+    open_owned(path.parent / "another").close()
+    assert (path.parent / "another").read_bytes() == b""
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe"])
+def test_no_file_is_kept_open_through_a_link(path, kind):
+    other = path.parent / ".lock"
+    if kind == "pipe":
+        os.mkfifo(other)
+    else:
+        other.symlink_to(path if kind == "link" else path.parent / "nothing")
+    with pytest.raises(InputError, match="is a link or a device, and PyroVAE keeps a file there: remove it"):
+        open_owned(other)
+    assert path.read_bytes() == b"old"
+    assert not (path.parent / "nothing").exists()
+
+
+def test_processes_at_the_same_time_get_different_new_folders(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "x-2").mkdir(parents=True)
+    found, start = [], threading.Barrier(8)
+
+    def make():
+        start.wait()
+        found.append(new_folder(tmp_path / "runs", "x").name)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == ["x-1", *(f"x-{n}" for n in range(3, 10))]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file: remove it, or give another folder"):
+        new_folder(tmp_path / "file", "x")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(
+        InputError, match="cannot make the folder runs/x-1: no such file or directory; choose"
+    ):
+        new_folder(Path("runs"), "x")
+    with pytest.raises(InputError, match="cannot make the folder .*: not a directory; choose another"):
+        new_folder(tmp_path / "file" / "below", "x")
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_written_is_said(path):

@@ -1,7 +1,7 @@
 """The server of the app: on this machine only, until Ctrl-C.
 
-It listens on 127.0.0.1 and answers only pages from that address. A page loads nothing from
-elsewhere.
+It listens on 127.0.0.1 and answers only pages that it sent itself (`guard`). A page loads nothing
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.app.guard import guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
         KeyboardInterrupt: after Ctrl-C, when everything is closed.
     """
     check_extra()
-    port = _free(port)
+    port, before = _free(port), signal.getsignal(signal.SIGINT)
     server = _server(Scene(ex, title), title, port)
     address = f"http://{HOST}:{port}/"
-    print(f"exploring {title} at {address} (Ctrl-C stops it)", flush=True)
+    print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Panel's own ends without a message
+    # Panel's own handler ends without a message.
+    signal.signal(signal.SIGINT, before if callable(before) else signal.default_int_handler)
     try:
         server.io_loop.start()
     finally:
@@ -76,6 +78,7 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         title=f"{title} · PyroVAE",
         warm=True,  # the first page is imported and compiled before it is requested
     )
+    guard(server._tornado, origins)
     server.start()
     return server
 

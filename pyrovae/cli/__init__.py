@@ -8,11 +8,12 @@
 
 The options of a command are the signature of its function, read by jsonargparse. Parts and
 evaluation methods are found as subclasses of their base classes. A custom one is found by its
-import path, also in the working folder. Only the module of the given command is imported, so
+import path, also in the working folder, if you name it on the command line; one that a file names
+needs `--trust`. Only the module of the given command is imported, so
 commands that do not need torch answer at once.
 
-Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C with
-130.
+Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C (or
+SIGTERM, or SIGHUP) with 130.
 
     torchrun --nproc-per-node 2 -m pyrovae fit --data mnist --out runs/mog
 
@@ -29,35 +30,51 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
 from pyrovae.checks import shown
-from pyrovae.errors import InputError, Lost, NumericalError
+from pyrovae.errors import InputError, Lost, NumericalError, visible
+from pyrovae.interrupts import STATUS, ending, running, starting
 from pyrovae.memory import is_exhausted
+from pyrovae.trust import importable_folder
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0, 2 for bad input, or 1 for a failed computation."""
+    if argv is not None:
+        return _main(argv)
+    starting()
+    try:
+        return _main(sys.argv[1:])
+    except KeyboardInterrupt:
+        return _say("stopped", STATUS)
+    finally:
+        ending()
+
+
+def _main(words: Sequence[str]) -> int:
     try:
         os.getcwd()
     except OSError:
         return _say("the working folder does not exist any more: change to another folder", 2)
     with _working_folder_importable(), _processes():
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(words)
 
 
 def _run(words: Sequence[str]) -> int:
     try:
-        _parsed(words)()
+        command = _parsed(words)
+        running()
+        command()
         sys.stdout.flush()
     except InputError as error:
         return _say(error, 2)
     except Lost as error:
-        print(f"pyrovae: process {os.environ.get('RANK', 0)}: {error}", file=sys.stderr)
+        print(f"pyrovae: process {visible(os.environ.get('RANK', 0))}: {error}", file=sys.stderr)
         return 1
     except NumericalError as error:
         return _say(error, 1)
     except KeyboardInterrupt as stop:
-        return _say(stop if stop.args else "stopped", 130)
+        return _say(stop if stop.args else "stopped", STATUS)
     except BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -89,15 +106,11 @@ def _parsed(words: Sequence[str]) -> Callable[[], None]:
 
 
 def _say(message: object, status: int) -> int:
+    ending()  # nothing disturbs the last line
     sharing = _sharing()
     if sharing is None or sharing.is_first():
-        print(f"pyrovae: {_printable(message)}", file=sys.stderr)
+        print(f"pyrovae: {visible(message)}", file=sys.stderr)
     return status
-
-
-def _printable(message: object) -> str:
-    """A message in one line: a name with a line break or a control character shows its code."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
 
 
 def _processes() -> AbstractContextManager[None]:
@@ -116,13 +129,11 @@ def _sharing() -> ModuleType | None:
 
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """Let a script import modules of the working folder, as `python -m` does."""
-    here = os.getcwd()
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.append(here)
+    """Let a script import what its user names from the working folder, as `python -m` does."""
     try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was deleted
         yield
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+        return
+    with importable_folder(here):
+        yield

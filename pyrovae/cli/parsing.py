@@ -28,6 +28,7 @@ from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
 from pyrovae.errors import InputError
 from pyrovae.names import names_of, near_names
+from pyrovae.trust import foreign_paths, importable_from
 
 __all__ = ["parse"]
 
@@ -84,6 +85,8 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
     asked = [(key, value) for key, value in options if key.endswith(".help")]
     options = asked[:1] or options  # the help of a class is all that is printed
+    if any(_is_of_user(key, value, bases) for key, value in options):
+        importable_from()
     if hasattr(module, "completed"):
         options = module.completed(options)
     try:
@@ -134,6 +137,12 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
         for kind in (get_args(hint) or (hint,))
         if isinstance(kind, type) and kind.__module__.startswith("pyrovae.")
     }
+
+
+def _is_of_user(name: str, value: str | None, bases: Collection[str]) -> bool:
+    """Whether an option names code by its import path, in place of a part or inside of one."""
+    is_part = name.partition(".")[0] in bases
+    return is_part and value is not None and next(foreign_paths(value), None) is not None
 
 
 # -------------------------------------------------------------------- words

@@ -13,6 +13,7 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.extras import require
 from pyrovae.files import write_whole
+from pyrovae.sharing import print_first
 from pyrovae.tasks.runs import data_of, load_data, options_of
 from pyrovae.training import load
 from pyrovae.vae import VAE
@@ -36,17 +37,19 @@ __all__ = [
 Split = Literal["train", "validation", "test"]
 
 
-def open_run(run: str, data: str | None) -> tuple[VAE, Data]:
+def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE, Data]:
     """The VAE of a run folder with its best weights, and the data of the run with its own split.
 
     Arguments:
         run: the run folder.
         data: where the data are now, if they came from memory or have moved.
+        trust: modules outside the package that the run may name.
 
     Raises:
-        InputError: if the folder holds no run, or the data are not those of the run.
+        InputError: if the folder holds no run, names code that is not trusted, or the data are not
+            those of the run.
     """
-    vae = load(run).eval()
+    vae = load(run, trust=trust).eval()
     return vae, data_of(run, vae.schema, data)
 
 
@@ -71,7 +74,7 @@ def save_text(path: Path, text: str) -> Path:
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file whole or not at all, and say so."""
     write_whole(path, lambda file: np.save(file, array))
-    print(f"written: {path}, {array.shape}")
+    print_first(f"written: {path}, {array.shape}")
 
 
 def check_table(vae: VAE, out: str) -> None:

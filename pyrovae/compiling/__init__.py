@@ -14,8 +14,9 @@ out of a tensor (`.item()`), changes Python state or prints.
 """
 
 from pyrovae.compiling.graph import Compiled, Graph
-from pyrovae.compiling.native import cache_folder, compile_seconds
+from pyrovae.compiling.native import compile_seconds
 from pyrovae.compiling.quiet import random_state, set_random_state
+from pyrovae.compiling.storage import cache_folder
 from pyrovae.compiling.tracing import traced
 from pyrovae.compiling.when import Compile, When, check_option
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.compiling.quiet import compiling, random_state, set_random_state
+from pyrovae.compiling.storage import folder_to_write
+from pyrovae.compiling.tools import private_tools
 
 __all__ = ["recorded"]
 
@@ -19,7 +21,7 @@ def recorded(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
     """Make a function that replays a graph; new input tensors are copied into the recorded ones."""
     from torch._inductor import standalone_compile
 
-    with compiling():
+    with compiling(), private_tools(folder_to_write()):
         code: Any = standalone_compile(module, [*inputs], dynamic_shapes="from_example_inputs")
         outputs, replay = _record(code, inputs)
 

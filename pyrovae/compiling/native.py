@@ -1,11 +1,9 @@
-"""Machine code of graphs for a CPU, stored on disk."""
+"""Machine code of graphs for a CPU, stored on disk (`storage`)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +12,15 @@ import torch
 from torch import Tensor
 
 from pyrovae import files
+from pyrovae.compiling import storage
 from pyrovae.compiling.quiet import compiling
+from pyrovae.compiling.tools import private_tools
 from pyrovae.errors import Uncapturable
 
-__all__ = ["OPTIONS", "cache_folder", "compile_seconds", "is_stored", "loaded", "stored"]
+__all__ = ["OPTIONS", "compile_seconds", "is_stored", "loaded"]
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 
-STORED = 256  # compiled graphs on disk; the least recently used ones are removed
 OPTIONS = {
     "fallback_random": True,  # torch's own generator and order
     "aot_inductor.compile_wrapper_opt_level": "O0",  # it only calls kernels, and -O1 takes twice as long
@@ -35,12 +34,13 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
         Uncapturable: for an operation that the code could not call.
     """
     _refuse(module)
-    start, path = time.perf_counter(), stored(key)
-    if path.exists():
-        with contextlib.suppress(RuntimeError):  # cut off by a full disk: compile it again
+    start, folder = time.perf_counter(), storage.folder_to_read()
+    path = None if folder is None else storage.find(folder, key)
+    if path is not None:
+        with contextlib.suppress(RuntimeError):  # it was made on another system: compile it again
             return _load(path)
-    _build(module, path, inputs)
-    _remember(time.perf_counter() - start)
+    path = _built(module, key, inputs)
+    _remember(path.parent, time.perf_counter() - start)
     return _load(path)
 
 
@@ -54,54 +54,36 @@ def _refuse(module: torch.fx.GraphModule) -> None:
 def is_stored(key: str) -> bool:
     """Whether the machine code of a graph is on disk."""
     try:
-        return stored(key).exists()
+        folder = storage.folder_to_read()
+        return folder is not None and storage.find(folder, key, check=False) is not None
     except OSError:
         return False
 
 
-def stored(key: str) -> Path:
-    """The path of the machine code of a graph."""
-    return cache_folder() / f"{key}.so"
-
-
-def cache_folder() -> Path:
-    """The folder of compiled graphs: $PYROVAE_CACHE, or pyrovae in the user's cache folder."""
-    folder = os.environ.get("PYROVAE_CACHE")
-    return Path(folder) if folder else files.cache_folder()
-
-
 def compile_seconds() -> float:
     """The time of the last compilation on this machine, or a typical one before the first."""
-    with contextlib.suppress(OSError, ValueError):
-        return float((cache_folder() / "seconds").read_text())
+    folder = storage.folder_to_read()
+    if folder is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return float((folder / "seconds").read_text())
     return 30.0
 
 
 def _load(path: Path) -> Run:
-    os.utime(path)  # the last use, for `_forget_oldest`
+    os.utime(path)  # the last use: the oldest code is removed
     return torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1).run
 
 
-def _build(module: torch.fx.GraphModule, path: Path, inputs: list[Tensor]) -> None:
-    """Compile to a temporary file and rename it, for other processes that read it."""
-    folder = path.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary, compiling():
+def _built(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Path:
+    """Compile a graph; returns the path of its machine code."""
+    folder = storage.folder_to_write()
+    with compiling(), storage.building(folder) as build, private_tools(folder, build):
         from torch._inductor import aot_compile
 
         library = aot_compile(module, tuple(inputs), options=OPTIONS)
-        copy = Path(temporary) / "graph.so"
-        shutil.copyfile(str(library), copy)
-        os.replace(copy, path)
-    _forget_oldest(folder)
+        return storage.add(folder, key, Path(str(library)).read_bytes())
 
 
-def _remember(seconds: float) -> None:
-    with contextlib.suppress(OSError):
-        (cache_folder() / "seconds").write_text(f"{seconds:.1f}\n")
-
-
-def _forget_oldest(folder: Path) -> None:
-    newest_first = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in newest_first[STORED:]:
-        path.unlink(missing_ok=True)
+def _remember(folder: Path, seconds: float) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        files.write_whole(folder / "seconds", lambda file: file.write(f"{seconds:.1f}\n".encode()))

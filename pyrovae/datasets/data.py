@@ -25,7 +25,7 @@ from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.streams import Stream
-from pyrovae.errors import InputError, deprecated
+from pyrovae.errors import InputError, deprecated, visible
 
 __all__ = ["Data", "Splits"]
 
@@ -179,7 +179,7 @@ class Data:
         if self.has_labels:
             also += f", {self.record.get('known') or 'all'} labels observed"
         return (
-            f"Data({self.name}): {counts}{' (streamed)' if self.streams else ''}\n"
+            f"Data({visible(self.name)}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{also}\n"
             f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"

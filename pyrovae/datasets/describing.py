@@ -6,6 +6,7 @@ from typing import Any
 
 from pyrovae.datasets.data import Data
 from pyrovae.datasets.readers.dates import DAYS
+from pyrovae.errors import visible
 
 __all__ = ["describe"]
 
@@ -37,7 +38,7 @@ def describe(data: Data, *, lines: int | None = None) -> str:
     if room is not None and len(table) > room:
         table = [*table[: room - 1], f"... and {len(table) - room + 1} more columns (pyrovae data shows all)"]
     shown = [*head, *table, foot]
-    return "\n".join(shown)
+    return "\n".join(map(visible, shown))
 
 
 def _head(data: Data, reading: dict[str, Any], total: int) -> str:

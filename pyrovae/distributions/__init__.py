@@ -7,6 +7,7 @@ from pyrovae.distributions.class_distribution import ClassDistribution, Classed,
 from pyrovae.distributions.columns import Columns
 from pyrovae.distributions.combined import Aggregate, Chain, Step
 from pyrovae.distributions.composed import Composed
+from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.distributions.counts import NegativeBinomial, Poisson
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
 from pyrovae.distributions.levels import DiscretizedLogistic, Grid, Levels
@@ -31,6 +32,7 @@ __all__ = [
     "Columns",
     "Composed",
     "Concrete",
+    "ContinuousBernoulli",
     "DiagonalMixture",
     "DiscretizedLogistic",
     "Elements",

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 from torch.types import _size
 
 from pyrovae.distributions.saddle import (
@@ -202,6 +202,7 @@ class ZeroInflated(dist.ZeroInflatedDistribution):
 
     Pyro's distribution stores g next to its logits once it is sampled or its mean computed. After
     that it cannot be expanded, and it takes the logarithm of g, although the logits would be exact.
+    Its log p(0) is a difference of large numbers where the logits are far below 0.
 
     Example:
         >>> counts = ZeroInflated(dist.Poisson(torch.tensor(1.0)), gate_logits=torch.tensor(0.0))
@@ -210,6 +211,13 @@ class ZeroInflated(dist.ZeroInflatedDistribution):
     """
 
     arg_constraints = {"gate_logits": constraints.real}
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), elementwise, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        counted = logsigmoid(-self.gate_logits) + self.base_dist.log_prob(value)
+        return torch.where(value == 0, torch.logaddexp(logsigmoid(self.gate_logits), counted), counted)
 
     @property
     def gate(self) -> Tensor:

@@ -152,10 +152,13 @@ class DiscretizedLogistic(dist.TorchDistribution):
         """log P(value), elementwise, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        half, v = 0.5 / (self.levels - 1), value.unsqueeze(-1)
+        top, half = self.levels - 1, 0.5 / (self.levels - 1)
+        exact = (value.double() * top).round() / top  # in float32, k / top is rounded
+        v, rest = value.unsqueeze(-1), (exact - value).to(self.loc.dtype).unsqueeze(-1)
         first, last, none = v < half, v > 1 - half, self.loc.new_zeros(())
-        above = torch.where(first, none, logsigmoid((self.loc - (v - half)) / self.scale))
-        below = torch.where(last, none, logsigmoid(((v + half) - self.loc) / self.scale))
+        apart = v - self.loc  # exact where they are close, and the scale is small
+        above = torch.where(first, none, logsigmoid(((half - rest) - apart) / self.scale))
+        below = torch.where(last, none, logsigmoid(((half + rest) + apart) / self.scale))
         width = torch.where(first | last, none, torch.log(-torch.expm1(-2 * half / self.scale)))
         each = above + below + width
         if self.loc.shape[-1] == 1:

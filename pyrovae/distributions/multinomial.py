@@ -81,7 +81,7 @@ class Multinomial(dist.TorchDistribution):
     @property
     def probs(self) -> Tensor:
         """The share of each entry, (*, *event)."""
-        return self._log_shares().exp()
+        return self._log_shares(self.logits).exp()
 
     @property
     def mean(self) -> Tensor:
@@ -92,21 +92,23 @@ class Multinomial(dist.TorchDistribution):
         """log p(value given its total), (*), in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        dims = tuple(range(-len(self.event_shape), 0))
-        log_shares, total = self._log_shares(), value.sum(dims, keepdim=True)
-        expected, is_positive = total * log_shares.exp(), value > 0
-        x, n = value.clamp(min=0.5), total.clamp(min=0.5)
+        dims, dtype = tuple(range(-len(self.event_shape), 0)), self.logits.dtype
+        # x - n p is small next to both, so shares in float32 would limit it to five digits.
+        counts, log_shares = value.double(), self._log_shares(self.logits.double())
+        total, is_positive = counts.sum(dims, keepdim=True), value > 0
+        in_double = total * log_shares.exp()
+        apart = (in_double - counts).to(dtype)
+        expected, x, n = (t.to(dtype) for t in (in_double, counts.clamp(min=0.5), total.clamp(min=0.5)))
         # The logarithm of a share that is too small for a number is known.
         is_tiny = expected < TINY
         log_ratio = torch.where(
             is_tiny,
-            log_shares + n.log() - x.log(),
+            log_shares.to(dtype) + n.log() - x.log(),
             (torch.where(is_tiny, 1.0, expected) / x).log(),
         )
-        of_x = x * log1p_excess((expected - x) / x, log_ratio) + log_root(x)
+        of_x = x * log1p_excess(apart / x, log_ratio) + log_root(x)
         each = torch.where(is_positive, of_x, expected).sum(dims)
-        root = torch.where(total > 0, log_root(n), 0.0).sum(dims)
-        return (root - each).to(log_shares.dtype)
+        return torch.where(total > 0, log_root(n), 0.0).sum(dims) - each
 
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
@@ -124,6 +126,5 @@ class Multinomial(dist.TorchDistribution):
         logits, dims = self.logits.expand(torch.Size(batch_shape) + self.event_shape), len(self.event_shape)
         return alike(Multinomial(logits, dims, self.drawn, self.total, validate_args=False), self)
 
-    def _log_shares(self) -> Tensor:
-        count = len(self.event_shape)
-        return self.logits.flatten(-count).log_softmax(-1).reshape(self.logits.shape)
+    def _log_shares(self, logits: Tensor) -> Tensor:
+        return logits.flatten(-len(self.event_shape)).log_softmax(-1).reshape(logits.shape)

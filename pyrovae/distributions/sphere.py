@@ -5,10 +5,11 @@ ProjectedNormal         z = x / |x|,  x ~ N(mu, I)
 
 The density of `ProjectedNormal` is that of x integrated along the ray of z. With t = mu.z,
 
-    q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2) I(t)
-    I(t) = int_0^inf r^(D-1) exp(-(r - t)^2 / 2) dr
+    q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2 - t-^2 / 2) I(t),    t+ = max(t, 0), t- = min(t, 0)
+    I(t) = int_0^inf r^(D-1) exp(-(r - t+)^2 / 2 + r t-) dr
 
-The integrand is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64
+The integrand is that of the density (r^(D-1) exp(-(r - t)^2 / 2)), without a large constant if t is
+far below 0. It is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64
 Gauss-Legendre nodes cover the range in which it is above e^-40 of the mode.
 
 Reference:
@@ -101,7 +102,8 @@ class ProjectedNormal(Composed):
         t = (self.loc * value).sum(-1)
         # |mu|^2 - t^2 would lose all digits if mu is long.
         across = (self.loc - t.unsqueeze(-1) * value).square().sum(-1)
-        return _log_integral(t, dim) - 0.5 * (across + dim * math.log(2 * math.pi))
+        constant = across + t.clamp(max=0).square()
+        return _log_integral(t, dim) - 0.5 * (constant + dim * math.log(2 * math.pi))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ProjectedNormal:  # noqa: ANN401
         loc = self.loc.expand(*batch_shape, -1)
@@ -118,7 +120,9 @@ def _log_integral(t: Tensor, dim: int) -> Tensor:
     low, high = _limits(t.detach(), dim)
     half = ((high - low) / 2).unsqueeze(-1)
     r = low.unsqueeze(-1) + half * (x + 1)
-    log_f = (dim - 1) * r.log() - 0.5 * (r - t.unsqueeze(-1)).square()
+    above = t.clamp(min=0)
+    below = t - above
+    log_f = (dim - 1) * r.log() - 0.5 * (r - above.unsqueeze(-1)).square() + r * below.unsqueeze(-1)
     return torch.logsumexp(log_f + (half * weight).log(), -1)
 
 

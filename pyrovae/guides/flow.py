@@ -31,10 +31,14 @@ class Flow(Guide):
     \[z = T(e; h(x)), \quad e \sim \mathcal N(\mu(x), \mathrm{diag}\,\sigma(x)^2)\]
 
     Each flow maps e to z in its fast direction; "iaf" is zuko's MAF from noise to latents. All
-    flows but NAF, GF, SOSPF and UNAF start near the diagonal normal. The density at points that are
-    not its own samples is exact for iaf, MAF, NSF, NICE, RealNVP and planar. For the others it is
-    exact to about 1e-5, and for NAF, UNAF, SOSPF and GF only if e is inside [-10, 10]. CNF cannot
-    be compiled.
+    flows but NAF, GF, SOSPF and UNAF start near the diagonal normal. CNF cannot be compiled.
+
+    At points that are not its own samples, T is inverted. The density there is exact to rounding
+    for iaf, MAF, NICE, RealNVP and planar. For NSF it is so in float64; in float32 a few points are
+    off by up to 0.04 nats, where a spline is steep. NAF, UNAF, SOSPF and BPF are off by up to 2e-4
+    nats and GF by up to 0.02; NAF, UNAF, SOSPF and GF only if e is inside [-10, 10]. CNF is an
+    integral with the tolerance of the package zuko: its density is off by about 1e-3 nats, at its
+    own samples too. `benchmarks/borders.py --flows` prints these numbers, for random weights.
 
     Arguments:
         flow: "iaf", "planar", or a flow of the package zuko.

@@ -8,8 +8,8 @@ Beta                  p(x) = x^(a - 1) (1 - x)^(b - 1) / B(a, b)      on (0, 1)
 from __future__ import annotations
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pyrovae import distributions
 from pyrovae.likelihoods.base import Likelihood
@@ -49,7 +49,13 @@ class ContinuousBernoulli(Likelihood):
     \[p(x|z) = \prod_i C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}\]
 
     The normalising constant \(C\) is missing from a Bernoulli likelihood on grey pixels. The
-    decoder gives the logits of \(\lambda_i\).
+    decoder gives the logits of \(\lambda_i\), of any size: the density is computed from them
+    directly (`pyrovae.distributions.ContinuousBernoulli`).
+
+    At exactly 0 and 1, the density has no upper limit: it grows with the size of the logit. So if
+    many values are 0 or 1, as in grey images, it grows as long as the model is trained, and this
+    part of log p(x) says nothing about the rest. Use `DiscretizedLogistic` for stored levels, or
+    load them with dequantize=True.
 
     Reference:
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
@@ -66,7 +72,7 @@ class ContinuousBernoulli(Likelihood):
     fill = 0.5
 
     def forward(self, logits: Tensor) -> dist.TorchDistribution:
-        return self.over_event(dist.ContinuousBernoulli(logits=logits))
+        return self.over_event(distributions.ContinuousBernoulli(logits))
 
 
 class Beta(Likelihood):
@@ -97,6 +103,7 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # From both ends, since 1 - sigmoid loses small numbers. The floor keeps them above 0.
-        a, b = (concentration * torch.sigmoid(side) + SCALE_FLOOR for side in (logits, -logits))
+        # From both ends, since 1 - sigmoid loses small numbers. So does the derivative of sigmoid,
+        # and that of logsigmoid does not. The floor keeps both above 0.
+        a, b = (concentration * logsigmoid(side).exp() + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))

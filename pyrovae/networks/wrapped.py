@@ -10,7 +10,6 @@ returns (N, features).
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrovae import trust
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
 from pyrovae.networks.modes import tried_in_mode
@@ -37,9 +37,9 @@ class Wrapped(Network):
 
     Arguments:
         module: the import path of a module's class, or of a function that returns a module. The
-            path is written to YAML and run folders, from which the module is built again. Or a
-            module, which cannot be written; each VAE declared with it starts with a copy of its
-            weights.
+            path is written to YAML and run folders, from which the module is built again; a reader
+            has to trust the path, unless it is a layer of `torch.nn`. Or a module, which cannot be
+            written; each VAE declared with it starts with a copy of its weights.
         features: the size of its output.
         options: the keyword arguments of the class or function.
 
@@ -61,6 +61,7 @@ class Wrapped(Network):
     """
 
     module: str | nn.Module
+    import_paths = ("module",)
 
     # Not `str | nn.Module`: the help of the command line would list all subclasses of nn.Module.
     def __init__(
@@ -72,6 +73,8 @@ class Wrapped(Network):
         super().__init__()
         # Not a submodule: it is not changed, and a copy of it is trained.
         self.__dict__["module"] = module
+        if isinstance(module, str):
+            trust.vouch(module)
         self.features = features
         self.options = None if options is None else dict(options)
 
@@ -151,11 +154,7 @@ class Wrapped(Network):
 
 
 def _from_path(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    module, _, name = path.rpartition(".")
-    try:
-        build = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        build = None
+    build = trust.object_at(path)
     if not callable(build):
         raise InputError(
             f"Wrapped cannot import {path!r}; give the import path of a module's class, or of a function "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.checks import count_of
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
-from pyrovae.terms import Draws, Terms, TracePair, check_gradients, run, trace_once
+from pyrovae.terms import Draws, Terms, TracePair, check_gradients, check_sites, run, trace_once
 
 if TYPE_CHECKING:
     from pyrovae.terms import Program
@@ -86,6 +86,10 @@ class Objective(Declared, PyroELBO):
         particles = self.particles * (strata if stratified else 1)
         return {"particles": particles, "draws": self.draws, "stratified": stratified}
 
+    def note(self, strata: int) -> str:
+        """What the reported bound is, if the guide's strata change it; empty if they do not."""
+        return ""
+
     def check(self, pair: TracePair) -> None:
         """Refuse a program that the objective cannot train; called by `fit` on a few rows.
 
@@ -126,7 +130,8 @@ class Objective(Declared, PyroELBO):
         """Run guide and model; a new pair is checked."""
         if self._checked[:2] == (model, guide):
             return run(model, guide, *args, **self._checked[2], **kwargs)
-        *_, nesting, strata = trace_once(model, guide, *args, **kwargs)
+        replayed, drawn, nesting, strata = trace_once(model, guide, *args, **kwargs)
+        check_sites(replayed, drawn)
         options = self.draw_options(strata) | {"max_plate_nesting": nesting}
         pair = run(model, guide, *args, **options, **kwargs)
         self.check(replace(pair))  # a copy, since a pair stores its terms and the check needs no gradient

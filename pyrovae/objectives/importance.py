@@ -5,6 +5,20 @@ MIWAE  = the mean of M IWAEs of K       CIWAE = b ELBO + (1 - b) IWAE
 PIWAE:   IWAE for the decoder, MIWAE for the encoder
 
 ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the noisier the guide's gradient
+
+If the guide has strata (the S components of a mixture), IWAE, CIWAE and Renyi take K samples of
+each, and the bound is that of S K stratified samples. For S strata with weights pi_c and the
+Laplace transforms f_c of their importance weights, exp(-t mean w) has the expectations
+
+    plain        (sum_c pi_c f_c(t / K))^K
+    stratified   prod_c f_c(pi_c t / K)^K  <=  prod_c f_c(t / K)^(pi_c K)  <=  the plain one
+
+So the stratified bound is never below L_K, and never above log p(x). MIWAE and PIWAE give the guide
+a looser bound on purpose; they take plain samples, so that a group is what their definition says.
+
+Reference:
+    Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
+    Inference with Mixtures" (the stratified bound).
 """
 
 from __future__ import annotations
@@ -20,11 +34,27 @@ from pyrovae.terms import Terms, TracePair
 __all__ = ["CIWAE", "IWAE", "MIWAE", "PIWAE", "Renyi"]
 
 
-class IWAE(Objective):
+class _Averaged(Objective):
+    """Base class of bounds with the logarithm of a mean over particles."""
+
+    def note(self, strata: int) -> str:
+        if strata == 1:
+            return ""
+        return (
+            f"{self!r} takes {self.particles} samples of each of the {strata} strata of the guide: its bound "
+            f"is that of {self.particles * strata} stratified samples, which is at least as close to its "
+            f"limit as that of {self.particles} plain ones"
+        )
+
+
+class IWAE(_Averaged):
     r"""The importance-weighted bound, which grows with the number of particles towards log p(x).
 
     \[\mathcal L_K = \mathbb E_{z_1..z_K \sim q}
     \Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\Big] \le \log p(x)\]
+
+    If the guide has strata, K samples of each are taken, and the bound lies between
+    \(\mathcal L_K\) and log p(x).
 
     Arguments:
         particles: K.
@@ -51,7 +81,7 @@ class IWAE(Objective):
         return terms.log_mean_w()
 
 
-class Renyi(Objective):
+class Renyi(_Averaged):
     r"""The variational Renyi bound, which falls as \(\alpha\) grows.
 
     \[\mathcal L_\alpha = \frac1{1-\alpha} \log \frac1K \sum_{k=1}^K w_k^{1-\alpha}\]
@@ -92,9 +122,13 @@ class Renyi(Objective):
 
 
 class _Grouped(Objective):
-    """Base class of objectives with M groups of particles."""
+    """Base class of objectives with M groups of particles.
 
-    is_exact_when_summed_out = True
+    A group of stratified particles would hold a part of the strata, or have another number of
+    particles than K, so samples are plain.
+    """
+
+    stratified = False
 
     def __init__(self, groups: int = 4, particles: int = 16) -> None:
         super().__init__(particles)
@@ -108,6 +142,18 @@ class _Grouped(Objective):
     def of_groups(self, log_w: Tensor) -> Tensor:
         """The mean of the groups' importance-weighted bounds, (K, B) -> (B,)."""
         return log_mean_exp(log_w.unflatten(0, (self.groups, -1)), 1).mean(0)
+
+    def refuse_strata(self, terms: Terms) -> None:
+        """Refuse stratified samples, whose weights are not those of a group.
+
+        Raises:
+            InputError: if the samples are stratified.
+        """
+        if terms.log_v is not None:
+            raise InputError(
+                f"{type(self).__name__} needs plain samples, and these are stratified: run the guide with "
+                "stratified=False"
+            )
 
 
 class MIWAE(_Grouped):
@@ -133,7 +179,8 @@ class MIWAE(_Grouped):
     """
 
     def bound(self, terms: Terms) -> Tensor:
-        return self.of_groups(terms.log_weights())
+        self.refuse_strata(terms)
+        return self.of_groups(terms.log_w)
 
 
 class PIWAE(_Grouped):
@@ -155,18 +202,18 @@ class PIWAE(_Grouped):
     """
 
     def bound(self, terms: Terms) -> Tensor:
+        self.refuse_strata(terms)
         return terms.log_mean_w()
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms, joint = pair.terms(), pair.joint_apart()
-        log_v = 0.0 if terms.log_v is None else terms.log_v
         # `joint` has the gradient of the model only; the rest of log w has that of the guide only.
-        of_model = log_mean_exp(joint + (log_v - terms.log_qz).detach(), 0)
-        of_guide = self.of_groups(terms.log_w - joint + joint.detach() + log_v)
+        of_model = log_mean_exp(joint - terms.log_qz.detach(), 0)
+        of_guide = self.of_groups(terms.log_w - joint + joint.detach())
         return weighted(in_place_of(self.bound(terms), of_model + of_guide), terms, kl_weight)
 
 
-class CIWAE(Objective):
+class CIWAE(_Averaged):
     r"""A weighted mean of two bounds, \(\beta\, \mathrm{ELBO} + (1 - \beta)\, \mathrm{IWAE}\).
 
     Arguments:

@@ -45,7 +45,8 @@ class Flow(_OfNoise):
     A density costs one pass of T, and a sample costs its inverse (D passes of an autoregressive
     flow). The prior starts as N(0, I), except with NAF, GF, SOSPF and UNAF. NAF, UNAF, SOSPF, BPF
     and GF are inverted by bisection: their samples are exact to 1e-6, and (except BPF) inside [-10,
-    10]. CNF cannot be compiled.
+    10]. CNF cannot be compiled, and its density is that of an integral with the tolerance of the
+    package zuko: it is off by about 1e-3 nats (`benchmarks/borders.py --flows`).
 
     Arguments:
         flow: a flow of the package zuko; NSF has splines, MAF affine maps.

@@ -163,4 +163,4 @@ class StudentT(_Located):
         self.check_number("df", above=0)
 
     def forward(self, context: Tensor | None = None) -> dist.TorchDistribution:
-        return dist.StudentT(self.df, *self.place(context)).to_event(1)
+        return distributions.StudentT(self.df, *self.place(context)).to_event(1)

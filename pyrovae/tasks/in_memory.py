@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,7 @@ def score(
     compile: Compile = "auto",
     device: str | None = None,
     progress: bool = False,
+    trust: str | Sequence[str] | None = None,
 ) -> Scores:
     r"""Estimate log p(x) of every row of new data, and compare it with the training rows.
 
@@ -71,6 +72,7 @@ def score(
         compile: see `log_evidence`.
         device: the device to compute on; by default that of the VAE, or CUDA for a run folder.
         progress: show a bar.
+        trust: modules outside PyroVAE that a run folder may name, see `load`.
 
     Raises:
         InputError: for data that the model cannot read or score, with the row.
@@ -89,7 +91,8 @@ def score(
     """
     asked = Asked(unknown, id, labels, seed)
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
-    task = task_of(run, data, asked, percentiles=percentiles, reference=reference, device=device, **options)
+    of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    task = task_of(run, data, asked, reference=reference, **of_run, **options)
     with shown("scoring", task.data.rows, show=progress and is_first()) as advance:
         parts = []
         for part in task.scores():
@@ -155,12 +158,13 @@ def task_of(
     percentiles: bool | None = None,
     reference: Any = None,  # noqa: ANN401
     device: str | None = None,
+    trust: str | Sequence[str] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> Task:
     """Everything that is needed to score data.
 
     Arguments:
-        run, data, percentiles, reference, device: as for `score`.
+        run, data, percentiles, reference, device, trust: as for `score`.
         asked: how the data are read.
         options: arguments of `Scorer`.
 
@@ -168,7 +172,7 @@ def task_of(
         InputError: as from `score`.
     """
     is_run = isinstance(run, (str, os.PathLike))
-    vae = load(run).eval() if is_run else run
+    vae = load(run, trust=trust).eval() if is_run else run
     if (is_run or device is not None) and hasattr(vae, "to"):
         vae.to(usable_device(device))
     program = Runner(vae).program

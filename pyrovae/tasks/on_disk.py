@@ -13,11 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,10 +25,10 @@ from pyrovae.compiling import Compile
 from pyrovae.datasets.incoming import Asked
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
-from pyrovae.files import reason_of, write_whole
+from pyrovae.files import open_owned, reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
 from pyrovae.tasks.in_memory import Task, task_of
@@ -59,7 +59,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = [f"written: {self.path}, {self.rows:,} rows"]
+        text = [f"written: {visible(self.path)}, {self.rows:,} rows"]
         if self.resumed:
             text.append(f"  {self.resumed:,} of them were there from an earlier run")
         if self.lowest is not None:
@@ -67,7 +67,7 @@ class Written:
             text.append(f"  lowest: {', '.join(self.lowest._lowest())}")
             if self.lowest.percentile is not None:
                 text.append(f"  percentiles are among {self.lowest.reference_rows:,} training rows")
-        return "\n".join([*text, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
 
 
 def score_file(
@@ -90,6 +90,7 @@ def score_file(
     compile: Compile = "auto",
     device: str | None = None,
     progress: bool = False,
+    trust: str | Sequence[str] | None = None,
 ) -> Written:
     """Score every row of a file, and write one line for each; memory does not grow with the file.
 
@@ -104,7 +105,7 @@ def score_file(
         separator, decimal, header: how a CSV file is read, if it is not clear from the file.
         overwrite: replace `out`, and scores of another call that was stopped.
         piece: rows that are scored between two writes; None chooses. It changes no score.
-        compile, device, progress: as for `score`.
+        compile, device, progress, trust: as for `score`.
 
     Raises:
         InputError: for data that cannot be read or scored; the rows before are kept.
@@ -114,7 +115,8 @@ def score_file(
     asked = Asked(unknown, id, labels, seed, reading)
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
     target = _target(out, overwrite=overwrite)
-    task = task_of(run, os.fspath(data), asked, percentiles=percentiles, device=device, **options)
+    of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    task = task_of(run, os.fspath(data), asked, **of_run, **options)
     identity = {
         "run": run_key(run),
         "data": agreed(file_key(data) if is_first() else None),
@@ -189,7 +191,8 @@ class _Part:
         self.target, self.identity, self.overwrite = target, json.loads(json.dumps(identity)), overwrite
         self.path = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.part.json")
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
         self.rows = 0
 
     @contextmanager
@@ -210,7 +213,7 @@ class _Part:
     def _begin(self, task: Task) -> tuple[int, dict[str, Any] | None]:
         before = self._before()
         try:
-            self._file = open(self.path, "ab")
+            self._file = open_owned(self.path)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; choose another folder") from None
         self._lock()
@@ -218,7 +221,7 @@ class _Part:
         if before is not None:
             self.rows = before["rows"]
             return before["rows"], before["used"]
-        self._file.write(result.header(task.id_name, percentiles=task.reference is not None).encode())
+        self._write(result.header(task.id_name, percentiles=task.reference is not None))
         self._save(0, None)
         return 0, None
 
@@ -228,10 +231,11 @@ class _Part:
             return None
         try:
             before = json.loads(self.state.read_text(encoding="utf-8"))
-            size = self.path.stat().st_size
-        except (OSError, ValueError):
+            size, identity = self.path.stat().st_size, dict(before["identity"])
+            is_whole = isinstance(before["bytes"], int) and isinstance(before["rows"], int)
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        different = [name for name, value in self.identity.items() if before["identity"].get(name) != value]
+        different = [name for name, value in self.identity.items() if identity.get(name) != value]
         if different:
             words = {"run": "weights of the run", "data": "data", "reading": "options of the file"}
             other = words.get(different[0], different[0])
@@ -239,22 +243,45 @@ class _Part:
                 f"{self.path} has scores of an earlier call with other {other}: "
                 "give the same again to go on, or overwrite=True (--overwrite) to start again"
             )
-        return before if size >= before["bytes"] else None
+        is_whole = is_whole and size >= before["bytes"] and self._is_undamaged(before)
+        return before if is_whole else None
+
+    def _is_undamaged(self, before: dict[str, Any]) -> bool:
+        """Whether the lines that are done are those that were written."""
+        digest, left = hashlib.sha256(), before["bytes"]
+        with open(self.path, "rb") as file:
+            while left and (block := file.read(min(left, 2**22))):
+                digest.update(block)
+                left -= len(block)
+        self._digest = digest if digest.hexdigest() == before.get("digest") else self._digest
+        return self._digest is digest
+
+    def _write(self, text: str) -> None:
+        assert self._file is not None
+        self._file.write(text.encode())
+        self._digest.update(text.encode())
 
     def _lock(self) -> None:
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_nlink > 1:
+            raise self._is_not_ours("{} has a second name, as hard links give: remove it")
         try:
             import fcntl
         except ImportError:  # no advisory locks on this system
             return
-        assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            self._file = None  # it is not ours
-            raise InputError(
-                f"another process is writing {self.path}: wait for it, or choose another name"
+            raise self._is_not_ours(
+                "another process is writing {}: wait for it, or choose another name"
             ) from None
+
+    def _is_not_ours(self, why: str) -> InputError:
+        """Leave the file as it is."""
+        assert self._file is not None
+        self._file.close()
+        self._file = None
+        return InputError(why.format(self.path))
 
     def writer(self, scores: Scores, rows: int, method: Method) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""
@@ -263,7 +290,7 @@ class _Part:
     def _add(self, scores: Scores, rows: int, method: Method) -> None:
         assert self._file is not None
         try:
-            self._file.write(result.lines(scores).encode())
+            self._write(result.lines(scores))
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; free space and go on") from None
         self._save(rows, method.to_dict())
@@ -272,7 +299,8 @@ class _Part:
         assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
-        state = {"identity": self.identity, "rows": rows, "bytes": self._file.tell(), "used": used}
+        size, digest = self._file.tell(), self._digest.hexdigest()
+        state = {"identity": self.identity, "rows": rows, "bytes": size, "digest": digest, "used": used}
         write_whole(self.state, lambda file: file.write(json.dumps(state).encode()))
         self.rows = rows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,9 @@ def reference_of_rows(rows: Rows, scorer: Scorer) -> Reference:
 
 def _stored(path: Path, key: str) -> tuple[np.ndarray, str] | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive[key], str(archive[f"{key}.method"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
@@ -97,9 +98,9 @@ def _store(path: Path, key: str, log_px: np.ndarray, method: str) -> None:
     """Add a reference to the file; without permission to write, it is computed again next time."""
     arrays: dict[str, Any] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         pass
     arrays |= {key: log_px, f"{key}.method": np.array(method)}
     try:

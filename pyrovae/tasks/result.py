@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
 from pyrovae.files import write_whole
 from pyrovae.numerics import khat_threshold
@@ -118,12 +118,12 @@ class Scores:
             )
         if len(self):
             text.append(f"  lowest: {', '.join(self._lowest())}")
-        return "\n".join([*text, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
 
     def _lowest(self) -> Iterator[str]:
         for i in np.argsort(self.log_px, kind="stable")[:SHOWN]:
             name = f"row {self.row[i]}" if self.id is None else f"{self.id_name} {self.id[i]}"
-            yield f"{name} ({self.log_px[i]:.2f})"
+            yield f"{visible(name)} ({self.log_px[i]:.2f})"
 
 
 def header(id_name: str | None, *, percentiles: bool) -> str:

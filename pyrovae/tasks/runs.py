@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from pyrovae import datasets
 from pyrovae.datasets import Data, Rows, Schema
@@ -18,26 +17,12 @@ from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
-from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.config import config_of_run
 from pyrovae.training.sources import check_source
 from pyrovae.vae import VAE
 
-__all__ = ["all_rows", "config_of", "data_of", "load_data", "options_of", "training_rows"]
-
-
-def config_of(run: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options of a run, in the form of this version.
-
-    Raises:
-        InputError: if the folder holds no run.
-    """
-    try:
-        config = dict(yaml.safe_load((Path(run) / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"{run}/config.yaml cannot be read ({error.__class__.__name__}); is this a run?"
-        ) from None
-    return upgraded_config(config)
+__all__ = ["all_rows", "data_of", "load_data", "options_of", "training_rows"]
 
 
 def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | None = None) -> Data:
@@ -51,8 +36,8 @@ def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | No
     Raises:
         InputError: if the data cannot be read, or are not those of the run.
     """
-    config = config_of(run) | ({"data": source} if source else {})
     saved = Checkpoint.read(Path(run) / "best.ckpt")
+    config = config_of_run(run, saved) | ({"data": source} if source else {})
     try:
         data = load_data(config, schema)
     except InputError as error:
@@ -96,11 +81,14 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
     """Every row of a file, a folder or a known set (by default that of the run), without labels.
 
     Raises:
-        InputError: for data that the model cannot read.
+        InputError: for data that the model cannot read, and if those of the run have changed.
     """
-    name = source or config_of(run).get("data")
-    if not name:
-        raise InputError("the run was trained on data from memory: name data with --data")
+    name = source
+    if name is None:
+        name = config_of_run(run, Checkpoint.read(Path(run) / "best.ckpt")).get("data")
+        if not name:
+            raise InputError("the run was trained on data from memory: name data with --data")
+        data_of(run, vae.schema)
     new = incoming(vae.schema, name)
     pieces = [piece.rows for piece in new.pieces(10_000, 0)]
     if not pieces:

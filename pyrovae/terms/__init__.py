@@ -21,7 +21,7 @@ from pyrovae.terms.draws import Draws
 from pyrovae.terms.program import Pair, Program, as_program
 from pyrovae.terms.rows_apart import check_rows_apart
 from pyrovae.terms.runner import Runner, trace_once
-from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, distribution_name
+from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, check_sites, distribution_name
 from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "as_program",
     "check_gradients",
     "check_rows_apart",
+    "check_sites",
     "distribution_name",
     "trace_once",
     "run",

@@ -105,17 +105,35 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         plate_dim(site, DATA)
         check_enumerated(site)
     latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
-    drawn = {name for name, site in sites_of(guide) if not site["infer"].get("is_auxiliary")}
+    drawn = {name for name, _ in sites_of(guide)}
     if latent - drawn:
         raise InputError(
             f"the guide has no site {min(latent - drawn)!r}: every latent site of the model needs one"
         )
-    if drawn - latent:
-        raise InputError(f"the model has no latent site {min(drawn - latent)!r}, which the guide draws")
+    auxiliary = {name for name, site in sites_of(guide) if site["infer"].get("is_auxiliary")}
+    if drawn - latent - auxiliary:
+        name = min(drawn - latent - auxiliary)
+        raise InputError(f"the model has no latent site {name!r}, which the guide draws")
+    _check_auxiliary(guide, latent, auxiliary - latent)
     if not any(site["is_observed"] for _, site in sites_of(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
     for _, site in (*sites_of(model), *sites_of(guide)):
         _check_event(site)
+
+
+def _check_auxiliary(guide: poutine.Trace, latent: set[str], alone: set[str]) -> None:
+    """Refuse auxiliary sites without a counterpart, unless the latents are functions of them.
+
+    A latent z = f(a) is a `Delta` whose log_density is the Jacobian, and q(z|x) is their product.
+    Otherwise the weight p(x, z) / q(z, a|x) would lack a density of a in its numerator.
+    """
+    kinds = {distribution_name(site["fn"]) for name, site in sites_of(guide) if name in latent}
+    if alone and kinds != {"Delta"}:
+        raise InputError(
+            f"the guide's auxiliary site {min(alone)!r} has no counterpart in the model, so log p(x) would "
+            "be too high: draw a site of this name in the model too, given z, or draw z in the guide as a "
+            "Delta with the Jacobian as log_density"
+        )
 
 
 def refuse_undeclared_event(error: ValueError) -> None:

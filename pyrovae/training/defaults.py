@@ -18,9 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from pyrovae.checks import whole
+from pyrovae.training.config import resumed_config
 
 __all__ = ["OPEN", "Facts", "chosen", "settings_of_run"]
 
@@ -102,9 +101,9 @@ def settings_of_run(folder: Path) -> dict[str, Any]:
     """The settings of the run in a folder; empty for a folder without a run.
 
     A setting that an older version did not store keeps its old default.
+
+    Raises:
+        InputError: for a run whose checkpoint or config.yaml is damaged.
     """
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return {name: config[name] for name in OPEN if name in config} if isinstance(config, dict) else {}
+    config = resumed_config(folder) or {}
+    return {name: config[name] for name in OPEN if name in config}

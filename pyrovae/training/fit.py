@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +24,20 @@ from pyrovae.checks import one_of, path_of, whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
+from pyrovae.part import Declared
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.config import check_config
 from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
 from pyrovae.training.loop import Loop
+from pyrovae.training.marks import names_marked
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.preparing import as_data, check_data, check_program, placed, two_rows, usable_device
 from pyrovae.training.progress import Progress
@@ -41,6 +45,7 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Settings
 from pyrovae.training.state import State, load_weights, parameters, parameters_of
+from pyrovae.trust import check_paths, trusting
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -199,23 +204,57 @@ def fit(
         return result
 
 
-def load(folder: str | os.PathLike, *, which: Literal["best", "last"] = "best") -> VAE:
+def load(
+    folder: str | os.PathLike,
+    *,
+    which: Literal["best", "last"] = "best",
+    trust: str | Sequence[str] | None = None,
+) -> VAE:
     """Load the VAE of a run folder, with its best or last weights and the schema of its data.
 
+    A run folder names the classes of its parts. Those of the package are used, and so are parts
+    that the program has imported already, and everything in a run that was fitted by the same user
+    on the same machine. Other code runs only if it is trusted by name.
+
+    Arguments:
+        folder: the run folder.
+        which: the best weights, or the last.
+        trust: modules or packages outside PyroVAE whose code may run, as in ["mypackage"].
+
     Raises:
-        InputError: when the folder has no run, a checkpoint is cut off, or the run is not of a VAE.
+        InputError: when the folder has no run, a checkpoint is damaged, has weights that are not
+            finite or does not belong to config.yaml, when it names code that is not trusted, or
+            when the run is not of a VAE.
     """
     folder, which = path_of("folder", folder), one_of("which", which, ("best", "last"))
-    saved = Checkpoint.read(folder / f"{which}.ckpt")
+    path = folder / f"{which}.ckpt"
+    saved = Checkpoint.read(path)
+    check_config(folder, saved)
     if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
         raise InputError(
             f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"
         )
-    with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
-        vae = VAE.from_dict(saved.declaration or {})
-    vae.to(next(saved.weights[name].dtype for name, _ in vae.named_parameters() if name in saved.weights))
+    with trusting(trust), trusting(names_marked(saved.declarations(), saved.mark)):
+        check_paths(saved.declaration, str(path), Declared)
+        vae = _declared(saved, path)
     load_weights(Runner(vae), {}, saved.weights)
-    vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
+    return vae
+
+
+def _declared(saved: Checkpoint, path: Path) -> VAE:
+    """The VAE of a checkpoint, with nothing learned."""
+    try:
+        with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
+            vae = VAE.from_dict(saved.declaration or {})
+        names = [name for name, _ in vae.named_parameters() if name in saved.weights]
+        vae.to(saved.weights[names[0]].dtype if names else torch.get_default_dtype())
+        vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
+    except InputError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"{path} declares no VAE of this version ({str(error).splitlines()[0][:100]}): fit again"
+        ) from error
     return vae
 
 
@@ -336,22 +375,27 @@ def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop after the current step.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the current step.
 
     A second one stops at once, except under torchrun, which sends one itself.
     """
-    asked = threading.Event()
+    asked, presses = threading.Event(), Presses()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
     def ask(number: int, _: object) -> None:
-        if asked.is_set() and not sharing.is_shared():
+        if number not in SIGNALS[:2]:
+            let_go_of_terminal()
+        if presses.is_new() and asked.is_set() and not sharing.is_shared():
             raise KeyboardInterrupt
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {n: h for n, h in before.items() if n in SIGNALS[:2] or h is not signal.SIG_IGN}  # as by nohup
     try:
+        for number in before:
+            signal.signal(number, ask)
         yield asked.is_set
     finally:
         for number, handler in before.items():

@@ -17,12 +17,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import yaml
 
 from pyrovae.errors import InputError
-from pyrovae.files import reason_of, write_whole
+from pyrovae.files import open_owned, reason_of, write_whole
 
 __all__ = ["RunFolder"]
 
@@ -64,6 +64,11 @@ class RunFolder:
                 f"{self.path} holds another run: resume it with resume=True (--resume true) or "
                 "choose a new name"
             )
+        if self.best.exists() and not self.last.exists():
+            raise InputError(
+                f"{self.path} has best.ckpt, but no last.ckpt from which its run can resume: restore that "
+                "file, or choose a new name"
+            )
 
     def forget(self) -> None:
         """Remove the files of a run that could not start."""
@@ -93,9 +98,9 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
             yield
 
-    def _lock_file(self) -> IO[str]:
+    def _lock_file(self) -> BinaryIO:
         try:
-            return open(self.path / ".lock", "w")
+            return open_owned(self.path / ".lock")
         except OSError as error:
             raise InputError(
                 f"cannot write to the folder {self.path}: {reason_of(error)}; choose another"

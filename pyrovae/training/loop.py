@@ -65,19 +65,26 @@ class Loop:
         with _training(job, device), self._settled():
             while not (job.is_over or job.exchange.stopped):
                 self._begin_epoch()
-                start_time, first = time.perf_counter(), position.batch
+                start_time, first, has_chosen = time.perf_counter(), position.batch, False
                 for epoch, number in batches_of(job.data, position, job.settings):
-                    self.steps.take(epoch, number)
+                    if self.steps.decide(epoch):  # of a run that was stopped while it compiled
+                        self._save(now=True)
+                    if not self.steps.is_interrupted:
+                        self.steps.take(epoch, number)
+                    if self.steps.is_interrupted:
+                        break
                     position.batch += 1
                     position.step += 1
                     self.progress.step(position.step)
                     self.give_way()
+                    has_chosen = self.steps.decide(epoch)
                     if position.batch < job.batch_count:
-                        self._save(now=False)
+                        self._save(now=has_chosen)
                         if job.exchange.stopped:
                             break
                 else:
-                    self._end_epoch(time.perf_counter() - start_time, job.batch_count - first)
+                    seconds = time.perf_counter() - start_time
+                    self._end_epoch(seconds, job.batch_count - first, store=has_chosen)
         if not job.is_over or position.step > start:
             self._save(now=True)
 
@@ -123,7 +130,7 @@ class Loop:
         # Grey values, without the noise of binarisation.
         return data.train[rows[:SOME_ROWS]].as_in(data.validation)
 
-    def _end_epoch(self, seconds: float, steps: int) -> None:
+    def _end_epoch(self, seconds: float, steps: int, *, store: bool) -> None:
         self.steps.settle()
         job, position, state = self.job, self.job.state.position, self.job.state
         train, reconstruction, kl, count = state.sums.tolist()
@@ -138,7 +145,7 @@ class Loop:
         state.sums.zero_()
         if validation > state.best_validation:
             state.best_validation, state.best_epoch = validation, position.epoch
-        self._save(now=position.epoch == state.best_epoch)
+        self._save(now=store or position.epoch == state.best_epoch)
         self.progress.epoch(row)
 
     @torch.no_grad()

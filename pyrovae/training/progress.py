@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from pyrovae.errors import visible
+
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
 
@@ -24,6 +26,7 @@ class Progress:
         self.epochs, self.steps, self.show = job.settings.epochs, job.batch_count, show
         done, steps, epochs = job.state.position.step, self.steps, self.epochs
         self.kind, self.settings = "", str(job.settings)
+        self.note = job.objective.note(job.runner.strata)
         self.number = min(done // steps + 1, epochs)
         self.live: Any = None
         if show and sys.stdout.isatty():
@@ -49,6 +52,8 @@ class Progress:
         if self.live is not None:
             self.live.start()
         self.tell(self.settings)
+        if self.note:
+            self.tell(self.note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +75,7 @@ class Progress:
 
     def tell(self, line: str) -> None:
         """Print a line."""
+        line = visible(line, lines=True)
         if self.live is not None:
             self.live.console.print(line, highlight=False, markup=False)
         elif self.show:

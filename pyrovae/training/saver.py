@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,9 @@ from pyrovae import sharing
 from pyrovae.errors import InputError
 from pyrovae.part import filled
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.config import FREE
 from pyrovae.training.folder import RunFolder
+from pyrovae.training.marks import mark_of, names_marked
 from pyrovae.training.sources import source_of
 from pyrovae.training.state import State, copies, load_weights, weights
 
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
     from pyrovae.training.job import Job
 
 __all__ = ["Saver"]
-
-# Settings that may change when a run is resumed.
-_FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
 
 
 class Saver:
@@ -48,7 +48,6 @@ class Saver:
     def __init__(self, job: Job, folder: RunFolder | None) -> None:
         self.job, self.folder = job, folder
         self.best: dict[str, Tensor] | None = None
-        self._source = None if folder is None else source_of(job.data)
         self._written = time.monotonic()
 
     def save(self, *, now: bool, settle: Callable[[], None] = lambda: None) -> None:
@@ -88,24 +87,33 @@ class Saver:
         folder.refuse_another_run()
         try:
             self._write(folder, improved=False)
-            folder.write_config(_config(self.job))
+            folder.write_config(self._about["config"])
         except BaseException:
             folder.forget()
             raise
 
     def _restore(self, folder: RunFolder) -> None:
         saved = Checkpoint.read(folder.last, to_resume=True)
-        self._check_same(folder, saved)
-        self._take_up(saved)
-        assert saved.random is not None
-        torch.set_rng_state(saved.random["cpu"])
-        if saved.random["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved.random["cuda"])
-        # A run that was killed between two files left one older than the other: write all again.
+        try:
+            self._check_same(folder, saved)
+            self._take_up(saved)
+            _put_random(saved.random or {})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{folder.last} does not fit this version of PyroVAE or this program: fit again"
+            ) from error
+        if not names_marked(saved.declarations(), saved.mark):  # trust in a run of others is not stored
+            self._about["mark"] = None
+        # A run that was killed between two files left one older than the other: write all again, in
+        # this order (`config`).
+        if saved.config != self._about["config"]:
+            self._write(folder, improved=False)
+        folder.write_config(self._about["config"])
         if self.best is not None:
             self._write_best(folder, self.best)
         folder.write_metrics(self.job.state.history)
-        folder.write_config(_config(self.job))
 
     def spread(self) -> None:
         """Give all processes the state of the first.
@@ -135,6 +143,14 @@ class Saver:
 
     # ---------------------------------------------------------------- files
 
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """What checkpoints tell about the data, the options and the author of a run."""
+        if self.folder is None:
+            return {}
+        job, now = self.job, _of_run(self.job, {})
+        return {"source": source_of(job.data), "config": _config(job), "mark": mark_of(now.declarations())}
+
     def _write(self, folder: RunFolder, *, improved: bool) -> None:
         checkpoint = self._checkpoint()
         learned = checkpoint.weights
@@ -146,7 +162,7 @@ class Saver:
         folder.write_metrics(self.job.state.history)
 
     def _write_best(self, folder: RunFolder, best: dict[str, Tensor]) -> None:
-        saved = replace(_of_run(self.job, best), epoch=self.job.state.best_epoch, source=self._source)
+        saved = replace(_of_run(self.job, best), epoch=self.job.state.best_epoch, **self._about)
         saved.write(folder.best)
 
     def _checkpoint(self) -> Checkpoint:
@@ -157,7 +173,7 @@ class Saver:
             of_objective=copies(objective.state_dict()) if isinstance(objective, torch.nn.Module) else {},
             optimizer=job.optimizer.state_dict(),
             state=job.state.to_dict(),
-            source=self._source,
+            **self._about,
         )
 
     def _check_same(self, folder: RunFolder, saved: Checkpoint) -> None:
@@ -168,8 +184,8 @@ class Saver:
                 "or choose a new name for this run"
             )
         for name, value in now.identity.items():
-            before = saved.identity[name]
-            if name == "data":  # a record of an older version may have fewer keys
+            before = saved.identity.get(name)
+            if name == "data" and before:  # a record of an older version may have fewer keys
                 value = {key: value.get(key) for key in before}
             if filled(before) != filled(value):
                 ends = f", at which its {settings.lr_schedule} schedule ends" if name == "epochs" else ""
@@ -190,7 +206,7 @@ def _of_run(job: Job, learned: dict[str, Tensor]) -> Checkpoint:
     """A checkpoint of these weights, with everything that must not change in a resumed run."""
     settings = job.settings
     # A schedule that ends at the last step depends on the number of epochs.
-    free = _FREE if settings.lr_schedule == "constant" else _FREE - {"epochs"}
+    free = FREE if settings.lr_schedule == "constant" else FREE - {"epochs"}
     fixed = {"lr_schedule": settings.lr_schedule}  # compared first
     fixed |= {name: value for name, value in vars(settings).items() if name not in free}
     # what was read is for people: the same numbers are the same data
@@ -222,6 +238,12 @@ def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
 def _random() -> dict[str, Tensor | None]:
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _put_random(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _config(job: Job) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def source_of(data: Data) -> dict[str, str | None]:
         "validation": _hash(data.validation.x),
         "test": _hash(data.test.x),
         "context": _contexts(data),
+        "labels": _labels(data),
         "split": _hash(torch.cat([n.cpu() for n in numbers])) if len(numbers) == 3 else None,
     }
 
@@ -71,8 +72,11 @@ def _changed(data: Data, train: str | None, source: Mapping[str, str | None]) ->
         "validation": "validation rows",
         "test": "test rows",
         "context": "contexts",
+        "labels": "labels",
         "split": "row numbers",
     }
+    if now["labels"] is None:  # data that have moved may come without
+        del words["labels"]
     return next((words[name] for name in words if source.get(name) not in (None, now[name])), None)
 
 
@@ -90,6 +94,11 @@ def _contexts(data: Data) -> str | None:
     contexts = [data.train.context, data.validation.context, data.test.context]
     known = [context.detach().cpu().float() for context in contexts if context is not None]
     return _hash(torch.cat(known)) if known else None
+
+
+def _labels(data: Data) -> str | None:
+    known = None if data.labels is None else (data.labels.train, data.labels.validation, data.labels.test)
+    return None if known is None else _hash(torch.cat([part.cpu() for part in known]))
 
 
 def _hash(x: Tensor) -> str:

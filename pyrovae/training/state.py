@@ -29,7 +29,13 @@ class Position:
 
 @dataclass
 class State:
-    """The position and history of a run, for a checkpoint."""
+    """The position and history of a run, for a checkpoint.
+
+    Attributes:
+        captured: whether steps are compiled, or None before the choice.
+        planned: the number of epochs for which eager steps were chosen.
+        seconds: the times of the eager steps that were timed for the choice.
+    """
 
     position: Position = field(default_factory=Position)
     sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
@@ -38,10 +44,15 @@ class State:
     best_validation: float = -float("inf")
     captured: bool | None = None
     planned: int = 0
+    seconds: list[float] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values."""
-        return vars(self) | {"position": vars(self.position), "sums": self.sums.cpu()}
+        return vars(self) | {
+            "position": dict(vars(self.position)),
+            "sums": self.sums.cpu(),
+            "seconds": list(self.seconds),
+        }
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> State:

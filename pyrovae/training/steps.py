@@ -1,8 +1,10 @@
 """Eager and compiled steps: a run starts with eager ones, and `compiling.When` decides.
 
-The choice is in the checkpoint, so that a resumed run takes the same steps. A last batch of another
-size is an eager step; both kinds give the same numbers up to rounding. The first process chooses
-for all, and if the code cannot be compiled in one of them, none uses it.
+"auto" chooses after a fixed number of steps, which are counted over all parts of a resumed run: the
+times so far are in the checkpoint. What it chose is stored in a checkpoint before the next step, so
+a run that is killed and resumed takes the same steps. A last batch of another size is an eager
+step; both kinds give the same numbers up to rounding. The first process chooses for all, and if the
+code cannot be compiled in one of them, none uses it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pyrovae import compiling, sharing
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.training.batches import Epoch
 from pyrovae.training.compiled import CompiledStep, compiled_step
+from pyrovae.training.exchange import Exchange
 from pyrovae.training.step import eager_step
 
 if TYPE_CHECKING:
@@ -31,18 +34,25 @@ class Steps:
     Arguments:
         job: the run.
         say: called with the kind of the next steps, and with the reason or "".
+
+    Attributes:
+        is_interrupted: whether the run was stopped while the compiler ran, which ends it too. The
+            step is not taken then, and a resumed run compiles it.
     """
+
+    is_interrupted = False
 
     def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
         self.job, self.say = job, say
         self.compiled: CompiledStep | None = None
         self.news: str | None = None
         self.when = compiling.When(job.settings.compile, TIMED)
+        self.when.seconds = job.state.seconds
         self.when.insists |= job.state.captured is True and self.when.is_open
         self.when.is_open &= not self._was_eager()
 
     def take(self, epoch: Epoch, number: int) -> None:
-        """Take the step of batch `number` of an epoch.
+        """Take the step of batch `number` of an epoch, unless the run was stopped as it compiled.
 
         Raises:
             InputError: when compile=True and the step cannot be compiled.
@@ -52,14 +62,29 @@ class Steps:
         if job.data.streams and job.state.position.epoch == 0:
             job.exchange.announced(lambda: self._check_rows(epoch))
         # The optimiser creates its moments in its first step.
-        if self.when.is_due and epoch.full and job.state.position.step:
+        if self.when.insists and self.when.is_due and epoch.full and job.state.position.step:
             self._choose(epoch)
+            if self.is_interrupted:
+                return
         if self.compiled is not None and number < epoch.full:
             self._take_compiled(self.compiled, epoch, number)
             return
         self.settle()
         with self.when.timing():
             eager_step(job, epoch, number)
+
+    def decide(self, epoch: Epoch) -> bool:
+        """Choose the kind of the next steps if it is time to; returns whether it did.
+
+        Arguments:
+            epoch: that of the last step.
+        """
+        job = self.job
+        is_last = job.state.position.step >= job.settings.epochs * job.batch_count
+        if self.when.insists or not self.when.is_due or not epoch.full or is_last:
+            return False
+        self._choose(epoch)
+        return True
 
     def settle(self) -> None:
         """Give weights and optimiser the form that checkpoints and eager steps need."""
@@ -96,7 +121,11 @@ class Steps:
             if not (self.when.pays(gain) and self._compile(epoch, gain)):
                 self._stay_eager("")
         except Uncapturable as error:
-            self._give_up(str(error))
+            self.is_interrupted = sharing.agreed(self.job.exchange.asked())
+            if not self.is_interrupted:
+                self._give_up(str(error))
+            elif isinstance(self.job.exchange, Exchange):
+                self.job.exchange.stopped = True
 
     def _compile(self, epoch: Epoch, gain: float) -> bool:
         """Compile the step, if that pays; returns whether it did."""

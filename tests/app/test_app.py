@@ -4,8 +4,10 @@ Everything is asked of the page itself: what it loads and from where, and whethe
 somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve all.
 """
 
+import asyncio
 import http.client
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ import pyrovae as pv
 from pyrovae import app
 from pyrovae.app import observation_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes
+from pyrovae.app.guard import _quiet, guard
 from pyrovae.cli import main
 from pyrovae.errors import InputError
 
@@ -113,6 +116,84 @@ def test_a_page_from_elsewhere_gets_no_answer(served):
         )
         assert ask.getresponse().status == status
         ask.close()
+
+
+@needs_panel
+def test_another_name_for_this_machine_gets_no_answer(served):
+    """A site may have its own name resolved to 127.0.0.1; then the browser sends that name."""
+    host = served.removeprefix("http://").strip("/")
+    port = host.partition(":")[2]
+    local, foreign = f"http://localhost:{port}", {"Origin": "http://elsewhere.example"}
+    answers = {
+        (host, None): 200,
+        (f"localhost:{port}", None): 200,
+        (f"LOCALHOST:{port}", local): 200,
+        ("elsewhere.example", None): 403,
+        (f"elsewhere.example:{port}", None): 403,
+        ("localhost", None): 403,
+        (f"127.0.0.1:{port}.elsewhere.example", None): 403,
+        (host, f"https://{host}"): 403,
+        (host, "http://127.0.0.1"): 403,
+        (host, "null"): 403,
+        (host, foreign["Origin"]): 403,
+    }
+    for (name, origin), status in answers.items():
+        answer = asked_for(host, "/", {"Host": name} | ({} if origin is None else {"Origin": origin}))
+        assert answer.status == status, (name, origin)
+        assert not [header for header in answer.headers if header.lower().startswith("access-control")]
+
+
+@needs_panel
+@pytest.mark.parametrize(
+    "path", ["/autoload.js?bokeh-autoload-element=1", "/metadata", "/static/js/bokeh.min.js"]
+)
+def test_no_site_may_read_an_answer(served, path):
+    host = served.removeprefix("http://").strip("/")
+    for method in ("GET", "OPTIONS"):
+        answer = asked_for(host, path, {}, method)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert answer.status == (404 if "autoload" in path else 405 if method == "OPTIONS" else 200)
+
+
+@needs_panel
+def test_a_page_is_told_no_traceback():
+    """A message that fails: the answer names no file of this machine."""
+    from bokeh.application import Application
+    from bokeh.protocol import Protocol
+    from bokeh.server.tornado import BokehTornado
+    from bokeh.server.views.ws import WSHandler
+
+    application = BokehTornado({"/": Application()})
+    guard(application, ["127.0.0.1:5006"])
+    targets = [rule.target for rule in application.wildcard_router.rules]
+    (handler,) = (t for t in targets if isinstance(t, type) and issubclass(t, WSHandler))
+    sent = []
+
+    class Handler(WSHandler):
+        async def send_message(self, message):
+            sent.append(json.loads(message.content_json))
+
+    assert handler.send_message is not WSHandler.send_message
+    try:
+        raise ValueError("of something secret")
+    except ValueError as error:
+        message = Protocol().create("ERROR", "1", repr(error))
+    assert "test_app.py" in message.content["traceback"]
+    quiet = _quiet(Handler)
+    asyncio.run(quiet.send_message(object.__new__(quiet), message))
+    assert sent == [{"text": "the message could not be handled", "traceback": None}]
+
+
+def asked_for(host, path, headers, method="GET"):
+    ask = http.client.HTTPConnection(host, timeout=10)
+    ask.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        ask.putheader(name, value)
+    ask.endheaders()
+    answer = ask.getresponse()
+    answer.read()
+    ask.close()
+    return answer
 
 
 def token(address):

@@ -155,10 +155,10 @@ LINES = {
     "fit --data x.npy --batch_size 9 --out file/r": "cannot make the folder file/r: not a directory",
     "fit --data x.npy --batch_size 9 --device cuda": "device 'cuda' is not available to torch here",
     "fit --data x.npy --batch_size 9 --device banana": "device 'banana' is not available to torch",
-    "fit --config no.yaml": "--config: there is no file",
-    "fit --config broken.yaml": "--config is not YAML in line 1: give a YAML file of options",
+    "fit --config no.yaml": "no.yaml cannot be read: no such file or directory",
+    "fit --config broken.yaml": "mapping values are not allowed here in line 1",
     "fit --config typo.yaml": "there is no option epoks: did you mean --epochs?",
-    "fit --config bad.yaml": "choose one of Autoregressive",
+    "fit --config bad.yaml": "which is not a part of PyroVAE: did you mean GaussianMixture?",
     "fit --config memory.yaml": "name them with --data",
     "evaluate nowhere": "there is no checkpoint nowhere/best.ckpt: is this the folder of a run?",
     "sample mixed": "there is no checkpoint mixed/best.ckpt: is this the folder of a run?",
@@ -209,8 +209,11 @@ def test_lines_that_a_run_refuses(capsys):
         assert f"r/{name} cannot be read: it is cut off" in refused(capsys, cut)
         Path("r", name).write_bytes(whole)
     assert_same_runs("before", "r")
-    Path("r/config.yaml").unlink()
-    assert "r/config.yaml cannot be read (FileNotFoundError)" in refused(capsys, "evaluate r")
+    config = Path("r/config.yaml").read_text()
+    Path("r/config.yaml").write_text(config.replace("split_seed: 0", "split_seed: 1"))
+    assert "split_seed was 0 and is 1" in refused(capsys, "evaluate r")
+    Path("r/config.yaml").write_text(config[: len(config) // 2])
+    assert "r/config.yaml" in refused(capsys, "evaluate r")
 
 
 def test_a_refused_fit_does_not_block_the_next(capsys):
@@ -243,7 +246,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         patch.setattr(os, "access", lambda *_: False)
         assert "cannot write to the folder closed" in refused(capsys, line)
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refuse)
+        patch.setattr("os.open", refuse)
         assert "cannot write to the folder closed: permission denied" in refused(
             capsys, line.replace("x.npy", "ring --likelihood Normal")
         )

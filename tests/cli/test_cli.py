@@ -1,11 +1,14 @@
 """The command line: every command as documented, every part by its name, files in and files out."""
 
+import dataclasses
+import functools
 import importlib
 import inspect
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ import pyrovae as pv
 from pyrovae.cli import commands, main
 from pyrovae.cli.docstrings import described
 from pyrovae.cli.runs import rows_of
+from pyrovae.errors import InputError
 from pyrovae.part import Declared
 from tests.support.cells import cell_name, cover, declared
 from tests.support.parts import data_for
@@ -483,3 +487,102 @@ def test_evidence_csv_has_the_row_numbers_of_the_source(run):
     assert lines[0].startswith("row,L_2_log_px")
     index = pv.datasets.load("x.npy").test.index[:5].tolist()
     assert [int(line.split(",")[0]) for line in lines[1:]] == index
+
+
+def test_runs_without_a_name_at_the_same_time_get_a_folder_each(monkeypatch, tmp_path, capsys):
+    """The second command starts while the first one trains, and the third fails."""
+    monkeypatch.chdir(tmp_path)
+    command, folders = ["fit", "--data", "ring", "--epochs", "1"], []
+
+    @functools.wraps(pv.fit)  # its options
+    def train(vae, *, out, **settings):
+        folders.append(out)
+        if len(folders) < 3:
+            expected = 2 if len(folders) == 2 else 0
+            assert main(command) == expected
+            Path(out, "config.yaml").touch()
+        else:
+            raise InputError("it fails: try again")
+
+    monkeypatch.setattr("pyrovae.training.fit", train)
+    assert main(command) == 0
+    assert folders == ["runs/ring-1", "runs/ring-2", "runs/ring-3"]
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["ring-1", "ring-2"]
+    Path("runs").rename("kept")
+    folders += [None] * 3
+    assert main(command) == 2
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("when", ["laplace", "curve", "part of the curve", "baselines"])
+def test_an_evaluation_that_is_stopped_keeps_what_it_has(run, when, monkeypatch, capsys):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    from pyrovae.cli.commands import evaluate
+
+    bound = evaluate.iwae_bound
+
+    def bounds(vae, x, *, particles, **options):
+        if particles == (1,):
+            return bound(vae, x, particles=particles, **options)
+        if when == "curve":
+            stop()
+        curve = bound(vae, x, particles=particles, **options)
+        values = {name: getattr(curve, name)[:, :2] for name in ("bound", "mc_stderr")}
+        return dataclasses.replace(curve, partial=True, **values) if when == "part of the curve" else curve
+
+    monkeypatch.setattr(evaluate, "iwae_bound", bounds)
+    if when == "laplace":
+        monkeypatch.setattr("pyrovae.evidence.Laplace.parts", stop)
+    if when == "baselines":
+        monkeypatch.setattr(evaluate, "_baselines", stop)
+    method = [] if when == "laplace" else ["--method", "importance"]
+    assert main(["evaluate", "r", "--particles", "10", *method]) == 130
+    assert "stopped early: the finished rows are in files" in capsys.readouterr().err
+    assert len(Path("r/evidence.partial.csv").read_text().splitlines()) == 1 + 12
+    found = json.loads(Path("r/evidence.partial.json").read_text())
+    assert list(found["bounds"]) == (["1", "10"] if when in ("laplace", "curve") else ["1", "5", "10"])
+
+
+# -------------------------------------------------------------------- results that are cut short
+
+
+@pytest.mark.parametrize("stopped", ["the first estimate", "the second estimate", "the curve"])
+def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch, stopped):
+    words = ["evaluate", "r", "--particles", "4", "--chains", "2", "--method", "AIS", "--bounds", "[1,2]"]
+    words += ["--method.temperatures", "3", "--baseline", "false", "--compile", "false"]
+    assert main(words) == 0
+    complete = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    module = importlib.import_module("pyrovae.cli.commands.evaluate")
+    estimate, curve, calls = module.log_evidence, module.iwae_bound, []
+
+    def half(result):
+        rows = len(result) // 2
+        names = ("log_px", "mc_stderr", "ess", "khat", "index", "log_bias")
+        arrays = {name: getattr(result, name) for name in names}
+        return replace(result, partial=True, **{n: a if a is None else a[:rows] for n, a in arrays.items()})
+
+    def half_curve(result):
+        rows = result.bound.shape[1] // 2
+        bound, error = result.bound[:, :rows], result.mc_stderr[:, :rows]
+        return replace(result, bound=bound, mc_stderr=error, partial=True)
+
+    def estimated(*args, **options):
+        calls.append(args)
+        result = estimate(*args, **options)
+        is_stopped = stopped == {1: "the first estimate", 2: "the second estimate"}.get(len(calls))
+        return half(result) if is_stopped else result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "log_evidence", estimated)
+        if stopped == "the curve":
+            patch.setattr(module, "iwae_bound", lambda *args, **options: half_curve(curve(*args, **options)))
+        capsys.readouterr()
+        assert main(words) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "pyrovae: stopped early: the finished rows are in files that end in .partial\n"
+    assert "written: r/evidence.partial.json, r/evidence.partial.csv, r/figures/bounds.part" in printed.out
+    assert complete == {path: path.read_bytes() for path in complete}
+    assert main(words) == 0
+    assert not list(run.rglob("*.partial.*"))

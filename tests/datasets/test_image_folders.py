@@ -120,9 +120,11 @@ def test_bombs_and_strange_formats_are_refused(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         raises_one_sentence(lambda: datasets.load(tmp_path), "more than 10 pixels", "smaller image")
     monkeypatch.undo()
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "3.tga")
-    (tmp_path / "3.tga").rename(tmp_path / "00001.png")  # what is not among the formats is not opened
-    raises_one_sentence(lambda: datasets.load(tmp_path), "00001.png cannot be read as an image")
+    monkeypatch.setattr("subprocess.check_call", lambda *args, **options: pytest.fail("Ghostscript started"))
+    for other in ("tga", "eps"):  # what is not among the formats is not opened, PostScript least of all
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"3.{other}")
+        (tmp_path / f"3.{other}").rename(tmp_path / "00001.png")
+        raises_one_sentence(lambda: datasets.load(tmp_path), "00001.png cannot be read as an image")
 
 
 # ---------------------------------------------------------------- arrays

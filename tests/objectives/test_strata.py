@@ -11,9 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
+import pyrovae as pv
 from pyrovae.datasets import Rows
 from pyrovae.distributions import DiagonalMixture, OneHots
-from pyrovae.objectives import CIWAE, ELBO, IWAE, Objective, ScoreFunction, StickingTheLanding
+from pyrovae.errors import InputError
+from pyrovae.objectives import (
+    CIWAE,
+    ELBO,
+    IWAE,
+    MIWAE,
+    PIWAE,
+    Objective,
+    Renyi,
+    ScoreFunction,
+    StickingTheLanding,
+)
 from pyrovae.terms import Runner
 from tests.support.curved_line import OBSERVED, ROWS, SIGMAS, Line, S, agrees, ascended, log_n
 
@@ -195,3 +207,53 @@ def test_pyros_protocol_draws_as_a_run_does(objective):
         pyro.set_rng_seed(3)
         loss = objective.differentiable_loss(program.model, program.guide, program.x)
         assert loss.item() == expected.item()
+
+
+def test_a_group_is_what_its_definition_says_with_a_guide_of_several_components():
+    """With groups of one sample, MIWAE is the ELBO, and so is the encoder's gradient of PIWAE.
+
+    Both took a sample of each component for each group: MIWAE was close to log p(x), and the weights of the
+    components had almost no gradient.
+    """
+    of_guide = ("logits", "loc", "raw")
+    program = Mixture(ROWS)
+    value, exact = program.elbo()
+    for objective in (MIWAE(2, 2), PIWAE(2, 2)):
+        options = objective.draw_options(3)
+        assert (options["particles"], options["stratified"]) == (2, False)
+        loss = objective.differentiable_loss(program.model, program.guide, program.x)
+        leaves = [program.leaf[name] for name in of_guide]
+        for name, gradient in zip(of_guide, torch.autograd.grad(loss, leaves), strict=True):
+            agrees(-ROWS * gradient.flatten(1), exact[name].flatten())
+        found, _ = program.run(objective, **{name: options[name] for name in ("particles", "stratified")})
+        if isinstance(objective, MIWAE):
+            agrees(found, value)
+
+
+def test_groups_refuse_stratified_samples():
+    program = Mixture(2)
+    for objective in (MIWAE(2, 6), PIWAE(2, 6)):
+        with pytest.raises(InputError, match="stratified=False"):
+            program.run(objective, stratified=True, particles=6)
+
+
+def test_a_stratified_bound_lies_between_that_of_plain_samples_and_the_evidence():
+    program = Mixture(ROWS)
+    for k in (1, 2, 5):
+        bounds = [
+            program.run(IWAE(k), stratified=how, particles=n)[0] for how, n in ((False, k), (True, 3 * k))
+        ]
+        plain, strata = (bound.mean() for bound in bounds)
+        error = sum(bound.var() / ROWS for bound in bounds).sqrt()
+        assert strata > plain + SIGMAS * error
+
+
+def test_a_run_says_that_its_bound_is_stratified(capsys):
+    data = torch.rand(40, 3)
+    vae = pv.VAE((3,), latent_dim=1, likelihood=pv.likelihoods.Normal(), guide=pv.guides.GaussianMixture(3))
+    for objective, said in ((IWAE(5), True), (CIWAE(5), True), (Renyi(0.5, 5), True), (ELBO(), False),
+                            (MIWAE(2, 4), False)):  # fmt: skip
+        pv.fit(vae, data, objective, epochs=1, figures=False, compile=False)
+        text = capsys.readouterr().out
+        assert ("15 stratified samples" in text) == said
+        assert objective.note(1) == ""

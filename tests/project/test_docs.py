@@ -24,6 +24,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 PROSE = [
     *PAGES,
     PROJECT / "CONTRIBUTING.md",
+    PROJECT / "SECURITY.md",
     PROJECT / "CHANGELOG.md",
     *sorted((PROJECT / ".github").rglob("*.md")),
 ]

@@ -6,7 +6,7 @@ import sys
 
 from tests.support import PROJECT
 
-COUNTS = ["--commands", "40", "--calls", "80", "--files", "0"]
+COUNTS = ["--commands", "40", "--calls", "80", "--files", "40"]
 
 
 def fuzz(*words):
@@ -22,6 +22,7 @@ def test_random_lines_calls_and_files_are_answered_in_one_sentence():
     assert status == 0, output
     assert "commands: 40 cases, 0 wrong" in output
     assert "calls: 80 cases, 0 wrong" in output
+    assert "files: 40 cases, 0 wrong" in output
 
 
 def test_one_case_can_be_run_alone():

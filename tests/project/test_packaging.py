@@ -224,4 +224,4 @@ def test_the_wheel_holds_the_licence_and_the_command(wheel):
     (licence,) = (name for name in wheel.namelist() if name.endswith("LICENSE"))
     assert "Apache License" in wheel.read(licence).decode()
     (scripts,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "pyrovae = pyrovae.cli:main" in wheel.read(scripts).decode()
+    assert "pyrovae = pyrovae.__main__:run" in wheel.read(scripts).decode()

@@ -120,6 +120,19 @@ def test_the_reference_is_computed_once(run, monkeypatch):
     assert sum(counted) == 10 + 140
 
 
+def test_damaged_scores_of_training_rows_are_computed_again(run, tmp_path):
+    first = pv.score(run, people(30, seed=2), **QUICK)
+    path = run / "reference.npz"
+    whole = path.read_bytes()
+    for place in range(100, len(whole), len(whole) // 20):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        again = pv.score(run, people(30, seed=2), **QUICK)
+        np.testing.assert_array_equal(again.percentile, first.percentile)
+    path.write_bytes(whole)
+
+
 def test_without_the_data_of_the_run_there_are_no_percentiles(tmp_path):
     run = run_on(tmp_path)
     (tmp_path / "people.csv").rename(tmp_path / "moved.csv")

@@ -110,6 +110,42 @@ def test_a_stopped_call_goes_on_where_it_was(run, new, expected, error, monkeypa
     same_as(out, expected)
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_part_that_is_a_link_is_refused_and_what_it_points_to_is_kept(run, new, link, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("work of years")
+    link(precious, tmp_path / "s.csv.part")
+    raises_one_sentence(
+        lambda: pv.score_file(run, new, tmp_path / "s.csv", overwrite=True, **QUICK),
+        "s.csv.part",
+        "remove it",
+    )
+    assert precious.read_text() == "work of years"
+
+
+DAMAGE = {
+    "a changed line": ("s.csv.part", lambda text: text.replace("1", "2", 1)),
+    "a shorter file": ("s.csv.part", lambda text: text[: len(text) // 2]),
+    "a state of nonsense": ("s.csv.part.json", lambda text: "[1, 2]"),
+    "a state without lines": ("s.csv.part.json", lambda text: '{"identity": 3}'),
+    "a state that is cut off": ("s.csv.part.json", lambda text: text[:-20]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damaged_pieces_are_scored_again(run, new, expected, what, monkeypatch, tmp_path):
+    out = tmp_path / "s.csv"
+    with monkeypatch.context() as patch:
+        stop_in_piece(patch, 4, Stopped)
+        with pytest.raises(Stopped):
+            pv.score_file(run, new, out, id="name", piece=50, **QUICK)
+    name, damage = DAMAGE[what]
+    (tmp_path / name).write_text(damage((tmp_path / name).read_text()))
+    written = pv.score_file(run, new, out, id="name", piece=50, **QUICK)
+    assert (written.rows, written.resumed) == (300, 0)
+    same_as(out, expected)
+
+
 def test_another_call_does_not_go_on(run, new, monkeypatch, tmp_path):
     out = tmp_path / "s.csv"
     with monkeypatch.context() as patch:

@@ -598,3 +598,40 @@ def test_a_parameter_that_a_module_does_not_own_is_refused():
     module = Leaking(leak=False)
     pv.fit(module, x, **options)
     assert module.loc != 0
+
+
+def auxiliary_pair(kind):
+    """z ~ N(0, 1), x | z ~ N(z, 1), and a guide that draws z after an auxiliary a, or as 2 a."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            if kind == "with a counterpart":
+                pyro.sample("a", dist.Normal(0.5 * z, 0.7))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(x / 4, 0.6), infer={"is_auxiliary": True})
+            if kind == "a function":
+                pyro.sample("z", dist.Delta(2 * a, log_density=-math.log(2.0)))
+            else:
+                pyro.sample("z", dist.Normal(x / 4 + 0.5 * a, 0.8))
+
+    return model, guide
+
+
+@pytest.mark.parametrize("kind", ["with a counterpart", "a function"])
+def test_an_auxiliary_site_of_the_guide_gives_the_right_evidence(kind):
+    x = torch.tensor([-1.0, 0.0, 2.0])
+    evidence = pv.log_evidence(auxiliary_pair(kind), x, particles=20_000)
+    exact = dist.Normal(0.0, math.sqrt(2.0)).log_prob(x)
+    assert (torch.as_tensor(evidence.log_px) - exact).abs().max() < 0.03
+
+
+def test_an_auxiliary_site_without_a_counterpart_is_refused():
+    """log p(x) was too high, by the entropy of the site."""
+    pair, x, words = auxiliary_pair("alone"), torch.zeros(8), ("auxiliary site 'a'", "in the model too")
+    raises_one_sentence(lambda: pv.log_evidence(pair, x, particles=10), *words)
+    raises_one_sentence(lambda: pv.fit(pair, x, epochs=1, progress=False, figures=False), *words)
+    raises_one_sentence(lambda: ELBO().differentiable_loss(*pair, x), *words)

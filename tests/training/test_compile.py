@@ -8,6 +8,7 @@ on the whole.
 
 import itertools
 import os
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 import pyrovae as pv
+from pyrovae.errors import Uncapturable
 from pyrovae.networks import MLP
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.step import move, shortened
@@ -318,6 +320,33 @@ def test_auto_resumes_with_the_kind_of_step_that_it_had(code, data, tmp_path, mo
     assert_same_runs(tmp_path / "slow", tmp_path / "eager")
 
 
+@pytest.mark.parametrize("every", [0, 1e9])
+@pytest.mark.parametrize("crashes", [(1,), (2, 4), (3,), (5,), (6,), (1, 2, 3, 4, 5, 6, 7, 8, 9)])
+def test_auto_resumes_from_any_early_step(code, data, tmp_path, monkeypatch, crashes, every):
+    """The step at which it chooses is counted, whatever was timed before the crash."""
+    willing(monkeypatch)
+    settings = QUIET | {"checkpoint_seconds": every}
+    pv.fit(small(), data, out=tmp_path / "whole", **settings)
+    fit_in_pieces(small, data, tmp_path / "pieces", crashes, **settings)
+    assert_same_runs(tmp_path / "whole", tmp_path / "pieces")
+    assert checkpoint(tmp_path / "pieces")["state"]["captured"] is True
+
+
+@pytest.mark.parametrize("batch_size", [10, 38])  # of 38 rows: four batches in an epoch, and one
+@pytest.mark.parametrize("first", [0.0, 1e9])
+def test_what_auto_chose_is_stored_before_it_matters(code, data, tmp_path, monkeypatch, first, batch_size):
+    """A run that is killed after the choice keeps it, even if it would choose otherwise now."""
+    settings = QUIET | {"checkpoint_seconds": 1e9, "batch_size": batch_size, "epochs": 12}
+    willing(monkeypatch, first)
+    pv.fit(small(), data, out=tmp_path / "whole", **settings)
+    with crash_after(6), pytest.raises(Crashed):
+        pv.fit(small(), data, out=tmp_path / "r", **settings)
+    willing(monkeypatch, 1e9 - first)
+    pv.fit(small(), data, out=tmp_path / "r", resume=True, **settings)
+    assert_same_runs(tmp_path / "whole", tmp_path / "r")
+    assert checkpoint(tmp_path / "r")["state"]["captured"] is (first == 0)
+
+
 # ---------------------------------------------------------------- numbers that are not finite
 
 
@@ -357,3 +386,25 @@ def test_coarse_products_train_as_well(code, data):
     assert abs(fine.history["validation"][-1] - coarse.history["validation"][-1]) < 0.05
     assert code.calls == 2 * (8 * 4 - 1)
     raises_one_sentence(lambda: pv.fit(small(), data, precision="tf32", device="cpu", **QUIET), "tf32")
+
+
+@pytest.mark.parametrize(("compile", "steps"), [(True, 1), ("auto", 5)])
+def test_ctrl_c_that_ends_the_compiler_stops_the_run_before_the_step(
+    compile, steps, code, data, tmp_path, monkeypatch
+):
+    """A terminal sends it to the compiler too, which is no reason to go on in Python."""
+    willing(monkeypatch)
+    settings = QUIET | {"compile": compile, "checkpoint_seconds": 0}
+    pv.fit(small(), data, out=tmp_path / "whole", **settings)
+    assert code.calls > 0
+    with monkeypatch.context() as patch:
+
+        def ended(graph, inputs):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise Uncapturable("the compiler was ended")
+
+        patch.setattr("pyrovae.compiling.Graph.compiled", ended)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped after {steps} steps; resume it"):
+            pv.fit(small(), data, out=tmp_path / "pieces", **settings)
+    pv.fit(small(), data, out=tmp_path / "pieces", resume=True, **settings)
+    assert_same_runs(tmp_path / "whole", tmp_path / "pieces")

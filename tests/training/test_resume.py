@@ -132,6 +132,17 @@ def test_a_hand_written_pair_resumes(tmp_path):
     assert same(learned, {name: value.detach() for name, value in pyro.get_param_store().items()})
 
 
+def test_a_lock_that_is_a_link_is_refused_and_what_it_points_to_is_kept(data, tmp_path):
+    pv.fit(small(), data, out=tmp_path / "r", **QUIET)
+    precious = tmp_path / "precious"
+    precious.write_text("work of years")
+    (tmp_path / "r" / ".lock").unlink()
+    (tmp_path / "r" / ".lock").symlink_to(precious)
+    with pytest.raises(InputError, match=r"\.lock is a link or a device"):
+        pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)
+    assert precious.read_text() == "work of years"
+
+
 # -------------------------------------------------------------------- Ctrl-C
 
 
@@ -267,7 +278,7 @@ def test_a_cut_off_checkpoint_is_one_sentence_and_the_files_stay(data, tmp_path)
 def test_a_checkpoint_of_something_else_is_refused(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     torch.save({"weights": {}}, tmp_path / "r" / "best.ckpt")
-    with pytest.raises(InputError, match="not a PyroVAE checkpoint of format 2 or older"):
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint of format 3 or older"):
         pv.load(tmp_path / "r")
     pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)  # made again from last.ckpt
     pv.load(tmp_path / "r")
@@ -309,7 +320,7 @@ def test_a_checkpoint_has_the_schema_of_the_data_and_load_gives_it_back(data, tm
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     for which in ("best", "last"):
         assert pv.load(tmp_path / "r", which=which).schema == data.schema
-    assert checkpoint(tmp_path / "r")["format"] == 2
+    assert checkpoint(tmp_path / "r")["format"] == 3
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_no_half_file(data, tmp_path):
@@ -421,7 +432,7 @@ def test_a_run_that_is_killed_three_times(tmp_path, never_stopped):
     assert_same_runs(never_stopped, folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     folder = tmp_path / "r"
     process = start(folder, "--checkpoint_seconds", "0")

@@ -2,7 +2,9 @@
 
 `stored_runs/format-1.tar.xz` holds runs of commit da0f193 (the first format of checkpoints), each of two
 epochs on digits or on a small table, and the weights with which that version ended them after a third.
-`stored_runs/expected.json` holds its estimates. A format is never dropped: a new one gets its own archive.
+`stored_runs/expected.json` holds its estimates. A format is never dropped: a new one gets its own archive,
+`format-2.tar.xz` and `format-3.tar.xz`, with a run (a mixture on digits), what it became after a third epoch,
+and its numbers.
 
     plain         standard normal prior                  mixture      GaussianMixture, started by k-means
     conditional   one-hot labels as context              table        Mixed, with empty cells
@@ -225,6 +227,34 @@ def test_a_stored_pair_is_resumed(copy, stored):
     settings = {"batch_size": 20, "lr": 0.01, "seed": 3, "device": "cpu", "compile": False}
     pv.fit(pair(), numbers(), epochs=3, out=folder, resume=True, **settings, **QUIET)
     ended(folder, stored, "pair")
+
+
+# ---------------------------------------------------------------- later formats
+
+
+@pytest.fixture(params=[2, 3])
+def later(request, tmp_path):
+    """A folder with a run of a later format, its expected numbers, and the weights of its third epoch."""
+    with tarfile.open(STORED / f"format-{request.param}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert checkpoint(tmp_path / "plain")["format"] == request.param
+    return tmp_path
+
+
+def test_a_run_of_a_later_format_is_evaluated_and_resumed(later):
+    expected = json.loads((later / "expected.json").read_text())
+    vae, data = open_run(str(later / "plain"), None)
+    assert vae.schema == data.schema
+    close(log_px(vae, data.test[:20]).log_px, expected["log_px"], apart=1e-5)
+    words = ["--out", str(later / "plain"), "--resume", "--epochs", "3"]
+    assert main(["fit", *words]) == 0
+    last, kept = checkpoint(later / "plain"), torch.load(later / "third.pt", weights_only=True)
+    assert last["format"] == FORMAT
+    for column in ("train", "validation"):
+        close(last["state"]["history"][column], expected[column], apart=1e-5)
+    assert last["best"].keys() == kept.keys()
+    for key in kept:
+        close(last["best"][key].double(), kept[key].double(), apart=1e-5, elsewhere=0.05)
 
 
 # ---------------------------------------------------------------- what is refused

@@ -11,6 +11,7 @@ from pyrovae.cli.runs import Split, open_run, save_text
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Agreement
+from pyrovae.sharing import print_first
 
 __all__ = ["clusters"]
 
@@ -23,6 +24,7 @@ def clusters(
     particles: int = 20,
     data: str | None = None,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """List the components of a run and their agreement with labels; for several runs, the spread.
 
@@ -35,18 +37,19 @@ def clusters(
         particles: samples of z for each observation.
         data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.
+        trust: modules outside PyroVAE that the runs may name, with commas between them.
     """
     agreements = []
     for run in runs:
-        vae, data_set = open_run(run, data)
+        vae, data_set = open_run(run, data, trust)
         ex = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
-        print(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}", flush=True)
+        print_first(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}")
         agreements.append(ex.agreement)
         components = json.loads(ex.components.table().to_json(orient="records"))
         content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
         save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
     if len(runs) > 1:
-        print(exploring.agreements(agreements))
+        print_first(exploring.agreements(agreements))
 
 
 def _plain(agreement: Agreement) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def compare(
     data: str | None = None,
     seed: int = 0,
     device: str | None = None,
+    trust: str | None = None,
 ) -> None:
     """Rank runs by log p(x) of the same data, with paired differences and their errors.
 
@@ -43,13 +44,14 @@ def compare(
         data: name or file of the runs' data, if they have moved; any data with --split all.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
+        trust: modules outside PyroVAE that the runs may name, with commas between them.
     """
     method = method or Importance()
     count = chains if method.annealed else particles
     evidences: dict[str, Evidence] = {}
     first: tuple[Data | None, Rows] | None = None
     for run in runs:
-        vae, loaded, x = in_turn(partial(opened, run, data, split, rows, device))
+        vae, loaded, x = in_turn(partial(opened, run, data, split, rows, device, trust))
         first = first or (loaded, x)
         if not _is_of_same_rows(*first, loaded, x):
             raise InputError(

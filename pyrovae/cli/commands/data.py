@@ -11,6 +11,7 @@ from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+from pyrovae.sharing import print_first
 
 __all__ = ["add_options", "data"]
 
@@ -24,9 +25,9 @@ def data(**options: Any) -> None:  # noqa: ANN401
         raise InputError("which data? give a known name, a file or a folder, as in `pyrovae data table.csv`")
     loaded = datasets.load(options["data"], **options_of(datasets.load, options))
     if options["json"]:
-        print(json.dumps(loaded.record, indent=2))
+        print_first(json.dumps(loaded.record, indent=2))
     else:
-        print(datasets.describe(loaded))
+        print_first(datasets.describe(loaded))
 
 
 def add_options(parser: ArgumentParser) -> None:

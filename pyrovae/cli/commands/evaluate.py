@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Laplace, Met
 from pyrovae.evidence.precision import Precision
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
-from pyrovae.sharing import in_turn, is_first, print_first, together
+from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
@@ -58,12 +59,14 @@ def evaluate(
     device: str | None = None,
     temperatures: int | None = None,
     start: Literal["guide", "prior"] | None = None,
+    trust: str | None = None,
 ) -> None:
     """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
 
     The first estimate is importance sampling with K particles, a lower bound called L_K in papers;
     the second is --method. Writes evidence.json, evidence.csv (one row for each observation), and
-    figures of the bound against K and of k-hat.
+    figures of the bound against K and of k-hat. Ctrl-C writes the finished rows to files that end
+    in .partial, so the results of an earlier call stay.
 
     Arguments:
         run: the run folder.
@@ -83,6 +86,7 @@ def evaluate(
         device: the device to compute on; CUDA by default, if available.
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)
@@ -90,48 +94,100 @@ def evaluate(
     if not bounds or any(k < 1 for k in bounds):
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
-    judged = method is None and isinstance(second, Laplace)
-    vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device))
+    vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device, trust))
     estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
-    if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-        count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
-        try:
-            some = x if isinstance(second, Laplace) else x[:method_rows]
-            results[_word(second)] = estimate(some, method=second, particles=count)
-            if judged and not results[_word(second)].partial:
-                few = x[: min(method_rows, REFEREE_ROWS)]
-                seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
-                print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
-                results["ais"] = estimate(few, method=AIS(), particles=chains)
-        except InputError as error:
-            if method is not None:
-                raise
-            print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
-    curve = _extended(iwae_bound(vae, x, particles=bounds, seed=seed, chunk=chunk), bound)
+    more: dict[str, int] = {"particles": particles, "chains": chains, "rows": method_rows}
+    with _stopping(results) as stop:
+        if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
+            _add_second(results, x, estimate, second, chosen=method is not None, **more)
+    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk)
+    curve = _curve(bounds_of, (1,) if stop() else bounds, bound)
+    others: dict[str, float] = {}
+    with _stopping(results) as stop_again:
+        if baseline and not stop() and not curve.partial:
+            others = together(lambda: _baselines(vae, data_set, x) if is_first() else {})
+    curve = replace(curve, partial=curve.partial or stop() or stop_again())
 
     def report() -> None:
-        found = Results(split, results, curve, _baselines(vae, data_set, x) if baseline else {})
-        print(found)
-        print("written: " + ", ".join(map(str, found.save(Path(run)))))
+        found = Results(split, results, curve, others)
+        print_first(found)
+        print_first("written: " + ", ".join(map(str, found.save(Path(run)))))
 
     together(lambda: report() if is_first() else None)
-    if any(evidence.partial for evidence in results.values()):
-        raise KeyboardInterrupt("stopped early: the finished rows are written and marked as partial")
+    if curve.partial:
+        raise KeyboardInterrupt("stopped early: the finished rows are in files that end in .partial")
+
+
+@contextmanager
+def _stopping(results: dict[str, Evidence]) -> Iterator[Callable[[], bool]]:
+    """Keep the results on Ctrl-C; yields a function that says whether the command was stopped."""
+    interrupts: list[KeyboardInterrupt] = []
+    try:
+        yield lambda: bool(interrupts) or any(evidence.partial for evidence in results.values())
+    except KeyboardInterrupt as error:
+        if is_shared():
+            raise
+        interrupts.append(error)
+
+
+def _add_second(
+    results: dict[str, Evidence],
+    x: Rows,
+    estimate: Callable[..., Evidence],
+    second: Method,
+    *,
+    chosen: bool,
+    particles: int,
+    chains: int,
+    rows: int,
+) -> None:
+    """Add the second estimate; unless the user chose it, some rows are annealed to check it."""
+    judged = not chosen and isinstance(second, Laplace)
+    count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
+    try:
+        some = x if isinstance(second, Laplace) else x[:rows]
+        results[_word(second)] = estimate(some, method=second, particles=count)
+        if judged and not results[_word(second)].partial:
+            few = x[: min(rows, REFEREE_ROWS)]
+            seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
+            print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
+            results["ais"] = estimate(few, method=AIS(), particles=chains)
+    except InputError as error:
+        if chosen:
+            raise
+        print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+
+
+def _curve(bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...], bound: Evidence) -> BoundCurve:
+    """The curve of bounds up to L_K; of L_1 and L_K alone if Ctrl-C leaves nothing of it."""
+    try:
+        return _extended(bounds_of(particles=counts), bound)
+    except KeyboardInterrupt:
+        if is_shared():
+            raise
+    return replace(_extended(bounds_of(particles=(1,)), bound), partial=True)
 
 
 def opened(
-    run: str, data: str | None, split: Part, rows: int | None, device: str | None
+    run: str,
+    data: str | None,
+    split: Part,
+    rows: int | None,
+    device: str | None,
+    trust: str | None = None,
 ) -> tuple[VAE, Data | None, Rows]:
     """The VAE of a run on a device, its data (None for other data), and the rows to score."""
     if split == "all":
-        vae = load(run).eval()
+        vae = load(run, trust=trust).eval()
         x = all_rows(run, vae, data)[: None if rows is None else whole("rows", rows)]
+        if data is not None:
+            print_first(f"data: {len(x):,} rows of {data}, which are not checked against those of {run}")
         vae.to(usable_device(device))
         return vae, None, x
-    vae, data_set = open_run(run, data)
+    vae, data_set = open_run(run, data, trust)
     vae.to(usable_device(device))
     return vae, data_set, rows_of(data_set, split, rows)
 
@@ -150,11 +206,12 @@ def _word(method: Method) -> str:
 
 
 def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
-    """The curve up to L_K, which uses the same samples."""
+    """The curve up to L_K, which uses the same samples, of the rows of both."""
+    rows = curve.bound.shape[1]
     below = [i for i, k in enumerate(curve.particles) if k < bound.particles]
     counts = (*(curve.particles[i] for i in below), bound.particles)
-    values = np.concatenate([curve.bound[below], bound.log_px[None]])
-    stderr = np.concatenate([curve.mc_stderr[below], bound.mc_stderr[None]])
+    values = np.concatenate([curve.bound[below], bound.log_px[None, :rows]])
+    stderr = np.concatenate([curve.mc_stderr[below], bound.mc_stderr[None, :rows]])
     return replace(curve, particles=counts, bound=values, mc_stderr=stderr)
 
 
@@ -221,20 +278,27 @@ class Results:
             yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
 
     def save(self, run: Path) -> Iterator[Path]:
-        """Write the tables and figures into a run folder."""
+        """Write the tables and figures into a run folder; partial ones under names of their own."""
+        partial = self.curve.partial or any(evidence.partial for evidence in self.evidences.values())
+        if not partial:
+            for name in ("evidence.partial.json", "evidence.partial.csv"):  # these results replace them
+                (run / name).unlink(missing_ok=True)
+            for name in ("bounds.partial.png", "khat.partial.png"):
+                (run / "figures" / name).unlink(missing_ok=True)
+        end = ".partial" if partial else ""
         content = {
             "split": self.split,
             **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
             "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
             "baselines": self.baselines,
         }
-        yield save_text(run / "evidence.json", json.dumps(content, indent=2))
-        yield save_text(run / "evidence.csv", self._table())
-        yield plots.save(self._bounds(), run / "figures" / "bounds.png")
+        yield save_text(run / f"evidence{end}.json", json.dumps(content, indent=2))
+        yield save_text(run / f"evidence{end}.csv", self._table())
+        yield plots.save(self._bounds(), run / "figures" / f"bounds{end}.png")
         khat = self.bound.khat
         if not np.isnan(khat).all():
             ax = plots.weights(khat, self.bound.ess, self.bound.particles)
-            yield plots.save(ax, run / "figures" / "khat.png")
+            yield plots.save(ax, run / "figures" / f"khat{end}.png")
 
     def _table(self) -> str:
         """Estimate, error, effective sample size and k-hat of each method, by row number."""
@@ -255,6 +319,7 @@ class Results:
         if self.second is not None:  # the rows are the same, so only its Monte Carlo error matters
             name, second = self.second
             options, count = {"reference": second.mean, "reference_name": name}, len(second)
+        count = min(count, self.curve.bound.shape[1])
         curve, error = self.curve.bound[:, :count], self.curve.mc_stderr[:, :count]
         stderr = np.nan_to_num(np.sqrt((error**2).sum(1)) / count)
         ax = plots.bound_curve(self.curve.particles, curve.mean(1), stderr, **options)

@@ -19,6 +19,7 @@ def explore(
     show: bool = True,
     data: str | None = None,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """Explore the latent space, the components and the data of a run in a browser.
 
@@ -32,8 +33,9 @@ def explore(
         show: open a browser.
         data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the rows and the samples.
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     app.check_extra()
-    vae, data_set = open_run(run, data)
+    vae, data_set = open_run(run, data, trust)
     ex = exploring.explore(vae, data_set, split=split, rows=rows, seed=seed)
     app.serve(ex, Path(run).resolve().name, port=port, show=show)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,13 @@ import yaml
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.errors import InputError
-from pyrovae.sharing import agreed, in_turn, print_first, together
-from pyrovae.training.checkpoint import upgraded_config
+from pyrovae.files import new_folder
+from pyrovae.part import Declared
+from pyrovae.sharing import agreed, in_turn, is_first, print_first, together
+from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+from pyrovae.training.config import check_config, read_config, resumed_config
+from pyrovae.training.marks import marked_names
+from pyrovae.trust import check_paths, foreign_paths, importable_from, trusting
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -20,7 +26,9 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_options", "completed", "fit"]
+__all__ = ["PARTS", "add_options", "completed", "fit"]
+
+PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "objective")  # options that name classes
 
 
 def fit(**options: Any) -> None:  # noqa: ANN401
@@ -33,7 +41,6 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     if data.columns is not None:
         print_first(datasets.describe(data, lines=12))
     settings = options_of(training.fit, options | {"data": data})
-    settings["out"] = agreed(settings["out"] or _new_folder(data.name))
     set_seed(settings["seed"])
     if options["likelihood"] is None:
         choice = together(lambda: likelihood_for(data))
@@ -41,7 +48,8 @@ def fit(**options: Any) -> None:  # noqa: ANN401
         print_first(f"{choice} (--likelihood names another)")
     vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
-    print_first(training.fit(vae, **settings))
+    with _folder(settings["out"], data.name) as settings["out"]:
+        print_first(training.fit(vae, **settings))
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -49,39 +57,74 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
+    about = "modules outside PyroVAE that the config file may name, with commas between them"
+    parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
 
 
 def completed(options: list[Option]) -> list[Option]:
-    """Upgrade config files; `--out RUN --resume` reads RUN/config.yaml unless another is named.
+    """Read config files; `--out RUN --resume` reads RUN/config.yaml unless another is named.
 
     Raises:
-        InputError: for `--out RUN --resume` without other options, if there is no run in RUN.
+        InputError: for `--out RUN --resume` without other options, if there is no run in RUN; for a
+            config file that cannot be read, or that names code which is not trusted.
     """
     values = dict(options)
     resumes = (values.get("resume") or "").lower() in ("true", "yes")
-    config = Path(values.get("out") or "", "config.yaml")
-    if resumes and set(values) == {"out", "resume"} and not config.is_file():
-        raise InputError(
-            f"there is no run to resume in {values['out']}: give the options of a new run as well"
-        )
-    if resumes and values.get("out") and "config" not in values and config.is_file():
-        options = [("config", str(config)), *options]
-    return [(name, _upgraded(value) if name == "config" else value) for name, value in options]
+    if resumes and values.get("out") and "config" not in values:
+        run = Path(values["out"] or "")
+        config = resumed_config(run)
+        if config is None and set(values) <= {"out", "resume", "trust"}:
+            raise InputError(
+                f"there is no run to resume in {values['out']}: give the options of a new run as well"
+            )
+        if config is not None:
+            return [("config", _checked(config, run / "config.yaml", values)), *options]
+    return [
+        (name, _at(Path(value), values) if name == "config" and value else value) for name, value in options
+    ]
 
 
-def _upgraded(path: str | None) -> str | None:
-    """The path of a config file, or its content if another version of the package wrote it."""
-    try:
-        config = yaml.safe_load(Path(path or "").read_text(encoding="utf-8"))
-        upgraded = upgraded_config(dict(config))
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
-        return path  # the parser says what is wrong with it
-    return path if upgraded == config else yaml.safe_dump(upgraded)
+def _at(path: Path, values: dict[str, str | None]) -> str:
+    """The options in a config file; that of a run must be as its checkpoint has it."""
+    config = upgraded_config(read_config(path))
+    if path.name == "config.yaml":
+        for name in ("last.ckpt", "best.ckpt"):
+            try:
+                saved = Checkpoint.read(path.with_name(name))
+            except InputError:  # there is none, or it is damaged and the run is repeated
+                continue
+            check_config(path.parent, saved)
+            break
+    return _checked(config, path, values)
 
 
-def _new_folder(name: str) -> str:
+def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) -> str:
+    """The options of a config file as text, once it is clear that they name no code of others."""
+    for name in ("config", "trust"):
+        if config.pop(name, None) is not None:
+            raise InputError(f"{path} has the option {name}, which is for the command line: remove it")
+    parts = {name: value for name, value in config.items() if name.partition(".")[0] in PARTS}
+    marked = marked_names(path.parent) if path.name == "config.yaml" else ()
+    with trusting(values.get("trust")), trusting(marked):
+        check_paths(parts, str(path), Declared)
+    if next(foreign_paths(parts), None) is not None:
+        importable_from()
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+@contextmanager
+def _folder(out: str | None, name: str) -> Iterator[str]:
+    """The run folder; a new one, named after the data, is removed if nothing was written to it."""
     stem = Path(name).stem or "run"
-    return next(p for n in range(1, 10_000) if not os.path.exists(p := f"runs/{stem}-{n}"))
+    made = None if out else together(lambda: new_folder(Path("runs"), stem) if is_first() else None)
+    try:
+        yield out or agreed(str(made))
+    finally:
+        if made is not None and not (made / "config.yaml").exists():
+            (made / ".lock").unlink(missing_ok=True)
+            for empty in (made / "figures", made, made.parent):
+                with suppress(OSError):
+                    empty.rmdir()

@@ -23,6 +23,7 @@ from pyrovae.cli.docstrings import Described, described, formula, formulas, plai
 from pyrovae.cli.source import skeleton
 from pyrovae.errors import InputError
 from pyrovae.names import named_classes, near_names
+from pyrovae.trust import object_at
 
 __all__ = ["AXES", "AxisName", "classes_of", "markdown_table", "parts"]
 
@@ -115,13 +116,11 @@ def _asked(name: str, axes: list[str] | list[AxisName]) -> list[tuple[str, type]
 
 def _imported(path: str) -> tuple[str, type]:
     """A class by its import path, and the axis it belongs to."""
-    module, _, name = path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+    cls = object_at(path)
+    if cls is None:
         raise InputError(
             f"{path!r} cannot be imported; give the import path of a class, as in mypackage.priors.MyPrior"
-        ) from None
+        )
     for axis, kind in AXES.items():
         if isinstance(cls, type) and issubclass(cls, kind.base_class()):
             return axis, cls

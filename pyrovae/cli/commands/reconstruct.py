@@ -8,6 +8,7 @@ from pyrovae import plots, report
 from pyrovae.checks import whole
 from pyrovae.cli.runs import Split, open_run, rows_of, save_array
 from pyrovae.errors import InputError
+from pyrovae.sharing import print_first
 
 __all__ = ["reconstruct"]
 
@@ -22,6 +23,7 @@ def reconstruct(
     data: str | None = None,
     array: bool = False,
     seed: int = 0,
+    trust: str | None = None,
 ) -> None:
     """Encode and decode rows of data, and plot them with their reconstructions.
 
@@ -32,9 +34,10 @@ def reconstruct(
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write reconstructions.npy.
         seed: seed of the samples from q(z|x).
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     whole("seed", seed, 0)
-    vae, data_set = open_run(run, data)
+    vae, data_set = open_run(run, data, trust)
     rows = rows_of(data_set, split, whole("count", count))
     x, x_hat = rows.x, vae.reconstruct(rows, seed=seed)
     if report.is_image(vae.event_shape):
@@ -44,6 +47,6 @@ def reconstruct(
         if not complete.any():
             raise InputError("every row has missing entries: there is no complete row to plot")
         ax = plots.compare(x[complete].flatten(1).numpy(), x_hat[complete].flatten(1).numpy())
-    print(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
+    print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
     if array:
         save_array(Path(run) / "reconstructions.npy", x_hat.numpy())

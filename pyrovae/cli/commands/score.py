@@ -31,6 +31,7 @@ def score(
     seed: int = 0,
     compile: Compile = "auto",
     device: str | None = None,
+    trust: str | None = None,
 ) -> None:
     """Estimate log p(x) of every row of a new file, with percentiles among the training rows.
 
@@ -56,6 +57,7 @@ def score(
         seed: seed of the samples.
         compile: whether to compile the estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.
+        trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     if data is None:
         raise InputError("which file? give it after the run, as in `pyrovae score RUN new.csv`")
@@ -79,5 +81,6 @@ def score(
         compile=compile,
         device=device,
         progress=True,
+        trust=trust,
     )
     print_first(written)

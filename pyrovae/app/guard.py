@@ -1,0 +1,60 @@
+"""Who is answered by the server of the app: a page that this server sent, under its own address.
+
+Any site that is open in a browser can send requests to 127.0.0.1. Its page is recognised by
+`Origin`. If it has its name resolved to 127.0.0.1, by `Host`. Other answers are left out, too:
+those that pages elsewhere may read, and tracebacks, which tell about the files of the machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["guard"]
+
+
+def guard(application: Any, hosts: list[str]) -> None:  # noqa: ANN401
+    """Let a Bokeh application answer only under its own address, without tracebacks.
+
+    Arguments:
+        application: Tornado's application of a server.
+        hosts: the names of the server, with the port.
+    """
+    find, origins = application.find_handler, [f"http://{host}" for host in hosts]
+
+    def find_handler(request: Any, **options: Any) -> Any:  # noqa: ANN401
+        headers = request.headers
+        if headers.get("Host", "").lower() in hosts and headers.get("Origin", origins[0]).lower() in origins:
+            return find(request, **options)
+        from tornado.web import ErrorHandler
+
+        return application.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
+
+    application.find_handler = find_handler
+    application.settings["serve_traceback"] = False
+    router = application.wildcard_router
+    router.rules = [rule for rule in router.rules if not _is_for_other_sites(rule.target)]
+    for rule in router.rules:
+        rule.target = _quiet(rule.target)
+
+
+def _is_for_other_sites(target: Any) -> bool:  # noqa: ANN401
+    """Whether a handler gives the page to any site that asks for it."""
+    from bokeh.server.views.autoload_js_handler import AutoloadJsHandler
+
+    return isinstance(target, type) and issubclass(target, AutoloadJsHandler)
+
+
+def _quiet(target: Any) -> Any:  # noqa: ANN401
+    """A handler of messages that says that one failed, and nothing about the reason."""
+    from bokeh.server.views.ws import WSHandler
+
+    if not (isinstance(target, type) and issubclass(target, WSHandler)):
+        return target
+
+    class Quiet(target):
+        async def send_message(self, message: Any) -> None:  # noqa: ANN401
+            if message.msgtype == "ERROR":
+                message.content = {"text": "the message could not be handled", "traceback": None}
+            await super().send_message(message)
+
+    return Quiet

@@ -1,0 +1,189 @@
+"""The folder of compiled code, which nobody but its owner may write.
+
+    KEY-DIGEST.so   the machine code of a graph; its digest is checked before it is loaded
+    seconds         the time of the last compilation
+    tools           what the compiler keeps: its checks of the processor, and headers
+    .build-*        one compilation; removed at its end, or by a later one if it was killed
+
+Machine code runs with all rights of the user. So a folder that another user owns or can write is
+not used, and a private temporary folder takes its place. A file that was cut off by a full disk or
+damaged later would end the process, so its digest is part of its name.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyrovae import files, sharing
+
+__all__ = ["add", "building", "cache_folder", "find", "folder_to_read", "folder_to_write"]
+
+STORED = 256  # compiled graphs on disk; the least recently used ones are removed
+MINUTES = 60.0
+DAYS = 86_400.0
+
+
+def cache_folder() -> Path:
+    """The folder of compiled graphs: $PYROVAE_CACHE, or `compiled` in the cache folder."""
+    folder = os.environ.get("PYROVAE_CACHE")
+    return Path(folder).expanduser() if folder else files.cache_folder() / "compiled"
+
+
+def folder_to_read() -> Path | None:
+    """The folder with compiled code, or None if there is none that may be used."""
+    folder = cache_folder()
+    if _unsafe(folder) is None:
+        return folder if folder.is_dir() else None
+    return _TEMPORARY.get(folder)
+
+
+def folder_to_write() -> Path:
+    """The folder for compiled code, created if missing; says once if it is a temporary one."""
+    folder = cache_folder()
+    reason = _created(folder) or _unsafe(folder)
+    return folder if reason is None else _temporary(folder, reason)
+
+
+_TEMPORARY: dict[Path, Path] = {}
+
+
+def _temporary(folder: Path, reason: str) -> Path:
+    """The private folder that this process uses instead."""
+    if folder not in _TEMPORARY:
+        _TEMPORARY[folder] = Path(tempfile.mkdtemp(prefix="pyrovae-"))
+        atexit.register(shutil.rmtree, _TEMPORARY[folder], ignore_errors=True)
+        if sharing.is_first():
+            print(
+                f"compiled code is not kept, because the folder {folder} {reason}: "
+                "set PYROVAE_CACHE to a folder that only you can write",
+                file=sys.stderr,
+            )
+    return _TEMPORARY[folder]
+
+
+def _created(folder: Path) -> str | None:
+    """Create a folder for its owner alone; returns why it cannot be used."""
+    try:
+        is_new = not folder.exists()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_new and "PYROVAE_CACHE" not in os.environ:
+            _forget_former(folder.parent)
+    except OSError as error:
+        return f"cannot be made ({files.reason_of(error)})"
+    return None if os.access(folder, os.W_OK | os.X_OK) else "cannot be written (permission denied)"
+
+
+def _unsafe(folder: Path) -> str | None:
+    """Why a folder cannot be trusted, if it exists."""
+    try:
+        facts = folder.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be read ({files.reason_of(error)})"
+    if not folder.is_dir():
+        return "is a file"
+    if not hasattr(os, "getuid"):  # a system with other rights
+        return None
+    if facts.st_uid != os.getuid():
+        return "belongs to another user"
+    return "can be written by other users" if facts.st_mode & 0o022 else None
+
+
+# ---------------------------------------------------------------- files
+
+
+def find(folder: Path, key: str, *, check: bool = True) -> Path | None:
+    """The file of a graph, or None; a damaged one is removed."""
+    for path in folder.glob(f"{key}-*.so"):
+        if not check or path.stem == f"{key}-{_digest(path.read_bytes())}":
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def add(folder: Path, key: str, code: bytes) -> Path:
+    """Store the machine code of a graph, flushed to disk before it gets its name."""
+    path = folder / f"{key}-{_digest(code)}.so"
+    files.write_whole(path, lambda file: file.write(code))
+    newest_first = sorted(folder.glob("*.so"), key=lambda other: other.stat().st_mtime, reverse=True)
+    for old in newest_first[STORED:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def _digest(code: bytes) -> str:
+    return hashlib.sha256(code).hexdigest()[:32]
+
+
+# ---------------------------------------------------------------- building
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A new private folder for one compilation, and for all temporary files of the compilers."""
+    _sweep(folder)
+    prefix = f".build-{_host()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix, ignore_cleanup_errors=True) as build:
+        yield Path(build)
+
+
+@functools.cache
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "", platform.node()) or "host"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed compilations left, and tools that were not made lately."""
+    for path in folder.glob(".build-*"):
+        if _age(path) > (10 * MINUTES if _is_dead(path.name) else DAYS):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):
+        if _age(path) > DAYS:
+            path.unlink(missing_ok=True)
+    for path in (folder / "tools").rglob("*"):
+        if path.is_file() and _age(path) > 60 * DAYS:
+            path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:  # another process was first
+        return 0.0
+
+
+def _is_dead(name: str) -> bool:
+    """Whether the process of a build folder ran on this machine and has ended."""
+    match = re.fullmatch(r"\.build-(.+)-(\d+)-\w+", name)
+    if match is None or match[1] != _host() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(match[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _forget_former(folder: Path) -> None:
+    """Remove the code that former versions kept in the cache folder itself."""
+    for path in folder.glob("*.so"):
+        if re.fullmatch(r"[0-9a-f]{32}", path.stem):
+            path.unlink(missing_ok=True)
+    (folder / "seconds").unlink(missing_ok=True)
+    for path in folder.glob(".build-*"):
+        shutil.rmtree(path, ignore_errors=True)

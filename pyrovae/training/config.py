@@ -1,0 +1,182 @@
+"""config.yaml: the options of a run as plain values, and the copy of them in its checkpoints.
+
+A config file has options only: no references between its parts (YAML aliases, with which a short
+file can describe gigabytes), and at most a megabyte. That of a run is compared with the copy in the
+checkpoint, so a file that was cut off, changed, or is of another run is noticed. Comments and
+blanks may be changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyrovae.errors import InputError
+from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+
+__all__ = ["FREE", "LARGEST", "check_config", "config_of_run", "read_config", "resumed_config"]
+
+LARGEST = 2**20
+# Settings that may change when a run is resumed.
+FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values without aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(None, None, "it has the alias *" + event.anchor, event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options in a config file, as they are written.
+
+    Raises:
+        InputError: for a file that cannot be read, is too large, has aliases, or is no mapping.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise InputError(f"{path} is larger than a megabyte: is this a config file? name another")
+        config = yaml.load(text.decode(), _Loader)  # whose base is SafeLoader
+    except (OSError, RecursionError, UnicodeDecodeError) as error:
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not plain YAML"
+        raise InputError(f"{path} cannot be read: {reason}; name a config file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} cannot be read: {_problem(error)}; correct the file or name another"
+        ) from None
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        raise InputError(f"{path} has no options: write one in each line, as in 'epochs: 20'")
+    return config
+
+
+def _problem(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    line = f" in line {mark.line + 1}" if mark is not None else ""
+    return f"{problem or str(error).splitlines()[0]}{line}"
+
+
+def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, Any]:
+    """The options of a run, in the form of this version; from its copy when config.yaml is missing.
+
+    Arguments:
+        run: the run folder.
+        saved: a checkpoint of the run.
+
+    Raises:
+        InputError: if the folder holds no run, or its config.yaml is not that of the checkpoint.
+    """
+    path = Path(run) / "config.yaml"
+    if saved.config is not None:
+        check_config(run, saved)
+        return upgraded_config(saved.config)
+    if not path.is_file():
+        raise InputError(f"there is no {path}: is this the folder of a run?")
+    return upgraded_config(read_config(path))
+
+
+def resumed_config(run: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The options with which the run in a folder is resumed; None without a run.
+
+    Raises:
+        InputError: if its last checkpoint is damaged, or config.yaml is not that of the run.
+    """
+    folder = Path(run)
+    if (folder / "last.ckpt").is_file():
+        return config_of_run(run, Checkpoint.read(folder / "last.ckpt", to_resume=True))
+    path = folder / "config.yaml"
+    return upgraded_config(read_config(path)) if path.is_file() else None
+
+
+def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
+    """Check that config.yaml of a run, if there is one, is the copy in a checkpoint.
+
+    Raises:
+        InputError: with what is different, and the cure.
+    """
+    path, copy = Path(run) / "config.yaml", saved.config
+    if not path.is_file():
+        return
+    if copy is None:
+        _check_settings(path, saved)
+        return
+    cure = "the checkpoints have a copy, so delete the file, or put it back as it was"
+    try:
+        now = read_config(path)
+    except InputError as error:
+        raise InputError(f"{str(error).rpartition(';')[0]}; {cure}") from None
+    different = _different(copy, now)
+    if different and not (different <= FREE and _is_in_a_checkpoint(now, Path(run))):
+        raise InputError(
+            f"{path} is not that of the checkpoint ({_words(copy, now, different)}): {cure}, and give other "
+            "options on the command line"
+        )
+
+
+def _check_settings(path: Path, saved: Checkpoint) -> None:
+    """Check the settings that the checkpoint of an older version has."""
+    try:
+        now = read_config(path)
+    except InputError:  # where it is needed, it is read again
+        return
+    known = saved.identity | {"latent_dim": (saved.declaration or {}).get("latent_dim")}
+    both = {
+        name: value for name, value in known.items() if name in now and isinstance(value, (int, float, str))
+    }
+    different = _different(both, {name: now[name] for name in both})
+    if different:
+        raise InputError(
+            f"{path} is not that of the checkpoint ({_words(both, now, different)}): put it back as it was"
+        )
+
+
+def _is_in_a_checkpoint(config: Mapping[str, Any], run: Path) -> bool:
+    """Whether a checkpoint has this copy: a run that was resumed and killed has two versions."""
+    for name in ("last.ckpt", "best.ckpt"):
+        with suppress(InputError):
+            copy = Checkpoint.read(run / name).config
+            if copy is not None and not _different(copy, config):
+                return True
+    return False
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The names of the options that differ."""
+    absent = object()
+    return {
+        name
+        for name in before.keys() | now.keys()
+        if _text(before.get(name, absent)) != _text(now.get(name, absent))
+    }
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    """A value such that nan equals nan, and 1 is not True."""
+    return (
+        repr(value)
+        if not isinstance(value, Mapping)
+        else repr(sorted((k, _text(v)) for k, v in value.items()))
+    )
+
+
+def _words(before: Mapping[str, Any], now: Mapping[str, Any], different: set[str]) -> str:
+    """The first option that differs, in words."""
+    name = next(name for name in (*before, *now) if name in different)
+    return f"{name} was {_short(before, name)} and is {_short(now, name)}"
+
+
+def _short(config: Mapping[str, Any], name: str) -> str:
+    words = str(config[name]) if name in config else "not there"
+    return words if len(words) <= 60 else f"{words[:57]}..."
