@@ -19,6 +19,7 @@ __all__ = [
     "check_flags",
     "count_of",
     "counts_of",
+    "flags",
     "number",
     "one_of",
     "path_of",
@@ -97,6 +98,16 @@ def check_flags(part: Any) -> None:  # noqa: ANN401
     for name, parameter in inspect.signature(type(part)).parameters.items():
         if isinstance(parameter.default, bool):
             one_of(f"{name} of {type(part).__name__}", getattr(part, name, True), (True, False))
+
+
+def flags(**values: Any) -> None:  # noqa: ANN401
+    """Check options that are True or False.
+
+    Raises:
+        InputError: for one that is neither.
+    """
+    for name, value in values.items():
+        one_of(name, value, (True, False))
 
 
 def path_of(name: str, value: Any) -> Path:  # noqa: ANN401

@@ -118,9 +118,9 @@ LINES = {
         "--prior must be a name with its options, as in --prior NAME --prior.x 1; choose one of"
     ),
     "fit --encoder Wrapped": "--encoder.module and --encoder.features are missing; see --help",
-    "fit --config grey.npy": "--config is not a text file in UTF-8: give a YAML file of options",
-    "fit --config list.yaml": "--config must hold options by name, as in a line `epochs: 3`",
-    "fit --config mixed": "--config: there is no file",
+    "fit --config grey.npy": "grey.npy cannot be read: it is not plain YAML",
+    "fit --config list.yaml": "list.yaml has no options: write one in each line",
+    "fit --config mixed": "mixed cannot be read: is a directory",
     # values out of range
     "fit --data x.npy --latent_dim 0": "latent_dim must be a whole number of 1 or more, not 0",
     "fit --data x.npy --epochs 0": "epochs must be a whole number of 1 or more, not 0",
