@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
+from pyrovae.seeds import generator_of
 
 __all__ = ["bernoulli_mixture", "independent_columns", "pixel_means"]
 
@@ -69,7 +70,7 @@ def bernoulli_mixture(
     x, y = _table(train), _table(test)
     if not ((x == 0) | (x == 1)).all():
         raise InputError("a mixture of Bernoullis needs values of 0 and 1: binarise the data first")
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     responsibility = torch.rand(len(x), components, generator=generator, dtype=x.dtype).softmax(-1)
     before = -math.inf
     for _ in range(iterations):

@@ -65,7 +65,8 @@ def test_what_is_not_a_number_is_refused_by_name_and_value():
 @pytest.mark.parametrize(
     ("least", "most", "good", "bad", "said"),
     [
-        (1, None, [1, 2, 10**12, 2**63 - 1], [0, -1, 1.5, 0.999, 2**63, 1e300], "of 1 or more"),
+        (1, None, [1, 2, 10**12, 2**63 - 1], [0, -1, 1.5, 0.999], "of 1 or more"),
+        (1, None, [1], [2**63, 1e300], "from 1 to 9,223,372,036,854,775,807"),
         (0, None, [0, -0.0, 7], [-1, 0.5], "of 0 or more"),
         (-3, None, [-3, 0], [-4], "of -3 or more"),
         (2, 5, [2, 5, 5.0], [1, 6, 5.5, -(10**30)], "from 2 to 5"),

@@ -29,8 +29,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
+from pyrovae.checks import shown
 from pyrovae.errors import InputError, Lost, NumericalError, visible
 from pyrovae.interrupts import STATUS, ending, running, starting
+from pyrovae.memory import is_exhausted
 from pyrovae.trust import importable_folder
 
 __all__ = ["main"]
@@ -50,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
+    try:
+        os.getcwd()
+    except OSError:
+        return _say("the working folder does not exist any more: change to another folder", 2)
     with _working_folder_importable(), _processes():
         return _run(words)
 
@@ -72,7 +78,23 @@ def _run(words: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _say(_of_system(error), 2)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not is_exhausted(error):
+            raise
+        return _say(
+            "this needs more memory than the machine has free: ask for fewer rows, particles or samples", 2
+        )
     return 0
+
+
+def _of_system(error: OSError) -> str:
+    """A sentence for an error of the system that no command expects."""
+    reason = (error.strerror or str(error) or type(error).__name__).rstrip(".").lower()
+    if error.filename is None:
+        return f"the system refuses ({reason}): free space, or check what the command reads and writes"
+    return f"{shown(error.filename)} cannot be used ({reason}): give another name, or check its permissions"
 
 
 def _parsed(words: Sequence[str]) -> Callable[[], None]:

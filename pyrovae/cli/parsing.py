@@ -22,6 +22,7 @@ from typing import get_args
 from jsonargparse import ArgumentError, ArgumentParser
 
 import pyrovae
+from pyrovae.checks import shown
 from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
@@ -46,6 +47,9 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         InputError: for an unknown command, option, part or value.
         SystemExit: after a command's `--help` and `--print_config`.
     """
+    for word in words:
+        if "\0" in word:
+            raise InputError(f"{shown(word)} contains a NUL character, which no name has: leave it out")
     name, *rest = words or ["--help"]
     if name in ("--help", "-h"):
         return partial(print, _overview())
@@ -54,7 +58,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     if name not in (names := sorted(_files())):
         near = near_names(name, [*names, "--help", "--version"])
         meant = f" did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"there is no command {name!r}:{meant} choose one of {', '.join(names)}")
+        raise InputError(f"there is no command {shown(name)}:{meant} choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
@@ -79,6 +83,8 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     parser = _parser(name, function, getattr(module, "add_options", None))
     bases = _bases(parser)
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
+    asked = [(key, value) for key, value in options if key.endswith(".help")]
+    options = asked[:1] or options  # the help of a class is all that is printed
     if any(_is_of_user(key, value, bases) for key, value in options):
         importable_from()
     if hasattr(module, "completed"):
@@ -201,7 +207,7 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
     for candidate in (value, *known):
         if value and candidate in known and candidate.lower() == value.lower():
             return candidate
-    asked = f"there is no {role} {value!r}:" if value else f"which {role}?"
+    asked = f"there is no {role} {shown(value)}:" if value else f"which {role}?"
     near = near_names(value or "", known)
     meant = f" did you mean {' or '.join(near)}?" if near else ""
     raise InputError(

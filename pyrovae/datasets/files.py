@@ -13,6 +13,8 @@ encodes the other columns.
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -197,6 +199,12 @@ def _checked(path: Path, read: Any, *arguments: object) -> Any:  # noqa: ANN401
         zipfile.BadZipFile,
         LZMAError,
         zlib.error,
+        IndexError,  # from here on of headers that are damaged
+        NotImplementedError,
+        OverflowError,
+        SyntaxError,
+        struct.error,
+        tokenize.TokenError,
     ) as error:
         suffix = path.suffix.lower() if path.suffix.lower() not in PACKED else "".join(path.suffixes[-2:])
         raise InputError(

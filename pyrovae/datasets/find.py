@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pyrovae.checks import whole
+from pyrovae.checks import shown, whole
 from pyrovae.datasets.archive import read_known
 from pyrovae.datasets.catalogue import NAMES, canonical
 from pyrovae.datasets.files import READERS, is_readable, read_file
@@ -46,13 +46,31 @@ def find(
         return as_source(word, toy.x, toy.labels)
     if word is not None:
         return read_known(word, root)
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         replace(options, resize=None).refuse_for(f"the folder {path}")
         return read_folder(path, options)
     if path.is_file() and is_readable(path):
         return read_file(path, options)
     raise InputError(_not_found(name, path))
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    """The path of that name.
+
+    Raises:
+        InputError: for a name that no file can have.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError(
+            f"{shown(name)} cannot be the name of data ({reason.lower()}): give a known name, a file or a "
+            "folder"
+        ) from None
+    return path
 
 
 def _digits() -> Source:
@@ -70,6 +88,6 @@ def _not_found(name: str | os.PathLike[str], path: Path) -> str:
     near = difflib.get_close_matches(str(text).lower().replace("-", "_"), NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}, or " if near else "use "
     return (
-        f"{text!r} is not a known data set, and no file or folder has this name: {hint}one of "
+        f"{shown(text)} is not a known data set, and no file or folder has this name: {hint}one of "
         f"{', '.join(NAMES)}, {kinds}"
     )

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyrovae.checks import one_of, path_of, words_by_name
 from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
+from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
 from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
 from pyrovae.datasets.memory import source_of, stored_labels, title
-from pyrovae.datasets.options import Binarize, Options
+from pyrovae.datasets.options import Binarize, Options, labels_or_not
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.readers.arrays import noted
 from pyrovae.datasets.readers.foreign import opened
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     Labels = Any
 else:  # what the command line can say
     Context = list[str] | str | None
-    Labels = bool | str
+    Labels = bool | str | None
 
 
 def load(
@@ -60,7 +62,7 @@ def load(
     test: int | float | None = None,
     split_seed: int = 0,
     context: Context = None,
-    labels: Labels = False,
+    labels: Labels = None,
     known: int | None = None,
     copies: int = 1,
     count: int | None = None,
@@ -101,7 +103,7 @@ def load(
         labels: give the labels of the training set as y, which a prior with labels=True observes.
             A word names the column of the labels. Or the labels themselves, one number or word for
             each row; None and NaN are labels that are not known. Validation and test rows have no
-            labels, so bounds on these rows are bounds on log p(x).
+            labels, so bounds on these rows are bounds on log p(x). By default only with known=.
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -142,18 +144,18 @@ def load(
         context = None
     options = Options(
         data=None if given else _plain_name(name),
-        root=None if root is None else os.path.abspath(os.path.expanduser(os.fspath(root))),
+        root=None if root is None else os.path.abspath(os.path.expanduser(path_of("root", root))),
         binarize=binarize,
-        dequantize=bool(dequantize),
+        dequantize=one_of("dequantize", dequantize, (True, False)),
         validation=validation,
         test=test,
         split_seed=split_seed,
         context=context,
-        labels=labels if known is None else labels or True,
+        labels=labels_or_not(labels, known),
         known=known,
         copies=copies,
         count=count,
-        kinds=None if kinds is None else dict(kinds),
+        kinds=None if kinds is None else words_by_name("kinds", kinds),
         drop=drop,  # type: ignore[arg-type]
         na=na,  # type: ignore[arg-type]
         separator=separator,
@@ -171,7 +173,7 @@ def load(
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
-    if stream and not isinstance(data, Dataset):
+    if one_of("stream", stream, (True, False, None)) and not isinstance(data, Dataset):
         raise InputError(
             f"stream=True needs a torch Dataset, and {title(data)} is in memory: leave stream out"
         )
@@ -193,7 +195,7 @@ def _in_memory(source: Source, options: Options, schema: Schema | None = None) -
         context = Splits(*(every[part] for part in cut))
     data = _data(source, grey, labels, Splits(*cut), options, context=context)
     data = replace(data, schema=replace(data.schema, context_columns=columns))
-    return data if options.copies == 1 else _repeated(data, options.copies)
+    return data if options.copies == 1 else repeated(data, options.copies)
 
 
 def _cut(source: Source, options: Options) -> Parts:
@@ -219,22 +221,6 @@ def _context_columns(
         return schema.context_columns
     pairs = zip(source.context_columns, source.context.T, strict=True)
     return tuple(ContextColumn.of(column, values, train.numpy()) for column, values in pairs)
-
-
-def _repeated(data: Data, copies: int) -> Data:
-    """Append training rows with a known label until there are `copies` of each."""
-    assert isinstance(data.train, Rows)
-    assert data.train.y is not None
-    assert data.labels is not None
-    labelled = (data.train.y >= 0).nonzero().squeeze(-1).repeat(copies - 1)
-    rows = torch.cat([torch.arange(len(data.train)), labelled])
-    counts = data.record["rows"] | {"train": len(rows)}
-    return replace(
-        data,
-        train=data.train[rows],
-        labels=replace(data.labels, train=data.labels.train[rows]),
-        record=data.record | {"rows": counts, "repeated": len(labelled)},
-    )
 
 
 def _recorded(data: Data, given: dict[str, Any]) -> Data:

@@ -12,7 +12,7 @@ from pyrovae.datasets.readers.options import ReadOptions, strings
 from pyrovae.datasets.split import Parts, parts, rows_or_share
 from pyrovae.errors import InputError
 
-__all__ = ["Binarize", "Options"]
+__all__ = ["Binarize", "Options", "labels_or_not"]
 
 Binarize = Literal["dynamic", "static", "threshold"]
 
@@ -77,3 +77,16 @@ class Options:
     def reading(self) -> ReadOptions:
         """The options that say how a file is read."""
         return ReadOptions.of(vars(self))
+
+
+def labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
+    """Whether labels are given, and in which column.
+
+    Raises:
+        InputError: for a number of known labels without labels.
+    """
+    if labels is False and known is not None:
+        raise InputError(
+            f"known={known} keeps that many labels, and labels=False gives none: leave one of them out"
+        )
+    return known is not None if labels is None else labels

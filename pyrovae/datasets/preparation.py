@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyrovae.checks import shown
 from pyrovae.errors import InputError
 
 __all__ = ["BINARIZE", "Preparation", "generator_of"]
@@ -39,9 +40,11 @@ class Preparation:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.binarize is not None and self.binarize not in BINARIZE:
+        if self.binarize is not None and (
+            not isinstance(self.binarize, str) or self.binarize not in BINARIZE
+        ):
             known = ", ".join(repr(name) for name in BINARIZE)
-            raise InputError(f"binarize={self.binarize!r} is not known: use one of {known} or None")
+            raise InputError(f"binarize={shown(self.binarize)} is not known: use one of {known} or None")
         if self.binarize is not None and self.dequantize:
             raise InputError(
                 "binarize and dequantize cannot be combined, as binary values cannot be dequantised: "

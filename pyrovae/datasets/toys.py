@@ -22,7 +22,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.errors import InputError
+from pyrovae.memory import refuse_too_large
+from pyrovae.seeds import generator_of
 
 __all__ = ["TOYS", "Toy", "linear_gaussian", "log_prob", "mixture_1d", "pinwheel", "ring"]
 
@@ -57,7 +60,7 @@ def mixture_1d(count: int = 5000, *, seed: int = 0) -> Toy:
     weights = torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64)
     means = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64)
     scales = torch.tensor([0.5, 0.7, 0.3], dtype=torch.float64)
-    draw = _generator(seed)
+    draw = _generator(seed, count)
     labels = torch.multinomial(weights, count, replacement=True, generator=draw)
     x = means[labels] + scales[labels] * _normal(count, generator=draw)
 
@@ -80,7 +83,7 @@ def ring(count: int = 5000, *, seed: int = 0) -> Toy:
         >>> bool((ring(1000).x.norm(dim=-1) > 1).all())
         True
     """
-    z = _normal(count, 2, generator=_generator(seed))
+    z = _normal(count, 2, generator=_generator(seed, count, 2))
     x = z / 10 + z / z.norm(dim=-1, keepdim=True)
     return Toy("ring", x.float(), None, _ring_log_prob)
 
@@ -92,7 +95,7 @@ def pinwheel(count: int = 5000, *, seed: int = 0, arms: int = 5) -> Toy:
         >>> pinwheel(1000).labels.unique().tolist()
         [0, 1, 2, 3, 4]
     """
-    draw = _generator(seed)
+    draw = _generator(seed, count, 2)
     labels = torch.randint(arms, (count,), generator=draw)
     spread = torch.tensor([0.3, 0.05], dtype=torch.float64)
     blob = _normal(count, 2, generator=draw) * spread + torch.tensor([1.0, 0.0], dtype=torch.float64)
@@ -115,7 +118,7 @@ def linear_gaussian(
         >>> tuple(toy.log_prob(toy.x).shape)
         (100,)
     """
-    fixed, draw = _generator(1), _generator(seed)
+    fixed, draw = _generator(1), _generator(seed, count, dim + latent_dim)
     W, b = _normal(dim, latent_dim, generator=fixed), _normal(dim, generator=fixed)
     z, eps = _normal(count, latent_dim, generator=draw), _normal(count, dim, generator=draw)
     covariance = W @ W.T + scale**2 * torch.eye(dim, dtype=torch.float64)
@@ -160,8 +163,11 @@ def _ring_log_prob(x: Tensor) -> Tensor:
     return torch.where(r > 1, inside, torch.full_like(r, -math.inf))
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def _generator(seed: int, count: int = 1, values: int = 1) -> torch.Generator:
+    """The generator of a toy set of this number of rows, which must fit into memory."""
+    count = whole("count", count, 0)
+    refuse_too_large(f"{count:,} rows of {values:,} values in double precision", 3 * 8 * count * values)
+    return generator_of(seed)
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:

@@ -24,9 +24,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrovae.evidence.draws import KeyedNoise
+from pyrovae.evidence.draws import BLOCK, KeyedNoise
 from pyrovae.evidence.origin import Start, origin_of
 from pyrovae.evidence.run import Pieces
+from pyrovae.memory import refuse_too_large
 
 __all__ = ["Annealer", "Schedule", "temperatures_of"]
 
@@ -92,6 +93,9 @@ class Annealer:
         self.stream = 0  # the number of the stream of random numbers
         self.pieces, self.origin = pieces, origin_of(pieces, start)
         self.chains, self.leapfrog = chains, leapfrog
+        refuse_too_large(f"the weights of {chains:,} chains", 4 * 8 * chains * len(pieces))
+        steps = 3 * 8 * (temperatures or 0) * len(pieces)
+        refuse_too_large(f"the steps of {temperatures or 0:,} temperatures", steps)
         if temperatures is None or start == "modes":
             self.betas, self.steps = self._placed(temperatures)
         else:
@@ -110,8 +114,11 @@ class Annealer:
         return log_w
 
     def _forward(self, chains: int) -> Tensor:
-        noise = self._noise("ais forward")
-        state = self._at(self.origin.samples(chains, 10**6 * self.stream))
+        return torch.cat([self._some_forward(first, count) for first, count in self._at_once(chains)])
+
+    def _some_forward(self, first: int, chains: int) -> Tensor:
+        noise = self._noise("ais forward", first)
+        state = self._at(self.origin.samples(chains, 10**6 * self.stream + first))
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in enumerate(pairwise(self.betas)):
             log_w += (beta - before) * (state.joint - state.log_start)
@@ -121,9 +128,12 @@ class Annealer:
 
     def reverse(self, values: dict[str, Tensor]) -> Tensor:
         """log w of chains from posterior samples (1, B, *shape), (C, B): 1/w has mean 1/p(x)."""
-        noise = self._noise("ais reverse")
         u = self.origin.latents.pack(values)
-        state = self._at(u.expand(self.chains, *u.shape[1:]))
+        return torch.cat([self._some_reverse(u, *cut) for cut in self._at_once(self.chains)])
+
+    def _some_reverse(self, u: Tensor, first: int, chains: int) -> Tensor:
+        noise = self._noise("ais reverse", first)
+        state = self._at(u.expand(chains, *u.shape[1:]))
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in reversed(list(enumerate(pairwise(self.betas)))):
             if i + 2 < len(self.betas):
@@ -169,8 +179,18 @@ class Annealer:
 
     # ---------------------------------------------------------------- one step
 
-    def _noise(self, name: str) -> KeyedNoise:
-        return KeyedNoise(self.pieces.keys, self.pieces.seed, f"{name} {self.stream}")
+    def _noise(self, name: str, first: int = 0) -> KeyedNoise:
+        """A stream of noise, of which chains that run later have their own."""
+        stream = f"{self.stream} {first}" if first else str(self.stream)
+        return KeyedNoise(self.pieces.keys, self.pieces.seed, f"{name} {stream}")
+
+    def _at_once(self, chains: int) -> list[tuple[int, int]]:
+        """The ranges (first, count) of chains that run together: one, unless they are many."""
+        usual = self.pieces.pairs // len(self.pieces)
+        if chains <= max(BLOCK, max(1, self.stream) * usual):  # a finer schedule has more chains
+            return [(0, chains)]
+        size = BLOCK * max(1, usual // BLOCK)
+        return [(first, min(size, chains - first)) for first in range(0, chains, size)]
 
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.origin.gradients(u))
@@ -197,7 +217,7 @@ class Annealer:
     def _tuned(self) -> Tensor:
         """Step sizes for each temperature and row, (T, B), from a round that is then discarded."""
         noise = self._noise("ais tuning")
-        state = self._at(self.origin.samples(self.chains, 2 * 10**9))
+        state = self._at(self.origin.samples(self._at_once(self.chains)[0][1], 2 * 10**9))
         log_step, steps = self._first_step(state), []
         for number, beta in enumerate(self.betas[1:]):
             state, accept = self._hmc(state, beta, log_step.exp(), number, noise)
@@ -230,7 +250,7 @@ class Annealer:
     def _scanned(self) -> tuple[Tensor, Tensor, Tensor]:
         """Temperatures of a coarse round, the length up to each, and log step sizes, (N, B)."""
         noise = self._noise("ais scan")
-        state = self._at(self.origin.samples(self.chains, 2 * 10**9))
+        state = self._at(self.origin.samples(self._at_once(self.chains)[0][1], 2 * 10**9))
         beta, length = torch.zeros_like(state.joint[0]), torch.zeros_like(state.joint[0])
         log_step = self._first_step(state)
         rows = [(beta, length, log_step)]

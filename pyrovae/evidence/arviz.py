@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import Evidence, about
@@ -96,8 +96,8 @@ def to_arviz(
             f"to_arviz reads p(z), p(x|z) and q(z|x) of a VAE, not of a {type(vae).__name__}: declare a "
             "pyrovae.VAE, or give elpd the result of log_evidence, which takes any program"
         )
-    is_new, chains = _is_new(), whole("chains", chains)
-    count = whole("draws", draws) * chains
+    is_new, chains = _is_new(), count_of("chains", chains)
+    count = count_of("draws", draws) * chains
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
         numbers = count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size)
         if numbers > MOST:

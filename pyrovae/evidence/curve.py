@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
-from pyrovae.errors import InputError
+from pyrovae.checks import counts_of
 from pyrovae.evidence.result import PerRow, about, table, with_error
-from pyrovae.evidence.run import evaluation, finished, shown
+from pyrovae.evidence.run import evaluation, finished, refuse_weightless, shown
+from pyrovae.memory import refuse_too_large
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
 
 __all__ = ["BoundCurve", "iwae_bound"]
@@ -94,9 +94,8 @@ def iwae_bound(
         >>> curve.bound.shape
         (2, 3)
     """
-    counts = tuple(sorted({whole("particles", k) for k in particles}))
-    if not counts:
-        raise InputError("particles must name at least one number, as in (1, 5, 50)")
+    counts = counts_of("particles", particles)
+    refuse_too_large(f"{counts[-1]:,} weights of a row", 24 * counts[-1])
     columns: list[Tensor] = []
     with (
         evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces,
@@ -105,6 +104,7 @@ def iwae_bound(
     ):
         for some in pieces.parts(counts[-1]):
             log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
+            refuse_weightless(torch.logsumexp(log_w, 0).cpu(), torch.arange(len(pieces))[some.where])
             columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
             advance(len(some))
     bound, error = torch.cat(columns, -1).unbind(1)

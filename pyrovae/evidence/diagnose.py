@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, means
@@ -30,6 +30,7 @@ from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import PerRow, about, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
 from pyrovae.numerics import as_array, stderr_of_mean
+from pyrovae.seeds import generator_of
 from pyrovae.vae import VAE
 
 __all__ = ["ACTIVE", "Diagnosis", "diagnose"]
@@ -201,7 +202,7 @@ def diagnose(
             f"diagnose reads the encoder of a VAE and cannot be used on a {type(vae).__name__}: declare "
             "a pyrovae.VAE, or use log_evidence, which takes any program"
         )
-    particles, most = whole("particles", particles), whole("rows", rows)
+    particles, most = count_of("particles", particles), whole("rows", rows)
     train = None
     if isinstance(x, Data):
         if not x.streams:  # scored without labels, like the test set
@@ -262,7 +263,7 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
     """The rows, or some of them chosen by the seed."""
     if rows.x.dim() == 0 or len(rows) <= most:
         return rows
-    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]]
+    return rows[torch.randperm(len(rows), generator=generator_of(seed))[:most]]
 
 
 def _mean(values: Tensor) -> np.ndarray:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of
 from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
 from pyrovae.evidence.result import Evidence, about
-from pyrovae.evidence.run import Pieces, evaluation, shown
+from pyrovae.evidence.run import Pieces, evaluation, refuse_weightless, shown
 from pyrovae.evidence.units import units_of
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
@@ -91,7 +91,7 @@ def log_evidence(
         True
     """
     method, began = as_method(method), time.perf_counter()
-    particles = whole("particles", method.particles if particles is None else particles)
+    particles = count_of("particles", method.particles if particles is None else particles)
     _check_compile(compile, method)
     with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as every:
         units = units_of(every.runner, every.rows)
@@ -132,11 +132,11 @@ def log_evidence(
 
 def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, progress: bool) -> Tensor:
     done = [torch.empty(method.outputs, 0, dtype=torch.float64)]
-    with shown(method.name, len(pieces), show=progress and is_first()) as advance:
+    with shown(method.name, len(pieces), show=is_first() and progress) as advance:
         try:
             for some in method.parts(pieces, particles):
                 summary = method.summary(some, particles).cpu()
-                _check(summary, own[some.where])
+                refuse_weightless(summary[0], own[some.where])
                 done.append(summary)
                 advance(len(some))
         except KeyboardInterrupt:
@@ -150,14 +150,4 @@ def _check_compile(compile: Compile, method: Method) -> None:
     if compile is True and not method.compilable:
         raise InputError(
             f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto'"
-        )
-
-
-def _check(summary: Tensor, numbers: Tensor) -> None:
-    bad = ~summary[0].isfinite()
-    if bad.any():
-        row = int(numbers[int(bad.nonzero()[0])])
-        raise InputError(
-            f"the model gives row {row} no probability: its weights are all zero or not a number; is it in "
-            "the support of p(x|z)?"
         )

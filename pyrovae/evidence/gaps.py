@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrovae.checks import number, whole
+from pyrovae.checks import count_of, number
 from pyrovae.errors import InputError
 from pyrovae.evidence.ascent import missing, started_at_modes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws
@@ -233,7 +233,11 @@ def gaps(
         raise InputError(
             f"gaps optimises a distribution of z only, and the guide {vae.q!r} draws a class too: use another"
         )
-    steps, particles, lr = whole("steps", steps), whole("particles", particles), number("lr", lr, above=0)
+    steps, particles, lr = (
+        count_of("steps", steps),
+        count_of("particles", particles),
+        number("lr", lr, above=0),
+    )
     rows = inputs(Runner(vae), x, context, y)
     evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
     if evidence.partial:  # after Ctrl-C it has some rows, but an incomplete split is of no use

@@ -19,7 +19,7 @@ from typing import Self, get_args
 import torch
 from torch import Tensor
 
-from pyrovae.checks import number, one_of, whole
+from pyrovae.checks import count_of, number, one_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Annealer, Schedule
 from pyrovae.evidence.origin import Start
@@ -204,11 +204,11 @@ class AIS(Method):
         schedule: Schedule = "linear",
         leapfrog: int = 2,
     ) -> None:
-        self.temperatures = temperatures if temperatures is None else whole("temperatures", temperatures)
+        self.temperatures = temperatures if temperatures is None else count_of("temperatures", temperatures)
         self.start = one_of("start", start, get_args(Start))
         self.finds_modes = start == "modes"
         self.schedule = one_of("schedule", schedule, get_args(Schedule))
-        self.leapfrog = whole("leapfrog", leapfrog)
+        self.leapfrog = count_of("leapfrog", leapfrog)
 
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         annealer = self.annealer(pieces, particles)

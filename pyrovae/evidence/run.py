@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import one_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
+from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.sharing import is_shared
@@ -24,7 +26,16 @@ from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 from pyrovae.threads import alone
 
-__all__ = ["Pieces", "eager_terms", "evaluating", "evaluation", "finished", "inputs", "shown"]
+__all__ = [
+    "Pieces",
+    "eager_terms",
+    "evaluating",
+    "evaluation",
+    "finished",
+    "inputs",
+    "refuse_weightless",
+    "shown",
+]
 
 # Cells (particles x rows x elements of a row) of one piece: small enough for the CPU cache.
 CELLS = 2**21
@@ -56,7 +67,7 @@ def evaluation(
     """
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
-    pairs = None if chunk is None else whole("chunk", chunk)
+    pairs, seed = None if chunk is None else whole("chunk", chunk), whole("seed", seed, 0)
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
@@ -123,6 +134,8 @@ def _check(runner: Runner, rows: Rows) -> None:
         except (InputError, torch.OutOfMemoryError):
             raise
         except (ValueError, RuntimeError, IndexError) as error:
+            if is_exhausted(error):
+                raise
             raise InputError(_refusal(rows, error)) from error
 
 
@@ -219,9 +232,24 @@ class Pieces:
         return replace(self, rows=self.rows[chosen], keys=self.keys[chosen], start=start)
 
 
+def refuse_weightless(log_px: Tensor, numbers: Tensor) -> None:
+    """Refuse rows without a finite log p(x): (B,), and their numbers (B,) among all rows.
+
+    Raises:
+        InputError: with the number of the first of them.
+    """
+    bad = ~log_px.isfinite()
+    if bad.any():
+        raise InputError(
+            f"the model gives row {int(numbers[int(bad.nonzero()[0])])} no probability: its weights are all "
+            "zero or not a number; is it in the support of p(x|z)?"
+        )
+
+
 @contextmanager
 def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left, on a terminal; returns the function that advances it."""
+    one_of("progress", show, (True, False))
     from rich.console import Console
     from rich.progress import Progress
 

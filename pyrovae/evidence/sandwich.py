@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, counts_of, whole
 from pyrovae.datasets import Rows
-from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.origin import Start
@@ -125,11 +124,9 @@ def sandwich(
         >>> bool(bounds.gaps[1] < bounds.gaps[0])
         True
     """
-    lengths = tuple(sorted({whole("temperatures", t) for t in temperatures}))
-    if not lengths:
-        raise InputError("temperatures must name at least one length of the schedule, as in (10, 30, 100)")
+    lengths = counts_of("temperatures", temperatures)
     methods = [AIS(length, start, schedule, leapfrog) for length in lengths]
-    count, chains = whole("count", count), whole("chains", chains)
+    count, chains, seed = whole("count", count), count_of("chains", chains), whole("seed", seed, 0)
     runner = Runner(vae)
     if context is not None:
         context = Rows.of(context, like=runner.parameter).x

@@ -156,6 +156,7 @@ def choose(
     """
     mixture_of(vae)
     one_of("split", split, ("validation", "test"))
+    seed = whole("seed", seed, 0)
     data = as_data(data, Runner(vae))
     options = {"progress": False, "figures": False} | options
 
@@ -206,6 +207,7 @@ def choose_plain(
     count = round(number("held_out", held_out, above=0, below=1) * len(rows))
     if not 0 < count < len(rows):
         raise InputError(f"{len(rows)} rows are too few to hold some out: give more")
+    seed = whole("seed", seed, 0)
     order = np.random.default_rng(seed).permutation(len(rows))
     test, train = (torch.from_numpy(rows[part]) for part in (order[:count], order[count:]))
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pyrovae.checks import number, one_of, whole
+from pyrovae.checks import count_of, number, one_of, whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError, deprecated
 from pyrovae.evidence import Evidence, log_evidence
@@ -203,7 +203,7 @@ class Exploration:
         Raises:
             InputError: for fewer than 2 steps, an unknown `along`, or classes that share one p(z).
         """
-        a, b, steps = self._component(a), self._component(b), whole("steps", steps, 2)
+        a, b, steps = self._component(a), self._component(b), count_of("steps", steps, 2)
         one_of("along", along, get_args(Along))
         if self.reader.mixture.classed:
             raise InputError("the classes of this VAE share one p(z), with no path between them: use axis(k)")
@@ -220,7 +220,7 @@ class Exploration:
         """
         k, axis = self._component(k), whole("axis", axis, 0, self.z.shape[1] - 1)
         reach = number("reach", reach, least=0)
-        z = axis_of(self.reader.mixture, k, axis, whole("steps", steps, 2), reach)
+        z = axis_of(self.reader.mixture, k, axis, count_of("steps", steps, 2), reach)
         return self._walked(z, f"axis {axis} of component {k}", k)
 
     def _walked(self, z: Array, along: str, k: int | None = None) -> Walk:
@@ -314,7 +314,8 @@ def explore(
         ((50, 3), 50)
     """
     reader = Reader(vae)
-    particles, most = whole("particles", particles), whole("rows", rows)
+    particles, most = count_of("particles", particles), whole("rows", rows)
+    seed = whole("seed", seed, 0)
     given, truth = (data, labels) if not isinstance(data, Data) else _part(data, split, seed, labels)
     every = inputs(Runner(vae), given).unlabelled()
     if every.index is None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.checks import whole
 from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
@@ -102,7 +103,7 @@ class Mixture:
 
     def draw(self, k: int, count: int, seed: int) -> Array:
         """Samples (count, D) of component k."""
-        noise = np.random.default_rng(seed).standard_normal((count, self.dim))
+        noise = np.random.default_rng(whole("seed", seed, 0)).standard_normal((count, self.dim))
         return self.mean[k] + noise @ np.linalg.cholesky(self.covariance[k]).T
 
     def projected(self, basis: Array) -> Mixture:

@@ -20,6 +20,7 @@ import pyro.distributions as dist
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pyrovae.checks import whole
 from pyrovae.datasets import Rows
 from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
@@ -69,7 +70,7 @@ class Reader:
     @contextmanager
     def _quiet(self, seed: int) -> Iterator[None]:
         with evaluating(Runner(self.vae)):
-            torch.manual_seed(seed)
+            torch.manual_seed(whole("seed", seed, 0))
             yield
 
     def encode(self, rows: Rows, particles: int, seed: int) -> Encoding:

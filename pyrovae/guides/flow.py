@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyrovae.checks import sizes_of
 from pyrovae.distributions import Planar, Pushforward
 from pyrovae.distributions.flows import FlowName, check_passes, flow_names, flow_transform
 from pyrovae.guides.base import Guide, Shape
@@ -72,7 +73,7 @@ class Flow(Guide):
         super().__init__()
         self.flow = flow
         self.transforms = transforms
-        self.hidden = tuple(hidden)
+        self.hidden = sizes_of("hidden", hidden)
         self.passes = passes
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:

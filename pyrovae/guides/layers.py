@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import sizes_of
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.guides.base import Guide, Shape
@@ -56,8 +57,8 @@ class Hierarchical(Guide):
         order: Literal["bottom-up", "ladder"] = "bottom-up",
     ) -> None:
         super().__init__()
-        self.layers = tuple(layers)
-        self.hidden = tuple(hidden)
+        self.layers = sizes_of("layers", layers)
+        self.hidden = sizes_of("hidden", hidden)
         self.order = order
 
     def attach(self, latent_dim: int, feature_dim: int = 0) -> None:

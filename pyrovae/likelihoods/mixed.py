@@ -25,6 +25,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import words_of
 from pyrovae.distributions import Columns
 from pyrovae.distributions.columns import select
 from pyrovae.errors import InputError
@@ -82,7 +83,7 @@ class Mixed(Likelihood):
 
     def __init__(self, columns: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.columns = None if columns is None else tuple(columns)
+        self.columns = None if columns is None else words_of("columns", columns)
 
     # ---------------------------------------------------------------- kinds
 

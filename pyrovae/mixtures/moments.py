@@ -19,6 +19,7 @@ from pyrovae.checks import number, one_of
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.mixtures.program import MixtureProgram
+from pyrovae.seeds import generator_of
 
 __all__ = ["Moments", "Start", "maximised", "started", "usable"]
 
@@ -94,7 +95,7 @@ def started(
         q = torch.nn.functional.one_hot(_clusters(x, mixture.components, seed), mixture.components).to(x)
         mixture.put(*maximised(x, q, mixture.covariance, reg_covar))
     elif start == "random":
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         rows = torch.randperm(len(x), generator=rng)[: mixture.components].to(x.device)
         everywhere = x.new_full((len(x), mixture.components), 1 / mixture.components)
         moments = maximised(x, everywhere, mixture.covariance, reg_covar)

@@ -22,7 +22,7 @@ from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, nn
 from torch.distributions import ExpTransform, constraints, transform_to
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.mixtures.bayes import COMPONENTS, Bayesian, Beliefs
 from pyrovae.mixtures.merging import merged
@@ -149,8 +149,8 @@ class ByPosterior(MixtureProgram):
             Variational Bayes".
         """
         beliefs = Beliefs(concentration, reach, width, eta)
-        steps, draws = whole("steps", steps), whole("draws", draws)
-        unit, within, z = in_unit(self, x, start, seed)
+        steps, draws = count_of("steps", steps), count_of("draws", draws)
+        unit, within, z = in_unit(self, x, start, whole("seed", seed, 0))
         with alone, torch.random.fork_rng(devices=[]):
             if merge:
                 within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))

@@ -27,6 +27,7 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.numerics import inverse_softplus
 from pyrovae.part import Declared
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA, Program
 
 __all__ = ["COVARIANCES", "MixtureProgram"]
@@ -206,7 +207,7 @@ class MixtureProgram(Program, Declared, nn.Module):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, D) drawn from the mixture."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         with torch.no_grad():
             c = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=rng)
             eps = torch.randn(count, self.event_dim, generator=rng, dtype=self.loc.dtype)

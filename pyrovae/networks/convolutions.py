@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from pyrovae.checks import sizes_of
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Activation, Shape, activation_of, started
 from pyrovae.networks.sequences import SequenceNetwork
@@ -87,7 +88,7 @@ class Conv1dEncoder(_Conv1d):
         symbols: int = 0,
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.features = features
         self.kernel = kernel
         self.activation = activation
@@ -149,7 +150,7 @@ class Conv1dDecoder(_Conv1d):
         self, channels: Sequence[int] = (64, 32), kernel: int = 5, activation: Activation = "relu"
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.kernel = kernel
         self.activation = activation
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import sizes_of
 from pyrovae.networks.base import Activation, Headed, Init, Network, Shape, activation_of, joined, started
 
 __all__ = ["MLP", "Gated", "location_and_scale"]
@@ -71,7 +72,7 @@ class MLP(_Dense):
         init: Init = "glorot",
     ) -> None:
         super().__init__()
-        self.sizes = tuple(layers or sizes)
+        self.sizes = sizes_of("sizes", layers or sizes)
         self.activation = activation
         self.init = init
 
@@ -110,7 +111,7 @@ class Gated(_Dense):
 
     def __init__(self, *layers: int, sizes: Sequence[int] = (300, 300), init: Init = "he") -> None:
         super().__init__()
-        self.sizes = tuple(layers or sizes)
+        self.sizes = sizes_of("sizes", layers or sizes)
         self.init = init
 
     def layer(self, n_in: int, n_out: int) -> list[nn.Module]:

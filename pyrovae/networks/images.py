@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from pyrovae.checks import sizes_of
 from pyrovae.errors import InputError
 from pyrovae.networks.base import (
     Activation,
@@ -153,7 +154,7 @@ class ConvEncoder(_Encoder):
         self, channels: Sequence[int] = (32, 64), features: int = 256, activation: Activation = "relu"
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.features = features
         self.activation = activation
 
@@ -185,7 +186,7 @@ class ConvDecoder(_Decoder):
 
     def __init__(self, channels: Sequence[int] = (64, 32), activation: Activation = "relu") -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.activation = activation
 
 
@@ -225,7 +226,7 @@ class ResidualEncoder(_Encoder):
         activation: Activation = "silu",
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.blocks = blocks
         self.features = features
         self.activation = activation
@@ -271,7 +272,7 @@ class ResidualDecoder(_Decoder):
         self, channels: Sequence[int] = (64, 32), blocks: int = 2, activation: Activation = "silu"
     ) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels = sizes_of("channels", channels)
         self.blocks = blocks
         self.activation = activation
 

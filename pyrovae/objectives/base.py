@@ -11,7 +11,7 @@ import torch
 from pyro.infer import ELBO as PyroELBO  # noqa: N811
 from torch import Tensor, nn
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
 from pyrovae.terms import Draws, Terms, TracePair, check_gradients, check_sites, run, trace_once
@@ -56,7 +56,7 @@ class Objective(Declared, PyroELBO):
     _checked: tuple[Any, Any, dict[str, Any]] = (None, None, {})  # model, guide, and how they are run
 
     def __init__(self, particles: int = 1) -> None:
-        self.particles = whole("particles", particles)
+        self.particles = count_of("particles", particles)
 
     def bound(self, terms: Terms) -> Tensor:
         """A lower bound on log p(x) in nats for each row: terms (K, B) -> (B,)."""

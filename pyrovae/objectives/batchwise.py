@@ -213,7 +213,7 @@ class MMD(Batchwise):
         super().__init__(particles)
         self.alpha = number("alpha", alpha, least=0)
         self.lambda_ = number("lambda_", lambda_, least=0)
-        self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0)
+        self.bandwidth = None if bandwidth is None else number("bandwidth", bandwidth, above=0, most=1e100)
         if alpha + lambda_ < 1:
             raise InputError(f"MMD needs alpha + lambda_ of 1 or more, not {alpha} + {lambda_}")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from pyrovae.checks import number, whole
+from pyrovae.checks import number, sizes_of, whole
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import LearningObjective, in_place_of
 from pyrovae.objectives.batchwise import Batchwise
@@ -59,7 +59,7 @@ class Factor(LearningObjective, Batchwise):
     def __init__(self, gamma: float = 10.0, layers: Sequence[int] = (256, 256), particles: int = 1) -> None:
         super().__init__(particles)
         self.gamma = number("gamma", gamma, least=0)
-        self.layers = tuple(whole("a size in layers", size) for size in layers)
+        self.layers = tuple(whole("a size in layers", size) for size in sizes_of("layers", layers))
 
     def begin(self, rows: int, program: Program) -> None:
         """Create the classifier for the z of a program."""

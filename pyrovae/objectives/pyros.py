@@ -16,6 +16,7 @@ from typing import Any
 
 from pyro import infer
 
+from pyrovae.checks import shown
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.elbo import ELBO
@@ -63,4 +64,6 @@ def as_objective(objective: Any) -> Objective:  # noqa: ANN401
         return _READ[name](objective)
     if is_pyros and name in _REFUSED:
         raise InputError(f"{_REFUSED[name]} of pyrovae.objectives")
-    raise InputError(f"objective must be a pyrovae.objectives.Objective, as in ELBO(), not {objective!r}")
+    raise InputError(
+        f"objective must be a pyrovae.objectives.Objective, as in ELBO(), not {shown(objective)}"
+    )

@@ -17,6 +17,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
 __all__ = ["LatentClass"]
@@ -50,7 +51,7 @@ class LatentClass(nn.Module):
     @classmethod
     def random(cls, event_dim: int, classes: int, *, seed: int = 0, temperature: float = 1.0) -> Self:
         """A model with random classes, drawn from a seed."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         logits = torch.randn(classes, generator=rng)
         return cls(
             logits, 0.05 + 0.9 * torch.rand(classes, event_dim, generator=rng), temperature=temperature
@@ -77,7 +78,7 @@ class LatentClass(nn.Module):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, E) drawn from the model."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         c = torch.multinomial(self.logits.exp().cpu(), count, replacement=True, generator=rng)
         return torch.bernoulli(self.theta.cpu()[c], generator=rng)
 

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from pyrovae.checks import number
 from pyrovae.errors import InputError
 from pyrovae.oracles.quadrature import GridPosterior, Nodes, even, grid, posterior_on_grid, quadrature
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
 __all__ = ["Ancestral", "Banana", "Curve", "Curved", "Fold"]
@@ -175,7 +176,7 @@ class Curved(nn.Module, ABC):
             >>> z.shape, x.shape
             (torch.Size([5, 1]), torch.Size([5, 2]))
         """
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         z = torch.randn(count, self.latent_dim, generator=rng, dtype=self.zero.dtype)
         mean = self.mean(z.to(self.zero)).cpu()
         noise = torch.randn(mean.shape, generator=rng, dtype=mean.dtype)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pyrovae.oracles.curved import Banana, Curved, Fold
 from pyrovae.oracles.linear import LinearGaussian
 from pyrovae.oracles.ring import Ring
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
 __all__ = ["Blocks", "Funnel", "HeavyTails", "correlated", "hard_models"]
@@ -87,7 +88,7 @@ class Funnel(nn.Module):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, d) drawn from the model."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         z = torch.randn(count, self.latent_dim, generator=rng)
         return self.mean(z) + self.scale * torch.randn(count, self.dim, generator=rng)
 
@@ -134,7 +135,7 @@ class HeavyTails(nn.Module):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, D) drawn from the model."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         normal = torch.randn(count, self.dim, generator=rng)
         chi = torch.randn(count, self.dim, int(self.df), generator=rng).square().sum(-1)
         return normal * (self.df / chi).sqrt() + self.scale * torch.randn(count, self.dim, generator=rng)
@@ -149,7 +150,7 @@ def correlated(dim: int, condition: float, *, seed: int = 0) -> LinearGaussian:
         >>> round(float(values[-1] / values[0]))
         100
     """
-    rng = torch.Generator().manual_seed(seed)
+    rng = generator_of(seed)
     turn = torch.linalg.qr(torch.randn(dim, dim, generator=rng)).Q
     # 1 + root^2 runs from 1 to the condition number on a logarithmic scale.
     root = (torch.linspace(0.0, math.log(condition), dim).exp() - 1).clamp(min=1e-12).sqrt()

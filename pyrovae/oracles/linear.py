@@ -17,6 +17,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.checks import whole
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
 __all__ = ["LinearDecoder", "LinearGaussian"]
@@ -73,7 +75,8 @@ class LinearGaussian(LinearDecoder):
     @classmethod
     def random(cls, event_dim: int, latent_dim: int, *, seed: int = 0, guide_scale: float = 1.0) -> Self:
         """A model with normal weights and bias and unequal noise, drawn from a seed."""
-        rng = torch.Generator().manual_seed(seed)
+        event_dim, latent_dim = whole("event_dim", event_dim), whole("latent_dim", latent_dim)
+        rng = generator_of(seed)
         weight = torch.randn(event_dim, latent_dim, generator=rng)
         bias = torch.randn(event_dim, generator=rng)
         scale = 0.5 + torch.rand(event_dim, generator=rng)
@@ -107,6 +110,6 @@ class LinearGaussian(LinearDecoder):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, E) drawn from the model."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         z = torch.randn(count, self.weight.shape[1], generator=rng, dtype=self.weight.dtype)
         return self._observations(z, rng)

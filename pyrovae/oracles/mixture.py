@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.oracles.linear import LinearDecoder
+from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
 __all__ = ["LinearGaussianMixture"]
@@ -71,7 +72,7 @@ class LinearGaussianMixture(LinearDecoder):
         cls, event_dim: int, latent_dim: int, components: int, *, seed: int = 0, collapsed: bool = True
     ) -> Self:
         """A model with separate components of unequal weight, drawn from a seed."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         return cls(
             torch.randn(event_dim, latent_dim, generator=rng),
             torch.randn(event_dim, generator=rng),
@@ -121,7 +122,7 @@ class LinearGaussianMixture(LinearDecoder):
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, E) drawn from the model."""
-        rng = torch.Generator().manual_seed(seed)
+        rng = generator_of(seed)
         c = torch.multinomial(self.logits.exp().cpu(), count, replacement=True, generator=rng)
         eps = torch.randn(count, self.loc.shape[1], generator=rng, dtype=self.loc.dtype)
         return self._observations(self.loc.cpu()[c] + self.spread.cpu()[c] * eps, rng)

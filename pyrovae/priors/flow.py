@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.checks import sizes_of
 from pyrovae.distributions import Pushforward
 from pyrovae.distributions.flows import FlowName, flow_names, flow_transform, masked_network
 from pyrovae.numerics import UNIT, positive
@@ -80,7 +81,7 @@ class Flow(_OfNoise):
         super().__init__()
         self.flow = flow
         self.transforms = transforms
-        self.hidden = tuple(hidden)
+        self.hidden = sizes_of("hidden", hidden)
         self.passes = passes
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
@@ -123,7 +124,7 @@ class Autoregressive(_OfNoise):
 
     def __init__(self, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
-        self.hidden = tuple(hidden)
+        self.hidden = sizes_of("hidden", hidden)
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)

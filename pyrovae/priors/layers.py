@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 
+from pyrovae.checks import shown, sizes_of
 from pyrovae.distributions import Chain, Step
 from pyrovae.errors import InputError
 from pyrovae.networks import location_and_scale
@@ -48,7 +49,7 @@ class Conditional(Prior):
 
     def __init__(self, hidden: Sequence[int] = (64,)) -> None:
         super().__init__()
-        self.hidden = tuple(hidden)
+        self.hidden = sizes_of("hidden", hidden)
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
@@ -97,8 +98,10 @@ class Hierarchical(Prior):
         self, layers: Sequence[int] = (8,), hidden: Sequence[int] = (64,), top: Prior | None = None
     ) -> None:
         super().__init__()
-        self.layers = tuple(layers)
-        self.hidden = tuple(hidden)
+        self.layers = sizes_of("layers", layers)
+        self.hidden = sizes_of("hidden", hidden)
+        if top is not None and not isinstance(top, Prior):
+            raise InputError(f"top must be a prior, as in StandardNormal(), not {shown(top)}")
         self.top = None if top is None else top.clone()  # without its learned parameters
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:

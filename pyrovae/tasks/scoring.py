@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, whole
 from pyrovae.compiling import Compile, check_option
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
@@ -64,7 +64,7 @@ class Scorer:
     ) -> None:
         self.vae, self.method, self.seed = vae, as_method(method), whole("seed", seed, 0)
         usual = self.method.particles if self.method.annealed else 100
-        self.particles = whole("particles", usual if particles is None else particles)
+        self.particles = count_of("particles", usual if particles is None else particles)
         self.compile, self.rows = compile, rows
         check_option(compile)
         if compile is True and not self.method.compilable:

@@ -67,7 +67,7 @@ def chosen(
     """
     values = dict(settings)
     for name, choose in _CHOICES.items():
-        if name in values and values[name] == OPEN[name]:
+        if name in values and type(values[name]) is type(OPEN[name]) and values[name] == OPEN[name]:
             known = (saved or {}).get(name, OPEN[name])
             values[name] = choose(values, facts) if known == OPEN[name] else known
     return values

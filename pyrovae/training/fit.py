@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
-from pyrovae.checks import whole
+from pyrovae.checks import flags, one_of, path_of, whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
@@ -171,6 +171,8 @@ def fit(
         >>> len(run.history["train"])
         2
     """
+    out = None if out is None else path_of("out", out)
+    flags(resume=resume, figures=figures, progress=progress)
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
@@ -223,7 +225,7 @@ def load(
             finite or does not belong to config.yaml, when it names code that is not trusted, or
             when the run is not of a VAE.
     """
-    path = Path(folder) / f"{which}.ckpt"
+    path = path_of("folder", folder) / f"{one_of('which', which, ('best', 'last'))}.ckpt"
     saved = Checkpoint.read(path)
     check_config(folder, saved)
     if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():

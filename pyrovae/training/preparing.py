@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from pyrovae import datasets, sharing
+from pyrovae.checks import shown
 from pyrovae.datasets import Rows
 from pyrovae.datasets.loader import fingerprint
 from pyrovae.errors import InputError, NumericalError
+from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import tried_in_mode
 from pyrovae.terms import check_rows_apart
 
@@ -94,6 +96,11 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
     except (NumericalError, torch.OutOfMemoryError):
         raise
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        if is_exhausted(error):
+            raise InputError(
+                f"two rows of shape {data.event_shape} need more memory than this machine has free: use "
+                "fewer particles, or smaller networks"
+            ) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
 
@@ -121,6 +128,8 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     Raises:
         InputError: for an unknown name or an unavailable device.
     """
+    if name is not None and not isinstance(name, str | torch.device):
+        raise InputError(f"device must be a name, as in 'cuda', not {shown(name)}")
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda" and device.index is None and sharing.is_shared():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
+from pyrovae.memory import is_exhausted
 from pyrovae.networks import Headed
 from pyrovae.networks.coupling import coupling, cure
 from pyrovae.networks.modes import tried_in_mode
@@ -76,7 +77,11 @@ def naming(role: str, *parts: Part) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        shown = " with ".join(map(repr, parts))
+        shown = " ".join(" with ".join(map(repr, parts)).split())
+        if is_exhausted(error):
+            raise InputError(
+                f"the {role} {shown} needs more memory than this machine has free: use smaller sizes"
+            ) from None
         reason = " ".join(str(error).split())
         raise InputError(f"the {role} {shown} cannot be used here: {reason}") from error
 

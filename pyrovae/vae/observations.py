@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, one_of, whole
 from pyrovae.datasets import Rows, Schema
 from pyrovae.errors import InputError, sizes
+from pyrovae.memory import refuse_too_large
 from pyrovae.networks.modes import in_mode
+from pyrovae.seeds import Seed, seeded
 from pyrovae.terms import Program, Runner
 from pyrovae.threads import alone
 from pyrovae.vae.program import PartsProgram, mean_or_draw
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Observations"]
 
 PAIRS = 2**15  # (particle, row) pairs that run at once
+SAMPLES = 2**14  # observations that are decoded at once
 
 
 class Observations(PartsProgram):
@@ -65,7 +68,7 @@ class Observations(PartsProgram):
             torch.Size([2])
         """
         rows = self.rows(x, context, y)
-        return _bounds(self, rows, whole("particles", particles), whole("seed", seed, 0))
+        return _bounds(self, rows, count_of("particles", particles), whole("seed", seed, 0))
 
     @overload
     def sample(
@@ -76,14 +79,21 @@ class Observations(PartsProgram):
         *,
         mean: bool = False,
         as_frame: Literal[False] = False,
+        seed: Seed = None,
     ) -> Tensor: ...
 
     @overload
     def sample(
-        self, count: int, context: Any = None, y: Any = None, *, mean: bool = False, as_frame: Literal[True]
+        self,
+        count: int,
+        context: Any = None,
+        y: Any = None,
+        *,
+        mean: bool = False,
+        as_frame: Literal[True],
+        seed: Seed = None,
     ) -> pandas.DataFrame: ...
 
-    @alone
     @torch.no_grad()
     def sample(
         self,
@@ -93,6 +103,7 @@ class Observations(PartsProgram):
         *,
         mean: bool = False,
         as_frame: bool = False,
+        seed: Seed = None,
     ) -> Tensor | pandas.DataFrame:
         """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
 
@@ -104,9 +115,38 @@ class Observations(PartsProgram):
             y: class indices (count,) to draw from, for a prior with labels.
             mean: whether to return E[x|z].
             as_frame: return a table in the columns, words and units of the training data.
+            seed: a seed or a `torch.Generator`; by default torch's random state.
+
+        Raises:
+            InputError: for a wrong number of contexts or labels, and for more observations than fit
+                into memory.
+
+        Example:
+            >>> from pyrovae import VAE
+            >>> vae = VAE((4,), 2)
+            >>> bool((vae.sample(3, seed=1) == vae.sample(3, seed=1)).all())
+            True
         """
-        count = whole("count", count, 0)
+        count, mean = self.check_count(count), one_of("mean", mean, (True, False))
+        as_frame = one_of("as_frame", as_frame, (True, False))
         context, y = self._tensor(context), self._indices(y)
+        with seeded(seed):
+            x = self._sample(count, context, y, mean=mean)
+        return _as_table(x, self.schema) if as_frame else x
+
+    def check_count(self, count: int) -> int:
+        """Return a number of samples if they fit into memory with their latents.
+
+        Raises:
+            InputError: if they do not fit.
+        """
+        count, values = whole("count", count, 0), math.prod(self.event_shape)
+        width = next(self.parameters()).element_size()  # type: ignore[attr-defined]
+        size = count * (values + self.prior.size) * width
+        refuse_too_large(f"{count:,} samples of {values:,} values", size)
+        return count
+
+    def _sample(self, count: int, context: Tensor | None, y: Tensor | None, *, mean: bool) -> Tensor:
         prior = self.latents(context, y)
         for name, part, dims in (("context", context, len(self.context_shape or ())), ("y", y, 0)):
             batch = () if part is None else tuple(part.shape[: part.dim() - dims])
@@ -115,21 +155,38 @@ class Observations(PartsProgram):
                     f"{name} has {sizes(batch)} rows for {count} observations: give one for each"
                 )
         z = prior.expand((count,)).sample()
+        if count <= SAMPLES:
+            return self._drawn(z, context, mean=mean)
+        x = None  # filled in pieces, which need less memory
+        for start in range(0, count, SAMPLES):
+            piece = slice(start, start + SAMPLES)
+            every = context is not None and len(context) == count
+            some = self._drawn(z[piece], context[piece] if every else context, mean=mean)  # type: ignore[index]
+            x = some.new_empty(count, *some.shape[1:]) if x is None else x
+            x[piece] = some
+        assert x is not None
+        return x
+
+    def _drawn(self, z: Tensor, context: Tensor | None, *, mean: bool) -> Tensor:
         likelihood = self.decode(z, context)
-        x = mean_or_draw(likelihood) if mean else likelihood.sample()
-        return _as_table(x, self.schema) if as_frame else x
+        return mean_or_draw(likelihood) if mean else likelihood.sample()
 
     @overload
     def reconstruct(
-        self, x: Any, context: Any = None, y: Any = None, *, as_frame: Literal[False] = False
+        self,
+        x: Any,
+        context: Any = None,
+        y: Any = None,
+        *,
+        as_frame: Literal[False] = False,
+        seed: Seed = None,
     ) -> Tensor: ...
 
     @overload
     def reconstruct(
-        self, x: Any, context: Any = None, y: Any = None, *, as_frame: Literal[True]
+        self, x: Any, context: Any = None, y: Any = None, *, as_frame: Literal[True], seed: Seed = None
     ) -> pandas.DataFrame: ...
 
-    @alone
     @torch.no_grad()
     def reconstruct(
         self,
@@ -138,13 +195,21 @@ class Observations(PartsProgram):
         y: Any = None,
         *,
         as_frame: bool = False,
+        seed: Seed = None,
     ) -> Tensor | pandas.DataFrame:
         """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event).
 
         With `as_frame`, the result is a table in the columns, words and units of the training data.
+
+        Arguments:
+            x, context, y: rows, as for `encode`.
+            as_frame: return a table.
+            seed: a seed or a `torch.Generator`; by default torch's random state.
         """
+        as_frame = one_of("as_frame", as_frame, (True, False))
         x, context, y = self._tensors(x, context, y)
-        x_hat = mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
+        with seeded(seed):
+            x_hat = mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
         return _as_table(x_hat, self.schema) if as_frame else x_hat
 
 
@@ -159,8 +224,11 @@ def _bounds(program: Program, rows: Rows, particles: int, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=cuda), in_mode(runner.module, training=False):
         torch.manual_seed(seed)
         for some in rows.batches(max(1, PAIRS // particles)):
-            log_w = runner.terms(some, particles=particles).log_w.double()
-            done.append(torch.logsumexp(log_w, 0) - math.log(particles))
+            total = rows.x.new_full((len(some),), -math.inf, dtype=torch.float64)
+            for first in range(0, particles, PAIRS):  # a single pass unless there are very many
+                log_w = runner.terms(some, particles=min(PAIRS, particles - first)).log_w.double()
+                total = torch.logaddexp(total, torch.logsumexp(log_w, 0))
+            done.append(total - math.log(particles))
     return torch.cat(done)
 
 

@@ -343,10 +343,9 @@ class PartsProgram(Program):
         like = next(self.parameters())  # type: ignore[attr-defined]
         if context is not None:
             context = context.to(like)
-            if len(context) != count:
-                raise InputError(
-                    f"context has {len(context)} rows for {count} observations: give one for each"
-                )
+            rows = len(context) if context.dim() else 1
+            if rows != count or not context.dim():
+                raise InputError(f"context has {rows} rows for {count} observations: give one for each")
         z = self.latents(context).expand((count,)).sample()
         x = self.decode(z, context).sample()
         return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}

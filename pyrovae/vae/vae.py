@@ -23,17 +23,18 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.checks import one_of, whole
+from pyrovae.checks import check_flags, count_of, one_of, shown, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
 from pyrovae.likelihoods import Bernoulli, Likelihood
+from pyrovae.memory import refuse_too_large
 from pyrovae.networks import MLP, Headed, Network
 from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
-from pyrovae.threads import alone
+from pyrovae.seeds import Seed, check_seed, seeded
 from pyrovae.vae.dry_run import dry_run, naming
 from pyrovae.vae.observations import Observations
 from pyrovae.vae.suited import has_missing, latent_dim_for, likelihood_for, networks_for
@@ -69,6 +70,7 @@ class VAE(Observations, Declared, nn.Module):
         missing: whether the encoder reads a flag for each entry of x that says if it is missing
             (NaN). Without flags it reads zeros in place of missing entries. In both cases log p(x)
             is that of the entries that are present.
+        seed: seed of the first weights, or a `torch.Generator`; by default torch's random state.
 
     Raises:
         InputError: for a size below 1, or a part that cannot be combined with the others.
@@ -96,6 +98,7 @@ class VAE(Observations, Declared, nn.Module):
         decoder: Network | None = None,
         context_shape: Shape | None = None,
         missing: bool = False,
+        seed: Seed = None,
     ) -> None:
         super().__init__()
         self.missing = one_of("missing", missing, (True, False))
@@ -107,7 +110,7 @@ class VAE(Observations, Declared, nn.Module):
         self.q = _part("guide", guide, DiagonalNormal, Guide)
         encoder = _part("encoder", encoder, MLP, Network)
         decoder = _part("decoder", decoder, MLP, Network)
-        with alone:  # weights are drawn
+        with seeded(seed):  # weights are drawn
             self._attach(encoder, decoder)
             dry_run(self)
 
@@ -200,8 +203,9 @@ class VAE(Observations, Declared, nn.Module):
     def decode(self, z: Any, context: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(x|z): z (*, D) -> batch (*), event `event_shape`."""
         z = self._tensor(z, "z")
-        if not z.dim() or z.shape[-1] not in (self.prior.size, self.prior.visible):
-            raise InputError(f"z must have shape (*, {self.prior.size}), not {tuple(z.shape)}")
+        if z is None or not z.dim() or z.shape[-1] not in (self.prior.size, self.prior.visible):
+            shape = "None" if z is None else tuple(z.shape)
+            raise InputError(f"z must have shape (*, {self.prior.size}), not {shape}")
         context = self._flat(self._tensor(context))
         return self.likelihood(**self.generation(z[..., : self.prior.visible], context))
 
@@ -209,7 +213,15 @@ class VAE(Observations, Declared, nn.Module):
         """The distribution p(z), p(z|c) for a context, or p(z|y) for class indices: event (D,)."""
         return self.prior(self._flat(self._tensor(context)), **self._known(self._indices(y)))
 
-    def responsibilities(self, x: Any, context: Any = None, y: Any = None, *, particles: int = 100) -> Tensor:  # noqa: ANN401
+    def responsibilities(
+        self,
+        x: Any,  # noqa: ANN401
+        context: Any = None,  # noqa: ANN401
+        y: Any = None,  # noqa: ANN401
+        *,
+        particles: int = 100,
+        seed: Seed = None,
+    ) -> Tensor:
         r"""The probabilities of the classes of each row, (K, B, C).
 
         For a mixture prior, \(p(c|z_k)\) at samples \(z_k \sim q(z|x)\), by Bayes' rule; their mean
@@ -221,13 +233,16 @@ class VAE(Observations, Declared, nn.Module):
             context: the context of a conditional VAE.
             y: labels; a known class has probability 1.
             particles: K.
+            seed: a seed or a `torch.Generator`; by default torch's random state.
 
         Raises:
-            InputError: if the prior is not a mixture and the guide has no classes.
+            InputError: if the prior is not a mixture and the guide has no classes, and for more
+                particles than fit into memory.
         """
         rows = self.rows(x, context, y)
         self._count(*rows.arguments, *[None] * (3 - len(rows.arguments)))
-        particles = whole("particles", particles)
+        particles = count_of("particles", particles)
+        check_seed(seed)
         if self.q.states is not None:
             params = self._guide_params(rows.x, rows.context, rows.y)
             return ClassDistribution(params["logits"], params.get("known")).probs.unsqueeze(0)
@@ -237,13 +252,18 @@ class VAE(Observations, Declared, nn.Module):
                 f"the prior {self.prior!r} has no components: declare a GaussianMixture, or Classes with the "
                 "guide of the same name"
             )
+        size = 2 * particles * len(rows) * (self.prior.states or 1) * next(self.parameters()).element_size()
+        refuse_too_large(f"{particles:,} particles of {len(rows):,} rows", size)
         q = self.encode(rows)
-        with alone:  # one sample at a time: (K, B, C, D) may be large
+        with seeded(seed):  # one sample at a time: (K, B, C, D) may be large
             return torch.stack([log_shares(mixture, q.sample()).exp() for _ in range(particles)])
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
         rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
+        for name, part in (("context", rows.context), ("y", rows.y)):
+            if part is not None and not part.dim() and rows.x.dim():
+                raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")
         self._check_labels(rows.y)
         return rows
 
@@ -326,7 +346,10 @@ def _part(role: str, part: Part | None, default: type[Part], base: type[Part]) -
     """A copy of a part, or the default one."""
     part = default() if part is None else part
     if not isinstance(part, base):
-        raise InputError(f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {part!r}")
+        raise InputError(
+            f"{role} must be a {public_path(base)}, as in {default.__name__}(), not {shown(part)}"
+        )
+    check_flags(part)
     return part.clone()
 
 
@@ -335,5 +358,5 @@ def _shape(name: str, sizes: Any) -> Shape:  # noqa: ANN401
     plain = sizes.tolist() if hasattr(sizes, "tolist") else sizes  # of numpy or torch
     plain = (plain,) if isinstance(plain, Real) else plain
     if isinstance(plain, str) or not isinstance(plain, Sequence):
-        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {sizes!r}")
+        raise InputError(f"{name} must be a shape, as in (1, 28, 28), not {shown(sizes)}")
     return tuple(whole(f"a size in {name}", size) for size in plain)

@@ -40,6 +40,7 @@ def folder(tmp_path, monkeypatch):
     Path("typo.yaml").write_text("epoks: 3\n")
     Path("memory.yaml").write_text("data: null\n")
     Path("broken.yaml").write_text("a: b: c\n")
+    Path("list.yaml").write_text("[1, 2]\n")
     return tmp_path
 
 
@@ -93,7 +94,7 @@ LINES = {
     "fly": "there is no command 'fly': choose one of clusters, compare, data, datasets",
     "evalute": "there is no command 'evalute': did you mean evaluate? choose one of clusters",
     "--verison": "there is no command '--verison': did you mean --version?",
-    "evaluate": "the following arguments are required: run",
+    "evaluate": "run is missing; see --help",
     # values of the wrong kind
     "fit --epochs 2.5": "--epochs cannot be '2.5': give a whole number",
     "fit --lr fast": "--lr cannot be 'fast': give a number",
@@ -107,6 +108,19 @@ LINES = {
         "--likelihood.scale cannot be 'wide': give a number or one of 'learned', 'predicted'"
     ),
     "fit --encoder MLP --encoder.sizes 64": "--encoder.sizes cannot be '64': give a list",
+    "fit --latent_dim=": "--latent_dim cannot be '': give a whole number; see --help",
+    "fit --latent_dim": "--latent_dim needs a value; see --help",
+    "fit --compile=": "--compile cannot be '': give true or false or 'auto'; see --help",
+    "fit --kinds x": "--kinds cannot be 'x': give words by name, as in {age: real}; see --help",
+    "fit --epochs.x 3": "there is no option --epochs.x: see --help for all options",
+    "fit --prior.a.b 3": "there is no option --prior.a.b: see --help for all options",
+    "fit --prior GaussianMixture --prior.init_args 3": (
+        "--prior must be a name with its options, as in --prior NAME --prior.x 1; choose one of"
+    ),
+    "fit --encoder Wrapped": "--encoder.module and --encoder.features are missing; see --help",
+    "fit --config grey.npy": "grey.npy cannot be read: it is not plain YAML",
+    "fit --config list.yaml": "list.yaml has no options: write one in each line",
+    "fit --config mixed": "mixed cannot be read: is a directory",
     # values out of range
     "fit --data x.npy --latent_dim 0": "latent_dim must be a whole number of 1 or more, not 0",
     "fit --data x.npy --epochs 0": "epochs must be a whole number of 1 or more, not 0",
@@ -119,7 +133,7 @@ LINES = {
     "fit --data x.npy --batch_size 9 --kl_warmup -1": "kl_warmup must be a finite number, 0 or more",
     "fit --data x.npy --batch_size 9 --checkpoint_seconds -1": "checkpoint_seconds must be a finite number",
     "fit --data x.npy --seed -1": "seed must be a whole number of 0 or more",
-    "fit --data x.npy --seed 99999999999999999999": "seed must be a whole number of 0 or more",
+    "fit --data x.npy --seed 99999999999999999999": "seed must be a whole number from 0 to 9,223,372",
     "fit --data x.npy --objective IWAE --objective.particles 0": "particles must be a whole number of 1",
     "fit --data x.npy --objective ELBO --objective.beta -1": "beta must be a finite number, 0 or more",
     "fit --data x.npy --prior GaussianMixture --prior.components 0": "components of GaussianMixture must be",
@@ -255,7 +269,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"clip": float("nan")}, "clip must be a finite number"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not available"),
-        ({"device": 3.5}, "device '3.5' is not available"),
+        ({"device": 3.5}, "device must be a name, as in 'cuda', not 3.5"),
         ({"vae": "a VAE"}, "str is not a probabilistic program"),
         ({"data": 7}, "data of type int cannot be used"),
         ({"data": torch.zeros(60, 5)}, "declared for events .6,., and the data have .5,."),

@@ -11,8 +11,8 @@ PACKAGE = PROJECT / "pyrovae"
 # From the ground up. A module imports only from floors below its own; a new module is placed here.
 FLOORS = {
     "words": {"errors", "interrupts", "lazy", "names"},
-    "base": {"checks", "extras", "files", "numerics", "sharing", "threads", "trust"},
-    "part": {"part"},
+    "base": {"checks", "extras", "files", "memory", "numerics", "sharing", "threads", "trust"},
+    "part": {"part", "seeds"},
     "ground": {"compiling", "datasets", "distributions", "networks"},
     "terms": {"terms"},
     "parts": {"guides", "likelihoods", "objectives", "plots", "priors"},

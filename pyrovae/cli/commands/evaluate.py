@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pyrovae import baselines, plots
-from pyrovae.checks import whole
+from pyrovae.checks import count_of, whole
 from pyrovae.cli.quoting import cost_of, duration, quotable, referee
 from pyrovae.cli.runs import open_run, rows_of, save_text
 from pyrovae.compiling import Compile
@@ -90,7 +90,8 @@ def evaluate(
         trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
-        whole(name, value)
+        count_of(name, value)
+    whole("seed", seed, 0)
     if not bounds or any(k < 1 for k in bounds):
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)

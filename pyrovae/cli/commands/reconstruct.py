@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_array, set_seed
+from pyrovae.cli.runs import Split, open_run, rows_of, save_array
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
 
 __all__ = ["reconstruct"]
+
+SHOWN = 1000  # pairs of images in a figure
 
 
 def reconstruct(
@@ -34,12 +36,12 @@ def reconstruct(
         seed: seed of the samples from q(z|x).
         trust: modules outside PyroVAE that the run may name, with commas between them.
     """
+    whole("seed", seed, 0)
     vae, data_set = open_run(run, data, trust)
     rows = rows_of(data_set, split, whole("count", count))
-    set_seed(seed)
-    x, x_hat = rows.x, vae.reconstruct(rows)
+    x, x_hat = rows.x, vae.reconstruct(rows, seed=seed)
     if report.is_image(vae.event_shape):
-        ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=len(x))
+        ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=min(len(x), SHOWN))
     else:
         complete = ~x.flatten(1).isnan().any(1)
         if not complete.any():

@@ -8,11 +8,13 @@ import torch
 
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import check_table, open_run, save_array, save_frame, set_seed
+from pyrovae.cli.runs import check_table, open_run, save_array, save_frame
 from pyrovae.sharing import print_first
 from pyrovae.training import load
 
 __all__ = ["sample"]
+
+SHOWN = 1000  # images in a figure
 
 
 def sample(
@@ -39,7 +41,9 @@ def sample(
         trust: modules outside PyroVAE that the run may name, with commas between them.
     """
     whole("count", count)
+    whole("seed", seed, 0)
     vae = load(run, trust=trust).eval()
+    vae.check_count(count)
     if out is not None:
         check_table(vae, out)
     image, context = report.is_image(vae.event_shape), None
@@ -47,15 +51,16 @@ def sample(
     data_set = open_run(run, data, trust)[1] if needs_data else None
     if data_set is not None and data_set.test.context is not None:
         context = data_set.test.context[torch.arange(count) % len(data_set.test)]
-    set_seed(seed)
     if out is not None:  # a figure shows the test rows too, and the data may be gone
-        frame = vae.sample(count, context, as_frame=True)
+        frame = vae.sample(count, context, as_frame=True, seed=seed)
         print_first(f"written: {save_frame(Path(out), frame)}, {count:,} rows")
         return
-    x = vae.sample(count, context, mean=mean and image).numpy()
+    x = vae.sample(count, context, mean=mean and image, seed=seed).numpy()
     observed = x[:0] if data_set is None else report.whole_rows(data_set.test.x).flatten(1).numpy()
     if image or len(observed):
-        ax = plots.image_grid(x) if image else plots.compare(observed, x.reshape(count, -1))
+        if image and count > SHOWN:
+            print_first(f"the figure shows the first {SHOWN:,} of {count:,} samples")
+        ax = plots.image_grid(x[:SHOWN]) if image else plots.compare(observed, x.reshape(count, -1))
         print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
     if array:
         save_array(Path(run) / "samples.npy", x)

@@ -9,14 +9,20 @@ Labels may be words, which are numbered in alphabetical order.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
+from numpy.lib import format as npy
 
+from pyrovae.datasets.readers.memory import refuse_dense
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
+from pyrovae.memory import in_bytes, refuse_too_large
 
 __all__ = ["ARRAYS", "class_numbers", "read_npy", "read_npz"]
 
@@ -25,7 +31,15 @@ LABELS = ("y", "Y", "labels", "label", "target", "targets")
 
 
 def read_npy(path: Path) -> Source:
-    """Read an array, (N, ...)."""
+    """Read an array, (N, ...).
+
+    Raises:
+        InputError: for a file that is cut off, or an array that does not fit into memory.
+    """
+    with path.open("rb") as file:
+        if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+            file.seek(0)
+            _check_size(file, path.stat().st_size, path.name)
     x, note = channels_first(np.load(path, allow_pickle=False))
     return noted(as_source(path.name, x), note)
 
@@ -36,6 +50,7 @@ def read_npz(path: Path) -> Source:
     Raises:
         InputError: for an archive in which the rows cannot be found.
     """
+    _check_members(path)
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise InputError(f"{path} is a .npy file by its contents: rename it")
@@ -110,7 +125,46 @@ def _dense(path: Path) -> np.ndarray:
     """A sparse matrix of scipy as a dense array."""
     from scipy import sparse
 
-    return np.asarray(sparse.load_npz(path).todense())
+    matrix = sparse.load_npz(path)
+    refuse_dense(matrix.shape, matrix.dtype.itemsize, path.name)
+    return np.asarray(matrix.todense())
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive of arrays that is encrypted, cut off, or does not fit into memory."""
+    if not is_zipfile(path):
+        return  # numpy says what it is
+    with ZipFile(path) as archive:
+        infos = archive.infolist()
+        if any(info.flag_bits & 1 for info in infos):
+            raise InputError(f"{path} is encrypted: save it again without a password")
+        size = sum(info.file_size for info in infos)
+        refuse_too_large(f"the arrays of {path.name}", size, "give a part of them")
+        for info in infos:
+            if info.filename.endswith(".npy"):
+                with archive.open(info) as file:
+                    _check_size(file, info.file_size, f"{info.filename} in {path.name}")
+
+
+def _check_size(file: IO[bytes], stored: int, name: str) -> None:
+    """Refuse an array whose header promises more than is stored, or than fits into memory."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about files of old versions
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            return  # for names of fields, which are refused
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if dtype.hasobject:
+        return  # numpy refuses it
+    size = math.prod(shape) * dtype.itemsize
+    rest = stored - file.tell()
+    if size > rest:
+        raise InputError(
+            f"{name} is cut off, as its header promises {in_bytes(size)} and {in_bytes(rest)} follow: "
+            "save it again"
+        )
+    refuse_too_large(f"the {' x '.join(map(str, shape)) or 1} values of {name}", size, "give a part of them")
 
 
 ARRAYS = {".npy": read_npy, ".npz": read_npz}

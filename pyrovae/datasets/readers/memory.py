@@ -10,6 +10,7 @@ Objects are recognised by their methods, so that no library is imported for them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from pyrovae.datasets.readers.cells import MISSING, number_of
 from pyrovae.errors import InputError
+from pyrovae.memory import refuse_too_large
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["as_table", "dense", "is_array", "is_pair", "is_table", "stacked"]
+__all__ = ["as_table", "dense", "is_array", "is_pair", "is_table", "refuse_dense", "stacked"]
 
 _LISTS = (list, tuple)
 
@@ -43,7 +45,10 @@ def dense(values: Any, name: str) -> Tensor | np.ndarray:  # noqa: ANN401
                [ 2.,  3.]])
     """
     if isinstance(values, Tensor):
-        return values.to_dense() if values.layout != torch.strided else values
+        if values.layout == torch.strided:
+            return values
+        refuse_dense(values.shape, values.element_size(), name)
+        return values.to_dense()
     if isinstance(values, _LISTS) and any(isinstance(row, Tensor) for row in values):
         return stacked([torch.as_tensor(dense(row, name)) for row in values], name)
     return _native(_as_array(values, name), name)
@@ -53,6 +58,7 @@ def _as_array(values: Any, name: str) -> np.ndarray:  # noqa: ANN401
     if is_table(values) and not isinstance(values, Mapping):
         return _numbers_of(as_table(values), name)
     if callable(getattr(values, "toarray", None)):  # sparse
+        refuse_dense(values.shape, values.dtype.itemsize, name)
         values = values.toarray()
     elif callable(getattr(values, "to_numpy", None)):
         values = values.to_numpy()
@@ -63,6 +69,19 @@ def _as_array(values: Any, name: str) -> np.ndarray:  # noqa: ANN401
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} is not an array of numbers: its rows differ in shape") from None
+
+
+def refuse_dense(shape: Sequence[int], width: int, name: str) -> None:
+    """Refuse a sparse matrix that does not fit into memory once its zeros are written out.
+
+    Raises:
+        InputError: with its size.
+    """
+    refuse_too_large(
+        f"all {' x '.join(f'{count:,}' for count in shape)} cells of the sparse matrix {name}",
+        math.prod(map(int, shape)) * width,
+        "give a part of it",
+    )
 
 
 def _has_masks(values: Any) -> bool:  # noqa: ANN401

@@ -151,13 +151,13 @@ def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: 
 def _separator(value: str | None) -> str | None:
     if value is None:
         return None
-    one = SEPARATORS.get(value, value)
+    one = SEPARATORS.get(value, value) if isinstance(value, str) else value
     if not isinstance(one, str) or len(one) != 1 or one in '"\n\r':
-        raise InputError(f"separator must be one character, or 'tab' or 'space', not {value!r}")
+        raise InputError(f"separator must be one character, or 'tab' or 'space', not {shown(value)}")
     return one
 
 
 def _decimal(value: str | None) -> str | None:
-    if value not in (None, ".", ","):
-        raise InputError(f"decimal must be '.' or ',', not {value!r}")
+    if value is not None and (not isinstance(value, str) or value not in (".", ",")):
+        raise InputError(f"decimal must be '.' or ',', not {shown(value)}")
     return value

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import IO
 
 from pyrovae.errors import InputError
+from pyrovae.memory import in_bytes, refuse_too_large
 
 __all__ = ["PACKED", "ending_of", "lines_of", "read_bytes", "read_text"]
 
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 BEGINNING = 4096  # bytes
+PIECE = 2**24
 
 
 def ending_of(path: Path) -> str:
@@ -48,20 +50,23 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file, unpacked by the suffix of its name.
 
     Raises:
-        InputError: for a .zip file of several files.
+        InputError: for a .zip file of several files or with a password, or too much text.
         OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile: for a broken file.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return gzip.decompress(path.read_bytes())
-    if suffix == ".bz2":
-        return bz2.decompress(path.read_bytes())
-    if suffix == ".xz":
-        return lzma.decompress(path.read_bytes())
-    if suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(_only_member(archive, path))
-    return path.read_bytes()
+    if path.suffix.lower() not in PACKED:
+        _refuse_long(path, path.stat().st_size)
+        return path.read_bytes()
+    content = io.BytesIO()
+    with _unpacked(path) as file:
+        while piece := file.read(PIECE):
+            content.write(piece)
+            _refuse_long(path, content.tell())
+    return content.getvalue()
+
+
+def _refuse_long(path: Path, size: int) -> None:
+    """Refuse a text that does not fit into memory with its characters and cells."""
+    refuse_too_large(f"{in_bytes(size)} of text in {path.name}", 4 * size, "give a part of it")
 
 
 def read_text(path: Path) -> str:
@@ -127,7 +132,10 @@ def _unpacked(path: Path) -> IO[bytes]:
     suffix = path.suffix.lower()
     if suffix == ".zip":
         archive = zipfile.ZipFile(path)
-        return archive.open(_only_member(archive, path))
+        name = _only_member(archive, path)
+        if archive.getinfo(name).flag_bits & 1:
+            raise InputError(f"{path} is encrypted: save it again without a password")
+        return archive.open(name)
     opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(suffix, open)
     return opener(path, "rb")  # type: ignore[operator, no-any-return]
 
