@@ -1,6 +1,7 @@
 """Kill runs at early and late steps, resume them, and compare them bit for bit with runs never killed.
 
     python benchmarks/kills.py                          # every setting, three kills each
+    python benchmarks/kills.py --kills 10               # 200 kills: an hour on one core
     python benchmarks/kills.py auto stream --kills 20   # two settings, twenty kills each
 
 Each run is a process of its own, which ends with SIGKILL once it has written a checkpoint of a step drawn at
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 
+KNOWN = ["--prior.labels", "true", "--labels", "true", "--known", "100"]
 SETTINGS: dict[str, list[str]] = {
     "plain": ["--compile", "false"],
     "auto": [],
@@ -33,10 +35,21 @@ SETTINGS: dict[str, list[str]] = {
     "mixture": ["--compile", "false", "--prior", "GaussianMixture", "--prior.components", "5"],
     "mixture auto": ["--prior", "GaussianMixture", "--prior.components", "5", "--binarize", "dynamic"],
     "free bits": ["--compile", "false", "--objective", "ELBO", "--objective.free_bits", "0.1"],
+    "grey": ["--data", "digits", "--likelihood", "DiscretizedLogistic", "--likelihood.levels", "17"],
+    "conditional": ["--compile", "false", "--context", "labels"],
+    "labelled": ["--prior", "GaussianMixture", "--prior.components", "10", *KNOWN],
+    "flow": ["--compile", "false", "--guide", "Flow"],
+    "vamp": ["--prior", "VampPrior"],
+    "factor": ["--compile", "false", "--objective", "Factor"],
+    "table": ["--data", "table.csv"],
+    "pair": ["pair"],
+    "stream": ["stream"],
+    "two processes": ["--compile", "false"],
 }
 COMMON = ["--data", "digits", "--latent_dim", "2", "--batch_size", "100", "--epochs", "4"]
 COMMON += ["--figures", "false", "--device", "cpu", "--checkpoint_seconds", "0", "--binarize", "threshold"]
 COMMON += ["--encoder", "MLP", "--encoder.sizes", "[16]", "--decoder", "MLP", "--decoder.sizes", "[16]"]
+OF_DIGITS = ("--data", "--binarize")
 # "auto" always compiles: it costs nothing, and the code is compiled all the same.
 CHILD = """
 import sys
@@ -45,6 +58,39 @@ pyrovae.compiling.when.TRACING_SECONDS = 0.0
 pyrovae.compiling.compile_seconds = lambda: 0.0
 from pyrovae.cli import main
 sys.exit(main(sys.argv[1:]))
+"""
+# Programs and streams that the command line does not have.
+SCRIPT = """
+import sys
+import pyro, torch, pyrovae as pv
+import pyro.distributions as dist
+from pyrovae.networks import MLP
+
+kind, out = sys.argv[1:]
+torch.manual_seed(0)
+x = (torch.rand(600, 12, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+settings = dict(epochs=4, batch_size=50, out=out, resume=True, checkpoint_seconds=0)
+settings |= dict(figures=False, progress=False, compile=False)
+if kind == "stream":
+    rows = torch.utils.data.TensorDataset(x)
+    data = pv.datasets.load(rows, binarize="dynamic", stream=True, validation=50, test=50)
+    pv.fit(pv.VAE((12,), latent_dim=2, encoder=MLP(8), decoder=MLP(8)), data, **settings)
+else:
+    decoder, encoder = torch.nn.Linear(2, 12), torch.nn.Linear(12, 4)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        loc, log_scale = encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    pv.fit((model, guide), x, **settings)
 """
 EARLY = 12
 
@@ -70,12 +116,44 @@ def main() -> int:
 
 
 def start(setting: str, folder: Path) -> subprocess.Popen[str]:
-    words = [*COMMON, *SETTINGS[setting], "--out", str(folder), "--resume"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CHILD, "fit", *words]
+    words, environment = SETTINGS[setting], os.environ | {"OMP_NUM_THREADS": "1"}
+    if setting in ("pair", "stream"):
+        command = [sys.executable, "-c", SCRIPT, *words, str(folder)]
+    else:
+        words = [*(COMMON if "--data" not in words else without_data()), *words]
+        command = [sys.executable, "-c", CHILD, "fit", *words, "--out", str(folder), "--resume"]
+    if setting == "two processes":
+        (folder.parent / "child.py").write_text(CHILD)
+        runner = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(folder.parent / "child.py")]
+        command = [sys.executable, *runner, *command[3:]]
+    table(folder.parent / "table.csv")
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        cwd=folder.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
+
+
+def without_data() -> list[str]:
+    """The common options without those of digits and of networks for images."""
+    return [
+        word
+        for pair in zip(COMMON[::2], COMMON[1::2], strict=True)
+        for word in pair
+        if pair[0] not in OF_DIGITS
+    ]
+
+
+def table(path: Path) -> None:
+    """Write a table of numbers, words and counts, with gaps."""
+    draw = random.Random(0)
+    rows = [f"{draw.gauss(0, 1):.3f},{draw.choice('abc')},{draw.randrange(9)}" for _ in range(600)]
+    rows[5] = ",a,2"
+    path.write_text("\n".join(["height,word,count", *rows]) + "\n")
 
 
 def finish(setting: str, folder: Path) -> None:
@@ -90,7 +168,7 @@ def kill(setting: str, folder: Path, step: int) -> int | None:
     process = start(setting, folder)
     while process.poll() is None:
         if (folder / "last.ckpt").exists() and state(folder)["position"]["step"] >= step:
-            process.send_signal(signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # the children of torchrun, too
             break
         time.sleep(0.001)
     process.communicate()
