@@ -12,8 +12,6 @@ from pyrovae.numerics import stderr_of_mean
 
 __all__ = ["cost_of", "duration", "quotable", "referee"]
 
-PILOT_ROWS = 8
-
 
 def quotable(evidence: Evidence) -> str:
     """One line with the mean of log p(x), its errors, the method and the share of trusted rows.
@@ -42,9 +40,9 @@ def referee(evidence: Evidence, other: Evidence, best: str, name: str) -> str:
     return f"{name} minus {best}, on the same {len(other):,} observations: {mean:.3f} +- {error:.3f} nats"
 
 
-def cost_of(estimate: Callable[[Rows], Evidence], rows: Rows) -> float:
+def cost_of(estimate: Callable[[Rows], Evidence], rows: Rows, count: int) -> float:
     """The seconds that an estimate of all rows will take, from a few of them."""
-    few = rows[: min(PILOT_ROWS, len(rows))]
+    few = rows[: min(count, len(rows))]
     estimate(few[:1])  # one-time work is not measured
     began = time.perf_counter()
     estimate(few)

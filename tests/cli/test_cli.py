@@ -558,10 +558,9 @@ def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch
     estimate, curve, calls = module.log_evidence, module.iwae_bound, []
 
     def half(result):
-        rows = len(result) // 2
-        names = ("log_px", "mc_stderr", "ess", "khat", "index", "log_bias")
-        arrays = {name: getattr(result, name) for name in names}
-        return replace(result, partial=True, **{n: a if a is None else a[:rows] for n, a in arrays.items()})
+        rows = len(result)
+        arrays = {n: v for n, v in vars(result).items() if isinstance(v, np.ndarray) and len(v) == rows}
+        return replace(result, partial=True, **{name: v[: rows // 2] for name, v in arrays.items()})
 
     def half_curve(result):
         rows = result.bound.shape[1] // 2

@@ -38,6 +38,7 @@ AIS_ROWS = 1000
 Part = Literal["train", "validation", "test", "all"]
 REFEREE_ROWS = 50  # observations for which annealing checks the second method
 LAPLACE_PARTICLES = 1000
+PILOT_ROWS = {False: 32, True: 8}  # without and with annealing
 
 
 def evaluate(
@@ -149,16 +150,24 @@ def _add_second(
     count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
     try:
         some = x if isinstance(second, Laplace) else x[:rows]
+        if len(some) >= 10 * PILOT_ROWS[second.annealed]:
+            _announce(estimate, second, count, some)
         results[_word(second)] = estimate(some, method=second, particles=count)
         if judged and not results[_word(second)].partial:
             few = x[: min(rows, REFEREE_ROWS)]
-            seconds = cost_of(partial(estimate, method=AIS(), particles=chains, progress=False), few)
-            print_first(f"annealing of {len(few):,} observations takes about {duration(seconds)}")
+            _announce(estimate, AIS(), chains, few)
             results["ais"] = estimate(few, method=AIS(), particles=chains)
     except InputError as error:
         if chosen:
             raise
         print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+
+
+def _announce(estimate: Callable[..., Evidence], method: Method, particles: int, x: Rows) -> None:
+    """Say how long an estimate will take, from a pilot."""
+    pilot = partial(estimate, method=method, particles=particles, progress=False)
+    seconds = cost_of(pilot, x, PILOT_ROWS[method.annealed])
+    print_first(f"{method.name} of {len(x):,} observations takes about {duration(seconds)}")
 
 
 def _curve(bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...], bound: Evidence) -> BoundCurve:
