@@ -125,3 +125,12 @@ def test_reconstructing_rows_of_another_shape(shape, tmp_path, monkeypatch, caps
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert "shape" in error
+
+
+def test_clusters_of_runs_without_labels_are_not_compared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).integers(0, 2, (40, 5)).astype("f4"))
+    line = "fit --data x.npy --out r --prior GaussianMixture --prior.components 2 --epochs 1 --batch_size 8"
+    assert main([*line.split(), "--figures", "false", "--compile", "false"]) == 0
+    assert main(["clusters", "r", "r"]) == 0
+    assert capsys.readouterr().out.count("r: no labels") == 2

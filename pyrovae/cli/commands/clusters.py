@@ -48,7 +48,8 @@ def clusters(
         components = json.loads(ex.components.table().to_json(orient="records"))
         content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
         save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
-    if len(runs) > 1:
+    agreements = [one for one in agreements if one is not None]  # without labels there is none
+    if len(agreements) > 1:
         print_first(exploring.agreements(agreements))
 
 
