@@ -19,7 +19,7 @@ import torch
 
 matplotlib.use("Agg")  # no window
 os.environ["MPLBACKEND"] = "Agg"  # also in the processes that tests start
-os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="pyrovae-tests-")  # not the key of this user
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="pyrovae-tests-")  # not the user's own key
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
 

@@ -1,18 +1,19 @@
-"""Densities at the borders of their parameters and supports, against mpmath.
+"""Compare densities at the borders of their parameters and supports with mpmath.
 
     python benchmarks/borders.py                  all parts, in float32 and float64 (two minutes)
     python benchmarks/borders.py Beta StudentT    parts with these words in their names
     python benchmarks/borders.py --flows          the densities of flows, in both directions
 
-For each part and type it prints the largest deviation of log p, of its gradient (with respect to every
-parameter) and of the logarithm of its integral or sum, and whether 20,000 samples follow it. Deviations of
-log p and its gradient are relative to the larger of the value and 1. The exact values are those of the
-numbers that the part was given, in their type. The integral is that of the part's own density, by the
-quadrature of `pyrovae.testing`, whose nodes are rounded in float32. "-" means that there is no rule for this
-space, or that the sum is too long.
+For each part and type it prints the largest deviation of log p, of its gradient with respect to
+every parameter, and of the logarithm of its integral or sum. It also prints whether 20,000 samples
+follow the density. Deviations of log p and its gradient are relative to the larger of the value and
+1. The exact values are computed from the rounded numbers that the part gets. The integral is that of
+the part's own density, by the quadrature of `pyrovae.testing`, whose nodes are rounded in float32.
+"-" means that there is no quadrature for this space, or that the sum is too long.
 
-Priors and guides with networks (Flow, Autoregressive, Hierarchical, Conditional, VampPrior) are normal
-distributions, given what their networks compute; `pyrovae.testing.check_part` integrates them.
+Priors and guides with networks (Flow, Autoregressive, Hierarchical, Conditional, VampPrior) are left
+out. Given the outputs of their networks they are normal distributions, and
+`pyrovae.testing.check_part` integrates them.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ Numbers = Mapping[str, Any]  # nested lists, by parameter
 class Case:
     """A part, the parameters and values at which it is tried, and its exact log-density.
 
-    `exact(x, **parameters)` gets numbers of mpmath, in nested lists of the parameters' shapes. `kinks` says
-    where the density has no derivative. `whole` and `drawn` say whether integral and samples are tried.
+    `exact(x, **parameters)` gets mpmath numbers, in nested lists of the parameters' shapes. `kinks`
+    says where the density has no derivative. `whole` and `drawn` say whether the integral and the
+    samples are checked.
     """
 
     name: str
@@ -297,7 +299,7 @@ def multinomial(x: Sequence[mpf], logits: Sequence[mpf]) -> mpf:
 
 
 def discretized(levels: int) -> Callable[..., mpf]:
-    """The value is that of the grid, of which x is a rounded number."""
+    """The exact grid value, of which x is the rounded number."""
 
     def exact(x, loc, raw_scale, logits=None):
         k, half = mpmath.nint(x[0] * (levels - 1)), mpf(1) / (2 * (levels - 1))

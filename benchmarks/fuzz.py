@@ -1,4 +1,4 @@
-"""Random command lines, calls and damaged files: is each answered in one sentence?
+"""Try random command lines, calls and damaged files: is each answered in one sentence?
 
     python benchmarks/fuzz.py [--commands 2000] [--calls 2000] [--files 2000] [--seed 0]
     python benchmarks/fuzz.py --only commands:17
@@ -6,8 +6,8 @@
 A command line ends with status 0, 1, 2 or 130 and at most one line on the error stream. A call in
 Python gives a result or raises an `InputError`, a `NumericalError`, or Python's own `TypeError` for
 an argument that the function does not have. A damaged file is refused, or gives the same result as
-before: the same weights of a checkpoint, the same options of a run, the same rows of a run's data.
-Nothing takes longer than a minute or ends the process.
+before: the weights of a checkpoint, the options of a run, or the rows of its data. No case takes
+longer than a minute or crashes the process.
 
 Cases run in a forked process with limits of time and memory, each in a new copy of one folder. Case
 N of a kind depends on the seed and N only, and `--only` runs it alone.
@@ -110,7 +110,7 @@ WORDS = [
     *["", "{a: 1}", "&a [*a]", "a\tb", "a\nb", "a\0b", "a" * 5000, "10" * 20, "\x1b[31m"],
 ]
 USUAL = "1 2 3 0.5 0.1 true false test train [2,3] learned".split()
-# A legitimate value of these would take long.
+# Valid values of these options would take too long.
 SLOW = {"--epochs", "--patience", "--checkpoint_seconds", "--compile", "--steps", "--config", "--help"}
 
 
@@ -127,7 +127,7 @@ def options() -> dict[str, list[str]]:
 
 
 def line_of(rng: random.Random, every: dict[str, list[str]]) -> list[str]:
-    """A line that works, with some options, words and letters changed."""
+    """A valid command line, with some options, words and letters changed."""
     name = rng.choice([*LINES, "fit", "fit", "fit", "evaluate"])
     words = [name, *LINES[name].split()]
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
@@ -173,7 +173,7 @@ def run_line(words: list[str]) -> tuple[int, str | None]:
 
 @contextlib.contextmanager
 def captured() -> Iterator[Callable[[], str]]:
-    """Catch what is written to both streams, also by libraries in C; yields a reader of the second."""
+    """Capture both output streams, also from C libraries; yields a reader of the error stream."""
     sys.stdout.flush()
     sys.stderr.flush()
     out, err = os.dup(1), os.dup(2)
@@ -212,7 +212,7 @@ ODD: list[Any] = [
 
 
 class Call(NamedTuple):
-    """A function with arguments that work."""
+    """A function with valid arguments."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
@@ -226,7 +226,7 @@ def of(function: Callable[..., Any], use: Callable[[Any], Any] = lambda result: 
 
 
 def calls() -> dict[str, Call]:
-    """The public functions and classes, with arguments that work and take little time."""
+    """The public functions and classes, with valid arguments that take little time."""
     vae = pv.VAE((5,), 2, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4), seed=0)
     mixture = pv.VAE((5,), 2, prior=pv.priors.GaussianMixture(2), encoder=pv.networks.MLP(4), seed=0)
     few, fast = {"vae": vae, "x": X[:5]}, {"particles": 3, "compile": False}
@@ -309,7 +309,7 @@ def run_call(rng: random.Random, every: dict[str, Call]) -> tuple[str, str | Non
 
 
 class _Found(Exception):
-    """A case with an error that it should not have."""
+    """A case with an error that should not occur."""
 
 
 # ------------------------------------------------------------------ damaged files
@@ -357,7 +357,7 @@ def of_run(folder: str, source: str) -> Any:
     return rows_of(data_of(folder, pv.load(folder).schema, source))
 
 
-# The file, what is read from it, and whether another result than before is a silent error.
+# The file, what is read from it, and whether a different result is a silent error.
 READERS: list[tuple[str, Callable[[], Any], bool]] = [
     ("x.npy", lambda: rows_of(pv.datasets.load("x.npy")), False),
     ("x.npz", lambda: rows_of(pv.datasets.load("x.npz", labels=True)), False),
@@ -419,7 +419,7 @@ def case(kind: str, number: int, seed: int, state: dict[str, Any]) -> tuple[str,
 
 
 def work(pipe: Any, kind: str, seed: int, folder: str, state: dict[str, Any]) -> None:
-    """Answer numbers of cases with (what, wrong), each in a copy of the folder."""
+    """Answer the indices of cases with (what, wrong), each in a copy of the folder."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY + _size(), resource.RLIM_INFINITY))

@@ -1,13 +1,13 @@
-"""Kill runs at early and late steps, resume them, and compare them bit for bit with runs never killed.
+"""Kill runs at early and late steps, resume them, and compare them with uninterrupted runs.
 
     python benchmarks/kills.py                          # every setting, three kills each
     python benchmarks/kills.py --kills 10               # 200 kills: an hour on one core
     python benchmarks/kills.py auto stream --kills 20   # two settings, twenty kills each
 
-Each run is a process of its own, which ends with SIGKILL once it has written a checkpoint of a step drawn at
-random: half of the steps are among the first twelve, where `compile="auto"` chooses. The settings with "auto"
-compile in any case, so that what is compared does not depend on the speed of the machine. The last line is
-the number of kills, and the status is 1 if a run differs.
+Each run is a separate process. It gets SIGKILL once it has written a checkpoint of a step drawn at
+random. Half of these steps are among the first twelve, where `compile="auto"` decides. The settings
+with "auto" always compile, so the comparison, which is bit for bit, does not depend on the speed of
+the machine. The last line is the number of kills, and the status is 1 if a run differs.
 """
 
 import argparse
@@ -50,7 +50,7 @@ COMMON = ["--data", "digits", "--latent_dim", "2", "--batch_size", "100", "--epo
 COMMON += ["--figures", "false", "--device", "cpu", "--checkpoint_seconds", "0", "--binarize", "threshold"]
 COMMON += ["--encoder", "MLP", "--encoder.sizes", "[16]", "--decoder", "MLP", "--decoder.sizes", "[16]"]
 OF_DIGITS = ("--data", "--binarize")
-# "auto" always compiles: it costs nothing, and the code is compiled all the same.
+# "auto" always compiles: its estimate of the cost is set to zero.
 CHILD = """
 import sys
 import pyrovae.compiling, pyrovae.compiling.when
@@ -164,7 +164,7 @@ def finish(setting: str, folder: Path) -> None:
 
 
 def kill(setting: str, folder: Path, step: int) -> int | None:
-    """Kill a run once it has a checkpoint of this step; the step at which it stands then."""
+    """Kill a run once it has a checkpoint of this step; returns the step that it has reached."""
     process = start(setting, folder)
     while process.poll() is None:
         if (folder / "last.ckpt").exists() and state(folder)["position"]["step"] >= step:
@@ -207,8 +207,8 @@ def equal(a: Any, b: Any) -> bool:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("settings", nargs="*", help=f"some of {', '.join(SETTINGS)}")
-    parser.add_argument("--kills", type=int, default=3, help="kills of each setting")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the steps")
+    parser.add_argument("--kills", type=int, default=3, help="kills per setting")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the steps")
     options = parser.parse_args()
     unknown = [name for name in options.settings if name not in SETTINGS]
     if unknown:

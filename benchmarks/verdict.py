@@ -1,7 +1,7 @@
 """How often the verdict and the errors of an estimate hold, on models with known log p(x).
 
     python benchmarks/verdict.py                        # the verdict: three minutes on one core
-    python benchmarks/verdict.py --held-out             # on forty models that chose no limit
+    python benchmarks/verdict.py --held-out             # on forty models not used for any limit
     python benchmarks/verdict.py --coverage             # the mean of 20, 200 and 2,000 rows: five
     python benchmarks/verdict.py --seeds                # the two cases in which annealing was wrong
 

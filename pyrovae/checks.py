@@ -32,7 +32,7 @@ __all__ = [
 
 T = TypeVar("T")
 LARGEST = 2**63
-MOST = 10**9  # of particles, chains, temperatures and steps: more would run for years
+MOST = 10**9  # of particles, chains, temperatures and steps: more would take years
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int:  # noqa: ANN401
@@ -55,7 +55,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = LARGEST - 1) -> int
 
 
 def count_of(name: str, value: Any, least: int = 1) -> int:  # noqa: ANN401
-    """Return a number of particles, chains or steps as an int, from `least` to a thousand million.
+    """Return a number of particles, chains or steps as an int, from `least` to 10^9.
 
     Raises:
         InputError: if it is not a whole number in that range.
@@ -114,16 +114,14 @@ def path_of(name: str, value: Any) -> Path:  # noqa: ANN401
     """Return the name of a file or folder as a path.
 
     Raises:
-        InputError: for what no file can be called.
+        InputError: if it cannot be the name of a file.
     """
     try:
         path = Path(value)
     except TypeError:
         raise InputError(f"{name} must be a path, not {shown(value)}") from None
     if "\0" in str(path):
-        raise InputError(
-            f"{name} contains a NUL character, which no name has: give it without, not {value!r}"
-        )
+        raise InputError(f"{name} must be a path without NUL characters, not {value!r}")
     return path
 
 
@@ -213,10 +211,10 @@ def one_of(name: str, value: T, choices: Collection[T]) -> T:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401
-    """A value for a message of one line: long ones in short, and arrays by their shape."""
+    """A value for a one-line message; long values are shortened, arrays replaced by their shape."""
     try:
         text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
     if "\n" in text and hasattr(value, "shape"):
         return f"an array of shape {tuple(value.shape)}"
@@ -234,7 +232,7 @@ def _scalar(value: Any) -> Any:  # noqa: ANN401
 def _is_finite(value: Any) -> bool:  # noqa: ANN401
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floating point numbers
+    except OverflowError:  # an integer too large for a float
         return False
 
 

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class _Sentence(Exception):
-    """An exception whose message may have names from files, which must not control a terminal."""
+    """An exception whose message may contain names from files, with control characters escaped."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(visible(arg) if isinstance(arg, str) else arg for arg in args))
@@ -45,17 +45,17 @@ class Uncapturable(_Sentence, RuntimeError):
     """Raised for a function that cannot be traced; the message says why, and where in the code."""
 
 
-# Control characters of both sets, marks that turn the direction of text or are invisible line ends,
-# and the halves of characters that stand for bytes of a file name that are not UTF-8.
+# Both sets of control characters, marks of text direction, invisible line ends, and the surrogates
+# that stand for bytes of a file name that are not UTF-8.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    r"""Text with control characters written as \x1b, so that a terminal does not obey them.
+    r"""Escape control characters, as \x1b, so that they cannot control a terminal.
 
     Arguments:
-        text: anything with names from a file: of files, columns, levels or rows.
-        lines: keep the ends of lines, for text of several lines.
+        text: anything that may contain names of files, columns, levels or rows.
+        lines: keep line ends, for text of several lines.
 
     Example:
         >>> print(visible("a\x1b[2Jb.csv"))

@@ -1,8 +1,8 @@
-"""Atomic writing of files, files and folders that are opened by one process, and the cache folder.
+"""Write files atomically, open files and folders for one process, and find the cache folder.
 
-Another user who can write into a folder may put a link there under the name of a file that we are
-about to write. So temporary files have random names and are created by the call that opens them,
-and no other file is opened through a link.
+Another user who can write to a folder may put a link there, under the name of a file that PyroVAE
+is about to write. So temporary files have random names and are created by the call that opens
+them, and no other file is opened through a link.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["cache_folder", "new_folder", "open_owned", "reason_of", "write_whole"]
 
-# Flags that some systems lack: no links, and no descriptor or line ends changed behind our back.
+# Flags that some systems lack: follow no links, no inherited descriptor, no converted line ends.
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
 
 
@@ -68,7 +68,9 @@ def open_owned(path: Path) -> BinaryIO:
 
 
 def _is_no_file(path: Path) -> InputError:
-    return InputError(f"{path} is a link or a device, and PyroVAE keeps a file there: remove it")
+    return InputError(
+        f"{path} is a link or a device, but PyroVAE needs a regular file of this name: remove it"
+    )
 
 
 def new_folder(parent: Path, stem: str) -> Path:
@@ -91,9 +93,11 @@ def new_folder(parent: Path, stem: str) -> Path:
             number += 1
         except OSError as error:
             tries += 1
-            if isinstance(error, FileNotFoundError) and tries < 10:  # somebody removed the empty parent
+            if (
+                isinstance(error, FileNotFoundError) and tries < 10
+            ):  # another process removed the empty parent
                 continue
-            raise InputError(f"cannot make the folder {path}: {reason_of(error)}; choose another") from None
+            raise InputError(f"cannot create the folder {path}: {reason_of(error)}; choose another") from None
         else:
             return path
 

@@ -1,11 +1,11 @@
-"""Ctrl-C, and the system's requests to end, for a command in a process of its own.
+"""Handle Ctrl-C, SIGTERM and SIGHUP in a command that runs in its own process.
 
     starting   while the command is imported and parsed, Ctrl-C ends the process with one line
     running    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is kept
-    ending     the command has ended: only a third Ctrl-C is answered, by ending at once
+    ending     the command has ended: only a third Ctrl-C has an effect, and ends it at once
 
-A key that is pressed several times in half a second counts once, or the first work to be lost
-would be what is written on the first request.
+Requests within half a second count once. Otherwise a second key press would interrupt the writing
+of results that the first one asked for.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from types import FrameType
 __all__ = ["AGAIN", "SIGNALS", "STATUS", "Presses", "ending", "let_go_of_terminal", "running", "starting"]
 
 AGAIN = 0.5  # seconds
-STATUS = 130  # of a command that was stopped
+STATUS = 130  # the exit status of a command that was stopped
 
-# Requests to end: a key, a scheduler, and a terminal that was closed. Windows lacks the last.
+# Requests to stop: from the keyboard, a scheduler, or a closed terminal (not on Windows).
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Presses:
-    """Tells a new request to stop from a key that is pressed several times."""
+    """Distinguishes a new request to stop from repeated key presses."""
 
     def __init__(self) -> None:
         self.last = float("-inf")
 
     def is_new(self) -> bool:
-        """Whether the last new request is longer ago than half a second."""
+        """Whether the last new request was more than half a second ago."""
         now = time.monotonic()
         is_new = now - self.last > AGAIN
         self.last = now if is_new else self.last
@@ -39,7 +39,7 @@ class Presses:
 
 
 class _State:
-    """What the handlers know."""
+    """The state of the handlers."""
 
     is_installed = False
     phase = "starting"
@@ -57,11 +57,11 @@ def starting() -> None:
 
 
 def running() -> None:
-    """Let the command end by itself from now on; nothing in a process of another program."""
+    """Raise KeyboardInterrupt from now on; does nothing in a process of another program."""
     if not _State.is_installed or _State.phase != "starting":
         return
     _State.phase = "running"
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun ends its processes, which keep nothing
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun ends its processes itself
         return
     for number in SIGNALS[1:]:
         if signal.getsignal(number) is signal.SIG_DFL:  # not ignored, as by nohup
@@ -69,7 +69,7 @@ def running() -> None:
 
 
 def ending() -> None:
-    """Let nothing disturb the last lines of the command."""
+    """Ignore further requests while the command writes its last lines."""
     _State.phase = "ending"
 
 
@@ -93,7 +93,7 @@ def _leave(message: str = "pyrovae: stopped\n") -> None:
 
 
 def let_go_of_terminal() -> None:
-    """Without its terminal a process can print no more, and must not fail for that."""
+    """Prevent a failure of print in a process whose terminal was closed."""
     for stream in (0, 1, 2):
         if os.isatty(stream):
             null = os.open(os.devnull, os.O_RDWR)

@@ -1,7 +1,7 @@
-"""How much memory a request needs, compared with what this process can still have.
+"""Compare the memory that a request needs with the memory that is free.
 
-A request that cannot fit is refused before anything is computed, with its size. Linux promises more
-memory than there is, and ends a process that uses it, so waiting for an error is not enough.
+A request that cannot fit is refused before anything is computed, with its size. Linux allocates
+more memory than there is and kills the process that uses it, so there may be no error to catch.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pyrovae.errors import InputError
 __all__ = ["available", "in_bytes", "is_exhausted", "refuse_too_large"]
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_LIMITS = (  # of a container: the folder, the limit, and what is in use
+_LIMITS = (  # of a container: the folder, the limit, and the memory in use
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
 
 def in_bytes(size: float) -> str:
-    """A number of bytes in words.
+    """A number of bytes with its unit.
 
     Example:
         >>> in_bytes(3_136_000_000_000), in_bytes(512)
@@ -43,17 +43,17 @@ def available() -> int | None:
 
 
 def refuse_too_large(what: str, size: int, cure: str = "ask for fewer") -> None:
-    """Refuse a request that needs more memory than there is.
+    """Refuse a request that needs more memory than is free.
 
     Arguments:
         what: the request, in the plural: "1,000 samples of 784 values".
         size: the bytes that it needs.
-        cure: what to do instead.
+        cure: what the user can do instead.
 
     Raises:
         InputError: with both sizes.
     """
-    if size < 2**26:  # reading what is free costs more than a small request
+    if size < 2**26:  # looking up the free memory costs more than a small request
         return
     free = available()
     if free is not None and size > free:

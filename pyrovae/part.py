@@ -34,7 +34,7 @@ class Declared:
     """An object described by its constructor's keyword arguments.
 
     Attributes:
-        import_paths: the hyperparameters that are import paths of other code.
+        import_paths: the hyperparameters that are import paths of code outside the package.
     """
 
     import_paths: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ def filled(declaration: Any) -> Any:  # noqa: ANN401
         return {key: filled(item) for key, item in declaration.items()}
     try:
         declared: Any = trust.class_at(declaration["class_path"], Declared)
-    except InputError:  # it is another declaration than any that was built here
+    except InputError:  # not a declaration that was built here
         return dict(declaration)
     parameters = inspect.signature(declared).parameters.values()
     defaults = {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}

@@ -1,6 +1,6 @@
-"""A seed for one call: what it draws then depends on the seed, and not on torch's random state.
+"""A seed for one call, whose samples then do not depend on torch's random state.
 
-seed = None               torch's global generator, as before
+seed = None               torch's global generator
 seed = 0, 1, ...          the same samples in every call
 seed = torch.Generator()  the next samples of the generator
 """
@@ -22,7 +22,7 @@ Seed = int | torch.Generator | None
 
 
 def check_seed(seed: Seed) -> None:
-    """Refuse what is neither None, a whole number nor a generator.
+    """Check that a seed is None, a whole number or a generator.
 
     Raises:
         InputError: for anything else.
@@ -45,7 +45,7 @@ def generator_of(seed: int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: Seed) -> Iterator[None]:
-    """Run alone with the random numbers of a seed; the global state of torch does not change.
+    """Run a block alone, with the random numbers of a seed; torch's global state does not change.
 
     Raises:
         InputError: for a seed that is neither None, a whole number nor a generator.
@@ -70,6 +70,6 @@ def seeded(seed: Seed) -> Iterator[None]:
 
 
 def _number(seed: int | torch.Generator) -> int:
-    if isinstance(seed, torch.Generator):  # on the device of the generator, which may not be ours
+    if isinstance(seed, torch.Generator):  # the generator may be on another device
         return int(torch.randint(2**62, (), generator=seed, device=seed.device))
     return whole("seed", seed, 0)

@@ -1,15 +1,15 @@
-"""Whose code a declaration that is read from a file may name.
+"""Decide which import paths a file may name.
 
 A run folder and a config file name the classes of their parts by import paths. Importing a module
 runs it, so reading a file imports only
 
     pyrovae.*           the package itself
     torch.nn.*          the classes of torch's layers, for `Wrapped`
-    a part that was imported already by the program that reads
-    what the reader trusts by name: trust=["mypackage"], or --trust mypackage
+    parts that the program has already imported
+    modules that the reader trusts by name: trust=["mypackage"], or --trust mypackage
 
-Everything else is refused before it is imported. What a user declares in Python or names on the
-command line is not read from a file, and needs no trust.
+Everything else is refused before it is imported. Import paths that a user writes in Python or on
+the command line need no trust.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _vouched: set[str] = set()  # import paths that the running program itself has n
 _folder: list[str] = []  # the working folder of the command line
 
 
-# ------------------------------------------------------------------ what is trusted
+# ------------------------------------------------------------------ trusted names
 
 
 @contextmanager
@@ -93,13 +93,13 @@ def trusted_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     stripped = tuple(word.strip() if isinstance(word, str) else word for word in words)
     for word in stripped:
         if not isinstance(word, str) or not all(part.isidentifier() for part in word.split(".")):
-            raise InputError(f"trust takes names of modules, as in ['mypackage'], not {word!r}: name one")
+            raise InputError(f"trust must be names of modules, as in ['mypackage'], not {word!r}")
     return stripped
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Mark the block in which a declaration is built from what was read, not from Python."""
+    """Mark a block in which a declaration comes from a file, not from Python."""
     token = _is_reading.set(True)
     try:
         yield
@@ -113,7 +113,7 @@ def vouch(path: str) -> None:
         _vouched.add(path)
 
 
-# ------------------------------------------------------------------ what is named
+# ------------------------------------------------------------------ names in a file
 
 
 def foreign_paths(value: Any) -> Iterator[str]:  # noqa: ANN401
@@ -145,7 +145,7 @@ def _paths(value: Any) -> Iterator[str]:  # noqa: ANN401
 def _inner(text: str) -> Any:  # noqa: ANN401
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InputError(f"the text {text[:40]!r} has a YAML alias: write out what it stands for")
+            raise InputError(f"the text {text[:40]!r} has a YAML alias: write its value out")
         value = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError):
         return None
@@ -153,16 +153,16 @@ def _inner(text: str) -> Any:  # noqa: ANN401
 
 
 def check_paths(value: Any, where: str, base: type) -> None:  # noqa: ANN401
-    """Refuse a declaration that names code which is not trusted.
+    """Refuse a declaration that names code that is not trusted.
 
     Arguments:
         value: the declaration, in plain values.
         where: the file that it is from.
-        base: what a path may name in any case, if it is of the package or was imported already:
-            subclasses of this class.
+        base: a path may always name a subclass of this class that is in the package or already
+            imported.
 
     Raises:
-        InputError: with the path, and what would have to be trusted.
+        InputError: with the path and the name to trust.
     """
     for path in _paths(value):
         if _is_own(path):
@@ -201,7 +201,7 @@ def class_at(path: str, base: type) -> type:
     "pyrovae.priors.mixture.GaussianMixture" it also tries "pyrovae.priors.GaussianMixture".
 
     Raises:
-        InputError: for a path that is not trusted, cannot be imported, or is of something else.
+        InputError: if the path is not trusted, cannot be imported or is not such a class.
     """
     found = _found(str(path), base)
     if found is None:
@@ -221,7 +221,7 @@ def _found(path: str, base: type) -> object:
         return _own(path)
     if _is_allowed(path):
         return object_at(path)
-    # A wrong kind of part is named as such.
+    # A part of the wrong kind is reported as such.
     kinds = tuple(cls for cls in base.__mro__ if cls.__module__.partition(".")[0] == PACKAGE)
     if _is_class(_loaded(path), kinds):
         return _loaded(path)
@@ -244,15 +244,15 @@ def object_at(path: str) -> object:
 
 
 def check_callable(path: str) -> None:
-    """Refuse the import path of a function or class that a file names and nobody trusts.
+    """Refuse the import path of a function or class in a file, unless it is trusted.
 
     Raises:
-        InputError: with what would have to be trusted.
+        InputError: with the name to trust.
     """
     if _is_allowed(path) or _is_layer(path):
         return
     if _is_own(path):
-        raise InputError(f"{path!r} is not a layer of torch or of your own, but of PyroVAE: name one")
+        raise InputError(f"{path!r} is not a layer, but code of PyroVAE: name one of torch.nn or your own")
     raise _refusal(path)
 
 
@@ -264,7 +264,7 @@ def _imported(module: str, name: str) -> object:
 
 
 def _loaded(path: str) -> object:
-    """The object at a path of a module that was imported already; runs nothing."""
+    """The object at a path of a module that is already imported; runs no code."""
     module, _, name = path.rpartition(".")
     return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
@@ -297,7 +297,7 @@ def _is_layer(path: str) -> bool:
 def _refusal(path: str, start: str = "") -> InputError:
     top = path.partition(".")[0]
     return InputError(
-        f"{start}{path!r}{',' if start else ' is'} an import path outside PyroVAE, and reading it runs its "
+        f"{start}{path!r}{',' if start else ' is'} an import path outside PyroVAE, and importing it runs "
         f"code: if you trust it, add trust=[{top!r}] (--trust {top})"
     )
 
@@ -307,7 +307,7 @@ def _refusal(path: str, start: str = "") -> InputError:
 
 @contextmanager
 def importable_folder(folder: str) -> Iterator[None]:
-    """Let trusted modules be imported from a folder too, as `python -m` does, inside the block."""
+    """Allow imports of trusted modules from a folder too, as `python -m` does, inside a block."""
     _folder.append(folder)
     before = list(sys.path)
     try:
@@ -319,7 +319,7 @@ def importable_folder(folder: str) -> Iterator[None]:
 
 
 def importable_from() -> None:
-    """Add the working folder of the command line to the places of modules, once it is needed."""
+    """Add the working folder of the command line to the module search path, when it is needed."""
     sys.path.extend(folder for folder in _folder if folder not in sys.path and "" not in sys.path)
 
 

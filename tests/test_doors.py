@@ -1,4 +1,4 @@
-"""What a user may hand in by mistake is refused in one sentence: paths, sizes, latents, labels, folders."""
+"""Wrong paths, sizes, latents, labels and folders are refused in one sentence."""
 
 import os
 
@@ -54,7 +54,7 @@ def test_decode_and_encode_of_nothing():
 
 
 def test_a_number_of_labels_without_labels():
-    words = "known=10 keeps that many labels, and labels=False gives none: leave one of them out"
+    words = "known=10 needs labels, but labels=False drops them: leave one of the two out"
     raises_one_sentence(lambda: datasets.load("digits", known=10, labels=False), words)
     assert datasets.load("digits", known=10).train.y is not None
     assert datasets.load("digits", known=10, labels=True).train.y is not None
@@ -92,7 +92,7 @@ def test_a_working_folder_that_is_gone(tmp_path, monkeypatch, capsys):
     os.rmdir(gone)
     assert main(["data", "digits"]) == 2
     assert capsys.readouterr().err == (
-        "pyrovae: the working folder does not exist any more: change to another folder\n"
+        "pyrovae: the working folder no longer exists: change to another folder\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is printed shows control characters, wherever a name comes from."""
+"""Printed text shows control characters, wherever a name comes from."""
 
 import os
 import pickle
@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def printed(capsys):
-    """What a command printed: nothing of it is a control character."""
+    """The output of a command, which must not contain control characters."""
     out, errors = capsys.readouterr()
     for text in (out, errors):
         assert text == visible(text, lines=True)

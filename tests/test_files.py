@@ -124,7 +124,9 @@ def test_no_file_is_kept_open_through_a_link(path, kind):
         os.mkfifo(other)
     else:
         other.symlink_to(path if kind == "link" else path.parent / "nothing")
-    with pytest.raises(InputError, match="is a link or a device, and PyroVAE keeps a file there: remove it"):
+    with pytest.raises(
+        InputError, match="is a link or a device, but PyroVAE needs a regular file .*: remove it"
+    ):
         open_owned(other)
     assert path.read_bytes() == b"old"
     assert not (path.parent / "nothing").exists()
@@ -151,10 +153,10 @@ def test_processes_at_the_same_time_get_different_new_folders(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(
-        InputError, match="cannot make the folder runs/x-1: no such file or directory; choose"
+        InputError, match="cannot create the folder runs/x-1: no such file or directory; choose"
     ):
         new_folder(Path("runs"), "x")
-    with pytest.raises(InputError, match="cannot make the folder .*: not a directory; choose another"):
+    with pytest.raises(InputError, match="cannot create the folder .*: not a directory; choose another"):
         new_folder(tmp_path / "file" / "below", "x")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and the system's requests to end, as a process of its own answers them."""
+"""How a separate process answers Ctrl-C, SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -65,7 +65,7 @@ def test_somebody_who_does_not_stop_pressing_ends_the_command_at_once():
 
 
 def test_what_the_user_ignores_stays_ignored():
-    """As `nohup` asks, and a shell for a process in the background."""
+    """`nohup` sets this, and so does a shell for a process in the background."""
     ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     code = f"import signal\n{ignored}\n{COMMAND.format(started='running()')}"
     assert answers(code, signal.SIGHUP, signal.SIGTERM) == (0, ["kept", "written"], "")

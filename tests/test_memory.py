@@ -1,4 +1,4 @@
-"""A request that cannot fit into memory is refused with its size, before anything is computed."""
+"""A request that cannot fit into memory is refused before anything is computed, with its size."""
 
 import gzip
 import io
@@ -130,7 +130,7 @@ def test_a_header_that_promises_more_rows_than_follow(tmp_path):
             file, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3)}
         )
         file.write(bytes(800))
-    with refused("is cut off, as its header promises 21.8 TiB and 800 bytes follow"):
+    with refused("is cut off, as its header declares 21.8 TiB and only 800 bytes follow"):
         datasets.load(path)
 
 

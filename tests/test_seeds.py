@@ -1,4 +1,4 @@
-"""`seed=` of calls that draw: the result depends on the seed, and torch's random state stays as it is."""
+"""With `seed=` the result depends only on the seed, and torch's random state does not change."""
 
 import inspect
 import threading
@@ -112,7 +112,7 @@ def test_a_seeded_block_keeps_other_threads_out():
 
 
 def test_validation_is_as_before_when_calls_in_threads_overlap():
-    """Each evaluation turns validation off for itself; the last to end must not leave it off."""
+    """Each evaluation turns validation off; the last one to end must not leave it off."""
     vae = small_vae()
     pyro.enable_validation(True)
 

@@ -1,4 +1,4 @@
-"""Reading a declaration runs no code but the package's, unless the reader trusts it by name."""
+"""Reading a declaration runs only the package's code, unless the reader trusts other code by name."""
 
 import sys
 from dataclasses import replace
@@ -72,7 +72,7 @@ def run(sign):
 
 
 def planted(run: Path, role: str, declaration: dict) -> None:
-    """Write a declaration into every file of a run, as somebody does who knows the format."""
+    """Write a declaration into every file of a run, as an attacker who knows the format would."""
     config = yaml.safe_load((run / "config.yaml").read_text()) | {role: declaration}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     for name in ("best.ckpt", "last.ckpt"):
@@ -177,7 +177,7 @@ def test_the_import_path_on_the_command_line_is_trust_enough(sign):
     assert sign.exists()
 
 
-# -------------------------------------------------------------------- own runs
+# -------------------------------------------------------------------- the user's own runs
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_trust_in_a_run_of_others_is_not_stored(own, sign, monkeypatch, tmp_path
             pv.load("r", which=name.partition(".")[0])
     assert main(["fit", "--config", "r/config.yaml", "--out", "s", "--trust", "spy"]) == 0
     sys.modules.pop("spy")
-    assert main(["sample", "s", "--count", "3"]) == 0  # this run was made by this user
+    assert main(["sample", "s", "--count", "3"]) == 0  # this user fitted this run
 
 
 def test_a_home_that_cannot_be_written_gives_no_mark(monkeypatch, tmp_path):
@@ -313,7 +313,7 @@ def test_names_to_trust():
     assert trusted_names(None) == ()
     assert trusted_names("a,b.c") == ("a", "b.c")
     for wrong in ("", "a b", "a/b", [3], "a.,b"):
-        with pytest.raises(InputError, match="trust takes names of modules"):
+        with pytest.raises(InputError, match="trust must be names of modules"):
             trusted_names(wrong)
 
 

@@ -1,8 +1,9 @@
-"""Who is answered by the server of the app: a page that this server sent, under its own address.
+"""Restrict the server of the app to requests from its own pages, under its own address.
 
-Any site that is open in a browser can send requests to 127.0.0.1. Its page is recognised by
-`Origin`. If it has its name resolved to 127.0.0.1, by `Host`. Other answers are left out, too:
-those that pages elsewhere may read, and tracebacks, which tell about the files of the machine.
+Any site that is open in a browser can send requests to 127.0.0.1. The `Origin` header reveals such
+a request. If the site makes its own name resolve to 127.0.0.1, the `Host` header reveals it. The
+server also sends no answer that other sites may read, and no traceback, which would show paths of
+this machine.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def guard(application: Any, hosts: list[str]) -> None:  # noqa: ANN401
 
 
 def _is_for_other_sites(target: Any) -> bool:  # noqa: ANN401
-    """Whether a handler gives the page to any site that asks for it."""
+    """Whether a handler lets other sites read its answer."""
     from bokeh.server.views.autoload_js_handler import AutoloadJsHandler
 
     return isinstance(target, type) and issubclass(target, AutoloadJsHandler)
 
 
 def _quiet(target: Any) -> Any:  # noqa: ANN401
-    """A handler of messages that says that one failed, and nothing about the reason."""
+    """A message handler that reports a failure without its reason."""
     from bokeh.server.views.ws import WSHandler
 
     if not (isinstance(target, type) and issubclass(target, WSHandler)):

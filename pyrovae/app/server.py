@@ -1,7 +1,7 @@
 """The server of the app: on this machine only, until Ctrl-C.
 
-It listens on 127.0.0.1 and answers only pages that it sent itself (`guard`). A page loads nothing
-from elsewhere.
+It listens on 127.0.0.1 and answers only its own pages (`guard`). A page loads nothing from other
+servers.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@
 
 The options of a command are the signature of its function, read by jsonargparse. Parts and
 evaluation methods are found as subclasses of their base classes. A custom one is found by its
-import path, also in the working folder, if you name it on the command line; one that a file names
-needs `--trust`. Only the module of the given command is imported, so
-commands that do not need torch answer at once.
+import path, also in the working folder, if you name it on the command line; one named in a file
+needs `--trust`. Only the module of the given command is imported, so commands that do not need
+torch answer at once.
 
 Bad input ends with a one-sentence message and status 2, a failed computation with 1, Ctrl-C (or
 SIGTERM, or SIGHUP) with 130.
@@ -55,7 +55,7 @@ def _main(words: Sequence[str]) -> int:
     try:
         os.getcwd()
     except OSError:
-        return _say("the working folder does not exist any more: change to another folder", 2)
+        return _say("the working folder no longer exists: change to another folder", 2)
     with _working_folder_importable(), _processes():
         return _run(words)
 
@@ -90,10 +90,10 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _of_system(error: OSError) -> str:
-    """A sentence for an error of the system that no command expects."""
+    """A sentence for an unexpected error of the operating system."""
     reason = (error.strerror or str(error) or type(error).__name__).rstrip(".").lower()
     if error.filename is None:
-        return f"the system refuses ({reason}): free space, or check what the command reads and writes"
+        return f"the operating system reports an error ({reason}): check the disk space and the files in use"
     return f"{shown(error.filename)} cannot be used ({reason}): give another name, or check its permissions"
 
 
@@ -106,7 +106,7 @@ def _parsed(words: Sequence[str]) -> Callable[[], None]:
 
 
 def _say(message: object, status: int) -> int:
-    ending()  # nothing disturbs the last line
+    ending()  # signals no longer interrupt the last line
     sharing = _sharing()
     if sharing is None or sharing.is_first():
         print(f"pyrovae: {visible(message)}", file=sys.stderr)
@@ -129,7 +129,7 @@ def _sharing() -> ModuleType | None:
 
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """Let a script import what its user names from the working folder, as `python -m` does."""
+    """Let a command import modules from the working folder, as `python -m` does."""
     try:
         here = os.getcwd()
     except FileNotFoundError:  # it was deleted

@@ -1,7 +1,7 @@
-"""jsonargparse's messages in one sentence each: the option, its value, and what it takes.
+"""Turn each of jsonargparse's messages into one sentence: the option, its value and what it takes.
 
-The words of the parser, of YAML and of Python's types do not reach the user: each kind of message
-has a sentence here, and what is left is said in general terms.
+The user sees no jargon of the parser, of YAML or of Python's types. Each kind of message has a
+sentence here; all others become a general one.
 """
 
 import difflib
@@ -64,7 +64,7 @@ def _misspelt(message: str, options: Sequence[str]) -> str | None:
         return None
     word = (match[1] or match[2]).partition("=")[0]
     if match[1] and not word.startswith("-"):
-        return f"{shown(word)} is one word too many; see --help"
+        return f"{shown(word)} is an unexpected argument; see --help"
     right = [o for o in options if o.startswith("--") and o != "--help"]
     near = difflib.get_close_matches(f"--{word.strip('-')}", right, n=2, cutoff=0.7)
     advice = f"did you mean {' or '.join(near)}?" if near else "see --help for all options"
@@ -88,9 +88,9 @@ def _config(message: str, option: str) -> str | None:
     if missing := re.search(r"(?:File does not exist|Path is not a file|does not exist): *(\S.*)", message):
         return f"--config: there is no file {_short(missing[1])}; see --help"
     if "codec can't decode" in message:
-        return "--config is not a text file in UTF-8: give a YAML file of options"
+        return "--config is not a UTF-8 text file: give a YAML file of options"
     if message.startswith("Unexpected config") or "config file must be" in message:
-        return "--config must hold options by name, as in a line `epochs: 3`"
+        return "--config must contain options by name, as in the line `epochs: 3`"
     if message.startswith("Problems parsing config") or option == "--config":
         place = re.search(r"line (\d+)", message)
         return f"--config is not YAML{f' in line {place[1]}' if place else ''}: give a YAML file of options"
@@ -130,7 +130,7 @@ def _wrong_value(message: str, option: str) -> str | None:
 
 
 def _readable(expected: str) -> str:
-    """What a type of Python takes, in words; nothing for None and for classes."""
+    """A Python type in words; empty for None and for classes."""
     if "NoneType" in expected:
         return ""
     if choices := re.match(r"typing\.Literal\[(.+)\]", expected):
@@ -153,7 +153,7 @@ def _not_imported(message: str, option: str, parts: Mapping[str, Sequence[str]])
 
 
 def _wrong_part(message: str, option: str, parts: Mapping[str, Sequence[str]]) -> str | None:
-    """The value of an option that takes a class is neither a name nor a class with its options."""
+    """A value that should be a class but is neither a name nor a class with its options."""
     part = option.removeprefix("--").partition(".")[0]
     if part not in parts or not ("Problem with given class_path" in message or "Subclass types" in message):
         inside = part in parts and re.search(r"is not iterable|object has no attribute|unhashable", message)
@@ -174,7 +174,7 @@ def _choices(part: str, parts: Mapping[str, Sequence[str]]) -> str:
 
 
 def _anything_else(message: str, option: str) -> str:
-    """The reasons that the parser lists, or else the whole message, without its own words."""
+    """The reasons that the parser lists, or else the whole message, without its jargon."""
     reasons = _reasons(message) or [" ".join(message.split())]
     reasons = [re.sub(r'Parser key "([\w.]+)":? ?', "", reason).rstrip(". ") for reason in reasons]
     reasons = [reason for reason in reasons if reason and not _is_internal(reason)]
@@ -192,7 +192,7 @@ def _reasons(message: str) -> list[str]:
 
 
 def _is_internal(reason: str) -> bool:
-    """Whether a reason speaks of the parser or of types of Python."""
+    """Whether a reason mentions the parser or Python types."""
     marks = (
         r"<class|typing\.|Union|Parser key|class_path|object has no|not iterable|NestedArg|Expected|Subtypes"
     )

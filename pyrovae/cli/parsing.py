@@ -49,7 +49,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     """
     for word in words:
         if "\0" in word:
-            raise InputError(f"{shown(word)} contains a NUL character, which no name has: leave it out")
+            raise InputError(f"{shown(word)} contains a NUL character: leave it out")
     name, *rest = words or ["--help"]
     if name in ("--help", "-h"):
         return partial(print, _overview())
@@ -84,7 +84,7 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     bases = _bases(parser)
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
     asked = [(key, value) for key, value in options if key.endswith(".help")]
-    options = asked[:1] or options  # the help of a class is all that is printed
+    options = asked[:1] or options  # only the help of a class is printed
     if any(_is_of_user(key, value, bases) for key, value in options):
         importable_from()
     if hasattr(module, "completed"):
@@ -140,7 +140,7 @@ def _bases(parser: ArgumentParser) -> dict[str, type]:
 
 
 def _is_of_user(name: str, value: str | None, bases: Collection[str]) -> bool:
-    """Whether an option names code by its import path, in place of a part or inside of one."""
+    """Whether an option names code by an import path, as a part or inside a part."""
     is_part = name.partition(".")[0] in bases
     return is_part and value is not None and next(foreign_paths(value), None) is not None
 

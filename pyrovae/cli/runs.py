@@ -43,7 +43,7 @@ def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE,
     Arguments:
         run: the run folder.
         data: where the data are now, if they came from memory or have moved.
-        trust: modules outside the package that the run may name.
+        trust: trusted modules outside the package that the run may name.
 
     Raises:
         InputError: if the folder holds no run, names code that is not trusted, or the data are not

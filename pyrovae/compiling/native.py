@@ -37,7 +37,7 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
     start, folder = time.perf_counter(), storage.folder_to_read()
     path = None if folder is None else storage.find(folder, key)
     if path is not None:
-        with contextlib.suppress(RuntimeError):  # it was made on another system: compile it again
+        with contextlib.suppress(RuntimeError):  # compiled on another system: compile again
             return _load(path)
     path = _built(module, key, inputs)
     _remember(path.parent, time.perf_counter() - start)
@@ -70,7 +70,7 @@ def compile_seconds() -> float:
 
 
 def _load(path: Path) -> Run:
-    os.utime(path)  # the last use: the oldest code is removed
+    os.utime(path)  # marks the last use: the least recently used code is removed
     return torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1).run
 
 

@@ -1,13 +1,13 @@
-"""The folder of compiled code, which nobody but its owner may write.
+"""The folder of compiled code, which only its owner may write.
 
     KEY-DIGEST.so   the machine code of a graph; its digest is checked before it is loaded
     seconds         the time of the last compilation
-    tools           what the compiler keeps: its checks of the processor, and headers
+    tools           files that the compiler keeps: checks of the processor, and headers
     .build-*        one compilation; removed at its end, or by a later one if it was killed
 
-Machine code runs with all rights of the user. So a folder that another user owns or can write is
-not used, and a private temporary folder takes its place. A file that was cut off by a full disk or
-damaged later would end the process, so its digest is part of its name.
+Machine code runs with all rights of the user. A folder that another user owns or can write is
+therefore not used; a private temporary folder replaces it. A truncated or damaged library would
+crash the process, so the name of each file contains its digest.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def folder_to_read() -> Path | None:
 
 
 def folder_to_write() -> Path:
-    """The folder for compiled code, created if missing; says once if it is a temporary one."""
+    """The folder for compiled code, created if missing; prints once if it is a temporary one."""
     folder = cache_folder()
     reason = _created(folder) or _unsafe(folder)
     return folder if reason is None else _temporary(folder, reason)
@@ -81,7 +81,7 @@ def _created(folder: Path) -> str | None:
         if is_new and "PYROVAE_CACHE" not in os.environ:
             _forget_former(folder.parent)
     except OSError as error:
-        return f"cannot be made ({files.reason_of(error)})"
+        return f"cannot be created ({files.reason_of(error)})"
     return None if os.access(folder, os.W_OK | os.X_OK) else "cannot be written (permission denied)"
 
 
@@ -95,7 +95,7 @@ def _unsafe(folder: Path) -> str | None:
         return f"cannot be read ({files.reason_of(error)})"
     if not folder.is_dir():
         return "is a file"
-    if not hasattr(os, "getuid"):  # a system with other rights
+    if not hasattr(os, "getuid"):  # Windows has other permissions
         return None
     if facts.st_uid != os.getuid():
         return "belongs to another user"
@@ -146,7 +146,7 @@ def _host() -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed compilations left, and tools that were not made lately."""
+    """Remove the files of killed compilations, and tools older than 60 days."""
     for path in folder.glob(".build-*"):
         if _age(path) > (10 * MINUTES if _is_dead(path.name) else DAYS):
             shutil.rmtree(path, ignore_errors=True)
@@ -161,7 +161,7 @@ def _sweep(folder: Path) -> None:
 def _age(path: Path) -> float:
     try:
         return time.time() - path.lstat().st_mtime
-    except OSError:  # another process was first
+    except OSError:  # another process removed it
         return 0.0
 
 
@@ -180,7 +180,7 @@ def _is_dead(name: str) -> bool:
 
 
 def _forget_former(folder: Path) -> None:
-    """Remove the code that former versions kept in the cache folder itself."""
+    """Remove the code that earlier versions kept in the cache folder itself."""
     for path in folder.glob("*.so"):
         if re.fullmatch(r"[0-9a-f]{32}", path.stem):
             path.unlink(missing_ok=True)

@@ -1,9 +1,10 @@
-"""TorchInductor and the C++ compiler, kept inside the private folder of compiled code.
+"""Keep the files of TorchInductor and the C++ compiler inside the private folder.
 
-TorchInductor keeps its files in a folder of the system's temporary folder that is named after the
-user. Another user may create that folder first, and what lies there is compiled and run. So while
-PyroVAE compiles, its files go to private folders: what belongs to one compilation to that of the
-build, and what each compilation needs again (headers, checks of the processor) to `tools`.
+By default, TorchInductor keeps its files in the system's temporary folder, in a folder named after
+the user. Another user may create that folder first, and the code in it would be compiled and run.
+While PyroVAE compiles, the files go to private folders instead: the files of one compilation to
+its build folder, and those that every compilation needs (headers, checks of the processor) to
+`tools`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def private_tools(folder: Path, build: Path | None = None) -> Iterator[None]:
     except BaseException as error:
         if build is not None:
             _end_compilers(build)
-        failed = type(error).__name__ == "CppCompileError"  # for all that is known, by a cut header
+        failed = type(error).__name__ == "CppCompileError"  # possibly because of a truncated header
         _remove_headers(tools / "headers", 0.0 if failed else start)
         raise
 
@@ -83,7 +84,7 @@ def _headers_in(folder: Path) -> Iterator[None]:
 
 
 def _check_processor() -> None:
-    """Find the vector instructions, which takes ten seconds the first time on a machine."""
+    """Detect the vector instructions, which takes ten seconds the first time on a machine."""
     with contextlib.suppress(Exception):
         from torch._inductor.cpu_vec_isa import pick_vec_isa
 
@@ -91,7 +92,7 @@ def _check_processor() -> None:
 
 
 def _end_compilers(build: Path) -> None:
-    """End the compilers of an interrupted build, which would go on by themselves."""
+    """End the compilers of an interrupted build, which would otherwise continue."""
     mark = b"TMPDIR=" + os.fsencode(build.absolute())
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -101,7 +102,7 @@ def _end_compilers(build: Path) -> None:
 
 
 def _remove_headers(folder: Path, since: float) -> None:
-    """Remove precompiled headers that may be cut off."""
+    """Remove precompiled headers that may be truncated."""
     for path in folder.glob("*.gch"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime >= since:

@@ -199,7 +199,7 @@ def _checked(path: Path, read: Any, *arguments: object) -> Any:  # noqa: ANN401
         zipfile.BadZipFile,
         LZMAError,
         zlib.error,
-        IndexError,  # from here on of headers that are damaged
+        IndexError,  # this and the following: damaged headers
         NotImplementedError,
         OverflowError,
         SyntaxError,

@@ -56,10 +56,10 @@ def find(
 
 
 def _path(name: str | os.PathLike[str]) -> Path:
-    """The path of that name.
+    """The path for a name.
 
     Raises:
-        InputError: for a name that no file can have.
+        InputError: if it cannot be the name of a file.
     """
     try:
         path = Path(name).expanduser()
@@ -67,8 +67,8 @@ def _path(name: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise InputError(
-            f"{shown(name)} cannot be the name of data ({reason.lower()}): give a known name, a file or a "
-            "folder"
+            f"{shown(name)} cannot be a data set or a file ({reason.lower()}): give a known name, a file "
+            "or a folder"
         ) from None
     return path
 

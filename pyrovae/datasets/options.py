@@ -80,13 +80,11 @@ class Options:
 
 
 def labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
-    """Whether labels are given, and in which column.
+    """Whether labels are used, and in which column.
 
     Raises:
-        InputError: for a number of known labels without labels.
+        InputError: if a number of known labels is given without labels.
     """
     if labels is False and known is not None:
-        raise InputError(
-            f"known={known} keeps that many labels, and labels=False gives none: leave one of them out"
-        )
+        raise InputError(f"known={known} needs labels, but labels=False drops them: leave one of the two out")
     return known is not None if labels is None else labels

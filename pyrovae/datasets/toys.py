@@ -164,7 +164,7 @@ def _ring_log_prob(x: Tensor) -> Tensor:
 
 
 def _generator(seed: int, count: int = 1, values: int = 1) -> torch.Generator:
-    """The generator of a toy set of this number of rows, which must fit into memory."""
+    """The random generator of a toy data set, whose rows must fit into memory."""
     count = whole("count", count, 0)
     refuse_too_large(f"{count:,} rows of {values:,} values in double precision", 3 * 8 * count * values)
     return generator_of(seed)

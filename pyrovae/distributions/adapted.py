@@ -51,7 +51,7 @@ def fast_softplus(raw: Tensor) -> Tensor:
     """Compute log(1 + e^raw) in passes that are vectorised on every CPU, without a gradient.
 
     torch's `log1p` takes ten times as long as its `log` on some processors. With y = e^-|raw| and
-    u = 1 + y as it is rounded, log(1 + y) = log(u) + y - (u - 1) up to the square of the rounding.
+    u the rounded value of 1 + y, log(1 + y) = log(u) + y - (u - 1) up to the square of its error.
 
     Example:
         >>> fast_softplus(torch.tensor([-30.0, 0.0, 30.0]))
@@ -202,7 +202,7 @@ class ZeroInflated(dist.ZeroInflatedDistribution):
 
     Pyro's distribution stores g next to its logits once it is sampled or its mean computed. After
     that it cannot be expanded, and it takes the logarithm of g, although the logits would be exact.
-    Its log p(0) is a difference of large numbers where the logits are far below 0.
+    For logits far below 0, its log p(0) is a difference of large numbers.
 
     Example:
         >>> counts = ZeroInflated(dist.Poisson(torch.tensor(1.0)), gate_logits=torch.tensor(0.0))

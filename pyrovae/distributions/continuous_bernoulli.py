@@ -2,15 +2,15 @@ r"""The continuous Bernoulli distribution on [0, 1], from its logit l, for logit
 
     p(x) = exp(l x - phi(l)),    phi(l) = log((exp(l) - 1) / l)
 
-A normalising constant from the probability sigmoid(l) loses all digits where sigmoid(l) is rounded
-to 1: beyond |l| = 16 in single precision. Here no exponential of a large number appears. With a =
-|l| and y = 1 - x if l > 0, else x:
+A normalising constant computed from the probability sigmoid(l) loses all digits where sigmoid(l) is
+rounded to 1, beyond |l| = 16 in single precision. The formulas here need no exponential of a large
+number. With a = |l|, and y = 1 - x if l > 0 and y = x otherwise:
 
     near 0         log p = l (x - 1/2) - g(l),    g(l) = log(sinh(l / 2) / (l / 2)), by its series
     elsewhere      log p = -a y + log a - log(1 - exp(-a))
 
-y is the distance from the end at which the density is highest. It follows an exponential
-distribution that is cut off at 1, so samples, means and distribution functions are those of y.
+y is the distance from the end at which the density is highest. It has an exponential distribution
+truncated at 1, from which samples, means and the distribution function follow.
 
 Reference:
     Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
@@ -29,12 +29,12 @@ from torch.types import _size
 
 __all__ = ["ContinuousBernoulli"]
 
-# Below this |l| the series are used, as the closed forms are differences of nearly equal numbers.
+# Below this |l| the series are used; the closed forms subtract nearly equal numbers there.
 NEAR = 1.0
-# The branches overlap, since the gradient of a clamped number is 0 at the limit too.
+# The branches overlap, since the gradient of clamp is also 0 at the limit.
 NEAR_END, FAR_START = 1.5, 0.5
-# The series of g: B_2k / (2k (2k)!) for k = 1, 2, ..., with Bernoulli numbers B_2k. The terms fall
-# by a factor of 39 or more, so ten are exact in float64 and five in float32.
+# The series of g: B_2k / (2k (2k)!) for k = 1, 2, ..., with Bernoulli numbers B_2k. Each term
+# is at least 39 times smaller than the last, so ten suffice in float64 and five in float32.
 _BERNOULLI = (
     1 / 6,
     -1 / 30,
@@ -161,7 +161,7 @@ class ContinuousBernoulli(TorchDistribution):
     def _near_and_far(self) -> tuple[Tensor, Tensor, Tensor]:
         """l within the range of the series, |l| beyond it, and |l|.
 
-        The form of the branch that is not returned is finite, and its gradient is zero.
+        The branch that is not selected stays finite, and its gradient is zero.
         """
         size = self.logits.abs()
         return self.logits.clamp(-NEAR_END, NEAR_END), size.clamp(min=FAR_START), size

@@ -8,9 +8,9 @@ The density of `ProjectedNormal` is that of x integrated along the ray of z. Wit
     q(z) = (2 pi)^(-D/2) exp(-|mu - t z|^2 / 2 - t-^2 / 2) I(t),    t+ = max(t, 0), t- = min(t, 0)
     I(t) = int_0^inf r^(D-1) exp(-(r - t+)^2 / 2 + r t-) dr
 
-The integrand is that of the density (r^(D-1) exp(-(r - t)^2 / 2)), without a large constant if t is
-far below 0. It is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2; 64
-Gauss-Legendre nodes cover the range in which it is above e^-40 of the mode.
+The integrand is that of the density, r^(D-1) exp(-(r - t)^2 / 2), without the constant that is
+large if t is far below 0. It is log-concave with its mode at r* = (t + sqrt(t^2 + 4 (D - 1))) / 2.
+64 Gauss-Legendre nodes cover the range in which it is above e^-40 of the mode.
 
 Reference:
     Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The General Projected Normal

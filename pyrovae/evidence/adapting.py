@@ -63,7 +63,7 @@ class Adapter:
         return self._improved()
 
     def _searched(self, rounds: int, particles: int) -> Proposal:
-        """The proposal after a search for modes only, for latents too many for covariances."""
+        """The proposal after a search for modes only, with too many latents for covariances."""
         self._discover(self.pool.u, self.first)
         for number in range(1, rounds):
             draws = draw(self.surface, Proposal.at(self.modes), particles, self.stream + number)
@@ -73,7 +73,7 @@ class Adapter:
 
     @property
     def is_worse(self) -> Tensor:
-        """For which rows the samples of the last round are worse than those of the first, (B,)."""
+        """Whether the samples of the last round are worse than those of the first, (B,)."""
         first, last = (_ess(log_w) / len(log_w) for log_w in (self.first, self.last))
         return last < WORSE * first
 

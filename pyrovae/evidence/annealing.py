@@ -180,12 +180,12 @@ class Annealer:
     # ---------------------------------------------------------------- one step
 
     def _noise(self, name: str, first: int = 0) -> KeyedNoise:
-        """A stream of noise, of which chains that run later have their own."""
+        """A stream of noise; chains that run later have a separate one."""
         stream = f"{self.stream} {first}" if first else str(self.stream)
         return KeyedNoise(self.pieces.keys, self.pieces.seed, f"{name} {stream}")
 
     def _at_once(self, chains: int) -> list[tuple[int, int]]:
-        """The ranges (first, count) of chains that run together: one, unless they are many."""
+        """The ranges (first, count) of chains that run together; one unless there are many."""
         usual = self.pieces.pairs // len(self.pieces)
         if chains <= max(BLOCK, max(1, self.stream) * usual):  # a finer schedule has more chains
             return [(0, chains)]

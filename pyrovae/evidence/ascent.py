@@ -1,12 +1,12 @@
-r"""Where the maximisation of one row's ELBO starts, and how far it is from its end.
+r"""Where the maximisation of one row's ELBO starts, and how far it is from the maximum.
 
-For a distribution q of the guide's family, with mean m and standard deviations s_d, shifting and
-stretching it along one latent changes its ELBO at the rates
+Let q be a distribution of the guide's family with mean m and standard deviations s_d. Shifting and
+scaling it along one latent changes its ELBO at the rates
 
     a_d = E_q[ g_d ],   b_d = E_q[ g_d (z_d - m_d) ],     g = grad_z (log p(x, z) - log q(z))
 
-Both are zero at the best distribution of a family that can be shifted and stretched. In a quadratic
-approximation what is missing is  sum_d s_d^2 a_d^2 / 2 + b_d^2 / 4  nats.
+Both are zero at the maximum, if the family can be shifted and scaled. In a quadratic approximation
+the maximum is  sum_d s_d^2 a_d^2 / 2 + b_d^2 / 4  nats higher.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Params = dict[str, Tensor]
 
 
 def started_at_modes(pieces: Pieces, encoded: Params) -> Params | None:
-    """The encoder's parameters with location and scale of the posterior's largest mode.
+    """The encoder's parameters with the location and scale of the posterior's largest mode.
 
-    An encoder that is far off for a row gives a start from which small steps do not arrive. None
-    for a guide without a location and a scale for each latent.
+    If the encoder is far off for a row, small steps from its parameters do not reach the maximum.
+    None for a guide without a location and a scale for each latent.
     """
     if not {"loc", "raw_scale"} <= encoded.keys():
         return None
@@ -38,7 +38,7 @@ def started_at_modes(pieces: Pieces, encoded: Params) -> Params | None:
         return None
     curvature = modes.curvature.take(0)
     eye = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
-    # The best factorised normal has the precisions of the diagonal of the curvature.
+    # The precisions of the best factorised normal are the diagonal of the curvature.
     scale = curvature.power(eye, 1.0).diagonal(dim1=-2, dim2=-1).rsqrt()
     raw_scale = inverse_softplus((scale - SCALE_FLOOR).clamp(min=1e-6))
     is_found = (modes.mask[0] & loc.isfinite().all(-1)).unsqueeze(-1)
@@ -47,7 +47,7 @@ def started_at_modes(pieces: Pieces, encoded: Params) -> Params | None:
 
 
 def missing(z: Tensor, slope: Tensor) -> Tensor:
-    """The nats by which the ELBO of each row can still rise, (B,), without bias from noise.
+    """The nats by which the ELBO of each row can still increase, (B,), without bias from noise.
 
     Arguments:
         z: samples of q, (S, B, D) with an even S.

@@ -46,7 +46,7 @@ __all__ = ["Gaps", "gaps"]
 ASCENT, FIRST = 8, 10**8
 # At an exact posterior a gap is a rounding error: this share of log p(x) in float32.
 ROUNDING = 1e-6
-# Samples that show how far a maximisation is from its end, and the nats that do not matter.
+# Samples that show how far a maximisation is from the maximum, and the tolerance in nats.
 CHECKED, SMALL = 200, 0.1
 Params = dict[str, Tensor]
 Family = Callable[[Params], dist.TorchDistribution]
@@ -64,8 +64,8 @@ class Gaps(PerRow):
         log_px_stderr, elbo_stderr, best_stderr: their Monte Carlo standard errors, (N,).
         amortisation_stderr, gain_stderr: the errors of best - elbo and richer - best, which share
             samples, (N,).
-        missing: by how much `best` can still rise, estimated from the gradient, (N,); nan if
-            latents are not real.
+        missing: by how much `best` can still increase, estimated from the gradient, (N,); nan if
+            the latents are not real.
         guide: the family, as declared.
         method: how log p(x) was estimated.
         steps: the number of steps of the maximisation.
@@ -193,8 +193,8 @@ def gaps(
     \underbrace{\log p(x) - \mathcal L(q^*)}_{\text{approximation}} +
     \underbrace{\mathcal L(q^*) - \mathcal L(q_\phi)}_{\text{amortisation}}\]
 
-    The maximisation starts at the encoder's parameters, or at the largest mode of the posterior
-    where the ELBO is higher there. If it stops early, the amortisation gap looks smaller and the
+    The maximisation starts at the encoder's parameters, or at the largest mode of the posterior if
+    the ELBO is higher there. If it stops early, the amortisation gap looks smaller and the
     approximation gap larger; `converged` and the verdict say for which observations.
 
     Arguments:
@@ -297,7 +297,7 @@ class _Split:
         return self.vae.q(**params)
 
     def _start(self) -> Params:
-        """The encoder's parameters, or those at the posterior's mode where the ELBO is higher."""
+        """The encoder's parameters, or those at the posterior's mode if its ELBO is higher."""
         at_modes = (
             started_at_modes(self.pieces, self.encoded) if _is_real(self._family(self.encoded)) else None
         )
@@ -312,7 +312,7 @@ class _Split:
         return {name: chosen(own, at_modes[name]) for name, own in self.encoded.items()}
 
     def _missing(self, q: dist.TorchDistribution) -> Tensor:
-        """The nats by which the ELBO of q can still rise, (B,)."""
+        """The nats by which the ELBO of q can still increase, (B,)."""
         with torch.enable_grad():
             z = self._draws(q, CHECKED, 3 * FIRST).detach().requires_grad_()
             (slope,) = torch.autograd.grad(self._log_weights(z, q).sum(), z)

@@ -39,7 +39,7 @@ __all__ = ["Laplace"]
 
 TOGETHER = 128  # rows that run together, at most
 MEMORY = 2**22  # numbers in the samples of the rows that run together
-ENOUGH = 0.12  # the effective sample size that needs no better proposal, as a share of K
+ENOUGH = 0.12  # the effective sample size, as a share of K, above which the proposal is not improved
 STEEP = 1.5  # the largest coefficient of a control variate, in units of the mean weight
 PILOT = 500  # samples of the first proposal, which decide whether to adapt it
 FRESH = 50  # the stream of the samples that count

@@ -127,7 +127,9 @@ class Climb:
 
     def run(self, steps: int = STEPS) -> tuple[Tensor, Tensor, Curvature]:
         """The places (P, D), heights (P,) and curvatures of the ends."""
-        moved = torch.full_like(self.alive, self.known is not None)  # whether the curvature is of elsewhere
+        moved = torch.full_like(
+            self.alive, self.known is not None
+        )  # whether the curvature is that of another point
         for _ in range(steps):
             slope = self.slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             move = self.curvature.power(slope.unsqueeze(-2), -1.0).squeeze(-2)
@@ -193,7 +195,7 @@ class Climb:
         return height[0, at], slope[0, at]
 
     def _first_curvature(self, climbs: Tensor) -> Curvature:
-        """The curvature of the known mode, since most climbs end there, or that at the start."""
+        """The curvature at the known mode, where most climbs end, or that at the start."""
         if self.known is None:
             return self._curvature(climbs)
         first = self.known.rows(self.rows)

@@ -30,7 +30,7 @@ __all__ = ["Draws", "Proposal", "draw", "samples_of"]
 
 FREEDOM = 10  # degrees of freedom of the Student-t distributions, an even number
 UNTIED = 0.4967  # near a half, but no sum of shares falls on it, where rounding would decide
-NORMAL = 0.1  # the share of the Gaussian of a mode, small since its tails are light
+NORMAL = 0.1  # the share of the Gaussian at a mode, small because its tails are light
 GUIDE, PRIOR = 0.1, 0.05
 
 

@@ -124,8 +124,7 @@ class Evidence(PerRow):
 
         \(\mathrm E \log \hat p \approx \log p - \tfrac12 \mathrm{Var}(\hat p) / p^2\) for each
         observation, so this does not shrink with the number of observations, as the error does.
-        Smoothed weights are compared with the plain ones; 0 stands for observations whose bias is
-        unknown.
+        For smoothed weights it is the difference to the plain ones. Unknown biases count as 0.
         """
         return 0.0 - float(np.nan_to_num(self._biases).mean())
 
@@ -136,7 +135,7 @@ class Evidence(PerRow):
 
     @property
     def corrected_error(self) -> float:
-        """The Monte Carlo error of `corrected`, with the size of biases that are unknown."""
+        """The Monte Carlo error of `corrected`, including the size of unknown biases."""
         unknown = np.where(np.isnan(self._biases), self.mc_stderr**2 / 2, 0.0).mean()
         return float(np.hypot(self.mc_error, unknown))
 

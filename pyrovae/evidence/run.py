@@ -233,10 +233,10 @@ class Pieces:
 
 
 def refuse_weightless(log_px: Tensor, numbers: Tensor) -> None:
-    """Refuse rows without a finite log p(x): (B,), and their numbers (B,) among all rows.
+    """Refuse rows without a finite log p(x), (B,), with their indices (B,) among all rows.
 
     Raises:
-        InputError: with the number of the first of them.
+        InputError: with the index of the first of them.
     """
     bad = ~log_px.isfinite()
     if bad.any():

@@ -24,7 +24,7 @@ from pyrovae.evidence.pareto import smoothed_tail, tail_size
 
 __all__ = ["WeightSums"]
 
-LIGHT = 0.5  # the k-hat below which weights have a variance
+LIGHT = 0.5  # the k-hat below which weights have a finite variance
 
 
 class WeightSums:
@@ -57,9 +57,9 @@ class WeightSums:
     def summary(self, *, smooth: bool = False) -> Tensor:
         """log_px, mc_stderr, ess and khat, (4, B).
 
-        With `smooth` they are those of the smoothed weights, and the bias of log_px comes next: its
-        distance from the logarithm of the plain mean, which is corrected for its own bias. Where
-        k-hat is above 1/2, the plain mean may have no variance, and the bias is nan.
+        With `smooth` they are those of the smoothed weights, followed by the bias of log_px: its
+        difference from the logarithm of the plain mean, corrected for the bias of that logarithm.
+        Where k-hat is above 1/2, the plain mean may have infinite variance, and the bias is nan.
         """
         tail, khat = smoothed_tail(self.tail, self.smallest, self.particles)
         plain = self._moments(self.log_s1, self.log_s2)

@@ -38,7 +38,7 @@ class Flow(Guide):
     off by up to 0.04 nats, where a spline is steep. NAF, UNAF, SOSPF and BPF are off by up to 2e-4
     nats and GF by up to 0.02; NAF, UNAF, SOSPF and GF only if e is inside [-10, 10]. CNF is an
     integral with the tolerance of the package zuko: its density is off by about 1e-3 nats, at its
-    own samples too. `benchmarks/borders.py --flows` prints these numbers, for random weights.
+    own samples too. `benchmarks/borders.py --flows` prints these numbers for random weights.
 
     Arguments:
         flow: "iaf", "planar", or a flow of the package zuko.

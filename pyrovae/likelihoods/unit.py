@@ -52,10 +52,10 @@ class ContinuousBernoulli(Likelihood):
     decoder gives the logits of \(\lambda_i\), of any size: the density is computed from them
     directly (`pyrovae.distributions.ContinuousBernoulli`).
 
-    At exactly 0 and 1, the density has no upper limit: it grows with the size of the logit. So if
-    many values are 0 or 1, as in grey images, it grows as long as the model is trained, and this
-    part of log p(x) says nothing about the rest. Use `DiscretizedLogistic` for stored levels, or
-    load them with dequantize=True.
+    At exactly 0 and 1 the density is unbounded: it grows with the size of the logit. If many
+    values are 0 or 1, as in grey images, log p(x) keeps growing during training and is dominated
+    by these values. Use `DiscretizedLogistic` for integer levels, or load the images with
+    dequantize=True.
 
     Reference:
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
@@ -103,7 +103,7 @@ class Beta(Likelihood):
 
     def forward(self, logits: Tensor, raw_concentration: Tensor) -> dist.TorchDistribution:
         concentration = positive(raw_concentration + UNIFORM)
-        # From both ends, since 1 - sigmoid loses small numbers. So does the derivative of sigmoid,
-        # and that of logsigmoid does not. The floor keeps both above 0.
+        # From both ends, since 1 - sigmoid loses small numbers, as does the derivative of sigmoid
+        # (that of logsigmoid does not). The floor keeps both above 0.
         a, b = (concentration * logsigmoid(side).exp() + SCALE_FLOOR for side in (logits, -logits))
         return self.over_event(distributions.Beta(a, b))

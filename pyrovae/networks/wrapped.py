@@ -37,9 +37,9 @@ class Wrapped(Network):
 
     Arguments:
         module: the import path of a module's class, or of a function that returns a module. The
-            path is written to YAML and run folders, from which the module is built again; a reader
-            has to trust the path, unless it is a layer of `torch.nn`. Or a module, which cannot be
-            written; each VAE declared with it starts with a copy of its weights.
+            path is written to YAML and run folders, from which the module is built again. Readers
+            must trust the path, unless it is a layer of `torch.nn`. A module itself is accepted
+            too, but cannot be written; each VAE declared with it starts with a copy of its weights.
         features: the size of its output.
         options: the keyword arguments of the class or function.
 

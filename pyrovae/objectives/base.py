@@ -87,7 +87,7 @@ class Objective(Declared, PyroELBO):
         return {"particles": particles, "draws": self.draws, "stratified": stratified}
 
     def note(self, strata: int) -> str:
-        """What the reported bound is, if the guide's strata change it; empty if they do not."""
+        """What the reported bound is, if the guide's strata change it; empty otherwise."""
         return ""
 
     def check(self, pair: TracePair) -> None:

@@ -6,15 +6,15 @@ PIWAE:   IWAE for the decoder, MIWAE for the encoder
 
 ELBO <= MIWAE <= IWAE <= log p(x)       the tighter the bound, the noisier the guide's gradient
 
-If the guide has strata (the S components of a mixture), IWAE, CIWAE and Renyi take K samples of
+If the guide has strata (the S components of a mixture), IWAE, CIWAE and Renyi take K samples from
 each, and the bound is that of S K stratified samples. For S strata with weights pi_c and the
 Laplace transforms f_c of their importance weights, exp(-t mean w) has the expectations
 
     plain        (sum_c pi_c f_c(t / K))^K
     stratified   prod_c f_c(pi_c t / K)^K  <=  prod_c f_c(t / K)^(pi_c K)  <=  the plain one
 
-So the stratified bound is never below L_K, and never above log p(x). MIWAE and PIWAE give the guide
-a looser bound on purpose; they take plain samples, so that a group is what their definition says.
+So the stratified bound lies between L_K and log p(x). MIWAE and PIWAE give the guide a looser bound
+on purpose. They take plain samples, so each group is that of their definitions.
 
 Reference:
     Morningstar, Vikram, Ham, Gallagher & Dillon (2021), "Automatic Differentiation Variational
@@ -41,9 +41,9 @@ class _Averaged(Objective):
         if strata == 1:
             return ""
         return (
-            f"{self!r} takes {self.particles} samples of each of the {strata} strata of the guide: its bound "
-            f"is that of {self.particles * strata} stratified samples, which is at least as close to its "
-            f"limit as that of {self.particles} plain ones"
+            f"{self!r} takes {self.particles} samples from each of the {strata} strata of the guide: its "
+            f"bound is that of {self.particles * strata} stratified samples, which is at least as close to "
+            f"its limit as that of {self.particles} plain ones"
         )
 
 
@@ -53,7 +53,7 @@ class IWAE(_Averaged):
     \[\mathcal L_K = \mathbb E_{z_1..z_K \sim q}
     \Big[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\Big] \le \log p(x)\]
 
-    If the guide has strata, K samples of each are taken, and the bound lies between
+    If the guide has strata, K samples are taken from each, and the bound lies between
     \(\mathcal L_K\) and log p(x).
 
     Arguments:
@@ -124,8 +124,8 @@ class Renyi(_Averaged):
 class _Grouped(Objective):
     """Base class of objectives with M groups of particles.
 
-    A group of stratified particles would hold a part of the strata, or have another number of
-    particles than K, so samples are plain.
+    Samples are plain: a group of stratified particles would contain only some of the strata, or
+    not have K particles.
     """
 
     stratified = False

@@ -1,4 +1,4 @@
-r"""Models that are hard for estimates of log p(x), twice forty, each with the exact value.
+r"""Two sets of forty models for which log p(x) is hard to estimate, with exact values.
 
     blocks of latents, z = (z_1, z_2, ...), each with its own part of x
     p(x) = prod_b p(x_b),   every factor in closed form or by quadrature
@@ -304,8 +304,8 @@ def hard_models(*, held_out: bool = False) -> Iterator[tuple[str, Blocks]]:
     """The forty models, with names.
 
     Arguments:
-        held_out: forty others of the same kinds, with other sizes, scales, bases and guides, on
-            which nothing was chosen.
+        held_out: forty other models of the same kinds, with other sizes, scales, bases and guides,
+            which were not used to choose any setting.
 
     Example:
         >>> len(list(hard_models())), len(list(hard_models(held_out=True)))

@@ -72,7 +72,7 @@ def score(
         compile: see `log_evidence`.
         device: the device to compute on; by default that of the VAE, or CUDA for a run folder.
         progress: show a bar.
-        trust: modules outside PyroVAE that a run folder may name, see `load`.
+        trust: trusted modules outside PyroVAE that a run folder may name; see `load`.
 
     Raises:
         InputError: for data that the model cannot read or score, with the row.

@@ -247,7 +247,7 @@ class _Part:
         return before if is_whole else None
 
     def _is_undamaged(self, before: dict[str, Any]) -> bool:
-        """Whether the lines that are done are those that were written."""
+        """Whether the finished lines are those that were written."""
         digest, left = hashlib.sha256(), before["bytes"]
         with open(self.path, "rb") as file:
             while left and (block := file.read(min(left, 2**22))):
@@ -264,7 +264,7 @@ class _Part:
     def _lock(self) -> None:
         assert self._file is not None
         if os.fstat(self._file.fileno()).st_nlink > 1:
-            raise self._is_not_ours("{} has a second name, as hard links give: remove it")
+            raise self._is_not_ours("{} is a hard link to another file: remove it")
         try:
             import fcntl
         except ImportError:  # no advisory locks on this system

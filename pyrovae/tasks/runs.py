@@ -81,7 +81,7 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
     """Every row of a file, a folder or a known set (by default that of the run), without labels.
 
     Raises:
-        InputError: for data that the model cannot read, and if those of the run have changed.
+        InputError: if the model cannot read the data, or the data of the run have changed.
     """
     name = source
     if name is None:

@@ -113,7 +113,9 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
     auxiliary = {name for name, site in sites_of(guide) if site["infer"].get("is_auxiliary")}
     if drawn - latent - auxiliary:
         name = min(drawn - latent - auxiliary)
-        raise InputError(f"the model has no latent site {name!r}, which the guide draws")
+        raise InputError(
+            f"the model has no latent site {name!r}, which the guide draws: add it to the model or remove it"
+        )
     _check_auxiliary(guide, latent, auxiliary - latent)
     if not any(site["is_observed"] for _, site in sites_of(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
@@ -125,7 +127,7 @@ def _check_auxiliary(guide: poutine.Trace, latent: set[str], alone: set[str]) ->
     """Refuse auxiliary sites without a counterpart, unless the latents are functions of them.
 
     A latent z = f(a) is a `Delta` whose log_density is the Jacobian, and q(z|x) is their product.
-    Otherwise the weight p(x, z) / q(z, a|x) would lack a density of a in its numerator.
+    Otherwise the numerator of the weight p(x, z) / q(z, a|x) would lack a density of a.
     """
     kinds = {distribution_name(site["fn"]) for name, site in sites_of(guide) if name in latent}
     if alone and kinds != {"Delta"}:

@@ -3,7 +3,7 @@
     best.ckpt   weights of the best epoch
     last.ckpt   the whole state of a run: weights, optimiser, random state, position, best weights
 
-They contain tensors and plain values only, and no code in them is run. A file ends with a digest
+They contain only tensors and plain values, and no code in them is run. A file ends with a digest
 of its content, which is checked whenever it is read, so a damaged or shortened file is refused.
 Every format can be read: each has an upgrade to the next one, and the tests load runs of all
 formats.
@@ -12,7 +12,7 @@ formats.
     format 2    labels are y, and a context is a conditioning input only
     format 3    the digest, a copy of config.yaml, and the mark of the user (`marks`)
 
-Files of formats 1 and 2 have no digest; of these, the checksums of the zip format are checked.
+Files of formats 1 and 2 have no digest; their ZIP checksums are checked instead.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Checkpoint:
         best: the best weights, or None before the end of the first epoch.
         source: hashes of the data (`sources`), or None for a run of an older version.
         config: the options in config.yaml, or None for a run of an older version.
-        mark: by which the user's own code is trusted (`marks`), or None.
+        mark: makes the user's own code trusted (`marks`); or None.
     """
 
     declaration: dict[str, Any] | None
@@ -103,15 +103,15 @@ class Checkpoint:
         return cls(**values)
 
     def declarations(self) -> dict[str, Any]:
-        """What names the classes of the run: the declarations of program and objective."""
+        """The declarations of program and objective, which name the classes of the run."""
         return {"program": self.declaration, "objective": self.identity.get("objective")}
 
 
-# ------------------------------------------------------------------ what is in a file
+# ------------------------------------------------------------------ the content of a file
 
 
 class _Damaged(Exception):
-    """Raised for a file that is there and cannot be used, with the reason."""
+    """Raised for an existing file that cannot be used, with the reason."""
 
 
 class _Sealed:
@@ -129,7 +129,7 @@ class _Sealed:
 
 
 def _content(path: Path) -> Any:  # noqa: ANN401
-    """What torch saved in a file, once its digest was checked."""
+    """The content of a file, after a check of its digest."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _content(path: Path) -> Any:  # noqa: ANN401
     body, seal, digest = data.rpartition(SEAL)
     is_sealed = bool(seal) and len(digest) == hashlib.sha256().digest_size
     if is_sealed and hashlib.sha256(body).digest() != digest:
-        raise _Damaged("is damaged: its content is not what was written")
+        raise _Damaged("is damaged: its content does not match its digest")
     if not is_sealed:
         body = data
         _check_zip(body)
@@ -154,7 +154,7 @@ def _content(path: Path) -> Any:  # noqa: ANN401
 
 
 def _check_zip(body: bytes) -> None:
-    """Check the sums of an archive of an older version."""
+    """Check the ZIP checksums of a file of an older version."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             is_whole = archive.testzip() is None
@@ -165,7 +165,7 @@ def _check_zip(body: bytes) -> None:
 
 
 def _checked(content: Any, path: Path, *, to_resume: bool) -> dict[str, Any]:  # noqa: ANN401
-    """The content in the present form, with values of the right types and finite weights."""
+    """The content in the current format, with values of the right types and finite weights."""
     content = _upgraded(content, path)
     needed = {"weights", "declaration", "identity"}
     needed |= {"optimizer", "state", "random"} if to_resume else set()
@@ -177,7 +177,7 @@ def _checked(content: Any, path: Path, *, to_resume: bool) -> dict[str, Any]:  #
     wrong = [name for name, kinds in _KINDS.items() if not isinstance(content.get(name), kinds)]
     wrong += [name for name in _TENSORS if not _are_tensors(content.get(name))]
     if wrong:
-        raise _Damaged(f"is not a PyroVAE checkpoint: its {wrong[0]} has a wrong type")
+        raise _Damaged(f"is not a PyroVAE checkpoint: its {wrong[0]} has the wrong type")
     for name in _TENSORS:
         for key, value in (content.get(name) or {}).items():
             if value.is_floating_point() and not torch.isfinite(value).all():
@@ -186,7 +186,7 @@ def _checked(content: Any, path: Path, *, to_resume: bool) -> dict[str, Any]:  #
 
 
 def _size(value: Any, sizes: dict[int, float] | None = None) -> float:  # noqa: ANN401
-    """The number of values in nested dicts and lists when written out; inf if one holds itself."""
+    """The number of values in nested dicts and lists when written out; inf for circular ones."""
     if not isinstance(value, (dict, list, tuple)):
         return 1
     sizes = {} if sizes is None else sizes
@@ -225,17 +225,17 @@ def _are_tensors(values: Any) -> bool:  # noqa: ANN401
 
 
 def _still_whole(path: Path) -> str:
-    """What can be used instead of a damaged file, in words."""
+    """What the user can do about a damaged file, in words."""
     other = path.with_name("last.ckpt" if path.name == "best.ckpt" else "best.ckpt")
     try:
         content = _checked(_content(other), other, to_resume=other.name == "last.ckpt")
     except (InputError, _Damaged):
         return "restore it from a copy or fit again"
     if other.name == "best.ckpt":
-        return f"{other} is whole: load it, and fit again in another folder to train further"
+        return f"{other} is intact: load it, and fit again in another folder to train further"
     if content.get("best") is None:
-        return f"{other} is whole: resume the run with resume=True (--resume true)"
-    return f"{other} is whole: resume with resume=True (--resume true), which writes {path.name} again"
+        return f"{other} is intact: resume the run with resume=True (--resume true)"
+    return f"{other} is intact: resume with resume=True (--resume true), which writes {path.name} again"
 
 
 # ------------------------------------------------------------------ older formats
@@ -251,7 +251,7 @@ def _upgraded(content: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401
         while version < FORMAT:
             content, version = UPGRADES[version](content), version + 1
     except (TypeError, KeyError, AttributeError):
-        raise _Damaged("is not a PyroVAE checkpoint: its identity has a wrong type") from None
+        raise _Damaged("is not a PyroVAE checkpoint: its identity has the wrong type") from None
     return content
 
 
@@ -288,7 +288,7 @@ def _observes_labels(declaration: Mapping[str, Any]) -> bool:
 
 
 def _from_2(content: dict[str, Any]) -> dict[str, Any]:
-    """There was no copy of config.yaml and no mark."""
+    """Format 2 had no copy of config.yaml and no mark."""
     return dict(content) | {"config": None, "mark": None}
 
 

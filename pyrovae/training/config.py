@@ -1,9 +1,9 @@
-"""config.yaml: the options of a run as plain values, and the copy of them in its checkpoints.
+"""Read config files, and compare config.yaml with its copy in the checkpoints of a run.
 
-A config file has options only: no references between its parts (YAML aliases, with which a short
-file can describe gigabytes), and at most a megabyte. That of a run is compared with the copy in the
-checkpoint, so a file that was cut off, changed, or is of another run is noticed. Comments and
-blanks may be changed.
+A config file contains options as plain values and has at most one megabyte. YAML aliases are
+refused, since a short file with aliases can describe gigabytes. The config.yaml of a run is
+compared with the copy in its checkpoints, so a truncated or edited file, or that of another run, is
+noticed. Comments and blank lines may be changed.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The options in a config file, as they are written.
 
     Raises:
-        InputError: for a file that cannot be read, is too large, has aliases, or is no mapping.
+        InputError: if the file cannot be read, is too large, has aliases or is not a mapping.
     """
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
-            raise InputError(f"{path} is larger than a megabyte: is this a config file? name another")
-        config = yaml.load(text.decode(), _Loader)  # whose base is SafeLoader
+            raise InputError(f"{path} is larger than a megabyte, too large for a config file; name another")
+        config = yaml.load(text.decode(), _Loader)  # a subclass of SafeLoader
     except (OSError, RecursionError, UnicodeDecodeError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not plain YAML"
         raise InputError(f"{path} cannot be read: {reason}; name a config file") from None
@@ -58,7 +58,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} cannot be read: {_problem(error)}; correct the file or name another"
         ) from None
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
-        raise InputError(f"{path} has no options: write one in each line, as in 'epochs: 20'")
+        raise InputError(f"{path} has no options; write one on each line, as in 'epochs: 20'")
     return config
 
 
@@ -69,14 +69,14 @@ def _problem(error: Exception) -> str:
 
 
 def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, Any]:
-    """The options of a run, in the form of this version; from its copy when config.yaml is missing.
+    """The options of a run in the current format; from the copy if config.yaml is missing.
 
     Arguments:
         run: the run folder.
         saved: a checkpoint of the run.
 
     Raises:
-        InputError: if the folder holds no run, or its config.yaml is not that of the checkpoint.
+        InputError: if the folder has no run, or its config.yaml does not match the checkpoint.
     """
     path = Path(run) / "config.yaml"
     if saved.config is not None:
@@ -88,10 +88,10 @@ def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, A
 
 
 def resumed_config(run: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The options with which the run in a folder is resumed; None without a run.
+    """The options with which the run in a folder is resumed; None if there is no run.
 
     Raises:
-        InputError: if its last checkpoint is damaged, or config.yaml is not that of the run.
+        InputError: if the last checkpoint is damaged, or config.yaml does not match it.
     """
     folder = Path(run)
     if (folder / "last.ckpt").is_file():
@@ -101,10 +101,10 @@ def resumed_config(run: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
-    """Check that config.yaml of a run, if there is one, is the copy in a checkpoint.
+    """Check that config.yaml of a run, if there is one, matches the copy in a checkpoint.
 
     Raises:
-        InputError: with what is different, and the cure.
+        InputError: with the difference and what to do.
     """
     path, copy = Path(run) / "config.yaml", saved.config
     if not path.is_file():
@@ -112,7 +112,7 @@ def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
     if copy is None:
         _check_settings(path, saved)
         return
-    cure = "the checkpoints have a copy, so delete the file, or put it back as it was"
+    cure = "restore the file, or delete it, as the checkpoints have a copy"
     try:
         now = read_config(path)
     except InputError as error:
@@ -120,16 +120,16 @@ def check_config(run: str | os.PathLike[str], saved: Checkpoint) -> None:
     different = _different(copy, now)
     if different and not (different <= FREE and _is_in_a_checkpoint(now, Path(run))):
         raise InputError(
-            f"{path} is not that of the checkpoint ({_words(copy, now, different)}): {cure}, and give other "
+            f"{path} does not match the checkpoint ({_words(copy, now, different)}): {cure}; give other "
             "options on the command line"
         )
 
 
 def _check_settings(path: Path, saved: Checkpoint) -> None:
-    """Check the settings that the checkpoint of an older version has."""
+    """Check the settings that are stored in a checkpoint of an older version."""
     try:
         now = read_config(path)
-    except InputError:  # where it is needed, it is read again
+    except InputError:  # a later read reports the error
         return
     known = saved.identity | {"latent_dim": (saved.declaration or {}).get("latent_dim")}
     both = {
@@ -138,12 +138,12 @@ def _check_settings(path: Path, saved: Checkpoint) -> None:
     different = _different(both, {name: now[name] for name in both})
     if different:
         raise InputError(
-            f"{path} is not that of the checkpoint ({_words(both, now, different)}): put it back as it was"
+            f"{path} does not match the checkpoint ({_words(both, now, different)}): restore the file"
         )
 
 
 def _is_in_a_checkpoint(config: Mapping[str, Any], run: Path) -> bool:
-    """Whether a checkpoint has this copy: a run that was resumed and killed has two versions."""
+    """Whether a checkpoint has this copy; a run that was resumed and killed has two versions."""
     for name in ("last.ckpt", "best.ckpt"):
         with suppress(InputError):
             copy = Checkpoint.read(run / name).config
@@ -163,7 +163,7 @@ def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
-    """A value such that nan equals nan, and 1 is not True."""
+    """A value as text, so that nan equals nan and 1 differs from True."""
     return (
         repr(value)
         if not isinstance(value, Mapping)
@@ -178,5 +178,5 @@ def _words(before: Mapping[str, Any], now: Mapping[str, Any], different: set[str
 
 
 def _short(config: Mapping[str, Any], name: str) -> str:
-    words = str(config[name]) if name in config else "not there"
+    words = str(config[name]) if name in config else "missing"
     return words if len(words) <= 60 else f"{words[:57]}..."

@@ -211,9 +211,9 @@ def load(
 ) -> VAE:
     """Load the VAE of a run folder, with its best or last weights and the schema of its data.
 
-    A run folder names the classes of its parts. Those of the package are used, and so are parts
-    that the program has imported already, and everything in a run that was fitted by the same user
-    on the same machine. Other code runs only if it is trusted by name.
+    A run folder names the classes of its parts. Classes of the package, parts that the program has
+    already imported, and all parts of a run fitted by the same user on the same machine are
+    loaded. Other code runs only if it is trusted by name.
 
     Arguments:
         folder: the run folder.
@@ -221,9 +221,9 @@ def load(
         trust: modules or packages outside PyroVAE whose code may run, as in ["mypackage"].
 
     Raises:
-        InputError: when the folder has no run, a checkpoint is damaged, has weights that are not
-            finite or does not belong to config.yaml, when it names code that is not trusted, or
-            when the run is not of a VAE.
+        InputError: if the folder has no run or the run is not of a VAE; if a checkpoint is damaged,
+            has weights that are not finite or does not match config.yaml; or if it names code that
+            is not trusted.
     """
     path = path_of("folder", folder) / f"{one_of('which', which, ('best', 'last'))}.ckpt"
     saved = Checkpoint.read(path)
@@ -240,9 +240,9 @@ def load(
 
 
 def _declared(saved: Checkpoint, path: Path) -> VAE:
-    """The VAE of a checkpoint, with nothing learned."""
+    """The VAE of a checkpoint, without its learned weights."""
     try:
-        with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
+        with alone, torch.random.fork_rng(devices=[]):  # building it draws random weights
             vae = VAE.from_dict(saved.declaration or {})
         names = [name for name, _ in vae.named_parameters() if name in saved.weights]
         vae.to(saved.weights[names[0]].dtype if names else torch.get_default_dtype())
@@ -251,7 +251,7 @@ def _declared(saved: Checkpoint, path: Path) -> VAE:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         raise InputError(
-            f"{path} declares no VAE of this version ({str(error).splitlines()[0][:100]}): fit again"
+            f"{path} does not declare a VAE of this version ({str(error).splitlines()[0][:100]}): fit again"
         ) from error
     return vae
 

@@ -44,7 +44,7 @@ class RunFolder:
             (self.path / "figures").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"cannot make the folder {self.path}: {reason_of(error)}; choose another"
+                f"cannot create the folder {self.path}: {reason_of(error)}; choose another"
             ) from error
         if not os.access(self.path, os.W_OK):
             raise InputError(
@@ -66,7 +66,7 @@ class RunFolder:
             )
         if self.best.exists() and not self.last.exists():
             raise InputError(
-                f"{self.path} has best.ckpt, but no last.ckpt from which its run can resume: restore that "
+                f"{self.path} has best.ckpt but not last.ckpt, from which its run would resume: restore that "
                 "file, or choose a new name"
             )
 

@@ -67,7 +67,7 @@ class Loop:
                 self._begin_epoch()
                 start_time, first, has_chosen = time.perf_counter(), position.batch, False
                 for epoch, number in batches_of(job.data, position, job.settings):
-                    if self.steps.decide(epoch):  # of a run that was stopped while it compiled
+                    if self.steps.decide(epoch):  # after a stop during compilation
                         self._save(now=True)
                     if not self.steps.is_interrupted:
                         self.steps.take(epoch, number)

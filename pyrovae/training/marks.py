@@ -1,10 +1,10 @@
-"""The mark of a run that was made by this user on this machine.
+"""The mark of a run that this user fitted on this machine.
 
-A declaration with parts outside the package names code, which a reader has to trust. A user need
-not repeat this for own runs: `fit` marks such a run with a hash (HMAC) of its declaration and of
-the places of the modules that it names. Its key is in the user's data folder and readable by the
-user only, so nobody else can make a mark. A mark holds for the same names in the same places only.
-Runs that were copied to another machine, or whose modules have moved, need `trust`.
+A declaration with parts outside the package names code that a reader must trust. Users need not
+trust their own runs by name: `fit` marks such a run with a hash (HMAC) of its declaration and of
+the locations of its modules. The key is in the user's data folder and only the user can read it, so
+nobody else can make a mark. A mark is valid only for the same modules in the same locations. Runs
+that were copied to another machine, or whose modules have moved, need `trust`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BYTES = 32
 
 
 def mark_of(declarations: Any) -> str | None:  # noqa: ANN401
-    """The mark of declarations of this user; None if they need none, or no key can be stored."""
+    """Make the mark of a user's declarations; None if they need none, or no key can be stored."""
     names = sorted(set(foreign_paths(declarations)))
     key = _key(create=True) if names else None
     return None if key is None else _hash(key, declarations, names)
 
 
 def names_marked(declarations: Any, mark: str | None) -> tuple[str, ...]:  # noqa: ANN401
-    """The import paths in declarations that are trusted because of a mark."""
+    """The import paths in declarations that a mark makes trusted."""
     names = sorted(set(foreign_paths(declarations))) if isinstance(mark, str) else []
     key = _key(create=False) if names else None
     if key is None or not hmac.compare_digest(_hash(key, declarations, names), str(mark)):
@@ -44,7 +44,7 @@ def names_marked(declarations: Any, mark: str | None) -> tuple[str, ...]:  # noq
 
 
 def marked_names(run: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The import paths that are trusted because the run in a folder has a mark of this user."""
+    """The import paths that are trusted because this user has marked the run in a folder."""
     try:
         saved = Checkpoint.read(Path(run) / "last.ckpt")
     except InputError:
@@ -64,7 +64,7 @@ def _hash(key: bytes, declarations: Any, names: list[str]) -> str:  # noqa: ANN4
 
 
 def _key(*, create: bool) -> bytes | None:
-    """The key of this user; None without one that only this user can read."""
+    """The key of this user; None unless there is one that only this user can read."""
     path = key_file()
     try:
         if create and not path.exists():

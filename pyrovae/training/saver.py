@@ -102,12 +102,12 @@ class Saver:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{folder.last} does not fit this version of PyroVAE or this program: fit again"
+                f"{folder.last} does not match this version of PyroVAE or this program: fit again"
             ) from error
-        if not names_marked(saved.declarations(), saved.mark):  # trust in a run of others is not stored
+        if not names_marked(saved.declarations(), saved.mark):  # trust by name is not stored
             self._about["mark"] = None
-        # A run that was killed between two files left one older than the other: write all again, in
-        # this order (`config`).
+        # A run that was killed between two writes has an older and a newer file: write all again,
+        # in this order (`config`).
         if saved.config != self._about["config"]:
             self._write(folder, improved=False)
         folder.write_config(self._about["config"])
@@ -145,7 +145,7 @@ class Saver:
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """What checkpoints tell about the data, the options and the author of a run."""
+        """The record of a run's data, options and author in its checkpoints."""
         if self.folder is None:
             return {}
         job, now = self.job, _of_run(self.job, {})

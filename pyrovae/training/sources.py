@@ -75,7 +75,7 @@ def _changed(data: Data, train: str | None, source: Mapping[str, str | None]) ->
         "labels": "labels",
         "split": "row numbers",
     }
-    if now["labels"] is None:  # data that have moved may come without
+    if now["labels"] is None:  # data that have moved may have no labels
         del words["labels"]
     return next((words[name] for name in words if source.get(name) not in (None, now[name])), None)
 

@@ -1,8 +1,8 @@
 """Eager and compiled steps: a run starts with eager ones, and `compiling.When` decides.
 
-"auto" chooses after a fixed number of steps, which are counted over all parts of a resumed run: the
-times so far are in the checkpoint. What it chose is stored in a checkpoint before the next step, so
-a run that is killed and resumed takes the same steps. A last batch of another size is an eager
+"auto" chooses after a fixed number of steps, counted over all parts of a resumed run, whose times
+are in the checkpoint. The choice is stored in a checkpoint before the next step, so a run that is
+killed and resumed takes the same steps. A last batch of another size is an eager
 step; both kinds give the same numbers up to rounding. The first process chooses for all, and if the
 code cannot be compiled in one of them, none uses it.
 """
@@ -36,8 +36,8 @@ class Steps:
         say: called with the kind of the next steps, and with the reason or "".
 
     Attributes:
-        is_interrupted: whether the run was stopped while the compiler ran, which ends it too. The
-            step is not taken then, and a resumed run compiles it.
+        is_interrupted: whether the run was stopped while the compiler ran, which stops the compiler
+            too. The step is then not taken, and a resumed run compiles it.
     """
 
     is_interrupted = False
@@ -52,7 +52,7 @@ class Steps:
         self.when.is_open &= not self._was_eager()
 
     def take(self, epoch: Epoch, number: int) -> None:
-        """Take the step of batch `number` of an epoch, unless the run was stopped as it compiled.
+        """Take the step of batch `number` of an epoch, unless the run was stopped in compilation.
 
         Raises:
             InputError: when compile=True and the step cannot be compiled.
@@ -77,7 +77,7 @@ class Steps:
         """Choose the kind of the next steps if it is time to; returns whether it did.
 
         Arguments:
-            epoch: that of the last step.
+            epoch: the epoch of the last step.
         """
         job = self.job
         is_last = job.state.position.step >= job.settings.epochs * job.batch_count

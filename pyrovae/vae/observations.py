@@ -157,7 +157,7 @@ class Observations(PartsProgram):
         z = prior.expand((count,)).sample()
         if count <= SAMPLES:
             return self._drawn(z, context, mean=mean)
-        x = None  # filled in pieces, which need less memory
+        x = None  # filled in pieces, to save memory
         for start in range(0, count, SAMPLES):
             piece = slice(start, start + SAMPLES)
             every = context is not None and len(context) == count

@@ -70,7 +70,7 @@ class VAE(Observations, Declared, nn.Module):
         missing: whether the encoder reads a flag for each entry of x that says if it is missing
             (NaN). Without flags it reads zeros in place of missing entries. In both cases log p(x)
             is that of the entries that are present.
-        seed: seed of the first weights, or a `torch.Generator`; by default torch's random state.
+        seed: seed of the initial weights, or a `torch.Generator`; by default torch's random state.
 
     Raises:
         InputError: for a size below 1, or a part that cannot be combined with the others.
@@ -110,7 +110,7 @@ class VAE(Observations, Declared, nn.Module):
         self.q = _part("guide", guide, DiagonalNormal, Guide)
         encoder = _part("encoder", encoder, MLP, Network)
         decoder = _part("decoder", decoder, MLP, Network)
-        with seeded(seed):  # weights are drawn
+        with seeded(seed):  # the initial weights are drawn here
             self._attach(encoder, decoder)
             dry_run(self)
 

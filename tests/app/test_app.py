@@ -120,7 +120,7 @@ def test_a_page_from_elsewhere_gets_no_answer(served):
 
 @needs_panel
 def test_another_name_for_this_machine_gets_no_answer(served):
-    """A site may have its own name resolved to 127.0.0.1; then the browser sends that name."""
+    """A site may make its own name resolve to 127.0.0.1; the browser then sends that name."""
     host = served.removeprefix("http://").strip("/")
     port = host.partition(":")[2]
     local, foreign = f"http://localhost:{port}", {"Origin": "http://elsewhere.example"}
@@ -157,7 +157,7 @@ def test_no_site_may_read_an_answer(served, path):
 
 @needs_panel
 def test_a_page_is_told_no_traceback():
-    """A message that fails: the answer names no file of this machine."""
+    """The answer to a message that fails names no file of this machine."""
     from bokeh.application import Application
     from bokeh.protocol import Protocol
     from bokeh.server.tornado import BokehTornado

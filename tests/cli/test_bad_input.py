@@ -86,7 +86,7 @@ LINES = {
     "fit --data no.npy": "'no.npy' is not a known data set, and no file or folder has this name",
     "fit --lattent_dim 3": "there is no option --lattent_dim: did you mean --latent_dim?",
     "fit --epocs=3": "there is no option --epocs: did you mean --epochs?",
-    "fit extra": "'extra' is one word too many",
+    "fit extra": "'extra' is an unexpected argument",
     "fit --prior GaussianMixture --prior.componets 3": (
         "there is no --prior.componets: GaussianMixture takes components"
     ),
@@ -119,7 +119,7 @@ LINES = {
     ),
     "fit --encoder Wrapped": "--encoder.module and --encoder.features are missing; see --help",
     "fit --config grey.npy": "grey.npy cannot be read: it is not plain YAML",
-    "fit --config list.yaml": "list.yaml has no options: write one in each line",
+    "fit --config list.yaml": "list.yaml has no options; write one on each line",
     "fit --config mixed": "mixed cannot be read: is a directory",
     # values out of range
     "fit --data x.npy --latent_dim 0": "latent_dim must be a whole number of 1 or more, not 0",
@@ -151,8 +151,8 @@ LINES = {
     "fit --data x.npy --context labels": "x.npy has no labels",
     "fit --data mnist --root nowhere": "connect to a network, or put train-images-idx3-ubyte.gz",
     # folders, files, devices
-    "fit --data x.npy --batch_size 9 --out file": "cannot make the folder file: not a directory",
-    "fit --data x.npy --batch_size 9 --out file/r": "cannot make the folder file/r: not a directory",
+    "fit --data x.npy --batch_size 9 --out file": "cannot create the folder file: not a directory",
+    "fit --data x.npy --batch_size 9 --out file/r": "cannot create the folder file/r: not a directory",
     "fit --data x.npy --batch_size 9 --device cuda": "device 'cuda' is not available to torch here",
     "fit --data x.npy --batch_size 9 --device banana": "device 'banana' is not available to torch",
     "fit --config no.yaml": "no.yaml cannot be read: no such file or directory",
@@ -240,7 +240,7 @@ def test_a_folder_that_the_system_refuses(capsys, folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", refuse)
-        assert "cannot make the folder closed: permission denied" in refused(capsys, line)
+        assert "cannot create the folder closed: permission denied" in refused(capsys, line)
     (folder / "closed" / "figures").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)

@@ -539,13 +539,13 @@ def test_an_evaluation_that_is_stopped_keeps_what_it_has(run, when, monkeypatch,
         monkeypatch.setattr(evaluate, "_baselines", stop)
     method = [] if when == "laplace" else ["--method", "importance"]
     assert main(["evaluate", "r", "--particles", "10", *method]) == 130
-    assert "stopped early: the finished rows are in files" in capsys.readouterr().err
+    assert "stopped early: the finished rows are in the files" in capsys.readouterr().err
     assert len(Path("r/evidence.partial.csv").read_text().splitlines()) == 1 + 12
     found = json.loads(Path("r/evidence.partial.json").read_text())
     assert list(found["bounds"]) == (["1", "10"] if when in ("laplace", "curve") else ["1", "5", "10"])
 
 
-# -------------------------------------------------------------------- results that are cut short
+# -------------------------------------------------------------------- interrupted results
 
 
 @pytest.mark.parametrize("stopped", ["the first estimate", "the second estimate", "the curve"])
@@ -580,7 +580,9 @@ def test_a_partial_result_never_replaces_a_complete_one(run, capsys, monkeypatch
         capsys.readouterr()
         assert main(words) == 130
     printed = capsys.readouterr()
-    assert printed.err == "pyrovae: stopped early: the finished rows are in files that end in .partial\n"
+    assert printed.err == (
+        "pyrovae: stopped early: the finished rows are in the files with .partial in their names\n"
+    )
     assert "written: r/evidence.partial.json, r/evidence.partial.csv, r/figures/bounds.part" in printed.out
     assert complete == {path: path.read_bytes() for path in complete}
     assert main(words) == 0

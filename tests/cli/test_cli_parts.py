@@ -233,7 +233,7 @@ def test_what_is_not_a_part_is_refused(own, capsys):
     assert "pyrovae.VAE is not a part" in refused(capsys, "pyrovae.VAE")
     assert "belongs to the axis prior, not to guide" in refused(capsys, "myown.Documented", "--axis", "guide")
     assert "'prior', 'likelihood'" in refused(capsys, "--axis", "priors")
-    assert "one word too many" in refused(capsys, "Normal", "Laplace")
+    assert "unexpected argument" in refused(capsys, "Normal", "Laplace")
 
 
 # ---------------------------------------------------------------- formulas and tables

@@ -1,4 +1,4 @@
-"""No word of the parser, of YAML or of Python's types in a message: every option with bad values."""
+"""Messages for bad values of every option contain no jargon of the parser, YAML or Python's types."""
 
 import re
 
@@ -8,7 +8,7 @@ from pyrovae.cli.messages import sentence
 from pyrovae.cli.parsing import _files, parse
 from pyrovae.errors import InputError
 
-# What only a programmer reads.
+# Words that only a programmer should see.
 FOREIGN = r"<class|typing\.|Union|Parser key|NestedArg|Expected a|Subtype|Traceback|codec|object has"
 VALUES = ["", "x", "1.5", "-1", "[1", "[[1]]", "{a: 1}", "{", "null", "!!python/object:os.system", "a" * 500]
 INNER = [".x=1", ".init_args=3", ".class_path=3", ".help=x", ".x.y={}"]
@@ -43,7 +43,7 @@ def test_no_word_of_the_parser_reaches_the_user(command, capsys):
     lines = [[command, "run", name, value] for name in names for value in VALUES]
     lines += [[command, "run", name + inner] for name in names for inner in INNER]
     lines += [[command, "run", name] for name in names]
-    lines = lines[:: 1 + len(lines) // 80]  # all of them take a minute
+    lines = lines[:: 1 + len(lines) // 80]  # all lines would take a minute
     refusals = [text for line in lines if (text := refusal(line)) is not None]
     assert len(refusals) > len(lines) / 4
     for text in refusals:

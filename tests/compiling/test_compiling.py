@@ -90,7 +90,7 @@ def test_a_graph_draws_and_gives_what_its_function_does():
 
 @pytest.mark.slow
 def test_machine_code_draws_and_gives_what_its_function_does(monkeypatch, tmp_path):
-    """A cut library would end this process with SIGBUS; it is not loaded, but made again."""
+    """A truncated library would crash this process with SIGBUS; it is compiled again."""
     given = [ONE, torch.zeros(1)]
     graph = traced(noisy, given)
     assert not graph.is_stored
@@ -264,7 +264,7 @@ def test_a_graph_is_stored_and_compiled_once(monkeypatch, tmp_path):
 
 
 def fake_compiler(monkeypatch, tmp_path):
-    """Machine code in words; returns the folders of the builds, and what was loaded."""
+    """Stand-in for machine code; returns the build folders and what was loaded."""
     builds = []
 
     def build(*given, **options):
@@ -302,7 +302,7 @@ def test_code_is_built_in_a_private_folder_wherever_torch_would_build_it(monkeyp
     assert not builds[0].exists()
     assert codecache._HEADER_DIR == headers
     assert dict(os.environ) == before
-    # A folder that the user has chosen is used; torch's own choice is not the user's.
+    # A folder that the user has chosen is used; torch's own default does not count.
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     (tmp_path / "chosen").mkdir()

@@ -1,4 +1,4 @@
-"""The folder of compiled code: private, swept, and checked before anything of it is run."""
+"""The folder of compiled code is private, cleaned up, and checked before its code runs."""
 
 import os
 import platform
@@ -84,9 +84,9 @@ def not_writable(folder, monkeypatch):
 
 
 REFUSED = {
-    a_file: "cannot be made (file exists)",
-    below_a_file: "cannot be made (not a directory)",
-    a_long_name: "cannot be made (file name too long)",
+    a_file: "cannot be created (file exists)",
+    below_a_file: "cannot be created (not a directory)",
+    a_long_name: "cannot be created (file name too long)",
     writable_by_the_group: "can be written by other users",
     writable_by_all: "can be written by other users",
     of_another_user: "belongs to another user",

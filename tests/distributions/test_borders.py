@@ -1,6 +1,6 @@
-"""A small version of `benchmarks/borders.py`: densities at the borders of their parameters, against mpmath.
+"""Densities at the borders of their parameters agree with mpmath.
 
-The whole table takes about a minute.
+This is a short version of `benchmarks/borders.py`, whose full table takes about a minute.
 """
 
 import importlib.util
@@ -61,7 +61,7 @@ def test_what_the_table_found(name):
 
 
 def test_the_table_tries_every_likelihood_and_prior_and_guide():
-    """But for those with networks, which are normal distributions given what these compute."""
+    """Except those with networks, which are normal distributions given the networks' outputs."""
     import pyrovae as pv
 
     networks = {"Flow", "Autoregressive", "Hierarchical", "Conditional", "VampPrior", "Classes"}

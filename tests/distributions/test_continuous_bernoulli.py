@@ -1,4 +1,4 @@
-"""The continuous Bernoulli at logits of any size, against mpmath."""
+"""The continuous Bernoulli agrees with mpmath at logits of any size."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def logits_and_values(dtype):
 
 
 def close(found, wanted, digits=2.0, least=1.0):
-    """Equal up to some roundings of the larger of `least` and the value."""
+    """Equal up to a few rounding errors, relative to the larger of `least` and the value."""
     wanted = torch.tensor([float(value) for value in wanted], dtype=torch.float64)
     error = (found.detach().double() - wanted).abs() / wanted.abs().clamp(min=least)
     assert error.max() < digits * torch.finfo(found.dtype).eps, (error.argmax(), error.max())
@@ -97,7 +97,7 @@ def test_distribution_function_and_its_inverse_at_every_logit(dtype):
 @both
 @pytest.mark.parametrize("logit", [-1e4, -30.0, -1.0, 0.0, 0.3, 16.0, 1e4])
 def test_samples_follow_the_distribution(dtype, logit):
-    """torch's followed the clamped one: no sample was closer to 1 than 1e-7 of a logit of 16."""
+    """torch's samples had the clamped distribution: at a logit of 16, none was within 1e-7 of 1."""
     from scipy.stats import kstest
 
     torch.manual_seed(0)

@@ -212,8 +212,8 @@ def test_pyros_protocol_draws_as_a_run_does(objective):
 def test_a_group_is_what_its_definition_says_with_a_guide_of_several_components():
     """With groups of one sample, MIWAE is the ELBO, and so is the encoder's gradient of PIWAE.
 
-    Both took a sample of each component for each group: MIWAE was close to log p(x), and the weights of the
-    components had almost no gradient.
+    Both took a sample from each component in each group, so MIWAE was close to log p(x), and the
+    weights of the components had almost no gradient.
     """
     of_guide = ("logits", "loc", "raw")
     program = Mixture(ROWS)

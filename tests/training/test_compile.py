@@ -392,7 +392,7 @@ def test_coarse_products_train_as_well(code, data):
 def test_ctrl_c_that_ends_the_compiler_stops_the_run_before_the_step(
     compile, steps, code, data, tmp_path, monkeypatch
 ):
-    """A terminal sends it to the compiler too, which is no reason to go on in Python."""
+    """A terminal sends it to the compiler too; the run must not continue in Python."""
     willing(monkeypatch)
     settings = QUIET | {"compile": compile, "checkpoint_seconds": 0}
     pv.fit(small(), data, out=tmp_path / "whole", **settings)

@@ -1,4 +1,4 @@
-"""Damaged, foreign and edited files of a run are noticed, named, and cost nothing that is still whole."""
+"""Damaged, swapped and edited files of a run are reported, and intact files are kept."""
 
 import random
 import shutil
@@ -90,14 +90,14 @@ def damaged(path):
 def test_a_damaged_file_is_named_with_what_is_whole(run):
     whole = {name: (run / name).read_bytes() for name in ("best.ckpt", "last.ckpt")}
     damaged(run / "best.ckpt")
-    with pytest.raises(InputError, match=r"best.ckpt is damaged.*last.ckpt is whole: resume with"):
+    with pytest.raises(InputError, match=r"best.ckpt is damaged.*last.ckpt is intact: resume with"):
         pv.load(run)
     pv.load(run, which="last")
     damaged(run / "last.ckpt")
     with pytest.raises(InputError, match="last.ckpt is damaged.*; restore it from a copy or fit again"):
         pv.load(run, which="last")
     (run / "best.ckpt").write_bytes(whole["best.ckpt"])
-    with pytest.raises(InputError, match=r"last.ckpt is damaged.*best.ckpt is whole: load it"):
+    with pytest.raises(InputError, match=r"last.ckpt is damaged.*best.ckpt is intact: load it"):
         pv.load(run, which="last")
 
 
@@ -128,8 +128,8 @@ def test_the_best_weights_of_a_run_without_its_state_are_kept(run, capsys):
     (run / "last.ckpt").unlink()
     before = (run / "best.ckpt").read_bytes()
     assert main(["fit", "--out", "r", "--resume", "--figures", "false"]) == 2
-    assert "r has best.ckpt, but no last.ckpt from which its run can resume" in capsys.readouterr().err
-    with pytest.raises(InputError, match="but no last.ckpt"):
+    assert "r has best.ckpt but not last.ckpt, from which its run would resume" in capsys.readouterr().err
+    with pytest.raises(InputError, match="but not last.ckpt"):
         resumed(run)
     assert (run / "best.ckpt").read_bytes() == before
 
@@ -140,7 +140,7 @@ def test_a_run_that_is_not_there_is_not_resumed(run, capsys):
 
 
 def test_bits_of_a_run_of_an_older_version(tmp_path):
-    """There was no digest then; the sums of the zip archive find a change of a tensor."""
+    """Older formats have no digest; the checksums of the ZIP archive find a changed tensor."""
     saved = Checkpoint(None, {}, None, {"w": torch.arange(4000.0)})
     path = tmp_path / "old.ckpt"
     torch.save({"format": 2} | vars(saved), path)
@@ -172,7 +172,7 @@ WRONG |= {"config": 3, "mark": 5, "source": []}
 @pytest.mark.parametrize("name", WRONG)
 def test_content_of_a_wrong_type_is_refused(run, name):
     replace(Checkpoint.read(run / "best.ckpt"), **{name: WRONG[name]}).write(run / "best.ckpt")
-    with pytest.raises(InputError, match=f"not a PyroVAE checkpoint: its {name} has a wrong type"):
+    with pytest.raises(InputError, match=f"not a PyroVAE checkpoint: its {name} has the wrong type"):
         pv.load(run)
 
 
@@ -243,7 +243,7 @@ def test_an_edited_config_is_noticed_at_every_door(run, capsys):
     text = path.read_text()
     path.write_text(text.replace("split_seed: 0", "split_seed: 1"))
     refused(
-        capsys, "r/config.yaml is not that of the checkpoint (split_seed was 0 and is 1): the checkpoints"
+        capsys, "r/config.yaml does not match the checkpoint (split_seed was 0 and is 1): restore the file"
     )
     path.write_text(f"# a remark\n\n{text}\n")
     assert main("sample r --count 3".split()) == 0
@@ -260,7 +260,7 @@ def test_a_config_that_is_cut_or_flipped_is_noticed(run):
     noticed = 0
     for size in range(0, len(whole) - 1, 3):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="delete the file, or put it back"):
+        with pytest.raises(InputError, match=r"^r/config.yaml .*; restore the file, or delete it"):
             pv.load(run)
     for _ in range(200):
         flipped = bytearray(whole)
@@ -278,7 +278,7 @@ def test_a_config_that_is_cut_or_flipped_is_noticed(run):
 def test_the_files_of_another_run_are_noticed(run, capsys):
     for name in ("best.ckpt", "last.ckpt"):
         shutil.copy(Path("other") / name, run / name)
-    refused(capsys, "r/config.yaml is not that of the checkpoint (seed was 1 and is 0)")
+    refused(capsys, "r/config.yaml does not match the checkpoint (seed was 1 and is 0)")
 
 
 @pytest.mark.parametrize("dies_at", [1, 2, 3])

@@ -2,9 +2,9 @@
 
 `stored_runs/format-1.tar.xz` holds runs of commit da0f193 (the first format of checkpoints), each of two
 epochs on digits or on a small table, and the weights with which that version ended them after a third.
-`stored_runs/expected.json` holds its estimates. A format is never dropped: a new one gets its own archive,
-`format-2.tar.xz` and `format-3.tar.xz`, with a run (a mixture on digits), what it became after a third epoch,
-and its numbers.
+`stored_runs/expected.json` holds its estimates. Every format stays readable. Later formats have
+their own archives, `format-2.tar.xz` and `format-3.tar.xz`. Each holds a run (a mixture on digits),
+its weights after a third epoch, and its estimates.
 
     plain         standard normal prior                  mixture      GaussianMixture, started by k-means
     conditional   one-hot labels as context              table        Mixed, with empty cells

@@ -37,7 +37,7 @@ def clusters(
         particles: samples of z for each observation.
         data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.
-        trust: modules outside PyroVAE that the runs may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the runs may name, separated by commas.
     """
     agreements = []
     for run in runs:
@@ -48,7 +48,7 @@ def clusters(
         components = json.loads(ex.components.table().to_json(orient="records"))
         content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
         save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
-    agreements = [one for one in agreements if one is not None]  # without labels there is none
+    agreements = [one for one in agreements if one is not None]  # None for a run without labels
     if len(agreements) > 1:
         print_first(exploring.agreements(agreements))
 

@@ -44,7 +44,7 @@ def compare(
         data: name or file of the runs' data, if they have moved; any data with --split all.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
-        trust: modules outside PyroVAE that the runs may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the runs may name, separated by commas.
     """
     method = method or Importance()
     count = chains if method.annealed else particles

@@ -66,8 +66,8 @@ def evaluate(
 
     The first estimate is importance sampling with K particles, a lower bound called L_K in papers;
     the second is --method. Writes evidence.json, evidence.csv (one row for each observation), and
-    figures of the bound against K and of k-hat. Ctrl-C writes the finished rows to files that end
-    in .partial, so the results of an earlier call stay.
+    figures of the bound against K and of k-hat. After Ctrl-C, the finished rows are in
+    evidence.partial.json and evidence.partial.csv, and the results of an earlier call are kept.
 
     Arguments:
         run: the run folder.
@@ -87,7 +87,7 @@ def evaluate(
         device: the device to compute on; CUDA by default, if available.
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
-        trust: modules outside PyroVAE that the run may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)
@@ -119,7 +119,9 @@ def evaluate(
 
     together(lambda: report() if is_first() else None)
     if curve.partial:
-        raise KeyboardInterrupt("stopped early: the finished rows are in files that end in .partial")
+        raise KeyboardInterrupt(
+            "stopped early: the finished rows are in the files with .partial in their names"
+        )
 
 
 @contextmanager
@@ -145,7 +147,7 @@ def _add_second(
     chains: int,
     rows: int,
 ) -> None:
-    """Add the second estimate; unless the user chose it, some rows are annealed to check it."""
+    """Add the second estimate; by default, some rows are annealed to check it."""
     judged = not chosen and isinstance(second, Laplace)
     count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
     try:
@@ -160,7 +162,7 @@ def _add_second(
     except InputError as error:
         if chosen:
             raise
-        print_first(f"L_{particles} is the only estimate, because AIS is refused: {error}")
+        print_first(f"L_{particles} is the only estimate, because AIS cannot be used: {error}")
 
 
 def _announce(estimate: Callable[..., Evidence], method: Method, particles: int, x: Rows) -> None:
@@ -171,7 +173,7 @@ def _announce(estimate: Callable[..., Evidence], method: Method, particles: int,
 
 
 def _curve(bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...], bound: Evidence) -> BoundCurve:
-    """The curve of bounds up to L_K; of L_1 and L_K alone if Ctrl-C leaves nothing of it."""
+    """The curve of bounds up to L_K; only L_1 and L_K if Ctrl-C interrupts it."""
     try:
         return _extended(bounds_of(particles=counts), bound)
     except KeyboardInterrupt:
@@ -215,7 +217,7 @@ def _word(method: Method) -> str:
 
 
 def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
-    """The curve up to L_K, which uses the same samples, of the rows of both."""
+    """The curve up to L_K, on the rows that both have; L_K uses the same samples."""
     rows = curve.bound.shape[1]
     below = [i for i, k in enumerate(curve.particles) if k < bound.particles]
     counts = (*(curve.particles[i] for i in below), bound.particles)
@@ -287,7 +289,7 @@ class Results:
             yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
 
     def save(self, run: Path) -> Iterator[Path]:
-        """Write the tables and figures into a run folder; partial ones under names of their own."""
+        """Write the tables and figures into a run folder; partial ones under separate names."""
         partial = self.curve.partial or any(evidence.partial for evidence in self.evidences.values())
         if not partial:
             for name in ("evidence.partial.json", "evidence.partial.csv"):  # these results replace them

@@ -33,7 +33,7 @@ def explore(
         show: open a browser.
         data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the rows and the samples.
-        trust: modules outside PyroVAE that the run may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
     """
     app.check_extra()
     vae, data_set = open_run(run, data, trust)

@@ -57,7 +57,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
-    about = "modules outside PyroVAE that the config file may name, with commas between them"
+    about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
     parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
@@ -69,7 +69,7 @@ def completed(options: list[Option]) -> list[Option]:
 
     Raises:
         InputError: for `--out RUN --resume` without other options, if there is no run in RUN; for a
-            config file that cannot be read, or that names code which is not trusted.
+            config file that cannot be read, or that names code that is not trusted.
     """
     values = dict(options)
     resumes = (values.get("resume") or "").lower() in ("true", "yes")
@@ -88,7 +88,7 @@ def completed(options: list[Option]) -> list[Option]:
 
 
 def _at(path: Path, values: dict[str, str | None]) -> str:
-    """The options in a config file; that of a run must be as its checkpoint has it."""
+    """The options in a config file; that of a run must match its checkpoint."""
     config = upgraded_config(read_config(path))
     if path.name == "config.yaml":
         for name in ("last.ckpt", "best.ckpt"):
@@ -102,10 +102,10 @@ def _at(path: Path, values: dict[str, str | None]) -> str:
 
 
 def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) -> str:
-    """The options of a config file as text, once it is clear that they name no code of others."""
+    """The options of a config file as text, after a check that they name trusted code only."""
     for name in ("config", "trust"):
         if config.pop(name, None) is not None:
-            raise InputError(f"{path} has the option {name}, which is for the command line: remove it")
+            raise InputError(f"{path} has the option {name}, which belongs on the command line: remove it")
     parts = {name: value for name, value in config.items() if name.partition(".")[0] in PARTS}
     marked = marked_names(path.parent) if path.name == "config.yaml" else ()
     with trusting(values.get("trust")), trusting(marked):

@@ -34,7 +34,7 @@ def reconstruct(
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write reconstructions.npy.
         seed: seed of the samples from q(z|x).
-        trust: modules outside PyroVAE that the run may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
     """
     whole("seed", seed, 0)
     vae, data_set = open_run(run, data, trust)

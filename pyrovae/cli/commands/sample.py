@@ -38,7 +38,7 @@ def sample(
         array: also write samples.npy.
         out: a .csv or .parquet file for the samples, in the columns, words and units of the data.
         seed: seed of the samples.
-        trust: modules outside PyroVAE that the run may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
     """
     whole("count", count)
     whole("seed", seed, 0)

@@ -57,7 +57,7 @@ def score(
         seed: seed of the samples.
         compile: whether to compile the estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.
-        trust: modules outside PyroVAE that the run may name, with commas between them.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
     """
     if data is None:
         raise InputError("which file? give it after the run, as in `pyrovae score RUN new.csv`")

@@ -34,7 +34,7 @@ def read_npy(path: Path) -> Source:
     """Read an array, (N, ...).
 
     Raises:
-        InputError: for a file that is cut off, or an array that does not fit into memory.
+        InputError: if the file is truncated or the array does not fit into memory.
     """
     with path.open("rb") as file:
         if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
@@ -131,9 +131,9 @@ def _dense(path: Path) -> np.ndarray:
 
 
 def _check_members(path: Path) -> None:
-    """Refuse an archive of arrays that is encrypted, cut off, or does not fit into memory."""
+    """Refuse an archive that is encrypted, truncated or does not fit into memory."""
     if not is_zipfile(path):
-        return  # numpy says what it is
+        return  # numpy reports the reason
     with ZipFile(path) as archive:
         infos = archive.infolist()
         if any(info.flag_bits & 1 for info in infos):
@@ -147,12 +147,12 @@ def _check_members(path: Path) -> None:
 
 
 def _check_size(file: IO[bytes], stored: int, name: str) -> None:
-    """Refuse an array whose header promises more than is stored, or than fits into memory."""
+    """Refuse an array whose header declares more than is stored, or more than fits into memory."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's, about files of old versions
+        warnings.simplefilter("ignore")  # numpy warns about files of old versions
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
-            return  # for names of fields, which are refused
+            return  # field names, which are refused later
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(file)
     if dtype.hasobject:
@@ -161,7 +161,7 @@ def _check_size(file: IO[bytes], stored: int, name: str) -> None:
     rest = stored - file.tell()
     if size > rest:
         raise InputError(
-            f"{name} is cut off, as its header promises {in_bytes(size)} and {in_bytes(rest)} follow: "
+            f"{name} is cut off, as its header declares {in_bytes(size)} and only {in_bytes(rest)} follow: "
             "save it again"
         )
     refuse_too_large(f"the {' x '.join(map(str, shape)) or 1} values of {name}", size, "give a part of them")

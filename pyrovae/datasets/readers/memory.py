@@ -72,7 +72,7 @@ def _as_array(values: Any, name: str) -> np.ndarray:  # noqa: ANN401
 
 
 def refuse_dense(shape: Sequence[int], width: int, name: str) -> None:
-    """Refuse a sparse matrix that does not fit into memory once its zeros are written out.
+    """Refuse a sparse matrix whose dense form does not fit into memory.
 
     Raises:
         InputError: with its size.

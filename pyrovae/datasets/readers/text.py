@@ -50,7 +50,7 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file, unpacked by the suffix of its name.
 
     Raises:
-        InputError: for a .zip file of several files or with a password, or too much text.
+        InputError: for a .zip file with several files or a password, or for too much text.
         OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile: for a broken file.
     """
     if path.suffix.lower() not in PACKED:
@@ -65,7 +65,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _refuse_long(path: Path, size: int) -> None:
-    """Refuse a text that does not fit into memory with its characters and cells."""
+    """Refuse a text whose characters and cells do not fit into memory."""
     refuse_too_large(f"{in_bytes(size)} of text in {path.name}", 4 * size, "give a part of it")
 
 
