@@ -260,7 +260,7 @@ def test_a_config_that_is_cut_or_flipped_is_noticed(run):
     noticed = 0
     for size in range(0, len(whole) - 1, 3):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"^r/config.yaml .*; restore the file, or delete it"):
+        with pytest.raises(InputError, match=r"^r/config.yaml .*[;:] restore the file, or delete it"):
             pv.load(run)
     for _ in range(200):
         flipped = bytearray(whole)
