@@ -171,6 +171,12 @@ def _is_alike(one: Evidence, other: Evidence, dims: int) -> bool:
 def _check(evidences: Mapping[str, Evidence]) -> None:
     if not evidences:
         raise InputError("there is nothing to compare: give at least one evidence")
+    for name, evidence in evidences.items():
+        if evidence.weightless.any():
+            raise InputError(
+                f"{name} gives some rows no probability (the first is row {evidence.weightless.argmax()}), "
+                "so its mean is minus infinity: leave these rows out for all models"
+            )
     counts = {name: len(evidence) for name, evidence in evidences.items()}
     if len(set(counts.values())) > 1:
         raise InputError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.checks import counts_of
 from pyrovae.evidence.result import PerRow, about, table, with_error
-from pyrovae.evidence.run import evaluation, finished, refuse_weightless, shown
+from pyrovae.evidence.run import evaluation, finished, refuse_undefined, refuse_weightless, shown
 from pyrovae.memory import refuse_too_large
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
 
@@ -104,10 +104,11 @@ def iwae_bound(
     ):
         for some in pieces.parts(counts[-1]):
             log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
-            refuse_weightless(torch.logsumexp(log_w, 0).cpu(), torch.arange(len(pieces))[some.where])
+            refuse_undefined(torch.logsumexp(log_w, 0).cpu(), torch.arange(len(pieces))[some.where])
             columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
             advance(len(some))
     bound, error = torch.cat(columns, -1).unbind(1)
+    refuse_weightless(bound[-1])
     done = pieces.rows[: bound.shape[1]]
     partial = len(done) < len(pieces)
     return BoundCurve(counts, bound.numpy(), error.numpy(), partial=partial, **about(done))

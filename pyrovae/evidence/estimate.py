@@ -16,7 +16,7 @@ from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
 from pyrovae.evidence.result import Evidence, about
-from pyrovae.evidence.run import Pieces, evaluation, refuse_weightless, shown
+from pyrovae.evidence.run import Pieces, evaluation, refuse_undefined, refuse_weightless, shown
 from pyrovae.evidence.units import units_of
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
@@ -70,13 +70,14 @@ def log_evidence(
         progress: show a bar with the time left.
 
     Returns:
-        `Evidence`, with arrays of shape (N,) in nats. After Ctrl-C it has the finished rows and is
-        marked as partial.
+        `Evidence`, with arrays of shape (N,) in nats. log p(x) is -inf for a row in which
+        every sample has weight zero, and the verdict says so. After Ctrl-C it has the finished rows
+        and is marked as partial.
 
     Raises:
         InputError: for particles or chunk below 1, no rows, a wrong shape, values outside the
-            support, a site that guide or model lacks, a row whose weights are all zero, or
-            compile=True if the method or the program cannot be compiled.
+            support, a site that guide or model lacks, a row whose weights are not numbers, rows
+            that all have no weight, or compile=True if the method or program cannot be compiled.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013),
@@ -105,6 +106,7 @@ def log_evidence(
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)
             )
+    refuse_weightless(summaries[0])
     log_px, mc_stderr, ess, khat, *bias = summaries.numpy()
     rows = every.rows[: len(log_px)]
     if len(rows) < len(every):
@@ -136,7 +138,8 @@ def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, p
         try:
             for some in method.parts(pieces, particles):
                 summary = method.summary(some, particles).cpu()
-                refuse_weightless(summary[0], own[some.where])
+                refuse_undefined(summary[0], own[some.where])
+                summary[1:, summary[0] == -torch.inf] = torch.nan
                 done.append(summary)
                 advance(len(some))
         except KeyboardInterrupt:

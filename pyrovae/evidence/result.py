@@ -82,9 +82,14 @@ class Evidence(PerRow):
         return float(self.log_px.mean())
 
     @property
+    def weightless(self) -> np.ndarray:
+        """Whether log p(x) of each observation is -inf, since no sample has any weight, (N,)."""
+        return self.log_px == -np.inf
+
+    @property
     def stderr(self) -> float:
-        """The standard error of the mean over observations."""
-        return float(stderr_of_mean(self.log_px))
+        """The standard error of the mean over observations; nan if the mean is minus infinity."""
+        return math.nan if self.weightless.any() else float(stderr_of_mean(self.log_px))
 
     @property
     def mc_error(self) -> float:
@@ -156,6 +161,7 @@ class Evidence(PerRow):
             "settings": dict(self.settings),
             "particles": self.particles,
             "rows": len(self),
+            "weightless": int(self.weightless.sum()),
             "partial": self.partial,
             "measure": self.units.measure,
             "units": str(self.units),
@@ -167,11 +173,14 @@ class Evidence(PerRow):
             "trusted": float(self.trusted.mean()),
             "doubtful": self.doubtful,
             "khat_threshold": self.threshold,
-            "median_ess": float(np.median(self.ess)),
+            "median_ess": float(np.nanmedian(self.ess)),
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
-        return {name: None if value != value else value for name, value in plain.items()}  # nan != nan
+        is_number = {
+            name: not isinstance(value, float) or math.isfinite(value) for name, value in plain.items()
+        }
+        return {name: value if is_number[name] else None for name, value in plain.items()}
 
     def __str__(self) -> str:
         lines = [
@@ -179,7 +188,10 @@ class Evidence(PerRow):
             ("standard error", f"{self.stderr:.3f}"),
             ("Monte Carlo error", f"{self.mc_error:.4f}"),
             ("log p(x)", f"{self.corrected:.3f} +- {self.corrected_error:.4f}, corrected for the logarithm"),
-            ("effective sample size", f"median {np.median(self.ess):.0f}, smallest {self.ess.min():.0f}"),
+            (
+                "effective sample size",
+                f"median {np.nanmedian(self.ess):.0f}, smallest {np.nanmin(self.ess):.0f}",
+            ),
         ]
         if not math.isnan(self.doubtful) and not self.annealed:
             lines.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the observations"))

@@ -33,6 +33,7 @@ __all__ = [
     "evaluation",
     "finished",
     "inputs",
+    "refuse_undefined",
     "refuse_weightless",
     "shown",
 ]
@@ -232,17 +233,30 @@ class Pieces:
         return replace(self, rows=self.rows[chosen], keys=self.keys[chosen], start=start)
 
 
-def refuse_weightless(log_px: Tensor, numbers: Tensor) -> None:
-    """Refuse rows without a finite log p(x), (B,), with their indices (B,) among all rows.
+def refuse_undefined(log_px: Tensor, numbers: Tensor) -> None:
+    """Refuse rows whose log p(x) is not a number, (B,), with their indices (B,) among all rows.
 
     Raises:
         InputError: with the index of the first of them.
     """
-    bad = ~log_px.isfinite()
+    bad = log_px.isnan() | (log_px == math.inf)
     if bad.any():
         raise InputError(
-            f"the model gives row {int(numbers[int(bad.nonzero()[0])])} no probability: its weights are all "
-            "zero or not a number; is it in the support of p(x|z)?"
+            f"the weights of row {int(numbers[int(bad.nonzero()[0])])} are not numbers: check that the "
+            "densities of model and guide are finite there"
+        )
+
+
+def refuse_weightless(log_px: Tensor) -> None:
+    """Refuse rows of which none has any weight, (N,); log p(x) of single such rows is -inf.
+
+    Raises:
+        InputError: if all rows are without weight.
+    """
+    if len(log_px) and bool((log_px == -math.inf).all()):
+        raise InputError(
+            "the model gives none of the rows any probability, since all of their weights are zero: check "
+            "that they are in the support of p(x|z)"
         )
 
 

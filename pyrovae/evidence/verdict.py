@@ -44,11 +44,22 @@ def sentence(evidence: Evidence) -> str:
         return "one particle gives the ELBO and no error; use more"
     if not evidence.annealed and evidence.particles < SMALLEST_SAMPLE:
         return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
-    return _of_chains(evidence) if evidence.annealed else _of_weights(evidence)
+    said = _of_chains(evidence) if evidence.annealed else _of_weights(evidence)
+    return said if not evidence.weightless.any() else f"{_of_weightless(evidence)}; {said}"
+
+
+def _of_weightless(evidence: Evidence) -> str:
+    rows = evidence.weightless.nonzero()[0]
+    numbers = rows if evidence.index is None else evidence.index[rows]
+    some = ", ".join(map(str, numbers[:5])) + (", ..." if len(rows) > 5 else "")
+    return (
+        f"{len(rows)} of {len(evidence):,} observations (row {some}) have no probability under the samples, "
+        "so the mean is minus infinity: check whether they are in the support of p(x|z), or leave them out"
+    )
 
 
 def _of_chains(evidence: Evidence) -> str:
-    share, smallest = evidence.trusted.mean(), f"{evidence.ess.min():.0f} of {evidence.particles:,}"
+    share, smallest = evidence.trusted.mean(), f"{np.nanmin(evidence.ess):.0f} of {evidence.particles:,}"
     if share < MOST:
         return (
             f"the chains disagree for {1 - share:.0%} of the observations (effective sample size down to "

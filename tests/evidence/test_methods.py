@@ -617,6 +617,19 @@ def zeros_at(row):
     return model, guide
 
 
+def not_a_number_at(row):
+    """A model with a density that is not a number in one row."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            scale = torch.where(x > 99, math.nan, 1.0)
+            pyro.sample("u", dist.Normal(0.0, scale, validate_args=False), obs=x.new_zeros(len(x)))
+
+    return model, zeros_at(row)[1]
+
+
 def wrong_support():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -646,7 +659,8 @@ BAD = {
     "grey bits": (bernoulli, grey, {}, "outside the support of the site 'x' in row 2"),
     "not a number": (linear, torch.tensor([[0.0] * 4, [math.nan] * 4]), {}, "x is not finite in row 1"),
     "latents outside": (wrong_support(), torch.zeros(3), {}, "the guide draws a value outside .* 'z'"),
-    "no probability": (zeros_at(2), spoilt, {}, "row 2 no probability"),
+    "no probability": (zeros_at(2), spoilt[2:3], {}, "none of the rows any probability"),
+    "no numbers": (not_a_number_at(2), spoilt, {}, "weights of row 2 are not numbers"),
     "a site too few": (lacking_a_site(), torch.zeros(3), {}, "the guide has no site 'u'"),
     "no plate": (outside_the_plate(), torch.zeros(3), {}, "'z' is outside the plate 'data'"),
     "unknown method": (linear, torch.zeros(3, 4), {"method": "magic"}, "there is no method 'magic'"),
