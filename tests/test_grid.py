@@ -44,7 +44,7 @@ def same_weights(one, two):
 
 @pytest.mark.parametrize("cell", [*cover(2), *sample(30)], ids=cell_name)
 def test_a_cell_is_declared_trained_evaluated_saved_and_loaded(cell, tmp_path):
-    vae = declared(cell)
+    vae = declared(cell, seed=1)  # with seed 0, all units of a layer of five are zero in one cell
     written = vae.to_dict()
     assert pv.VAE.from_dict(yaml.safe_load(yaml.safe_dump(written))).to_dict() == written
     assert all(repr(part) in str(vae) for part in (vae.prior, vae.likelihood, vae.q, vae.encoder))

@@ -30,6 +30,7 @@ class Bernoulli(Likelihood):
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix C.1.
 
     Example:
+        >>> import torch
         >>> likelihood = Bernoulli()
         >>> likelihood.attach((1, 8, 8))
         >>> likelihood(logits=torch.zeros(5, 1, 8, 8)).log_prob(torch.ones(5, 1, 8, 8)).shape
@@ -61,6 +62,7 @@ class ContinuousBernoulli(Likelihood):
         Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli".
 
     Example:
+        >>> import torch
         >>> likelihood = ContinuousBernoulli()
         >>> likelihood.attach((4,))
         >>> likelihood(logits=torch.zeros(5, 4)).log_prob(torch.full((5, 4), 0.3))
@@ -86,6 +88,7 @@ class Beta(Likelihood):
         Ferrari & Cribari-Neto (2004), "Beta regression for modelling rates and proportions".
 
     Example:
+        >>> import torch
         >>> likelihood = Beta()
         >>> likelihood.attach((4,))
         >>> beta = likelihood(logits=torch.zeros(5, 4), raw_concentration=torch.zeros(5, 4))

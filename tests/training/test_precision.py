@@ -83,4 +83,4 @@ def test_an_interrupted_evaluation_writes_what_is_done(tmp_path, monkeypatch, ca
     monkeypatch.setattr(Importance, "summary", interrupted)
     assert cli.main(f"evaluate {run} --particles 30 --bounds [1,5]".split()) == 130
     assert "partial" in capsys.readouterr().err
-    assert '"partial": true' in (tmp_path / "run/evidence.json").read_text()
+    assert '"partial": true' in (tmp_path / "run/evidence.partial.json").read_text()
