@@ -59,6 +59,18 @@ pyrovae.compiling.compile_seconds = lambda: 0.0
 from pyrovae.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+# torchrun gives each process a session of its own, which a kill would not reach.
+PAIR = """
+import os, socket, subprocess, sys
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = str(free.getsockname()[1])
+group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+ranks = [os.environ | group | {"RANK": r, "LOCAL_RANK": r} for r in "01"]
+processes = [subprocess.Popen(sys.argv[1:], env=rank) for rank in ranks]
+sys.exit(max(process.wait() for process in processes))
+"""
 # Programs and streams that the command line does not have.
 SCRIPT = """
 import sys
@@ -123,9 +135,7 @@ def start(setting: str, folder: Path) -> subprocess.Popen[str]:
         words = [*(COMMON if "--data" not in words else without_data()), *words]
         command = [sys.executable, "-c", CHILD, "fit", *words, "--out", str(folder), "--resume"]
     if setting == "two processes":
-        (folder.parent / "child.py").write_text(CHILD)
-        runner = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(folder.parent / "child.py")]
-        command = [sys.executable, *runner, *command[3:]]
+        command = [sys.executable, "-c", PAIR, *command]
     table(folder.parent / "table.csv")
     return subprocess.Popen(
         command,
@@ -168,7 +178,7 @@ def kill(setting: str, folder: Path, step: int) -> int | None:
     process = start(setting, folder)
     while process.poll() is None:
         if (folder / "last.ckpt").exists() and state(folder)["position"]["step"] >= step:
-            os.killpg(process.pid, signal.SIGKILL)  # the children of torchrun, too
+            os.killpg(process.pid, signal.SIGKILL)  # its children, too
             break
         time.sleep(0.001)
     process.communicate()
