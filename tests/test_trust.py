@@ -56,7 +56,8 @@ def sign(tmp_path, monkeypatch):
     """A module `spy` in the working folder that leaves a file when it is imported; the file's path."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "was_run"
-    Path("spy.py").write_text(SPY.format(sign=str(path)))
+    for name in ("spy.py", "sp-y.py"):
+        Path(name).write_text(SPY.format(sign=str(path)))
     np.save("x.npy", binary(40).numpy())
     yield path
     sys.modules.pop("spy", None)
@@ -149,6 +150,10 @@ TEXTS = {
     "another file": "config: other.yaml",
     "trust of itself": "trust: spy\nprior: spy.Wide",
     "an objective": "objective: spy.Wide",
+    "no import path": "encoder: {class_path: Wrapped, init_args: {module: sp-y.build, features: 5}}",
+    "a path and more": 'encoder: {class_path: Wrapped, init_args: {module: "spy.build\\\\", features: 5}}',
+    "a path and a comment": "encoder: {class_path: Wrapped, init_args: {module: 'spy.build #', features: 5}}",
+    "a path with a tag": "encoder: {class_path: Wrapped, init_args: {features: 5, module: '!!str spy.Wide'}}",
     "an alias": "x: &x [spy.Wide]\nprior: *x",
 }
 
@@ -244,6 +249,20 @@ def test_a_mark_is_for_one_user_one_place_and_one_declaration(
     assert sign.exists()
 
 
+@pytest.mark.parametrize(
+    "odd", [{1: "a"}, {"a": torch.zeros(2)}, {"a": b"x"}], ids=["keys of two types", "a tensor", "bytes"]
+)
+def test_a_mark_on_values_that_no_run_of_ours_has_is_no_mark(own, sign, odd):
+    saved = Checkpoint.read(own / "best.ckpt")
+    replace(saved, declaration=saved.declaration | odd).write(own / "best.ckpt")
+    with pytest.raises(InputError, match="--trust spy"):
+        pv.load(own)
+    replace(saved, mark="\u00e9" * 64).write(own / "best.ckpt")
+    with pytest.raises(InputError, match="--trust spy"):
+        pv.load(own)
+    assert not sign.exists()
+
+
 def test_trust_in_a_run_of_others_is_not_stored(own, sign, monkeypatch, tmp_path):
     of_another_user(monkeypatch, tmp_path)
     assert main(["fit", "--out", "r", "--resume", "--trust", "spy"]) == 0
@@ -294,6 +313,12 @@ def test_layers_of_torch_need_no_trust():
             )
 
 
+def test_what_is_no_import_path_is_not_to_be_trusted():
+    declared = {"module": ".spy.Wide", "features": 3}
+    with pytest.raises(InputError, match="'.spy.Wide' is not an import path"):
+        Declared.from_dict({"class_path": "pyrovae.networks.Wrapped", "init_args": declared})
+
+
 def test_a_module_that_the_program_named_itself_is_read_again():
     network = Wrapped("tests.support.user_networks.Both", 5, {"width": 6})
     assert Declared.from_dict(network.to_dict()) == network
@@ -312,7 +337,10 @@ def test_trust_ends_with_its_block_and_covers_what_is_below():
 def test_names_to_trust():
     assert trusted_names(None) == ()
     assert trusted_names("a,b.c") == ("a", "b.c")
-    for wrong in ("", "a b", "a/b", [3], "a.,b"):
+    assert trusted_names([]) == ()
+    assert trusted_names({"a"}) == ("a",)
+    others = (3, True, b"a", {"a": 1}, np.array(["a", "b"]), torch.tensor([1, 2]), object())
+    for wrong in ("", "a b", "a/b", [3], "a.,b", *others):
         with pytest.raises(InputError, match="trust takes names of modules"):
             trusted_names(wrong)
 

@@ -135,7 +135,8 @@ def _content(path: Path) -> Any:  # noqa: ANN401
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}: is this the folder of a run?") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason_of(error)}; change its permissions") from None
+        cure = "change its permissions" if isinstance(error, PermissionError) else "name the folder of a run"
+        raise InputError(f"{path} cannot be read: {reason_of(error)}; {cure}") from None
     body, seal, digest = data.rpartition(SEAL)
     is_sealed = bool(seal) and len(digest) == hashlib.sha256().digest_size
     if is_sealed and hashlib.sha256(body).digest() != digest:

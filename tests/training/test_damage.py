@@ -223,6 +223,12 @@ def test_a_file_without_rights_is_not_called_cut_off(run, monkeypatch):
         pv.load(run)
 
 
+def test_a_path_that_no_folder_can_have_is_not_a_matter_of_permissions():
+    for path in ("a" * 300, "a/" * 3000):
+        with pytest.raises(InputError, match=r"cannot be read: file name too long; name the folder of a run"):
+            pv.load(path)
+
+
 # -------------------------------------------------------------------- config.yaml
 
 DOORS = ["evaluate r --method importance --particles 2", "sample r --count 3", "reconstruct r", "clusters r"]
