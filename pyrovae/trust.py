@@ -92,7 +92,7 @@ def trusted_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     several = isinstance(names, (list, tuple, set, frozenset))
-    words = list(names) if several else names.split(",") if isinstance(names, str) else [names]
+    words: list[Any] = list(names) if several else names.split(",") if isinstance(names, str) else [names]
     for word in words:
         if not isinstance(word, str) or not all(part.isidentifier() for part in word.strip().split(".")):
             wrong = repr(word) if isinstance(word, str) else f"a value of type {type(word).__name__}"

@@ -1,5 +1,6 @@
 """Damaged, foreign and edited files of a run are noticed, named, and cost nothing that is still whole."""
 
+import math
 import random
 import shutil
 from dataclasses import replace
@@ -204,6 +205,25 @@ def test_a_declaration_that_holds_itself_is_refused(run):
         replace(saved, declaration=saved.declaration | {"prior": value}).write(run / "best.ckpt")
         with pytest.raises(InputError, match="best.ckpt is not a PyroVAE checkpoint: its declaration is too"):
             pv.load(run)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda w: w.to_sparse(),
+        lambda w: w * complex(0, math.nan),
+        lambda w: w.to("meta"),
+        lambda w: w.to(torch.float8_e4m3fn),
+        lambda w: torch.zeros(1).expand(10**9, 10**3),  # four bytes that stand for 4 TB
+    ],
+    ids=["sparse", "complex", "meta", "eight bits", "expanded"],
+)
+def test_weights_that_are_no_plain_tensors(run, convert):
+    saved = Checkpoint.read(run / "best.ckpt")
+    name = next(name for name, value in saved.weights.items() if value.dim() == 2)
+    replace(saved, weights=saved.weights | {name: convert(saved.weights[name])}).write(run / "best.ckpt")
+    with pytest.raises(InputError, match="is not a PyroVAE checkpoint: its weights has a wrong type"):
+        pv.load(run)
 
 
 def test_a_state_of_nonsense_is_one_sentence(run):
