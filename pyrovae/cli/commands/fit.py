@@ -83,7 +83,8 @@ def completed(options: list[Option]) -> list[Option]:
         if config is not None:
             return [("config", _checked(config, run / "config.yaml", values)), *options]
     return [
-        (name, _at(Path(value), values) if name == "config" and value else value) for name, value in options
+        (name, _at(Path(value), values) if name == "config" and value is not None else value)
+        for name, value in options
     ]
 
 
