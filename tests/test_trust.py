@@ -202,6 +202,25 @@ def test_a_run_of_this_user_needs_no_trust(own, sign):
     assert main(["fit", "--out", "r", "--resume"]) == 0
 
 
+def test_the_options_in_a_config_file_must_be_those_that_were_marked(own, sign, capsys):
+    """The mark is of the declaration, so it trusts no other options of the user's own code."""
+    for name in ("best.ckpt", "last.ckpt"):
+        saved = Checkpoint.read(own / name)
+        prior = saved.config["prior"] | {"init_args": {"width": 9.0}}
+        config = saved.config | {"prior": prior}
+        replace(saved, config=config).write(own / name)
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    for line in ("fit --out r --resume", "fit --config r/config.yaml --out s"):
+        assert main(line.split()) == 2
+        assert "--trust spy" in capsys.readouterr().err
+    assert not sign.exists()
+
+
+def test_a_config_file_that_was_marked_needs_no_trust(own, sign):
+    assert main(["fit", "--config", "r/config.yaml", "--out", "s"]) == 0
+    assert sign.exists()
+
+
 def test_the_key_is_private(own):
     assert marks.key_file().stat().st_mode & 0o777 == 0o600
     assert marks.key_file().parent.stat().st_mode & 0o077 == 0
