@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.tasks import Scores, score, score_file
-    from pyrovae.training.fit import Run, fit, load
+    from pyrovae.training.fit import Run, fit
+    from pyrovae.training.loading import load
     from pyrovae.vae import VAE
 
 __version__ = "0.1.0"

@@ -89,12 +89,15 @@ def trusted_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
         >>> trusted_names("mypackage, other.parts")
         ('mypackage', 'other.parts')
     """
-    words = names.split(",") if isinstance(names, str) else names or ()
-    stripped = tuple(word.strip() if isinstance(word, str) else word for word in words)
-    for word in stripped:
-        if not isinstance(word, str) or not all(part.isidentifier() for part in word.split(".")):
-            raise InputError(f"trust must be names of modules, as in ['mypackage'], not {word!r}")
-    return stripped
+    if names is None:
+        return ()
+    several = isinstance(names, (list, tuple, set, frozenset))
+    words: list[Any] = list(names) if several else names.split(",") if isinstance(names, str) else [names]
+    for word in words:
+        if not isinstance(word, str) or not all(part.isidentifier() for part in word.strip().split(".")):
+            wrong = repr(word) if isinstance(word, str) else f"a value of type {type(word).__name__}"
+            raise InputError(f"trust takes names of modules, as in ['mypackage'], not {wrong}: name one")
+    return tuple(word.strip() for word in words)
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def _paths(value: Any) -> Iterator[str]:  # noqa: ANN401
     elif isinstance(value, str):
         if _IMPORT_PATH.fullmatch(value.strip()):
             yield value.strip()
-        elif any(mark in value for mark in "{[:\n'\""):  # a parser may read it as YAML
+        else:  # a parser may read it as YAML
             yield from _paths(_inner(value))
 
 
@@ -237,6 +240,8 @@ def _own(path: str) -> object:
 
 def object_at(path: str) -> object:
     """The object at an import path that is trusted; None if it cannot be imported."""
+    if not _IMPORT_PATH.fullmatch(path):  # nor was it checked as one
+        return None
     module, _, name = path.rpartition(".")
     if not _is_layer(path):
         importable_from()
@@ -253,6 +258,8 @@ def check_callable(path: str) -> None:
         return
     if _is_own(path):
         raise InputError(f"{path!r} is not a layer, but code of PyroVAE: name one of torch.nn or your own")
+    if not _IMPORT_PATH.fullmatch(path):
+        raise InputError(f"{path!r} is not an import path, as in 'mynets.Encoder': give one")
     raise _refusal(path)
 
 

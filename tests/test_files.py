@@ -103,6 +103,15 @@ def test_a_temporary_file_is_new_and_its_name_is_not_known_before(path, monkeypa
     assert path.read_bytes() == b"old"
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
+    done = []
+    flush, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("flushed"), flush(file)))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("renamed"), rename(*names)))
+    write_whole(path, lambda file: file.write(b"new"))
+    assert done == ["flushed", "renamed"]
+
+
 def test_a_long_name_is_written(tmp_path):
     write_whole(tmp_path / ("n" * 255), lambda file: file.write(b"new"))
     assert [entry.name for entry in tmp_path.iterdir()] == ["n" * 255]

@@ -56,7 +56,8 @@ def sign(tmp_path, monkeypatch):
     """A module `spy` in the working folder that leaves a file when it is imported; the file's path."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "was_run"
-    Path("spy.py").write_text(SPY.format(sign=str(path)))
+    for name in ("spy.py", "sp-y.py"):
+        Path(name).write_text(SPY.format(sign=str(path)))
     np.save("x.npy", binary(40).numpy())
     yield path
     sys.modules.pop("spy", None)
@@ -149,6 +150,10 @@ TEXTS = {
     "another file": "config: other.yaml",
     "trust of itself": "trust: spy\nprior: spy.Wide",
     "an objective": "objective: spy.Wide",
+    "no import path": "encoder: {class_path: Wrapped, init_args: {module: sp-y.build, features: 5}}",
+    "a path and more": 'encoder: {class_path: Wrapped, init_args: {module: "spy.build\\\\", features: 5}}',
+    "a path and a comment": "encoder: {class_path: Wrapped, init_args: {module: 'spy.build #', features: 5}}",
+    "a path with a tag": "encoder: {class_path: Wrapped, init_args: {features: 5, module: '!!str spy.Wide'}}",
     "an alias": "x: &x [spy.Wide]\nprior: *x",
 }
 
@@ -197,6 +202,25 @@ def test_a_run_of_this_user_needs_no_trust(own, sign):
     assert main(["fit", "--out", "r", "--resume"]) == 0
 
 
+def test_the_options_in_a_config_file_must_be_those_that_were_marked(own, sign, capsys):
+    """The mark is of the declaration, so it trusts no other options of the user's own code."""
+    for name in ("best.ckpt", "last.ckpt"):
+        saved = Checkpoint.read(own / name)
+        prior = saved.config["prior"] | {"init_args": {"width": 9.0}}
+        config = saved.config | {"prior": prior}
+        replace(saved, config=config).write(own / name)
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    for line in ("fit --out r --resume", "fit --config r/config.yaml --out s"):
+        assert main(line.split()) == 2
+        assert "--trust spy" in capsys.readouterr().err
+    assert not sign.exists()
+
+
+def test_a_config_file_that_was_marked_needs_no_trust(own, sign):
+    assert main(["fit", "--config", "r/config.yaml", "--out", "s"]) == 0
+    assert sign.exists()
+
+
 def test_the_key_is_private(own):
     assert marks.key_file().stat().st_mode & 0o777 == 0o600
     assert marks.key_file().parent.stat().st_mode & 0o077 == 0
@@ -242,6 +266,20 @@ def test_a_mark_is_for_one_user_one_place_and_one_declaration(
     assert not sign.exists()
     assert main(["sample", "r", "--count", "3", "--trust", "spy"]) == 0
     assert sign.exists()
+
+
+@pytest.mark.parametrize(
+    "odd", [{1: "a"}, {"a": torch.zeros(2)}, {"a": b"x"}], ids=["keys of two types", "a tensor", "bytes"]
+)
+def test_a_mark_on_values_that_no_run_of_ours_has_is_no_mark(own, sign, odd):
+    saved = Checkpoint.read(own / "best.ckpt")
+    replace(saved, declaration=saved.declaration | odd).write(own / "best.ckpt")
+    with pytest.raises(InputError, match="--trust spy"):
+        pv.load(own)
+    replace(saved, mark="\u00e9" * 64).write(own / "best.ckpt")
+    with pytest.raises(InputError, match="--trust spy"):
+        pv.load(own)
+    assert not sign.exists()
 
 
 def test_trust_in_a_run_of_others_is_not_stored(own, sign, monkeypatch, tmp_path):
@@ -294,6 +332,12 @@ def test_layers_of_torch_need_no_trust():
             )
 
 
+def test_what_is_no_import_path_is_not_to_be_trusted():
+    declared = {"module": ".spy.Wide", "features": 3}
+    with pytest.raises(InputError, match="'.spy.Wide' is not an import path"):
+        Declared.from_dict({"class_path": "pyrovae.networks.Wrapped", "init_args": declared})
+
+
 def test_a_module_that_the_program_named_itself_is_read_again():
     network = Wrapped("tests.support.user_networks.Both", 5, {"width": 6})
     assert Declared.from_dict(network.to_dict()) == network
@@ -312,8 +356,11 @@ def test_trust_ends_with_its_block_and_covers_what_is_below():
 def test_names_to_trust():
     assert trusted_names(None) == ()
     assert trusted_names("a,b.c") == ("a", "b.c")
-    for wrong in ("", "a b", "a/b", [3], "a.,b"):
-        with pytest.raises(InputError, match="trust must be names of modules"):
+    assert trusted_names([]) == ()
+    assert trusted_names({"a"}) == ("a",)
+    others = (3, True, b"a", {"a": 1}, np.array(["a", "b"]), torch.tensor([1, 2]), object())
+    for wrong in ("", "a b", "a/b", [3], "a.,b", *others):
+        with pytest.raises(InputError, match="trust takes names of modules"):
             trusted_names(wrong)
 
 

@@ -48,7 +48,6 @@ def sentence(
     return (
         _misspelt(message, options)
         or _without_value(message, option)
-        or _config(message, option)
         or _unknown_argument(message, option)
         or _unnamed_part(message, option)
         or _wrong_value(message, option)
@@ -81,20 +80,6 @@ def _without_value(message: str, option: str) -> str | None:
         return None
     names = [f"{option}.{name}" if option != "--" else name for name in required[1].split(", ")]
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; see --help"
-
-
-def _config(message: str, option: str) -> str | None:
-    """A config file that cannot be read."""
-    if missing := re.search(r"(?:File does not exist|Path is not a file|does not exist): *(\S.*)", message):
-        return f"--config: there is no file {_short(missing[1])}; see --help"
-    if "codec can't decode" in message:
-        return "--config is not a UTF-8 text file: give a YAML file of options"
-    if message.startswith("Unexpected config") or "config file must be" in message:
-        return "--config must contain options by name, as in the line `epochs: 3`"
-    if message.startswith("Problems parsing config") or option == "--config":
-        place = re.search(r"line (\d+)", message)
-        return f"--config is not YAML{f' in line {place[1]}' if place else ''}: give a YAML file of options"
-    return None
 
 
 def _unknown_argument(message: str, option: str) -> str | None:

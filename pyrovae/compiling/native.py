@@ -37,7 +37,7 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
     start, folder = time.perf_counter(), storage.folder_to_read()
     path = None if folder is None else storage.find(folder, key)
     if path is not None:
-        with contextlib.suppress(RuntimeError):  # compiled on another system: compile again
+        with contextlib.suppress(RuntimeError, OSError):  # made on another system, or gone: compile it
             return _load(path)
     path = _built(module, key, inputs)
     _remember(path.parent, time.perf_counter() - start)

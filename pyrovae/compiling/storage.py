@@ -108,9 +108,10 @@ def _unsafe(folder: Path) -> str | None:
 def find(folder: Path, key: str, *, check: bool = True) -> Path | None:
     """The file of a graph, or None; a damaged one is removed."""
     for path in folder.glob(f"{key}-*.so"):
-        if not check or path.stem == f"{key}-{_digest(path.read_bytes())}":
-            return path
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process was first, or it is no file
+            if not check or path.stem == f"{key}-{_digest(path.read_bytes())}":
+                return path
+            path.unlink(missing_ok=True)
     return None
 
 
@@ -118,9 +119,9 @@ def add(folder: Path, key: str, code: bytes) -> Path:
     """Store the machine code of a graph, flushed to disk before it gets its name."""
     path = folder / f"{key}-{_digest(code)}.so"
     files.write_whole(path, lambda file: file.write(code))
-    newest_first = sorted(folder.glob("*.so"), key=lambda other: other.stat().st_mtime, reverse=True)
-    for old in newest_first[STORED:]:
-        old.unlink(missing_ok=True)
+    for old in sorted(folder.glob("*.so"), key=_age)[STORED:]:
+        with contextlib.suppress(OSError):
+            old.unlink(missing_ok=True)
     return path
 
 

@@ -232,8 +232,8 @@ class _Part:
         try:
             before = json.loads(self.state.read_text(encoding="utf-8"))
             size, identity = self.path.stat().st_size, dict(before["identity"])
-            is_whole = isinstance(before["bytes"], int) and isinstance(before["rows"], int)
-        except (OSError, ValueError, TypeError, KeyError):
+            is_whole = before.pop("check") == _check_of(before) and size >= before["bytes"]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         different = [name for name, value in self.identity.items() if identity.get(name) != value]
         if different:
@@ -243,8 +243,7 @@ class _Part:
                 f"{self.path} has scores of an earlier call with other {other}: "
                 "give the same again to go on, or overwrite=True (--overwrite) to start again"
             )
-        is_whole = is_whole and size >= before["bytes"] and self._is_undamaged(before)
-        return before if is_whole else None
+        return before if is_whole and self._is_undamaged(before) else None
 
     def _is_undamaged(self, before: dict[str, Any]) -> bool:
         """Whether the finished lines are those that were written."""
@@ -301,6 +300,7 @@ class _Part:
         os.fsync(self._file.fileno())
         size, digest = self._file.tell(), self._digest.hexdigest()
         state = {"identity": self.identity, "rows": rows, "bytes": size, "digest": digest, "used": used}
+        state["check"] = _check_of(state)
         write_whole(self.state, lambda file: file.write(json.dumps(state).encode()))
         self.rows = rows
 
@@ -325,6 +325,11 @@ def file_key(data: str | os.PathLike[str]) -> str:
     else:
         digest.update(os.fspath(data).encode())
     return digest.hexdigest()
+
+
+def _check_of(state: dict[str, Any]) -> str:
+    """A hash of the state of a call, by which a damaged one is recognised."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _nothing() -> None:

@@ -2,15 +2,17 @@ r"""Training: stochastic variational inference on any guide and model.
 
     theta, phi  <-  theta, phi + lr * gradient of objective(terms of a minibatch)
 
-`fit` is the entry point. Files of this package:
+`fit` trains a program, and `loading` loads the VAE of a run folder. Files of this package:
 
     loop        epochs                      preparing   data, device and checks before a run
     job         a run                       saver       checkpoints and resuming
     steps       eager or compiled steps     step, compiled, optimizers, layout, exchange    one step
-    folder, checkpoint, state               files of a run, and their content
+    folder, checkpoint, config, state       files of a run, and their content
+    marks, sources                          whose run it is, and of which data
     batches, schedules, settings, progress
 """
 
-from pyrovae.training.fit import Run, fit, load
+from pyrovae.training.fit import Run, fit
+from pyrovae.training.loading import load
 
 __all__ = ["Run", "fit", "load"]

@@ -135,7 +135,8 @@ def _content(path: Path) -> Any:  # noqa: ANN401
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}: is this the folder of a run?") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason_of(error)}; change its permissions") from None
+        cure = "change its permissions" if isinstance(error, PermissionError) else "name the folder of a run"
+        raise InputError(f"{path} cannot be read: {reason_of(error)}; {cure}") from None
     body, seal, digest = data.rpartition(SEAL)
     is_sealed = bool(seal) and len(digest) == hashlib.sha256().digest_size
     if is_sealed and hashlib.sha256(body).digest() != digest:
@@ -220,7 +221,18 @@ _KINDS: dict[str, Any] = {
 def _are_tensors(values: Any) -> bool:  # noqa: ANN401
     return values is None or (
         isinstance(values, dict)
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in values.items())
+        and all(isinstance(key, str) and _is_plain(value) for key, value in values.items())
+    )
+
+
+def _is_plain(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is a tensor in memory of real numbers, each of which was stored."""
+    return (
+        isinstance(value, Tensor)
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
+        and not (value.is_complex() or value.is_quantized)
+        and not (value.is_floating_point() and value.element_size() < 2)
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
     )
 
 

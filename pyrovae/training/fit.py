@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,24 +20,19 @@ import torch
 from torch import Tensor
 
 from pyrovae import report, sharing
-from pyrovae.checks import flags, one_of, path_of, whole
+from pyrovae.checks import flags, path_of, whole
 from pyrovae.compiling import Compile
-from pyrovae.datasets import Schema
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
 from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
-from pyrovae.part import Declared
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
-from pyrovae.training.checkpoint import Checkpoint
-from pyrovae.training.config import check_config
 from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
 from pyrovae.training.loop import Loop
-from pyrovae.training.marks import names_marked
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.preparing import as_data, check_data, check_program, placed, two_rows, usable_device
 from pyrovae.training.progress import Progress
@@ -45,13 +40,12 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Settings
 from pyrovae.training.state import State, load_weights, parameters, parameters_of
-from pyrovae.trust import check_paths, trusting
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["Run", "fit", "load"]
+__all__ = ["Run", "fit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,59 +195,6 @@ def fit(
         if figures:  # in all processes; only the first has a folder
             sharing.together(lambda: _draw(result, data, folder))
         return result
-
-
-def load(
-    folder: str | os.PathLike,
-    *,
-    which: Literal["best", "last"] = "best",
-    trust: str | Sequence[str] | None = None,
-) -> VAE:
-    """Load the VAE of a run folder, with its best or last weights and the schema of its data.
-
-    A run folder names the classes of its parts. Classes of the package, parts that the program has
-    already imported, and all parts of a run fitted by the same user on the same machine are
-    loaded. Other code runs only if it is trusted by name.
-
-    Arguments:
-        folder: the run folder.
-        which: the best weights, or the last.
-        trust: modules or packages outside PyroVAE whose code may run, as in ["mypackage"].
-
-    Raises:
-        InputError: if the folder has no run or the run is not of a VAE; if a checkpoint is damaged,
-            has weights that are not finite or does not match config.yaml; or if it names code that
-            is not trusted.
-    """
-    path = path_of("folder", folder) / f"{one_of('which', which, ('best', 'last'))}.ckpt"
-    saved = Checkpoint.read(path)
-    check_config(folder, saved)
-    if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
-        raise InputError(
-            f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"
-        )
-    with trusting(trust), trusting(names_marked(saved.declarations(), saved.mark)):
-        check_paths(saved.declaration, str(path), Declared)
-        vae = _declared(saved, path)
-    load_weights(Runner(vae), {}, saved.weights)
-    return vae
-
-
-def _declared(saved: Checkpoint, path: Path) -> VAE:
-    """The VAE of a checkpoint, without its learned weights."""
-    try:
-        with alone, torch.random.fork_rng(devices=[]):  # building it draws random weights
-            vae = VAE.from_dict(saved.declaration or {})
-        names = [name for name, _ in vae.named_parameters() if name in saved.weights]
-        vae.to(saved.weights[names[0]].dtype if names else torch.get_default_dtype())
-        vae.schema = None if saved.schema is None else Schema.from_dict(saved.schema)
-    except InputError:
-        raise
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
-        raise InputError(
-            f"{path} does not declare a VAE of this version ({str(error).splitlines()[0][:100]}): fit again"
-        ) from error
-    return vae
 
 
 @contextmanager

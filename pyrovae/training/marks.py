@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,36 @@ def names_marked(declarations: Any, mark: str | None) -> tuple[str, ...]:  # noq
     """The import paths in declarations that a mark makes trusted."""
     names = sorted(set(foreign_paths(declarations))) if isinstance(mark, str) else []
     key = _key(create=False) if names else None
-    if key is None or not hmac.compare_digest(_hash(key, declarations, names), str(mark)):
+    if key is None:
         return ()
-    return tuple(names)
+    try:
+        own = _hash(key, declarations, names)
+    except (TypeError, ValueError):  # no run of ours has values that JSON lacks
+        return ()
+    return tuple(names) if hmac.compare_digest(own.encode(), str(mark).encode(errors="replace")) else ()
 
 
-def marked_names(run: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The import paths that are trusted because this user has marked the run in a folder."""
+def marked_names(run: str | os.PathLike[str], parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The import paths that are trusted because the run in a folder has a mark of this user.
+
+    Arguments:
+        run: the run folder.
+        parts: the parts in its config file; those that name code must be declared as in the run,
+            since the mark is of the declaration.
+    """
     try:
         saved = Checkpoint.read(Path(run) / "last.ckpt")
     except InputError:
         return ()
-    return names_marked(saved.declarations(), saved.mark)
+    names = names_marked(saved.declarations(), saved.mark)
+    declared = (saved.declaration or {}) | {"objective": saved.identity.get("objective")}
+    foreign = [name for name, part in parts.items() if next(foreign_paths({name: part}), None) is not None]
+    return names if all(_words(parts[name]) == _words(declared.get(name)) for name in foreign) else ()
+
+
+def _words(values: Any) -> str:  # noqa: ANN401
+    """Plain values as text; lists and tuples are the same, as in a config file."""
+    return json.dumps(values, sort_keys=True, default=str)
 
 
 def key_file() -> Path:

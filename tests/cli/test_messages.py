@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from pyrovae.cli import main
 from pyrovae.cli.messages import sentence
 from pyrovae.cli.parsing import _files, parse
 from pyrovae.errors import InputError
@@ -62,3 +63,8 @@ def test_the_help_of_a_class_needs_nothing_else(capsys):
 def test_a_message_that_is_not_known_is_said_in_general_terms():
     text = 'Parser key "x": Does not validate against any of the Union subtypes\n  - <class Foo> Expected'
     assert sentence(text) == "--x has a value that cannot be read; see --help"
+
+
+def test_a_config_file_without_a_name(capsys):
+    assert main(["fit", "--config", "", "--data", "moons"]) == 2
+    assert capsys.readouterr().err == "pyrovae: . cannot be read: is a directory; name a config file\n"

@@ -111,6 +111,16 @@ def test_a_folder_that_cannot_be_trusted_is_not_used_and_that_is_said_once(folde
     )
 
 
+def test_files_that_vanish_and_what_is_no_file_stop_nothing(folder):
+    where = folder_to_write()
+    (where / "one-0.so").mkdir()
+    (where / "two-0.so").symlink_to("vanished")  # as of a file that another process removes
+    assert find(where, "one") is None
+    assert find(where, "two") is None
+    assert find(where, "three") is None
+    assert add(where, "three", b"code") == find(where, "three")
+
+
 def test_the_folder_that_is_used_instead_goes_with_the_process(folder):
     folder.touch()
     code = "from pyrovae.compiling.storage import folder_to_write; print(folder_to_write())"

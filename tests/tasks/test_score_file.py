@@ -129,6 +129,11 @@ DAMAGE = {
     "a state of nonsense": ("s.csv.part.json", lambda text: "[1, 2]"),
     "a state without lines": ("s.csv.part.json", lambda text: '{"identity": 3}'),
     "a state that is cut off": ("s.csv.part.json", lambda text: text[:-20]),
+    "a state of fewer rows": ("s.csv.part.json", lambda text: text.replace('"rows": 150', '"rows": 100')),
+    "a state of another method": (
+        "s.csv.part.json",
+        lambda text: text.replace('"used": {', '"used": [{}], "x": {'),
+    ),
 }
 
 

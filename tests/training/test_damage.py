@@ -1,5 +1,6 @@
 """Damaged, swapped and edited files of a run are reported, and intact files are kept."""
 
+import math
 import random
 import shutil
 from dataclasses import replace
@@ -206,6 +207,25 @@ def test_a_declaration_that_holds_itself_is_refused(run):
             pv.load(run)
 
 
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda w: w.to_sparse(),
+        lambda w: w * complex(0, math.nan),
+        lambda w: w.to("meta"),
+        lambda w: w.to(torch.float8_e4m3fn),
+        lambda w: torch.zeros(1).expand(10**9, 10**3),  # four bytes that stand for 4 TB
+    ],
+    ids=["sparse", "complex", "meta", "eight bits", "expanded"],
+)
+def test_weights_that_are_no_plain_tensors(run, convert):
+    saved = Checkpoint.read(run / "best.ckpt")
+    name = next(name for name, value in saved.weights.items() if value.dim() == 2)
+    replace(saved, weights=saved.weights | {name: convert(saved.weights[name])}).write(run / "best.ckpt")
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint"):
+        pv.load(run)
+
+
 def test_a_state_of_nonsense_is_one_sentence(run):
     saved = Checkpoint.read(run / "last.ckpt")
     for name in ("state", "random", "optimizer"):
@@ -221,6 +241,12 @@ def test_a_file_without_rights_is_not_called_cut_off(run, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", denied)
     with pytest.raises(InputError, match=r"best.ckpt cannot be read: permission denied; change"):
         pv.load(run)
+
+
+def test_a_path_that_no_folder_can_have_is_not_a_matter_of_permissions():
+    for path in ("a" * 300, "a/" * 3000):
+        with pytest.raises(InputError, match=r"cannot be read: file name too long; name the folder of a run"):
+            pv.load(path)
 
 
 # -------------------------------------------------------------------- config.yaml

@@ -83,7 +83,8 @@ def completed(options: list[Option]) -> list[Option]:
         if config is not None:
             return [("config", _checked(config, run / "config.yaml", values)), *options]
     return [
-        (name, _at(Path(value), values) if name == "config" and value else value) for name, value in options
+        (name, _at(Path(value), values) if name == "config" and value is not None else value)
+        for name, value in options
     ]
 
 
@@ -107,7 +108,7 @@ def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) 
         if config.pop(name, None) is not None:
             raise InputError(f"{path} has the option {name}, which belongs on the command line: remove it")
     parts = {name: value for name, value in config.items() if name.partition(".")[0] in PARTS}
-    marked = marked_names(path.parent) if path.name == "config.yaml" else ()
+    marked = marked_names(path.parent, parts) if path.name == "config.yaml" else ()
     with trusting(values.get("trust")), trusting(marked):
         check_paths(parts, str(path), Declared)
     if next(foreign_paths(parts), None) is not None:
