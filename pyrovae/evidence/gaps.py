@@ -242,7 +242,7 @@ def gaps(
     evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
     if evidence.weightless.any():
         raise InputError(
-            f"row {evidence.weightless.argmax()} has no probability under the samples, so it has no gaps: "
+            f"row {evidence.numbers(evidence.weightless)[0]} has no probability under the samples, so it has no gaps: "
             "leave it out"
         )
     if evidence.partial:  # after Ctrl-C it has some rows, but an incomplete split is of no use

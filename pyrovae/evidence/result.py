@@ -86,6 +86,11 @@ class Evidence(PerRow):
         """Whether log p(x) of each observation is -inf, since no sample has any weight, (N,)."""
         return self.log_px == -np.inf
 
+    def numbers(self, mask: np.ndarray) -> np.ndarray:
+        """The row numbers in the source, where known, of the observations in a mask (N,)."""
+        places = mask.nonzero()[0]
+        return places if self.index is None else self.index[places]
+
     @property
     def stderr(self) -> float:
         """The standard error of the mean over observations; nan if the mean is minus infinity."""

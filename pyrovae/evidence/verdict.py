@@ -49,9 +49,8 @@ def sentence(evidence: Evidence) -> str:
 
 
 def _of_weightless(evidence: Evidence) -> str:
-    rows = evidence.weightless.nonzero()[0]
-    numbers = rows if evidence.index is None else evidence.index[rows]
-    some = ", ".join(map(str, numbers[:5])) + (", ..." if len(rows) > 5 else "")
+    rows = evidence.numbers(evidence.weightless)
+    some = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
     return (
         f"{len(rows)} of {len(evidence):,} observations (row {some}) have no probability under the samples, "
         "so the mean is minus infinity: check whether they are in the support of p(x|z), or leave them out"
