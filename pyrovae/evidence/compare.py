@@ -174,8 +174,9 @@ def _check(evidences: Mapping[str, Evidence]) -> None:
     for name, evidence in evidences.items():
         if evidence.weightless.any():
             raise InputError(
-                f"{name} gives some rows no probability (the first is row "
-                f"{evidence.numbers(evidence.weightless)[0]}), so its mean is minus infinity: leave these rows out for all models"
+                f"{name} gives no probability to some rows (the first is row "
+                f"{evidence.numbers(evidence.weightless)[0]}), so its mean is minus infinity: leave these "
+                "rows out for all models"
             )
     counts = {name: len(evidence) for name, evidence in evidences.items()}
     if len(set(counts.values())) > 1:

@@ -242,8 +242,8 @@ def gaps(
     evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
     if evidence.weightless.any():
         raise InputError(
-            f"row {evidence.numbers(evidence.weightless)[0]} has no probability under the samples, so it has no gaps: "
-            "leave it out"
+            f"row {evidence.numbers(evidence.weightless)[0]} has no probability under the samples, so it has "
+            "no gaps: leave it out"
         )
     if evidence.partial:  # after Ctrl-C it has some rows, but an incomplete split is of no use
         raise KeyboardInterrupt(f"stopped after log p(x) of {len(evidence)} of {len(rows)} observations")

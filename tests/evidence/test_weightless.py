@@ -58,5 +58,5 @@ def test_the_bound_has_the_same_rows():
 
 def test_models_are_not_ranked_by_minus_infinity():
     evidence = log_evidence((model, guide), X)
-    with pytest.raises(pv.InputError, match="b gives some rows no probability .*row 2"):
+    with pytest.raises(pv.InputError, match="b gives no probability to some rows .*row 2"):
         compare({"b": evidence, "a": evidence})
