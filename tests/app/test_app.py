@@ -294,6 +294,7 @@ def until(page, look, satisfied):
 
 def another(page):
     """A row of the table that is not chosen, and its number."""
+    page.wait_for_selector(".tabulator-row.tabulator-selected")  # the first is chosen when the page opens
     rows = page.locator(".tabulator-row")
     k = next(k for k in range(rows.count()) if not chosen(rows.nth(k)))
     return rows.nth(k), k
