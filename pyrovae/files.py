@@ -93,9 +93,8 @@ def new_folder(parent: Path, stem: str) -> Path:
             number += 1
         except OSError as error:
             tries += 1
-            if (
-                isinstance(error, FileNotFoundError) and tries < 10
-            ):  # another process removed the empty parent
+            # Another process may have removed the empty parent.
+            if isinstance(error, FileNotFoundError) and tries < 10:
                 continue
             raise InputError(f"cannot create the folder {path}: {reason_of(error)}; choose another") from None
         else:

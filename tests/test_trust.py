@@ -78,8 +78,8 @@ def planted(run: Path, role: str, declaration: dict) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     for name in ("best.ckpt", "last.ckpt"):
         saved = Checkpoint.read(run / name)
-        told = saved.declaration | {role: declaration}
-        replace(saved, declaration=told, config=config).write(run / name)
+        changed = saved.declaration | {role: declaration}
+        replace(saved, declaration=changed, config=config).write(run / name)
 
 
 SYSTEM = {"module": "os.system", "features": 8, "options": {"command": "touch was_run"}}

@@ -108,7 +108,7 @@ def _unsafe(folder: Path) -> str | None:
 def find(folder: Path, key: str, *, check: bool = True) -> Path | None:
     """The file of a graph, or None; a damaged one is removed."""
     for path in folder.glob(f"{key}-*.so"):
-        with contextlib.suppress(OSError):  # another process was first, or it is no file
+        with contextlib.suppress(OSError):  # another process was first, or it is not a file
             if not check or path.stem == f"{key}-{_digest(path.read_bytes())}":
                 return path
             path.unlink(missing_ok=True)

@@ -127,9 +127,8 @@ class Climb:
 
     def run(self, steps: int = STEPS) -> tuple[Tensor, Tensor, Curvature]:
         """The places (P, D), heights (P,) and curvatures of the ends."""
-        moved = torch.full_like(
-            self.alive, self.known is not None
-        )  # whether the curvature is that of another point
+        # Whether the curvature is that of another point.
+        moved = torch.full_like(self.alive, self.known is not None)
         for _ in range(steps):
             slope = self.slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             move = self.curvature.power(slope.unsqueeze(-2), -1.0).squeeze(-2)

@@ -134,7 +134,7 @@ class Evidence(PerRow):
 
         \(\mathrm E \log \hat p \approx \log p - \tfrac12 \mathrm{Var}(\hat p) / p^2\) for each
         observation, so this does not shrink with the number of observations, as the error does.
-        For smoothed weights it is the difference to the plain ones. Unknown biases count as 0.
+        For smoothed weights it is the difference from the plain ones. Unknown biases count as 0.
         """
         return 0.0 - float(np.nan_to_num(self._biases).mean())
 
@@ -182,10 +182,10 @@ class Evidence(PerRow):
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
-        is_number = {
-            name: not isinstance(value, float) or math.isfinite(value) for name, value in plain.items()
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in plain.items()
         }
-        return {name: value if is_number[name] else None for name, value in plain.items()}
 
     def __str__(self) -> str:
         lines = [

@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.evidence import Laplace, log_evidence
-from pyrovae.evidence.adapting import tempered
+from pyrovae.evidence.adapting import Adapter, tempered
 from pyrovae.evidence.draws import BLOCK
 from pyrovae.evidence.modes import Scout
 from pyrovae.evidence.proposal import Proposal, draw
@@ -194,6 +194,17 @@ def test_tempered_weights_have_the_effective_sample_size_that_was_asked_for():
     ess = 1 / v.square().sum(0)
     assert ess[0] > 350
     assert torch.allclose(ess[1:], torch.full((2,), 50.0), rtol=0.01)
+
+
+def test_covariances_of_many_latents_are_not_estimated():
+    for dim, factor in ((64, 2), (65, 1)):  # adapted components stand next to those of the modes
+        oracle = correlated(dim, 10.0)
+        with surface_of(oracle, oracle.sample(2)) as pieces:
+            scout = Scout(Surface(pieces))
+            modes = scout.modes()
+            draws = draw(scout.surface, Proposal.at(modes), 100, 0)
+            proposal = Adapter(scout, modes, draws).run(2, 100)
+        assert len(proposal.modes.place) == factor * len(modes.place)
 
 
 def test_rounds_are_a_number_of_0_or_more():

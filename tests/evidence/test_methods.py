@@ -22,6 +22,7 @@ from pyrovae.evidence.pareto import smoothed_tail, tail_size
 from pyrovae.evidence.run import evaluation
 from pyrovae.names import named_classes
 from pyrovae.oracles import Banana, LatentClass, LinearGaussian, LinearGaussianMixture
+from tests.support import weightless
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -600,25 +601,8 @@ no_gradient = bits(lambda z: dist.Normal(torch.from_numpy(np.tanh(z.numpy())), 1
 cut_gradient = bits(lambda z: dist.Normal(z.detach(), 1.0).to_event(1))
 
 
-def zeros_at(row):
-    """A model that gives one row no probability, without a sign in its support."""
-
-    def model(x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-            with pyro.poutine.mask(mask=x > 99):
-                pyro.sample("u", dist.Uniform(5.0, 6.0, validate_args=False), obs=x.new_zeros(len(x)))
-
-    def guide(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x, 1.0))
-
-    return model, guide
-
-
-def not_a_number_at(row):
-    """A model with a density that is not a number in one row."""
+def not_a_number():
+    """A model whose density is not a number in rows above 99."""
 
     def model(x):
         with pyro.plate("data", len(x)):
@@ -627,7 +611,7 @@ def not_a_number_at(row):
             scale = torch.where(x > 99, math.nan, 1.0)
             pyro.sample("u", dist.Normal(0.0, scale, validate_args=False), obs=x.new_zeros(len(x)))
 
-    return model, zeros_at(row)[1]
+    return model, weightless.guide
 
 
 def wrong_support():
@@ -659,8 +643,13 @@ BAD = {
     "grey bits": (bernoulli, grey, {}, "outside the support of the site 'x' in row 2"),
     "not a number": (linear, torch.tensor([[0.0] * 4, [math.nan] * 4]), {}, "x is not finite in row 1"),
     "latents outside": (wrong_support(), torch.zeros(3), {}, "the guide draws a value outside .* 'z'"),
-    "no probability": (zeros_at(2), spoilt[2:3], {}, "none of the rows any probability"),
-    "no numbers": (not_a_number_at(2), spoilt, {}, "weights of row 2 are not numbers"),
+    "no probability": (
+        (weightless.model, weightless.guide),
+        spoilt[2:3],
+        {},
+        "none of the rows any probability",
+    ),
+    "no numbers": (not_a_number(), spoilt, {}, "weights of row 2 are not numbers"),
     "a site too few": (lacking_a_site(), torch.zeros(3), {}, "the guide has no site 'u'"),
     "no plate": (outside_the_plate(), torch.zeros(3), {}, "'z' is outside the plate 'data'"),
     "unknown method": (linear, torch.zeros(3, 4), {"method": "magic"}, "there is no method 'magic'"),

@@ -86,6 +86,21 @@ def test_the_interval_of_a_mean_covers(method, count, repeats):
     assert abs((z < 1.96).mean() - 0.95) < 3 * math.sqrt(0.95 * 0.05 / repeats)
 
 
+def test_the_mean_of_smoothed_weights_is_corrected_by_the_plain_one():
+    oracle = LinearGaussian.random(8, 5, guide_scale=1.5, seed=4)
+    x = oracle.sample(2000, seed=1)
+    truth = float(oracle.log_px(x).mean())
+    evidence = log_evidence(oracle, x, method="psis", particles=100)
+    assert evidence.mean - truth > 3 * evidence.mc_error  # smoothed weights are too large here
+    plain = log_evidence(oracle, x, particles=100)  # of the same samples
+    known = evidence.khat < 0.5
+    assert known.mean() > 0.9
+    bias = evidence.log_px - (plain.log_px + plain.mc_stderr**2 / 2)
+    np.testing.assert_allclose(evidence.log_bias[known], bias[known], atol=1e-9)
+    assert np.isnan(evidence.log_bias[~known]).all()
+    assert abs(evidence.corrected - truth) < 2.5 * evidence.corrected_error
+
+
 def test_an_unknown_bias_is_part_of_the_error():
     oracle = LinearGaussian.random(5, 2, guide_scale=1.3, seed=4)
     evidence = log_evidence(oracle, oracle.sample(6), method="psis", particles=100)

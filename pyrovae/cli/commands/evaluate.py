@@ -7,7 +7,7 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -150,26 +150,27 @@ def _add_second(
     """Add the second estimate; by default, some rows are annealed to check it."""
     judged = not chosen and isinstance(second, Laplace)
     count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
+    method, some = second, x if isinstance(second, Laplace) else x[:rows]
     try:
-        some = x if isinstance(second, Laplace) else x[:rows]
         if len(some) >= 10 * PILOT_ROWS[second.annealed]:
             _announce(estimate, second, count, some)
         results[_word(second)] = estimate(some, method=second, particles=count)
         if judged and not results[_word(second)].partial:
-            few = x[: min(rows, REFEREE_ROWS)]
-            _announce(estimate, AIS(), chains, few)
-            results["ais"] = estimate(few, method=AIS(), particles=chains)
+            method, few = AIS(), x[: min(rows, REFEREE_ROWS)]
+            _announce(estimate, method, chains, few)
+            results["ais"] = estimate(few, method=method, particles=chains)
     except InputError as error:
         if chosen:
             raise
-        print_first(f"L_{particles} is the only estimate, because AIS cannot be used: {error}")
+        print_first(f"{method.name} cannot be used here and is left out: {error}")
 
 
 def _announce(estimate: Callable[..., Evidence], method: Method, particles: int, x: Rows) -> None:
     """Say how long an estimate will take, from a pilot."""
     pilot = partial(estimate, method=method, particles=particles, progress=False)
-    seconds = cost_of(pilot, x, PILOT_ROWS[method.annealed])
-    print_first(f"{method.name} of {len(x):,} observations takes about {duration(seconds)}")
+    with suppress(InputError):  # the few rows of the pilot may have no weight, unlike the others
+        seconds = cost_of(pilot, x, PILOT_ROWS[method.annealed])
+        print_first(f"{method.name} of {len(x):,} observations takes about {duration(seconds)}")
 
 
 def _curve(bounds_of: Callable[..., BoundCurve], counts: tuple[int, ...], bound: Evidence) -> BoundCurve:
