@@ -1,5 +1,6 @@
 """Importance sampling at the modes: exact where the posterior is a mixture of its components."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -145,6 +146,18 @@ def test_the_curvature_is_that_of_the_posterior():
         eye = torch.eye(3).unsqueeze(1).expand(3, 4, 3)
         numeric = -surface._difference(u[0].expand(3, 4, 3), eye).transpose(0, 1)
         assert torch.allclose(numeric, precision, rtol=1e-5, atol=1e-6)
+
+
+def test_a_climb_that_starts_at_a_mode_does_not_keep_the_curvature_of_another():
+    oracle = LinearGaussian.random(6, 3)
+    with surface_of(oracle, oracle.sample(4)) as pieces:
+        scout = Scout(Surface(pieces))
+        modes = scout.modes()
+        exact = modes.curvature
+        other = dataclasses.replace(modes, curvature=Curvature(exact.vectors, 9 * exact.values, exact.rest))
+        found = scout.climbed(modes.place, modes.mask, other)
+    assert torch.allclose(found.place, modes.place, atol=1e-6)
+    assert torch.allclose(found.curvature.values, exact.values)
 
 
 def test_powers_of_a_curvature():
