@@ -76,6 +76,7 @@ class Page:
             self._decode(z, f"moved along the axes of component {self.component}")
 
     def _decode(self, z: np.ndarray, where: str) -> None:
+        self.moved = self.map.latest = None  # an older move, not yet answered, must not undo this one
         self.map.point(self.ex.map.to_plane(z))
         self.point.object = point_html(self.scene, z, self.component, where)
 

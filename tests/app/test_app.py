@@ -18,6 +18,7 @@ import sys
 import urllib.request
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -238,6 +239,26 @@ def test_a_run_without_components_is_refused_before_anything_is_served(tmp_path,
 
 
 # -------------------------------------------------------------------- the page
+
+
+@needs_panel
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of panel
+def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex):
+    """The answer to a drag waits for 30 ms; who chooses a component meanwhile must get it."""
+    from pyrovae.app.page import Page
+
+    page = Page(scene.Scene(ex, ""))
+    for move, answer in (
+        (lambda: page.map._drag(SimpleNamespace(x=0.5, y=0.5)), page.map._follow),
+        (lambda: page.slide(np.ones(1)), page._slid),
+    ):
+        move()
+        page.show_component(2)
+        answer()
+        assert "the mean of component 2" in page.point.object
+        move()
+        answer()
+        assert "the mean of component 2" not in page.point.object
 
 
 @pytest.fixture(scope="module")
