@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Completion, Scores, condition, score, score_file
+    from pyrovae.tasks import (
+        Completion,
+        Imputation,
+        Scores,
+        condition,
+        impute,
+        impute_file,
+        score,
+        score_file,
+    )
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -49,6 +58,7 @@ __all__ = [
     "VAE",
     "Completion",
     "Evidence",
+    "Imputation",
     "InputError",
     "NumericalError",
     "Rows",
@@ -64,6 +74,8 @@ __all__ = [
     "fit",
     "gaps",
     "guides",
+    "impute",
+    "impute_file",
     "iwae_bound",
     "likelihoods",
     "load",
@@ -99,7 +111,16 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Completion", "Scores", "condition", "score", "score_file"],
+            "tasks": [
+                "Completion",
+                "Imputation",
+                "Scores",
+                "condition",
+                "impute",
+                "impute_file",
+                "score",
+                "score_file",
+            ],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },
