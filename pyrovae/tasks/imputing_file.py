@@ -323,7 +323,8 @@ class _Copy:
         self, text: str, number: int, i: int | None, imputed: Imputed, empty: np.ndarray
     ) -> Iterator[str]:
         end = "" if text.endswith(("\n", "\r")) else "\n"
+        spans = None if i is None else self.layout.fields(text)
         for draw in range(self.work.draws):
             cells = {} if i is None else self.work.texts(imputed.draws[draw, i], empty[i])
-            row = text if i is None else self.layout.with_cells(text, cells)
+            row = text if i is None else self.layout.with_cells(text, cells, spans)
             yield self.layout.added.join([str(draw), str(number), row]) + end

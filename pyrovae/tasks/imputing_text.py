@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pyrovae.datasets.readers.running import LINES
@@ -93,22 +94,33 @@ class Layout:
         place = 0
         if self.separator == " ":
             place, end = len(text) - len(text.lstrip()), len(text.rstrip())
-        mark = r"[ \t]" if self.separator == " " else re.escape(self.separator)
-        gap = r"[ \t]*" if self.separator == " " else " *"
-        inner = r"[^ \t]" if self.separator == " " else f"(?!{mark})."
-        one = re.compile(rf'{gap}(?:"(?:[^"]|"")*"(?:{inner})*|(?:{inner})*)', re.DOTALL)
         spans = []
         while True:
-            match = one.match(text, place, end)
+            match = self._field.match(text, place, end)
             assert match is not None
             spans.append(match.span())
             if match.end() >= end:
                 return spans
             place = match.end() + 1
 
-    def with_cells(self, text: str, cells: Mapping[int, str]) -> str:
-        """The text of a record with other content in some cells."""
-        spans, parts, done = self.fields(text), [], 0
+    @cached_property
+    def _field(self) -> re.Pattern[str]:
+        """One field, with blanks in front, as csv.reader takes it."""
+        gap = r"[ \t]*" if self.separator == " " else " *"
+        inner = "[^ \t]" if self.separator == " " else f"[^{re.escape(self.separator)}]"
+        return re.compile(rf'{gap}(?:"(?:[^"]|"")*"{inner}*|{inner}*)', re.DOTALL)
+
+    def with_cells(
+        self, text: str, cells: Mapping[int, str], spans: Sequence[tuple[int, int]] | None = None
+    ) -> str:
+        """The text of a record with other content in some cells.
+
+        Arguments:
+            text: the record.
+            cells: the new content by the number of the column.
+            spans: the result of `fields`, if it is known.
+        """
+        spans, parts, done = spans or self.fields(text), [], 0
         for i in sorted(cells):
             start, end = spans[i]
             old = text[start:end]
