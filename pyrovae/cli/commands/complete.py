@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch
 from pyrovae.checks import whole
 from pyrovae.cli.restoring import Images, images_of, posterior, write
 from pyrovae.cli.runs import Split
+from pyrovae.datasets.images import IMAGE_SUFFIXES
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Missing
@@ -75,11 +77,11 @@ def complete(
         device=device,
         trust=trust,
     )
-    options = {"particles": particles, "method": method, "seed": seed}
+    options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed}
     if measured is None:
         pixels = mask_of(mask, found.event, len(found.rows), seed)
         y = removed(found.rows.x, pixels)
-        name = Path(mask).stem if "." in Path(mask).suffix else mask
+        name = Path(mask).stem if Path(mask).suffix.lower() in IMAGE_SUFFIXES else mask
     else:
         y, pixels, name = found.rows.x, found.rows.x.isnan(), Path(measured).stem
         if not pixels.any():
@@ -101,7 +103,7 @@ def _say_likelihood(
     seed: int,
 ) -> None:
     """Print log p(removed | rest) = log p(x) - log p(rest), by the same method."""
-    options = {"particles": particles, "method": method, "seed": seed}
+    options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed}
     full = posterior(replace(found), found.rows.x, Missing(), draws=1, **options)
     difference = full.log_py - completion.log_py
     finite = np.isfinite(difference)

@@ -11,7 +11,7 @@ from pyrovae.datasets.preparation import generator_of
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Flip, Measurement, Noise
-from pyrovae.tasks.restoring import median_of
+from pyrovae.tasks.restoring import FEW, CoarseNoise, levels_of, median_of
 
 __all__ = ["denoise"]
 
@@ -76,7 +76,9 @@ def denoise(
         device=device,
         trust=trust,
     )
-    x = found.rows.x
+    x, levels = found.rows.x, levels_of(found.vae)
+    if flip is None and levels > FEW:
+        through = CoarseNoise(sd, levels)
     if measured is not None:
         y = x
     elif flip is None:

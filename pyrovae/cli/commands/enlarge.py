@@ -10,11 +10,9 @@ from pyrovae.cli.runs import Split
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Downsample, Measurement, Noise
-from pyrovae.tasks.restoring import CoarseLevels, bicubic, levels_of, on_levels
+from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, levels_of, on_levels
 
 __all__ = ["enlarge"]
-
-FEW_LEVELS = 32  # of which the exact distribution of a mean is cheap
 
 
 def enlarge(
@@ -72,7 +70,7 @@ def enlarge(
         trust=trust,
     )
     levels = levels_of(found.vae)
-    coarse = (CoarseLevels if levels > FEW_LEVELS else Downsample)(factor).attached(found.event)
+    coarse = (CoarseDownsample if levels > FEW else Downsample)(factor).attached(found.event)
     through: Measurement = coarse
     if noise is not None:
         through = coarse >> Noise(number("noise", noise, above=0))
@@ -89,9 +87,9 @@ def enlarge(
             "small images are a function of the large ones and have no density under this likelihood: add "
             "noise, as in --noise 0.05"
         ) from None
-    if levels > FEW_LEVELS:
+    if levels > FEW:
         completion = replace(completion, x=on_levels(completion.x, levels))
-    large = torch.as_tensor(y).clamp(0, 1)
+    large = y.clamp(0, 1)
     others = {
         "nearest neighbour": coarse.guess(large),
         "bicubic": bicubic(large, found.event[1:]).clamp(0, 1),
