@@ -261,7 +261,7 @@ class TestRows:
 class TestPrograms:
     def test_discrete_latents(self):
         torch.manual_seed(0)
-        prior, guide = pv.priors.Categorical(4), pv.guides.Categorical()
+        prior, guide = pv.priors.Categorical(4), pv.guides.Categorical(4)
         networks = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8)}
         vae = pv.VAE((6,), 4, prior=prior, guide=guide, **networks).eval()
         y = torch.tensor([[1.0, 0.0, math.nan, math.nan, 1.0, 0.0]])
