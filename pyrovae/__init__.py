@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Scores, score, score_file
+    from pyrovae.tasks import Scores, auroc, score, score_file
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -52,6 +52,7 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "auroc",
     "datasets",
     "diagnose",
     "elpd",
@@ -95,7 +96,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Scores", "score", "score_file"],
+            "tasks": ["Scores", "auroc", "score", "score_file"],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

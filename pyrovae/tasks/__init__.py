@@ -2,6 +2,7 @@
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
+auroc(normal, anomalous)                    how well scores separate two groups of rows
 """
 
 from typing import TYPE_CHECKING
@@ -10,12 +11,21 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae.tasks.in_memory import score
+    from pyrovae.tasks.kinds import KindName
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.result import Scores
+    from pyrovae.tasks.separation import AUROC, auroc
 
-__all__ = ["Scores", "score", "score_file"]
+__all__ = ["AUROC", "KindName", "Scores", "auroc", "score", "score_file"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
-        __name__, {"result": ["Scores"], "in_memory": ["score"], "on_disk": ["score_file"]}
+        __name__,
+        {
+            "separation": ["AUROC", "auroc"],
+            "in_memory": ["score"],
+            "kinds": ["KindName"],
+            "on_disk": ["score_file"],
+            "result": ["Scores"],
+        },
     )
