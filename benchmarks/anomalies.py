@@ -5,8 +5,10 @@
     python benchmarks/anomalies.py --only images --epochs 1 --rows 100    a try
 
 Images: one VAE of the 256 grey levels for each set, and one of the same images with a fifth of the pixels
-replaced by random levels, the background of the ratio. Runs are kept in `--out`, and used again. Tables: every
-model is trained on normal rows only. scikit-learn's IsolationForest and LocalOutlierFactor get the same rows.
+replaced by random levels, the background of the ratio. Runs are kept in `--out`, and used again.
+
+Tables: every model is trained on normal rows only, and so are scikit-learn's IsolationForest and
+LocalOutlierFactor. The background of the ratio is trained on rows of which a fifth of the cells was replaced.
 """
 
 import argparse
