@@ -26,8 +26,8 @@ def compressed_bits(levels: np.ndarray, count: int) -> np.ndarray:
     """The number of bits of each row after lossless compression, (N,).
 
     Arguments:
-        levels: whole numbers from 0 to `count` - 1, (N, *event); an event (C, H, W) with one or
-            three channels is an image.
+        levels: whole numbers from 0 to `count` - 1, (N, *event); an event (H, W), or (C, H, W)
+            with one or three channels, is an image.
         count: the number of levels, at most 65,536.
 
     Example:
@@ -37,6 +37,7 @@ def compressed_bits(levels: np.ndarray, count: int) -> np.ndarray:
         >>> bool(plain < 800), bool(noise > 28 * 28 * 8)
         (True, True)
     """
+    levels = levels[:, None] if levels.ndim == 3 else levels
     is_image = levels.ndim == 4 and levels.shape[1] in CHANNELS and count <= 256
     length = _png if is_image else _zlib
     return np.array([8.0 * length(row, count) for row in levels])

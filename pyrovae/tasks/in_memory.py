@@ -216,7 +216,7 @@ def task_of(
     score_of = kind_of(
         kind, program, behind, lambda: Scorer(behind, **options, rows=new.rows), _key(background)
     )
-    notes = list(new.notes)
+    notes = [*new.notes, *score_of.notes]
     found: Reference | None
     if reference is not None:
         rows = _reference_rows(program.schema, reference, asked)

@@ -12,7 +12,7 @@ not. The last three scores allow for this in different ways.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -30,7 +30,8 @@ from pyrovae.terms import Runner
 __all__ = ["Complexity", "Kind", "KindName", "Ratio", "Typicality", "kind_of"]
 
 KindName = Literal["log_px", "typicality", "complexity", "ratio"]
-DEQUANTIZED_MOST = 2**16
+MOST_LEVELS = 2**16
+AS_GIVEN = "values as given"
 
 
 class Kind:
@@ -45,6 +46,7 @@ class Kind:
     needs_training_rows: ClassVar[bool] = False
     scorer: Scorer | None = None  # of the background model
     is_known = True  # whether `identity` says what the background is
+    notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -163,8 +165,8 @@ def _levels(program: Any) -> tuple[int, int, bool]:  # noqa: ANN401
         return schema.levels, schema.levels, True
     if isinstance(likelihood, Bernoulli):
         return 2, 1, False
-    count = getattr(likelihood, "levels", None) or getattr(likelihood, "classes", None)
-    if not isinstance(count, int) or program.measure != "mass" or count > DEQUANTIZED_MOST:
+    count = _of_likelihood(program, "levels", "classes")
+    if not isinstance(count, int) or program.measure != "mass" or count > MOST_LEVELS:
         raise InputError(
             "kind='complexity' needs a model of integer levels, and this one has "
             f"{likelihood if likelihood is not None else 'no declared likelihood'}: use a likelihood such as "
@@ -187,13 +189,15 @@ class Ratio(Kind):
     Arguments:
         scorer: estimates log p_0(x).
         key: a hash of the weights of the background model, if it is a run; else None.
+        notes: remarks on the background model.
     """
 
     name = "ratio"
     has_background = True
 
-    def __init__(self, scorer: Scorer, key: str | None = None) -> None:
+    def __init__(self, scorer: Scorer, key: str | None = None, notes: Sequence[str] = ()) -> None:
         self.scorer: Scorer = scorer
+        self.notes = tuple(notes)
         self.key, self.is_known = key, key is not None
 
     @property
@@ -201,14 +205,20 @@ class Ratio(Kind):
         return {"kind": self.name, "background": self.key}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray:
-        return self.scorer(rows, first)[:2]
+        try:
+            return self.scorer(rows, first)[:2]
+        except InputError as error:
+            raise InputError(f"the background model cannot score the rows ({error})") from None
 
 
-def check_alike(program: Any, background: Any) -> None:  # noqa: ANN401
+def check_alike(program: Any, background: Any) -> list[str]:  # noqa: ANN401
     """Refuse a background model whose log p_0(x) cannot be subtracted from log p(x).
 
+    Returns:
+        Remarks on what cannot be checked.
+
     Raises:
-        InputError: for another shape, context, measure or preparation, or other columns.
+        InputError: for another shape, context, measure or scaling, or other columns.
     """
     for name, words in (("event_shape", "rows of shape"), ("context_shape", "a context of shape")):
         mine, theirs = getattr(program, name, None), getattr(background, name, None)
@@ -227,14 +237,24 @@ def check_alike(program: Any, background: Any) -> None:  # noqa: ANN401
                 f"the background model has {what} {two}, and the model has {one}, so their log p(x) cannot "
                 "be subtracted: train both on the same kind of values"
             )
+    scalings = [schema.scaling for schema in (mine, theirs) if schema is not None]
+    if len(set(scalings)) < 2:
+        return []
+    return [
+        f"the model was trained on {scalings[0]}, and the background model on {scalings[1]}: make sure that "
+        "both mean the same values"
+    ]
 
 
-def _preparation(program: Any) -> str | None:  # noqa: ANN401
-    schema = program.schema
-    if schema is None:
-        return None
-    words = f"binarize={schema.binarize!r}, dequantize={schema.dequantize}"
-    return words if program.measure == "mass" else f"{words}, {schema.scaling}"
+def _scaling(program: Any) -> str | None:  # noqa: ANN401
+    """How values were scaled; None where they may have been scaled before they were read."""
+    scaling = None if program.schema is None else program.schema.scaling
+    return None if scaling == AS_GIVEN else scaling
+
+
+def _of_likelihood(program: Any, *names: str) -> Any:  # noqa: ANN401
+    likelihood = getattr(program, "likelihood", None)
+    return next((value for name in names if (value := getattr(likelihood, name, None)) is not None), None)
 
 
 def _units(schema: Any) -> str | None:  # noqa: ANN401
@@ -244,10 +264,9 @@ def _units(schema: Any) -> str | None:  # noqa: ANN401
 
 _MEANING: dict[str, Any] = {
     "the measure": lambda program: program.measure,
-    "probabilities for the columns": lambda program: (
-        getattr(program.likelihood, "discrete_places", None) if hasattr(program, "likelihood") else None
-    ),
-    "the preparation": _preparation,
+    "probabilities for the columns": lambda program: _of_likelihood(program, "discrete_places"),
+    "the number of levels": lambda program: _of_likelihood(program, "levels", "classes"),
+    "the scaling": _scaling,
     "columns in the units": lambda program: _units(program.schema),
 }
 
@@ -280,8 +299,8 @@ def kind_of(
         )
     if background is not None:
         assert scorer is not None
-        check_alike(program, Runner(background).program)
-        return Ratio(scorer(), key)
+        notes = check_alike(program, Runner(background).program)
+        return Ratio(scorer(), key, notes)
     if name == "complexity":
         return Complexity(program)
     return Typicality() if name == "typicality" else Kind()

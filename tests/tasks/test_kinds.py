@@ -163,6 +163,13 @@ def test_rows_that_are_no_images_are_compressed_by_zlib(count):
         assert bits == 8 * len(zlib.compress(plain.tobytes(), 9))
 
 
+def test_images_without_channels_have_the_code_of_one_channel():
+    from pyrovae.tasks.compression import compressed_bits
+
+    levels = np.random.default_rng(0).integers(0, 17, (5, 8, 8))
+    np.testing.assert_array_equal(compressed_bits(levels, 17), compressed_bits(levels[:, None], 17))
+
+
 def test_plain_rows_have_a_short_code():
     x = torch.zeros(2, 1, 8, 8)
     x[1] = torch.randint(17, (1, 8, 8), generator=torch.Generator().manual_seed(0)) / 16
@@ -290,5 +297,34 @@ def test_a_background_of_other_rows_is_refused(runs, tmp_path):
     (tmp_path / "names").mkdir()
     names = people().rename(columns={"size": "height"})
     refused(run, people(3), run_on(tmp_path / "names", names), "the background", "height", "size")
+    grey, fine = grey_vae(), small((1, 8, 8), likelihood=pv.likelihoods.DiscretizedLogistic(levels=256))
+    refused(grey, torch.zeros(3, 1, 8, 8), fine, "levels 256", "17")
     four, five = (LinearGaussian.random(event_dim=dims, latent_dim=2) for dims in (4, 5))
-    refused(four, four.sample(3), five, "x")
+    refused(four, four.sample(3), five, "the background model cannot score the rows")
+
+
+@pytest.mark.parametrize("scale", [16, 1])
+def test_a_background_of_other_units_is_refused_or_noted(scale):
+    """Values that were scaled before they were read cannot be told from those that were not."""
+    data = pv.datasets.load("digits", dequantize=True)
+    quiet = {"epochs": 1, "figures": False, "progress": False, "compile": False}
+    vae, background = (small((1, 8, 8), likelihood=pv.likelihoods.Normal("learned")) for _ in range(2))
+    pv.fit(vae, data, **quiet)
+    pv.fit(background, data.train.x.numpy() * scale, **quiet)
+    scores = pv.score(vae, data.test[:5], kind="ratio", background=background, **QUICK)
+    assert "make sure that both mean the same values" in str(scores)
+    assert not pv.score(vae, data.test[:5], kind="ratio", background=vae, **QUICK).notes
+    bytes_ = (np.random.default_rng(0).random((200, 1, 8, 8)) * 255).astype(np.uint8)
+    pv.fit(background, bytes_, **quiet)
+    call = lambda: pv.score(vae, data.test[:5], kind="ratio", background=background, **QUICK)  # noqa: E731
+    raises_one_sentence(call, "0..255 divided by 255", "0..16 divided by 16")
+
+
+def test_a_background_of_the_same_binary_pixels_is_taken():
+    data = pv.datasets.load("digits", binarize="dynamic")
+    quiet = {"epochs": 1, "figures": False, "progress": False, "compile": False}
+    vae, background = small((1, 8, 8)), small((1, 8, 8))
+    pv.fit(vae, data, **quiet)
+    pv.fit(background, data.test.x.numpy(), **quiet)  # zeros and ones
+    scores = pv.score(vae, data.test[:5], kind="ratio", background=background, **QUICK)
+    assert np.isfinite(scores.anomaly).all()
