@@ -1,4 +1,6 @@
-"""Tasks with a trained model: scores of new data.
+"""Tasks with a trained model: scores of new data, and what was not measured.
+
+completion = condition(vae, y)              samples of x given missing, noisy or coarse values
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
@@ -10,22 +12,26 @@ from typing import TYPE_CHECKING
 from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
+    from pyrovae.tasks.completion import Completion
+    from pyrovae.tasks.condition import condition
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.kinds import KindName
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.result import Scores
     from pyrovae.tasks.separation import AUROC, auroc
 
-__all__ = ["AUROC", "KindName", "Scores", "auroc", "score", "score_file"]
+__all__ = ["AUROC", "Completion", "KindName", "Scores", "auroc", "condition", "score", "score_file"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "separation": ["AUROC", "auroc"],
+            "completion": ["Completion"],
+            "condition": ["condition"],
             "in_memory": ["score"],
             "kinds": ["KindName"],
             "on_disk": ["score_file"],
             "result": ["Scores"],
+            "separation": ["AUROC", "auroc"],
         },
     )
