@@ -61,7 +61,7 @@ def images(args: argparse.Namespace) -> None:
         noisy = pv.datasets.load(replaced(data[name].train.x, args.share), validation=2000, test=100)
         train(args, f"{name}-background", noisy)
     print("| trained on | anomalies | score | AUROC | error | below 5 %: normal | anomalies | seconds |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---" * 8 + "|")
     for name, other in (IMAGES, IMAGES[::-1]):
         for kind in KINDS:
             row(args, (name, other), kind, data)
@@ -98,6 +98,9 @@ def row(args: argparse.Namespace, names: tuple[str, str], kind: str, data: dict)
     area = pv.auroc(*scores)
     low = " | ".join(f"{(s.percentile < 5).mean():.1%}" for s in scores)
     seconds = time.perf_counter() - began
+    if kind == "log_px":
+        means = " and ".join(f"{s.log_px.mean():.0f}" for s in scores)
+        print(f"mean log p(x) of {name} and {other}: {means} nats", flush=True)
     cells = f"{name} | {other} | {kind} | {area.value:.3f} | {area.stderr:.3f} | {low} | {seconds:.0f}"
     print(f"| {cells} |", flush=True)
 
