@@ -36,6 +36,15 @@ class Planted(NamedTuple):
 
 
 ERRORS = [
+    # ---------------------------------------------------------------- scores of anomalies
+    Planted("typicality with one side", "tasks/kinds.py", "return np.abs(log_px - mean)",
+        "return mean - log_px", "test_kinds.py::test_percentiles_of_a_gaussian_are_tail_probabilities"),
+    Planted("complexity in bits, log p(x) in nats", "tasks/kinds.py", "-math.log(2) * compressed_bits(",
+        "-1.0 * compressed_bits(", "test_kinds.py::test_complexity_is_the_length_of_the_png"),
+    Planted("percentiles count equal training rows", "tasks/reference.py", "side=\"right\")",
+        "side=\"left\")", "test_kinds.py::test_percentiles_are_shares_of_more_anomalous_training_rows"),
+    Planted("error of the AUROC without that of the anomalies", "tasks/separation.py",
+        " + w.var(ddof=1) / len(a)", "", "test_separation.py::test_the_error_is_that_of_the_sums_over_pairs"),
     # ---------------------------------------------------------------- evidence
     Planted("evaluation leaves training mode on", "networks/modes.py", "            module.train(training)\n",
         "            pass\n", "test_methods.py::test_dropout_is_off"),

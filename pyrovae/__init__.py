@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Completion, Scores, condition, score, score_file
+    from pyrovae.tasks import Completion, Scores, auroc, condition, score, score_file
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -54,6 +54,7 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "auroc",
     "condition",
     "datasets",
     "diagnose",
@@ -99,7 +100,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Completion", "Scores", "condition", "score", "score_file"],
+            "tasks": ["Completion", "Scores", "auroc", "condition", "score", "score_file"],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

@@ -4,6 +4,7 @@ completion = condition(vae, y)              samples of x given missing, noisy or
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
+auroc(normal, anomalous)                    how well scores separate two groups of rows
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from pyrovae.tasks.completion import Completion
     from pyrovae.tasks.condition import condition
     from pyrovae.tasks.in_memory import score
+    from pyrovae.tasks.kinds import KindName
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.result import Scores
+    from pyrovae.tasks.separation import AUROC, auroc
 
-__all__ = ["Completion", "Scores", "condition", "score", "score_file"]
+__all__ = ["AUROC", "Completion", "KindName", "Scores", "auroc", "condition", "score", "score_file"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
@@ -26,7 +29,9 @@ if not TYPE_CHECKING:
             "completion": ["Completion"],
             "condition": ["condition"],
             "in_memory": ["score"],
+            "kinds": ["KindName"],
             "on_disk": ["score_file"],
             "result": ["Scores"],
+            "separation": ["AUROC", "auroc"],
         },
     )
