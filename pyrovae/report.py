@@ -1,7 +1,7 @@
 """The figures of a run.
 
 training         the bound, the reconstruction and the KL over the epochs, for every program
-samples          samples from p(x), as images or next to the data
+samples          samples from p(x), as images or next to the data; given an image, next to it
 reconstructions  x and E[x|z], for images
 latents          E[z|x] of the test set, coloured by label; two latents on the prior's density
 manifold         the plane of two latents, decoded
@@ -30,11 +30,21 @@ if TYPE_CHECKING:
 
     from pyrovae.datasets import Data, Rows
 
-__all__ = ["figures", "is_image", "save_figures", "whole_rows"]
+__all__ = [
+    "EACH",
+    "conditional_figure",
+    "figures",
+    "given_images",
+    "is_image",
+    "original_images",
+    "save_figures",
+    "whole_rows",
+]
 
 ROWS = 2000
 IMAGES = 100
 DRAWS = 20
+EACH = 10  # samples for each context that is an image
 METHODS = ("encode", "decode", "latents", "sample", "reconstruct")
 
 
@@ -46,6 +56,30 @@ def is_image(event_shape: tuple[int, ...]) -> bool:
 def whole_rows(x: Tensor) -> Tensor:
     """The observations without missing entries."""
     return x[~x.flatten(1).isnan().any(1)]
+
+
+def given_images(vae: Any, context: Tensor | None) -> Tensor | None:  # noqa: ANN401
+    """What contexts (N, *context_shape) give, as images (N, *event), or None."""
+    derived = None if vae.schema is None or not is_image(vae.event_shape) else vae.schema.derived
+    if derived is None or context is None:
+        return None
+    return derived.picture(context, vae.event_shape)
+
+
+def original_images(vae: Any, rows: Rows) -> Tensor:  # noqa: ANN401
+    """The images x of rows, with the pixels that their context gives."""
+    derived = None if vae.schema is None or rows.context is None else vae.schema.derived
+    return rows.x if derived is None else derived.completed(rows.x, rows.context)
+
+
+def conditional_figure(vae: Any, rows: Rows, samples: Tensor, each: int = EACH) -> Axes:  # noqa: ANN401
+    """What contexts give, next to `each` samples (rows * each, *event) and the originals."""
+    given = given_images(vae, rows.context)
+    assert given is not None
+    parts = samples.reshape(len(rows), each, *samples.shape[1:])
+    original = original_images(vae, rows)
+    is_whole = not bool(original.isnan().any())
+    return plots.conditional_samples(given, parts, original if is_whole else None)
 
 
 def save_figures(
@@ -97,12 +131,16 @@ def figures(
 def _of_data(vae: Any, rows: Rows) -> dict[str, Axes]:  # noqa: ANN401
     if is_image(vae.event_shape):
         context, pairs = rows[:IMAGES].context, rows[:10]
-        x_hat = vae.reconstruct(pairs)
-        samples = vae.sample(IMAGES if context is None else len(context), context, mean=True)
-        return {
-            "samples": plots.image_grid(samples),
-            "reconstructions": plots.reconstructions(pairs.x, x_hat),
+        pictures = {
+            "reconstructions": plots.reconstructions(original_images(vae, pairs), vae.reconstruct(pairs))
         }
+        if given_images(vae, context) is None:
+            samples = vae.sample(IMAGES if context is None else len(context), context, mean=True)
+            return {"samples": plots.image_grid(samples)} | pictures
+        some = rows[: IMAGES // EACH]
+        assert some.context is not None
+        samples = vae.sample(EACH * len(some), some.context.repeat_interleave(EACH, 0), mean=True)
+        return {"samples": conditional_figure(vae, some, samples)} | pictures
     whole = whole_rows(rows.x)
     if len(whole) < 2:
         return {}

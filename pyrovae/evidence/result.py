@@ -121,7 +121,8 @@ class Evidence(PerRow):
         """
         if not self.units.has_bits:
             return math.nan
-        return bits_per_dim(self.mean, math.prod(self.event_shape), self.units.noise_levels)
+        dims = math.prod(self.event_shape) * self.units.present  # log p(x) is that of these entries
+        return bits_per_dim(self.mean, dims, self.units.noise_levels)
 
     @property
     def trusted(self) -> np.ndarray:
