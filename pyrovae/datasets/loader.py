@@ -110,6 +110,7 @@ def load(
             A word names the column of the labels. Or the labels themselves, one number or word for
             each row; None and NaN are labels that are not known. Validation and test rows have no
             labels, so bounds on these rows are bounds on log p(x). By default only with known=.
+            With context="labels", a word or values say which labels are the context.
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -151,10 +152,11 @@ def load(
     if isinstance(derived, Function):
         given["context"] = derived
     context = None if "context" in given else context_option(context, derived)
-    labels = True if "labels" in given else labels
     if isinstance(context, str) and context == "labels" and known is not None:
         deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
         context = None
+    if "labels" in given:  # as a context they are not observed as well
+        labels = not (isinstance(context, str) and context == "labels")
     options = Options(
         data=None if given else _plain_name(name),
         root=None if root is None else os.path.abspath(os.path.expanduser(path_of("root", root))),

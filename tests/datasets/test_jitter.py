@@ -184,7 +184,9 @@ def test_words_that_cannot_be_used(jitter, reason):
 
 
 def test_data_that_cannot_be_used(images):
-    raises_one_sentence(lambda: datasets.load("ring", jitter="shift 1"), "pixels of images", "leave jitter out")
+    raises_one_sentence(
+        lambda: datasets.load("ring", jitter="shift 1"), "pixels of images", "leave jitter out"
+    )
     table = {"a": list(range(30)), "b": [0.5 * i for i in range(30)]}
     raises_one_sentence(lambda: datasets.load(table, jitter="noise 1"), "pixels of images")
     raises_one_sentence(
