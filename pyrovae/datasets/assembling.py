@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -72,21 +72,9 @@ def assembled(
         labels=labels,
         schema=replace(schema, function=derived.function) if isinstance(derived, Function) else schema,
         declaration=dict(vars(options)),
-        record={
-            "name": source.name,
-            "rows": {"train": len(rows.train), "validation": len(x.validation), "test": len(x.test)},
-            "event_shape": list(event_shape),
-            "scaling": source.scaling,
-            "preparation": preparation.in_words + _in_words(jitter),
-            "levels": source.levels,
+        record=_facts(source, options, preparation, jitter, rows)
+        | {
             "classes": len(source.classes) if source.classes and labels is not None else None,
-            "context": options.context,
-            "labels": options.labels,
-            "known": options.known,
-            "split_seed": options.split_seed,
-            "streams": stream is not None,
-            "columns": source.columns and {column.name: column.kind for column in source.columns},
-            "reading": source.reading,
             "fingerprint": fingerprint(x.train if stream is None else grey.validation),
         },
         binarize=preparation.binarize,
@@ -96,6 +84,27 @@ def assembled(
         derived=derived,
         jitter=jitter,
     )
+
+
+def _facts(
+    source: Source, options: Options, preparation: Preparation, jitter: Jitter | None, rows: Parts
+) -> dict[str, Any]:
+    """How the data were made, in plain values."""
+    return {
+        "name": source.name,
+        "rows": {part: len(some) for part, some in rows._asdict().items()},
+        "event_shape": list(source.x.shape[1:]),
+        "scaling": source.scaling,
+        "preparation": preparation.in_words + _in_words(jitter),
+        "levels": source.levels,
+        "context": options.context,
+        "labels": options.labels,
+        "known": options.known,
+        "split_seed": options.split_seed,
+        "streams": isinstance(rows.train, Stream),
+        "columns": source.columns and {column.name: column.kind for column in source.columns},
+        "reading": source.reading,
+    }
 
 
 def part_of(splits: Splits | None, name: str) -> Tensor | None:

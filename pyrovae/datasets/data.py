@@ -176,8 +176,7 @@ class Data:
         """A batch (B, *event) of a streamed `train`, read at `numbers`, as prepared rows."""
         assert isinstance(self.train, Stream)
         if not numbers:  # all of them are in other processes
-            context = self.validation.context
-            return replace(self.train.rows(batch, numbers), context=None if context is None else context[:0])
+            return replace(self.train.rows(batch, numbers), context=self.validation[:0].context)
         rows = self.train.rows(self.collate(batch, generator), numbers)
         return rows if self.derived is None else self.derived.rows(rows, generator)
 

@@ -146,17 +146,7 @@ def load(
           split seed 0, fingerprint ...
     """
     name, note = opened(name)
-    given = values_of(context=context, labels=labels)
-    is_column = "context" in given or (has_columns(name) and not callable(context))
-    derived = None if is_column else derived_of(context)
-    if isinstance(derived, Function):
-        given["context"] = derived
-    context = None if "context" in given else context_option(context, derived)
-    if isinstance(context, str) and context == "labels" and known is not None:
-        deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
-        context = None
-    if "labels" in given:  # as a context they are not observed as well
-        labels = not (isinstance(context, str) and context == "labels")
+    context, labels, given, derived = _asked(name, context, labels, known)
     options = Options(
         data=None if given else _plain_name(name),
         root=None if root is None else os.path.abspath(os.path.expanduser(path_of("root", root))),
@@ -187,6 +177,27 @@ def load(
     if "context" in given and derived is None:
         source = with_context(source, given["context"])
     return _recorded(_in_memory(source, options, schema, derived), given)
+
+
+def _asked(
+    name: Any,  # noqa: ANN401
+    context: Any,  # noqa: ANN401
+    labels: Any,  # noqa: ANN401
+    known: int | None,
+) -> tuple[Any, Any, dict[str, Any], Derived | None]:
+    """The options `context` and `labels`, their values, and a context that is computed from x."""
+    given = values_of(context=context, labels=labels)
+    is_column = "context" in given or (has_columns(name) and not callable(context))
+    derived = None if is_column else derived_of(context)
+    if isinstance(derived, Function):
+        given["context"] = derived
+    context = None if "context" in given else context_option(context, derived)
+    if isinstance(context, str) and context == "labels" and known is not None:
+        deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
+        context = None
+    if "labels" in given:  # as a context they are not observed as well
+        labels = not (isinstance(context, str) and context == "labels")
+    return context, labels, given, derived
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
