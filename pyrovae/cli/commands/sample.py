@@ -64,7 +64,7 @@ def sample(
     context, y = (None, None) if label is None else _labelled(vae, label, count)
     needs_data = (vae.context_shape is not None and context is None) or not (image or out)
     data_set = open_run(run, data, trust)[1] if needs_data else None
-    rows = None if data_set is None else _conditions(vae, data_set, count)
+    rows = None if data_set is None else _conditions(data_set, count)
     if context is None and rows is not None:
         context = rows.context
     if out is not None:  # a figure shows the test rows too, and the data may be gone
@@ -92,13 +92,13 @@ def _labelled(vae: VAE, label: str, count: int) -> tuple[Tensor | None, Tensor |
     return context, index if vae.prior.labels else None
 
 
-def _conditions(vae: VAE, data: Data, count: int) -> Rows | None:
+def _conditions(data: Data, count: int) -> Rows | None:
     """Test rows whose contexts the samples get: in turn, or each for ten if it is an image."""
     test = data.test
     if test.context is None:
         return None
     places = torch.arange(count)
-    if report.given_images(vae, test.context[:1]) is not None:
+    if report.given_images(data.derived, test[:1]) is not None:
         places = places // report.EACH
     return test[places % len(test)]
 
@@ -112,8 +112,9 @@ def _figure(vae: VAE, x: Tensor, rows: Rows | None, data: Data | None) -> Axes |
     if count > SHOWN:
         print_first(f"the figure shows the first {SHOWN:,} of {count:,} samples")
     x = x[:SHOWN]
-    if rows is None or report.given_images(vae, rows.context) is None:
+    derived = None if data is None else data.derived
+    if derived is None or rows is None or report.given_images(derived, rows[:1]) is None:
         return plots.image_grid(x.numpy())
     each = min(each, len(x))
     shown = len(x) // each * each  # whole rows of the figure
-    return report.conditional_figure(vae, rows[:shown:each], x[:shown], each)
+    return report.conditional_figure(derived, rows[:shown:each], x[:shown], each)
