@@ -187,8 +187,9 @@ def _asked(
 ) -> tuple[Any, Any, dict[str, Any], Derived | None]:
     """The options `context` and `labels`, their values, and a context that is computed from x."""
     given = values_of(context=context, labels=labels)
-    is_column = "context" in given or (has_columns(name) and not callable(context))
-    derived = None if is_column else derived_of(context)
+    is_value = context is None or "context" in given
+    is_column = not is_value and not callable(context) and has_columns(name)
+    derived = None if is_value or is_column else derived_of(context)
     if isinstance(derived, Function):
         given["context"] = derived
     context = None if "context" in given else context_option(context, derived)

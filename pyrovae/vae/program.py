@@ -273,7 +273,8 @@ class PartsProgram(Program):
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
             raise InputError(
-                "the VAE was declared with a context, and the data have none: load them with context='labels'"
+                "the VAE was declared with a context, and the data have none: load them with context=, as in "
+                "context='labels'"
             )
         if self.context_shape is None and data.validation.context is not None:
             cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"

@@ -60,6 +60,13 @@ def test_the_given_pixels_and_the_others_are_one_draw_of_the_image(grey, words, 
         assert torch.equal(data.derived.completed(rows.x, rows.context), image.x)
 
 
+def test_the_description_says_it():
+    data = datasets.load("digits", binarize="dynamic", context="left half", jitter="shift 1")
+    text = datasets.describe(data)
+    assert "context of shape (1, 8, 8) computed from x: left half" in text
+    assert "training images changed every epoch: shift 1" in text
+
+
 def test_other_spellings_of_the_same_words():
     for words in ("left", "Left  half", ["left", "half"]):
         assert derived_of(words) == Given("left half")
