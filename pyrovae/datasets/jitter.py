@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -164,6 +164,7 @@ class Jitter:
 
 
 EXAMPLE = "shift 2, rotate 10, elastic 1, noise .05"
+PAIR = r"([A-Za-z]+)[\s=:]+([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 
 
 def _whole_steps(u: Tensor, most: int) -> Tensor:
@@ -173,18 +174,11 @@ def _whole_steps(u: Tensor, most: int) -> Tensor:
 
 def _pairs(words: Any) -> list[tuple[str, float]]:  # noqa: ANN401
     """The names and sizes in words such as "shift 2, rotate 10"."""
-    if not isinstance(words, str):
+    parts = [words] if isinstance(words, str) else words
+    if not isinstance(parts, Sequence) or not all(isinstance(part, (str, int, float)) for part in parts):
         raise InputError(f"jitter must be words, as in {EXAMPLE!r}, not {shown(words)}")
-    pairs = []
-    for part in words.split(","):
-        found = re.fullmatch(r"\s*([A-Za-z]+)[\s=:]*([-+.\deE]+)\s*", part)
-        try:
-            if found is None:
-                raise ValueError
-            size = float(found[2])
-        except ValueError:
-            raise InputError(
-                f"jitter cannot read {part.strip()!r}: give a name and a size, as in {EXAMPLE!r}"
-            ) from None
-        pairs.append((found[1].lower(), int(size) if size == int(size) else size))
-    return pairs
+    text = " ".join(map(str, parts))
+    if re.fullmatch(rf"\s*{PAIR}(?:[\s,]+{PAIR})*[\s,]*", text) is None:
+        raise InputError(f"jitter cannot read {shown(text)}: give names and sizes, as in {EXAMPLE!r}")
+    sizes = [(name.lower(), float(size)) for name, size in re.findall(PAIR, text)]
+    return [(name, int(size) if size == int(size) else size) for name, size in sizes]

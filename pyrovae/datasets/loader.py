@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 else:  # what the command line can say
     Context = list[str] | str | None
     Labels = bool | str | None
-    Jittered = str | None
+    Jittered = list[str] | str | None
 
 
 def load(

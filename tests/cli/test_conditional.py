@@ -72,7 +72,7 @@ def test_samples_have_ten_of_each_context_that_is_an_image():
 def test_a_run_with_context_and_jitter_is_resumed():
     words = ["--binarize", "dynamic", "--context", "top half", "--jitter", "shift 1, noise .05"]
     words += ["--figures", "false"]
-    fit(*words, epochs=3, out="once")
+    fit(*words[:4], "--jitter", "shift", "1", "noise", ".05", *words[6:], epochs=3, out="once")
     fit(*words, epochs=1, out="twice")
     assert main(["fit", "--out", "twice", "--resume", "--epochs", "3"]) == 0
     assert_same_runs(Path("once"), Path("twice"))

@@ -51,6 +51,8 @@ def test_it_is_recorded(images):
     assert "changed every epoch (shift 2, noise 0.05)" in data.record["preparation"]
     assert "shift 2, noise 0.05" in repr(data)
     assert datasets.load(images).declaration["jitter"] is None
+    for words in ("noise=.05 shift=2", ["noise", ".05,", "shift", "2"], ["noise .05", "shift 2"]):
+        assert datasets.load(images, jitter=words).declaration["jitter"] == "shift 2, noise 0.05"
     again = datasets.load(images, jitter=data.declaration["jitter"])
     assert torch.equal(again.epoch(0, 0).x, data.epoch(0, 0).x)
 
@@ -166,6 +168,8 @@ def test_copies_of_labelled_rows_have_a_jitter_each():
     [
         ("shfit 2", "did you mean shift?"),
         ("shift", "cannot read 'shift'"),
+        ("shift 1 2", "cannot read 'shift 1 2'"),
+        ("shift 1; rotate 2", "cannot read"),
         ("shift two", "cannot read"),
         ("shift 2, shift 3", "twice"),
         ("shift 1.5", "whole number"),
