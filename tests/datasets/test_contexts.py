@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -370,6 +371,22 @@ def test_a_streamed_set_with_noise_trains(grey):
     data = datasets.load(Images(grey), stream=True, binarize="dynamic", context="noisy .1")
     assert np.isfinite(pv.fit(conditional(data), data, epochs=1, **QUIET).history["train"]).all()
     raises_one_sentence(lambda: datasets.load(Images(grey), stream=True, jitter="shift 1"), "streamed")
+
+
+def fitted(x, *, stream, context):
+    """The weights after an epoch of 40 rows, whose last batch has one row for two processes."""
+    options = {"context": context, "binarize": "dynamic", "validation": 10, "test": 10}
+    data = datasets.load(Images(x), stream=stream, **options)
+    run = pv.fit(conditional(data), data, **QUIET | {"epochs": 1, "batch_size": 13})
+    return [p.detach() for p in run.program.parameters()]
+
+
+@pytest.mark.parametrize("context", ["left half", "noisy .3"])
+def test_two_processes_have_the_contexts_of_their_rows(pair, grey, context):
+    for stream in (False, True):
+        first, second = pair(partial(fitted, stream=stream, context=context), grey)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert all(p.isfinite().all() for p in first)
 
 
 def test_what_is_saved_of_a_schema_gives_it_again(half):
