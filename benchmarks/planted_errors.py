@@ -106,6 +106,11 @@ ERRORS = [
         "if not (self.learning and torch.is_grad_enabled()):", "if not self.learning:",
         "test_likelihoods.py::test_a_run_without_gradients_is_no_batch_of_the_optimal_scale"),
     # ---------------------------------------------------------------- data sets, training and compiled code
+    Planted("given pixels count in log p(x | c)", "datasets/contexts.py",
+        "x=torch.where(mask, torch.nan, rows.x)", "x=rows.x",
+        "test_contexts.py::test_log_p_counts_only_what_is_left"),
+    Planted("the same jitter in every epoch", "datasets/data.py", 'generator_of("jitter", seed, number)',
+        'generator_of("jitter", seed)', "test_jitter.py::test_an_epoch_is_a_function_of_its_seed_and_number"),
     Planted("last validation row is trained on", "datasets/split.py", "Parts(order[validations:],",
         "Parts(order[validations - 1 :],", "test_datasets.py::test_parts_are_disjoint_and_complete"),
     Planted("resumed stream draws other noise", "training/batches.py", "enumerate(own, start)",
