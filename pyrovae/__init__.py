@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Scores, score, score_file
+    from pyrovae.tasks import (
+        Attributes,
+        Scores,
+        Traversal,
+        analogy,
+        attributes,
+        interpolate,
+        score,
+        score_file,
+        traverse,
+    )
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -46,12 +56,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Attributes",
     "Evidence",
     "InputError",
     "NumericalError",
     "Rows",
     "Run",
     "Scores",
+    "Traversal",
+    "analogy",
+    "attributes",
     "datasets",
     "diagnose",
     "elpd",
@@ -61,6 +75,7 @@ __all__ = [
     "fit",
     "gaps",
     "guides",
+    "interpolate",
     "iwae_bound",
     "likelihoods",
     "load",
@@ -77,6 +92,7 @@ __all__ = [
     "tasks",
     "testing",
     "to_arviz",
+    "traverse",
 ]
 
 if not TYPE_CHECKING:
@@ -95,7 +111,17 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Scores", "score", "score_file"],
+            "tasks": [
+                "Attributes",
+                "Scores",
+                "Traversal",
+                "analogy",
+                "attributes",
+                "interpolate",
+                "score",
+                "score_file",
+                "traverse",
+            ],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

@@ -1,7 +1,9 @@
-"""Tasks with a trained model: scores of new data.
+"""Tasks with a trained model: scores of new data, and edits of observations in latent space.
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
+found = attributes(vae, rows, labels)       directions that change an attribute
+interpolate(vae, x1, x2), analogy(vae, a, b, c), traverse(vae, x)
 """
 
 from typing import TYPE_CHECKING
@@ -9,13 +11,37 @@ from typing import TYPE_CHECKING
 from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
+    from pyrovae.tasks.attribute_fit import Attributes, attributes
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.on_disk import score_file
+    from pyrovae.tasks.paths import analogy, interpolate
+    from pyrovae.tasks.pixel_measures import measured
     from pyrovae.tasks.result import Scores
+    from pyrovae.tasks.traversal import Traversal, traverse
 
-__all__ = ["Scores", "score", "score_file"]
+__all__ = [
+    "Attributes",
+    "Scores",
+    "Traversal",
+    "analogy",
+    "attributes",
+    "interpolate",
+    "measured",
+    "score",
+    "score_file",
+    "traverse",
+]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
-        __name__, {"result": ["Scores"], "in_memory": ["score"], "on_disk": ["score_file"]}
+        __name__,
+        {
+            "attribute_fit": ["Attributes", "attributes"],
+            "in_memory": ["score"],
+            "pixel_measures": ["measured"],
+            "on_disk": ["score_file"],
+            "paths": ["analogy", "interpolate"],
+            "result": ["Scores"],
+            "traversal": ["Traversal", "traverse"],
+        },
     )
