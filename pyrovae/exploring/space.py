@@ -28,6 +28,7 @@ from pyrovae.distributions import Classed
 from pyrovae.errors import InputError, sizes
 from pyrovae.evidence.run import evaluating, inputs
 from pyrovae.numerics import Array, as_array
+from pyrovae.report import is_image
 from pyrovae.terms import Runner
 from pyrovae.vae import VAE
 from pyrovae.vae.program import mean_or_draw
@@ -173,6 +174,17 @@ class Space:
             )
             x = torch.cat([mean_or_draw(p) if seed is None else p.sample() for p in each])
         return as_array(x).reshape(*z.shape[:-1], *self.vae.event_shape)
+
+    def scale(self, rows: Rows) -> Array:
+        """The unit of each element: its standard deviation in rows, or 1 for images, (*event)."""
+        if is_image(self.vae.event_shape):
+            return np.ones(self.vae.event_shape)
+        x = as_array(rows.x, float)
+        known = ~np.isnan(x)
+        count = np.maximum(known.sum(0), 1)
+        mean = np.nansum(x, 0) / count
+        sd = np.sqrt((np.where(known, x - mean, 0.0) ** 2).sum(0) / count)
+        return np.where(sd > 0, sd, 1.0)
 
     def _flat(self, z: Array, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Latents (M, size), and the context of each."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -90,9 +91,9 @@ def change_table(
     with canvas(ax, height=1.4 + 0.3 * len(table), width=WIDTH) as ax:
         image = ax.imshow(table, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         ax.set_yticks(np.arange(len(table)), list(names))
-        slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-        turn = slanted if max(map(len, columns)) > 40 / len(columns) else {}
-        ax.set_xticks(np.arange(len(columns)), columns, **turn)
+        slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        is_tight = max(map(len, columns)) > 40 / len(columns)
+        ax.set_xticks(np.arange(len(columns)), columns, **(slanted if is_tight else {}))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         if table.shape[1] <= NUMBERED:
@@ -135,13 +136,14 @@ def step_lines(values: ArrayLike, names: Sequence[str], by: ArrayLike, *, ax: Ax
     tall = 1 / len(lines)
     with canvas(ax, height=0.6 + 1.1 * len(lines)) as ax:
         places = [(0.0, 1 - (i + 1) * tall, 1.0, 0.85 * tall) for i in range(len(lines))]
-        for panel, name, of_steps in zip(panels(ax, *places), names, lines, strict=True):
+        every = panels(ax, *places)
+        for panel, name, of_steps in zip(every, names, lines, strict=True):
             for line, colour, strength in zip(of_steps, colours, strengths, strict=True):
                 panel.plot(line, color=colour, linewidth=1.0, label=f"{strength:+g} sd")
             panel.set_ylabel(name, rotation=0, ha="right")
             panel.set_xticks([])
-        ax.child_axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        ax.child_axes[-1].set_xlabel("element")
+        every[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        every[-1].set_xlabel("element")
     return ax
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
-    from pyrovae.tasks.attribute_fit import Attributes, attributes
+    from pyrovae.tasks.attribute_fit import attributes
+    from pyrovae.tasks.attribute_result import Attributes
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.paths import analogy, interpolate
@@ -36,7 +37,8 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "attribute_fit": ["Attributes", "attributes"],
+            "attribute_fit": ["attributes"],
+            "attribute_result": ["Attributes"],
             "in_memory": ["score"],
             "pixel_measures": ["measured"],
             "on_disk": ["score_file"],

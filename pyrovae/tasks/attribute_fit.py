@@ -13,185 +13,25 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from pyrovae.checks import flags, number, one_of, whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.exploring.space import Space
-from pyrovae.names import near_names
-from pyrovae.numerics import Array, numbers
-from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, limits, orthogonal_to
+from pyrovae.numerics import Array
+from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, orthogonal_to
+from pyrovae.tasks.attribute_result import Attributes, both_limits
 from pyrovae.tasks.attribute_values import Columns, columns_of
 from pyrovae.tasks.separation import auc
 from pyrovae.vae import VAE
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Attributes", "attributes"]
+__all__ = ["attributes"]
 
 STARTS = 200  # training rows from which the limits are measured
 FEWEST = 2  # rows with and without an attribute, for fitting and held out
-
-
-@dataclass(frozen=True, eq=False)
-class Attributes:
-    """Directions of A attributes in the latent space of a VAE; prints a table.
-
-    Attributes:
-        vae: the VAE.
-        names: the names of the attributes, (A,).
-        direction: unit vectors, (A, D).
-        mean: the mean of the encodings along each direction, (A,).
-        sd: the standard deviation of the encodings along each direction, (A,).
-        apart: the distance along the direction between rows with and without the attribute, in
-            standard deviations, (A,); for a real attribute, the change for one standard deviation
-            of the attribute.
-        auc: how well the place along the direction separates held-out rows with the attribute from
-            those without, (A,): 0.5 is by chance, 1 is perfect. A real attribute is split at its
-            median.
-        auc_stderr: the standard error of `auc`, (A,).
-        lower: how far one may go back before log p(z) is atypical, in standard deviations, (A,):
-            the median over encodings of training rows, at least -10.
-        upper: the same forwards, at most 10.
-        typical: the least log p(z) that counts as typical, in nats.
-        rows: the number of rows from which the directions are.
-        held_out: the number of rows from which the AUC is.
-        method: "difference" or "logistic".
-        orthogonal: whether the directions of the other attributes were taken out.
-    """
-
-    vae: VAE = field(repr=False)
-    names: tuple[str, ...]
-    direction: Array = field(repr=False)
-    mean: Array = field(repr=False)
-    sd: Array = field(repr=False)
-    apart: Array = field(repr=False)
-    auc: Array = field(repr=False)
-    auc_stderr: Array = field(repr=False)
-    lower: Array = field(repr=False)
-    upper: Array = field(repr=False)
-    typical: float
-    rows: int
-    held_out: int
-    method: DirectionKind = "difference"
-    orthogonal: bool = False
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def cosines(self) -> Array:
-        """The cosines of the angles between all directions, (A, A)."""
-        return self.direction @ self.direction.T
-
-    def to_frame(self) -> pandas.DataFrame:
-        """The attributes as a table, with a row for each."""
-        import pandas
-
-        columns = ("auc", "auc_stderr", "apart", "sd", "lower", "upper")
-        return pandas.DataFrame({"attribute": self.names} | {name: getattr(self, name) for name in columns})
-
-    table = to_frame
-
-    def __str__(self) -> str:
-        wide = max(map(len, ("attribute", *self.names)))
-        lines = [
-            f"{self._kind()} in {self.direction.shape[1]} latents from {self.rows:,} rows; AUC on "
-            f"{self.held_out:,} held-out rows",
-            f"  {'attribute':<{wide}}    AUC  +-        apart   typical from   to (sd)",
-        ]
-        columns = zip(
-            *(getattr(self, c) for c in ("auc", "auc_stderr", "apart", "lower", "upper")), strict=True
-        )
-        for name, (value, error, apart, lower, upper) in zip(self.names, columns, strict=True):
-            row = f"{value:6.3f}  {error:.3f}    {apart:7.2f}        {lower:+7.2f} {upper:+6.2f}"
-            lines.append(f"  {name:<{wide}} {row}")
-        return "\n".join(lines)
-
-    def _kind(self) -> str:
-        kind = "differences of means" if self.method == "difference" else "normals of a regression"
-        return f"{len(self)} directions ({kind}{', orthogonal' if self.orthogonal else ''})"
-
-    # ---------------------------------------------------------------- use
-
-    def apply(
-        self,
-        x: Any,  # noqa: ANN401
-        name: str,
-        by: ArrayLike,
-        *,
-        context: Any = None,  # noqa: ANN401
-        sample: bool = False,
-        seed: int = 0,
-    ) -> NDArray:
-        """Change an attribute of observations: E[x|z'] at z' = z + by * sd * direction.
-
-        Arguments:
-            x: observations (N, *event), or a single one (*event).
-            name: the attribute.
-            by: how much to change it, in standard deviations of the encodings: one number, or one
-                for each row (N,), or several for each row (S, N) or (S, 1).
-            context: (N, *context_shape) for a conditional VAE; it stays as it is.
-            sample: use a sample of q(z|x) instead of E[z|x].
-            seed: seed of the samples.
-
-        Returns:
-            (N, *event), or (S, N, *event).
-
-        Raises:
-            InputError: for an unknown attribute, or strengths of another shape.
-        """
-        flags(sample=sample)
-        space, i = Space(self.vae, "apply"), self._index(name)
-        rows = space.rows(x, context)
-        z = space.sample(rows, seed) if sample else space.encode(rows, seed)
-        strength = numbers(by, "by")
-        try:
-            shape = np.broadcast_shapes(strength.shape, (len(z),))
-        except ValueError:
-            shape = ()
-        if shape[-1:] != (len(z),):
-            raise InputError(
-                f"by has shape {strength.shape} for {len(z)} rows: give one number, or one for each row"
-            )
-        moved = z + np.broadcast_to(strength, shape)[..., None] * self._step(space, i)
-        return space.decoded(moved, rows.context)
-
-    def score(self, x: Any, name: str, *, context: Any = None) -> Array:  # noqa: ANN401
-        """The place of each observation along a direction, in sd from the mean, (N,)."""
-        space, i = Space(self.vae, "score"), self._index(name)
-        z = space.encode(space.rows(x, context))[:, : space.dim]
-        return (z @ self.direction[i] - self.mean[i]) / self.sd[i]
-
-    def limits(self, x: Any, name: str, *, context: Any = None) -> Array:  # noqa: ANN401
-        """How far each observation may go before log p(z) is atypical, in sd, (N, 2).
-
-        The first column is the limit backwards (at least -10), the second forwards (at most 10).
-        Both are 0 for an encoding that is not typical itself.
-        """
-        space, i = Space(self.vae, "limits"), self._index(name)
-        rows = space.rows(x, context)
-        return _limits(space, space.encode(rows), rows.context, self._step(space, i), self.typical)
-
-    def _step(self, space: Space, i: int) -> Array:
-        """One standard deviation along a direction; a class that follows z stays as it is."""
-        return np.pad(self.sd[i] * self.direction[i], (0, space.classes))
-
-    def _index(self, name: str) -> int:
-        if name not in self.names:
-            near = near_names(str(name), list(self.names))
-            meant = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(
-                f"there is no attribute {name!r}: {meant}choose one of {', '.join(self.names[:20])}"
-            )
-        return self.names.index(name)
 
 
 def attributes(
@@ -339,11 +179,5 @@ def _reach(space: Space, rows: Rows, z: Array, steps: Array, quantile: float) ->
     starts = np.flatnonzero(log_pz >= typical)[:STARTS]
     context = rows[starts].context
     steps = np.pad(steps, ((0, 0), (0, space.classes)))
-    each = [np.median(_limits(space, z[starts], context, step, typical), 0) for step in steps]
+    each = [np.median(both_limits(space, z[starts], context, step, typical), 0) for step in steps]
     return typical, np.stack(each)
-
-
-def _limits(space: Space, z: Array, context: Tensor | None, step: Array, typical: float) -> Array:
-    """The limits of latents (N, size) in both directions, (N, 2)."""
-    log_prob = lambda z: space.log_prob(z, context)  # noqa: E731
-    return np.stack([-limits(log_prob, z, -step, typical), limits(log_prob, z, step, typical)], 1)

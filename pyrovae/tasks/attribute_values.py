@@ -2,9 +2,9 @@
 
     labels (N,), words or whole numbers    one 0/1 attribute for each class
     bool (N,), real (N,)                   one attribute
-    (N, A), DataFrame, dict of columns     0/1 or True/False: one 0/1 attribute
+    (N, A), DataFrame, dict of columns     0/1, true/false, yes/no: one 0/1 attribute
                                            other numbers: one real attribute
-                                           words: a 0/1 attribute "column=word" for each word
+                                           other words: a 0/1 attribute "column=word" for each
 
 Attributes of one label, or of the words of one column, form a group. NaN, None and the label -1 are
 unknown values.
@@ -20,7 +20,9 @@ import numpy as np
 from torch import Tensor
 
 from pyrovae.checks import words_of
+from pyrovae.datasets import Rows
 from pyrovae.datasets.labelling import labels_of
+from pyrovae.datasets.readers.cells import read_cells
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 
@@ -114,20 +116,18 @@ def _labels(y: Any, array: np.ndarray, rows: int) -> tuple[list[str], Array]:  #
 
 
 def _column(name: str, values: Any, rows: int) -> tuple[list[str], Array]:  # noqa: ANN401
-    array = as_array(values) if isinstance(values, Tensor) else np.asarray(values)
-    if array.dtype.kind in "biuf":
-        return [name], _numbers(array, rows, f"the column {name!r}")[:, None]
+    """A column as one attribute, or as one for each of its words."""
     import pandas
 
-    missing = pandas.isna(array)
-    if not any(isinstance(cell, str) for cell in array[~missing]):
-        try:
-            real = np.where(missing, np.nan, array).astype(float)
-        except (TypeError, ValueError):
-            raise InputError(f"the column {name!r} holds neither numbers nor words: leave it out") from None
-        return [name], _numbers(real, rows, f"the column {name!r}")[:, None]
-    _check_rows(array, rows, f"the column {name!r}")
-    words, of_words = _classes(*labels_of(list(array), rows, f"the column {name!r}"))
+    what = f"the column {name!r}"
+    array = as_array(values) if isinstance(values, (Tensor, Rows)) else values
+    _check_rows(np.asarray(array), rows, what)
+    cells = read_cells(pandas.Series(array, name=name))
+    if cells.sort == "empty":
+        raise InputError(f"{what} has no values: leave it out")
+    if cells.values is not None:
+        return [name], _numbers(cells.values, rows, what)[:, None]
+    words, of_words = _classes(*labels_of(list(cells.words), rows, what))
     return [f"{name}={word}" for word in words], of_words
 
 

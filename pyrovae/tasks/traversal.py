@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrovae.checks import count_of, number, one_of, whole
-from pyrovae.datasets import Data, Rows
+from pyrovae.datasets import Data
 from pyrovae.errors import InputError
 from pyrovae.exploring.space import Space
-from pyrovae.numerics import Array, as_array
+from pyrovae.numerics import Array
 from pyrovae.plots import steps as draw
 from pyrovae.plots.style import Axes
 from pyrovae.report import is_image
@@ -168,7 +168,7 @@ def traverse(
     moved = origin + along[..., None] * np.pad(unit, ((0, 0), (0, space.classes)))[:, None]
     given = rows[row].context
     given = None if given is None else given.expand(steps, *given.shape[-len(vae.context_shape or ()) :])
-    decoded, scale = space.decoded(moved, given), _scale(vae, rows)
+    decoded, scale = space.decoded(moved, given), space.scale(rows)
     apart = (decoded - decoded.mean(1, keepdims=True)) / scale
     change = np.sqrt((apart.reshape(len(unit), -1) ** 2).mean(1))
     order = np.argsort(-change, kind="stable")
@@ -197,18 +197,6 @@ def _directions(space: Space, z: Array, directions: Directions) -> tuple[Array, 
         unit = unit * np.sign(np.take_along_axis(unit, np.abs(unit).argmax(1)[:, None], 1))
     place = real @ unit.T
     return unit, place.mean(0), place.std(0)
-
-
-def _scale(vae: VAE, rows: Rows) -> Array:
-    """1 for images; else the standard deviation of each element, 1 where it is constant."""
-    x = as_array(rows.x, float)
-    if is_image(vae.event_shape):
-        return np.ones(vae.event_shape)
-    known = np.where(np.isnan(x), 0.0, 1.0)
-    count = np.maximum(known.sum(0), 1)
-    mean = np.nansum(x, 0) / count
-    sd = np.sqrt((known * np.nan_to_num(x - mean) ** 2).sum(0) / count)
-    return np.where(sd > 0, sd, 1.0)
 
 
 def _columns(vae: VAE) -> tuple[str, ...] | None:
