@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Attributes", "both_limits"]
+
+_ARRAYS = ("direction", "mean", "sd", "apart", "auc", "auc_stderr", "lower", "upper")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,12 @@ class Attributes:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, names: Iterable[str]) -> Attributes:
+        """Some of the attributes, in this order."""
+        at = [self._index(name) for name in names]
+        arrays: dict[str, Any] = {name: getattr(self, name)[at] for name in _ARRAYS}
+        return replace(self, names=tuple(self.names[i] for i in at), **arrays)
 
     @property
     def cosines(self) -> Array:
@@ -224,4 +233,4 @@ class Attributes:
 def both_limits(space: Space, z: Array, context: Tensor | None, step: Array, typical: float) -> Array:
     """The limits of latents (N, size) in both directions, (N, 2)."""
     log_prob = lambda z: space.log_prob(z, context)  # noqa: E731
-    return np.stack([-limits(log_prob, z, -step, typical), limits(log_prob, z, step, typical)], 1)
+    return np.stack([0.0 - limits(log_prob, z, -step, typical), limits(log_prob, z, step, typical)], 1)

@@ -45,6 +45,11 @@ class Columns:
     values: Array
     group: np.ndarray
 
+    def take(self, indices: Sequence[int]) -> Columns:
+        """Some of the attributes, with their groups."""
+        at = list(indices)
+        return Columns(tuple(self.names[i] for i in at), self.values[:, at], self.group[at])
+
     @property
     def is_binary(self) -> np.ndarray:
         """Which attributes are 0 or 1, (A,)."""
@@ -68,6 +73,9 @@ def columns_of(y: Any, rows: int, names: Sequence[str] | None = None) -> Columns
         >>> columns_of({"age": [7, 8], "sex": ["f", "m"]}, 2).names
         ('age', 'sex=f', 'sex=m')
     """
+    if isinstance(y, Columns):
+        _check_rows(y.values[:, 0], rows, "y")
+        return y
     parts = list(_parts(y, rows))
     if names is not None:
         _check_names(names := words_of("names", names), sum(len(own) for own, _ in parts))

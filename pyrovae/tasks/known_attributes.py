@@ -10,7 +10,7 @@ The first that has a name is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,19 @@ from pyrovae.datasets.files import raw_table
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
 from pyrovae.names import near_names
-from pyrovae.numerics import Array, as_array
+from pyrovae.numerics import as_array
 from pyrovae.report import is_image
-from pyrovae.tasks.attribute_values import columns_of
+from pyrovae.tasks.attribute_values import Columns, columns_of
 from pyrovae.tasks.pixel_measures import measured
 
 __all__ = ["chosen", "known_attributes"]
 
 SHOWN = 20
+CLASS = "class"
 
 
-def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | None = None) -> dict[str, Array]:  # noqa: ANN401
-    """Every attribute of some rows by name, (N,) each; NaN where unknown.
+def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | None = None) -> Columns:  # noqa: ANN401
+    """Every attribute of some rows; the classes are one group.
 
     Arguments:
         data: the data set of the rows.
@@ -47,60 +48,86 @@ def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | Non
     Example:
         >>> from pyrovae import datasets
         >>> data = datasets.load("digits")
-        >>> list(known_attributes(data, data.test, data.labels.test))[:5]
-        ['0', '1', '2', '3', '4']
+        >>> known_attributes(data, data.test, data.labels.test).names[:4]
+        ('thick', 'slant', 'width', '0')
     """
-    found: dict[str, Array] = {}
-    if data.schema.columns is not None:
-        found |= _of_columns(dict(data.schema.frame(rows.x).items()), len(rows))
-    if labels is not None:
-        found |= _of_classes(data, as_array(labels))
+    parts = [] if file is None else _of_file(path_of("file", file), rows)
     if is_image(data.event_shape):
-        found |= measured(rows.x)
-    if file is not None:
-        found |= _of_file(path_of("file", file), rows)
-    return found
+        parts += [columns_of({name: values}, len(rows)) for name, values in measured(rows.x).items()]
+    if labels is not None:
+        parts.append(_of_classes(data, as_array(labels)))
+    if data.schema.columns is not None:
+        parts += _of_columns(dict(data.schema.frame(rows.x).items()), len(rows))
+    if not parts:
+        raise InputError(
+            "the data have neither classes nor named columns: name a file of attributes by file="
+        )
+    groups = np.repeat(np.arange(len(parts)), [len(part.names) for part in parts])
+    every = Columns(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.values for part in parts], 1),
+        groups,
+    )
+    first = {name: i for i, name in reversed([*enumerate(every.names)])}
+    return every.take(sorted(first.values()))
 
 
-def chosen(found: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
-    """The attributes with some names, whose case does not matter.
+def chosen(known: Columns, names: Iterable[str], keep: Iterable[str] = ()) -> Columns:
+    """The attributes with some names, whose case does not matter, and those to keep.
+
+    Arguments:
+        known: every attribute.
+        names: names of attributes.
+        keep: names of attributes that follow; "class" stands for all classes.
 
     Raises:
         InputError: for an unknown name.
     """
-    return {name: found[name] for asked in names for name in [_match(found, asked)]}
+    places = [_place(known.names, name) for name in names]
+    for name in keep:
+        is_class = name.lower() == CLASS and CLASS not in known.names
+        places += _classes_in(known) if is_class else [_place(known.names, name)]
+    return known.take(list(dict.fromkeys(places)))
 
 
-def _match(found: Mapping[str, Array], asked: str) -> str:
-    if asked in found:
-        return asked
-    same = [name for name in found if name.lower() == asked.lower()]
+def _place(names: Sequence[str], asked: str) -> int:
+    if asked in names:
+        return names.index(asked)
+    same = [i for i, name in enumerate(names) if name.lower() == asked.lower()]
     if len(same) == 1:
         return same[0]
-    near = near_names(asked, list(found))
+    near = near_names(asked, list(names))
     meant = f"did you mean {near[0]}? " if near else ""
-    some = ", ".join(list(found)[:SHOWN]) or "none is known, so name a file with columns by --file"
-    raise InputError(f"there is no attribute {asked!r}: {meant}choose one of {some}")
+    raise InputError(f"there is no attribute {asked!r}: {meant}choose one of {', '.join(names[:SHOWN])}")
 
 
-def _of_columns(columns: Mapping[str, Any], rows: int) -> dict[str, Array]:
+def _classes_in(known: Columns) -> list[int]:
+    """The places of the classes, which are the only group of several 0/1 attributes without "="."""
+    groups, counts = np.unique(known.group, return_counts=True)
+    for group in groups[counts > 1]:
+        places = np.flatnonzero(known.group == group).tolist()
+        if not any("=" in known.names[i] for i in places):
+            return places
+    raise InputError("the data have no classes to keep: name other attributes")
+
+
+def _of_columns(columns: Mapping[str, Any], rows: int) -> list[Columns]:
     """The attributes of columns; a column that cannot be read has none."""
-    found: dict[str, Array] = {}
+    parts = []
     for name, values in columns.items():
         try:
-            parts = columns_of({name: values}, rows)
+            parts.append(columns_of({name: values}, rows))
         except InputError:
             continue
-        found |= dict(zip(parts.names, parts.values.T, strict=True))
-    return found
+    return parts
 
 
-def _of_classes(data: Data, labels: np.ndarray) -> dict[str, Array]:
+def _of_classes(data: Data, labels: np.ndarray) -> Columns:
     numbers = [c for c in (data.schema.classes or np.unique(labels[labels >= 0]).tolist()) if c >= 0]
     words = _class_names(data)
-    names = [words[c] if words and c < len(words) else str(c) for c in numbers]
-    known = np.where(labels >= 0, 1.0, np.nan)
-    return {name: known * (labels == number) for name, number in zip(names, numbers, strict=True)}
+    names = tuple(words[c] if words and c < len(words) else str(c) for c in numbers)
+    values = np.where(labels[:, None] >= 0, labels[:, None] == np.array(numbers), np.nan)
+    return Columns(names, values, np.zeros(len(names), int))
 
 
 def _class_names(data: Data) -> tuple[str, ...] | None:
@@ -111,7 +138,7 @@ def _class_names(data: Data) -> tuple[str, ...] | None:
     return data.schema.class_names
 
 
-def _of_file(path: Path, rows: Rows) -> dict[str, Array]:
+def _of_file(path: Path, rows: Rows) -> list[Columns]:
     """The attributes of a file, whose rows are matched by their numbers in the source."""
     frame = raw_table(path, ReadOptions()).frame
     index = np.arange(len(rows)) if rows.index is None else as_array(rows.index)

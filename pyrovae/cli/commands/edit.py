@@ -31,7 +31,7 @@ def edit(
     count: int = 10,
     steps: int = 5,
     method: Literal["difference", "logistic"] = "difference",
-    orthogonal: bool = False,
+    keep: str | list[str] | None = None,
     file: str | None = None,
     rows: int = 10_000,
     split: Split = "test",
@@ -53,7 +53,7 @@ def edit(
         count: number of observations to edit.
         steps: number of steps from -BY to BY.
         method: difference of means, or the normal of a logistic regression.
-        orthogonal: take the directions of the other attributes out of each direction.
+        keep: attributes that should stay, whose directions are taken out; class for all classes.
         file: a table of attributes with a row for each row of the data.
         rows: maximum number of training rows.
         split: the part of the data to edit.
@@ -69,14 +69,19 @@ def edit(
     labels = None if data_set.labels is None else data_set.labels.train[: len(train)]
     known = known_attributes(data_set, train, labels, file)
     if not attribute:
-        names = ", ".join(list(known)[:20]) or "one of a file, named by --file"
+        names = ", ".join(known.names[:20])
         raise InputError(f"which attribute? name one or several by --attribute: {names}")
-    y = chosen(known, [attribute] if isinstance(attribute, str) else attribute)
-    found = attributes(vae, train, y, method=method, orthogonal=orthogonal, seed=seed)
+    asked = chosen(known, _words(attribute))
+    y = chosen(known, _words(attribute), _words(keep))
+    found = attributes(vae, train, y, method=method, orthogonal=keep is not None, seed=seed).take(asked.names)
     print_first(found)
     some = rows_of(data_set, split, whole("count", count))
     for name in found.names:
         _write(Path(run), found, name, some, np.linspace(-by, by, steps), array=array)
+
+
+def _words(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
 
 
 def _write(run: Path, found: Attributes, name: str, rows: Rows, by: np.ndarray, *, array: bool) -> None:
