@@ -217,7 +217,8 @@ def _log_cost(density: Density, line: Tensor, power: float) -> Tensor:
 
 
 def _cost(density: Density, line: Array, power: float) -> float:
-    return float(_log_cost(density, torch.from_numpy(_even(line, FINE)), power))
+    with torch.no_grad():
+        return float(_log_cost(density, torch.from_numpy(_even(line, FINE)), power))
 
 
 def _lowest(density: Density, line: Array, steps: int) -> tuple[float, float]:

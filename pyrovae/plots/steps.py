@@ -93,7 +93,9 @@ def change_table(
         ax.set_yticks(np.arange(len(table)), list(names))
         slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
         is_tight = max(map(len, columns)) > 40 / len(columns)
-        ax.set_xticks(np.arange(len(columns)), columns, **(slanted if is_tight else {}))
+        every = 1 if is_tight and not columns[0].isdigit() else -(-len(columns) // 20)
+        turn = slanted if is_tight and every == 1 else {}
+        ax.set_xticks(np.arange(0, len(columns), every), columns[::every], **turn)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         if table.shape[1] <= NUMBERED:
@@ -101,7 +103,7 @@ def change_table(
                 colour = "white" if abs(value) > 0.6 * most else "#262626"
                 text = f"{value:+.1f}".replace("-", "−")
                 ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
-        bar = ax.figure.colorbar(image, ax=ax, label="change in sd, first to last step")
+        bar = ax.figure.colorbar(image, ax=ax, label="change, sd")
         bar.outline.set_visible(False)  # type: ignore[operator]
     return ax
 

@@ -106,7 +106,9 @@ def interpolate(
     line = _Line(space, z1[space.dim :], rows.context)
     ends = np.stack([z1, z2])[:, : space.dim]
     centre, nodes = _landmarks(space, ends, rows.context)
-    z = line.complete(path_along(line, ends, steps, how, nodes=nodes, centre=centre, power=1 / space.dim))
+    options: dict[str, Any] = {"nodes": nodes, "centre": centre, "power": 1 / space.dim}
+    with space.quiet(seed):
+        z = line.complete(path_along(line, ends, steps, how, **options))
     x = space.decoded(z, line.contexts(len(z)))
     return Walk(z, x, space.log_prob(z, line.contexts(len(z))), how)
 

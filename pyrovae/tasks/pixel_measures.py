@@ -2,12 +2,12 @@ r"""Attributes of images that are measured from the pixels: thickness, slant and
 
     thick    2 sum x / sum |grad x|                 pixels: area over half the length of the outline
     slant    -m_cr / m_rr                           columns to the right for each row upwards
-    width    sqrt(12 (m_cc - m_cr^2 / m_rr))        pixels, of the shape without its slant
+    width    sqrt(1 + 12 (m_cc - m_cr^2 / m_rr))    pixels, of the shape without its slant
 
 x is the brightness of a pixel, and m are its second central moments over columns c and rows r. The
 sum of |grad x| is the length of the outline times the contrast, so a stroke of length L and width w
 has 2 L w / (2 L) = w, whatever its contrast. A bar of width w with even brightness has the variance
-w^2 / 12. A column of brightness moves with the rows by its regression on them, m_cr / m_rr.
+w^2 / 12, of which the pixel itself has 1 / 12. A column of brightness moves with the rows by its regression on them, m_cr / m_rr.
 
 References:
     Castro, Tan, Kainz, Konukoglu & Glocker (2019), "Morpho-MNIST: Quantitative Assessment and
@@ -44,7 +44,7 @@ def measured(images: Any) -> dict[str, Array]:  # noqa: ANN401
         >>> bar = np.zeros((1, 20, 20))
         >>> bar[:, 2:18, 8:12] = 1.0
         >>> {name: round(float(value[0]), 2) for name, value in measured(bar).items()}
-        {'thick': 3.39, 'slant': -0.0, 'width': 3.87}
+        {'thick': 3.39, 'slant': -0.0, 'width': 4.0}
     """
     array = numbers(images, "images", finite=False)
     if array.ndim not in (3, 4):
@@ -60,7 +60,7 @@ def measured(images: Any) -> dict[str, Array]:  # noqa: ANN401
         m_cc = np.einsum("nrc,nc->n", x, apart_c**2) / total
         m_cr = np.einsum("nrc,nr,nc->n", x, apart_r, apart_c, optimize=True) / total
         across = np.maximum(m_cc - m_cr**2 / m_rr, 0.0)
-        return {"thick": thick, "slant": -m_cr / m_rr, "width": np.sqrt(12 * across)}
+        return {"thick": thick, "slant": -m_cr / m_rr, "width": np.sqrt(1 + 12 * across)}
 
 
 def _outline(x: Array) -> Array:
