@@ -5,9 +5,10 @@ r"""Attributes of images that are measured from the pixels: thickness, slant and
     width    sqrt(1 + 12 (m_cc - m_cr^2 / m_rr))    pixels, of the shape without its slant
 
 x is the brightness of a pixel, and m are its second central moments over columns c and rows r. The
-sum of |grad x| is the length of the outline times the contrast, so a stroke of length L and width w
-has 2 L w / (2 L) = w, whatever its contrast. A bar of width w with even brightness has the variance
-w^2 / 12, of which the pixel itself has 1 / 12. A column of brightness moves with the rows by its regression on them, m_cr / m_rr.
+sum of |grad x| is the length of the outline times the contrast, so a long stroke of length L and
+width w has 2 L w / (2 L) = w, whatever its contrast. A bar of width w has the variance w^2 / 12, of
+which the pixels themselves have 1 / 12. The brightness moves across the columns with the rows by its
+regression on them, m_cr / m_rr.
 
 References:
     Castro, Tan, Kainz, Konukoglu & Glocker (2019), "Morpho-MNIST: Quantitative Assessment and

@@ -32,9 +32,8 @@ def workplace(tmp_path_factory):
         bright = np.full(1797, np.nan)
         bright[x.index.numpy()] = x.x.flatten(1).mean(1)
         group = np.where(bright > 0.3, "dark", "light")
-        pandas.DataFrame({"ink": bright, "group": group, "id": np.arange(1797)}).to_csv(
-            "ink.csv", index=False
-        )
+        ink = pandas.DataFrame({"ink": bright, "group": group, "id": np.arange(1797)})
+        ink.to_csv("ink.csv", index=False)
     return folder
 
 
