@@ -7,8 +7,7 @@ r"""Attributes of images that are measured from the pixels: thickness, slant and
 x is the brightness of a pixel, and m are its second central moments over columns c and rows r. The
 sum of |grad x| is the length of the outline times the contrast, so a long stroke of length L and
 width w has 2 L w / (2 L) = w, whatever its contrast. A bar of width w has the variance w^2 / 12, of
-which the pixels themselves have 1 / 12. The brightness moves across the columns with the rows by its
-regression on them, m_cr / m_rr.
+which the pixels themselves have 1 / 12. The slant is the regression of the columns on the rows.
 
 References:
     Castro, Tan, Kainz, Konukoglu & Glocker (2019), "Morpho-MNIST: Quantitative Assessment and
