@@ -2,11 +2,12 @@
 
     python benchmarks/attributes.py [--data mnist fashion_mnist] [--runs RUN ...] [--rows 10000] [--out DIR]
 
-For each data set a VAE with 16 latents is trained on binarised images (or a run folder is loaded). Thickness,
-slant and width are measured from the pixels of training images, and test images are edited by -2 to 2 standard
-deviations in steps of 0.5. The table has the AUC of each direction on held-out rows, the mean of what is measured
-on the edits, the share of images in which it increases at every step, and the share of edits whose class is that
-of the reconstruction. The class is that of a small network trained on images and their reconstructions.
+For each data set a VAE with 16 latents is trained on binarised images (or a run folder is loaded).
+Thickness, slant and width are measured from the pixels of training images, and test images are edited by
+-2 to 2 standard deviations in steps of 0.5. The table has the AUC of each direction on held-out rows, the
+mean of what is measured on the edits, the share of images in which it increases at every step, and the
+share of edits whose class is that of the reconstruction. The class is that of a small network trained on
+images and their reconstructions.
 """
 
 import argparse
@@ -95,14 +96,14 @@ def row(found: pv.Attributes, x: pv.Rows, predict, title: str) -> dict:  # noqa:
         "auc_stderr": float(found.auc_stderr[0]),
         "lower": float(found.lower[0]),
         "upper": float(found.upper[0]),
-        "measured": values.mean(1).tolist(),
+        "measured": np.nanmean(values, 1).tolist(),
         "monotone_1sd": float(rises[inner].all(0).mean()),
         "monotone_2sd": float(rises.all(0).mean()),
         "class_stays_1sd": float(stays[near & (BY != 0)].mean()),
         "class_stays_2sd": float(stays[BY != 0].mean()),
         "class_stays_at_1sd": float(stays[np.abs(BY) == 1].mean()),
     }
-    means = "  ".join(f"{value:6.2f}" for value in values.mean(1)[::2])
+    means = "  ".join(f"{value:6.2f}" for value in np.nanmean(values, 1)[::2])
     print(
         f"  {title:<18} {numbers['auc']:.3f}  {numbers['auc_stderr']:.3f}   {numbers['lower']:+.1f} to "
         f"{numbers['upper']:+.1f}   {means}   {numbers['monotone_1sd']:13.1%}  {numbers['monotone_2sd']:.1%}"
