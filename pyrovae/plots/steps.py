@@ -46,7 +46,7 @@ def step_grid(
     Example:
         >>> ax = step_grid(np.zeros((2, 3, 8, 8)), ["z0", "z1"], ["-1", "0", "+1"])
         >>> [text.get_text() for text in ax.get_xticklabels()]
-        ['-1', '0', '+1']
+        ['−1', '0', '+1']
     """
     rows = numbers(images, "images")
     _check(rows, names, steps)
