@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence.draws import BLOCK, KeyedNoise
+from pyrovae.evidence.hmc import hmc
 from pyrovae.evidence.origin import Start, origin_of
 from pyrovae.evidence.run import Pieces
 from pyrovae.memory import refuse_too_large
@@ -107,16 +108,23 @@ class Annealer:
 
     def forward(self, chains: int | None = None) -> Tensor:
         """log w of each chain, (C, B): the mean of w is p(x)."""
+        return self.samples(chains, moves=0)[1]
+
+    def samples(self, chains: int | None = None, moves: int = 3) -> tuple[Tensor, Tensor]:
+        """The ends of the chains, (C, B, D), and their log w, (C, B).
+
+        With these weights they are samples of the posterior, which the last `moves` do not change.
+        """
         chains = chains or self.chains
         log_w = torch.zeros(chains, len(self.pieces), dtype=torch.float64, device=self.pieces.device)
+        u = log_w.new_zeros(*log_w.shape, self.origin.latents.dim, dtype=self.origin.latents.dtype)
         for rows in self._alike():
-            log_w[:, rows] = self._rows(rows)._forward(chains)
-        return log_w
+            part = self._rows(rows)
+            ends = [part._some_forward(first, count, moves) for first, count in part._at_once(chains)]
+            u[:, rows], log_w[:, rows] = map(torch.cat, zip(*ends, strict=True))
+        return u, log_w
 
-    def _forward(self, chains: int) -> Tensor:
-        return torch.cat([self._some_forward(first, count) for first, count in self._at_once(chains)])
-
-    def _some_forward(self, first: int, chains: int) -> Tensor:
+    def _some_forward(self, first: int, chains: int, moves: int) -> tuple[Tensor, Tensor]:
         noise = self._noise("ais forward", first)
         state = self._at(self.origin.samples(chains, 10**6 * self.stream + first))
         log_w = torch.zeros_like(state.joint)
@@ -124,7 +132,9 @@ class Annealer:
             log_w += (beta - before) * (state.joint - state.log_start)
             if i + 2 < len(self.betas):  # at 1 the weight is complete
                 state, _ = self._hmc(state, beta, self.steps[i], i, noise)
-        return log_w
+        for number in range(moves):
+            state, _ = self._hmc(state, self.betas[-1], self.steps[-1], number, noise)
+        return state.u, log_w
 
     def reverse(self, values: dict[str, Tensor]) -> Tensor:
         """log w of chains from posterior samples (1, B, *shape), (C, B): 1/w has mean 1/p(x)."""
@@ -199,18 +209,16 @@ class Annealer:
         self, state: _State, beta: Tensor, step: Tensor, number: int, noise: KeyedNoise
     ) -> tuple[_State, Tensor]:
         """One Metropolis-adjusted trajectory: the new state and the acceptance probability."""
-        momentum = noise(state.u, Tensor.normal_)
-        size = step.to(state.u).unsqueeze(-1)
-        energy = _kinetic(momentum) - state.log_path(beta)
-        new = state
-        for _ in range(self.leapfrog):
-            momentum = momentum + 0.5 * size * self.origin.stretch(new.gradient(beta), number)
-            new = self._at(new.u + size * self.origin.stretch(momentum, number))
-            momentum = momentum + 0.5 * size * self.origin.stretch(new.gradient(beta), number)
-        change = energy - _kinetic(momentum) + new.log_path(beta)
-        accept = change.nan_to_num(nan=-torch.inf).clamp(max=0).exp()
-        taken = noise(accept, Tensor.uniform_) < accept
-        return _State(*(_where(taken, a, b) for a, b in zip(new, state, strict=True))), accept
+        return hmc(
+            state,
+            self._at,
+            lambda at: at.log_path(beta),
+            lambda at: at.gradient(beta),
+            lambda v: self.origin.stretch(v, number),
+            step,
+            self.leapfrog,
+            noise,
+        )
 
     # ---------------------------------------------------------------- tuning
 
@@ -298,11 +306,3 @@ def _smoothed(log_steps: Tensor, width: int = 9) -> Tensor:
     # The step size of a single temperature is noisy; the mean over its neighbours is better.
     before, after = (end.expand(width // 2, -1) for end in (log_steps[:1], log_steps[-1:]))
     return torch.cat([before, log_steps, after]).unfold(0, width, 1).mean(-1)
-
-
-def _kinetic(momentum: Tensor) -> Tensor:
-    return 0.5 * momentum.double().square().sum(-1)
-
-
-def _where(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(taken.unsqueeze(-1) if new.dim() == 3 else taken, new, old)

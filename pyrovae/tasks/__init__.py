@@ -1,4 +1,6 @@
-"""Tasks with a trained model: scores of new data, and edits of observations in latent space.
+"""Tasks with a trained model: scores of new data, what was not measured, and edits in latent space.
+
+completion = condition(vae, y)              samples of x given missing, noisy or coarse values
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
@@ -13,6 +15,8 @@ from pyrovae.lazy import lazy
 if TYPE_CHECKING:
     from pyrovae.tasks.attribute_fit import attributes
     from pyrovae.tasks.attribute_result import Attributes
+    from pyrovae.tasks.completion import Completion
+    from pyrovae.tasks.condition import condition
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.paths import analogy, interpolate
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attributes",
+    "Completion",
     "Scores",
     "Traversal",
     "analogy",
     "attributes",
+    "condition",
     "interpolate",
     "measured",
     "score",
@@ -39,10 +45,12 @@ if not TYPE_CHECKING:
         {
             "attribute_fit": ["attributes"],
             "attribute_result": ["Attributes"],
+            "completion": ["Completion"],
+            "condition": ["condition"],
             "in_memory": ["score"],
-            "pixel_measures": ["measured"],
             "on_disk": ["score_file"],
             "paths": ["analogy", "interpolate"],
+            "pixel_measures": ["measured"],
             "result": ["Scores"],
             "traversal": ["Traversal", "traverse"],
         },
