@@ -20,7 +20,7 @@ from sklearn.neural_network import MLPClassifier
 
 import pyrovae as pv
 from pyrovae.tasks.known_attributes import chosen, known_attributes
-from pyrovae.tasks.pixel_measures import MEASURES, measured
+from pyrovae.tasks.pixel_measures import MEASURES, measure_images
 from pyrovae.tasks.runs import data_of, training_rows
 
 BY = np.linspace(-2, 2, 9)
@@ -77,8 +77,9 @@ def table_of(vae: pv.VAE, data: pv.datasets.Data, count: int) -> dict:
     known, results = known_attributes(data, rows, labels), {"accuracy": accuracy}
     for words, keep in (("", ()), (", class kept", ("class",))):
         for name in MEASURES:
-            found = pv.attributes(vae, rows, chosen(known, [name], keep), orthogonal=bool(keep))
-            results[name + words] = row(found.take([name]), x, predict, name + words)
+            given = chosen(known, keep) if keep else None
+            found = pv.attributes(vae, rows, chosen(known, [name]), given=given)
+            results[name + words] = row(found, x, predict, name + words)
     return results
 
 
@@ -86,7 +87,7 @@ def row(found: pv.Attributes, x: pv.Rows, predict, title: str) -> dict:  # noqa:
     """Edit, measure and print one line."""
     (name,) = found.names
     edited = found.apply(x, name, BY[:, None])
-    values = measured(edited.reshape(-1, *edited.shape[2:]))[name].reshape(len(BY), -1)
+    values = measure_images(edited.reshape(-1, *edited.shape[2:]))[name].reshape(len(BY), -1)
     classes = predict(edited.reshape(-1, *edited.shape[2:])).reshape(len(BY), -1)
     near = np.abs(BY) <= 1
     rises, stays = np.diff(values, axis=0) > 0, classes == classes[len(BY) // 2]

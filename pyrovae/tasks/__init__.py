@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.paths import analogy, interpolate
-    from pyrovae.tasks.pixel_measures import measured
+    from pyrovae.tasks.pixel_measures import measure_images
     from pyrovae.tasks.result import Scores
     from pyrovae.tasks.traversal import Traversal, traverse
 
@@ -33,7 +33,7 @@ __all__ = [
     "attributes",
     "condition",
     "interpolate",
-    "measured",
+    "measure_images",
     "score",
     "score_file",
     "traverse",
@@ -50,7 +50,7 @@ if not TYPE_CHECKING:
             "in_memory": ["score"],
             "on_disk": ["score_file"],
             "paths": ["analogy", "interpolate"],
-            "pixel_measures": ["measured"],
+            "pixel_measures": ["measure_images"],
             "result": ["Scores"],
             "traversal": ["Traversal", "traverse"],
         },

@@ -4,6 +4,8 @@ r"""Directions of attributes in latent space, and how far one may go along them.
     logistic      the normal of a logistic regression of a on z; for a real attribute, of a linear
                   regression. It is fitted to samples z ~ q(z|x), since means of q(z|x) vary
                   little in a collapsed latent, and a regression would go far along it
+    given g       the same with g held fixed: z and a are replaced by their residuals in a linear
+                  regression on g, so v is the slope in a regression of z on both a and g
     orthogonal    v minus its projection on the directions of the other attributes
 
 The limits of a direction come from log p(z). A latent is typical if log p(z) is not below a
@@ -14,7 +16,7 @@ References:
     Larsen, Sonderby, Larochelle & Winther (2016), "Autoencoding beyond pixels using a learned
     similarity metric" (differences of means); Shen, Gu, Tang & Zhou (2020), "Interpreting the
     Latent Space of GANs for Semantic Face Editing" (normals, and conditioning one attribute on
-    others).
+    others); Frisch & Waugh (1933), "Partial Time Regressions as Compared with Individual Trends".
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 
-__all__ = ["FARTHEST", "DirectionKind", "directions_of", "limits", "orthogonal_to"]
+__all__ = ["FARTHEST", "DirectionKind", "directions_of", "limits", "orthogonal_to", "residuals"]
 
 DirectionKind = Literal["difference", "logistic"]
 
@@ -36,7 +38,9 @@ STEP, HALVINGS = 0.25, 12
 DEPENDENT = 1e-6  # the share of a direction's length that is not rounding
 
 
-def directions_of(z: Array, values: Array, names: tuple[str, ...], method: DirectionKind) -> Array:
+def directions_of(
+    z: Array, values: Array, names: tuple[str, ...], method: DirectionKind, given: Array
+) -> Array:
     """The direction of each attribute, (A, D), not normalised.
 
     Arguments:
@@ -44,12 +48,15 @@ def directions_of(z: Array, values: Array, names: tuple[str, ...], method: Direc
         values: (N, A), NaN where unknown.
         names: the names of the attributes, for messages.
         method: see the top of this file.
+        given: values that are held fixed, (N, G).
     """
     of = _difference if method == "difference" else _normal
     rows = []
     for name, a in zip(names, values.T, strict=True):
         known = ~np.isnan(a)
-        direction = of(z[known], a[known])
+        if given.shape[1] and residuals(a[known, None], given[known]).std() < DEPENDENT * a[known].std():
+            raise InputError(f"{name!r} is determined by what is given: hold other attributes fixed")
+        direction = of(z[known], a[known], given[known])
         if not np.linalg.norm(direction) > 0:
             raise InputError(
                 f"the encodings do not change with {name!r}, so it has no direction: train the VAE for "
@@ -59,18 +66,25 @@ def directions_of(z: Array, values: Array, names: tuple[str, ...], method: Direc
     return np.stack(rows)
 
 
-def _difference(z: Array, a: Array) -> Array:
-    centred = a - a.mean()
-    return centred @ (z - z.mean(0)) / (centred @ centred)
+def residuals(values: Array, given: Array) -> Array:
+    """What is left of values (N, C) after a linear regression on a constant and given (N, G)."""
+    design = np.column_stack([np.ones(len(values)), given])
+    return values - design @ np.linalg.lstsq(design, values)[0]
 
 
-def _normal(z: Array, a: Array) -> Array:
+def _difference(z: Array, a: Array, given: Array) -> Array:
+    apart = residuals(a[:, None], given)[:, 0]
+    return apart @ residuals(z, given) / (apart @ apart)
+
+
+def _normal(z: Array, a: Array, given: Array) -> Array:
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
     scale = np.sqrt(z.var(0).mean()) or 1.0  # one for all, so that the penalty fits any prior
-    if np.isin(a, (0.0, 1.0)).all():
-        return LogisticRegression(max_iter=1000).fit(z / scale, a).coef_[0]
-    return LinearRegression().fit(z / scale, a).coef_
+    inputs = np.column_stack([z / scale, given])
+    is_binary = np.isin(a, (0.0, 1.0)).all()
+    model = LogisticRegression(max_iter=1000) if is_binary else LinearRegression()
+    return np.ravel(model.fit(inputs, a).coef_)[: z.shape[1]]
 
 
 def orthogonal_to(direction: Array, group: np.ndarray, names: tuple[str, ...]) -> Array:

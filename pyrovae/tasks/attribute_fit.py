@@ -22,7 +22,7 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.exploring.space import Space
 from pyrovae.numerics import Array
-from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, orthogonal_to
+from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, orthogonal_to, residuals
 from pyrovae.tasks.attribute_result import Attributes, both_limits
 from pyrovae.tasks.attribute_values import Columns, columns_of
 from pyrovae.tasks.separation import auc
@@ -41,6 +41,7 @@ def attributes(
     names: Sequence[str] | None = None,
     *,
     method: DirectionKind = "difference",
+    given: Any = None,  # noqa: ANN401
     orthogonal: bool = False,
     held_out: float = 0.25,
     quantile: float = 0.01,
@@ -65,6 +66,9 @@ def attributes(
         names: names for the classes of labels in ascending order, or for the columns of an array.
         method: "difference", or "logistic" for the normal of a logistic regression (of a linear
             regression, for a real attribute).
+        given: labels or columns, as y, that are held fixed by a linear regression: with the classes
+            as `given`, a direction is that within the classes. Rows with an unknown value are left
+            out.
         orthogonal: take the directions of the other attributes out of each direction, so that a
             step along it does not move along the others.
         held_out: the share of the rows for the AUC.
@@ -101,33 +105,47 @@ def attributes(
     is_test = np.random.default_rng(seed).permutation(len(observed)) < round(held_out * len(observed))
     _check_enough(columns, is_test)
     z = space.encode(observed, seed)
-    fitted = z if method == "difference" else space.sample(observed, seed)
-    fitted = fitted[~is_test, : space.dim]
-    direction = directions_of(fitted, columns.values[~is_test], columns.names, method)
+    train = ~is_test
+    others = _given(given, len(observed))
+    train &= ~np.isnan(others.values).any(1)
+    fixed, fitted = others.values[train], z if method == "difference" else space.sample(observed, seed)
+    values = columns.values[train]
+    direction = directions_of(fitted[train, : space.dim], values, columns.names, method, fixed)
     if orthogonal:
         direction = orthogonal_to(direction, columns.group, columns.names)
     direction = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     place = z[:, : space.dim] @ direction.T
-    mean, sd = place[~is_test].mean(0), place[~is_test].std(0)
+    mean, sd = place[train].mean(0), residuals(place[train], fixed).std(0)
     auc_of, errors = _separations(place, columns, is_test)
-    typical, reach = _reach(space, observed[~is_test], z[~is_test], sd[:, None] * direction, quantile)
+    typical, reach = _reach(space, observed[train], z[train], sd[:, None] * direction, quantile)
     return Attributes(
         vae=vae,
         names=columns.names,
         direction=direction,
         mean=mean,
         sd=sd,
-        apart=_apart((place[~is_test] - mean) / sd, columns.values[~is_test], columns.is_binary),
+        apart=_apart(place[train] / sd, values, columns.is_binary, fixed),
         auc=auc_of,
         auc_stderr=errors,
         lower=reach[:, 0],
         upper=reach[:, 1],
         typical=typical,
-        rows=int((~is_test).sum()),
+        rows=int(train.sum()),
         held_out=int(is_test.sum()),
         method=method,
         orthogonal=orthogonal,
+        given=others.names,
     )
+
+
+def _given(given: Any, rows: int) -> Columns:  # noqa: ANN401
+    """The attributes that are held fixed; none by default."""
+    if given is None:
+        return Columns((), np.empty((rows, 0)), np.empty(0, int))
+    try:
+        return columns_of(given, rows)
+    except InputError as error:
+        raise InputError(f"given: {error}") from None
 
 
 def _check_enough(columns: Columns, is_test: np.ndarray) -> None:
@@ -161,14 +179,14 @@ def _separations(place: Array, columns: Columns, is_test: np.ndarray) -> tuple[A
     return np.array(areas), np.array(errors)
 
 
-def _apart(place: Array, values: Array, is_binary: np.ndarray) -> Array:
+def _apart(place: Array, values: Array, is_binary: np.ndarray, given: Array) -> Array:
     """The change along each direction with the attribute, (A,), for places (N, A) in sd."""
     result = []
     for along, a, binary in zip(place.T, values.T, is_binary, strict=True):
         known = ~np.isnan(a)
-        centred = a[known] - a[known].mean()
-        slope = centred @ along[known] / (centred @ centred)
-        result.append(slope * (1.0 if binary else centred.std()))
+        left = residuals(a[known, None], given[known])[:, 0]
+        slope = left @ along[known] / (left @ left)
+        result.append(slope * (1.0 if binary else left.std()))
     return np.array(result)
 
 

@@ -54,6 +54,8 @@ class Attributes:
         held_out: the number of rows from which the AUC is.
         method: "difference" or "logistic".
         orthogonal: whether the directions of the other attributes were taken out.
+        given: the names of the attributes that were held fixed; `sd` and `apart` are then those of
+            the residuals of a regression on them.
     """
 
     vae: VAE = field(repr=False)
@@ -71,6 +73,7 @@ class Attributes:
     held_out: int
     method: DirectionKind = "difference"
     orthogonal: bool = False
+    given: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -113,7 +116,9 @@ class Attributes:
     def _kind(self) -> str:
         kind = "differences of means" if self.method == "difference" else "normals of a regression"
         count = "1 direction" if len(self) == 1 else f"{len(self)} directions"
-        return f"{count} ({kind}{', orthogonal' if self.orthogonal else ''})"
+        kind += ", orthogonal" if self.orthogonal else ""
+        held = f"{len(self.given)} attributes" if len(self.given) > 1 else "".join(self.given)
+        return f"{count} ({kind}{f', {held} held fixed' if held else ''})"
 
     # ---------------------------------------------------------------- use
 

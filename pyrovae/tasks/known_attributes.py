@@ -25,7 +25,7 @@ from pyrovae.names import near_names
 from pyrovae.numerics import as_array
 from pyrovae.report import is_image
 from pyrovae.tasks.attribute_values import Columns, columns_of
-from pyrovae.tasks.pixel_measures import measured
+from pyrovae.tasks.pixel_measures import measure_images
 
 __all__ = ["chosen", "known_attributes"]
 
@@ -53,7 +53,7 @@ def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | Non
     """
     parts = [] if file is None else _of_file(path_of("file", file), rows)
     if is_image(data.event_shape):
-        parts += [columns_of({name: values}, len(rows)) for name, values in measured(rows.x).items()]
+        parts += [columns_of({name: values}, len(rows)) for name, values in measure_images(rows.x).items()]
     if labels is not None:
         parts.append(_of_classes(data, as_array(labels)))
     if data.schema.columns is not None:
@@ -72,19 +72,14 @@ def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | Non
     return every.take(sorted(first.values()))
 
 
-def chosen(known: Columns, names: Iterable[str], keep: Iterable[str] = ()) -> Columns:
-    """The attributes with some names, whose case does not matter, and those to keep.
-
-    Arguments:
-        known: every attribute.
-        names: names of attributes.
-        keep: names of attributes that follow; "class" stands for all classes.
+def chosen(known: Columns, names: Iterable[str]) -> Columns:
+    """The attributes with some names, whose case does not matter; "class" stands for all classes.
 
     Raises:
         InputError: for an unknown name.
     """
-    places = [_place(known.names, name) for name in names]
-    for name in keep:
+    places: list[int] = []
+    for name in names:
         is_class = name.lower() == CLASS and CLASS not in known.names
         places += _classes_in(known) if is_class else [_place(known.names, name)]
     return known.take(list(dict.fromkeys(places)))
@@ -108,7 +103,7 @@ def _classes_in(known: Columns) -> list[int]:
         places = np.flatnonzero(known.group == group).tolist()
         if not any("=" in known.names[i] for i in places):
             return places
-    raise InputError("the data have no classes to keep: name other attributes")
+    raise InputError("the data have no classes: name other attributes")
 
 
 def _of_columns(columns: Mapping[str, Any], rows: int) -> list[Columns]:

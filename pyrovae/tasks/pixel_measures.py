@@ -23,12 +23,12 @@ import numpy as np
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
 
-__all__ = ["MEASURES", "measured"]
+__all__ = ["MEASURES", "measure_images"]
 
 MEASURES = ("thick", "slant", "width")
 
 
-def measured(images: Any) -> dict[str, Array]:  # noqa: ANN401
+def measure_images(images: Any) -> dict[str, Array]:  # noqa: ANN401
     """Measure thickness, slant and width of bright shapes on a dark ground, (N,) each.
 
     Thickness and width are in pixels. The slant is the number of columns to the right for each row
@@ -43,7 +43,7 @@ def measured(images: Any) -> dict[str, Array]:  # noqa: ANN401
     Example:
         >>> bar = np.zeros((1, 20, 20))
         >>> bar[:, 2:18, 8:12] = 1.0
-        >>> {name: round(float(value[0]), 2) for name, value in measured(bar).items()}
+        >>> {name: round(float(value[0]), 2) for name, value in measure_images(bar).items()}
         {'thick': 3.3, 'slant': -0.0, 'width': 4.0}
     """
     array = numbers(images, "images", finite=False)

@@ -9,7 +9,7 @@ import pytest
 import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.tasks.known_attributes import chosen, known_attributes
-from pyrovae.tasks.pixel_measures import measured
+from pyrovae.tasks.pixel_measures import measure_images
 
 QUICK = "--figures false --latent_dim 3 --encoder MLP --encoder.sizes [32] --decoder MLP --decoder.sizes [32]"
 
@@ -50,11 +50,11 @@ def test_a_measured_attribute_is_found_edited_and_measured_again(inside, capsys)
     assert printed.startswith("2 directions (differences of means) in 3 latents from 943 rows")
     edited = np.load("digits/edited_slant.npy")
     assert edited.shape == (3, 40, 1, 8, 8)
-    means = measured(edited.reshape(-1, 8, 8))["slant"].reshape(3, 40).mean(1)
+    means = measure_images(edited.reshape(-1, 8, 8))["slant"].reshape(3, 40).mean(1)
     assert means[0] < means[1] < means[2]
     assert f"mean slant: {means[0]:.2f} at -1, {means[1]:.2f} at 0, {means[2]:.2f} at +1" in printed
     vae, data = pv.load("digits"), pv.datasets.load("digits")
-    y = {name: measured(data.train.x)[name] for name in ("slant", "width")}
+    y = {name: measure_images(data.train.x)[name] for name in ("slant", "width")}
     again = pv.attributes(vae, data.train, y).apply(data.test[:40], "slant", [[-1.0], [0.0], [1.0]])
     assert np.allclose(again, edited, atol=1e-5)
     assert Path("digits/figures/edit_slant.png").stat().st_size > 1000
@@ -65,20 +65,22 @@ def test_classes_are_kept(inside, capsys):
     plain = capsys.readouterr().out
     assert main("edit digits --attribute slant --keep width --count 5".split()) == 0
     kept = capsys.readouterr().out
-    assert "orthogonal" in kept
-    assert "orthogonal" not in plain
+    assert "width held fixed" in kept
+    assert "held fixed" not in plain
     assert kept.count("\n") == 5  # `width` is neither listed nor edited
-    assert main("edit digits --attribute slant --keep class --count 5".split()) == 2
-    assert "is a combination of those of the other attributes" in capsys.readouterr().err  # 3 latents
+    assert main("edit digits --attribute slant --keep class width --count 5".split()) == 0
+    assert "11 attributes held fixed" in capsys.readouterr().out
+    assert main("edit digits --attribute 3 --keep class --count 5".split()) == 2
+    assert "'3' is determined by what is given" in capsys.readouterr().err
 
 
 def test_the_classes_that_are_kept_are_all_of_them():
     data = pv.datasets.load("digits")
     known = known_attributes(data, data.train, data.labels.train)
-    columns = chosen(known, ["thick"], ["class", "slant"])
-    assert columns.names == ("thick", *"0123456789", "slant")
-    assert len(set(columns.group[1:11])) == 1
-    assert np.array_equal(columns.values[:, 1:11].argmax(1), data.labels.train)
+    columns = chosen(known, ["class", "slant"])
+    assert columns.names == (*"0123456789", "slant")
+    assert len(set(columns.group[:10])) == 1
+    assert np.array_equal(columns.values[:, :10].argmax(1), data.labels.train)
 
 
 def test_columns_of_a_file_belong_to_the_rows_of_the_source(inside, capsys):
@@ -129,7 +131,7 @@ def test_fashion_has_names():
         ("edit digits --attribute thick --steps 1", "steps must be a whole number of 2 or more"),
         ("edit digits --attribute ink --file none.csv", "none.csv cannot be read"),
         ("edit digits --attribute ink --file people.csv", "people.csv has 400 rows, and the data have a row"),
-        ("edit people --attribute sex=m --keep class", "the data have no classes to keep"),
+        ("edit people --attribute sex=m --keep class", "the data have no classes"),
         ("edit nothing --attribute thick", "nothing"),
         ("traverse digits --row 400", "row must be a whole number from 0 to 359"),
         ("traverse digits --directions up", "directions"),

@@ -12,7 +12,7 @@ import pyrovae as pv
 from pyrovae.errors import InputError
 from pyrovae.plots.style import Axes
 from pyrovae.tasks.attribute_values import columns_of
-from pyrovae.tasks.pixel_measures import measured
+from pyrovae.tasks.pixel_measures import measure_images
 from pyrovae.tasks.separation import auc
 from tests.support.identity import identity_vae
 from tests.support.linear import rows_for, same_state, state
@@ -135,6 +135,40 @@ def test_the_classes_of_one_label_are_not_taken_out_of_each_other():
     plain = pv.attributes(identity_vae(3), x, frame)
     assert np.allclose(found.direction[1:] @ plain.direction[0], 0, atol=1e-12)
     assert np.allclose(plain.direction[1:] @ found.direction[0], 0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- attributes held fixed
+
+
+@pytest.mark.parametrize("method", ["difference", "logistic"])
+def test_a_direction_given_a_label_is_that_within_its_classes(method):
+    """Between classes the attribute goes along the first latent, within them along the second."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 6000)
+    x = rng.normal(size=(6000, 3)) * [1.0, 1.0, 1.0] + 4 * label[:, None] * [1.0, 0.0, 0.0]
+    a = x[:, 1] + 3 * label
+    vae = identity_vae(3)
+    plain = pv.attributes(vae, x, {"a": a}, method=method)
+    assert plain.direction[0, 0] > 0.5
+    found = pv.attributes(vae, x, {"a": a}, given=label, method=method)
+    assert found.direction[0, 1] > 0.995
+    assert found.given == ("0", "1", "2")
+    assert found.sd[0] == pytest.approx(1, abs=0.03)
+    assert found.apart[0] == pytest.approx(1, abs=0.03)
+    assert "3 attributes held fixed" in str(found)
+
+
+def test_the_direction_given_a_column_is_the_slope_of_a_multiple_regression():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3))
+    y, given = rng.normal(size=500) + x[:, 0], rng.normal(size=500) + x[:, 1]
+    given[7] = np.nan
+    found = pv.attributes(identity_vae(3), x, {"y": y}, given={"g": given}, held_out=0.3)
+    is_train = (np.random.default_rng(0).permutation(500) >= 150) & ~np.isnan(given)
+    design = np.column_stack([np.ones(500), y, given])[is_train]
+    slope = np.linalg.lstsq(design, x[is_train])[0][1]
+    assert np.allclose(found.direction[0], slope / np.linalg.norm(slope))
+    assert found.rows == is_train.sum()
 
 
 # ---------------------------------------------------------------- limits
@@ -304,12 +338,12 @@ def bar(height=20, width=4, shear=0.0, size=41, scale=1.0):
 
 def test_thickness_slant_and_width_of_bars_are_known():
     for width in (1, 3, 7):
-        values = measured(bar(width=width))
+        values = measure_images(bar(width=width))
         assert values["width"][0] == pytest.approx(width)
         assert values["thick"][0] == pytest.approx(2 * 21 * width / (2 * (21 + width)), rel=0.1)
         assert values["slant"][0] == pytest.approx(0, abs=1e-9)
     for shear in (-0.5, 0.25, 1.0):
-        leaning = measured(bar(width=3, shear=shear))
+        leaning = measure_images(bar(width=3, shear=shear))
         assert leaning["slant"][0] == pytest.approx(shear, abs=0.02)
         assert leaning["width"][0] == pytest.approx(3, abs=0.6)
 
@@ -317,12 +351,12 @@ def test_thickness_slant_and_width_of_bars_are_known():
 def test_measures_do_not_depend_on_contrast_or_place():
     image = bar(width=3, shear=0.3)
     for other in (0.4 * image, np.roll(image, 5, axis=2), np.repeat(image[:, None], 3, 1)):
-        for name, value in measured(image).items():
-            assert measured(other)[name][0] == pytest.approx(value[0]), name
+        for name, value in measure_images(image).items():
+            assert measure_images(other)[name][0] == pytest.approx(value[0]), name
 
 
 def test_an_image_without_brightness_has_no_measures():
-    values = measured(np.zeros((1, 1, 8, 8)))
+    values = measure_images(np.zeros((1, 1, 8, 8)))
     assert all(np.isnan(value).all() for value in values.values())
 
 
@@ -339,13 +373,13 @@ def digits():
 
 def test_edits_of_digits_change_what_is_measured_and_nothing_is_left_by_chance(digits):
     vae, data = digits
-    x, y = data.train.x, measured(data.train.x)
+    x, y = data.train.x, measure_images(data.train.x)
     for method in ("difference", "logistic"):
         found = pv.attributes(vae, x, y, method=method)
         assert (found.auc > 0.7).all()
         for name in y:
             edited = found.apply(data.test[:200], name, np.linspace(-1.5, 1.5, 7)[:, None])
-            values = measured(edited.reshape(-1, 8, 8))[name].reshape(7, 200)
+            values = measure_images(edited.reshape(-1, 8, 8))[name].reshape(7, 200)
             assert (np.diff(values.mean(1)) > 0).all(), name
             assert (np.diff(values, axis=0) > 0).mean() > 0.8, name
 
@@ -364,7 +398,7 @@ def test_a_class_of_digits_is_added(digits):
 
 def test_figures_of_images_tables_and_long_rows(digits):
     vae, data = digits
-    found = pv.attributes(vae, data.train, measured(data.train.x))
+    found = pv.attributes(vae, data.train, measure_images(data.train.x))
     ax = found.plot(data.test, "thick", count=4)
     assert [text.get_text() for text in ax.get_xticklabels()] == ["original", "−2", "−1", "0", "+1", "+2"]
     x, side, _ = two_groups(200)
@@ -417,6 +451,11 @@ def refusals():
             "is a combination of those of the other attributes",
         ),
         "collapsed": (lambda: pv.attributes(vae, 0 * x, {"a": side}), "do not change with 'a'"),
+        "given itself": (
+            lambda: pv.attributes(vae, x, {"a": side}, given=side),
+            "'a' is determined by what is given",
+        ),
+        "given rows": (lambda: pv.attributes(vae, x, {"a": side}, given=side[:9]), "given: "),
         "a name": (lambda: found.apply(x, "sid", 1.0), "no attribute 'sid': did you mean 'side'?"),
         "strengths": (lambda: found.apply(x, "side", [1.0, 2.0]), "by has shape (2,) for 60 rows"),
         "nan": (lambda: found.apply(x, "side", math.nan), "by has 1 values that are NaN"),

@@ -13,7 +13,7 @@ from pyrovae.cli.runs import Split, open_run, rows_of, save_array
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
-from pyrovae.tasks import Attributes, attributes, measured
+from pyrovae.tasks import Attributes, attributes, measure_images
 from pyrovae.tasks.known_attributes import chosen, known_attributes
 from pyrovae.tasks.pixel_measures import MEASURES
 from pyrovae.tasks.runs import training_rows
@@ -53,7 +53,7 @@ def edit(
         count: number of observations to edit.
         steps: number of steps from -BY to BY.
         method: difference of means, or the normal of a logistic regression.
-        keep: attributes that should stay, whose directions are taken out; class for all classes.
+        keep: attributes that should stay, such as slant, or class for all classes.
         file: a table of attributes with a row for each row of the data.
         rows: maximum number of training rows.
         split: the part of the data to edit.
@@ -71,9 +71,8 @@ def edit(
     if not attribute:
         names = ", ".join(known.names[:20])
         raise InputError(f"which attribute? name one or several by --attribute: {names}")
-    asked = chosen(known, _words(attribute))
-    y = chosen(known, _words(attribute), _words(keep))
-    found = attributes(vae, train, y, method=method, orthogonal=keep is not None, seed=seed).take(asked.names)
+    y, given = (chosen(known, _words(names)) for names in (attribute, keep))
+    found = attributes(vae, train, y, given=given if keep else None, method=method, seed=seed)
     print_first(found)
     some = rows_of(data_set, split, whole("count", count))
     for name in found.names:
@@ -99,6 +98,6 @@ def _write(run: Path, found: Attributes, name: str, rows: Rows, by: np.ndarray, 
 
 def _means(edited: np.ndarray, name: str, by: np.ndarray) -> str:
     """The mean of a measured attribute at each step."""
-    values = measured(edited.reshape(-1, *edited.shape[2:]))[name].reshape(len(by), -1)
+    values = measure_images(edited.reshape(-1, *edited.shape[2:]))[name].reshape(len(by), -1)
     means = zip(np.nanmean(values, 1), by, strict=True)
     return ", ".join(f"{value:.2f} at {f'{b:+.3g}' if abs(b) > 1e-9 else '0'}" for value, b in means)
