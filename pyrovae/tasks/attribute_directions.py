@@ -54,7 +54,7 @@ def directions_of(
     rows = []
     for name, a in zip(names, values.T, strict=True):
         known = ~np.isnan(a)
-        if given.shape[1] and residuals(a[known, None], given[known]).std() < DEPENDENT * a[known].std():
+        if given.shape[1] and residuals(a[known, None], given[known]).std() <= DEPENDENT * a[known].std():
             raise InputError(f"{name!r} is determined by what is given: hold other attributes fixed")
         direction = of(z[known], a[known], given[known])
         if not np.linalg.norm(direction) > 0:

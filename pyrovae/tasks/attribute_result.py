@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyrovae.checks import count_of, flags, number, whole
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.exploring.space import Space
 from pyrovae.names import near_names
 from pyrovae.numerics import Array, as_array, numbers
@@ -99,7 +99,8 @@ class Attributes:
     table = to_frame
 
     def __str__(self) -> str:
-        wide = max(map(len, ("attribute", *self.names)))
+        names = [visible(name) for name in self.names]
+        wide = max(map(len, ("attribute", *names)))
         lines = [
             f"{self._kind()} in {self.direction.shape[1]} latents from {self.rows:,} rows; AUC on "
             f"{self.held_out:,} held-out rows",
@@ -108,7 +109,7 @@ class Attributes:
         columns = zip(
             *(getattr(self, c) for c in ("auc", "auc_stderr", "apart", "lower", "upper")), strict=True
         )
-        for name, (value, error, apart, lower, upper) in zip(self.names, columns, strict=True):
+        for name, (value, error, apart, lower, upper) in zip(names, columns, strict=True):
             row = f"{value:6.3f}  {error:.3f}    {apart:7.2f}        {lower:+7.2f} {upper:+6.2f}"
             lines.append(f"  {name:<{wide}} {row}")
         return "\n".join(lines)
@@ -117,7 +118,7 @@ class Attributes:
         kind = "differences of means" if self.method == "difference" else "normals of a regression"
         count = "1 direction" if len(self) == 1 else f"{len(self)} directions"
         kind += ", orthogonal" if self.orthogonal else ""
-        held = f"{len(self.given)} attributes" if len(self.given) > 1 else "".join(self.given)
+        held = f"{len(self.given)} attributes" if len(self.given) > 1 else "".join(map(visible, self.given))
         return f"{count} ({kind}{f', {held} held fixed' if held else ''})"
 
     # ---------------------------------------------------------------- use
@@ -160,7 +161,8 @@ class Attributes:
             shape = ()
         if shape[-1:] != (len(z),):
             raise InputError(
-                f"by has shape {strength.shape} for {len(z)} rows: give one number, or one for each row"
+                f"by has shape {strength.shape} for {len(z)} rows: give one number, one for each row, or "
+                "several for all rows as a column (S, 1)"
             )
         moved = z + np.broadcast_to(strength, shape)[..., None] * self._step(space, i)
         return space.decoded(moved, rows.context)
