@@ -42,8 +42,8 @@ def test_the_auc_is_that_of_all_pairs_with_ties_as_half():
 
 def test_the_error_of_the_auc_is_its_standard_deviation():
     rng = np.random.default_rng(1)
-    is_one = np.arange(120) < 50
-    found = np.array([auc(rng.normal(size=120) + is_one, is_one) for _ in range(1000)])
+    is_one = np.arange(200) < 30
+    found = np.array([auc(rng.normal(size=200) + is_one, is_one) for _ in range(1000)])
     assert found[:, 0].mean() == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=5e-3)
     assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.1)
 
@@ -84,14 +84,12 @@ def test_a_real_attribute_has_the_direction_of_its_regression():
 
 
 def test_a_collapsed_latent_is_no_direction_of_a_regression():
-    """E[z3|x] varies by 0.01 around 0 and predicts the attribute, but q(z3|x) is N(0, 1)."""
-    x, side, unit = two_groups(dim=2)
+    """E[z3|x] varies by 0.01 around 0 and helps to predict the attribute, but q(z3|x) is N(0, 1)."""
+    x, side, _ = two_groups()
     vae = identity_vae(3)
     with torch.no_grad():
-        head = vae.recognition.heads["loc"].linear
-        head.weight[2] = 0.01 * torch.tensor([1.0, 1.0, 0.0])
+        vae.recognition.heads["loc"].linear.weight[2] = 0.01 * torch.eye(3)[2]
         vae.recognition.heads["raw_scale"].linear.bias[2] = 0.5413
-    x = np.pad(x, ((0, 0), (0, 1)))
     direction = pv.attributes(vae, x, {"side": side}, method="logistic").direction[0]
     assert abs(direction[2]) < 0.1
 
@@ -145,11 +143,11 @@ def test_a_direction_given_a_label_is_that_within_its_classes(method):
     """Between classes the attribute goes along the first latent, within them along the second."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 6000)
-    x = rng.normal(size=(6000, 3)) * [1.0, 1.0, 1.0] + 4 * label[:, None] * [1.0, 0.0, 0.0]
+    x = rng.normal(size=(6000, 3)) + label[:, None] * [4.0, 1.0, 0.0]
     a = x[:, 1] + 3 * label
     vae = identity_vae(3)
     plain = pv.attributes(vae, x, {"a": a}, method=method)
-    assert plain.direction[0, 0] > 0.5
+    assert plain.direction[0, 0] > 0.4
     found = pv.attributes(vae, x, {"a": a}, given=label, method=method)
     assert found.direction[0, 1] > 0.995
     assert found.given == ("0", "1", "2")

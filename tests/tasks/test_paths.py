@@ -6,6 +6,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.errors import InputError
+from pyrovae.exploring.space import Space
 from tests.support.identity import identity_vae
 from tests.support.linear import same_state, state
 
@@ -104,7 +105,10 @@ def test_the_class_stays_and_two_classes_have_no_path():
     assert (walk.z[:, 2:] == walk.z[0, 2:]).all()
     with pytest.raises(InputError, match="give two observations of one class"):
         pv.interpolate(vae, one[0], two[0])
-    assert pv.analogy(vae, one, two, one[:3]).shape == (3, 4)
+    space = Space(vae)
+    a, b, c = (space.encode(space.rows(x)) for x in (one, two, one[:3]))
+    z = np.concatenate([(c + b.mean(0) - a.mean(0))[:, :2], c[:, 2:]], 1)
+    assert np.allclose(pv.analogy(vae, one, two, one[:3]), space.decoded(z))
 
 
 def test_refusals():
