@@ -13,7 +13,7 @@ from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
 from pyrovae.plots.files import save
-from pyrovae.plots.images import image_grid, manifold, reconstructions
+from pyrovae.plots.images import conditional_samples, image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
@@ -26,6 +26,7 @@ __all__ = [
     "change_table",
     "compare",
     "component_grid",
+    "conditional_samples",
     "confusion",
     "doubt",
     "gap_curve",

@@ -4,6 +4,7 @@ completion = condition(vae, y)              samples of x given missing, noisy or
 
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
+auroc(normal, anomalous)                    how well scores separate two groups of rows
 found = attributes(vae, rows, labels)       directions that change an attribute
 interpolate(vae, x1, x2), analogy(vae, a, b, c), traverse(vae, x)
 """
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
     from pyrovae.tasks.completion import Completion
     from pyrovae.tasks.condition import condition
     from pyrovae.tasks.in_memory import score
+    from pyrovae.tasks.kinds import KindName
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.paths import analogy, interpolate
     from pyrovae.tasks.pixel_measures import measure_images
     from pyrovae.tasks.result import Scores
+    from pyrovae.tasks.separation import AUROC, auroc
     from pyrovae.tasks.traversal import Traversal, traverse
 
 __all__ = [
+    "AUROC",
     "Attributes",
     "Completion",
+    "KindName",
     "Scores",
     "Traversal",
     "analogy",
     "attributes",
+    "auroc",
     "condition",
     "interpolate",
     "measure_images",
@@ -48,10 +54,12 @@ if not TYPE_CHECKING:
             "completion": ["Completion"],
             "condition": ["condition"],
             "in_memory": ["score"],
+            "kinds": ["KindName"],
             "on_disk": ["score_file"],
             "paths": ["analogy", "interpolate"],
             "pixel_measures": ["measure_images"],
             "result": ["Scores"],
+            "separation": ["AUROC", "auroc"],
             "traversal": ["Traversal", "traverse"],
         },
     )

@@ -25,7 +25,7 @@ from pyrovae.numerics import Array
 from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, orthogonal_to, residuals
 from pyrovae.tasks.attribute_result import Attributes, both_limits
 from pyrovae.tasks.attribute_values import Columns, columns_of
-from pyrovae.tasks.separation import auc
+from pyrovae.tasks.separation import auroc
 from pyrovae.vae import VAE
 
 __all__ = ["attributes"]
@@ -174,9 +174,9 @@ def _separations(place: Array, columns: Columns, is_test: np.ndarray) -> tuple[A
     """The AUC of each attribute and its standard error, (A,)."""
     results = []
     for along, a in zip(place[is_test].T, columns.values[is_test].T, strict=True):
-        results.append(auc(along[~np.isnan(a)], _is_on(a)))
-    areas, errors = zip(*results, strict=True)
-    return np.array(areas), np.array(errors)
+        known, is_on = along[~np.isnan(a)], _is_on(a)
+        results.append(auroc(known[~is_on], known[is_on]))
+    return np.array([r.value for r in results]), np.array([r.stderr for r in results])
 
 
 def _apart(place: Array, values: Array, is_binary: np.ndarray, given: Array) -> Array:

@@ -13,7 +13,6 @@ from pyrovae.errors import InputError
 from pyrovae.plots.style import Axes
 from pyrovae.tasks.attribute_values import columns_of
 from pyrovae.tasks.pixel_measures import measure_images
-from pyrovae.tasks.separation import auc
 from tests.support.identity import identity_vae
 from tests.support.linear import rows_for, same_state, state
 
@@ -28,24 +27,6 @@ def two_groups(count=8000, dim=3, seed=0):
     unit = np.array([2.0, -1.0, 2.0])[:dim] / 3
     side = rng.integers(0, 2, count)
     return rng.normal(size=(count, dim)) + APART * (side[:, None] - 0.5) * unit, side, unit
-
-
-# ---------------------------------------------------------------- the area under the ROC curve
-
-
-def test_the_auc_is_that_of_all_pairs_with_ties_as_half():
-    rng = np.random.default_rng(0)
-    scores, is_one = rng.integers(0, 6, 50).astype(float), rng.uniform(size=50) < 0.4
-    pairs = scores[is_one][:, None] - scores[~is_one]
-    assert auc(scores, is_one)[0] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
-
-
-def test_the_error_of_the_auc_is_its_standard_deviation():
-    rng = np.random.default_rng(1)
-    is_one = np.arange(200) < 30
-    found = np.array([auc(rng.normal(size=200) + is_one, is_one) for _ in range(1000)])
-    assert found[:, 0].mean() == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=5e-3)
-    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.1)
 
 
 # ---------------------------------------------------------------- directions
