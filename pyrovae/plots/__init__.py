@@ -17,11 +17,13 @@ from pyrovae.plots.images import conditional_samples, image_grid, manifold, reco
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
+from pyrovae.plots.steps import change_table, step_grid, step_lines
 from pyrovae.plots.style import style
 
 __all__ = [
     "bound_curve",
     "bounds_below",
+    "change_table",
     "compare",
     "component_grid",
     "conditional_samples",
@@ -42,6 +44,8 @@ __all__ = [
     "samples_1d",
     "save",
     "scatter_2d",
+    "step_grid",
+    "step_lines",
     "style",
     "training_curves",
     "walks",
