@@ -39,14 +39,21 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.tasks import (
+        Attributes,
         Completion,
         Imputation,
         Scores,
+        Traversal,
+        analogy,
+        attributes,
+        auroc,
         condition,
         impute,
         impute_file,
+        interpolate,
         score,
         score_file,
+        traverse,
     )
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
@@ -56,6 +63,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Attributes",
     "Completion",
     "Evidence",
     "Imputation",
@@ -64,6 +72,10 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "Traversal",
+    "analogy",
+    "attributes",
+    "auroc",
     "condition",
     "datasets",
     "diagnose",
@@ -76,6 +88,7 @@ __all__ = [
     "guides",
     "impute",
     "impute_file",
+    "interpolate",
     "iwae_bound",
     "likelihoods",
     "load",
@@ -93,6 +106,7 @@ __all__ = [
     "tasks",
     "testing",
     "to_arviz",
+    "traverse",
 ]
 
 if not TYPE_CHECKING:
@@ -112,14 +126,21 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "tasks": [
+                "Attributes",
                 "Completion",
                 "Imputation",
                 "Scores",
+                "Traversal",
+                "analogy",
+                "attributes",
+                "auroc",
                 "condition",
                 "impute",
                 "impute_file",
+                "interpolate",
                 "score",
                 "score_file",
+                "traverse",
             ],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],

@@ -22,7 +22,11 @@ from pyrovae.files import open_owned, reason_of, write_whole
 
 __all__ = ["Growing", "file_key", "target_of"]
 
-WORDS = {"run": "weights of the run", "reading": "options of the file"}
+WORDS = {
+    "run": "weights of the run",
+    "reading": "options of the file",
+    "background": "weights of the background",
+}
 
 
 def target_of(out: str | os.PathLike[str], endings: Sequence[str], *, overwrite: bool) -> Path:
@@ -119,7 +123,8 @@ class Growing:
             is_whole = is_whole and all(path.stat().st_size >= size for path, size, _ in sizes)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        different = [name for name, value in self.identity.items() if identity.get(name) != value]
+        names = [*self.identity, *identity]
+        different = [name for name in names if identity.get(name) != self.identity.get(name)]
         if different:
             other = WORDS.get(different[0], different[0])
             raise InputError(

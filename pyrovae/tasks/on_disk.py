@@ -25,6 +25,7 @@ from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
 from pyrovae.tasks.growing import Growing, file_key, target_of
 from pyrovae.tasks.in_memory import Task, task_of
+from pyrovae.tasks.kinds import KindName
 from pyrovae.tasks.reference import run_key
 from pyrovae.tasks.result import Scores
 
@@ -40,7 +41,8 @@ class Written:
         rows: the number of rows.
         resumed: the number of rows that were there before.
         mean: the mean of the finite log p(x) of the rows that were scored now, in nats.
-        lowest: the lowest of these rows.
+        lowest: the most anomalous of these rows: the lowest log p(x), or the highest score of
+            another kind.
         notes: remarks.
     """
 
@@ -57,7 +59,7 @@ class Written:
             text.append(f"  {self.resumed:,} of them were there from an earlier run")
         if self.lowest is not None:
             text.append(f"  mean of {self.lowest.quantity} {self.mean:.3f} nats")
-            text.append(f"  lowest: {', '.join(self.lowest._lowest())}")
+            text.append(f"  {self.lowest.most_anomalous()}")
             if self.lowest.percentile is not None:
                 text.append(f"  percentiles are among {self.lowest.reference_rows:,} training rows")
         return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
@@ -68,6 +70,8 @@ def score_file(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    kind: KindName = "log_px",
+    background: str | os.PathLike[str] | None = None,
     particles: int | None = None,
     method: str | Method = "importance",
     seed: int = 0,
@@ -94,7 +98,7 @@ def score_file(
         run: a run folder.
         data: the name of a file (or a folder of images, or a known data set).
         out: the .csv file to write.
-        particles, method, seed, id, unknown, labels, percentiles: as for `score`.
+        kind, background, particles, method, seed, id, unknown, labels, percentiles: as for `score`.
         separator, decimal, header: how a CSV file is read, if it is not clear from the file.
         overwrite: replace `out`, and scores of another call that was stopped.
         piece: rows that are scored between two writes; None chooses. It changes no score.
@@ -109,6 +113,7 @@ def score_file(
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
     target = target_of(out, [".csv"], overwrite=overwrite)
     of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    of_run |= {"kind": kind, "background": None if background is None else os.fspath(background)}
     task = task_of(run, os.fspath(data), asked, **of_run, **options)
     identity = {
         "run": run_key(run),
@@ -121,6 +126,7 @@ def score_file(
         "labels": labels,
         "reading": [separator, decimal, header],
         "percentiles": task.reference is not None,
+        **({"kind": kind, **task.kind.identity} if kind != "log_px" else {}),
     }
     part = _Part([target], identity, overwrite=overwrite, holds="scores")
     with part.opened(task) as done:
@@ -134,11 +140,11 @@ def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, 
         with shown("scoring", max(1, task.data.rows), show=progress and is_first()) as advance:
             advance(done)
             for scores in task.scores(done, piece):
-                together(part.writer(scores, rows + len(scores), task.scorer.method))
+                together(part.writer(scores, rows + len(scores), task.kind.used(task.scorer)))
                 rows += len(scores)
                 finite = scores.log_px[np.isfinite(scores.log_px)]
                 total, count = total + float(finite.sum()), count + len(finite)
-                lowest = _lowest(scores, lowest)
+                lowest = _most_anomalous(scores, lowest)
                 advance(len(scores))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -151,13 +157,13 @@ def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, 
     return Written(target, rows, done, mean, lowest, tuple(task.notes))
 
 
-def _lowest(scores: Scores, before: Scores | None) -> Scores:
-    """The rows of lowest log p(x) so far."""
+def _most_anomalous(scores: Scores, before: Scores | None) -> Scores:
+    """The most anomalous rows so far."""
     names = [name for name, value in vars(scores).items() if isinstance(value, np.ndarray)]
     both = [scores] if before is None else [before, scores]
     joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in both]) for name in names}
-    order = np.argsort(joined["log_px"], kind="stable")[:5]
-    return replace(scores, **{name: joined[name][order] for name in names})
+    every = replace(scores, **joined)
+    return replace(every, **{name: joined[name][every.top()] for name in names})
 
 
 class _Part(Growing):
@@ -166,7 +172,10 @@ class _Part(Growing):
     @contextmanager
     def opened(self, task: Task) -> Iterator[int]:
         """Open the file in the first process; gives the number of rows that are done."""
-        first = lambda: [result.header(task.id_name, percentiles=task.reference is not None)]  # noqa: E731
+
+        def first() -> list[str]:
+            has = {"background": task.kind.has_background, "percentiles": task.reference is not None}
+            return [result.header(task.id_name, list(result.columns_of(task.kind.name, **has)))]
 
         def begin() -> tuple[int, dict[str, Any] | None]:
             used = self.begin(first)
@@ -175,14 +184,14 @@ class _Part(Growing):
         try:
             done, used = agreed(together(begin if is_first() else lambda: (0, None)))
             if used is not None:  # the method with the options that were chosen
-                task.scorer.prepare(Method.from_dict(used))
+                task.kind.prepare(task.scorer, used)
             yield done
         finally:
             self.close()
 
-    def writer(self, scores: Scores, rows: int, method: Method) -> Any:  # noqa: ANN401
+    def writer(self, scores: Scores, rows: int, used: dict[str, Any]) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""
-        add = lambda: self.add([result.lines(scores)], rows, method.to_dict())  # noqa: E731
+        add = lambda: self.add([result.lines(scores)], rows, used)  # noqa: E731
         return add if is_first() else _nothing
 
 

@@ -187,7 +187,8 @@ class PartsProgram(Program):
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
             actual = "none" if context is None else f"shape {tuple(context.shape)}"
             raise InputError(
-                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {actual}"
+                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {actual}: give "
+                "context=, or Rows that have one"
             )
         return context.flatten(-dims) if dims else context.unsqueeze(-1)
 
@@ -262,12 +263,18 @@ class PartsProgram(Program):
         self._check_has_labels(data)
         self._check_labels(data.train.y)  # those of a stream too, whose rows are checked batch by batch
         self.likelihood.check_columns(data.columns)
+        if data.given is not None and not self.likelihood.takes_missing:
+            raise InputError(
+                f"context={data.derived.words!r} leaves pixels out of log p(x|z), which "  # type: ignore[union-attr]
+                f"{self.likelihood!r} cannot: use a likelihood with independent elements, such as Bernoulli"
+            )
         super().check_data(data)
 
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
             raise InputError(
-                "the VAE was declared with a context, and the data have none: load them with context='labels'"
+                "the VAE was declared with a context, and the data have none: load them with context=, as in "
+                "context='labels'"
             )
         if self.context_shape is None and data.validation.context is not None:
             cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"
@@ -354,6 +361,10 @@ class PartsProgram(Program):
                 raise InputError(f"context has {rows} rows for {count} observations: give one for each")
         z = self.latents(context).expand((count,)).sample()
         x = self.decode(z, context).sample()
+        derived = None if self.schema is None else self.schema.derived
+        given = None if derived is None else derived.given(self.event_shape)
+        if given is not None:
+            x = torch.where(given.to(x.device), torch.nan, x)  # as in the data
         return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}
 
 
