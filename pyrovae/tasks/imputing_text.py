@@ -135,7 +135,7 @@ class Layout:
     def with_last(self, text: str, cell: str) -> str:
         """The text of a record with a field behind its columns; an empty last field is used."""
         spans = self.fields(text)
-        cell = "NA" if not cell and self.added in " \t" else cell
+        cell = "NA" if not cell and self.added == " " else cell
         if len(spans) > self.width and not text[slice(*spans[self.width])].strip():
             start, end = spans[self.width]
             return text[:start] + cell + text[end:]
