@@ -48,7 +48,7 @@ ERRORS = [
     # ---------------------------------------------------------------- evidence
     Planted("evaluation leaves training mode on", "networks/modes.py", "            module.train(training)\n",
         "            pass\n", "test_methods.py::test_dropout_is_off"),
-    Planted("kinetic energy without 1/2", "evidence/annealing.py", "return 0.5 * momentum.double()",
+    Planted("kinetic energy without 1/2", "evidence/hmc.py", "return 0.5 * momentum.double()",
         "return momentum.double()", "test_evidence.py::test_the_mean_is_within_its_error"),
     Planted("widened guide: Jacobian of one latent", "evidence/methods.py", "u.shape[-1] * math.log(width)",
         "math.log(width)", "test_evidence.py::test_the_mean_is_within_its_error"),

@@ -4,9 +4,9 @@ r"""`condition`: samples of x given a measurement y of it, from a trained progra
     x_k ~ p(x | z_k, y)       in closed form
 
 The measurement makes a program p(z) p(y|z) of the model (`measured`), so the posterior of z is
-found as it is for log p(x), with the same diagnostics. "auto" tries the samples of the guide first.
-Rows whose weights are too uneven get the proposal at the modes of the posterior (`Laplace`), and
-rows for which that fails too are annealed.
+found as it is for log p(x), with the same diagnostics. "auto" tries the samples of the guide first,
+if it was trained on what it reads. Rows whose weights are too uneven get the proposal at the modes
+of the posterior (`Laplace`), and rows for which that fails too are annealed.
 """
 
 from __future__ import annotations
@@ -203,9 +203,9 @@ class _Solver:
 
     def _goes_on(self, level: int, pieces: Pieces) -> bool:
         """Whether there is another method, and it can be used for this program."""
-        return level + 1 < len(self.methods) and self._is_possible(level + 1, pieces)
+        return level + 1 < len(self.methods) and self.is_possible(level + 1, pieces)
 
-    def _is_possible(self, level: int, pieces: Pieces) -> bool:
+    def is_possible(self, level: int, pieces: Pieces) -> bool:
         """Whether the next method can be used for this program, which it may refuse."""
         if self.possible is None:
             method, _ = self.methods[level]
@@ -249,7 +249,7 @@ class _Work:
 
     def groups(self, pieces: Pieces) -> Iterator[tuple[Any, ...]]:
         """The results of groups of rows, with the numbers of these rows."""
-        for rows, posterior, method, count in self.solver(pieces):
+        for rows, posterior, method, count in self._posteriors(pieces):
             refuse_undefined(posterior.summary[0], torch.from_numpy(rows) + pieces.start)
             good = posterior.are_trusted(count, annealed=method.annealed)
             size = max(1, DECODED * pieces.pairs // max(self.draws, len(posterior.log_w)))
@@ -260,6 +260,17 @@ class _Work:
                 moments = self._moments(inner.heaviest(), x, some)
                 places = torch.from_numpy(rows)[part]
                 yield places, values, x, moments, inner.summary, good[part], method.name, count
+
+    def _posteriors(self, pieces: Pieces) -> Iterator[_Group]:
+        """Posteriors of z, without importance sampling where the guide reads what it never saw."""
+        if len(self.solver.methods) == 1 or not self.solver.is_possible(1, pieces):
+            yield from self.solver(pieces)
+            return
+        knows = self.measured.guide_knows(pieces.rows).cpu().numpy()
+        for level, mask in ((0, knows), (1, ~knows)):
+            index = mask.nonzero()[0]
+            for group in self.solver(pieces.take(index), level) if len(index) else ():
+                yield group._replace(rows=index[group.rows])
 
     def _samples(self, values: dict[str, Tensor], pieces: Pieces) -> Tensor:
         """Samples of p(x|z, y), (S, B, *event)."""

@@ -111,6 +111,20 @@ class Measured(Program):
             trace = poutine.trace(self.inner.model).get_trace(*arguments)
         return _observed(trace)
 
+    def guide_knows(self, rows: Rows) -> Tensor:
+        """Whether the guide was trained on what it reads, (B,).
+
+        Otherwise it may be narrow in a wrong place, which its own weights do not show.
+        """
+        if not self.steps.is_missing:
+            return torch.zeros(len(rows), dtype=torch.bool, device=rows.x.device)
+        missing = rows.x.isnan()
+        if self._given is not None:  # it never sees these
+            missing = missing & ~self._given.to(missing.device)
+        return torch.full_like(missing.flatten(1).any(1), self.inner.reads_missing) | ~missing.flatten(1).any(
+            1
+        )
+
     def with_context(self, x: Tensor, rows: Rows) -> Tensor:
         """x (*, B, *event) with the entries that the context gives, if it is a part of x."""
         given = self._given

@@ -116,6 +116,12 @@ class PartsProgram(Program):
         """Whether p(x) is a probability ("mass"), a "density" in the units of x, or "mixed"."""
         return self.likelihood.measure
 
+    @property
+    def reads_missing(self) -> bool:  # type: ignore[override]
+        """Whether the encoder reads more than zeros in place of missing entries."""
+        flagged = self.missing not in (False, "zeros") or self.likelihood.flags_missing
+        return flagged or self.encoder.reads_missing
+
     def _observed(self, x: Tensor | None) -> Tensor | None:
         """x in the type in which the likelihood takes it."""
         if x is None or self.likelihood.takes_doubles:

@@ -15,7 +15,7 @@ from pyrovae.measurements import Crop, Custom, Downsample, Flip, Missing, Noise,
 from pyrovae.oracles import LinearGaussian, LinearGaussianMixture
 from pyrovae.tasks.measured import Measured
 
-ROWS = 30
+ROWS = 20
 POOL = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
 ORACLES = {
     "linear": LinearGaussian.random(event_dim=4, latent_dim=2),
@@ -42,8 +42,9 @@ def measured_by(name, x, rng):
 MEASURES = ("missing", "noise", "function", "pooled", "pooled and noisy")
 
 
-CELLS = [(oracle, name, method) for oracle in ORACLES for name in MEASURES for method in ("auto", "laplace")]
-CELLS += [("linear", name, method) for name in ("missing", "noise") for method in ("importance", "ais")]
+CELLS = [(oracle, name, "laplace") for oracle in ORACLES for name in MEASURES]
+CELLS += [("mixture", name, "auto") for name in ("missing", "pooled")]
+CELLS += [("linear", "noise", method) for method in ("importance", "ais")]
 
 
 @pytest.mark.parametrize(("oracle", "name", "method"), CELLS)
@@ -78,7 +79,7 @@ def test_intervals_cover(name):
     oracle = ORACLES["mixture"]
     x = oracle.sample(300, seed=5)
     y, through, _, _ = measured_by(name, x, torch.Generator().manual_seed(6))
-    low, high = pv.condition(oracle, y, through=through, draws=400, seed=1).interval(0.9)
+    low, high = pv.condition(oracle, y, through=through, draws=200, seed=1).interval(0.9)
     unknown = y.isnan() if name == "missing" else torch.ones_like(x, dtype=torch.bool)
     inside = ((x >= low) & (x <= high))[unknown]
     rows = 300 if name == "missing" else 300 / 2  # entries of one row are dependent
@@ -96,9 +97,7 @@ def curved():
     return vae.eval()
 
 
-@pytest.mark.parametrize(
-    "through", [Missing(), Noise(0.5), Downsample(2) >> Noise(0.1), Quantised(4, -1, 1)], ids=repr
-)
+@pytest.mark.parametrize("through", [Missing(), Downsample(2) >> Noise(0.1)], ids=repr)
 def test_samples_of_z_are_calibrated(through):
     """For (z, x, y) from the model, the rank of z among samples given y is uniform (Talts et al., 2018)."""
     vae, draws, rows = curved(), 99, 500
