@@ -25,7 +25,8 @@ Style = Callable[[float], str]
 
 SAMPLE = 1000
 EPOCH = datetime(1970, 1, 1)
-_PARTS = re.compile(r"([-+]?)(\D*?)([-+]?)(\d(?:[\d.,' \u00a0\u202f\u2019]*\d)?[.,]?(?:[eE][-+]?\d+)?|[.,]\d+)(\D*)")
+_DIGITS = r"\d(?:[\d.,' \u00a0\u202f\u2019]*\d)?[.,]?(?:[eE][-+]?\d+)?|[.,]\d+"
+_PARTS = re.compile(rf"([-+]?)(\D*?)([-+]?)({_DIGITS})(\D*)")
 _QUARTER = re.compile(r"\d{4}([-: ]?[qQ])[1-4]")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:([T ])\d\d:\d\d(:\d\d)?(?:[.,]\d+)?\s?(Z|[+-]\d\d:?\d\d)?)?")
 

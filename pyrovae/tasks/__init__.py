@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyrovae.tasks.attribute_fit import attributes
     from pyrovae.tasks.attribute_result import Attributes
     from pyrovae.tasks.completion import Completion
-    from pyrovae.tasks.condition import condition
+    from pyrovae.tasks.conditioning import condition
     from pyrovae.tasks.imputation import Imputation, impute
     from pyrovae.tasks.imputing_file import impute_file
     from pyrovae.tasks.in_memory import score
@@ -60,7 +60,7 @@ if not TYPE_CHECKING:
             "attribute_fit": ["attributes"],
             "attribute_result": ["Attributes"],
             "completion": ["Completion"],
-            "condition": ["condition"],
+            "conditioning": ["condition"],
             "imputation": ["Imputation", "impute"],
             "imputing_file": ["impute_file"],
             "in_memory": ["score"],

@@ -27,7 +27,7 @@ from pyrovae.evidence.draws import data_keys
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import evaluation
 from pyrovae.measurements import Missing
-from pyrovae.tasks.condition import completed
+from pyrovae.tasks.conditioning import completed
 from pyrovae.tasks.measured import Measured
 
 __all__ = ["Imputed", "Imputer", "schema_of"]

@@ -208,9 +208,10 @@ class Stopped(BaseException):
 
 def test_pieces_change_nothing_and_a_stopped_call_goes_on(run, tmp_path, monkeypatch):
     with_holes(whole_table()).to_csv(tmp_path / "t.csv", index=False)
-    call = lambda out, **more: pv.impute_file(
-        run, tmp_path / "t.csv", tmp_path / out, draws=3, **(QUICK | more)
-    )  # noqa: E731
+
+    def call(out, **more):
+        return pv.impute_file(run, tmp_path / "t.csv", tmp_path / out, draws=3, **(QUICK | more))  # noqa: E731
+
     call("a.csv")
     with monkeypatch.context() as patch:
         original, count = imputing_file.Imputer.__call__, [0]
