@@ -16,20 +16,18 @@ from pyrovae.report import is_image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pyrovae.tasks.completion import Completion
-
 __all__ = ["completions"]
 
 MISSING = (0.35, 0.55, 0.85)  # the colour of pixels that are not known
 
 
-def completions(completion: Completion, truth: Any = None, rows: int = 8, draws: int = 5) -> Axes:  # noqa: ANN401
+def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 5) -> Axes:  # noqa: ANN401
     """Draw measurements, samples, means, and the truth if it is given, a column for each image.
 
     Missing pixels of the measurement are blue. Values outside [0, 1] are clipped.
 
     Arguments:
-        completion: samples of images.
+        completion: a `Completion` of images.
         truth: the true x (N, *event).
         rows: the number of images, from the first on.
         draws: the number of samples of each, at most those that were drawn.
