@@ -34,6 +34,7 @@ __all__ = ["Imputed", "Imputer", "schema_of"]
 
 FEWEST = 50  # samples from which the doubt is computed, if fewer are wanted
 PARTICLES = 200
+CHUNK = 8192  # (particle, row) pairs that run at once on a CPU; a table has few elements in a row
 SCALE_ROWS = 2000
 
 
@@ -135,13 +136,22 @@ class Imputer:
             self.start(rows)
         completion = self._completed(rows[places], first + places)
         x, mode = completion.x.double(), completion.mode.double()
+        undefined = (mode.isnan() | x.isnan().any(0)) & missing[places]
+        if undefined.any():
+            row = first + int(places[undefined.any(1)][0])
+            raise InputError(
+                f"the model gives row {row} no probability, so its empty cells cannot be filled: correct its "
+                "other cells"
+            )
         doubt = self._doubt(x, mode, completion.sd.double(), missing[places])
         return Imputed(places.numpy(), mode, x[: self.draws], doubt.numpy(), completion.trusted)
 
     def _completed(self, rows: Rows, numbers: Tensor) -> Any:  # noqa: ANN401
         measured = Measured(self.vae, Missing(), tuple(self.schema.event_shape))
         count = self.draws if self.draws >= 20 else FEWEST
-        with evaluation(measured, rows, seed=self.seed, chunk=None) as pieces:
+        on_cpu = measured.runner.parameter is None or measured.runner.parameter.device.type == "cpu"
+        chunk = CHUNK if on_cpu else None
+        with evaluation(measured, rows, seed=self.seed, chunk=chunk) as pieces:
             keys = data_keys(replace(rows, y=numbers))  # equal rows have different samples
             pieces = replace(pieces, keys=keys)
             return completed(measured, pieces, count, self.method, self.particles)

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pandas
 import pytest
+import torch
 
 import pyrovae as pv
-from pyrovae.tasks import imputing_file
+from pyrovae.tasks import imputing, imputing_file
 from tests.support.parts import raises_one_sentence
 from tests.support.people import people, run_on
 
@@ -323,3 +324,15 @@ def test_seeds(vae):
     one, two, other = (pv.impute(vae, frame, draws=2, seed=seed, **QUICK) for seed in (0, 0, 1))
     pandas.testing.assert_frame_equal(one.frames[1], two.frames[1])
     assert not one.frames[1].equals(other.frames[1])
+
+
+def test_a_row_without_any_probability_is_refused_by_its_number(vae, monkeypatch):
+    original = imputing.completed
+
+    def without_weight(*arguments):
+        completion = original(*arguments)
+        completion.mode[2] = torch.nan
+        return completion
+
+    monkeypatch.setattr(imputing, "completed", without_weight)
+    raises_one_sentence(lambda: pv.impute(vae, with_holes(whole_table()), **QUICK), "row 5", "no probability")
