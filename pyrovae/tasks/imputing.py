@@ -34,7 +34,6 @@ __all__ = ["Imputed", "Imputer", "schema_of"]
 
 FEWEST = 50  # samples from which the doubt is computed, if fewer are wanted
 PARTICLES = 200
-CHUNK = 8192  # (particle, row) pairs that run at once on a CPU; a table has few elements in a row
 SCALE_ROWS = 2000
 
 
@@ -149,9 +148,7 @@ class Imputer:
     def _completed(self, rows: Rows, numbers: Tensor) -> Any:  # noqa: ANN401
         measured = Measured(self.vae, Missing(), tuple(self.schema.event_shape))
         count = self.draws if self.draws >= 20 else FEWEST
-        on_cpu = measured.runner.parameter is None or measured.runner.parameter.device.type == "cpu"
-        chunk = CHUNK if on_cpu else None
-        with evaluation(measured, rows, seed=self.seed, chunk=chunk) as pieces:
+        with evaluation(measured, rows, seed=self.seed, chunk=None) as pieces:
             keys = data_keys(replace(rows, y=numbers))  # equal rows have different samples
             pieces = replace(pieces, keys=keys)
             return completed(measured, pieces, count, self.method, self.particles)
