@@ -27,7 +27,7 @@ from pyrovae.datasets import Rows
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["Choice", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
+__all__ = ["Choice", "filling_for", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
 
 LOOKED_AT = 10_000  # rows
 DENSE = 32 * 32  # elements of the largest image for dense networks
@@ -96,6 +96,14 @@ def has_missing(data: Data) -> bool:
     """
     parts = (data.train, data.validation, data.test)
     return any(bool(part.x.isnan().any()) for part in parts if isinstance(part, Rows))
+
+
+def filling_for(data: Data) -> str:
+    """What the encoder reads for missing entries: flags if the data have some, else zeros.
+
+    A table needs no flags, since `Mixed` has its own.
+    """
+    return "flags" if data.columns is None and has_missing(data) else "zeros"
 
 
 def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networks.Network]:
