@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         exploring,
         guides,
         likelihoods,
+        measurements,
         mixtures,
         networks,
         objectives,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Scores, score, score_file
+    from pyrovae.tasks import Completion, Scores, condition, score, score_file
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -46,12 +47,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Completion",
     "Evidence",
     "InputError",
     "NumericalError",
     "Rows",
     "Run",
     "Scores",
+    "condition",
     "datasets",
     "diagnose",
     "elpd",
@@ -65,6 +68,7 @@ __all__ = [
     "likelihoods",
     "load",
     "log_evidence",
+    "measurements",
     "mixtures",
     "networks",
     "objectives",
@@ -95,7 +99,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Scores", "score", "score_file"],
+            "tasks": ["Completion", "Scores", "condition", "score", "score_file"],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from pyrovae.distributions.composed import alike
+from pyrovae.distributions.composed import Draw, alike
 
 __all__ = ["Columns", "Group", "select"]
 
@@ -88,10 +88,14 @@ class Columns(dist.TorchDistribution):
             parts.append(torch.where(missing, log_p.new_zeros(()), log_p))
         return _together(parts, self.groups)
 
+    def compose(self, draw: Draw) -> Tensor:
+        """One value for each entry of the batch, without missing entries."""
+        return _together([draw(p) for _, p, _ in self.groups], self.groups)
+
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Samples without missing entries."""
-        return _together([p.sample(sample_shape) for _, p, _ in self.groups], self.groups)
+        return self.compose(lambda p: p.sample(sample_shape))
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Columns:  # noqa: ANN401
         groups = []

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from pyrovae.distributions.composed import alike
+from pyrovae.distributions.composed import Draw, alike
 
 __all__ = ["LogRescaled", "Rescaled"]
 
@@ -71,10 +71,14 @@ class Rescaled(dist.TorchDistribution):
         log_spread = self.spread.log().to(self.base.loc.dtype)
         return self.base.log_prob(self.standardised(value)) - log_spread
 
+    def compose(self, draw: Draw) -> Tensor:
+        """One value for each entry of the batch, from a sample of the base distribution."""
+        return self.shift + self.spread * draw(self.base)
+
     @torch.no_grad()
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Samples in the units of x, in float64 if one of the types is float64."""
-        return self.shift + self.spread * self.base.sample(sample_shape)
+        return self.compose(lambda base: base.sample(sample_shape))
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Rescaled:  # noqa: ANN401
         return alike(type(self)(self.base.expand(torch.Size(batch_shape)), self.shift, self.spread), self)
@@ -105,7 +109,6 @@ class LogRescaled(Rescaled):
         log_x = value.log()
         return super().log_prob(log_x) - log_x.to(self.base.loc.dtype)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
-        """Samples in the units of x, in float64 if one of the types is float64."""
-        return super().sample(sample_shape).exp()
+    def compose(self, draw: Draw) -> Tensor:
+        """One value for each entry of the batch, from a sample of the base distribution."""
+        return super().compose(draw).exp()

@@ -107,16 +107,23 @@ class Annealer:
 
     def forward(self, chains: int | None = None) -> Tensor:
         """log w of each chain, (C, B): the mean of w is p(x)."""
+        return self.samples(chains, moves=0)[1]
+
+    def samples(self, chains: int | None = None, moves: int = 3) -> tuple[Tensor, Tensor]:
+        """The ends of the chains, (C, B, D), and their log w, (C, B).
+
+        With these weights they are samples of the posterior, which the last `moves` do not change.
+        """
         chains = chains or self.chains
         log_w = torch.zeros(chains, len(self.pieces), dtype=torch.float64, device=self.pieces.device)
+        u = log_w.new_zeros(*log_w.shape, self.origin.latents.dim, dtype=self.origin.latents.dtype)
         for rows in self._alike():
-            log_w[:, rows] = self._rows(rows)._forward(chains)
-        return log_w
+            part = self._rows(rows)
+            ends = [part._some_forward(first, count, moves) for first, count in part._at_once(chains)]
+            u[:, rows], log_w[:, rows] = map(torch.cat, zip(*ends, strict=True))
+        return u, log_w
 
-    def _forward(self, chains: int) -> Tensor:
-        return torch.cat([self._some_forward(first, count) for first, count in self._at_once(chains)])
-
-    def _some_forward(self, first: int, chains: int) -> Tensor:
+    def _some_forward(self, first: int, chains: int, moves: int) -> tuple[Tensor, Tensor]:
         noise = self._noise("ais forward", first)
         state = self._at(self.origin.samples(chains, 10**6 * self.stream + first))
         log_w = torch.zeros_like(state.joint)
@@ -124,7 +131,9 @@ class Annealer:
             log_w += (beta - before) * (state.joint - state.log_start)
             if i + 2 < len(self.betas):  # at 1 the weight is complete
                 state, _ = self._hmc(state, beta, self.steps[i], i, noise)
-        return log_w
+        for number in range(moves):
+            state, _ = self._hmc(state, self.betas[-1], self.steps[-1], number, noise)
+        return state.u, log_w
 
     def reverse(self, values: dict[str, Tensor]) -> Tensor:
         """log w of chains from posterior samples (1, B, *shape), (C, B): 1/w has mean 1/p(x)."""

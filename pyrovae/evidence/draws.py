@@ -26,7 +26,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.datasets import Rows
-from pyrovae.distributions import Composed
+from pyrovae.distributions import Columns, Composed, Rescaled
 from pyrovae.terms import DATA, PARTICLES
 
 __all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
@@ -182,7 +182,7 @@ def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401
     if isinstance(fn, torch.distributions.MultivariateNormal):
         eps = noise(fn.loc, torch.Tensor.normal_).unsqueeze(-1)
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
-    if isinstance(fn, Composed):
+    if isinstance(fn, (Composed, Columns, Rescaled)):
         return fn.compose(lambda part: _draw(part, noise))
     like = next((v for v in vars(fn).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
     if not fn.event_shape and fn.has_rsample and like is not None:
@@ -227,7 +227,11 @@ def _cut(fn: Any, index: tuple[slice, ...]) -> Any:  # noqa: ANN401
 
 
 # Alternative names of one parameter; a constructor takes one of them.
-_SAME_PARAMETER = {"logits": {"probs"}, "scale_tril": {"covariance_matrix", "precision_matrix"}}
+_SAME_PARAMETER = {
+    "gate_logits": {"gate"},
+    "logits": {"probs"},
+    "scale_tril": {"covariance_matrix", "precision_matrix"},
+}
 
 
 def _hash(*parts: bytes | int) -> int:

@@ -29,6 +29,7 @@ from pyrovae.evidence.methods import Method
 from pyrovae.evidence.modes import Modes, Scout
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
 from pyrovae.evidence.path import Latents
+from pyrovae.evidence.posterior import Posterior
 from pyrovae.evidence.proposal import Draws, Proposal, draw
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.surface import Surface
@@ -75,12 +76,25 @@ class Laplace(Method):
 
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         scout = Scout(Surface(pieces))
-        modes = scout.modes()
         summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
-        for rows, proposal in self._proposals(scout, modes, particles):
-            surface = scout.rows(rows).surface
-            summary[:, rows] = summary_of(draw(surface, proposal, particles, FRESH))
+        for rows, draws in self._draws(scout, particles):
+            summary[:, rows] = summary_of(draws)
         return _with_rounding(summary, scout.surface.latents.dtype)
+
+    def posterior(self, pieces: Pieces, particles: int) -> Posterior:
+        scout = Scout(Surface(pieces))
+        latents = scout.surface.latents
+        summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
+        log_w = summary.new_empty(particles, len(pieces))
+        u = torch.empty(*log_w.shape, latents.dim, dtype=latents.dtype, device=pieces.device)
+        for rows, draws in self._draws(scout, particles):
+            u[:, rows], log_w[:, rows], summary[:, rows] = draws.u.to(u), draws.log_w, summary_of(draws)
+        return Posterior(latents.unpack(u)[0], log_w, _with_rounding(summary, latents.dtype))
+
+    def _draws(self, scout: Scout, particles: int) -> Iterator[tuple[Tensor, Draws]]:
+        """The samples of the rows, in groups with the numbers of their rows."""
+        for rows, proposal in self._proposals(scout, scout.modes(), particles):
+            yield rows, draw(scout.rows(rows).surface, proposal, particles, FRESH)
 
     def _proposals(self, scout: Scout, modes: Modes, particles: int) -> Iterator[tuple[Tensor, Proposal]]:
         """The proposals of the rows, in groups with the numbers of their rows."""

@@ -22,12 +22,15 @@ from torch import Tensor
 from pyrovae.checks import count_of, number, one_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.annealing import Annealer, Schedule
+from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.origin import Start
 from pyrovae.evidence.path import Latents
+from pyrovae.evidence.posterior import Posterior
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.names import named_classes, near_names
 from pyrovae.part import Declared
+from pyrovae.terms.sites import sites_of
 
 __all__ = ["AIS", "PSIS", "Defensive", "Importance", "Method", "as_method"]
 
@@ -72,6 +75,14 @@ class Method(Declared, ABC):
         A method with 5 outputs adds the bias of log_px, nan where it is unknown.
         """
 
+    def posterior(self, pieces: Pieces, particles: int) -> Posterior:
+        """Weighted samples of the posterior of B rows that run together.
+
+        Raises:
+            InputError: by a method that gives no samples.
+        """
+        raise InputError(f"{self.name} gives log p(x) only: use method='importance', 'laplace' or 'ais'")
+
 
 class Importance(Method):
     """Importance sampling with the guide as proposal; a lower bound in expectation.
@@ -89,6 +100,15 @@ class Importance(Method):
         for terms in pieces.terms(particles):
             sums.add(terms.log_w)
         return sums.summary(smooth=self.smooth)
+
+    def posterior(self, pieces: Pieces, particles: int) -> Posterior:
+        parts = []
+        for first, count in pieces.cuts(particles):
+            with KeyedDraws(pieces.keys, pieces.seed, first):
+                pair = pieces.runner.run(pieces.rows, particles=count)
+            values: dict[str, Tensor] = {name: site["value"] for name, site in sites_of(pair.guide)}
+            parts.append((values, pair.terms().log_w.double()))
+        return Posterior.of(parts)
 
 
 class PSIS(Importance):
@@ -219,6 +239,18 @@ class AIS(Method):
                 break
             summary[:, rows] = _summed(annealer.finer(factor, rows).forward(factor * particles))
         return summary
+
+    def posterior(self, pieces: Pieces, particles: int) -> Posterior:
+        annealer = self.annealer(pieces, particles)
+        u, log_w = annealer.samples()
+        summary = _summed(log_w)
+        for factor in (2, 4) if self.temperatures is None and particles > 1 else ():
+            rows = (summary[1] > DISAGREE).nonzero().flatten()
+            if len(rows) == 0:
+                break
+            u[:, rows], log_w[:, rows] = annealer.finer(factor, rows).samples(particles)
+            summary[:, rows] = _summed(log_w[:, rows])
+        return Posterior(annealer.origin.latents.unpack(u)[0], log_w, summary)
 
     def annealer(self, pieces: Pieces, chains: int) -> Annealer:
         """The annealer of some rows."""

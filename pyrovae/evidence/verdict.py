@@ -15,10 +15,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
+from pyrovae.numerics import khat_threshold
 
-__all__ = ["LARGEST_ERROR", "LEAST_ESS", "MOST", "sentence", "trusted"]
+__all__ = ["LARGEST_ERROR", "LEAST_ESS", "MOST", "are_trusted", "sentence", "trusted"]
 
 LEAST_ESS = 100
 LARGEST_ERROR = 0.25
@@ -30,12 +32,22 @@ Evidence = Any
 
 def trusted(evidence: Evidence) -> np.ndarray:
     """Whether the error of each observation can be trusted, (N,)."""
-    particles = evidence.particles
-    if evidence.annealed:
-        return (evidence.mc_stderr < LARGEST_ERROR) & (evidence.ess >= particles / 2)
+    mc_stderr, ess, khat = evidence.mc_stderr, evidence.ess, evidence.khat
+    return _are_trusted(mc_stderr, ess, khat, evidence.particles, annealed=evidence.annealed)
+
+
+def are_trusted(summary: Tensor, particles: int, *, annealed: bool) -> Tensor:
+    """The same for the summary of a method, log_px, mc_stderr, ess and khat, (4, N)."""
+    log_px, mc_stderr, ess, khat = summary[:4]
+    return _are_trusted(mc_stderr, ess, khat, particles, annealed=annealed) & log_px.isfinite()
+
+
+def _are_trusted(mc_stderr: Any, ess: Any, khat: Any, particles: int, *, annealed: bool) -> Any:  # noqa: ANN401
+    if annealed:
+        return (mc_stderr < LARGEST_ERROR) & (ess >= particles / 2)
     if particles < SMALLEST_SAMPLE:
-        return np.zeros(len(evidence), dtype=bool)
-    return (evidence.khat < evidence.threshold) & (evidence.ess >= min(LEAST_ESS, particles / 10))
+        return ess < 0  # none
+    return (khat < khat_threshold(particles)) & (ess >= min(LEAST_ESS, particles / 10))
 
 
 def sentence(evidence: Evidence) -> str:

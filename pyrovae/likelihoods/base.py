@@ -161,6 +161,10 @@ class Likelihood(Part):
             if not support.check(rows).all() or bool(rows.isinf().any()):
                 self._refuse(x.to(rows.device), support, name)
 
+    def contains(self, x: Tensor) -> Tensor:
+        """Whether each element of x (*, *event) is in the support; each row, if coupled."""
+        return self._support().check(x)
+
     def _support(self) -> torch.distributions.constraints.Constraint:
         device = self._device(torch.empty(0))
         zeros = {n: torch.zeros(1, *s, dtype=_dtype(self)) for n, s in self.param_shapes.items()}

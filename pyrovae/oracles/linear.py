@@ -45,6 +45,11 @@ class LinearDecoder(nn.Module):
         self.register_buffer("scale", scale.expand(len(weight)))
         self.guide_scale = guide_scale
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of x, (E,)."""
+        return (len(self.bias),)
+
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """p(x|z): z (*, D) -> batch (*), event (E,)."""
         return dist.Normal(z @ self.weight.mT + self.bias, self.scale).to_event(1)

@@ -87,6 +87,10 @@ class Program:
             return self.schema.rows(as_table(x), "x")
         return x
 
+    def readable(self, x: Tensor) -> Tensor:
+        """Rough observations (N, *event) as model and guide can read them; NaN is not known."""
+        return x.nan_to_num(nan=0.0)
+
     def check_rows(self, rows: Rows, what: str) -> None:
         """Refuse rows that the program cannot score; `what` names them in the message.
 
@@ -189,7 +193,9 @@ def as_program(target: Any) -> Program:  # noqa: ANN401
         return Pair(*target)
     is_class = isinstance(target, type)
     if not is_class and callable(getattr(target, "model", None)) and callable(getattr(target, "guide", None)):
-        return Pair(target.model, target.guide, target if isinstance(target, torch.nn.Module) else None)
+        pair = Pair(target.model, target.guide, target if isinstance(target, torch.nn.Module) else None)
+        pair.event_shape = getattr(target, "event_shape", None)
+        return pair
     name = f"the class {target.__name__}" if is_class else type(target).__name__
     raise InputError(
         f"{name} is not a probabilistic program: give a VAE, or a pair (model, guide) of "

@@ -194,6 +194,12 @@ class PartsProgram(EncoderInputs, Program):
     def declaration(self) -> dict[str, Any]:
         return self.to_dict()
 
+    def readable(self, x: Tensor) -> Tensor:
+        inside = self.likelihood.contains(x)
+        if inside.shape == x.shape:  # the encoder may read logarithms
+            x = torch.where((x <= 0) & ~inside, torch.nan, x)
+        return x if self.likelihood.takes_missing else super().readable(x)
+
     def check_rows(self, rows: Rows, what: str) -> None:
         if tuple(rows.x.shape[1:]) != self.event_shape:
             raise InputError(

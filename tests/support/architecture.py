@@ -15,7 +15,7 @@ FLOORS = {
     "part": {"part", "seeds"},
     "ground": {"compiling", "datasets", "distributions", "networks"},
     "terms": {"terms"},
-    "parts": {"guides", "likelihoods", "objectives", "plots", "priors"},
+    "parts": {"guides", "likelihoods", "measurements", "objectives", "plots", "priors"},
     "programs": {"mixtures", "oracles", "vae"},
     "pictures": {"report"},
     "verbs": {"baselines", "evidence", "training"},

@@ -1,0 +1,87 @@
+r"""Weighted samples of the posterior p(z|x), and samples without weights.
+
+A method draws z_k from its proposal, with weights w_k = p(x, z_k) / q(z_k|x). Sampling z_k with
+probability w_k / sum_j w_j gives samples that are distributed as p(z|x) when K is large (sampling
+importance resampling). The indices are systematic: sample s is at (s + u) / S of the cumulative
+weights, so z_k is chosen S w_k times, rounded up or down.
+
+References:
+    Rubin (1988), "Using the SIR algorithm to simulate posterior distributions"; Carpenter, Clifford
+    & Fearnhead (1999), "Improved particle filter for nonlinear problems".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.evidence.draws import KeyedNoise
+from pyrovae.evidence.weights import WeightSums
+
+__all__ = ["Posterior"]
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Weighted samples of the latents of B rows.
+
+    Attributes:
+        values: the values of each latent site, (K, B, *shape).
+        log_w: the logarithms of the weights, (K, B).
+        summary: log_px, mc_stderr, ess and khat of each row, (4, B).
+    """
+
+    values: Mapping[str, Tensor]
+    log_w: Tensor
+    summary: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Mapping[str, Tensor], Tensor]]) -> Self:
+        """Join the values and log weights of pieces of particles."""
+        values = {name: torch.cat([values[name] for values, _ in parts]) for name in parts[0][0]}
+        log_w = torch.cat([log_w for _, log_w in parts])
+        sums = WeightSums(log_w.shape[1], len(log_w), log_w.device)
+        sums.add(log_w)
+        return cls(values, log_w, sums.summary())
+
+    def resampled(self, count: int, keys: Sequence[int] | np.ndarray, seed: int) -> dict[str, Tensor]:
+        """Samples without weights, (count, B, *shape), in random order.
+
+        Arguments:
+            count: the number of samples of each row.
+            keys: the keys of the rows, which with the seed determine the random numbers.
+            seed: seed of the evaluation.
+        """
+        index = self._chosen(count, KeyedNoise(keys, seed, "resample"))
+        return {name: _taken(value, index) for name, value in self.values.items()}
+
+    def _chosen(self, count: int, noise: KeyedNoise) -> Tensor:
+        like = self.log_w.new_empty(count + 1, self.log_w.shape[1])
+        u = noise(like, Tensor.uniform_)
+        shares = self.log_w.double().softmax(0).cumsum(0).mT.contiguous()
+        at = (torch.arange(count, device=u.device).unsqueeze(1) + u[:1]) / count
+        index = torch.searchsorted(shares, at.mT.contiguous()).clamp(max=len(self.log_w) - 1)
+        return index.mT.gather(0, u[1:].argsort(0))
+
+    def rows(self, index: Tensor) -> Posterior:
+        """The samples of some rows."""
+        values = {name: value[:, index] for name, value in self.values.items()}
+        return Posterior(values, self.log_w[:, index], self.summary[:, index])
+
+    def heaviest(self, share: float = 0.999) -> Posterior:
+        """The particles that have a share of the weight of each row, with all their weights."""
+        weight, order = self.log_w.softmax(0).sort(0, descending=True)
+        count = int((weight.cumsum(0) < share).sum(0).max()) + 1
+        order = order[:count]
+        values = {name: _taken(value, order) for name, value in self.values.items()}
+        return Posterior(values, self.log_w.gather(0, order), self.summary)
+
+
+def _taken(value: Tensor, index: Tensor) -> Tensor:
+    """Values (K, B, *shape) at indices (S, B)."""
+    return value[index, torch.arange(index.shape[1], device=index.device)]

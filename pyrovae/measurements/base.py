@@ -1,0 +1,146 @@
+r"""The base class of measurements, and chains of them.
+
+    z ~ p(z),   x ~ p(x|z),   y ~ p(y|x)
+
+For the posterior of z, p(y|z) is needed, and for x its distribution given z and y:
+
+    p(y|z)    = int p(y|x) p(x|z) dx              `marginal`
+    p(x|z, y) = p(y|x) p(x|z) / p(y|z)            `back`, and its mean and variance in `moments`
+
+A measurement knows these for distributions of independent normal or finite elements (`families`).
+For others `marginal` is None, and x is a latent variable of the program, like z.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from pyrovae.distributions.composed import Draw
+from pyrovae.errors import InputError
+from pyrovae.part import Declared
+
+__all__ = ["Chain", "Measurement", "Shape", "as_measurement"]
+
+Shape = tuple[int, ...]
+
+
+class Measurement(Declared, ABC):
+    """Base class of measurements y of x.
+
+    Distributions are elementwise: batch (*, *event), event ().
+    """
+
+    event_shape: Shape
+
+    def shape(self, event_shape: Shape) -> Shape:
+        """The shape of y for one x.
+
+        Raises:
+            InputError: for an x that cannot be measured.
+        """
+        return event_shape
+
+    def marginal(self, p: Any) -> Any:  # noqa: ANN401
+        """p(y|z) for p(x|z), or None if it has no closed form."""
+        return None
+
+    def given(self, x: Tensor) -> Any:  # noqa: ANN401
+        """p(y|x); a scale of 0 if y is a function of x."""
+        raise InputError(f"{self!r} cannot measure this kind of x: use Custom with a function of x")
+
+    def posterior(self, p: Any, y: Tensor) -> Any:  # noqa: ANN401
+        """p(x|z, y), where `marginal` is known; y has no missing entries."""
+        raise NotImplementedError
+
+    def back(self, p: Any, y: Tensor, draw: Draw) -> Tensor:  # noqa: ANN401
+        """A sample of p(x|z, y), with noise from `draw`; NaN in y is a missing entry."""
+        known = ~y.isnan()
+        x = draw(self.posterior(p, torch.where(known, y, 0.0)))
+        return x if known.all() else torch.where(known, x, draw(p).to(x))
+
+    def moments(self, p: Any, y: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: ANN401
+        """The mean and the variance of p(x|z, y), or None if they are not known."""
+        known = ~y.isnan()
+        q = self.posterior(p, torch.where(known, y, 0.0))
+        if known.all():
+            return q.mean, q.variance
+        return torch.where(known, q.mean, p.mean), torch.where(known, q.variance, p.variance)
+
+    def guess(self, y: Tensor) -> Tensor:
+        """A rough x (N, *event) for the encoder; NaN where y says nothing."""
+        return y
+
+    def attached(self, event_shape: Shape) -> Self:
+        """A copy for x of a shape, with the attribute `event_shape`.
+
+        Raises:
+            InputError: as from `shape`.
+        """
+        other = copy.copy(self)
+        other.event_shape = tuple(event_shape)
+        other.shape(other.event_shape)
+        return other
+
+    @property
+    def parts(self) -> tuple[Measurement, ...]:
+        """The measurements that are made one after another."""
+        return (self,)
+
+    def __rshift__(self, other: Any) -> Chain:  # noqa: ANN401
+        return Chain([*self.parts, *as_measurement(other).parts])
+
+
+class Chain(Measurement):
+    """Measurements one after another: the result of one is the x of the next (`steps.Steps`).
+
+    Arguments:
+        steps: the measurements.
+
+    Example:
+        >>> from pyrovae.measurements import Downsample, Noise
+        >>> (Downsample(2) >> Noise(0.1)).shape((1, 8, 8))
+        (1, 4, 4)
+    """
+
+    def __init__(self, steps: Sequence[Measurement]) -> None:
+        self.steps = list(steps)
+
+    @property
+    def parts(self) -> tuple[Measurement, ...]:
+        """The measurements."""
+        return tuple(self.steps)
+
+    def shape(self, event_shape: Shape) -> Shape:
+        for part in self.parts:
+            event_shape = part.shape(event_shape)
+        return event_shape
+
+    def __repr__(self) -> str:
+        return " >> ".join(map(repr, self.parts))
+
+
+def as_measurement(through: Any) -> Measurement:  # noqa: ANN401
+    """A measurement as it is, or a function of x as `Custom`.
+
+    Raises:
+        InputError: for anything else.
+    """
+    from pyrovae.measurements.elementwise import Custom
+
+    if isinstance(through, Measurement):
+        return through
+    if callable(through) and not isinstance(through, type):
+        return Custom(through)
+    raise InputError(
+        "through must be a measurement, as in Noise(0.1), or a function from x to a Pyro distribution "
+        f"of y, not {through!r}"
+    )
+
+
+Function = Callable[[Tensor], Any]

@@ -1,0 +1,140 @@
+r"""The mean of a block of independent finite elements: its probability, and the elements given it.
+
+    P(x_1 + ... + x_n = s) = sum_t P(x_1 + ... + x_m = t) P(x_{m+1} + ... + x_n = s - t)
+
+The sums of halves are convolved, and those of their halves, in float64; all terms are positive, so
+nothing cancels. Given the sum, the sum of the first half is drawn, and so on down to the elements.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.types import _size
+
+from pyrovae.distributions.composed import Composed, Draw, alike, draw_index
+
+__all__ = ["Pooled"]
+
+NEAR = 0.01  # the largest distance from the support, in units of its step
+
+
+class _Node(NamedTuple):
+    """The probabilities of the sum of some elements, (*, S), and the two halves of these."""
+
+    mass: Tensor
+    halves: tuple[_Node, _Node] | None
+
+
+class _Steps(constraints.Constraint):
+    is_discrete = True
+
+    def __init__(self, low: Tensor, step: Tensor, count: int) -> None:
+        self.low, self.step, self.count = low, step, count
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each value is a possible mean of a block."""
+        k = (value - self.low.to(value)) / self.step.to(value)
+        return ((k - k.round()).abs() < NEAR) & (k > -0.5) & (k < self.count - 0.5)
+
+
+class Pooled(Composed):
+    """The mean of n independent elements with values low, low + step, ...
+
+    Arguments:
+        low, step: of the values of an element.
+        logits: log-probabilities of the V values of each element, (*, n, V).
+
+    Example:
+        >>> low, step = torch.tensor(0.0), torch.tensor(1.0)
+        >>> pair = Pooled(low, step, torch.zeros(2, 2))  # two coins
+        >>> pair.log_prob(torch.tensor([0.0, 0.5, 1.0])).exp()
+        tensor([0.2500, 0.5000, 0.2500])
+    """
+
+    has_rsample = False
+
+    def __init__(self, low: Tensor, step: Tensor, logits: Tensor) -> None:
+        self.low, self.step, self.logits = low, step, logits
+        self.count = logits.shape[-2]
+        super().__init__(logits.shape[:-2], validate_args=False)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The possible means."""
+        most = self.count * (self.logits.shape[-1] - 1)
+        return _Steps(self.low, self.step / self.count, most + 1)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of the steps of a block with this mean."""
+        most = self.count * (self.logits.shape[-1] - 1)
+        steps = (value.double() - self.low.double()) / self.step.double() * self.count
+        return steps.round().long().clamp(0, most)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log P(value), elementwise, in nats."""
+        tree = self._tree()
+        if tree.halves is None:
+            terms = tree.mass.gather(-1, self.total(value).unsqueeze(-1).expand(*tree.mass.shape[:-1], 1))
+        else:
+            terms = _split(*tree.halves, self.total(value))
+        return terms.sum(-1).clamp(min=torch.finfo(torch.float64).tiny).log().to(self.logits.dtype)
+
+    def elements(self, value: Tensor, draw: Draw) -> Tensor:
+        """Samples of the elements of blocks with a mean, (*, n)."""
+        steps = _drawn(self._tree(), self.total(value), draw)
+        return self.low + self.step * torch.stack(steps, -1)
+
+    def compose(self, draw: Draw) -> Tensor:
+        """One mean for each entry of the batch."""
+        steps = draw_index(draw, self.logits.log_softmax(-1)).to(self.logits)
+        return self.low + self.step * steps.mean(-1)
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> Pooled:  # noqa: ANN401
+        logits = self.logits.expand(*batch_shape, *self.logits.shape[-2:])
+        return alike(Pooled(self.low, self.step, logits), self)
+
+    def _tree(self) -> _Node:
+        return _summed(list(self.logits.double().softmax(-1).unbind(-2)))
+
+
+def _summed(masses: list[Tensor]) -> _Node:
+    if len(masses) == 1:
+        return _Node(masses[0], None)
+    middle = len(masses) // 2
+    halves = _summed(masses[:middle]), _summed(masses[middle:])
+    return _Node(_convolved(halves[0].mass, halves[1].mass), halves)
+
+
+def _convolved(a: Tensor, b: Tensor) -> Tensor:
+    """The probabilities of the sum of two independent numbers 0, 1, ..."""
+    a, b = (a, b) if a.shape[-1] >= b.shape[-1] else (b, a)
+    size = a.shape[-1] + b.shape[-1] - 1
+    parts = [
+        torch.nn.functional.pad(a * b[..., k : k + 1], (k, size - k - a.shape[-1]))
+        for k in range(b.shape[-1])
+    ]
+    return torch.stack(parts).sum(0)
+
+
+def _split(first: _Node, second: _Node, total: Tensor) -> Tensor:
+    """P(first half = t) P(second half = total - t) for each t, (*, S)."""
+    t = torch.arange(first.mass.shape[-1], device=total.device)
+    rest = total.unsqueeze(-1) - t
+    inside = (rest >= 0) & (rest < second.mass.shape[-1])
+    rest = rest.clamp(0, second.mass.shape[-1] - 1)
+    rest = rest.expand(*torch.broadcast_shapes(rest.shape[:-1], second.mass.shape[:-1]), -1)
+    other = second.mass.expand(*rest.shape[:-1], -1).gather(-1, rest)
+    return first.mass * torch.where(inside, other, 0.0)
+
+
+def _drawn(node: _Node, total: Tensor, draw: Draw) -> list[Tensor]:
+    if node.halves is None:
+        return [total]
+    mass = _split(*node.halves, total)
+    first = draw_index(draw, (mass / mass.sum(-1, keepdim=True)).log())
+    return _drawn(node.halves[0], first, draw) + _drawn(node.halves[1], total - first, draw)

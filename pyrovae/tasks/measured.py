@@ -1,0 +1,160 @@
+"""The program of a measurement y of x: p(z) p(y|z), derived from any program p(z) p(x|z).
+
+    model   the model of the program, in which the site "x" is replaced by p(y|z), observed at y
+    guide   the guide of the program, which reads a rough x that is computed from y
+
+If p(y|z) has no closed form, x is a latent site too: both draw it from p(x|z), so its density
+cancels in the importance weight. Everything that takes a program takes this one: log p(y) with its
+diagnostics is `log_evidence` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError, sizes
+from pyrovae.measurements.base import Measurement
+from pyrovae.measurements.steps import Steps
+from pyrovae.terms import DATA, PARTICLES, Program, Runner
+from pyrovae.terms.sites import sites_of
+from pyrovae.terms.trace import Fixed
+from pyrovae.threads import alone
+
+__all__ = ["Measured"]
+
+SITE = "x"
+LATENT = "x before step {}"  # the name of a latent input of a step
+
+
+class Measured(Program):
+    """A program whose observations are measurements of those of another.
+
+    Arguments:
+        target: a `Program`, an object with a Pyro model and guide, or a pair of these.
+        measurement: how y comes from x.
+        event_shape: the shape of x, if the program does not declare it.
+
+    Raises:
+        InputError: for an x that cannot be measured.
+    """
+
+    checks_support = True
+
+    def __init__(self, target: Any, measurement: Measurement, event_shape: tuple[int, ...]) -> None:  # noqa: ANN401
+        self.runner = Runner(target)
+        self.inner = self.runner.program
+        self.steps = Steps(measurement, event_shape)
+        self.event_shape = self.steps.shape  # type: ignore[assignment]
+        self.takes_doubles = self.inner.takes_doubles
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        return self.inner.module
+
+    def model(self, y: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> Any:  # noqa: ANN401
+        """The Pyro model p(z) p(y|z) of rows y (N, *shape)."""
+        with _Measuring(self.steps, y):
+            return self.inner.model(*self._arguments(y, context, labels))
+
+    def guide(self, y: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> Any:  # noqa: ANN401
+        """The Pyro guide q(z | x), with a rough x computed from y; draws x if it is a latent."""
+        arguments = self._arguments(y, context, labels)
+        if self.steps.is_missing:
+            return self.inner.guide(*arguments)
+        trace = poutine.trace(self.inner.guide).get_trace(*arguments)
+        with poutine.block():
+            replayed = poutine.trace(poutine.replay(self.inner.model, trace=trace)).get_trace(*arguments)
+        with poutine.block(hide=[DATA]):  # the trace has the plate of the inner guide already
+            plate = pyro.plate(DATA, len(y), dim=-1)
+        with plate:
+            self.steps.observed(_observed(replayed), _latent_site(self.steps))
+        return None
+
+    def check_rows(self, rows: Rows, what: str) -> None:
+        if tuple(rows.x.shape[1:]) != self.event_shape:
+            raise InputError(
+                f"y must have shape (N, {sizes(self.event_shape or ())}) for {self.steps.measurement!r} of x "
+                f"{self.steps.event_shape}, not {tuple(rows.x.shape)}"
+            )
+        if self.steps.is_missing:
+            self.inner.check_rows(rows, "y")
+            return
+        self._check_support(rows)
+
+    def _check_support(self, rows: Rows) -> None:
+        with alone, self.runner.isolated(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model = poutine.trace(self.model).get_trace(*rows[:1].arguments)
+        support = _observed(model).support
+        outside = ~support.check(rows.x) if support is not None else torch.zeros(len(rows), dtype=torch.bool)
+        outside = outside | rows.x.isinf().flatten(1).any(1)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            raise InputError(
+                f"row {row} of y is not a result of {self.steps.measurement!r}: give values that it can "
+                "have, and NaN where one is missing"
+            )
+
+    def likelihood(self, values: Mapping[str, Tensor], rows: Rows) -> Any:  # noqa: ANN401
+        """p(x|z) at values of the latent sites, each (K, B, *shape); batch (K, B)."""
+        particles = len(next(iter(values.values())))
+        nesting = self.runner.max_plate_nesting
+        arguments = self._arguments(*rows.arguments)
+        with alone, Fixed(values), pyro.plate(PARTICLES, particles, dim=-1 - nesting):
+            trace = poutine.trace(self.inner.model).get_trace(*arguments)
+        return _observed(trace)
+
+    def drawn(self, values: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """The latent inputs of steps among site values, by the number of the step."""
+        every = {number: LATENT.format(number) for number in range(len(self.steps.parts))}
+        return {number: values[name] for number, name in every.items() if name in values}
+
+    def _arguments(self, y: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> tuple:
+        """The arguments of the inner program, with a rough x in place of y."""
+        x = self.inner.readable(self.steps.guess(y))
+        return Rows(x, context, labels).arguments
+
+
+class _Measuring(Messenger):
+    """Replaces the observed site of a model by the measurement."""
+
+    def __init__(self, steps: Steps, y: Tensor) -> None:
+        super().__init__()
+        self.steps, self.y = steps, y
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if msg["name"] == SITE and msg["is_observed"]:
+            msg["fn"] = self.steps.observed(msg["fn"], _latent_site(self.steps))
+            msg["value"] = self.y
+
+
+def _latent_site(steps: Steps) -> Any:  # noqa: ANN401
+    """Draws the input of a step as a latent site of the running program."""
+
+    def draw(number: int, p: Any) -> Tensor:  # noqa: ANN401
+        shape = steps.event_shape if number == 0 else steps.parts[number].event_shape
+        return pyro.sample(LATENT.format(number), p.to_event(len(shape)))
+
+    return draw
+
+
+def _observed(trace: Any) -> Any:  # noqa: ANN401
+    """The distribution of the observed site.
+
+    Raises:
+        InputError: for a model without an observed site "x".
+    """
+    sites = {name: site for name, site in sites_of(trace) if site["is_observed"]}
+    if SITE not in sites:
+        raise InputError(
+            f"condition needs a model that observes a site 'x', and this one observes {sorted(sites)}: "
+            "rename its site"
+        )
+    return sites[SITE]["fn"]
