@@ -1,30 +1,41 @@
-r"""The mean of a logistic function of a normal number, and the number given that an event occurred.
+r"""Normal numbers, and events whose probability is a logistic function of them.
 
     sigmoid(t) = E_K[Phi(t / (2 K))]        K has Kolmogorov's distribution
               ~= sum_k w_k Phi(t / l_k)      16 nodes: wrong by less than 1e-8
 
     t ~ N(m, v^2)     E[sigmoid(t)] = sum_k w_k Phi(m / sqrt(l_k^2 + v^2))
 
-So the mean is in closed form for every m and v, with the same error. If an event has probability
-sigmoid(t), then t given the event is a mixture of the truncated normals behind each Phi.
+So the mean is in closed form for every m and v, with the same error. Given an event of probability
+sigmoid(t), t is a mixture over k: V = t + l_k noise is truncated to positive numbers, and t given V
+is normal.
 
 Reference:
     Andrews & Mallows (1974), "Scale mixtures of normal distributions"; Monahan & Stefanski (1992),
-    "Normal scale mixture approximations to F*(z) and computation of the logistic-normal integral".
+    "Normal scale mixture approximations to F*(z) and computation of the logistic-normal integral";
+    Azzalini (1985), "A class of distributions which includes the normal ones".
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, cached_property
+from typing import Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import logsigmoid
+from torch.types import _size
 
-__all__ = ["log_mean_sigmoid", "sample_given_event"]
+from pyrovae.distributions.composed import Composed, Draw, alike, draw_index
+
+__all__ = ["NormalGivenEvent", "log_mean_sigmoid"]
 
 NODES, LOWEST, HIGHEST = 16, 0.28, 4.0
 TERMS = 40
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+TAIL = -30.0  # the log-probability below which an inverse of Phi needs Newton's steps
 
 
 @cache
@@ -43,9 +54,9 @@ def _kolmogorov(k: float) -> float:
 
 
 def _parts(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """l_k, sqrt(l_k^2 + v^2), and log w_k + log Phi(m / sqrt(l_k^2 + v^2)), each (*, 16)."""
+    """l_k (16,), sqrt(l_k^2 + v^2) and log w_k + log Phi(m / sqrt(l_k^2 + v^2)), (*, 16)."""
     widths, log_weights = (loc.new_tensor(values) for values in _nodes())
-    spread = torch.hypot(widths, scale.unsqueeze(-1))
+    spread = (widths.square() + scale.square().unsqueeze(-1)).sqrt()
     return widths, spread, log_weights + torch.special.log_ndtr(loc.unsqueeze(-1) / spread)
 
 
@@ -59,39 +70,81 @@ def log_mean_sigmoid(loc: Tensor, scale: Tensor) -> Tensor:
     return _parts(loc, scale)[2].logsumexp(-1)
 
 
-@torch.no_grad()
-def sample_given_event(loc: Tensor, scale: Tensor) -> Tensor:
-    """A sample of t ~ N(loc, scale^2) given an event of probability sigmoid(t), elementwise.
+class NormalGivenEvent(Composed):
+    r"""u ~ N(loc, scale^2) given that an event of probability sigmoid(slope u + offset) occurred.
 
-    Exact up to the nodes: a node k, then t + l_k noise truncated to positive numbers, then t.
+    \[\log p(u) = \log \mathcal N(u; m, s^2) + \log \mathrm{sigmoid}(a u + b)
+    - \log \mathbb E[\mathrm{sigmoid}(a u + b)]\]
+
+    Arguments:
+        loc, scale: of u, batch (*).
+        slope, offset: a and b, broadcastable to the batch.
 
     Example:
-        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-        <torch...>
-        >>> bool((sample_given_event(torch.zeros(99), torch.full((99,), 50.0)) > -9).all())
-        True
+        >>> zero, one = torch.zeros(()), torch.ones(())
+        >>> NormalGivenEvent(zero, one, 50 * one, zero).mean  # half a normal distribution
+        tensor(0.7978)
     """
-    m, v = loc.double(), scale.double()
-    widths, spread, log_parts = _parts(m, v)
-    k = torch.distributions.Categorical(logits=log_parts).sample().unsqueeze(-1)
-    spread = spread.gather(-1, k).squeeze(-1)
-    above = _positive_normal(m, spread)
-    slope = (v / spread).square()
-    apart = v * widths[k.squeeze(-1)] / spread
-    return (m + slope * (above - m) + apart * torch.randn_like(m)).to(loc.dtype)
+
+    has_rsample = False
+    support: constraints.Constraint = constraints.real
+
+    def __init__(self, loc: Tensor, scale: Tensor, slope: Tensor, offset: Tensor) -> None:
+        self.loc, self.scale, self.slope, self.offset = torch.broadcast_tensors(loc, scale, slope, offset)
+        super().__init__(self.loc.shape, validate_args=False)
+
+    @cached_property
+    def _logit(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of t = slope u + offset without the event."""
+        return self.slope * self.loc + self.offset, (self.slope * self.scale).abs()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), elementwise, in nats."""
+        without = dist.Normal(self.loc, self.scale).log_prob(value)
+        return without + logsigmoid(self.slope * value + self.offset) - log_mean_sigmoid(*self._logit)
+
+    def compose(self, draw: Draw) -> Tensor:
+        """One value for each entry of the batch: k, then V, then u."""
+        widths, spread, log_parts = _parts(*(part.double() for part in self._logit))
+        k = draw_index(draw, log_parts.log_softmax(-1))
+        width, spread = widths[k], spread.gather(-1, k.unsqueeze(-1)).squeeze(-1)
+        h = self._logit[0] / spread
+        uniform = draw(dist.Uniform(torch.zeros_like(h), 1.0)).clamp(min=1e-300)
+        y = -_inverse(uniform.log() + torch.special.log_ndtr(h))  # V, standardised
+        noise = self.slope * self.scale / spread * y
+        noise = noise + width / spread * draw(dist.Normal(torch.zeros_like(h), 1.0))
+        return (self.loc + self.scale * noise).to(self.loc.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc + self.scale * self._moments[0]
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square() * self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of (u - loc) / scale."""
+        widths, spread, log_parts = _parts(*self._logit)
+        weights, h = log_parts.softmax(-1), self._logit[0].unsqueeze(-1) / spread
+        ratio = torch.exp(-0.5 * h.square() - HALF_LOG_2PI - torch.special.log_ndtr(h))
+        share = (self.slope * self.scale).unsqueeze(-1) / spread
+        means = share * ratio
+        within = share.square() * (1 - ratio * (ratio + h)).clamp(min=0) + (widths / spread).square()
+        mean = (weights * means).sum(-1)
+        return mean, (weights * (within + (means - mean.unsqueeze(-1)).square())).sum(-1)
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> NormalGivenEvent:  # noqa: ANN401
+        parts = (part.expand(batch_shape) for part in (self.loc, self.scale, self.slope, self.offset))
+        return alike(NormalGivenEvent(*parts), self)
 
 
-def _positive_normal(loc: Tensor, scale: Tensor) -> Tensor:
-    """A sample of N(loc, scale^2) truncated to positive numbers, by the inverse of log Phi."""
-    log_u = torch.log(torch.rand_like(loc).clamp(min=1e-300)) + torch.special.log_ndtr(loc / scale)
-    return loc - scale * _ndtri_exp(log_u)
-
-
-def _ndtri_exp(log_p: Tensor) -> Tensor:
-    """The y with log Phi(y) = log_p: Newton's steps from an asymptote in the tail."""
+def _inverse(log_p: Tensor) -> Tensor:
+    """The y with log Phi(y) = log_p, in the tail by Newton's steps on log Phi, which is concave."""
     y = torch.special.ndtri(log_p.exp().clamp(1e-300, 1 - 1e-16))
-    for _ in range(4):  # log Phi is concave, and the first guess is near
+    for _ in range(4):
         log_cdf = torch.special.log_ndtr(y)
-        slope = torch.exp(-0.5 * y.square() - 0.5 * math.log(2 * math.pi) - log_cdf)
-        y = torch.where(log_p < -30, y - (log_cdf - log_p) / slope, y)
+        slope = torch.exp(-0.5 * y.square() - HALF_LOG_2PI - log_cdf)
+        y = torch.where(log_p < TAIL, y - (log_cdf - log_p) / slope, y)
     return y

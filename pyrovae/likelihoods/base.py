@@ -68,7 +68,7 @@ class Likelihood(Part):
         return x
 
     def missing_inputs(self, x: Tensor) -> Tensor:
-        """Which entries of `inputs(x)` are those of missing elements, with the shape of `inputs`."""
+        """Which entries of `inputs(x)` belong to missing elements, with its shape."""
         return x.isnan()
 
     def suited(self, data: Data) -> Likelihood:

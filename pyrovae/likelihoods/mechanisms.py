@@ -4,13 +4,13 @@ r"""Mechanisms of missing entries: p(s|x), where s_d = 1 says that entry d is mi
 
 u_d is x_d in the units of the likelihood. If s depends on the missing values themselves, they are
 missing not at random, and a model of the present entries alone is biased. With a mechanism, a VAE
-is a model of x_observed and s. A missing x_d is integrated out in closed form (see
-`distributions.logistic`), so that a row has
+is a model of x_observed and s, in two sites:
 
-    log p(x_observed, s | z) = sum over the present d of log p(x_d|z) + log p(s_d = 0 | x_d)
-                             + sum over the missing d of log E[p(s_d = 1 | x_d) | z]
+    p(s | z)      the missing and the present entries integrated out, in closed form
+    p(x | s, z)   a missing entry is drawn from what is missing, a present one from what is present
 
-This is the average over x_missing of the importance weights of not-MIWAE, which draws x_missing.
+Together they are p(x_observed, s | z), and samples of missing entries are right. The importance
+weights are the averages of those of not-MIWAE over x_missing, which it draws.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal
 
-import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
-from pyrovae.distributions.logistic import log_mean_sigmoid, sample_given_event
+from pyrovae.distributions import Elements, NormalGivenEvent, Rescaled, log_mean_sigmoid
 from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood, Shape
 from pyrovae.likelihoods.real import Normal
@@ -37,29 +35,22 @@ RAREST = 1e-3  # the smallest share of missing entries at the start
 
 
 class Mechanism(Part):
-    """Base class of mechanisms: `forward(p, x)` returns p(s | x_observed, z)."""
+    """Base class of mechanisms p(s|x), with x integrated out.
+
+    Entries s_d may depend on x_d only, so that the entries of x stay independent given z and s.
+    """
 
     @abstractmethod
     def attach(self, likelihood: Likelihood, event_shape: Shape) -> None:
         """Create parameters for a likelihood and events of a shape."""
 
     @abstractmethod
-    def forward(self, p: Any, x: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
-        """p(s | x_observed, z), event (*event), with the missing entries of x integrated out.
-
-        Arguments:
-            p: p(x|z), batch (*).
-            x: (*, *event), NaN where missing.
-        """
+    def marginal(self, p: Any) -> dist.TorchDistribution:  # noqa: ANN401
+        """p(s|z) for p(x|z) with batch (*), event (*event)."""
 
     @abstractmethod
-    def complete(self, p: Any, x: Tensor) -> Tensor:  # noqa: ANN401
-        """x with its missing entries drawn from p(x_missing | x_observed, s, z), (*, *event)."""
-
-    def site(self, p: Any, x: Tensor, *, observed: bool) -> Tensor:  # noqa: ANN401
-        """The site "s" of a model: observed, or drawn for complete rows x."""
-        of_s = self(p, x)
-        return pyro.sample("s", of_s, obs=x.isnan().to(of_s.base_dist.logits.dtype) if observed else None)
+    def given(self, p: Any, s: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        """p(x|s, z) for s (*, *event), 1 where missing; a NaN in x has log-density 0."""
 
 
 class SelfMasking(Mechanism):
@@ -84,9 +75,9 @@ class SelfMasking(Mechanism):
     Example:
         >>> mechanism = SelfMasking("high")
         >>> mechanism.attach(Normal(1.0), (2,))
-        >>> p = dist.Normal(torch.zeros(3, 2), 1.0).to_event(1)
-        >>> mechanism(p, torch.tensor([[0.0, torch.nan]])).event_shape
-        torch.Size([2])
+        >>> p = Elements(dist.Normal(torch.zeros(2), 1.0), 1, 0.0)
+        >>> mechanism.marginal(p).mean, mechanism.given(p, torch.tensor([0.0, 1.0])).mean
+        (tensor([0.5000, 0.5000]), tensor([-0.4132,  0.4132]))
     """
 
     def __init__(self, direction: Literal["high", "low", "either"] = "either") -> None:
@@ -101,7 +92,6 @@ class SelfMasking(Mechanism):
                 f"{likelihood!r}: use Normal(scale='learned') or Normal(scale='predicted')"
             )
         start = 0.0 if self.direction == "either" else inverse_positive(1.0)
-        self.event_dim = len(event_shape)
         self.raw_slope = nn.Parameter(torch.full(event_shape, start))
         self.offset = nn.Parameter(torch.zeros(event_shape))
 
@@ -119,33 +109,21 @@ class SelfMasking(Mechanism):
         share = x.isnan().double().mean(0).clamp(RAREST, 1 - RAREST)
         self.offset.copy_(share.logit())
 
-    def forward(self, p: Any, x: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
-        loc, scale, u = _standard(p, x)
-        missing, slope = u.isnan(), self.slope
-        t = slope * torch.where(missing, 0.0, u) + self.offset  # NaN would be a gradient of the slope
-        mean, spread = slope * loc + self.offset, (slope * scale).abs().expand_as(loc)
-        gone = torch.where(missing, log_mean_sigmoid(mean, spread), logsigmoid(t))
-        there = torch.where(missing, log_mean_sigmoid(-mean, spread), logsigmoid(-t))
-        return dist.Bernoulli(logits=gone - there).to_event(self.event_dim)
+    def marginal(self, p: Any) -> dist.TorchDistribution:  # noqa: ANN401
+        normal, slope = _standard(p), self.slope
+        mean, spread = slope * normal.loc + self.offset, (slope * normal.scale).abs()
+        spread = spread.expand_as(mean)
+        logits = log_mean_sigmoid(mean, spread) - log_mean_sigmoid(-mean, spread)
+        return dist.Bernoulli(logits=logits).to_event(p.reinterpreted_batch_ndims)
 
-    @torch.no_grad()
-    def complete(self, p: Any, x: Tensor) -> Tensor:  # noqa: ANN401
-        loc, scale, u = _standard(p, x)
-        slope = self.slope
-        t = sample_given_event(slope * loc + self.offset, (slope * scale).abs().expand_as(loc))
-        # Where the slope is almost zero, the event says nothing about u.
-        flat = slope.abs() < 1e-4
-        drawn = (t - self.offset) / torch.where(flat, 1.0, slope)
-        drawn = torch.where(flat, loc + scale * torch.randn_like(loc), drawn)
-        elements = p.base_dist
-        if hasattr(elements, "shift"):
-            drawn = elements.shift + elements.spread * drawn
-        return torch.where(x.isnan(), drawn, x)
+    def given(self, p: Any, s: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
+        normal, sign = _standard(p), 2 * s - 1
+        elements: Any = NormalGivenEvent(normal.loc, normal.scale, sign * self.slope, sign * self.offset)
+        if normal is not p.base_dist:
+            elements = Rescaled(elements, p.base_dist.shift, p.base_dist.spread)
+        return Elements(elements, p.reinterpreted_batch_ndims, p.fill)
 
 
-def _standard(p: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-    """Location and scale of standardised elements, and standardised x."""
-    elements = p.base_dist
-    if not hasattr(elements, "shift"):
-        return elements.loc, elements.scale, x
-    return elements.base.loc, elements.base.scale, elements.standardised(x)
+def _standard(p: Any) -> Any:  # noqa: ANN401
+    """The distribution of standardised elements."""
+    return p.base_dist.base if isinstance(p.base_dist, Rescaled) else p.base_dist

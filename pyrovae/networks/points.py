@@ -40,8 +40,8 @@ class PointEncoder(Network):
 
     Reference:
         Ma, Tschiatschek, Palla, Hernandez-Lobato, Nowozin & Zhang (2019), "EDDI: efficient dynamic
-        discovery of high-value information with partial VAE"; Qi, Su, Mo & Guibas (2017), "PointNet:
-        deep learning on point sets for 3D classification and segmentation".
+        discovery of high-value information with partial VAE"; Qi, Su, Mo & Guibas (2017),
+        "PointNet: deep learning on point sets for 3D classification and segmentation".
 
     Example:
         >>> encoder = PointEncoder(16)

@@ -73,7 +73,7 @@ class PartsProgram(EncoderInputs, Program):
         """The Pyro model p(z) p(x|z); it draws observations when x is None.
 
         A prior with classes has a site "c" before "z", which is enumerated unless the guide draws
-        it, or a site "y" if it observes labels. With a mechanism there is a site "s" after "x",
+        it, or a site "y" if it observes labels. With a mechanism there is a site "s" before "x",
         which says what is missing.
 
         Arguments:
@@ -94,11 +94,7 @@ class PartsProgram(EncoderInputs, Program):
                 observed=x is not None,
                 enumerated=self.q.states is None,
             )
-            p = self.decode(z, context)
-            drawn = pyro.sample("x", p, obs=self._observed(x))
-            if self.mechanism is not None:
-                self.mechanism.site(p, drawn, observed=x is not None)
-            return drawn
+            return pyro.sample("x", self._of_x(z, x, context), obs=self._observed(x))
 
     def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
@@ -106,6 +102,14 @@ class PartsProgram(EncoderInputs, Program):
         self._register("recognition", *(module for module in modules if module is not None))
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
+
+    def _of_x(self, z: Tensor, x: Tensor | None, context: Tensor | None) -> dist.TorchDistribution:
+        """p(x|z); with a mechanism p(x|s, z), after the site "s" of which entries are missing."""
+        p = self.decode(z, context)
+        if self.mechanism is None:
+            return p
+        missing = None if x is None else x.isnan().to(z.dtype)
+        return self.mechanism.given(p, pyro.sample("s", self.mechanism.marginal(p), obs=missing))
 
     @property
     def takes_doubles(self) -> bool:  # type: ignore[override]
@@ -327,9 +331,11 @@ class PartsProgram(EncoderInputs, Program):
                 raise InputError(f"context has {rows} rows for {count} observations: give one for each")
         z = self.latents(context).expand((count,)).sample()
         p = self.decode(z, context)
-        x = p.sample()
-        if self.mechanism is not None:
-            x = torch.where(self.mechanism(p, x).sample() > 0, torch.nan, x)
+        if self.mechanism is None:
+            x = p.sample()
+        else:
+            s = self.mechanism.marginal(p).sample()
+            x = torch.where(s > 0, torch.nan, self.mechanism.given(p, s).sample())
         return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}
 
 

@@ -17,7 +17,7 @@ images, and without for other data, since with gates the bounds of many tables d
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -98,7 +98,7 @@ def has_missing(data: Data) -> bool:
     return any(bool(part.x.isnan().any()) for part in parts if isinstance(part, Rows))
 
 
-def filling_for(data: Data) -> str:
+def filling_for(data: Data) -> Literal["zeros", "flags"]:
     """What the encoder reads for missing entries: flags if the data have some, else zeros.
 
     A table needs no flags, since `Mixed` has its own.

@@ -316,8 +316,9 @@ class VAE(Observations, Declared, nn.Module):
         sizes = {"event_shape": list(self.event_shape), "latent_dim": self.latent_dim}
         context = None if self.context_shape is None else list(self.context_shape)
         # As older versions stored it: flags are True, and zeros are left out.
-        stored = {"zeros": {}, "flags": {"missing": True}, "constants": {"missing": "constants"}}
-        return sizes | parts | {"context_shape": context} | stored[self.missing]
+        stored: dict[str, dict[str, Any]] = {"zeros": {}, "flags": {"missing": True}}
+        missing = stored.get(self.missing, {"missing": self.missing})
+        return sizes | parts | {"context_shape": context} | missing
 
     @classmethod
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 import pyrovae as pv
-from pyrovae.distributions.logistic import log_mean_sigmoid, sample_given_event
+from pyrovae.distributions import NormalGivenEvent, log_mean_sigmoid
 from pyrovae.likelihoods import Bernoulli, Normal, SelfMasking, StudentT
 from pyrovae.networks import MLP
 from tests.support.captured import interpreted
@@ -34,6 +34,8 @@ def small(direction="high", shape=(2,), latents=1, likelihood=None, **options):
     )
     torch.manual_seed(0)
     perturb(vae, 0.3)
+    with torch.no_grad():  # a guide that is wider than the posteriors
+        vae.recognition.heads["raw_scale"].linear.bias.add_(1.5)
     return vae
 
 
@@ -58,17 +60,38 @@ def test_the_mean_of_a_logistic_function_is_the_integral(m, v):
     assert (log_mean_sigmoid(loc, scale).exp() + other.exp()).item() == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize(("m", "v"), [(0.0, 1.0), (-8.0, 1.0), (-5.0, 20.0), (3.0, 2.0), (-20.0, 1.0)])
-def test_samples_given_an_event_have_the_moments_of_the_integral(m, v):
+@pytest.mark.parametrize("slope", [1.0, -3.0, 0.0, 20.0])
+@pytest.mark.parametrize(("loc", "scale", "offset"), [(0.0, 1.0, 0.0), (-1.0, 0.5, -3.0), (2.0, 3.0, 1.0)])
+def test_a_normal_given_an_event_has_the_density_and_moments_of_the_integral(loc, scale, offset, slope):
     torch.manual_seed(0)
-    t = m + v * NODES
-    weights = (LOG_MASS + logsigmoid(t)).softmax(0)
-    mean = (weights * t).sum()
-    spread = (weights * (t - mean).square()).sum().sqrt()
-    many = torch.full((40_000,), m, dtype=torch.float64)
-    drawn = sample_given_event(many, torch.full_like(many, v))
-    assert abs(drawn.mean() - mean) < 5 * spread / 200
-    assert drawn.std() == pytest.approx(spread.item(), rel=0.03)
+    p = NormalGivenEvent(*(torch.tensor(value, dtype=torch.float64) for value in (loc, scale, slope, offset)))
+    u = loc + scale * NODES
+    log_mass = LOG_MASS + logsigmoid(slope * u + offset)
+    weights = log_mass.softmax(0)
+    density = weights / (scale * 18 / 1200)
+    torch.testing.assert_close(p.log_prob(u), density.log(), rtol=0, atol=1e-5)
+    mean = (weights * u).sum()
+    variance = (weights * (u - mean).square()).sum()
+    torch.testing.assert_close(
+        torch.stack([p.mean, p.variance]), torch.stack([mean, variance]), rtol=1e-4, atol=1e-5
+    )
+    drawn = p.expand((40_000,)).sample()
+    assert abs(drawn.mean() - mean) < 5 * variance.sqrt() / 200
+    assert drawn.std() == pytest.approx(variance.sqrt().item(), rel=0.03)
+    quantiles = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+    of_density = u[torch.searchsorted(weights.cumsum(0), quantiles)]
+    assert ((drawn.quantile(quantiles) - of_density).abs() < 0.03 * scale + 0.015 * scale).all()
+
+
+def test_rare_events_are_drawn_too():
+    many = torch.zeros(40_000, dtype=torch.float64)
+    p = NormalGivenEvent(many, many + 1, many + 1, many - 20)  # the event has probability exp(-19.5)
+    torch.manual_seed(0)
+    assert p.sample().mean() == pytest.approx(1, abs=0.03)
+    far = NormalGivenEvent(many, many + 1, many + 30, many - 300)  # u above 10
+    drawn = far.sample()
+    assert drawn.isfinite().all()
+    assert drawn.mean() == pytest.approx(far.mean[0].item(), rel=1e-2)
 
 
 # ---------------------------------------------------------------- log p(x_observed, s)
@@ -121,9 +144,9 @@ def test_the_units_of_the_data_change_nothing_but_the_density():
     z = torch.randn(40, 1, dtype=torch.float64)
     logs = []
     for program, values in ((vae, x), (other, 100 + 7 * x)):
-        p = program.decode(z)
-        s = program.mechanism(p, values).log_prob(values.isnan().double())
-        logs.append(p.log_prob(values) + s)
+        p, s = program.decode(z), values.isnan().double()
+        of_s, of_x = program.mechanism.marginal(p), program.mechanism.given(p, s)
+        logs.append(of_x.log_prob(values) + of_s.log_prob(s))
     torch.testing.assert_close(logs[1], logs[0] - (~x.isnan()).sum(1) * math.log(7))
 
 
@@ -150,7 +173,10 @@ def test_gradients_are_finite_far_out():
             vae.mechanism.raw_slope.fill_(size)
         p = vae.likelihood(loc=torch.full((3, 2), size, requires_grad=True))
         x = torch.tensor([[math.nan, 1e5], [-1e5, math.nan], [math.nan, math.nan]])
-        vae.mechanism(p, x).log_prob(x.isnan().float()).sum().backward()
+        s = x.isnan().float()
+        total = vae.mechanism.marginal(p).log_prob(s) + vae.mechanism.given(p, s).log_prob(x)
+        assert total.isfinite().all()
+        total.sum().backward()
         for parameter in (vae.mechanism.raw_slope, vae.mechanism.offset):
             assert parameter.grad.isfinite().all()
 
@@ -159,22 +185,34 @@ def test_gradients_are_finite_far_out():
 
 
 def test_missing_entries_are_drawn_given_that_they_are_missing():
-    vae = small("high").double()
+    """`condition` draws from p(x_missing | x_observed, s), which quadrature gives too."""
+    vae = small("high", likelihood=Normal(0.7)).double()
     with torch.no_grad():
         vae.mechanism.raw_slope.fill_(3.0)
         vae.mechanism.offset.fill_(-2.0)
-    z = torch.zeros(1, 1, dtype=torch.float64)
-    p, x = vae.decode(z), torch.tensor([[math.nan, 0.3]], dtype=torch.float64)
-    torch.manual_seed(0)
-    many = vae.decode(z.expand(20_000, 1))
-    drawn = vae.mechanism.complete(many, x.expand(20_000, 2))
-    assert (drawn[:, 1] == 0.3).all()
-    of_x = p.base_dist.loc[0, 0] + p.base_dist.scale.expand(1, 2)[0, 0] * NODES
-    weights = (LOG_MASS + logsigmoid(vae.mechanism.slope[0] * of_x + vae.mechanism.offset[0])).softmax(0)
-    mean = (weights * of_x).sum()
-    spread = (weights * (of_x - mean).square()).sum().sqrt()
-    assert abs(drawn[:, 0].mean() - mean) < 5 * spread / math.sqrt(20_000)
-    assert drawn[:, 0].mean() > p.base_dist.loc[0, 0] + 0.1
+    y = torch.tensor([[math.nan, 0.3], [math.nan, math.nan], [0.1, -0.4]], dtype=torch.float64)
+    completion = pv.condition(vae, y, draws=4000, particles=4000, seed=0)
+    assert (completion.x[:, 2] == y[2]).all()
+    assert (completion.x[:, 0, 1] == 0.3).all()
+    np.testing.assert_allclose(completion.log_py, exact(vae, y).numpy(), atol=0.02)
+    for row in (0, 1):
+        mean, spread = imputed(vae, y[row])
+        assert completion.mean[row, 0] == pytest.approx(mean, abs=0.05)
+        assert completion.sd[row, 0] == pytest.approx(spread, abs=0.05)
+        assert completion.x[:, row, 0].mean().item() == pytest.approx(mean, abs=0.08)
+    plain = vae.decode(torch.zeros(1, 1, dtype=torch.float64)).mean[0, 0].item()
+    assert completion.mean[1, 0] > plain + 0.2
+
+
+def imputed(vae, row):
+    """Mean and standard deviation of the first entry, which is missing: quadrature of log p(x, s)."""
+    values = torch.linspace(-8, 8, 161, dtype=torch.float64)
+    filled = torch.stack([values, row[1].expand(161)], 1)
+    # p(x_1, s_1 = 1) is p(x_1, s_1 = 0) times the odds of s_1
+    log_p = exact(vae, filled) + vae.mechanism.slope[0] * values + vae.mechanism.offset[0]
+    weights = log_p.detach().softmax(0)
+    mean = (weights * values).sum()
+    return mean.item(), (weights * (values - mean).square()).sum().sqrt().item()
 
 
 def test_samples_are_complete_and_simulated_rows_have_holes():
@@ -182,12 +220,13 @@ def test_samples_are_complete_and_simulated_rows_have_holes():
     assert not vae.sample(50, seed=0).isnan().any()
     x = rows(vae, 4000)
     share = x.isnan().float().mean(0)
-    z = torch.randn(4000, 1)
-    expected = vae.mechanism(vae.decode(z), torch.full((1, 2), math.nan)).base_dist.probs.mean(0)
+    expected = vae.mechanism.marginal(vae.decode(torch.randn(4000, 1))).mean.mean(0)
     assert torch.allclose(share, expected, atol=0.04)
     trace = pyro.poutine.trace(vae.model).get_trace()
     assert trace.nodes["s"]["value"].shape == (1, 2)
     assert trace.nodes["x"]["value"].isfinite().all()
+    complete = pyro.poutine.trace(vae.model).get_trace(context=None, y=None)
+    assert complete.nodes["x"]["value"].shape == (1, 2)
 
 
 # ---------------------------------------------------------------- training
