@@ -3,6 +3,7 @@
     python benchmarks/imputation.py [--set breast_cancer] [--masks 5] [--methods mean,knn,...]
     python benchmarks/imputation.py --validation 0 --lr 2e-4 --epochs 1001    the recipe of MIWAE
     python benchmarks/imputation.py --toy                                     a model known exactly
+    python benchmarks/imputation.py --not-at-random                           large values are missing
 
 The protocol is that of MIWAE (Mattei & Frellsen 2019): the columns are standardised with the mean and
 the spread of the complete table, and half of all entries are removed completely at random (mask m has
@@ -12,6 +13,9 @@ p(x_missing | x_observed), and its intervals hold 90 % of the draws from it.
 
 The toy is 1,000 rows of N(0, I + 1 1') in two dimensions, of which half lack the first entry: the error
 of the exact conditional mean is 1.5, and log p(x_observed) is -2.576 on average.
+
+With --not-at-random, the first of two correlated columns is missing with probability sigmoid(3 x1), and
+models with and without a mechanism say what the mean of the whole column is.
 """
 
 import argparse
@@ -28,7 +32,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 import pyrovae as pv
-from pyrovae.likelihoods import Normal, StudentT
+from pyrovae.likelihoods import Normal, SelfMasking, StudentT
 from pyrovae.networks import MLP, PointEncoder
 
 SEED = 1234
@@ -246,6 +250,47 @@ def toy_of(seed: int, options: argparse.Namespace) -> np.ndarray:
     return np.array([errors, [completion.log_py.mean(), (both.sum() + one.sum()) / 1000]])
 
 
+def not_at_random(options: argparse.Namespace) -> None:
+    """Print the error of the mean of a column whose large values are missing, for each mechanism."""
+    names = {None: "no mechanism"} | {word: f"SelfMasking({word!r})" for word in ("either", "high")}
+    found = np.array([[mean_of(seed, word, options) for word in names] for seed in range(options.masks)])
+    print(f"{options.masks} data sets          error of the mean      root mean square error of the gaps")
+    for i, name in enumerate(("present entries, means", *names.values())):
+        errors = found[:, 0, :2] if i == 0 else found[:, i - 1, 2:]
+        (bias, rmse), spread = errors.mean(0), errors[:, 0].std(ddof=1) if len(found) > 1 else np.nan
+        print(f"{name:<22} {bias:>12.3f} +- {spread:.3f} {rmse:>25.3f}")
+
+
+def mean_of(seed: int, direction: str | None, options: argparse.Namespace) -> list[float]:
+    """Errors of the mean and of the missing entries: of the present entries, and of a model."""
+    rng, count = np.random.default_rng(seed), 200 if options.quick else 1500
+    x = rng.normal(size=(count, 1)) + 0.7 * rng.normal(size=(count, 2))
+    gone = rng.random(count) < 1 / (1 + np.exp(-3 * x[:, 0]))
+    y = x.copy()
+    y[gone, 0] = np.nan
+    mechanism = None if direction is None else SelfMasking(direction)
+    vae = pv.VAE(
+        (2,),
+        1,
+        likelihood=Normal("learned"),
+        encoder=MLP(16),
+        decoder=MLP(1, activation="leaky_relu"),
+        missing="flags",
+        mechanism=mechanism,
+        seed=0,
+    )
+    epochs = 1 if options.quick else 40
+    pv.fit(
+        vae, y, pv.objectives.IWAE(5), epochs=epochs, batch_size=50, lr=1e-2, figures=False, progress=False
+    )
+    completion = pv.condition(vae, y, draws=20, method="importance", seed=0)
+    truth, plain = x[:, 0], np.where(gone, np.nanmean(y[:, 0]), y[:, 0])
+    errors = []
+    for filled in (plain, completion.mean[:, 0].numpy()):
+        errors += [filled.mean() - truth.mean(), np.sqrt(np.square(filled - truth)[gone].mean())]
+    return errors
+
+
 def report(options: argparse.Namespace, results: dict[str, list[dict[str, float]]]) -> None:
     """Print a row for each method: mean and standard deviation over the masks."""
     print(f"\n{options.set}, 50 % missing, {options.masks} masks")
@@ -264,6 +309,9 @@ def main() -> None:
     options = arguments()
     if options.toy:
         toy(options)
+        return
+    if options.not_at_random:
+        not_at_random(options)
         return
     results: dict[str, list[dict[str, float]]] = {}
     for method, mask, found in runs(options):
@@ -291,6 +339,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--train-particles", type=int, default=20)
     parser.add_argument("--particles", type=int, default=10_000, help="for the imputation")
     parser.add_argument("--toy", action="store_true", help="the model that is known exactly")
+    parser.add_argument("--not-at-random", action="store_true", help="large values are missing")
     parser.add_argument("--quick", action="store_true", help="60 rows, 3 epochs: to see that it runs")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
