@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence.draws import BLOCK, KeyedNoise
+from pyrovae.evidence.hmc import hmc
 from pyrovae.evidence.origin import Start, origin_of
 from pyrovae.evidence.run import Pieces
 from pyrovae.memory import refuse_too_large
@@ -208,18 +209,16 @@ class Annealer:
         self, state: _State, beta: Tensor, step: Tensor, number: int, noise: KeyedNoise
     ) -> tuple[_State, Tensor]:
         """One Metropolis-adjusted trajectory: the new state and the acceptance probability."""
-        momentum = noise(state.u, Tensor.normal_)
-        size = step.to(state.u).unsqueeze(-1)
-        energy = _kinetic(momentum) - state.log_path(beta)
-        new = state
-        for _ in range(self.leapfrog):
-            momentum = momentum + 0.5 * size * self.origin.stretch(new.gradient(beta), number)
-            new = self._at(new.u + size * self.origin.stretch(momentum, number))
-            momentum = momentum + 0.5 * size * self.origin.stretch(new.gradient(beta), number)
-        change = energy - _kinetic(momentum) + new.log_path(beta)
-        accept = change.nan_to_num(nan=-torch.inf).clamp(max=0).exp()
-        taken = noise(accept, Tensor.uniform_) < accept
-        return _State(*(_where(taken, a, b) for a, b in zip(new, state, strict=True))), accept
+        return hmc(
+            state,
+            self._at,
+            lambda at: at.log_path(beta),
+            lambda at: at.gradient(beta),
+            lambda v: self.origin.stretch(v, number),
+            step,
+            self.leapfrog,
+            noise,
+        )
 
     # ---------------------------------------------------------------- tuning
 
@@ -307,11 +306,3 @@ def _smoothed(log_steps: Tensor, width: int = 9) -> Tensor:
     # The step size of a single temperature is noisy; the mean over its neighbours is better.
     before, after = (end.expand(width // 2, -1) for end in (log_steps[:1], log_steps[-1:]))
     return torch.cat([before, log_steps, after]).unfold(0, width, 1).mean(-1)
-
-
-def _kinetic(momentum: Tensor) -> Tensor:
-    return 0.5 * momentum.double().square().sum(-1)
-
-
-def _where(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(taken.unsqueeze(-1) if new.dim() == 3 else taken, new, old)

@@ -18,15 +18,18 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.evidence.adapting import Adapter
+from pyrovae.evidence.draws import KeyedNoise
+from pyrovae.evidence.hmc import moved
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.modes import Modes, Scout
+from pyrovae.evidence.origin import ModesOrigin
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
 from pyrovae.evidence.path import Latents
 from pyrovae.evidence.posterior import Posterior
@@ -43,6 +46,7 @@ MEMORY = 2**22  # numbers in the samples of the rows that run together
 ENOUGH = 0.12  # the effective sample size, as a share of K, above which the proposal is not improved
 STEEP = 1.5  # the largest coefficient of a control variate, in units of the mean weight
 PILOT = 500  # samples of the first proposal, which decide whether to adapt it
+MOVED = 100  # samples that are moved, if fewer are wanted
 FRESH = 50  # the stream of the samples that count
 MARGIN = 0.2  # k-hat must be this far below its threshold
 
@@ -77,8 +81,9 @@ class Laplace(Method):
     def summary(self, pieces: Pieces, particles: int) -> Tensor:
         scout = Scout(Surface(pieces))
         summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
-        for rows, draws in self._draws(scout, particles):
-            summary[:, rows] = summary_of(draws)
+        for rows, proposal in self._proposals(scout, scout.modes(), particles):
+            surface = scout.rows(rows).surface
+            summary[:, rows] = summary_of(draw(surface, proposal, particles, FRESH))
         return _with_rounding(summary, scout.surface.latents.dtype)
 
     def posterior(self, pieces: Pieces, particles: int) -> Posterior:
@@ -86,15 +91,14 @@ class Laplace(Method):
         latents = scout.surface.latents
         summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
         log_w = summary.new_empty(particles, len(pieces))
-        u = torch.empty(*log_w.shape, latents.dim, dtype=latents.dtype, device=pieces.device)
-        for rows, draws in self._draws(scout, particles):
-            u[:, rows], log_w[:, rows], summary[:, rows] = draws.u.to(u), draws.log_w, summary_of(draws)
-        return Posterior(latents.unpack(u)[0], log_w, _with_rounding(summary, latents.dtype))
-
-    def _draws(self, scout: Scout, particles: int) -> Iterator[tuple[Tensor, Draws]]:
-        """The samples of the rows, in groups with the numbers of their rows."""
-        for rows, proposal in self._proposals(scout, scout.modes(), particles):
-            yield rows, draw(scout.rows(rows).surface, proposal, particles, FRESH)
+        u = summary.new_empty(*log_w.shape, latents.dim)
+        groups = list(self._proposals(scout, scout.modes(), particles))
+        for rows, proposal in groups:
+            draws = draw(scout.rows(rows).surface, proposal, particles, FRESH)
+            u[:, rows], log_w[:, rows], summary[:, rows] = draws.u, draws.log_w, summary_of(draws)
+        summary = _with_rounding(summary, latents.dtype)
+        values = latents.unpack(u.to(latents.dtype))[0]
+        return Posterior(values, log_w, summary, mover=_Mover(scout, groups, u, log_w, summary))
 
     def _proposals(self, scout: Scout, modes: Modes, particles: int) -> Iterator[tuple[Tensor, Proposal]]:
         """The proposals of the rows, in groups with the numbers of their rows."""
@@ -116,6 +120,52 @@ class Laplace(Method):
                 rows = (adapter.is_worse == worse).nonzero().flatten()
                 if len(rows):
                     yield poor[rows], proposal.rows(rows)
+
+
+class _Mover:
+    """Moves samples of some rows by HMC, in units of the modes.
+
+    Arguments:
+        scout: of all rows.
+        groups: the proposals of the rows, in groups with the numbers of their rows.
+        u, log_w, summary: weighted samples of all rows.
+    """
+
+    def __init__(
+        self,
+        scout: Scout,
+        groups: Sequence[tuple[Tensor, Proposal]],
+        u: Tensor,
+        log_w: Tensor,
+        summary: Tensor,
+    ) -> None:
+        self.scout, self.groups, self.u, self.log_w, self.summary = scout, groups, u, log_w, summary
+
+    def __call__(self, index: Tensor, count: int) -> Posterior:
+        """At least `count` samples of some rows, in ascending order, without weights."""
+        count, latents = max(count, MOVED), self.scout.surface.latents
+        u = self.u.new_empty(count, len(index), latents.dim)
+        acceptance = self.u.new_empty(len(index))
+        for rows, proposal in self.groups:
+            inner = torch.isin(rows, index).nonzero().flatten()
+            if len(inner):
+                places = torch.searchsorted(index, rows[inner])
+                u[:, places], acceptance[places] = self._moved(rows[inner], proposal.rows(inner), count)
+        even = self.log_w.new_zeros(count, len(index))
+        values = latents.unpack(u.to(latents.dtype))[0]
+        return Posterior(values, even, self.summary[:, index], acceptance)
+
+    def _moved(self, rows: Tensor, proposal: Proposal, count: int) -> tuple[Tensor, Tensor]:
+        surface = self.scout.rows(rows).surface
+        keys, seed, log_w = surface.pieces.keys, surface.pieces.seed, self.log_w[:, rows]
+        u = Posterior({"u": self.u[:, rows]}, log_w, self.summary[:, rows]).resampled(count, keys, seed)["u"]
+        origin = ModesOrigin(surface, proposal)
+        units = origin.units.double()
+
+        def stretch(v: Tensor, number: int) -> Tensor:
+            return origin.stretch(v, number, units)
+
+        return moved(u, surface.slopes, stretch, KeyedNoise(keys, seed, "moves"))
 
 
 def _with_rounding(summary: Tensor, dtype: torch.dtype) -> Tensor:

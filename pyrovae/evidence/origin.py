@@ -115,10 +115,11 @@ class ModesOrigin(Origin):
             (of_joint,) = torch.autograd.grad(joint.sum(), u)
         return log_start.detach(), joint.detach(), of_start, of_joint
 
-    def stretch(self, v: Tensor, step: int) -> Tensor:
+    def stretch(self, v: Tensor, step: int, units: Tensor | None = None) -> Tensor:
         rows = torch.arange(len(self.count), device=v.device)
         which = self.order[step % self.count, rows]  # the modes of a row in turn
-        units = self.units[which, rows] if len(self.units) > 1 else self.units[0]
+        every = self.units if units is None else units
+        units = every[which, rows] if len(every) > 1 else every[0]
         return (v.transpose(0, 1) @ units).transpose(0, 1)
 
     def rows(self, index: Tensor) -> Origin:

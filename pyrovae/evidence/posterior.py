@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,9 +21,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence.draws import KeyedNoise
+from pyrovae.evidence.verdict import are_trusted
 from pyrovae.evidence.weights import WeightSums
 
 __all__ = ["Posterior"]
+
+FEWEST, LIKELY = 10, 0.5  # effective samples before the moves, and their acceptance
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,16 @@ class Posterior:
         values: the values of each latent site, (K, B, *shape).
         log_w: the logarithms of the weights, (K, B).
         summary: log_px, mc_stderr, ess and khat of each row, (4, B).
+        acceptance: the mean acceptance probability of moves after which the samples have equal
+            weights, (B,); None for samples that were not moved.
+        mover: gives at least a number of moved samples of some rows, or None.
     """
 
     values: Mapping[str, Tensor]
     log_w: Tensor
     summary: Tensor
+    acceptance: Tensor | None = None
+    mover: Callable[[Tensor, int], Posterior] | None = None
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Mapping[str, Tensor], Tensor]]) -> Self:
@@ -48,6 +56,17 @@ class Posterior:
         sums = WeightSums(log_w.shape[1], len(log_w), log_w.device)
         sums.add(log_w)
         return cls(values, log_w, sums.summary())
+
+    def are_trusted(self, particles: int, *, annealed: bool) -> Tensor:
+        """Whether the samples of each row stand for its posterior, (B,).
+
+        Weights must be even enough (`verdict`). Samples that moves have made independent of the
+        weights need fewer effective ones to start from.
+        """
+        good = are_trusted(self.summary, particles, annealed=annealed)
+        if self.acceptance is None or annealed:
+            return good
+        return (self.summary[2] >= min(FEWEST, particles / 10)) & (self.acceptance > LIKELY)
 
     def resampled(self, count: int, keys: Sequence[int] | np.ndarray, seed: int) -> dict[str, Tensor]:
         """Samples without weights, (count, B, *shape), in random order.
@@ -71,7 +90,8 @@ class Posterior:
     def rows(self, index: Tensor) -> Posterior:
         """The samples of some rows."""
         values = {name: value[:, index] for name, value in self.values.items()}
-        return Posterior(values, self.log_w[:, index], self.summary[:, index])
+        acceptance = None if self.acceptance is None else self.acceptance[index]
+        return Posterior(values, self.log_w[:, index], self.summary[:, index], acceptance)
 
     def heaviest(self, share: float = 0.999) -> Posterior:
         """The particles that have a share of the weight of each row, with all their weights."""

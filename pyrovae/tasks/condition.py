@@ -11,9 +11,9 @@ rows for which that fails too are annealed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
@@ -28,7 +28,6 @@ from pyrovae.evidence.laplace import Laplace
 from pyrovae.evidence.methods import AIS, Importance, Method, as_method
 from pyrovae.evidence.posterior import Posterior
 from pyrovae.evidence.run import Pieces, evaluation, refuse_undefined, refuse_weightless, shown
-from pyrovae.evidence.verdict import are_trusted
 from pyrovae.measurements import Measurement, Missing, as_measurement
 from pyrovae.measurements.families import elements_of
 from pyrovae.memory import refuse_too_large
@@ -138,6 +137,15 @@ def _event_shape(vae: Any, y: Any, measurement: Measurement) -> tuple[int, ...]:
 # -------------------------------------------------------------------- posteriors of z
 
 
+class _Group(NamedTuple):
+    """The posterior of some rows, with the method and its number of particles."""
+
+    rows: np.ndarray
+    posterior: Posterior
+    method: Method
+    particles: int
+
+
 class _Solver:
     """Posteriors by one method, or by the cheapest whose diagnostics are good.
 
@@ -150,31 +158,39 @@ class _Solver:
         self.methods, self.draws = methods, draws
         self.possible: bool | None = None
 
-    def __call__(self, pieces: Pieces, level: int = 0) -> Iterator[tuple[np.ndarray, Posterior, Method]]:
-        """Posteriors of groups of rows, with the numbers of these rows."""
+    def __call__(self, pieces: Pieces, level: int = 0) -> Iterator[_Group]:
+        """Posteriors of groups of rows."""
         method, particles = self.methods[level]
-        is_last = level == len(self.methods) - 1
         poor: list[np.ndarray] = []
         for some in method.parts(pieces, particles):
             rows = np.arange(len(pieces))[some.where]
-            posterior = method.posterior(some, particles)
-            is_good = torch.ones_like(posterior.summary[0], dtype=torch.bool)
-            if not is_last and self._is_possible(level + 1, pieces):
-                is_good = self._are_good(posterior, method)
-                poor.append(rows[~is_good.cpu().numpy()])
-            if is_good.any():
-                yield rows[is_good.cpu().numpy()], posterior.rows(is_good.nonzero().flatten()), method
-        left = np.concatenate([np.empty(0, dtype=int), *poor])
-        if len(left):
-            for rows, posterior, method in self(pieces.take(left), level + 1):
-                yield left[rows], posterior, method
+            left = torch.arange(len(some), device=some.device)
+            for posterior, is_good in self._tries(method.posterior(some, particles), method, particles):
+                is_last = posterior.mover is None and not self._goes_on(level, pieces)
+                chosen = torch.ones_like(left, dtype=torch.bool) if is_last else is_good
+                if chosen.any():
+                    found = posterior.rows(chosen.nonzero().flatten())
+                    yield _Group(rows[left[chosen].cpu().numpy()], found, method, particles)
+                left = left[~chosen]
+            poor.append(rows[left.cpu().numpy()])
+        unsolved = np.concatenate([np.empty(0, dtype=int), *poor])
+        if len(unsolved):
+            for group in self(pieces.take(unsolved), level + 1):
+                yield group._replace(rows=unsolved[group.rows])
 
-    def _are_good(self, posterior: Posterior, method: Method) -> Tensor:
-        particles = len(posterior.log_w)
-        is_good = are_trusted(posterior.summary, particles, annealed=method.annealed)
+    def _tries(self, posterior: Posterior, method: Method, particles: int) -> Iterator[Any]:
+        """Weighted samples, then moved ones of the rows whose weights are too uneven."""
+        is_good = posterior.are_trusted(particles, annealed=method.annealed)
         if not method.annealed:  # fewer would be repeated among the samples
             is_good = is_good & (posterior.summary[2] >= min(self.draws, particles / 4))
-        return is_good
+        yield posterior, is_good
+        if posterior.mover is not None and not is_good.all():
+            moved = posterior.mover((~is_good).nonzero().flatten(), self.draws)
+            yield moved, moved.are_trusted(particles, annealed=False)
+
+    def _goes_on(self, level: int, pieces: Pieces) -> bool:
+        """Whether there is another method, and it can be used for this program."""
+        return level + 1 < len(self.methods) and self._is_possible(level + 1, pieces)
 
     def _is_possible(self, level: int, pieces: Pieces) -> bool:
         """Whether the next method can be used for this program, which it may refuse."""
@@ -220,11 +236,10 @@ class _Work:
 
     def groups(self, pieces: Pieces) -> Iterator[tuple[Any, ...]]:
         """The results of groups of rows, with the numbers of these rows."""
-        for rows, posterior, method in self.solver(pieces):
+        for rows, posterior, method, count in self.solver(pieces):
             refuse_undefined(posterior.summary[0], torch.from_numpy(rows) + pieces.start)
-            count = len(posterior.log_w)
-            good = are_trusted(posterior.summary, count, annealed=method.annealed)
-            size = max(1, DECODED * pieces.pairs // max(self.draws, count))
+            good = posterior.are_trusted(count, annealed=method.annealed)
+            size = max(1, DECODED * pieces.pairs // max(self.draws, len(posterior.log_w)))
             for part in torch.arange(len(rows)).split(size):
                 some, inner = pieces.take(rows[part.numpy()]), posterior.rows(part.to(good.device))
                 values = inner.resampled(self.draws, some.keys, some.seed)
@@ -235,7 +250,7 @@ class _Work:
 
     def _samples(self, values: dict[str, Tensor], pieces: Pieces) -> Tensor:
         """Samples of p(x|z, y), (S, B, *event)."""
-        px, numbers = self.measured.likelihood(values, pieces.rows), count()
+        px, numbers = self.measured.likelihood(values, pieces.rows), itertools.count()
         shape = (self.draws, len(pieces))
 
         def draw(p: Any) -> Tensor:  # noqa: ANN401
