@@ -1,10 +1,11 @@
 r"""A network that reads a set of entries, whatever their number and order.
 
-    h_d = act(A [x_d e_d, e_d] + a)         for each present entry d, with a learned vector e_d
+    h_d = tanh(A [x_d e_d, e_d])            for each present entry d, with a learned vector e_d
     s   = sum over the present d of h_d / sqrt(D)
     out = MLP(s, c)
 
-A missing entry (NaN) is left out of the sum, so nothing is put in its place.
+A missing entry (NaN) is left out of the sum, so nothing is put in its place. At the start the h_d
+have a mean near zero, so that s does not grow with the number of entries.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class PointEncoder(Network):
         sizes: the sizes as a list, for YAML and the command line.
         embedding: the size of \(e_d\).
         width: the size of h.
-        activation: relu, tanh, silu, gelu, elu, leaky_relu, softplus or sigmoid.
+        activation: of the layers after the sum: relu, tanh, silu, gelu, elu, leaky_relu, softplus
+            or sigmoid.
 
     Raises:
         InputError: for a size below 1, an unknown activation, and in place of a decoder.
@@ -74,8 +76,7 @@ class PointEncoder(Network):
         self.input_dims, self.entries = len(input_shape), math.prod(input_shape)
         self.vectors = nn.Parameter(torch.randn(self.entries, self.embedding))
         self.of_value = started(nn.Linear(self.embedding, self.width, bias=False))
-        self.of_entry = started(nn.Linear(self.embedding, self.width))
-        self.act = activation_of(self.activation)
+        self.of_entry = started(nn.Linear(self.embedding, self.width, bias=False))
         widths = [self.width + context_dim, *self.sizes]
         layers = [
             module
@@ -94,8 +95,8 @@ class PointEncoder(Network):
         """The sum over the present entries: (*, D) -> (*, width)."""
         present = ~entries.isnan()
         numbers = torch.where(present, entries, 0.0).unsqueeze(-1)
-        # The layer A [x e, e] + a is x (A1 e) + (A2 e + a).
-        h = self.act(numbers * self.of_value(self.vectors) + self.of_entry(self.vectors))
+        # The layer A [x e, e] is x (A1 e) + A2 e.
+        h = torch.tanh(numbers * self.of_value(self.vectors) + self.of_entry(self.vectors))
         return (h * present.unsqueeze(-1)).sum(-2) / math.sqrt(self.entries)
 
     def __repr__(self) -> str:
