@@ -253,7 +253,7 @@ def test_a_mechanism_removes_the_bias_of_the_present_entries():
     assert np.nanmean(y[:, 0]) < -0.9
     assert means[False] < -0.5  # the other column corrects a part of it
     assert abs(means[True] - x[:, 0].mean()) < 0.15
-    assert 2 < float(vae.mechanism.slope[0]) < 4
+    assert 2 < vae.mechanism.slope[0].item() < 4
 
 
 def test_a_mechanism_is_declared_saved_and_resumed(tmp_path):
