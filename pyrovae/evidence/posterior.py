@@ -26,7 +26,7 @@ from pyrovae.evidence.weights import WeightSums
 
 __all__ = ["Posterior"]
 
-FEWEST, LIKELY = 10, 0.5  # effective samples before the moves, and their acceptance
+FEWEST, LIKELY = 20, 0.5  # effective samples before the moves, and their acceptance
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -9,10 +10,18 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import number, whole
+from pyrovae.distributions import Bernoulli
 from pyrovae.distributions.composed import Draw
 from pyrovae.errors import InputError
 from pyrovae.measurements.base import Function, Measurement, Shape
-from pyrovae.measurements.families import Finite, Smeared, as_finite, as_normal, elements_of
+from pyrovae.measurements.families import (
+    Finite,
+    NoisyBits,
+    Smeared,
+    as_finite,
+    as_normal,
+    elements_of,
+)
 
 __all__ = ["Custom", "Flip", "Missing", "Noise", "Quantised"]
 
@@ -65,6 +74,8 @@ class Noise(Measurement):
         self.sd = number("sd", sd, above=0)
 
     def marginal(self, p: Any) -> Any:  # noqa: ANN401
+        if isinstance(p, dist.Bernoulli):
+            return NoisyBits(p.logits.expand(p.batch_shape), self.sd)
         normal, finite = as_normal(p), as_finite(p)
         if normal is not None:
             return dist.Normal(normal.loc, torch.hypot(normal.scale, self._sd(normal.scale)))
@@ -97,34 +108,34 @@ class Flip(Measurement):
         InputError: for a p that is not a probability, and for an x that is not binary.
 
     Example:
-        >>> Flip(0.25).marginal(dist.Bernoulli(torch.tensor([0.0, 0.5, 1.0]))).mean
-        tensor([0.2500, 0.5000, 0.7500])
+        >>> Flip(0.25).marginal(dist.Bernoulli(torch.tensor([0.1, 0.5, 0.9]))).mean
+        tensor([0.3000, 0.5000, 0.7000])
     """
 
     def __init__(self, p: float) -> None:
         self.p = number("p", p, above=0, below=1)
 
     def marginal(self, p: Any) -> Any:  # noqa: ANN401
-        x = self._binary(p)
-        return Finite(x.values, self._joint(x).logsumexp(-2))
+        logits, flip, keep = self._logits(p), math.log(self.p), math.log1p(-self.p)
+        # the odds of y = 1 are (e^l (1 - p) + p) / (e^l p + 1 - p)
+        flip, keep = torch.full_like(logits, flip), torch.full_like(logits, keep)
+        return Bernoulli(logits=torch.logaddexp(logits + keep, flip) - torch.logaddexp(logits + flip, keep))
+
+    def given(self, x: Tensor) -> Any:  # noqa: ANN401
+        return Bernoulli(logits=(2 * x - 1) * self._evidence)
 
     def posterior(self, p: Any, y: Tensor) -> Any:  # noqa: ANN401
-        x = self._binary(p)
-        joint = self._joint(x)  # (*, x, y)
-        at = (y > 0.5).long()[..., None, None].expand(*torch.broadcast_shapes(y.shape, x.batch_shape), 2, 1)
-        joint = joint.expand(*at.shape[:-2], 2, 2)
-        return Finite(x.values, joint.gather(-1, at).squeeze(-1))
+        return Bernoulli(logits=self._logits(p) + (2 * y - 1) * self._evidence)
 
-    def _binary(self, p: Any) -> Finite:  # noqa: ANN401
-        x = as_finite(p)
-        if x is None or x.values.tolist() != [0.0, 1.0]:
+    @property
+    def _evidence(self) -> float:
+        """The log-odds that x = y."""
+        return math.log1p(-self.p) - math.log(self.p)
+
+    def _logits(self, p: Any) -> Tensor:  # noqa: ANN401
+        if not isinstance(p, dist.Bernoulli):
             raise InputError("Flip measures values of 0 and 1, and these are not: use Noise(sd)")
-        return x
-
-    def _joint(self, x: Finite) -> Tensor:
-        """log P(x, y), (*, 2, 2)."""
-        channel = torch.tensor([[1 - self.p, self.p], [self.p, 1 - self.p]], dtype=x.logits.dtype)
-        return x.logits.unsqueeze(-1) + channel.to(x.logits.device).log()
+        return p.logits.expand(p.batch_shape)
 
 
 class Quantised(Measurement):

@@ -16,14 +16,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.nn.functional import softplus
 from torch.types import _size
 
-from pyrovae.distributions import Levels, Rescaled
+from pyrovae.distributions import Bernoulli, Levels, Rescaled
 from pyrovae.distributions.composed import Composed, Draw, alike, draw_index, every
 from pyrovae.distributions.rescaled import LogRescaled
+from pyrovae.measurements.pooling import Pooled
 
-__all__ = ["Finite", "Smeared", "as_finite", "as_normal", "elements_of", "expanded"]
+__all__ = ["Finite", "NoisyBits", "Smeared", "as_finite", "as_normal", "elements_of", "expanded"]
 
+MOST = 300  # the largest number of values of a mean of finite elements
 NEAR = 0.01  # the largest distance of a value from the support, in units of its smallest step
 
 
@@ -142,6 +145,49 @@ class Smeared(Composed):
         return alike(Smeared(self.base.expand(batch_shape), self.sd), self)
 
 
+class NoisyBits(Composed):
+    r"""A binary value plus normal noise.
+
+    With \(d = (y - 1/2) / sd^2\),
+
+    \[\log p(y) = \log \mathcal N(y; 0, sd^2) + \mathrm{softplus}(l + d) - \mathrm{softplus}(l)\]
+
+    Arguments:
+        logits: l, the log-odds of a 1, (*).
+        sd: the standard deviation of the noise.
+
+    Example:
+        >>> NoisyBits(torch.zeros(1), 1.0).log_prob(torch.tensor(0.5)).exp()
+        tensor([0.3521])
+    """
+
+    has_rsample = False
+    support: constraints.Constraint = constraints.real
+
+    def __init__(self, logits: Tensor, sd: float) -> None:
+        self.logits, self.sd = logits, sd
+        super().__init__(logits.shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(value), elementwise, in nats."""
+        value = value.to(self.logits.dtype)
+        ratio = softplus(self.logits + (value - 0.5) / self.sd**2) - softplus(self.logits)
+        constant = math.log(self.sd) + 0.5 * math.log(2 * math.pi)
+        return ratio - 0.5 * (value / self.sd).square() - constant
+
+    def posterior(self, value: Tensor) -> Bernoulli:
+        """The distribution of the bit given the noisy value."""
+        return Bernoulli(logits=self.logits + (value.to(self.logits.dtype) - 0.5) / self.sd**2)
+
+    def compose(self, draw: Draw) -> Tensor:
+        """One noisy bit for each entry of the batch."""
+        x = draw(Bernoulli(logits=self.logits))
+        return draw(dist.Normal(x, torch.full_like(x, self.sd)))
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> NoisyBits:  # noqa: ANN401
+        return alike(NoisyBits(self.logits.expand(batch_shape), self.sd), self)
+
+
 def elements_of(p: Any) -> tuple[Any, int]:  # noqa: ANN401
     """The distribution of the elements of an event, (*, *event), and the number of its dimensions.
 
@@ -173,6 +219,8 @@ def as_finite(p: Any) -> Finite | None:  # noqa: ANN401
     if isinstance(p, dist.Bernoulli):
         logits = p.logits.expand(p.batch_shape)
         return Finite(logits.new_tensor([0.0, 1.0]), torch.stack([torch.zeros_like(logits), logits], -1))
+    if isinstance(p, Pooled):
+        return Finite(*p.table()) if p.values <= MOST else None
     if not getattr(p, "has_enumerate_support", False) or (isinstance(p, Levels) and not p.grey):
         return None
     values = p.enumerate_support(expand=False)

@@ -66,14 +66,12 @@ class Pooled(Composed):
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:
         """The possible means."""
-        most = self.count * (self.logits.shape[-1] - 1)
-        return _Steps(self.low, self.step / self.count, most + 1)
+        return _Steps(self.low, self.step / self.count, self.values)
 
     def total(self, value: Tensor) -> Tensor:
         """The sum of the steps of a block with this mean."""
-        most = self.count * (self.logits.shape[-1] - 1)
         steps = (value.double() - self.low.double()) / self.step.double() * self.count
-        return steps.round().long().clamp(0, most)
+        return steps.round().long().clamp(0, self.values - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), elementwise, in nats."""
@@ -83,6 +81,18 @@ class Pooled(Composed):
         else:
             terms = _split(*tree.halves, self.total(value))
         return terms.sum(-1).clamp(min=torch.finfo(torch.float64).tiny).log().to(self.logits.dtype)
+
+    @property
+    def values(self) -> int:
+        """The number of possible means."""
+        return self.count * (self.logits.shape[-1] - 1) + 1
+
+    def table(self) -> tuple[Tensor, Tensor]:
+        """The possible means (V,), and their log-probabilities (*, V)."""
+        tree, steps = self._tree(), torch.arange(self.values, device=self.logits.device)
+        tiny = torch.finfo(torch.float64).tiny
+        means = self.low + self.step * steps.to(self.logits) / self.count
+        return means, tree.mass.clamp(min=tiny).log().to(self.logits.dtype)
 
     def elements(self, value: Tensor, draw: Draw) -> Tensor:
         """Samples of the elements of blocks with a mean, (*, n)."""

@@ -84,7 +84,7 @@ class Steps:
             )
         if len(q.event_shape):
             return q
-        fill = q.values[0] if isinstance(q, Finite) else q.low if isinstance(q, Pooled) else 0.0
+        fill = q.values[0] if isinstance(q, Finite) else q.low if isinstance(q, Pooled) else 0.0  # inside
         return Elements(q, len(self.shape), fill)
 
     def back(self, px: Any, y: Tensor, values: dict[int, Tensor], draw: Draw) -> Tensor:  # noqa: ANN401

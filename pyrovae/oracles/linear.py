@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.checks import whole
+from pyrovae.oracles.given import normal_given
 from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 
@@ -112,6 +113,19 @@ class LinearGaussian(LinearDecoder):
         """The exact log p(x) in nats: x (B, E) -> (B,)."""
         covariance = self.weight @ self.weight.mT + self.scale.square().diag()
         return dist.MultivariateNormal(self.bias, covariance).log_prob(x)
+
+    def given(
+        self, y: Tensor, matrix: Tensor | None = None, sd: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact log p(y) (B,), and mean (B, E) and covariance (B, E, E) of p(x|y).
+
+        Arguments:
+            y: y = A x + sd e, (B, F); NaN is a missing entry.
+            matrix: A, (F, E); the identity by default.
+            sd: the standard deviation of the noise.
+        """
+        covariance = self.weight @ self.weight.mT + self.scale.square().diag()
+        return normal_given(self.bias, covariance, y, matrix, sd)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, E) drawn from the model."""

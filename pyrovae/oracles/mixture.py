@@ -20,6 +20,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae.oracles.given import normal_given
 from pyrovae.oracles.linear import LinearDecoder
 from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
@@ -119,6 +120,28 @@ class LinearGaussianMixture(LinearDecoder):
     def log_px(self, x: Tensor) -> Tensor:
         """The exact log p(x) in nats: x (B, E) -> (B,)."""
         return self._joint(x).logsumexp(-1)
+
+    def given(
+        self, y: Tensor, matrix: Tensor | None = None, sd: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact log p(y) (B,), and mean (B, E) and covariance (B, E, E) of p(x|y).
+
+        p(x|y) is a mixture with the weights p(c|y); its covariance includes that of the means.
+
+        Arguments:
+            y, matrix, sd: as for `LinearGaussian.given`.
+        """
+        parts = []
+        for loc, spread in zip(self.loc, self.spread, strict=True):
+            covariance = (self.weight * spread.square()) @ self.weight.mT + self.scale.square().diag()
+            parts.append(normal_given(self.weight @ loc + self.bias, covariance, y, matrix, sd))
+        log_py, means, covariances = (torch.stack(part, 1) for part in zip(*parts, strict=True))
+        joint = self.logits + log_py
+        share = joint.softmax(-1)
+        mean = (share.unsqueeze(-1) * means).sum(1)
+        away = means - mean.unsqueeze(1)
+        covariance = covariances + away.unsqueeze(-1) * away.unsqueeze(-2)
+        return joint.logsumexp(-1), mean, (share[..., None, None] * covariance).sum(1)
 
     def sample(self, count: int, *, seed: int = 0) -> Tensor:
         """Observations (count, E) drawn from the model."""

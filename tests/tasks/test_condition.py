@@ -1,0 +1,411 @@
+"""`condition` against exact conditionals: log p(y), moments, coverage and simulation-based calibration."""
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import stats
+
+import pyrovae as pv
+from pyrovae.errors import InputError
+from pyrovae.measurements import Crop, Custom, Downsample, Flip, Missing, Noise, Quantised
+from pyrovae.oracles import LinearGaussian, LinearGaussianMixture
+from pyrovae.tasks.measured import Measured
+
+ROWS = 40
+POOL = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
+ORACLES = {
+    "linear": LinearGaussian.random(event_dim=4, latent_dim=2),
+    "mixture": LinearGaussianMixture.random(event_dim=4, latent_dim=2, components=3),
+}
+
+
+def measured_by(name, x, rng):
+    """y of x (N, 4), the measurement, and its matrix and noise."""
+    if name == "missing":
+        y = x.clone()
+        y[torch.rand(x.shape, generator=rng) < 0.4] = math.nan
+        return y, Missing(), None, 0.0
+    noise = torch.randn(x.shape, generator=rng)
+    if name == "noise":
+        return x + 0.7 * noise, Noise(0.7), None, 0.7
+    if name == "function":
+        return x + 0.7 * noise, lambda v: dist.Normal(v, 0.7), None, 0.7
+    if name == "pooled":
+        return x @ POOL.mT, Downsample(2), POOL, 0.0
+    return x @ POOL.mT + 0.3 * noise[:, :2], Downsample(2) >> Noise(0.3), POOL, 0.3
+
+
+MEASURES = ("missing", "noise", "function", "pooled", "pooled and noisy")
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("method", ["auto", "importance", "laplace", "ais"])
+def test_it_is_the_exact_conditional(oracle, name, method):
+    oracle = ORACLES[oracle]
+    y, through, matrix, sd = measured_by(name, oracle.sample(ROWS, seed=3), torch.Generator().manual_seed(4))
+    log_py, mean, covariance = oracle.given(y, matrix, sd)
+    particles = {"importance": 20_000, "ais": 100}.get(method, 1000)
+    got = pv.condition(oracle, y, through=through, draws=200, method=method, particles=particles)
+    assert set(got.method) <= {
+        "importance sampling", "Laplace importance sampling", "annealed importance sampling"
+    }  # fmt: skip
+    good = got.trusted
+    assert good.mean() > (0 if method == "importance" else 0.95)  # the guide reads zeros or a rough x
+    error = np.abs(got.log_py - log_py.numpy())[good]
+    assert (error < 5 * got.mc_stderr[good] + 0.01).all()
+    spread = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    good, away = torch.from_numpy(good), (got.mean - mean).abs()
+    some = 5 * spread / math.sqrt(60)  # of 60 independent samples, or more
+    assert (away <= some + 1e-4)[good].all()
+    assert ((got.sd - spread).abs() <= some + 1e-4)[good].all()
+    ends = got.x - got.x.mean(0)
+    own = torch.einsum("sni,snj->nij", ends, ends) / 199
+    scale = spread.unsqueeze(-1) * spread.unsqueeze(-2)
+    assert (((own - covariance).abs() / scale.clamp(min=1e-3)).mean((1, 2)) < 0.6)[good].all()
+    assert ((own - covariance)[good].mean(0).abs() < 0.15 * scale.mean(0) + 1e-3).all()
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_intervals_cover(name):
+    """A 90 % interval has the truth in 90 % of 300 repetitions, for every entry that is not known."""
+    oracle = ORACLES["mixture"]
+    x = oracle.sample(300, seed=5)
+    y, through, _, _ = measured_by(name, x, torch.Generator().manual_seed(6))
+    low, high = pv.condition(oracle, y, through=through, draws=400, seed=1).interval(0.9)
+    unknown = y.isnan() if name == "missing" else torch.ones_like(x, dtype=torch.bool)
+    inside = ((x >= low) & (x <= high))[unknown]
+    rows = 300 if name == "missing" else 300 / 2  # entries of one row are dependent
+    assert abs(inside.float().mean() - 0.9) < 3.5 * math.sqrt(0.9 * 0.1 / rows)
+
+
+def curved():
+    """A VAE whose decoder is far from linear, with an encoder that knows nothing."""
+    torch.manual_seed(0)
+    networks = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(16, activation="tanh")}
+    vae = pv.VAE((8,), 5, likelihood=pv.likelihoods.Normal(0.4), **networks)
+    with torch.no_grad():
+        for parameter in vae.generation.parameters():
+            parameter.mul_(1.5)
+    return vae.eval()
+
+
+@pytest.mark.parametrize(
+    "through", [Missing(), Noise(0.5), Downsample(2) >> Noise(0.1), Quantised(4, -1, 1)], ids=repr
+)
+def test_samples_of_z_are_calibrated(through):
+    """For (z, x, y) from the model, the rank of z among samples given y is uniform (Talts et al., 2018)."""
+    vae, draws, rows = curved(), 99, 500
+    torch.manual_seed(1)
+    x, latents = vae.simulate(rows)
+    y, z = x.clone(), latents["z"][0]
+    for part in through.parts:
+        part = part.attached(tuple(y.shape[1:]))
+        given = part.given(y)
+        y = given.loc if isinstance(part, (Downsample, Missing)) else given.sample()
+    if isinstance(through, Missing):
+        y[torch.rand(y.shape) < 0.5] = math.nan
+    got = pv.condition(vae, y, through=through, draws=draws, seed=2)
+    ranks = (got.z < z).sum(0).numpy()  # (N, 5), 0 to 99
+    for j in range(5):
+        counts = np.histogram(ranks[:, j], bins=10, range=(0, 100))[0]
+        assert stats.chisquare(counts).pvalue > 1e-3, (j, counts)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """A VAE of images with one latent."""
+    torch.manual_seed(0)
+    networks = {"encoder": pv.networks.MLP(16), "decoder": pv.networks.MLP(16)}
+    vae = pv.VAE((1, 4, 4), 1, **networks)
+    with torch.no_grad():
+        for parameter in vae.generation.parameters():
+            parameter.mul_(4.0)
+    return vae.eval()
+
+
+class TestImages:
+    def grid(self, vae):
+        """p(z) on a grid, and p(x_i = 1 | z)."""
+        z = torch.linspace(-7, 7, 2001).unsqueeze(-1)
+        with torch.no_grad():
+            return dist.Normal(0.0, 1.0).log_prob(z[:, 0]) + math.log(14 / 2000), vae.decode(z).mean.flatten(
+                1
+            )
+
+    @pytest.mark.parametrize("through", [Missing(), Flip(0.2), Downsample(2), Noise(0.5)], ids=repr)
+    def test_binary_pixels_by_quadrature(self, vae, through):
+        log_pz, p = self.grid(vae)
+        torch.manual_seed(2)
+        x, _ = vae.simulate(20)
+        if isinstance(through, Missing):
+            y = torch.where(torch.rand(x.shape) < 0.5, math.nan, x)
+            log_each = (
+                torch.where(
+                    y.isnan(),
+                    0.0,
+                    dist.Bernoulli(p.reshape(-1, 1, 1, 4, 4)[:, None]).log_prob(y.nan_to_num(0.0)),
+                )
+                .flatten(2)
+                .sum(2)
+            )
+        elif isinstance(through, Flip):
+            y = torch.where(torch.rand(x.shape) < 0.2, 1 - x, x)
+            log_each = dist.Bernoulli(0.2 + 0.6 * p[:, None]).log_prob(y.flatten(1)).sum(2)
+        elif isinstance(through, Noise):
+            y = x + 0.5 * torch.randn(x.shape)
+            normal = [dist.Normal(v, 0.5).log_prob(y.flatten(1)).exp() for v in (0.0, 1.0)]
+            log_each = ((1 - p[:, None]) * normal[0] + p[:, None] * normal[1]).log().sum(2)
+        else:
+            y = torch.nn.functional.avg_pool2d(x, 2)
+            blocks = p.reshape(-1, 2, 2, 2, 2).transpose(2, 3).reshape(-1, 4, 4)  # 4 blocks of 4 pixels
+            masses = torch.stack([_poisson_binomial(blocks[:, i]) for i in range(4)], 1)
+            count = (4 * y.flatten(1)).round().long()
+            log_each = (
+                masses[:, None]
+                .expand(-1, 20, -1, -1)
+                .gather(3, count[None, :, :, None].expand(len(p), -1, -1, 1))
+                .squeeze(-1)
+                .log()
+                .sum(2)
+            )
+        exact = (log_pz[:, None] + log_each).logsumexp(0)
+        got = pv.condition(vae, y, through=through, draws=50)
+        assert got.trusted.all()
+        assert np.abs(got.log_py - exact.numpy()).max() < 0.15
+        if isinstance(through, Missing):
+            known = ~y.isnan()
+            assert (got.x[:, known] == y[known]).all()
+            share = (log_pz[:, None] + log_each).softmax(0)
+            mean = torch.where(known, y, torch.einsum("gn,gi->ni", share, p).reshape(y.shape))
+            assert (got.mean - mean).abs().max() < 0.06
+            assert (got.mode[~known] == (got.mean > 0.5).float()[~known]).all()
+        elif isinstance(through, Downsample):  # every sample has the counts that were measured
+            again = torch.nn.functional.avg_pool2d(got.x.flatten(0, 1), 2)
+            assert torch.allclose(again.reshape(50, *y.shape), y.expand(50, *y.shape))
+
+    def test_a_window_is_the_same_as_missing_pixels(self, vae):
+        torch.manual_seed(3)
+        x, _ = vae.simulate(6)
+        y = torch.full_like(x, math.nan)
+        y[..., 1:3, 0:3] = x[..., 1:3, 0:3]
+        one = pv.condition(vae, y, draws=10, method="laplace")
+        other = pv.condition(vae, x[..., 1:3, 0:3], through=Crop(2, 3, top=1), draws=10, method="laplace")
+        assert np.abs(one.log_py - other.log_py).max() < 0.05
+        assert (other.x[..., 1:3, 0:3] == x[..., 1:3, 0:3]).all()
+
+
+def _poisson_binomial(p):
+    """The distribution of the sum of independent bits with probabilities (G, n), (G, n + 1)."""
+    mass = torch.ones(len(p), 1)
+    for q in p.unbind(1):
+        mass = torch.cat([mass * (1 - q[:, None]), torch.zeros(len(p), 1)], 1) + torch.cat(
+            [torch.zeros(len(p), 1), mass * q[:, None]], 1
+        )
+    return mass
+
+
+class TestRows:
+    """A row's result depends on the seed and its own values only."""
+
+    def test_pieces_and_order_change_nothing(self):
+        vae = curved()
+        torch.manual_seed(4)
+        y = torch.where(torch.rand(9, 8) < 0.3, math.nan, vae.simulate(9)[0])
+        for method in ("importance", "laplace"):
+            whole = pv.condition(vae, y, draws=5, method=method)
+            order = torch.tensor([4, 2, 0, 8, 6, 1, 3, 5, 7])
+            mixed = pv.condition(vae, y[order], draws=5, method=method, chunk=500)
+            assert torch.allclose(whole.x[:, order], mixed.x, atol=2e-3)
+            assert np.allclose(whole.log_py[order], mixed.log_py, atol=1e-4)
+            one = pv.condition(vae, y[3:4], draws=5, method=method)
+            assert torch.allclose(whole.x[:, 3:4], one.x, atol=2e-3)
+
+    def test_the_seed_changes_samples(self):
+        vae, y = curved(), torch.full((2, 8), math.nan)
+        first, again, other = (pv.condition(vae, y, draws=3, seed=s) for s in (0, 0, 1))
+        assert torch.equal(first.x, again.x)
+        assert not torch.allclose(first.x, other.x)
+
+    def test_it_has_no_side_effects(self):
+        vae = curved().train()
+        before, state = {k: v.clone() for k, v in vae.state_dict().items()}, torch.get_rng_state()
+        pv.condition(vae, torch.full((2, 8), math.nan), draws=3)
+        assert vae.training
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(torch.equal(before[k], v) for k, v in vae.state_dict().items())
+
+    def test_nothing_known_gives_the_prior_predictive(self):
+        vae = curved()
+        got = pv.condition(vae, torch.full((1, 8), math.nan), draws=4000, particles=4000)
+        assert abs(got.log_py[0]) < 0.1
+        torch.manual_seed(0)
+        x = vae.sample(20_000)
+        assert (got.x[:, 0].mean(0) - x.mean(0)).abs().max() < 0.12
+        assert (got.x[:, 0].std(0) - x.std(0)).abs().max() < 0.12
+
+    def test_everything_known_gives_itself(self):
+        vae = curved()
+        x, _ = vae.simulate(3)
+        got = pv.condition(vae, x, draws=4)
+        assert (got.x == x).all()
+        assert (got.sd == 0).all()
+        exact = pv.log_evidence(vae, x, method="laplace", particles=4000)
+        assert np.abs(got.log_py - exact.log_px).max() < 0.2
+
+
+class TestPrograms:
+    def test_discrete_latents(self):
+        torch.manual_seed(0)
+        prior, guide = pv.priors.Categorical(4), pv.guides.Categorical()
+        networks = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8)}
+        vae = pv.VAE((6,), 4, prior=prior, guide=guide, **networks).eval()
+        y = torch.tensor([[1.0, 0.0, math.nan, math.nan, 1.0, 0.0]])
+        got = pv.condition(vae, y, draws=20)
+        z = torch.eye(4)
+        with torch.no_grad():
+            p = vae.decode(z).mean
+        known = ~y[0].isnan()
+        each = dist.Bernoulli(p[:, known]).log_prob(y[0, known]).sum(1)
+        exact = (each + math.log(0.25)).logsumexp(0)
+        assert got.log_py[0] == pytest.approx(exact.item(), abs=0.05)
+        assert set(got.method) == {"importance sampling"}
+
+    def test_a_context_and_labels(self):
+        torch.manual_seed(0)
+        vae = pv.VAE(
+            (6,), 2, context_shape=(3,), encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8)
+        ).eval()
+        y = torch.full((2, 6), math.nan)
+        y[:, 0] = 1.0
+        context = torch.eye(3)[:2]
+        got = pv.condition(vae, y, context, draws=5)
+        assert got.x.shape == (5, 2, 6)
+        with pytest.raises(InputError, match="needs a context"):
+            pv.condition(vae, y, draws=5)
+
+    def test_a_pair_of_functions(self):
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.sample("x", dist.Normal(z.unsqueeze(-1).expand(*z.shape, 2), 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(x.mean(-1), 1.0))
+
+        got = pv.condition((model, guide), torch.tensor([[1.0, math.nan]]), draws=2000)
+        assert got.x[:, 0, 1].mean().item() == pytest.approx(0.5, abs=0.1)
+        assert got.x[:, 0, 1].var().item() == pytest.approx(1.5, abs=0.2)
+        assert got.log_py[0] == pytest.approx(
+            dist.Normal(0.0, 2**0.5).log_prob(torch.tensor(1.0)).item(), abs=0.05
+        )
+
+    def test_log_evidence_of_a_measurement(self):
+        oracle = ORACLES["linear"]
+        y, through, _, sd = measured_by("noise", oracle.sample(5, seed=1), torch.Generator().manual_seed(2))
+        program = Measured(oracle, through, (4,))
+        evidence = pv.log_evidence(program, y, method="laplace")
+        assert np.abs(evidence.log_px - oracle.given(y, None, sd)[0].numpy()).max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A VAE of a small table, and the table."""
+    import pandas
+
+    rng = np.random.default_rng(0)
+    size = rng.normal(10, 2, 300)
+    frame = pandas.DataFrame(
+        {
+            "size": size,
+            "colour": np.where(size + rng.normal(0, 1, 300) > 10, "red", "blue"),
+            "count": rng.poisson(size),
+        }
+    )
+    data = pv.datasets.load(frame)
+    torch.manual_seed(0)
+    networks = {"encoder": pv.networks.MLP(16), "decoder": pv.networks.MLP(16)}
+    vae = pv.VAE.suited(data, latent_dim=2, **networks)
+    pv.fit(vae, data, epochs=30, figures=False, progress=False, compile=False)
+    vae.schema = data.schema
+    return vae, frame
+
+
+class TestTables:
+    def test_words_counts_and_numbers(self, run):
+        vae, frame = run
+        some = frame[:30].astype({"count": "float64"}).copy()
+        some.loc[::3, "size"] = np.nan
+        some.loc[1::3, "colour"] = None
+        some.loc[2::3, "count"] = np.nan
+        got = pv.condition(vae, some, draws=50)
+        filled = got.to_frame()
+        assert list(filled.columns) == list(frame.columns)
+        assert filled.isna().sum().sum() == 0
+        for name in frame.columns:
+            known = some[name].notna()
+            assert (filled[name][known] == frame[name][:30][known]).all()
+        assert set(filled["colour"]) <= {"red", "blue"}
+        assert (filled["count"] % 1 == 0).all()
+        assert (filled["colour"] == frame["colour"][:30]).mean() > 0.8
+        assert len(got.to_frame("all")) == 50 * 30
+        assert got.to_frame("all").columns[0] == "draw"
+        assert got.to_frame(3)["colour"].isin(["red", "blue"]).all()
+        with pytest.raises(InputError, match="50 samples"):
+            got.to_frame(50)
+
+    def test_a_mean_of_words_is_not_a_number(self, run):
+        vae, frame = run
+        got = pv.condition(vae, frame[:3], draws=3)
+        assert (got.mode == got.y).all()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("call", "said"),
+        [
+            (lambda vae: pv.condition(vae, torch.zeros(2, 3)), "y must have shape"),
+            (lambda vae: pv.condition(vae, torch.zeros(0, 8)), "no rows"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), through=Downsample(2)), "y must have shape"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 2), through=Downsample(3)), "sizes that 3 divides"),
+            (lambda vae: pv.condition(vae, torch.full((2, 8), math.inf)), "outside its support|inf"),
+            (lambda vae: pv.condition(vae, torch.full((2, 8), math.inf), through=Noise(1)), "row 0 of y"),
+            (lambda vae: pv.condition(vae, torch.full((2, 8), 0.3), through=Quantised(2)), "row 0 of y"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=0), "draws must be"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="defensive"), "gives log p.x. only"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="x"), "no method 'x'"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), through="noise"), "through must be"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=10**9), "memory"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8)).to_frame(), "not trained on a table"),
+            (lambda vae: pv.condition(vae, torch.zeros(1, 8)).quantile(2), "share must be"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), through=Flip(0.1)), "values of 0 and 1"),
+        ],
+    )
+    def test_one_sentence(self, call, said):
+        with pytest.raises(InputError, match=said) as error:
+            call(curved())
+        assert "\n" not in str(error.value)
+
+    def test_a_poor_posterior_is_reported(self):
+        vae = curved()
+        y, _ = vae.simulate(5)
+        got = pv.condition(vae, y, draws=10, particles=30, method="importance")
+        assert not got.trusted.all()
+        assert "come from few weights" in got.verdict
+        assert "of 5 rows" in str(got)
+
+    def test_a_function_with_another_shape(self):
+        vae = curved()
+        through = Custom(lambda x: dist.Normal(x.sum(-1, keepdim=True), 0.5), (1,))
+        torch.manual_seed(0)
+        x, _ = vae.simulate(4)
+        got = pv.condition(
+            vae, x.sum(-1, keepdim=True), through=through, draws=50, particles=20_000, method="importance"
+        )
+        assert got.x.shape == (50, 4, 8)
+        assert (got.x.sum(-1) - x.sum(-1)).abs().mean() < 0.8
