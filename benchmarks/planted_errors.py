@@ -36,6 +36,15 @@ class Planted(NamedTuple):
 
 
 ERRORS = [
+    # ---------------------------------------------------------------- scores of anomalies
+    Planted("typicality with one side", "tasks/kinds.py", "return np.abs(log_px - mean)",
+        "return mean - log_px", "test_kinds.py::test_percentiles_of_a_gaussian_are_tail_probabilities"),
+    Planted("complexity in bits, log p(x) in nats", "tasks/kinds.py", "-math.log(2) * compressed_bits(",
+        "-1.0 * compressed_bits(", "test_kinds.py::test_complexity_is_the_length_of_the_png"),
+    Planted("percentiles count equal training rows", "tasks/reference.py", "side=\"right\")",
+        "side=\"left\")", "test_kinds.py::test_percentiles_are_shares_of_more_anomalous_training_rows"),
+    Planted("error of the AUROC without that of the anomalies", "tasks/separation.py",
+        " + w.var(ddof=1) / len(a)", "", "test_separation.py::test_the_error_is_that_of_the_sums_over_pairs"),
     # ---------------------------------------------------------------- evidence
     Planted("evaluation leaves training mode on", "networks/modes.py", "            module.train(training)\n",
         "            pass\n", "test_methods.py::test_dropout_is_off"),
@@ -97,6 +106,11 @@ ERRORS = [
         "if not (self.learning and torch.is_grad_enabled()):", "if not self.learning:",
         "test_likelihoods.py::test_a_run_without_gradients_is_no_batch_of_the_optimal_scale"),
     # ---------------------------------------------------------------- data sets, training and compiled code
+    Planted("given pixels count in log p(x | c)", "datasets/contexts.py",
+        "x=torch.where(mask, torch.nan, rows.x)", "x=rows.x",
+        "test_contexts.py::test_log_p_counts_only_what_is_left"),
+    Planted("the same jitter in every epoch", "datasets/data.py", 'generator_of("jitter", seed, number)',
+        'generator_of("jitter", seed)', "test_jitter.py::test_an_epoch_is_a_function_of_its_seed_and_number"),
     Planted("last validation row is trained on", "datasets/split.py", "Parts(order[validations:],",
         "Parts(order[validations - 1 :],", "test_datasets.py::test_parts_are_disjoint_and_complete"),
     Planted("resumed stream draws other noise", "training/batches.py", "enumerate(own, start)",

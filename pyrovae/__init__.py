@@ -38,7 +38,20 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
-    from pyrovae.tasks import Completion, Scores, condition, score, score_file
+    from pyrovae.tasks import (
+        Attributes,
+        Completion,
+        Scores,
+        Traversal,
+        analogy,
+        attributes,
+        auroc,
+        condition,
+        interpolate,
+        score,
+        score_file,
+        traverse,
+    )
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -47,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Attributes",
     "Completion",
     "Evidence",
     "InputError",
@@ -54,6 +68,10 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "Traversal",
+    "analogy",
+    "attributes",
+    "auroc",
     "condition",
     "datasets",
     "diagnose",
@@ -64,6 +82,7 @@ __all__ = [
     "fit",
     "gaps",
     "guides",
+    "interpolate",
     "iwae_bound",
     "likelihoods",
     "load",
@@ -81,6 +100,7 @@ __all__ = [
     "tasks",
     "testing",
     "to_arviz",
+    "traverse",
 ]
 
 if not TYPE_CHECKING:
@@ -99,7 +119,20 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
-            "tasks": ["Completion", "Scores", "condition", "score", "score_file"],
+            "tasks": [
+                "Attributes",
+                "Completion",
+                "Scores",
+                "Traversal",
+                "analogy",
+                "attributes",
+                "auroc",
+                "condition",
+                "interpolate",
+                "score",
+                "score_file",
+                "traverse",
+            ],
             "training": ["Run", "fit", "load"],
             "vae": ["VAE"],
         },

@@ -28,6 +28,8 @@ Table = Rows | Tensor | np.ndarray
 def pixel_means(train: Table, test: Table) -> Tensor:
     r"""log p(x) of binary rows under independent elements with the training set's means.
 
+    Missing entries (NaN) are left out of the fit and of log p(x).
+
     Arguments:
         train: (N, *event), zeros and ones.
         test: (M, *event).
@@ -68,7 +70,7 @@ def bernoulli_mixture(
         Bishop (2006), "Pattern Recognition and Machine Learning", section 9.3.3.
     """
     x, y = _table(train), _table(test)
-    if not ((x == 0) | (x == 1)).all():
+    if not ((x == 0) | (x == 1) | x.isnan()).all():
         raise InputError("a mixture of Bernoullis needs values of 0 and 1: binarise the data first")
     generator = generator_of(seed)
     responsibility = torch.rand(len(x), components, generator=generator, dtype=x.dtype).softmax(-1)
@@ -85,13 +87,14 @@ def bernoulli_mixture(
 
 
 def _maximise(x: Tensor, responsibility: Tensor) -> tuple[Tensor, Tensor]:
-    counts = responsibility.sum(0)
-    means = (responsibility.mT @ x + 0.5) / (counts.unsqueeze(1) + 1)
+    counts, present = responsibility.sum(0), (~x.isnan()).to(x)
+    means = (responsibility.mT @ x.nan_to_num() + 0.5) / (responsibility.mT @ present + 1)
     return (counts / counts.sum()).log(), means
 
 
 def _log_joint(x: Tensor, log_weights: Tensor, means: Tensor) -> Tensor:
-    return x @ means.log().mT + (1 - x) @ (-means).log1p().mT + log_weights
+    ones, zeros = x.nan_to_num(), (1 - x).nan_to_num()  # a missing entry is neither
+    return ones @ means.log().mT + zeros @ (-means).log1p().mT + log_weights
 
 
 def independent_columns(train: Table, test: Table, columns: Sequence[str]) -> Tensor:

@@ -112,7 +112,7 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
 
 
-def bits_per_dim(log_p: float, dims: int, levels: int | None = None) -> float:
+def bits_per_dim(log_p: float, dims: float, levels: int | None = None) -> float:
     r"""Nats per observation as bits per dimension, \(-\log_2 p / D + \log_2 n\); smaller is better.
 
     For a probability of discrete values, leave out `levels`. For dequantised data x = (v + u) / n,
@@ -121,7 +121,7 @@ def bits_per_dim(log_p: float, dims: int, levels: int | None = None) -> float:
 
     Arguments:
         log_p: log p(x) in nats.
-        dims: D, the number of elements of x.
+        dims: D, the number of elements of x that are present (their mean over rows).
         levels: n for a density of dequantised values in [0, 1], else None.
 
     Reference:

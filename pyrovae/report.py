@@ -1,7 +1,7 @@
 """The figures of a run.
 
 training         the bound, the reconstruction and the KL over the epochs, for every program
-samples          samples from p(x), as images or next to the data
+samples          samples from p(x), as images or next to the data; given an image, next to it
 reconstructions  x and E[x|z], for images
 latents          E[z|x] of the test set, coloured by label; two latents on the prior's density
 manifold         the plane of two latents, decoded
@@ -29,12 +29,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pyrovae.datasets import Data, Rows
+    from pyrovae.datasets.contexts import Derived
 
-__all__ = ["figures", "is_image", "save_figures", "whole_rows"]
+__all__ = [
+    "EACH",
+    "conditional_figure",
+    "figures",
+    "given_images",
+    "is_image",
+    "original_images",
+    "save_figures",
+    "whole_rows",
+]
 
 ROWS = 2000
 IMAGES = 100
 DRAWS = 20
+EACH = 10  # samples for each context that is an image
 METHODS = ("encode", "decode", "latents", "sample", "reconstruct")
 
 
@@ -46,6 +57,28 @@ def is_image(event_shape: tuple[int, ...]) -> bool:
 def whole_rows(x: Tensor) -> Tensor:
     """The observations without missing entries."""
     return x[~x.flatten(1).isnan().any(1)]
+
+
+def given_images(derived: Derived | None, rows: Rows) -> Tensor | None:
+    """What the contexts of rows give, as images (N, *event), or None if they are not images."""
+    event_shape = tuple(rows.x.shape[1:])
+    if derived is None or rows.context is None or not is_image(event_shape):
+        return None
+    return derived.picture(rows.context, event_shape)
+
+
+def original_images(derived: Derived | None, rows: Rows) -> Tensor:
+    """The images x of rows, with the pixels that their contexts give."""
+    return rows.x if derived is None or rows.context is None else derived.completed(rows.x, rows.context)
+
+
+def conditional_figure(derived: Derived, rows: Rows, samples: Tensor, each: int = EACH) -> Axes:
+    """What contexts give, next to `each` samples (rows * each, *event) and the originals."""
+    given, original = given_images(derived, rows), original_images(derived, rows)
+    assert given is not None
+    parts = samples.reshape(len(rows), each, *samples.shape[1:])
+    is_whole = not bool(original.isnan().any())
+    return plots.conditional_samples(given, parts, original if is_whole else None)
 
 
 def save_figures(
@@ -85,7 +118,7 @@ def figures(
     rows = data.test[:ROWS].to(device)
     with alone, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
-        axes |= _of_data(program, rows)
+        axes |= _of_data(program, rows, data.derived)
         axes["latents"] = _latents(program, data, rows)
         # The manifold is drawn over the quantiles of N(0, I), so it needs that prior.
         standard = isinstance(program.prior, StandardNormal) and program.context_shape is None
@@ -94,15 +127,21 @@ def figures(
     return axes
 
 
-def _of_data(vae: Any, rows: Rows) -> dict[str, Axes]:  # noqa: ANN401
+def _of_data(vae: Any, rows: Rows, derived: Derived | None) -> dict[str, Axes]:  # noqa: ANN401
     if is_image(vae.event_shape):
-        context, pairs = rows[:IMAGES].context, rows[:10]
-        x_hat = vae.reconstruct(pairs)
-        samples = vae.sample(IMAGES if context is None else len(context), context, mean=True)
-        return {
-            "samples": plots.image_grid(samples),
-            "reconstructions": plots.reconstructions(pairs.x, x_hat),
-        }
+        pairs = rows[:10]
+        hats = pairs.of_values(vae.reconstruct(pairs))
+        x, x_hat = original_images(derived, pairs), original_images(derived, hats)
+        pictures = {"reconstructions": plots.reconstructions(x, x_hat)}
+        some = rows[:IMAGES]
+        if derived is None or given_images(derived, some[:1]) is None:
+            samples = vae.sample(IMAGES if some.context is None else len(some), some.context, mean=True)
+            return {"samples": plots.image_grid(samples)} | pictures
+        some = rows[: IMAGES // EACH]
+        each = some[torch.arange(EACH * len(some)) // EACH]
+        samples = vae.sample(len(each), each.context, mean=True)
+        figure = conditional_figure(derived, some, original_images(derived, each.of_values(samples)))
+        return {"samples": figure} | pictures
     whole = whole_rows(rows.x)
     if len(whole) < 2:
         return {}

@@ -33,7 +33,8 @@ def conditions(
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
     y = None
-    if options.labels:  # a label that is not one of the classes is not known
+    is_observed = options.labels and not (wants_labels and isinstance(options.labels, str))
+    if is_observed:  # a label that is not one of the classes is not known
         y = torch.where(one_hot.train.any(-1), one_hot.train.argmax(-1), -1)
     if y is not None and options.known is not None:
         y = _known_only(y, len(classes), options.known, options.split_seed, source.name)

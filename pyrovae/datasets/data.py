@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.datasets.columns import Column
+from pyrovae.datasets.contexts import Derived
+from pyrovae.datasets.jitter import Jitter
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
@@ -67,6 +69,9 @@ class Data:
         levels: the number of integer levels behind the values, or None.
         dequantize: whether uniform noise smaller than one level is added.
         columns: the columns of a table, in which NaN is a missing entry, or None.
+        derived: the context that is computed from x (`contexts`), or None. Training rows that are
+            prepared every epoch get it from `epoch`.
+        jitter: the random changes of training images in every epoch, or None.
 
     Example:
         >>> from pyrovae import datasets
@@ -92,6 +97,8 @@ class Data:
     levels: int | None = None
     dequantize: bool = False
     columns: tuple[Column, ...] | None = None
+    derived: Derived | None = None
+    jitter: Jitter | None = None
 
     @property
     def streams(self) -> bool:
@@ -108,6 +115,11 @@ class Data:
         """The shape of one context, or None."""
         context = self.validation.context
         return tuple(context.shape[1:]) if context is not None else None
+
+    @property
+    def given(self) -> Tensor | None:
+        """The entries of x that the context gives, a mask (*event), or None."""
+        return None if self.derived is None else self.derived.given(self.event_shape)
 
     @property
     def context(self) -> Splits | None:
@@ -136,16 +148,37 @@ class Data:
                 f"{self.name} is streamed and has no tensor for a whole epoch: read batches of `train` "
                 "with a torch DataLoader and pass each to `collate`"
             )
-        if not self._preparation.each_epoch:
+        is_prepared = self._preparation.each_epoch or self.jitter is not None
+        is_derived = self.derived is not None and self.train.context is None
+        if not (is_prepared or is_derived):
             return self.train
-        draw, grey = generator_of("epoch", int(seed), int(number)), self.train.x
-        return self.train.of_values(self._preparation.apply(grey.cpu(), draw).to(grey.device))
+        rows = self.train
+        if is_prepared:
+            rows = rows.of_values(self._epoch_of(rows.x.cpu(), int(number), int(seed)).to(rows.x.device))
+        if self.derived is None:
+            return rows
+        return self.derived.rows(rows, generator_of("context", int(seed), int(number)))
+
+    def _epoch_of(self, grey: Tensor, number: int, seed: int) -> Tensor:
+        """Grey training values (N, *event), changed and prepared for an epoch."""
+        if self.jitter is not None:
+            levels = None if self.binarize else self.levels
+            grey = self.jitter.apply(grey, generator_of("jitter", seed, number), levels=levels)
+        return self._preparation.apply(grey, generator_of("epoch", seed, number))
 
     def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Prepare a batch (B, *event) of a streamed `train` with a CPU `generator`."""
         if self.binarize == "static":
             return batch  # drawn when it was read
         return self._preparation.apply(batch.cpu(), generator).to(batch.device)
+
+    def streamed(self, batch: Tensor, numbers: list[int], generator: torch.Generator) -> Rows:
+        """A batch (B, *event) of a streamed `train`, read at `numbers`, as prepared rows."""
+        assert isinstance(self.train, Stream)
+        if not numbers:  # all of them are in other processes
+            return replace(self.train.rows(batch, numbers), context=self.validation[:0].context)
+        rows = self.train.rows(self.collate(batch, generator), numbers)
+        return rows if self.derived is None else self.derived.rows(rows, generator)
 
     def to(self, device: torch.device | str) -> Data:
         """The data with its tensors on `device`; a streamed training set does not move."""
@@ -175,7 +208,8 @@ class Data:
         rows, classes = self.record["rows"], self.record["classes"]
         counts = ", ".join(f"{count:,} {part}" for part, count in rows.items())
         kind = f", {classes} classes" if classes else ""
-        also = "" if self.context_shape is None else f", context {self.context_shape}"
+        words = "" if self.derived is None else f"{self.derived.words!r} "
+        also = "" if self.context_shape is None else f", context {words}{self.context_shape}"
         if self.has_labels:
             also += f", {self.record.get('known') or 'all'} labels observed"
         return (

@@ -29,6 +29,10 @@ def describe(data: Data, *, lines: int | None = None) -> str:
     head = [_head(data, reading, total)]
     head += [f"note: {note}" for note in reading.get("notes", [])]
     head += _dropped(reading.get("dropped", {}))
+    if data.derived is not None:
+        head.append(f"context of shape {data.context_shape} computed from x: {data.derived.words}")
+    if data.jitter is not None:
+        head.append(f"training images changed every epoch: {data.jitter}")
     foot = (
         f"{counts['train']:,} rows for training, {counts['validation']:,} for validation, "
         f"{counts['test']:,} for testing"

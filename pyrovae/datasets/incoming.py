@@ -112,6 +112,30 @@ def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> In
         [[[1.5, 1.0], [2.0, 0.0]], [[2.5, 0.0]]]
     """
     asked = asked or Asked()
+    new = _incoming(schema, data, asked)
+    return new if schema is None or schema.context in (None, "labels") else _conditioned(new, schema, asked)
+
+
+def _conditioned(new: Incoming, schema: Schema, asked: Asked) -> Incoming:
+    """New data with contexts that are computed from their x, if they have none."""
+
+    def conditioned(rows: Rows) -> Rows:
+        if rows.context is not None:
+            return rows
+        if schema.derived is None:
+            raise InputError(
+                f"the context of the model is the {schema.context} of x, which is not stored: give Rows with "
+                "a context"
+            )
+        return schema.derived.of_new(rows, asked.seed)
+
+    def pieces(size: int, skip: int) -> Iterator[Piece]:
+        return (replace(piece, rows=conditioned(piece.rows)) for piece in new.pieces(size, skip))
+
+    return replace(new, pieces=pieces)
+
+
+def _incoming(schema: Schema | None, data: Any, asked: Asked) -> Incoming:  # noqa: ANN401
     is_file = isinstance(data, (str, os.PathLike))
     name = Path(data).name if is_file else "the data"
     if isinstance(data, Rows):
@@ -247,7 +271,7 @@ def _of_array(
     is_file: bool,
     has_columns: bool,
 ) -> Incoming:
-    if schema is not None and schema.context is not None:
+    if schema is not None and schema.context == "labels":
         raise InputError(
             "the model is conditioned on labels: give Rows with a context, as the parts of a data set have"
         )

@@ -5,35 +5,35 @@
 The same arguments give the same data on every machine.
 """
 
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyrovae.checks import one_of, path_of, words_by_name
+from pyrovae.datasets.assembling import assembled, part_of
 from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.conditions import conditions
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
+from pyrovae.datasets.contexts import Derived, Function, derived_of
 from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.find import find
+from pyrovae.datasets.fingerprints import fingerprint
+from pyrovae.datasets.jitter import Jitter
 from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
-from pyrovae.datasets.memory import source_of, stored_labels, title
-from pyrovae.datasets.options import Binarize, Options, labels_or_not
-from pyrovae.datasets.preparation import Preparation, generator_of
+from pyrovae.datasets.memory import has_columns, source_of, stored_labels, title
+from pyrovae.datasets.options import Binarize, Options, context_option, labels_or_not
 from pyrovae.datasets.readers.arrays import noted
 from pyrovae.datasets.readers.foreign import opened
 from pyrovae.datasets.readers.items import is_large, length, read_items
 from pyrovae.datasets.rereading import source_like
-from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
-from pyrovae.datasets.source import Source, as_source, fits_single, refuse_not_finite
+from pyrovae.datasets.source import Source, as_source, refuse_not_finite
 from pyrovae.datasets.split import Parts, own_parts
 from pyrovae.datasets.streams import Stream
 from pyrovae.datasets.toys import TOYS
@@ -47,9 +47,11 @@ STREAM_ROWS = 10_000
 if TYPE_CHECKING:
     Context = Any
     Labels = Any
+    Jittered = Any
 else:  # what the command line can say
     Context = list[str] | str | None
     Labels = bool | str | None
+    Jittered = list[str] | str | None
 
 
 def load(
@@ -73,6 +75,7 @@ def load(
     decimal: str | None = None,
     header: bool | None = None,
     resize: int | None = None,
+    jitter: Jittered = None,
     stream: bool | None = None,
     layer: str | None = None,
     schema: Schema | None = None,
@@ -97,13 +100,17 @@ def load(
         test: rows (int) or share (float); by default a fifth, or the set's own test set.
         split_seed: seed of the split, and of all random preparation that is done once.
         context: names of columns that condition the program, p(x|c): numbers are standardised,
-            words become one-hot vectors. "labels" gives one-hot labels. Or the values themselves,
-            one for each row: an array of numbers is used as given, and a DataFrame, a Series or an
-            array of words as columns.
+            words become one-hot vectors. "labels" gives one-hot labels. Of images, a part that is
+            given ("left half", "right half", "top half", "bottom half", "centre", "quadrants 1 2"),
+            the image with noise ("noisy .3") or a small one ("small 2"); see `datasets.contexts`.
+            Or a function of prepared x (N, *event), which gives contexts (N, *context) of each row
+            alone. Or the values themselves, one for each row: an array of numbers is used as given,
+            and a DataFrame, a Series or an array of words as columns.
         labels: give the labels of the training set as y, which a prior with labels=True observes.
             A word names the column of the labels. Or the labels themselves, one number or word for
             each row; None and NaN are labels that are not known. Validation and test rows have no
             labels, so bounds on these rows are bounds on log p(x). By default only with known=.
+            With context="labels", a word or values say which labels are the context.
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
@@ -117,6 +124,9 @@ def load(
         decimal: the decimal mark of a CSV file, "." or ","; found by default.
         header: whether a CSV file has a header; found by default.
         resize: height and width to which the images of a folder are resized.
+        jitter: random changes of training images, again every epoch: shifts in pixels, angles in
+            degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
+            (or a dict of these); see `datasets.jitter`.
         layer: the layer of an AnnData to read; by default its matrix X.
         stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
         schema: the schema that a run stored: read a table with its names, words and scaling.
@@ -136,12 +146,7 @@ def load(
           split seed 0, fingerprint ...
     """
     name, note = opened(name)
-    given = values_of(context=context, labels=labels)
-    context = None if "context" in given else context
-    labels = True if "labels" in given else labels
-    if isinstance(context, str) and context == "labels" and known is not None:
-        deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
-        context = None
+    context, labels, given, derived = _asked(name, context, labels, known)
     options = Options(
         data=None if given else _plain_name(name),
         root=None if root is None else os.path.abspath(os.path.expanduser(path_of("root", root))),
@@ -162,14 +167,38 @@ def load(
         decimal=decimal,
         header=header,
         resize=resize,
+        jitter=None if jitter is None else str(Jitter.of(jitter)),
     )
     options.reading  # noqa: B018 - checks them
     if _streams(name, stream):
-        return _recorded(_streamed(name, options, given), given)
+        return _recorded(_streamed(name, options, given, derived), given)
     source = noted(_source(name, options, schema, root=root, layer=layer), note)
     source = with_labels(source, given["labels"]) if "labels" in given else source
-    source = with_context(source, given["context"]) if "context" in given else source
-    return _recorded(_in_memory(source, options, schema), given)
+    if "context" in given and derived is None:
+        source = with_context(source, given["context"])
+    return _recorded(_in_memory(source, options, schema, derived), given)
+
+
+def _asked(
+    name: Any,  # noqa: ANN401
+    context: Any,  # noqa: ANN401
+    labels: Any,  # noqa: ANN401
+    known: int | None,
+) -> tuple[Any, Any, dict[str, Any], Derived | None]:
+    """The options `context` and `labels`, their values, and a context that is computed from x."""
+    given = values_of(context=context, labels=labels)
+    is_value = context is None or "context" in given
+    is_column = not is_value and not callable(context) and has_columns(name)
+    derived = None if is_value or is_column else derived_of(context)
+    if isinstance(derived, Function):
+        given["context"] = derived
+    context = None if "context" in given else context_option(context, derived)
+    if isinstance(context, str) and context == "labels" and known is not None:
+        deprecated("context='labels' with known=", "labels=True with known=, as labels are observed")
+        context = None
+    if "labels" in given:  # as a context they are not observed as well
+        labels = not (isinstance(context, str) and context == "labels")
+    return context, labels, given, derived
 
 
 def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
@@ -180,7 +209,9 @@ def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
     return isinstance(data, Dataset) and (is_large(data) if stream is None else stream)
 
 
-def _in_memory(source: Source, options: Options, schema: Schema | None = None) -> Data:
+def _in_memory(
+    source: Source, options: Options, schema: Schema | None = None, derived: Derived | None = None
+) -> Data:
     cut = _cut(source, options)
     labels = None
     if source.labels is not None:
@@ -193,7 +224,7 @@ def _in_memory(source: Source, options: Options, schema: Schema | None = None) -
         numbers = torch.from_numpy(source.context)
         every = numbers if columns is None else contexts_of(columns, source.context, source.name)
         context = Splits(*(every[part] for part in cut))
-    data = _data(source, grey, labels, Splits(*cut), options, context=context)
+    data = assembled(source, grey, labels, Splits(*cut), options, context=context, derived=derived)
     data = replace(data, schema=replace(data.schema, context_columns=columns))
     return data if options.copies == 1 else repeated(data, options.copies)
 
@@ -227,12 +258,15 @@ def _recorded(data: Data, given: dict[str, Any]) -> Data:
     """Record the values of context and labels, by which a run and its continuation are compared."""
     if not given:
         return data
-    values = {"context": data.train.context, "labels": _part(data.labels, "train")}
+    rows = data.train if data.derived is None else data.validation
+    values = {"context": rows.context, "labels": part_of(data.labels, "train")}
     prints = {name: fingerprint(part) for name, part in values.items() if part is not None and name in given}
     return replace(data, record=data.record | prints)
 
 
-def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) -> Data:
+def _streamed(
+    dataset: Dataset[Any], options: Options, given: dict[str, Any], derived: Derived | None
+) -> Data:
     options.reading.refuse_for(title(dataset))
     if options.copies > 1:
         raise InputError(
@@ -251,12 +285,12 @@ def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) ->
     labels = None if every is None else Splits(*(every[part] for part in cut))
     if every is not None:
         source = replace(source, classes=tuple(every.unique().tolist()), class_names=names)
-    elif options.context or options.labels:
+    elif options.context == "labels" or options.labels:
         raise InputError(
             f"{source.name} is streamed, and its labels are not known before all of it is read: give it an "
             "attribute `targets` with one label for each row, or leave context and labels out"
         )
-    if "context" in given:
+    if "context" in given and derived is None:
         raise InputError(f"{source.name} is streamed, and a context is given as values: use stream=False")
     context, y = conditions(source, labels, options)
     stream = Stream(
@@ -265,96 +299,13 @@ def _streamed(dataset: Dataset[Any], options: Options, given: dict[str, Any]) ->
         tuple(source.x.shape[1:]),
         divisor=source.levels - 1 if source.levels else 1,
         dtype=source.x.dtype,
-        context=_part(context, "train"),
+        context=part_of(context, "train"),
         y=y,
         static_seed=options.split_seed if options.binarize == "static" else None,
         missing=options.binarize is None,
     )
     grey = Splits(source.x[:0], *source.x.split([len(cut.validation), len(cut.test)]))
-    return _data(source, grey, labels, Splits(*cut), options, stream)
-
-
-def _data(
-    source: Source,
-    grey: Splits,
-    labels: Splits | None,
-    index: Splits,
-    options: Options,
-    stream: Stream | None = None,
-    context: Splits | None = None,
-) -> Data:
-    """Prepare validation and test rows, and record the preparation."""
-    preparation = Preparation(options.binarize, options.dequantize, source.levels)
-    if preparation.binarize is not None:  # missing entries cannot be binarised
-        refuse_not_finite(source.x, source.name)
-    context, y = conditions(source, labels, options, context)
-    x = _prepared(preparation, grey, options.split_seed, streams=stream is not None)
-    train = stream if stream is not None else Rows(x.train, _part(context, "train"), y, index.train)
-    event_shape = tuple(source.x.shape[1:])
-    return Data(
-        name=source.name,
-        event_shape=event_shape,
-        train=train,
-        validation=Rows(x.validation, _part(context, "validation"), None, index.validation),
-        test=Rows(x.test, _part(context, "test"), None, index.test),
-        labels=labels,
-        schema=Schema.of(
-            source, preparation, "labels" if options.context == "labels" else None, options.reading
-        ),
-        declaration=dict(vars(options)),
-        record={
-            "name": source.name,
-            "rows": {"train": len(train), "validation": len(x.validation), "test": len(x.test)},
-            "event_shape": list(event_shape),
-            "scaling": source.scaling,
-            "preparation": preparation.in_words,
-            "levels": source.levels,
-            "classes": len(source.classes) if source.classes and labels is not None else None,
-            "context": options.context,
-            "labels": options.labels,
-            "known": options.known,
-            "split_seed": options.split_seed,
-            "streams": stream is not None,
-            "columns": source.columns and {column.name: column.kind for column in source.columns},
-            "reading": source.reading,
-            "fingerprint": fingerprint(x.train if stream is None else grey.validation),
-        },
-        binarize=preparation.binarize,
-        levels=source.levels,
-        dequantize=preparation.dequantize,
-        columns=source.columns,
-    )
-
-
-def _part(splits: Splits | None, name: str) -> Tensor | None:
-    return None if splits is None else getattr(splits, name)
-
-
-def _prepared(preparation: Preparation, grey: Splits, seed: int, *, streams: bool) -> Splits:
-    """Prepare the rows; training rows that are streamed or drawn every epoch stay grey."""
-    train = grey.train
-    if not streams and preparation.each_epoch:
-        preparation.check(train)
-    elif not streams:
-        train = preparation.apply(train, generator_of("train", seed))
-    validation = preparation.apply(grey.validation, generator_of("validation", seed))
-    return Splits(train, validation, preparation.apply(grey.test, generator_of("test", seed)))
-
-
-def fingerprint(x: Tensor) -> str:
-    """The first 16 hex digits of the SHA-256 hash of shape and values.
-
-    Above 256 MB, only evenly spaced rows are hashed. Values are hashed in float32, and also in
-    float64 if float32 would round them.
-    """
-    step = -(-x.numel() // 2**26)
-    digest = hashlib.sha256(repr(tuple(x.shape)).encode())
-    rows = x[:: max(1, step)].contiguous()
-    with np.errstate(over="ignore"):
-        digest.update(rows.numpy().astype("<f4", copy=False).data)
-    if not fits_single(rows):
-        digest.update(rows.numpy().astype("<f8", copy=False).data)
-    return digest.hexdigest()[:16]
+    return assembled(source, grey, labels, Splits(*cut), options, stream, derived=derived)
 
 
 def _source(

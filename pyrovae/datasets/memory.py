@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.files import class_numbers_of, read_frame
@@ -21,13 +23,15 @@ from pyrovae.datasets.readers.foreign import is_annotated, matrix_of
 from pyrovae.datasets.readers.items import has_records, length, read_items, records
 from pyrovae.datasets.readers.memory import as_table, dense, is_array, is_pair, is_table
 from pyrovae.datasets.readers.options import ReadOptions, check_names
+from pyrovae.datasets.readers.tables import TABLES
+from pyrovae.datasets.readers.text import ending_of
 from pyrovae.datasets.rereading import source_like
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
-__all__ = ["source_of", "stored_labels", "title"]
+__all__ = ["has_columns", "source_of", "stored_labels", "title"]
 
 
 def source_of(
@@ -72,6 +76,18 @@ def source_of(
         f"data of type {type(data).__name__} cannot be used: give a name, a path, an array, a DataFrame or a "
         "torch Dataset"
     )
+
+
+def has_columns(data: Any) -> bool:  # noqa: ANN401
+    """Whether a context of words names columns: of a table, a file of one, or an AnnData."""
+    if isinstance(data, (str, os.PathLike)):
+        path = Path(data)
+        return path.is_file() and ending_of(path) in TABLES
+    if is_pair(data):
+        return is_table(data[0])
+    if isinstance(data, Dataset):
+        return not isinstance(data, IterableDataset) and has_records(data)
+    return is_table(data) or is_annotated(data)
 
 
 def title(data: Any) -> str:  # noqa: ANN401

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Literal
 
 from pyrovae.checks import one_of, whole
+from pyrovae.datasets.contexts import Derived
 from pyrovae.datasets.readers.options import ReadOptions, strings
 from pyrovae.datasets.split import Parts, parts, rows_or_share
 from pyrovae.errors import InputError
 
-__all__ = ["Binarize", "Options", "labels_or_not"]
+__all__ = ["Binarize", "Options", "context_option", "labels_or_not"]
 
 Binarize = Literal["dynamic", "static", "threshold"]
 
@@ -29,7 +30,10 @@ _NUMBERS: dict[str, Callable[[str, Any], int | float]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `load` as plain values, which give the same data again."""
+    """The arguments of `load` as plain values, which give the same data again.
+
+    A context is "labels", the words of a context that is computed from x, or a list of columns.
+    """
 
     data: str | None
     root: str | None
@@ -50,6 +54,7 @@ class Options:
     decimal: str | None = None
     header: bool | None = None
     resize: int | None = None
+    jitter: str | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -58,7 +63,7 @@ class Options:
         one_of("header", self.header, (True, False, None))
         for name in ("context", "drop", "na"):
             value = getattr(self, name)
-            if value is not None and value != "labels":
+            if value is not None and not (name == "context" and isinstance(value, str)):
                 words = strings(name, value, split=name == "na")
                 object.__setattr__(self, name, list(words) or None)
         for name, check in _NUMBERS.items():
@@ -76,7 +81,8 @@ class Options:
     @property
     def reading(self) -> ReadOptions:
         """The options that say how a file is read."""
-        return ReadOptions.of(vars(self))
+        columns = self.context if isinstance(self.context, list) else None
+        return ReadOptions.of(vars(self) | {"context": columns})
 
 
 def labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
@@ -88,3 +94,10 @@ def labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
     if labels is False and known is not None:
         raise InputError(f"known={known} needs labels, but labels=False drops them: leave one of the two out")
     return known is not None if labels is None else labels
+
+
+def context_option(context: Any, derived: Derived | None) -> Any:  # noqa: ANN401
+    """A context as an option: "labels", the words of one that is computed from x, or columns."""
+    if derived is not None:
+        return derived.words
+    return [context] if isinstance(context, str) and context != "labels" else context

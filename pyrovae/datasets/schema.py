@@ -8,8 +8,8 @@ classes   the labels that the class indices 0 .. C - 1 stand for
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from pyrovae.checks import one_of
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.context_columns import ContextColumn, contexts_of
+from pyrovae.datasets.contexts import Derived, derived_of
 from pyrovae.datasets.frames import as_frame
 from pyrovae.datasets.matching import Unknown, match, opened
 from pyrovae.datasets.readers.options import ReadOptions
@@ -46,12 +47,13 @@ class Schema:
         scaling: the scaling in words.
         binarize, dequantize: the preparation (see `datasets.load`).
         classes: the labels that class indices stand for, or None.
-        context: the kind of context, "labels" or None.
+        context: "labels", or the words of a context that is computed from x (`contexts`), or None.
         class_names: the words that the classes stand for, or None.
         context_columns: the columns of the context, or None.
         labels: the name of the column that holds labels, or None.
         drop: names of columns that are left out.
         na: further words that stand for a missing entry.
+        function: the Python function that computes the context, which is not stored; or None.
 
     Example:
         >>> from pyrovae import datasets
@@ -75,6 +77,7 @@ class Schema:
     labels: str | None = None
     drop: tuple[str, ...] = ()
     na: tuple[str, ...] = ()
+    function: Callable[[Tensor], Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, source: Source, preparation: Preparation, context: str | None, reading: ReadOptions) -> Self:
@@ -95,9 +98,23 @@ class Schema:
             na=reading.na,
         )
 
+    @property
+    def derived(self) -> Derived | None:
+        """The context that is computed from x, or None.
+
+        Example:
+            >>> Schema((1, 28, 28), context="left half").derived
+            Given(words='left half')
+        """
+        if self.context in (None, "labels"):
+            return None
+        return derived_of(self.function or self.context)
+
     def to_dict(self) -> dict[str, Any]:
         """The schema as plain values, for a checkpoint."""
-        return asdict(self)
+        return {
+            name: value for name, value in asdict(replace(self, function=None)).items() if name != "function"
+        }
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:

@@ -143,7 +143,9 @@ def _common(evidences: Mapping[str, Evidence]) -> Comparison | None:
     """The models that have, or bound, a probability of the same levels, ranked by it."""
     masses = {}
     for name, evidence in evidences.items():
-        log_mass = evidence.units.log_mass(evidence.log_px, math.prod(evidence.event_shape))
+        log_mass = evidence.units.log_mass(
+            evidence.log_px, math.prod(evidence.event_shape) * evidence.units.present
+        )
         if log_mass is not None:
             masses[name] = replace(evidence, log_px=log_mass)
     first = next(iter(masses.values()), None)
@@ -155,7 +157,7 @@ def _common(evidences: Mapping[str, Evidence]) -> Comparison | None:
     table = _ranked(masses)
     return replace(
         table,
-        bits=np.array([bits_per_dim(mean, dims) for mean in table.mean]),
+        bits=np.array([bits_per_dim(mean, dims * first.units.present) for mean in table.mean]),
         units=(
             f"on one scale, the probability of the {first.units.levels} levels, to which a density of "
             "dequantised values is a lower bound"

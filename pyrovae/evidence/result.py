@@ -117,11 +117,12 @@ class Evidence(PerRow):
         """Bits per dimension of discrete values; smaller is better.
 
         A density of dequantised levels is an upper bound on them (`numerics.bits_per_dim`). Any
-        other density has no bits, and this is nan.
+        other density has no bits, and this is nan. Missing entries do not count.
         """
-        if not self.units.has_bits:
+        if not self.units.has_bits or not self.units.present:
             return math.nan
-        return bits_per_dim(self.mean, math.prod(self.event_shape), self.units.noise_levels)
+        dims = math.prod(self.event_shape) * self.units.present  # log p(x) is that of these entries
+        return bits_per_dim(self.mean, dims, self.units.noise_levels)
 
     @property
     def trusted(self) -> np.ndarray:

@@ -44,6 +44,7 @@ class Units:
         binarized: whether x was drawn from the levels.
         x_key, condition_key: hashes of x in float32, and of contexts and labels.
         mean_level: the mean level of each row, (N,), without the noise; None without levels.
+        present: the share of entries of x that are not missing (NaN).
     """
 
     measure: str | None = None
@@ -55,6 +56,7 @@ class Units:
     x_key: str | None = None
     condition_key: str | None = None
     mean_level: np.ndarray | None = field(default=None, repr=False)
+    present: float = 1.0
 
     @property
     def has_bits(self) -> bool:
@@ -66,7 +68,7 @@ class Units:
         """n for a density of dequantised values, as the argument of `bits_per_dim`."""
         return self.levels if self.measure == "density" and self.dequantized else None
 
-    def log_mass(self, log_px: np.ndarray, dims: int) -> np.ndarray | None:
+    def log_mass(self, log_px: np.ndarray, dims: float) -> np.ndarray | None:
         """log P(v) of the levels v, or a lower bound, in nats; None if it is not known."""
         if self.levels is None or self.binarized or self.measure not in ("mass", "density"):
             return None
@@ -120,6 +122,7 @@ def units_of(runner: Runner, rows: Rows) -> Units:
         x_key=_hash(rows.x),
         condition_key=_hash(*conditions),
         mean_level=_mean_level(rows.x, levels, dequantized) if levels and not binarized else None,
+        present=1 - rows.x.isnan().double().mean().item() if rows.x.numel() else 1.0,
     )
 
 
@@ -141,7 +144,7 @@ def _traced_measure(runner: Runner, rows: Rows) -> str | None:
 
 
 def _mean_level(x: Tensor, levels: int, dequantized: bool) -> np.ndarray:  # noqa: FBT001
-    mean = as_array(x.double().flatten(1).mean(1))
+    mean = as_array(x.double().flatten(1).nanmean(1))
     return mean * levels - 0.5 if dequantized else mean * (levels - 1)
 
 

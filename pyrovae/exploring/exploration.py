@@ -325,7 +325,7 @@ def explore(
     if most < len(every):
         chosen = np.sort(np.random.default_rng(seed).permutation(len(every))[:most])
     some = every[chosen]
-    encoding = reader.encode(some, particles, seed)
+    encoding = reader.read(some, particles, seed)
     return Exploration(
         vae=vae,
         rows=some,

@@ -22,6 +22,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
+from pyrovae.exploring.space import vae_of
 from pyrovae.numerics import Array, as_array
 from pyrovae.vae import VAE
 
@@ -85,9 +86,13 @@ class Mixture:
     def _log_weight(self) -> Tensor:
         return torch.from_numpy(self.weight).log()
 
+    def log_density(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, differentiable in z: (M, D), double -> (M,)."""
+        return self.log_joint(z).logsumexp(-1)
+
     def log_prob(self, z: Array) -> Array:
         """log p(z) in nats: z (M, D) -> (M,)."""
-        return np.concatenate([self.log_joint(some).logsumexp(-1).numpy() for some in self._pieces(z)])
+        return np.concatenate([self.log_density(some).numpy() for some in self._pieces(z)])
 
     def log_prob_of(self, z: Array) -> Array:
         """log N_k(z) in nats: z (M, D) -> (M, K)."""
@@ -126,10 +131,7 @@ def mixture_of(vae: Any) -> Mixture:  # noqa: ANN401
     Raises:
         InputError: if it is not a VAE, is conditional, or has no components.
     """
-    if not isinstance(vae, VAE):
-        raise InputError(
-            f"explore needs a VAE, not a {type(vae).__name__}: give the result of VAE(...) or load(...)"
-        )
+    vae = vae_of(vae, "explore")
     if vae.context_shape is not None:
         raise InputError(
             "explore describes one mixture, and a conditional VAE has another for each context: declare it "

@@ -11,8 +11,6 @@ not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,21 +18,16 @@ import pyro.distributions as dist
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pyrovae.checks import whole
 from pyrovae.datasets import Rows
 from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
-from pyrovae.evidence.run import evaluating
 from pyrovae.exploring.gaussians import divergences
 from pyrovae.exploring.mixture import Mixture, mixture_of
+from pyrovae.exploring.space import ROWS, Space
 from pyrovae.numerics import Array, as_array, numbers
-from pyrovae.terms import Runner
 from pyrovae.vae import VAE
-from pyrovae.vae.program import mean_or_draw
 
 __all__ = ["Encoding", "Reader"]
-
-ROWS = 256  # rows read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +49,7 @@ class Encoding:
     responsibility_sd: Array
 
 
-class Reader:
+class Reader(Space):
     """Reads a VAE with a mixture in its prior, without changing it.
 
     Raises:
@@ -64,18 +57,12 @@ class Reader:
     """
 
     def __init__(self, vae: VAE) -> None:
-        self.vae = vae
         self.mixture: Mixture = mixture_of(vae)
+        super().__init__(vae)
 
-    @contextmanager
-    def _quiet(self, seed: int) -> Iterator[None]:
-        with evaluating(Runner(self.vae)):
-            torch.manual_seed(whole("seed", seed, 0))
-            yield
-
-    def encode(self, rows: Rows, particles: int, seed: int) -> Encoding:
+    def read(self, rows: Rows, particles: int, seed: int) -> Encoding:
         """Encode N rows, with this number of samples of z for each."""
-        with self._quiet(seed):
+        with self.quiet(seed):
             pieces = [self._piece(some, particles) for some in rows.batches(ROWS)]
         return Encoding(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
@@ -83,7 +70,7 @@ class Reader:
         q = self.vae.encode(rows)
         share = self._responsibilities(rows, q, particles)
         sd = share.std(0, ddof=1) if len(share) > 1 else np.zeros(share.shape[1:])
-        mean, variance = self._moments(q, particles)
+        mean, variance = (part[:, : self.mixture.dim] for part in self.moments(q, particles))
         return mean, np.sqrt(variance), self._divergences(q, particles), share.mean(0), sd
 
     def _responsibilities(self, rows: Rows, q: dist.TorchDistribution, particles: int) -> Array:
@@ -92,15 +79,6 @@ class Reader:
             return as_array(self.vae.responsibilities(rows), float)
         dim, responsibilities = self.mixture.dim, self.mixture.responsibilities
         return np.stack([responsibilities(as_array(q.sample(), float)[:, :dim]) for _ in range(particles)])
-
-    def _moments(self, q: dist.TorchDistribution, particles: int) -> tuple[Array, Array]:
-        """Mean and variance of q(z|x), (B, D), from samples if they are not known."""
-        try:
-            mean, variance = q.mean, q.variance
-        except (NotImplementedError, AttributeError):
-            z = q.sample((max(particles, 2),))
-            mean, variance = z.mean(0), z.var(0)
-        return as_array(mean, float)[:, : self.mixture.dim], as_array(variance, float)[:, : self.mixture.dim]
 
     def _divergences(self, q: dist.TorchDistribution, particles: int) -> Array:
         """KL(q(z|x) || N_k), (B, K); for each class, of q(z|x, c), if the guide draws the class."""
@@ -135,13 +113,7 @@ class Reader:
             k: the class, if z does not contain it.
             seed: seed for samples instead of means.
         """
-        first = next(self.vae.parameters())
-        complete = self._with_class(numbers(z, "z"), k)
-        points = torch.as_tensor(complete.reshape(-1, complete.shape[-1])).to(first)
-        with self._quiet(seed or 0):
-            each = [self.vae.decode(some) for some in points.split(ROWS)]
-            x = torch.cat([mean_or_draw(p) if seed is None else p.sample() for p in each])
-        return as_array(x).reshape(*complete.shape[:-1], *self.vae.event_shape)
+        return self.decoded(self._with_class(numbers(z, "z"), k), seed=seed)
 
     def _with_class(self, z: Array, k: int | None) -> Array:
         dim, size = self.mixture.dim, self.vae.prior.visible

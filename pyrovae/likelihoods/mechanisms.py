@@ -52,6 +52,11 @@ class Mechanism(Part):
     def given(self, p: Any, s: Tensor) -> dist.TorchDistribution:  # noqa: ANN401
         """p(x|s, z) for s (*, *event), 1 where missing; a NaN in x has log-density 0."""
 
+    def sample(self, p: Any) -> Tensor:  # noqa: ANN401
+        """Rows with holes, as they are observed: NaN where missing."""
+        s = self.marginal(p).sample()
+        return torch.where(s > 0, torch.nan, self.given(p, s).sample())
+
 
 class SelfMasking(Mechanism):
     r"""Each entry is missing with a probability that depends on its own value.

@@ -116,9 +116,10 @@ class Flip(Measurement):
         self.p = number("p", p, above=0, below=1)
 
     def marginal(self, p: Any) -> Any:  # noqa: ANN401
-        logits, flip, keep = self._logits(p), math.log(self.p), math.log1p(-self.p)
+        logits = self._logits(p)
         # the odds of y = 1 are (e^l (1 - p) + p) / (e^l p + 1 - p)
-        flip, keep = torch.full_like(logits, flip), torch.full_like(logits, keep)
+        flip = torch.full_like(logits, math.log(self.p))
+        keep = torch.full_like(logits, math.log1p(-self.p))
         return Bernoulli(logits=torch.logaddexp(logits + keep, flip) - torch.logaddexp(logits + flip, keep))
 
     def given(self, x: Tensor) -> Any:  # noqa: ANN401

@@ -13,17 +13,20 @@ from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
 from pyrovae.plots.files import save
-from pyrovae.plots.images import image_grid, manifold, reconstructions
+from pyrovae.plots.images import conditional_samples, image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
+from pyrovae.plots.steps import change_table, step_grid, step_lines
 from pyrovae.plots.style import style
 
 __all__ = [
     "bound_curve",
     "bounds_below",
+    "change_table",
     "compare",
     "component_grid",
+    "conditional_samples",
     "confusion",
     "doubt",
     "gap_curve",
@@ -41,6 +44,8 @@ __all__ = [
     "samples_1d",
     "save",
     "scatter_2d",
+    "step_grid",
+    "step_lines",
     "style",
     "training_curves",
     "walks",

@@ -22,9 +22,9 @@ from numpy.typing import ArrayLike
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array, numbers
-from pyrovae.plots.style import WIDTH, Axes, canvas, style
+from pyrovae.plots.style import COLOURS, WIDTH, Axes, canvas, style
 
-__all__ = ["as_images", "image_grid", "manifold", "mosaic_of", "reconstructions"]
+__all__ = ["as_images", "conditional_samples", "image_grid", "manifold", "mosaic_of", "reconstructions"]
 
 SEPARATOR = 0.55  # a grey that is visible on black and on white images
 
@@ -83,6 +83,47 @@ def reconstructions(x: ArrayLike, x_hat: ArrayLike, pairs: int = 10, *, ax: Axes
     with style():
         ax, (upper, lower), _ = mosaic_of(both, len(both) // 2, ax, label_width=0.9)
         ax.set_yticks([upper, lower], ["original", "reconstruction"])
+    return ax
+
+
+def conditional_samples(
+    given: ArrayLike, samples: ArrayLike, original: ArrayLike | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """What is given in each row of images, followed by samples of the whole and by the original.
+
+    Args:
+        given: images of what is given, (N, C, H, W) or (N, H, W).
+        samples: S samples for each, (N, S, C, H, W) or (N, S, H, W).
+        original: the originals, as `given`.
+
+    Raises:
+        InputError: if shapes differ or are not those of images.
+
+    Example:
+        >>> x = np.zeros((3, 8, 8))
+        >>> ax = conditional_samples(x, np.ones((3, 5, 8, 8)), x)
+        >>> [text.get_text() for text in ax.get_xticklabels()]
+        ['given', 'samples', 'original']
+    """
+    samples = as_array(samples)
+    if samples.ndim < 4:
+        raise InputError(f"samples have shape {samples.shape}: give some for each image, (N, S, C, H, W)")
+    N, S = samples.shape[:2]
+    parts = [as_images(given, "given"), as_images(samples.reshape(N * S, *samples.shape[2:]), "samples")]
+    parts += [] if original is None else [as_images(original, "original")]
+    if any(len(part) != N for part in (parts[0], *parts[2:])) or len({part.shape[1:] for part in parts}) > 1:
+        shapes = ", ".join(str(part.shape) for part in parts)
+        raise InputError(f"the images have shapes {shapes}: give one given image and original for each row")
+    rows = [part.reshape(N, -1, *part.shape[1:]) for part in parts]
+    every = np.concatenate(rows, axis=1)
+    columns = every.shape[1]
+    with style():
+        ax, _, centres = mosaic_of(every.reshape(-1, *every.shape[2:]), columns, ax)
+        places = [centres[0], centres[1 : S + 1].mean(), *centres[S + 1 :]]
+        ax.set_xticks(places, ["given", "samples", "original"][: len(places)])
+        ax.xaxis.tick_top()
+        for place in (1, *([S + 1] if len(places) > 2 else [])):  # between the three parts
+            ax.axvline((centres[place - 1] + centres[place]) / 2, color=COLOURS["warning"], linewidth=1.2)
     return ax
 
 

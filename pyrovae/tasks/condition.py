@@ -259,7 +259,8 @@ class _Work:
 
         plates = pyro.plate(PARTICLES, shape[0], dim=-2), pyro.plate(DATA, shape[1], dim=-1)
         with KeyedDraws(pieces.keys, pieces.seed), plates[0], plates[1]:
-            return self.measured.steps.back(px, pieces.rows.x, self.measured.drawn(values), draw)
+            x = self.measured.steps.back(px, pieces.rows.x, self.measured.drawn(values), draw)
+        return self.measured.with_context(x, pieces.rows)
 
     def _moments(self, posterior: Posterior, x: Tensor, pieces: Pieces) -> Moments:
         """Mean, sd and mode of p(x|y) from the weighted particles; from samples if not known."""
@@ -280,7 +281,9 @@ class _Work:
             )
             mode = _nearest_values(p, mean)
         variance = torch.where(variance.isnan(), x.double().var(0, correction=0), variance)
-        return Moments(mean, variance.clamp(min=0).sqrt(), mode)
+        sd = self.measured.without_given(variance.clamp(min=0).sqrt())
+        mean, mode = (self.measured.with_context(part, pieces.rows) for part in (mean, mode))
+        return Moments(mean, sd, mode)
 
 
 def _nearest_values(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401

@@ -111,6 +111,26 @@ class Measured(Program):
             trace = poutine.trace(self.inner.model).get_trace(*arguments)
         return _observed(trace)
 
+    def with_context(self, x: Tensor, rows: Rows) -> Tensor:
+        """x (*, B, *event) with the entries that the context gives, if it is a part of x."""
+        given = self._given
+        if given is None or rows.context is None:
+            return x
+        assert self.inner.schema is not None
+        nothing = x.new_zeros(len(rows), *self.steps.event_shape)
+        known = self.inner.schema.derived.completed(nothing, rows.context)  # type: ignore[union-attr]
+        return torch.where(given.to(x.device), known, x)
+
+    def without_given(self, sd: Tensor) -> Tensor:
+        """Standard deviations (B, *event), 0 where the context gives x."""
+        return sd if self._given is None else torch.where(self._given.to(sd.device), 0.0, sd)
+
+    @property
+    def _given(self) -> Tensor | None:
+        """The entries of x that the context gives, (*event)."""
+        derived = None if self.inner.schema is None else self.inner.schema.derived
+        return None if derived is None else derived.given(self.steps.event_shape)
+
     def drawn(self, values: Mapping[str, Tensor]) -> dict[int, Tensor]:
         """The latent inputs of steps among site values, by the number of the step."""
         every = {number: LATENT.format(number) for number in range(len(self.steps.parts))}

@@ -32,6 +32,7 @@ from pyrovae.files import open_owned, reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
 from pyrovae.tasks.in_memory import Task, task_of
+from pyrovae.tasks.kinds import KindName
 from pyrovae.tasks.reference import run_key
 from pyrovae.tasks.result import Scores
 
@@ -47,7 +48,8 @@ class Written:
         rows: the number of rows.
         resumed: the number of rows that were there before.
         mean: the mean of the finite log p(x) of the rows that were scored now, in nats.
-        lowest: the lowest of these rows.
+        lowest: the most anomalous of these rows: the lowest log p(x), or the highest score of
+            another kind.
         notes: remarks.
     """
 
@@ -64,7 +66,7 @@ class Written:
             text.append(f"  {self.resumed:,} of them were there from an earlier run")
         if self.lowest is not None:
             text.append(f"  mean of {self.lowest.quantity} {self.mean:.3f} nats")
-            text.append(f"  lowest: {', '.join(self.lowest._lowest())}")
+            text.append(f"  {self.lowest.most_anomalous()}")
             if self.lowest.percentile is not None:
                 text.append(f"  percentiles are among {self.lowest.reference_rows:,} training rows")
         return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
@@ -75,6 +77,8 @@ def score_file(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    kind: KindName = "log_px",
+    background: str | os.PathLike[str] | None = None,
     particles: int | None = None,
     method: str | Method = "importance",
     seed: int = 0,
@@ -101,7 +105,7 @@ def score_file(
         run: a run folder.
         data: the name of a file (or a folder of images, or a known data set).
         out: the .csv file to write.
-        particles, method, seed, id, unknown, labels, percentiles: as for `score`.
+        kind, background, particles, method, seed, id, unknown, labels, percentiles: as for `score`.
         separator, decimal, header: how a CSV file is read, if it is not clear from the file.
         overwrite: replace `out`, and scores of another call that was stopped.
         piece: rows that are scored between two writes; None chooses. It changes no score.
@@ -116,6 +120,7 @@ def score_file(
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
     target = _target(out, overwrite=overwrite)
     of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
+    of_run |= {"kind": kind, "background": None if background is None else os.fspath(background)}
     task = task_of(run, os.fspath(data), asked, **of_run, **options)
     identity = {
         "run": run_key(run),
@@ -128,6 +133,7 @@ def score_file(
         "labels": labels,
         "reading": [separator, decimal, header],
         "percentiles": task.reference is not None,
+        **({"kind": kind, **task.kind.identity} if kind != "log_px" else {}),
     }
     part = _Part(target, identity, overwrite=overwrite)
     with part.opened(task) as done:
@@ -152,11 +158,11 @@ def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, 
         with shown("scoring", max(1, task.data.rows), show=progress and is_first()) as advance:
             advance(done)
             for scores in task.scores(done, piece):
-                together(part.writer(scores, rows + len(scores), task.scorer.method))
+                together(part.writer(scores, rows + len(scores), task.kind.used(task.scorer)))
                 rows += len(scores)
                 finite = scores.log_px[np.isfinite(scores.log_px)]
                 total, count = total + float(finite.sum()), count + len(finite)
-                lowest = _lowest(scores, lowest)
+                lowest = _most_anomalous(scores, lowest)
                 advance(len(scores))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -169,13 +175,13 @@ def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, 
     return Written(target, rows, done, mean, lowest, tuple(task.notes))
 
 
-def _lowest(scores: Scores, before: Scores | None) -> Scores:
-    """The rows of lowest log p(x) so far."""
+def _most_anomalous(scores: Scores, before: Scores | None) -> Scores:
+    """The most anomalous rows so far."""
     names = [name for name, value in vars(scores).items() if isinstance(value, np.ndarray)]
     both = [scores] if before is None else [before, scores]
     joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in both]) for name in names}
-    order = np.argsort(joined["log_px"], kind="stable")[:5]
-    return replace(scores, **{name: joined[name][order] for name in names})
+    every = replace(scores, **joined)
+    return replace(every, **{name: joined[name][every.top()] for name in names})
 
 
 class _Part:
@@ -201,7 +207,7 @@ class _Part:
         try:
             done, used = agreed(together(lambda: self._begin(task) if is_first() else (0, None)))
             if used is not None:  # the method with the options that were chosen
-                task.scorer.prepare(Method.from_dict(used))
+                task.kind.prepare(task.scorer, used)
             yield done
         finally:
             if self._file is not None:
@@ -221,7 +227,8 @@ class _Part:
         if before is not None:
             self.rows = before["rows"]
             return before["rows"], before["used"]
-        self._write(result.header(task.id_name, percentiles=task.reference is not None))
+        options = {"background": task.kind.has_background, "percentiles": task.reference is not None}
+        self._write(result.header(task.id_name, list(result.columns_of(task.kind.name, **options))))
         self._save(0, None)
         return 0, None
 
@@ -235,9 +242,11 @@ class _Part:
             is_whole = before.pop("check") == _check_of(before) and size >= before["bytes"]
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        different = [name for name, value in self.identity.items() if identity.get(name) != value]
+        names = [*self.identity, *identity]
+        different = [name for name in names if identity.get(name) != self.identity.get(name)]
         if different:
             words = {"run": "weights of the run", "data": "data", "reading": "options of the file"}
+            words["background"] = "weights of the background"
             other = words.get(different[0], different[0])
             raise InputError(
                 f"{self.path} has scores of an earlier call with other {other}: "
@@ -282,17 +291,17 @@ class _Part:
         self._file = None
         return InputError(why.format(self.path))
 
-    def writer(self, scores: Scores, rows: int, method: Method) -> Any:  # noqa: ANN401
+    def writer(self, scores: Scores, rows: int, used: dict[str, Any]) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""
-        return (lambda: self._add(scores, rows, method)) if is_first() else _nothing
+        return (lambda: self._add(scores, rows, used)) if is_first() else _nothing
 
-    def _add(self, scores: Scores, rows: int, method: Method) -> None:
+    def _add(self, scores: Scores, rows: int, used: dict[str, Any]) -> None:
         assert self._file is not None
         try:
             self._write(result.lines(scores))
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {reason_of(error)}; free space and go on") from None
-        self._save(rows, method.to_dict())
+        self._save(rows, used)
 
     def _save(self, rows: int, used: dict[str, Any] | None) -> None:
         assert self._file is not None

@@ -1,4 +1,4 @@
-"""Scores of rows: log p(x) with its error, and percentiles among the training rows."""
+"""Scores of rows: log p(x) with its error, how anomalous it is, and percentiles."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from pyrovae.numerics import khat_threshold
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Scores", "header", "lines"]
+__all__ = ["ANOMALY", "Scores", "columns_of", "header", "lines"]
 
 SHOWN = 5
+ANOMALY = ("background", "anomaly", "anomaly_stderr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,9 @@ class Scores:
         mc_stderr: its Monte Carlo standard error, (N,).
         ess: the effective sample size, at most `particles`, (N,).
         khat: the Pareto index of the weights, (N,); nan below 25 particles.
-        percentile: the percentage of training rows with a lower log p(x), (N,): near 0 for an
-            anomaly. None if the training rows are not known.
+        percentile: the percentage of training rows that are more anomalous, (N,), near 0 for an
+            anomaly; for the kind "log_px", those with a lower log p(x). None if the training rows
+            are not known.
         id: the cells of the id column, (N,), or None.
         id_name: the name of the id column.
         particles: samples per row.
@@ -44,6 +46,11 @@ class Scores:
         quantity: "log p(x)", or "log p(x | c)".
         reference_rows: the number of training rows of the percentiles.
         notes: remarks.
+        kind: how `anomaly` is computed, see `score`.
+        anomaly: how anomalous each row is, in nats, (N,); higher is more anomalous.
+        anomaly_stderr: its Monte Carlo standard error, (N,).
+        background: log p_0(x) of the background model or compressor in nats, (N,); None for kinds
+            without one.
     """
 
     row: np.ndarray = field(repr=False)
@@ -59,6 +66,16 @@ class Scores:
     quantity: str = "log p(x)"
     reference_rows: int = 0
     notes: tuple[str, ...] = ()
+    kind: str = "log_px"
+    anomaly: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
+    anomaly_stderr: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
+    background: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Without another score, that of "log_px"."""
+        if self.anomaly is None:
+            object.__setattr__(self, "anomaly", -self.log_px)
+            object.__setattr__(self, "anomaly_stderr", self.mc_stderr)
 
     def __len__(self) -> int:
         return len(self.log_px)
@@ -73,10 +90,14 @@ class Scores:
         yield "row", self.row
         if self.id is not None:
             yield self.id_name, self.id
-        for name in ("log_px", "mc_stderr", "ess", "khat"):
+        for name in self._digits():
             yield name, getattr(self, name)
-        if self.percentile is not None:
-            yield "percentile", self.percentile
+
+    def _digits(self) -> dict[str, int]:
+        """The columns of numbers, and the digits with which they are written."""
+        return columns_of(
+            self.kind, background=self.background is not None, percentiles=self.percentile is not None
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the table to a .csv or .parquet file; returns its path.
@@ -86,10 +107,7 @@ class Scores:
         """
         path = Path(path)
         if path.suffix.lower() == ".csv":
-            text = header(
-                self.id_name if self.id is not None else None, percentiles=self.percentile is not None
-            )
-            text += lines(self)
+            text = header(self.id_name if self.id is not None else None, list(self._digits())) + lines(self)
             write_whole(path, lambda file: file.write(text.encode()))
         elif path.suffix.lower() == ".parquet":
             require("pyarrow", "parquet", f"writing {path}")
@@ -113,23 +131,40 @@ class Scores:
             text.append(f"  k-hat above {limit:.2f} for {(known > limit).mean():.1%} of the rows")
         if self.percentile is not None:
             low = int((self.percentile < 1).sum())
+            what = "" if self.kind == "log_px" else f"by {self.kind}, "
             text.append(
-                f"  {low:,} rows are below the 1st percentile of {self.reference_rows:,} training rows"
+                f"  {what}{low:,} rows are below the 1st percentile of {self.reference_rows:,} training rows"
             )
         if len(self):
-            text.append(f"  lowest: {', '.join(self._lowest())}")
+            text.append(f"  {self.most_anomalous()}")
         return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
 
-    def _lowest(self) -> Iterator[str]:
-        for i in np.argsort(self.log_px, kind="stable")[:SHOWN]:
-            name = f"row {self.row[i]}" if self.id is None else f"{self.id_name} {self.id[i]}"
-            yield f"{visible(name)} ({self.log_px[i]:.2f})"
+    def top(self) -> np.ndarray:
+        """The places of the most anomalous rows, at most 5."""
+        return np.argsort(-self.anomaly, kind="stable")[:SHOWN]
+
+    def most_anomalous(self) -> str:
+        """These rows in words: the lowest log p(x), or the highest score of another kind."""
+        names = self.row if self.id is None else self.id
+        of = "row" if self.id is None else self.id_name
+        values = self.log_px if self.kind == "log_px" else self.anomaly
+        rows = (f"{visible(f'{of} {names[i]}')} ({values[i]:.2f})" for i in self.top())
+        return f"{'lowest' if self.kind == 'log_px' else f'highest {self.kind}'}: {', '.join(rows)}"
 
 
-def header(id_name: str | None, *, percentiles: bool) -> str:
+def columns_of(kind: str, *, background: bool, percentiles: bool) -> dict[str, int]:
+    """The columns of numbers of a table of scores, and the digits of each."""
+    digits = dict(_DIGITS)
+    if background:
+        digits["background"] = 10
+    if kind != "log_px":
+        digits |= {"anomaly": 10, "anomaly_stderr": 6}
+    return digits | ({"percentile": 6} if percentiles else {})
+
+
+def header(id_name: str | None, columns: Sequence[str]) -> str:
     """The first line of a CSV file of scores."""
-    names = ["row", *([id_name] if id_name is not None else []), "log_px", "mc_stderr", "ess", "khat"]
-    return _csv([[*names, *(["percentile"] if percentiles else [])]])
+    return _csv([["row", *([id_name] if id_name is not None else []), *columns]])
 
 
 def lines(scores: Scores) -> str:
@@ -137,9 +172,7 @@ def lines(scores: Scores) -> str:
     columns: list[Sequence[object]] = [scores.row.tolist()]
     if scores.id is not None:
         columns.append(scores.id.tolist())
-    columns += [_numbers(getattr(scores, name), digits) for name, digits in _DIGITS.items()]
-    if scores.percentile is not None:
-        columns.append(_numbers(scores.percentile, 6))
+    columns += [_numbers(getattr(scores, name), digits) for name, digits in scores._digits().items()]
     return _csv(zip(*columns, strict=True))
 
 

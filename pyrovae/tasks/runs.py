@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,7 @@ def training_rows(data: Data, count: int) -> Rows:
         return data.epoch(0, 0)[: min(count, data.distinct)]
     numbers = list(range(min(count, len(data.train))))
     x = torch.stack([data.train[number] for number in numbers])
-    rows = data.train.rows(x, numbers)
-    return replace(rows, x=data.collate(x, generator_of("reference")))
+    return data.streamed(x, numbers, generator_of("reference"))
 
 
 def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:

@@ -116,8 +116,6 @@ def _streamed(
         share[:1] if share[0] else ()
     )  # each process has its own draws; the first has those of a single process
     for number, numbers in enumerate(own, start):
-        x = data.validation.x[:0]
-        if numbers:
-            draws = generator(seed, epoch, number, *extra)
-            x = data.collate(next(loader), draws).to(x)
-        yield replace(stream.rows(x, numbers), index=None).as_in(data.validation)
+        x = next(loader) if numbers else data.validation.x[:0]
+        rows = data.streamed(x, numbers, generator(seed, epoch, number, *extra))
+        yield replace(rows, index=None).as_in(data.validation)

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae import datasets, sharing
 from pyrovae.checks import shown
 from pyrovae.datasets import Rows
-from pyrovae.datasets.loader import fingerprint
+from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import tried_in_mode

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.datasets.loader import fingerprint
+from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
 from pyrovae.training.checkpoint import Checkpoint

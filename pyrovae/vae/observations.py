@@ -33,7 +33,7 @@ class Observations(PartsProgram):
     """The methods of a VAE that give numbers for rows, or rows."""
 
     rows: Callable[..., Rows]
-    _tensor: Callable[..., Any]
+    _context: Callable[..., Any]
     _tensors: Callable[..., Any]
     _indices: Callable[..., Any]
 
@@ -111,7 +111,9 @@ class Observations(PartsProgram):
 
         Arguments:
             count: the number of observations.
-            context: (count, *context_shape) for a conditional VAE.
+            context: (count, *context_shape) for a conditional VAE, or one context for all; a label
+                (a number or a word) or one for each, if it was trained with context="labels".
+                Pixels that a context gives, such as half an image, are those of the context.
             y: class indices (count,) to draw from, for a prior with labels.
             mean: whether to return E[x|z].
             as_frame: return a table in the columns, words and units of the training data.
@@ -129,9 +131,9 @@ class Observations(PartsProgram):
         """
         count, mean = self.check_count(count), one_of("mean", mean, (True, False))
         as_frame = one_of("as_frame", as_frame, (True, False))
-        context, y = self._tensor(context), self._indices(y)
+        context, y = self._context(context, count), self._indices(y)
         with seeded(seed):
-            x = self._sample(count, context, y, mean=mean)
+            x = self._completed(self._sample(count, context, y, mean=mean), context)
         return _as_table(x, self.schema) if as_frame else x
 
     def check_count(self, count: int) -> int:
@@ -170,6 +172,11 @@ class Observations(PartsProgram):
     def _drawn(self, z: Tensor, context: Tensor | None, *, mean: bool) -> Tensor:
         likelihood = self.decode(z, context)
         return mean_or_draw(likelihood) if mean else likelihood.sample()
+
+    def _completed(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Observations with the entries that a context gives, such as half an image."""
+        derived = None if self.schema is None else self.schema.derived
+        return x if derived is None or context is None else derived.completed(x, context)
 
     @overload
     def reconstruct(
@@ -210,6 +217,7 @@ class Observations(PartsProgram):
         x, context, y = self._tensors(x, context, y)
         with seeded(seed):
             x_hat = mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
+        x_hat = self._completed(x_hat, context)
         return _as_table(x_hat, self.schema) if as_frame else x_hat
 
 

@@ -162,7 +162,8 @@ class PartsProgram(EncoderInputs, Program):
         if context is None or (dims and tuple(context.shape[-dims:]) != self.context_shape):
             actual = "none" if context is None else f"shape {tuple(context.shape)}"
             raise InputError(
-                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {actual}"
+                f"this VAE needs a context of shape (*, {sizes(self.context_shape)}), not {actual}: give "
+                "context=, or Rows that have one"
             )
         return context.flatten(-dims) if dims else context.unsqueeze(-1)
 
@@ -237,12 +238,23 @@ class PartsProgram(EncoderInputs, Program):
         self._check_has_labels(data)
         self._check_labels(data.train.y)  # those of a stream too, whose rows are checked batch by batch
         self.likelihood.check_columns(data.columns)
+        if data.given is not None and self.mechanism is not None:
+            raise InputError(
+                f"context={data.derived.words!r} leaves pixels out of x, which {self.mechanism!r} would read "  # type: ignore[union-attr]
+                "as missing because of their value: leave mechanism out"
+            )
+        if data.given is not None and not self.likelihood.takes_missing:
+            raise InputError(
+                f"context={data.derived.words!r} leaves pixels out of log p(x|z), which "  # type: ignore[union-attr]
+                f"{self.likelihood!r} cannot: use a likelihood with independent elements, such as Bernoulli"
+            )
         super().check_data(data)
 
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
             raise InputError(
-                "the VAE was declared with a context, and the data have none: load them with context='labels'"
+                "the VAE was declared with a context, and the data have none: load them with context=, as in "
+                "context='labels'"
             )
         if self.context_shape is None and data.validation.context is not None:
             cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"
@@ -331,11 +343,11 @@ class PartsProgram(EncoderInputs, Program):
                 raise InputError(f"context has {rows} rows for {count} observations: give one for each")
         z = self.latents(context).expand((count,)).sample()
         p = self.decode(z, context)
-        if self.mechanism is None:
-            x = p.sample()
-        else:
-            s = self.mechanism.marginal(p).sample()
-            x = torch.where(s > 0, torch.nan, self.mechanism.given(p, s).sample())
+        x = p.sample() if self.mechanism is None else self.mechanism.sample(p)
+        derived = None if self.schema is None else self.schema.derived
+        given = None if derived is None else derived.given(self.event_shape)
+        if given is not None:
+            x = torch.where(given.to(x.device), torch.nan, x)  # as in the data
         return x if self.takes_doubles else x.to(like.dtype), {"z": z.unsqueeze(0)}
 
 

@@ -89,13 +89,18 @@ def _of_numbers(x: Tensor) -> Choice:
 def has_missing(data: Data) -> bool:
     """Whether x has missing entries (NaN) in some part of a data set.
 
+    Entries that a context gives, such as half an image, do not count.
+
     Example:
         >>> from pyrovae import datasets
         >>> has_missing(datasets.load("digits"))
         False
     """
     parts = (data.train, data.validation, data.test)
-    return any(bool(part.x.isnan().any()) for part in parts if isinstance(part, Rows))
+    missing = [part.x.isnan() for part in parts if isinstance(part, Rows)]
+    if data.given is not None:
+        missing = [part & ~data.given.to(part.device) for part in missing]
+    return any(bool(part.any()) for part in missing)
 
 
 def filling_for(data: Data) -> Literal["zeros", "flags"]:

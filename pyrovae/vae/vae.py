@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import check_flags, count_of, shown, whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.asked_labels import one_hot_of
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
@@ -223,12 +224,12 @@ class VAE(Observations, Declared, nn.Module):
         if z is None or not z.dim() or z.shape[-1] not in (self.prior.size, self.prior.visible):
             shape = "None" if z is None else tuple(z.shape)
             raise InputError(f"z must have shape (*, {self.prior.size}), not {shape}")
-        context = self._flat(self._tensor(context))
+        context = self._flat(self._context(context))
         return self.likelihood(**self.generation(z[..., : self.prior.visible], context))
 
     def latents(self, context: Any = None, y: Any = None) -> dist.TorchDistribution:  # type: ignore[override]  # noqa: ANN401
         """The distribution p(z), p(z|c) for a context, or p(z|y) for class indices: event (D,)."""
-        return self.prior(self._flat(self._tensor(context)), **self._known(self._indices(y)))
+        return self.prior(self._flat(self._context(context)), **self._known(self._indices(y)))
 
     def responsibilities(
         self,
@@ -277,6 +278,7 @@ class VAE(Observations, Declared, nn.Module):
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
+        context = one_hot_of(self.schema, context)
         rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
         for name, part in (("context", rows.context), ("y", rows.y)):
             if part is not None and not part.dim() and rows.x.dim():
@@ -299,11 +301,15 @@ class VAE(Observations, Declared, nn.Module):
             x, context, y = rows.x, rows.context, rows.y
         else:
             x = numbers("x", x, next(self.parameters()), doubles=self.takes_doubles)
-            context, y = self._tensor(context), self._indices(y)
+            context, y = self._context(context), self._indices(y)
         shape = tuple(x.shape) if x is not None else ()
         if shape[max(0, len(shape) - len(self.event_shape)) :] != self.event_shape:
             raise InputError(f"x must have shape (*, {sizes(self.event_shape)}), not {shape}")
         return x, context, y
+
+    def _context(self, context: Any, count: int | None = None) -> Any:  # noqa: ANN401
+        """A context as a tensor; labels as one-hot vectors, if it is conditioned on labels."""
+        return self._tensor(one_hot_of(self.schema, context, count))
 
     def _tensor(self, values: Any, name: str = "context") -> Any:  # noqa: ANN401
         values = values.x if isinstance(values, Rows) else values

@@ -57,6 +57,27 @@ def test_score_says_what_is_missing(run, capsys):
     assert main(["score", run, "new.csv", "--out", "s.csv", "--unknown", "missing", *QUICK]) == 0
 
 
+def test_score_writes_another_kind(run, tmp_path, capsys):
+    (tmp_path / "second").mkdir()
+    background = str(run_on(tmp_path / "second", people(150, seed=5)))
+    people(25, seed=1).to_csv("new.csv", index=False)
+    typical = ["score", run, "new.csv", "--out", "t.csv", "--kind", "typicality", *QUICK]
+    assert main(typical) == 0
+    assert "highest typicality: row" in capsys.readouterr().out
+    table = pandas.read_csv("t.csv")
+    quick = {"particles": 10, "compile": False, "device": "cpu"}
+    expected = pv.score(run, "new.csv", kind="typicality", **quick)
+    np.testing.assert_allclose(table["anomaly"], expected.anomaly, atol=1e-4)
+    np.testing.assert_allclose(table["percentile"], expected.percentile, atol=1e-4)
+    ratio = ["score", run, "new.csv", "--out", "r.csv", "--kind", "ratio", *QUICK]
+    assert "background=" in refused(capsys, *ratio)
+    assert main([*ratio, "--background", background]) == 0
+    table = pandas.read_csv("r.csv")
+    np.testing.assert_allclose(table["anomaly"], table["background"] - table["log_px"], atol=1e-4)
+    assert "integer levels" in refused(capsys, *typical[:4], "c.csv", "--kind", "complexity", *QUICK)
+    assert "typicality" in refused(capsys, *typical[:4], "c.csv", "--kind", "typical", *QUICK)
+
+
 def appended() -> None:
     with open("people.csv", "a") as file:
         file.write("someone,170.0,3,01/02/1970,yes,red\n")

@@ -88,6 +88,7 @@ def test_a_column_can_hold_the_labels(path):
     assert (known.train.y >= 0).sum() == 6
     both = datasets.load(path, labels="species", context="labels")
     assert both.context_shape == (3,)
+    assert not both.has_labels  # the model is given them
     raises_one_sentence(lambda: datasets.load(path, labels="specie"), "labels", "did you mean 'species'")
     raises_one_sentence(lambda: datasets.load("digits", labels="species"), "labels", "not a table")
     raises_one_sentence(lambda: datasets.load(path, labels=True), "labels=True needs labels")

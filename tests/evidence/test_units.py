@@ -46,6 +46,19 @@ def test_a_uniform_density_of_dequantised_levels_has_the_bits_of_uniform_levels(
     assert bits_per_dim(0.0, dims, levels) == pytest.approx(math.log2(levels))
 
 
+@pytest.mark.parametrize("missing", [0, 3, 4])
+def test_bits_are_those_of_the_entries_that_are_present(missing):
+    """Four fair coins, some of them missing: one bit for each that is there."""
+    vae = pv.VAE((4,), 1, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4))
+    with torch.no_grad():
+        for p in vae.parameters():
+            p.zero_()
+    x = torch.ones(5, 4)
+    x[:, :missing] = math.nan
+    evidence = pv.log_evidence(vae, x, particles=2000, method="importance", compile=False)
+    assert evidence.bits_per_dim == pytest.approx(1.0 if missing < 4 else math.nan, abs=0.1, nan_ok=True)
+
+
 def test_fashion_mnist_has_positive_bits():
     """-log2 p / D of a density was printed as -0.80 bits; the levels' volume is 8 bits more."""
     log_px = 0.80 * 784 * math.log(2)

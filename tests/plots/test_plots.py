@@ -22,6 +22,7 @@ from pyrovae.errors import InputError
 from pyrovae.numerics import as_array, numbers
 from pyrovae.plots.latents import REGIONS, _region_levels
 from pyrovae.plots.style import CLASSES, COLOURS, _spread
+from tests.support.parts import raises_one_sentence
 from tests.support.pictures import PROPERTIES, dots, line, standard_normal
 
 RNG = np.random.default_rng(0)
@@ -439,6 +440,41 @@ def test_the_pictures_of_a_conditional_vae_take_the_context_of_the_rows():
     data = pv.datasets.load("digits", context="labels")
     pictures = report.figures(small_vae(data, context_shape=data.context_shape), data)
     assert set(pictures) == {"samples", "reconstructions", "latents"}
+
+
+@pytest.mark.parametrize("context", ["left half", "noisy .3", "small 2"])
+def test_samples_given_an_image_stand_next_to_what_is_given(context):
+    """The figure has ten rows: what is given, ten samples, the original."""
+    data = pv.datasets.load("digits", binarize="threshold", context=context)
+    pictures = report.figures(small_vae(data, context_shape=data.context_shape), data)
+    assert set(pictures) == {"samples", "reconstructions", "latents"}
+    ax = pictures["samples"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["given", "samples", "original"]
+    image = ax.images[0].get_array()
+    whole = pv.datasets.load("digits", binarize="threshold").test.x
+    scale = (image.shape[1] + 1 - 12) // (12 * 8)
+    cell = 8 * scale + 1
+    original = image[: cell - 1 : scale, 11 * cell : 12 * cell - 1 : scale]
+    np.testing.assert_array_equal(original, whole[0, 0])
+    if context == "left half":
+        first = image[: cell - 1 : scale, cell : 2 * cell - 1 : scale]
+        np.testing.assert_array_equal(first[:, :4], whole[0, 0, :, :4])
+        given = image[: cell - 1 : scale, : cell - 1 : scale]
+        assert (given[:, 4:] == 0.5).all()
+
+
+def test_conditional_samples_draw_each_image_at_its_place():
+    given, samples = np.zeros((2, 3, 3)), np.arange(2 * 4 * 9).reshape(2, 4, 3, 3) / 72
+    ax = plots.conditional_samples(given, samples)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["given", "samples"]
+    image = ax.images[0].get_array()
+    scale = (image.shape[1] + 1 - 5) // 15
+    cell = 3 * scale + 1
+    np.testing.assert_allclose(
+        image[cell : 2 * cell - 1 : scale, 2 * cell : 3 * cell - 1 : scale], samples[1, 1]
+    )
+    raises_one_sentence(lambda: plots.conditional_samples(given[:1], samples), "for each row")
+    raises_one_sentence(lambda: plots.conditional_samples(given, given), "some for each image")
 
 
 # Nothing global

@@ -19,7 +19,8 @@ FLOORS = {
     "programs": {"mixtures", "oracles", "vae"},
     "pictures": {"report"},
     "verbs": {"baselines", "evidence", "training"},
-    "exploring": {"exploring", "tasks", "testing"},
+    "exploring": {"exploring", "testing"},
+    "tasks": {"tasks"},
     "interfaces": {"__init__", "__main__", "app", "cli"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}

@@ -15,7 +15,7 @@ from pyrovae.measurements import Crop, Custom, Downsample, Flip, Missing, Noise,
 from pyrovae.oracles import LinearGaussian, LinearGaussianMixture
 from pyrovae.tasks.measured import Measured
 
-ROWS = 40
+ROWS = 30
 POOL = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]])
 ORACLES = {
     "linear": LinearGaussian.random(event_dim=4, latent_dim=2),
@@ -42,14 +42,16 @@ def measured_by(name, x, rng):
 MEASURES = ("missing", "noise", "function", "pooled", "pooled and noisy")
 
 
-@pytest.mark.parametrize("oracle", ORACLES)
-@pytest.mark.parametrize("name", MEASURES)
-@pytest.mark.parametrize("method", ["auto", "importance", "laplace", "ais"])
+CELLS = [(oracle, name, method) for oracle in ORACLES for name in MEASURES for method in ("auto", "laplace")]
+CELLS += [("linear", name, method) for name in ("missing", "noise") for method in ("importance", "ais")]
+
+
+@pytest.mark.parametrize(("oracle", "name", "method"), CELLS)
 def test_it_is_the_exact_conditional(oracle, name, method):
     oracle = ORACLES[oracle]
     y, through, matrix, sd = measured_by(name, oracle.sample(ROWS, seed=3), torch.Generator().manual_seed(4))
     log_py, mean, covariance = oracle.given(y, matrix, sd)
-    particles = {"importance": 20_000, "ais": 100}.get(method, 1000)
+    particles = {"importance": 20_000, "ais": 60}.get(method, 1000)
     got = pv.condition(oracle, y, through=through, draws=200, method=method, particles=particles)
     assert set(got.method) <= {
         "importance sampling", "Laplace importance sampling", "annealed importance sampling"
@@ -133,9 +135,8 @@ class TestImages:
         """p(z) on a grid, and p(x_i = 1 | z)."""
         z = torch.linspace(-7, 7, 2001).unsqueeze(-1)
         with torch.no_grad():
-            return dist.Normal(0.0, 1.0).log_prob(z[:, 0]) + math.log(14 / 2000), vae.decode(z).mean.flatten(
-                1
-            )
+            p = vae.decode(z).mean.flatten(1)
+        return dist.Normal(0.0, 1.0).log_prob(z[:, 0]) + math.log(14 / 2000), p
 
     @pytest.mark.parametrize("through", [Missing(), Flip(0.2), Downsample(2), Noise(0.5)], ids=repr)
     def test_binary_pixels_by_quadrature(self, vae, through):
@@ -144,15 +145,8 @@ class TestImages:
         x, _ = vae.simulate(20)
         if isinstance(through, Missing):
             y = torch.where(torch.rand(x.shape) < 0.5, math.nan, x)
-            log_each = (
-                torch.where(
-                    y.isnan(),
-                    0.0,
-                    dist.Bernoulli(p.reshape(-1, 1, 1, 4, 4)[:, None]).log_prob(y.nan_to_num(0.0)),
-                )
-                .flatten(2)
-                .sum(2)
-            )
+            each = dist.Bernoulli(p[:, None]).log_prob(y.flatten(1).nan_to_num(0.0))
+            log_each = torch.where(y.flatten(1).isnan(), 0.0, each).sum(2)
         elif isinstance(through, Flip):
             y = torch.where(torch.rand(x.shape) < 0.2, 1 - x, x)
             log_each = dist.Bernoulli(0.2 + 0.6 * p[:, None]).log_prob(y.flatten(1)).sum(2)
@@ -174,9 +168,9 @@ class TestImages:
                 .sum(2)
             )
         exact = (log_pz[:, None] + log_each).logsumexp(0)
-        got = pv.condition(vae, y, through=through, draws=50)
+        got = pv.condition(vae, y, through=through, draws=50, method="laplace")
         assert got.trusted.all()
-        assert np.abs(got.log_py - exact.numpy()).max() < 0.15
+        assert (np.abs(got.log_py - exact.numpy()) < 4 * got.mc_stderr + 0.02).all()
         if isinstance(through, Missing):
             known = ~y.isnan()
             assert (got.x[:, known] == y[known]).all()
@@ -261,9 +255,9 @@ class TestRows:
 class TestPrograms:
     def test_discrete_latents(self):
         torch.manual_seed(0)
-        prior, guide = pv.priors.Categorical(4), pv.guides.Categorical()
+        prior, guide = pv.priors.Categorical(4), pv.guides.Categorical(4)
         networks = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8)}
-        vae = pv.VAE((6,), 4, prior=prior, guide=guide, **networks).eval()
+        vae = pv.VAE((6,), 1, prior=prior, guide=guide, **networks).eval()
         y = torch.tensor([[1.0, 0.0, math.nan, math.nan, 1.0, 0.0]])
         got = pv.condition(vae, y, draws=20)
         z = torch.eye(4)
@@ -287,6 +281,21 @@ class TestPrograms:
         assert got.x.shape == (5, 2, 6)
         with pytest.raises(InputError, match="needs a context"):
             pv.condition(vae, y, draws=5)
+
+    def test_a_part_of_the_image_as_context(self):
+        """The given half of x is that of the context; log p(y) is that of the rest."""
+        data = pv.datasets.load("digits", binarize="threshold", context="left half")
+        torch.manual_seed(0)
+        networks = {"encoder": pv.networks.MLP(16), "decoder": pv.networks.MLP(16)}
+        vae = pv.VAE.suited(data, latent_dim=2, **networks)
+        vae.schema = data.schema
+        rows = data.test[:4]
+        got = pv.condition(vae.eval(), rows, draws=5, method="laplace")
+        left = rows.context[..., :4]
+        assert (got.x[..., :4] == left).all()
+        assert (got.mean[..., :4] == left).all()
+        assert (got.sd[..., :4] == 0).all()
+        assert np.abs(got.log_py - pv.log_evidence(vae, rows, method="laplace").log_px).max() < 0.05
 
     def test_a_pair_of_functions(self):
         def model(x):
@@ -380,7 +389,7 @@ class TestRefusals:
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="defensive"), "gives log p.x. only"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="x"), "no method 'x'"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), through="noise"), "through must be"),
-            (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=10**9), "memory"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=10**9), "GiB free"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8)).to_frame(), "not trained on a table"),
             (lambda vae: pv.condition(vae, torch.zeros(1, 8)).quantile(2), "share must be"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), through=Flip(0.1)), "values of 0 and 1"),

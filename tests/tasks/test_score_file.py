@@ -172,6 +172,69 @@ def test_another_call_does_not_go_on(run, new, monkeypatch, tmp_path):
     raises_one_sentence(lambda: pv.score_file(run, new, out, **QUICK), "exists", "--overwrite")
 
 
+@pytest.fixture(scope="module")
+def background(tmp_path_factory):
+    return run_on(tmp_path_factory.mktemp("background"), people(150, seed=7))
+
+
+@pytest.mark.parametrize("kind", ["typicality", "ratio"])
+def test_a_file_of_another_kind_goes_on(run, background, new, kind, monkeypatch, tmp_path):
+    out, calls_of_piece = tmp_path / "s.csv", 2 if kind == "ratio" else 1
+    options = QUICK | {"id": "name", "kind": kind} | ({"background": background} if kind == "ratio" else {})
+    expected = pv.score(run, people(ROWS, seed=1), **options)
+    with monkeypatch.context() as patch:
+        stop_in_piece(patch, 3 * calls_of_piece, Stopped)
+        with pytest.raises(Stopped):
+            pv.score_file(run, new, out, piece=50, **options)
+    for others in (QUICK, options | {"kind": "log_px", "background": None}):
+        raises_one_sentence(
+            lambda others=others: pv.score_file(run, new, out, **others), "other", "--overwrite"
+        )
+    written = pv.score_file(run, new, out, piece=70, **options)
+    assert (written.rows, written.resumed) == (300, 100)
+    same_as(out, expected)
+    table = pandas.read_csv(out)
+    assert list(table) == list(expected.to_frame())
+    np.testing.assert_allclose(table["anomaly"], expected.anomaly, atol=2e-3)
+    assert f"highest {kind}" in str(written)
+
+
+def test_a_background_with_other_weights_does_not_go_on(run, background, new, monkeypatch, tmp_path):
+    out, ratio = tmp_path / "s.csv", QUICK | {"kind": "ratio"}
+    with monkeypatch.context() as patch:
+        stop_in_piece(patch, 12, Stopped)
+        with pytest.raises(Stopped):
+            pv.score_file(run, new, out, piece=50, background=background, **ratio)
+    call = lambda: pv.score_file(run, new, out, background=run, **ratio)  # noqa: E731
+    raises_one_sentence(call, "weights of the background", "--overwrite")
+
+
+def test_the_chosen_options_of_both_methods_are_kept(run, background, new, monkeypatch, tmp_path):
+    """AIS chooses its step sizes from the first rows; a call that goes on does not choose again."""
+    from pyrovae.evidence import AIS
+
+    people(20, seed=1).to_csv(new, index=False)
+    out, state = tmp_path / "s.csv", tmp_path / "s.csv.part.json"
+    options = {"kind": "ratio", "background": background, "method": AIS(temperatures=2), "particles": 2}
+    options |= {"compile": False, "device": "cpu", "percentiles": False, "piece": 10}
+    with monkeypatch.context() as patch:
+        stop_in_piece(patch, 3, Stopped)
+        with pytest.raises(Stopped):
+            pv.score_file(run, new, out, **options)
+    used = json.loads(state.read_text())["used"]
+    assert used.keys() == {"model", "background"}
+    prepared = []
+    monkeypatch.setattr(
+        Scorer, "prepare", lambda self, method: prepared.append(method.to_dict()) or _prepare(self, method)
+    )
+    assert pv.score_file(run, new, out, **options).resumed == 10
+    assert prepared == [used["model"], used["background"]]
+
+
+def _prepare(scorer, method):
+    scorer.method, scorer._is_prepared = method, True
+
+
 def test_rows_before_a_faulty_one_are_kept(run, expected, tmp_path):
     frame = people(ROWS, seed=1).astype({"size": object})
     frame.loc[250, "size"] = "tall"
@@ -219,8 +282,8 @@ def test_a_killed_process_leaves_its_pieces(run, new, expected, tmp_path):
     same_as(out, expected)
 
 
-def shared(run, new, out):
-    written = pv.score_file(run, new, out, id="name", piece=70, **QUICK)
+def shared(run, new, out, **options):
+    written = pv.score_file(run, new, out, id="name", piece=70, **QUICK, **options)
     return written.rows, written.mean
 
 
@@ -229,6 +292,19 @@ def test_two_processes_share_the_rows(run, new, expected, pair, tmp_path):
     assert found[0] == found[1]
     assert found[0][0] == ROWS
     same_as(tmp_path / "s.csv", expected)
+
+
+def shared_ratio(run, background, new, out):
+    return shared(run, new, out, kind="ratio", background=background)
+
+
+def test_two_processes_share_the_rows_of_a_ratio(run, background, new, pair, tmp_path):
+    pair(shared_ratio, run, background, new, tmp_path / "s.csv")
+    options = QUICK | {"kind": "ratio", "background": background}
+    expected = pv.score(run, people(ROWS, seed=1), **options)
+    table = pandas.read_csv(tmp_path / "s.csv")
+    np.testing.assert_allclose(table["anomaly"], expected.anomaly, atol=2e-3)
+    np.testing.assert_allclose(table["percentile"], expected.percentile, atol=1.5)
 
 
 def test_a_file_key_is_that_of_its_bytes(new, tmp_path):

@@ -41,6 +41,7 @@ def reconstruct(
     rows = rows_of(data_set, split, whole("count", count))
     x, x_hat = rows.x, vae.reconstruct(rows, seed=seed)
     if report.is_image(vae.event_shape):
+        x = report.original_images(data_set.derived, rows)
         ax = plots.reconstructions(x.numpy(), x_hat.numpy(), pairs=min(len(x), SHOWN))
     else:
         complete = ~x.flatten(1).isnan().any(1)

@@ -1,4 +1,4 @@
-"""`score`: log p(x) of every row of a new file."""
+"""`score`: log p(x) of every row of a new file, and how anomalous it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyrovae.compiling import Compile
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.sharing import print_first
-from pyrovae.tasks import score_file
+from pyrovae.tasks import KindName, score_file
 
 __all__ = ["score"]
 
@@ -18,6 +18,8 @@ def score(
     data: str | None = None,
     *,
     out: str | None = None,
+    kind: KindName = "log_px",
+    background: str | None = None,
     id: str | None = None,
     particles: int | None = None,
     method: Method | None = None,
@@ -36,13 +38,17 @@ def score(
     """Estimate log p(x) of every row of a new file, with percentiles among the training rows.
 
     Writes a line for each row: row number, id, log p(x) in nats, its Monte Carlo error, effective
-    sample size, k-hat and percentile. Columns are matched by name. Files larger than memory are
-    read in pieces. A call that was stopped goes on where it was; give the same command again.
+    sample size, k-hat and percentile; with --kind also how anomalous the row is. Columns are
+    matched by name. Files larger than memory are read in pieces. A call that was stopped goes on
+    where it was; give the same command again.
 
     Arguments:
         run: the run folder.
         data: the file to score (.csv, .parquet, .npy and others), or a folder of images.
         out: the .csv file to write.
+        kind: how anomalous a row is, higher is more: -log p(x), its distance from the mean of the
+            training rows (typicality), or a ratio to a compressor (complexity) or a second model.
+        background: the run folder of the second model, for --kind ratio.
         id: a column to copy to the output.
         particles: K, the number of samples for each row; by default 100, or 16 chains for AIS.
         method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
@@ -67,6 +73,8 @@ def score(
         run,
         data,
         out,
+        kind=kind,
+        background=background,
         particles=particles,
         method=method or "importance",
         seed=seed,

@@ -1,0 +1,225 @@
+r"""The latents of any VAE as arrays: encodings, log p(z) and decoded observations.
+
+    encode     E[z|x] under q(z|x)
+    sample     z ~ q(z|x)
+    log_prob   log p(z), or log p(z|c) for a context
+    decoded    E[x|z], or a sample of x
+
+All samples are drawn with a seed. The caller's random state, the training mode and Pyro's store do
+not change. Of a program whose decoder reads a class, z is followed by the one-hot class, which is
+the most probable class of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae.checks import whole
+from pyrovae.datasets import Rows
+from pyrovae.distributions import Classed
+from pyrovae.errors import InputError, sizes
+from pyrovae.evidence.run import evaluating, inputs
+from pyrovae.numerics import Array, as_array
+from pyrovae.report import is_image
+from pyrovae.terms import Runner
+from pyrovae.vae import VAE
+from pyrovae.vae.program import mean_or_draw
+
+__all__ = ["ROWS", "Space", "vae_of"]
+
+ROWS = 256  # rows read at once
+POINTS = 1024  # latents whose log p(z) is computed at once
+SAMPLES = 100  # for the mean of a q(z|x) without a known one
+
+
+class Space:
+    """The latent space of a VAE, read without changing the VAE.
+
+    Arguments:
+        vae: the VAE.
+        what: what needs the VAE, in messages.
+
+    Raises:
+        InputError: for another program.
+    """
+
+    def __init__(self, vae: Any, what: str = "this") -> None:  # noqa: ANN401
+        self.vae = vae_of(vae, what)
+
+    @contextmanager
+    def quiet(self, seed: int) -> Iterator[None]:
+        """Evaluate with the random numbers of a seed, and leave no trace."""
+        with evaluating(Runner(self.vae)):
+            torch.manual_seed(whole("seed", seed, 0))
+            yield
+
+    @property
+    def dim(self) -> int:
+        """The number of real entries of z, without a one-hot class."""
+        return self.vae.prior.size - self.classes
+
+    @property
+    def classes(self) -> int:
+        """The number of entries of the one-hot class that the decoder reads, or 0."""
+        states = self.vae.prior.states
+        return states if states and self.vae.prior.size > self.vae.latent_dim else 0
+
+    # ---------------------------------------------------------------- encodings
+
+    def rows(self, x: Any, context: Any = None) -> Rows:  # noqa: ANN401
+        """Observations (N, *event), or a single one (*event), as checked rows without labels.
+
+        Arguments:
+            x: observations.
+            context: the context of each row, or one for all, (*context_shape).
+
+        Raises:
+            InputError: for observations that the VAE cannot take, or latents that are not real.
+        """
+        if not isinstance(x, Rows) and _shape_of(x) == self.vae.event_shape:
+            x = as_array(x)[None]
+        if context is not None and _shape_of(context) == self.vae.context_shape:
+            context = np.repeat(as_array(context)[None], len(x), 0)
+        rows = inputs(Runner(self.vae), x, context).unlabelled()
+        with self.quiet(0):
+            self._check_real(self.vae.encode(rows[:2]))
+        return rows
+
+    def _check_real(self, q: dist.TorchDistribution) -> None:
+        """Refuse latents that are not vectors of R^D: a step would leave their space."""
+        if isinstance(q, Classed):
+            return
+        try:
+            support = q.support
+        except NotImplementedError:
+            return
+        points = torch.tensor([[-1.5], [0.0], [1.5]]).expand(3, self.vae.prior.size)
+        if support is not None and not bool(support.check(points).all()):
+            raise InputError(
+                f"the latents of {self.vae.prior!r} are not real vectors, so there are no directions among "
+                "them: use a VAE with a prior on real vectors, such as StandardNormal or GaussianMixture"
+            )
+
+    def encode(self, rows: Rows, seed: int = 0) -> Array:
+        """E[z|x] of rows, (N, size)."""
+        return self._encoded(rows, seed, self._mean)
+
+    def sample(self, rows: Rows, seed: int = 0) -> Array:
+        """A sample z ~ q(z|x) of each row, (N, size)."""
+        return self._encoded(rows, seed, lambda q: q.sample())
+
+    def _encoded(self, rows: Rows, seed: int, of: Any) -> Array:  # noqa: ANN401
+        with self.quiet(seed):
+            pieces = [as_array(of(self.vae.encode(some)), float) for some in rows.batches(ROWS)]
+        return np.concatenate(pieces)
+
+    def _mean(self, q: dist.TorchDistribution) -> Tensor:
+        """E[z|x], for a class that the decoder reads given the most probable class."""
+        if isinstance(q, Classed):
+            c = q.classes.logits.argmax(-1)
+            one_hot = torch.nn.functional.one_hot(c, q.classes.strata)
+            return torch.cat([self._mean(q.given(c)), one_hot.to(q.classes.logits)], -1)
+        return torch.as_tensor(self.moments(q, SAMPLES)[0])
+
+    @staticmethod
+    def moments(q: dist.TorchDistribution, particles: int) -> tuple[Array, Array]:
+        """Mean and variance of q(z|x), (B, D), from samples if they are not known."""
+        try:
+            mean, variance = q.mean, q.variance
+        except (NotImplementedError, AttributeError):
+            z = q.sample((max(particles, 2),))
+            mean, variance = z.mean(0), z.var(0)
+        return as_array(mean, float), as_array(variance, float)
+
+    # ---------------------------------------------------------------- densities
+
+    def log_density(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(z) in nats, differentiable in z: (M, size), double -> (M,), double."""
+        like = next(self.vae.parameters())
+        return self.vae.latents(context).log_prob(z.to(like)).double()
+
+    def log_prob(self, z: Array, context: Tensor | None = None) -> Array:
+        """log p(z) in nats of latents (..., N, size), for rows with a context: (..., N)."""
+        flat, given = self._flat(z, context)
+        with self.quiet(0):
+            done = [
+                as_array(self.log_density(flat[at], None if given is None else given[at]))
+                for at in _slices(len(flat), POINTS)
+            ]
+        return np.concatenate(done).reshape(z.shape[:-1])
+
+    def decoded(self, z: Array, context: Tensor | None = None, seed: int | None = None) -> NDArray:
+        """E[x|z] (..., N, *event), or samples of x if a seed is given.
+
+        Arguments:
+            z: latents (..., N, size), or those that the decoder reads.
+            context: the context of the N rows, (N, *context_shape).
+            seed: seed for samples instead of means.
+        """
+        flat, given = self._flat(z, context)
+        with self.quiet(seed or 0):
+            each = (
+                self.vae.decode(
+                    flat[at].to(next(self.vae.parameters())), None if given is None else given[at]
+                )
+                for at in _slices(len(flat), ROWS)
+            )
+            x = torch.cat([mean_or_draw(p) if seed is None else p.sample() for p in each])
+        return as_array(x).reshape(*z.shape[:-1], *self.vae.event_shape)
+
+    def scale(self, rows: Rows) -> Array:
+        """The unit of each element: its standard deviation in rows, or 1 for images, (*event)."""
+        if is_image(self.vae.event_shape):
+            return np.ones(self.vae.event_shape)
+        x = as_array(rows.x, float)
+        known = ~np.isnan(x)
+        count = np.maximum(known.sum(0), 1)
+        mean = np.nansum(x, 0) / count
+        sd = np.sqrt((np.where(known, x - mean, 0.0) ** 2).sum(0) / count)
+        return np.where(sd > 0, sd, 1.0)
+
+    def _flat(self, z: Array, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Latents (M, size), and the context of each."""
+        device = next(self.vae.parameters()).device
+        flat = torch.as_tensor(z.reshape(-1, z.shape[-1]), device=device)
+        if context is None:
+            return flat, None
+        if z.ndim < 2 or z.shape[-2] != len(context):
+            raise InputError(
+                f"z has shape {sizes(z.shape)}, and there are {len(context)} contexts: give one each"
+            )
+        rows = torch.arange(len(context), device=device).expand(z.shape[:-1]).flatten()
+        return flat, context[rows]
+
+
+def vae_of(vae: Any, what: str) -> VAE:  # noqa: ANN401
+    """The VAE itself.
+
+    Raises:
+        InputError: for another program.
+    """
+    if not isinstance(vae, VAE):
+        raise InputError(
+            f"{what} needs a VAE, not a {type(vae).__name__}: give the result of VAE(...) or load(...)"
+        )
+    return vae
+
+
+def _shape_of(x: Any) -> tuple[int, ...] | None:  # noqa: ANN401
+    """The shape of an array, a tensor or a list of numbers; None for anything else."""
+    try:
+        return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+    except ValueError:  # lists of different lengths
+        return None
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
