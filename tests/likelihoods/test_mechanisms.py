@@ -305,3 +305,11 @@ def test_entries_that_are_not_normal_are_refused(likelihood):
 
 def test_another_direction_is_refused():
     raises_one_sentence(lambda: small("up"), "direction of SelfMasking", "'high', 'low' or 'either'")
+
+
+def test_pixels_that_a_context_gives_are_not_missing_because_of_their_value():
+    data = pv.datasets.load("digits", context="left half")
+    likelihood, parts = Normal("learned"), {"encoder": MLP(8), "decoder": MLP(8)}
+    mechanism = SelfMasking()
+    vae = pv.VAE.suited(data, latent_dim=2, likelihood=likelihood, mechanism=mechanism, **parts)
+    raises_one_sentence(lambda: pv.fit(vae, data, epochs=1, **QUIET), "left half", "leave mechanism out")
