@@ -70,6 +70,7 @@ ELSEWHERE = {
     "sandwich": lambda seed: pv.sandwich(small_vae(), temperatures=(2,), count=2, chains=2, seed=seed),
     "fit": lambda seed: pv.fit(small_vae(), X, epochs=1, progress=False, seed=seed),
     "score": lambda seed: pv.score(small_vae(), X, particles=2, seed=seed),
+    "condition": lambda seed: pv.condition(small_vae(), X, particles=30, draws=2, seed=seed),
     "explore": lambda seed: pv.explore(MIXTURE, X, particles=2, seed=seed),
     "load": lambda seed: datasets.load("ring", split_seed=seed),
     "toy": lambda seed: datasets.toys.ring(5, seed=seed),

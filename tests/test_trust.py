@@ -117,6 +117,7 @@ PLANTS = {
     ),
 }
 DOORS = ["evaluate r", "sample r", "reconstruct r", "clusters r", "compare r r", "explore r --show false"]
+DOORS += ["complete r", "denoise r", "enlarge r", "impute r t.csv --out f.csv"]
 DOORS += ["score r x.npy --out s.csv", "fit --out r --resume", "fit --config r/config.yaml --out s"]
 
 

@@ -69,10 +69,17 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Some of the rows, in the order of the source, and their cells of the id column (or None)."""
+    """Some of the rows, in the order of the source.
+
+    Attributes:
+        rows: the rows.
+        ids: their cells of the id column, or None.
+        table: the cells of all columns that were read, or None for rows of numbers.
+    """
 
     rows: Rows
     ids: np.ndarray | None = None
+    table: Table | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,12 +94,14 @@ class Incoming:
         pieces: pieces of at most this number of rows, after a number of rows that are skipped.
         rows: the number of rows; a guess for a long CSV file.
         notes: remarks for the user.
+        head: the first cells of a table, or all of them; None for rows of numbers.
     """
 
     name: str
     pieces: Callable[[int, int], Iterator[Piece]]
     rows: int
     notes: list[str] = field(default_factory=list)
+    head: Table | None = None
 
 
 def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> Incoming:  # noqa: ANN401
@@ -198,13 +207,13 @@ def _of_table(schema: Schema, feed: Feed, name: str, asked: Asked) -> Incoming:
         rows = schema.of_table(table, name, unknown=asked.unknown, dates=dates)
         if labels is not None:
             rows = _labelled(rows, table, labels, schema, name)
-        return Piece(rows, None if asked.id is None else _column(table, asked.id))
+        return Piece(rows, None if asked.id is None else _column(table, asked.id), table)
 
     def pieces(size: int, skip: int) -> Iterator[Piece]:
         return (piece(table) for table in feed.tables(size, skip) if len(table.frame))
 
     notes = [note for note in schema.notes_on((n for n in names if n not in (asked.id, labels)), name)]
-    return Incoming(name, pieces, feed.rows, notes)
+    return Incoming(name, pieces, feed.rows, notes, feed.head)
 
 
 def _column(table: Table, name: str) -> np.ndarray:

@@ -36,7 +36,7 @@ from pyrovae.names import near_names
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Unknown", "date_words", "match", "opened"]
+__all__ = ["Unknown", "date_words", "match", "opened", "stands_for_missing"]
 
 Unknown = Literal["refuse", "missing"]
 
@@ -113,6 +113,20 @@ def date_words(table: Table, columns: Sequence[Column]) -> dict[str, list[str]]:
         for series in [_series(table, column.name)]
         if series.dtype.kind not in "biufmMc"
     }
+
+
+def stands_for_missing(word: str, column: Column, na: Collection[str] = ()) -> bool:
+    """Whether a cell of text of a column stands for a missing entry.
+
+    Example:
+        >>> column = Column("size", "normal", missing=("unknown",))
+        >>> [stands_for_missing(word, column, ["-9"]) for word in ("", "?", "-9", "unknown", "big")]
+        [True, True, True, True, False]
+    """
+    every = {*na, *column.missing}
+    if column.levels is not None:
+        return word in every or word.lower() in MISSING_WORDS
+    return is_missing(word, every)
 
 
 def _series(table: Table, name: str) -> pandas.Series:

@@ -2,6 +2,9 @@
 
 completion = condition(vae, y)              samples of x given missing, noisy or coarse values
 
+imputation = impute(vae, frame)             the empty cells of a table, filled once and M times
+impute_file("runs/a", "new.csv", "filled.csv")    the same for a file of any size
+
 scores = score(vae, frame)                  log p(x) of every row, with errors and percentiles
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
 auroc(normal, anomalous)                    how well scores separate two groups of rows
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from pyrovae.tasks.attribute_fit import attributes
     from pyrovae.tasks.attribute_result import Attributes
     from pyrovae.tasks.completion import Completion
-    from pyrovae.tasks.condition import condition
+    from pyrovae.tasks.conditioning import condition
+    from pyrovae.tasks.imputation import Imputation, impute
+    from pyrovae.tasks.imputing_file import impute_file
     from pyrovae.tasks.in_memory import score
     from pyrovae.tasks.kinds import KindName
     from pyrovae.tasks.on_disk import score_file
@@ -31,6 +36,7 @@ __all__ = [
     "AUROC",
     "Attributes",
     "Completion",
+    "Imputation",
     "KindName",
     "Scores",
     "Traversal",
@@ -38,6 +44,8 @@ __all__ = [
     "attributes",
     "auroc",
     "condition",
+    "impute",
+    "impute_file",
     "interpolate",
     "measure_images",
     "score",
@@ -52,7 +60,9 @@ if not TYPE_CHECKING:
             "attribute_fit": ["attributes"],
             "attribute_result": ["Attributes"],
             "completion": ["Completion"],
-            "condition": ["condition"],
+            "conditioning": ["condition"],
+            "imputation": ["Imputation", "impute"],
+            "imputing_file": ["impute_file"],
             "in_memory": ["score"],
             "kinds": ["KindName"],
             "on_disk": ["score_file"],

@@ -1,23 +1,16 @@
 """`score_file`: scores of a file of any size, written as they are computed.
 
-    scores.csv.part         the lines that are done
-    scores.csv.part.json    what is scored, and how many rows and bytes are done
-
-The first file grows by one piece at a time; then the second is replaced. A run that was stopped or
-killed goes on after the last piece: what was written later is cut off. At the end the first file
-gets its final name, and the second is removed.
+A run that was stopped or killed goes on after the last piece (`growing`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +21,9 @@ from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError, visible
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
-from pyrovae.files import open_owned, reason_of, write_whole
 from pyrovae.sharing import agreed, is_first, together
 from pyrovae.tasks import result
+from pyrovae.tasks.growing import Growing, file_key, target_of
 from pyrovae.tasks.in_memory import Task, task_of
 from pyrovae.tasks.kinds import KindName
 from pyrovae.tasks.reference import run_key
@@ -118,7 +111,7 @@ def score_file(
     reading = ReadOptions.of({"separator": separator, "decimal": decimal, "header": header})
     asked = Asked(unknown, id, labels, seed, reading)
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed, "compile": compile}
-    target = _target(out, overwrite=overwrite)
+    target = target_of(out, [".csv"], overwrite=overwrite)
     of_run: dict[str, Any] = {"percentiles": percentiles, "device": device, "trust": trust}
     of_run |= {"kind": kind, "background": None if background is None else os.fspath(background)}
     task = task_of(run, os.fspath(data), asked, **of_run, **options)
@@ -135,20 +128,9 @@ def score_file(
         "percentiles": task.reference is not None,
         **({"kind": kind, **task.kind.identity} if kind != "log_px" else {}),
     }
-    part = _Part(target, identity, overwrite=overwrite)
+    part = _Part([target], identity, overwrite=overwrite, holds="scores")
     with part.opened(task) as done:
         return _write(task, part, target, done, piece, progress=progress)
-
-
-def _target(out: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    target = Path(out)
-    if target.suffix.lower() != ".csv":
-        raise InputError(f"{target} is not a .csv file: give a name that ends in .csv")
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists: choose another name, or give overwrite=True (--overwrite)")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"the folder {target.absolute().parent} does not exist: make it, or choose another")
-    return target
 
 
 def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, *, progress: bool) -> Written:
@@ -184,161 +166,33 @@ def _most_anomalous(scores: Scores, before: Scores | None) -> Scores:
     return replace(every, **{name: joined[name][every.top()] for name in names})
 
 
-class _Part:
-    """The lines that are done, next to the file that is to be written.
-
-    Arguments:
-        target: the file.
-        identity: what is scored, in plain values.
-        overwrite: whether the lines of another call may be thrown away.
-    """
-
-    def __init__(self, target: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
-        self.target, self.identity, self.overwrite = target, json.loads(json.dumps(identity)), overwrite
-        self.path = target.with_name(f"{target.name}.part")
-        self.state = target.with_name(f"{target.name}.part.json")
-        self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()
-        self.rows = 0
+class _Part(Growing):
+    """The lines that are done, in the first of several processes."""
 
     @contextmanager
     def opened(self, task: Task) -> Iterator[int]:
         """Open the file in the first process; gives the number of rows that are done."""
+
+        def first() -> list[str]:
+            has = {"background": task.kind.has_background, "percentiles": task.reference is not None}
+            return [result.header(task.id_name, list(result.columns_of(task.kind.name, **has)))]
+
+        def begin() -> tuple[int, dict[str, Any] | None]:
+            used = self.begin(first)
+            return self.rows, used
+
         try:
-            done, used = agreed(together(lambda: self._begin(task) if is_first() else (0, None)))
+            done, used = agreed(together(begin if is_first() else lambda: (0, None)))
             if used is not None:  # the method with the options that were chosen
                 task.kind.prepare(task.scorer, used)
             yield done
         finally:
-            if self._file is not None:
-                self._file.close()
-                if not self.rows:  # nothing is lost
-                    self.path.unlink(missing_ok=True)
-                    self.state.unlink(missing_ok=True)
-
-    def _begin(self, task: Task) -> tuple[int, dict[str, Any] | None]:
-        before = self._before()
-        try:
-            self._file = open_owned(self.path)
-        except OSError as error:
-            raise InputError(f"cannot write {self.path}: {reason_of(error)}; choose another folder") from None
-        self._lock()
-        self._file.truncate(0 if before is None else before["bytes"])
-        if before is not None:
-            self.rows = before["rows"]
-            return before["rows"], before["used"]
-        options = {"background": task.kind.has_background, "percentiles": task.reference is not None}
-        self._write(result.header(task.id_name, list(result.columns_of(task.kind.name, **options))))
-        self._save(0, None)
-        return 0, None
-
-    def _before(self) -> dict[str, Any] | None:
-        """The state of an earlier call, or None."""
-        if not self.state.exists() or self.overwrite:
-            return None
-        try:
-            before = json.loads(self.state.read_text(encoding="utf-8"))
-            size, identity = self.path.stat().st_size, dict(before["identity"])
-            is_whole = before.pop("check") == _check_of(before) and size >= before["bytes"]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
-        names = [*self.identity, *identity]
-        different = [name for name in names if identity.get(name) != self.identity.get(name)]
-        if different:
-            words = {"run": "weights of the run", "data": "data", "reading": "options of the file"}
-            words["background"] = "weights of the background"
-            other = words.get(different[0], different[0])
-            raise InputError(
-                f"{self.path} has scores of an earlier call with other {other}: "
-                "give the same again to go on, or overwrite=True (--overwrite) to start again"
-            )
-        return before if is_whole and self._is_undamaged(before) else None
-
-    def _is_undamaged(self, before: dict[str, Any]) -> bool:
-        """Whether the finished lines are those that were written."""
-        digest, left = hashlib.sha256(), before["bytes"]
-        with open(self.path, "rb") as file:
-            while left and (block := file.read(min(left, 2**22))):
-                digest.update(block)
-                left -= len(block)
-        self._digest = digest if digest.hexdigest() == before.get("digest") else self._digest
-        return self._digest is digest
-
-    def _write(self, text: str) -> None:
-        assert self._file is not None
-        self._file.write(text.encode())
-        self._digest.update(text.encode())
-
-    def _lock(self) -> None:
-        assert self._file is not None
-        if os.fstat(self._file.fileno()).st_nlink > 1:
-            raise self._is_not_ours("{} is a hard link to another file: remove it")
-        try:
-            import fcntl
-        except ImportError:  # no advisory locks on this system
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise self._is_not_ours(
-                "another process is writing {}: wait for it, or choose another name"
-            ) from None
-
-    def _is_not_ours(self, why: str) -> InputError:
-        """Leave the file as it is."""
-        assert self._file is not None
-        self._file.close()
-        self._file = None
-        return InputError(why.format(self.path))
+            self.close()
 
     def writer(self, scores: Scores, rows: int, used: dict[str, Any]) -> Any:  # noqa: ANN401
         """The function that adds the lines of a piece, in the first process."""
-        return (lambda: self._add(scores, rows, used)) if is_first() else _nothing
-
-    def _add(self, scores: Scores, rows: int, used: dict[str, Any]) -> None:
-        assert self._file is not None
-        try:
-            self._write(result.lines(scores))
-        except OSError as error:
-            raise InputError(f"cannot write {self.path}: {reason_of(error)}; free space and go on") from None
-        self._save(rows, used)
-
-    def _save(self, rows: int, used: dict[str, Any] | None) -> None:
-        assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        size, digest = self._file.tell(), self._digest.hexdigest()
-        state = {"identity": self.identity, "rows": rows, "bytes": size, "digest": digest, "used": used}
-        state["check"] = _check_of(state)
-        write_whole(self.state, lambda file: file.write(json.dumps(state).encode()))
-        self.rows = rows
-
-    def finish(self) -> None:
-        """Give the file its name."""
-        os.replace(self.path, self.target)
-        self.state.unlink(missing_ok=True)
-
-
-def file_key(data: str | os.PathLike[str]) -> str:
-    """A hash of the bytes of a file, or of the names, sizes and times of the files of a folder."""
-    path = Path(data).expanduser()
-    digest = hashlib.blake2b(digest_size=8)
-    if path.is_dir():
-        for member in sorted(path.rglob("*")):
-            facts = member.stat()
-            digest.update(repr((str(member.relative_to(path)), facts.st_size, facts.st_mtime_ns)).encode())
-    elif path.is_file():
-        with open(path, "rb") as file:
-            while block := file.read(2**22):
-                digest.update(block)
-    else:
-        digest.update(os.fspath(data).encode())
-    return digest.hexdigest()
-
-
-def _check_of(state: dict[str, Any]) -> str:
-    """A hash of the state of a call, by which a damaged one is recognised."""
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        add = lambda: self.add([result.lines(scores)], rows, used)  # noqa: E731
+        return add if is_first() else _nothing
 
 
 def _nothing() -> None:

@@ -37,7 +37,7 @@ from pyrovae.tasks.measured import Measured
 from pyrovae.tasks.moments import Moments, averaged, moments_of
 from pyrovae.terms import DATA, PARTICLES, as_program
 
-__all__ = ["condition"]
+__all__ = ["completed", "condition"]
 
 TOGETHER = 1024  # rows whose posteriors are found together
 DECODED = 4  # times the usual number of (particle, row) pairs are decoded at once
@@ -108,16 +108,29 @@ def condition(
     measured = Measured(vae, measurement, _event_shape(vae, y, measurement))
     y = as_program(vae).read(y)
     with evaluation(measured, y, context, labels, seed=seed, chunk=chunk) as pieces:
-        measured.runner.max_plate_nesting = pieces.runner.max_plate_nesting
-        work = _Work(measured, draws, _solver(method, particles, draws))
-        refuse_too_large(f"{draws:,} samples of {len(pieces):,} rows", work.bytes_of(pieces))
-        groups = []
-        with shown("conditioning", len(pieces), show=is_first() and progress) as advance:
-            for start in range(0, len(pieces), TOGETHER):
-                some = pieces.take(slice(start, min(start + TOGETHER, len(pieces))))
-                groups += [(start + rows, *rest) for rows, *rest in work.groups(some)]
-                advance(len(some))
-        return _joined(groups, pieces.rows, measured)
+        return completed(measured, pieces, draws, method, particles, progress=progress)
+
+
+def completed(
+    measured: Measured,
+    pieces: Pieces,
+    draws: int,
+    method: str | Method,
+    particles: int | None,
+    *,
+    progress: bool = False,
+) -> Completion:
+    """The samples of `condition` for rows of a measured program that are being evaluated."""
+    measured.runner.max_plate_nesting = pieces.runner.max_plate_nesting
+    work = _Work(measured, draws, _solver(method, particles, draws))
+    refuse_too_large(f"{draws:,} samples of {len(pieces):,} rows", work.bytes_of(pieces))
+    groups = []
+    with shown("conditioning", len(pieces), show=is_first() and progress) as advance:
+        for start in range(0, len(pieces), TOGETHER):
+            some = pieces.take(slice(start, min(start + TOGETHER, len(pieces))))
+            groups += [(start + rows, *rest) for rows, *rest in work.groups(some)]
+            advance(len(some))
+    return _joined(groups, pieces.rows, measured)
 
 
 def _event_shape(vae: Any, y: Any, measurement: Measurement) -> tuple[int, ...]:  # noqa: ANN401

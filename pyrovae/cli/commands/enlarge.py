@@ -1,0 +1,97 @@
+"""`enlarge`: small images, enlarged by samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pyrovae.checks import number, whole
+from pyrovae.cli.restoring import images_of, noisy, posterior, write
+from pyrovae.cli.runs import Split
+from pyrovae.errors import InputError
+from pyrovae.evidence import Method
+from pyrovae.measurements import Downsample, Measurement, Noise
+from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, levels_of, on_levels
+
+__all__ = ["enlarge"]
+
+
+def enlarge(
+    run: str,
+    *,
+    factor: int = 2,
+    noise: float | None = None,
+    count: int = 20,
+    draws: int = 100,
+    split: Split = "test",
+    data: str | None = None,
+    images: str | None = None,
+    measured: str | None = None,
+    array: bool = False,
+    particles: int | None = None,
+    method: Method | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    trust: str | None = None,
+) -> None:
+    """Make images small, and enlarge them by samples given the small ones.
+
+    Pixels of small images are the means of blocks. Prints the error of the posterior mean, of
+    decode(encode(y)), and of nearest-neighbour and bicubic interpolation, and writes
+    figures/enlarge-FACTOR.png: small, five samples, mean, truth.
+
+    Arguments:
+        run: the run folder of a model of images.
+        factor: the height and width of a block.
+        noise: the standard deviation of normal noise of the small images, if they have any.
+        count: number of images.
+        draws: number of samples of each image.
+        split: the part of the data to use.
+        data: name, file or folder, if the run's data came from memory or have moved.
+        images: new images instead, in a .npy file or a folder.
+        measured: small images instead, in a .npy file (N, channels, height, width).
+        array: also write the samples, as enlarge-FACTOR.npy.
+        particles: the number of weighted samples of each image; 1,000 by default.
+        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
+            its diagnostics accept by default.
+        seed: seed of the samples, and of the noise.
+        device: the device to compute on; CUDA by default, if available.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+    """
+    whole("seed", seed, 0)
+    found = images_of(
+        run,
+        command="enlarge",
+        count=count,
+        split=split,
+        data=data,
+        images=images,
+        measured=measured,
+        device=device,
+        trust=trust,
+    )
+    levels = levels_of(found.vae)
+    coarse = (CoarseDownsample if levels > FEW else Downsample)(factor).attached(found.event)
+    through: Measurement = coarse
+    if noise is not None:
+        through = coarse >> Noise(number("noise", noise, above=0))
+    x = found.rows.x
+    y = x if measured is not None else coarse.given(x).loc
+    if noise is not None and measured is None:
+        y = noisy(y, noise, seed)
+    try:
+        completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
+    except InputError as error:
+        if "has no density" not in str(error):
+            raise
+        raise InputError(
+            "small images are a function of the large ones and have no density under this likelihood: add "
+            "noise, as in --noise 0.05"
+        ) from None
+    if levels > FEW:
+        completion = replace(completion, x=on_levels(completion.x, levels))
+    large = y.clamp(0, 1)
+    others = {
+        "nearest neighbour": coarse.guess(large),
+        "bicubic": bicubic(large, found.event[1:]).clamp(0, 1),
+    }
+    write(run, f"enlarge-{factor}", found, completion, through, others, array=array)

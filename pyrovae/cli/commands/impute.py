@@ -1,0 +1,81 @@
+"""`impute`: the empty cells of a table filled."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyrovae.errors import InputError
+from pyrovae.evidence import Method
+from pyrovae.sharing import print_first
+from pyrovae.tasks import impute_file
+
+__all__ = ["impute"]
+
+
+def impute(
+    run: str,
+    data: str | None = None,
+    *,
+    out: str | None = None,
+    draws: int = 0,
+    particles: int | None = None,
+    method: Method | None = None,
+    unknown: Literal["refuse", "missing"] = "refuse",
+    labels: str | None = None,
+    overwrite: bool = False,
+    separator: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    trust: str | None = None,
+) -> None:
+    """Fill the empty cells of a table, once and several times, with a column of doubt.
+
+    Only empty cells change. They get the most probable word, the rounded mean of counts, or the
+    mean of other numbers and dates, in the format of their column. The column `doubt` is 0 where
+    the known cells of a row determine the others, and near 1 where they say nothing about a number.
+    With --draws M, OUT.draws.csv has M samples of each row: fit a model to each of the M tables and
+    pool the results by Rubin's rules. A call that was stopped goes on where it was.
+
+    Arguments:
+        run: the run folder of a model of a table.
+        data: a .csv, .tsv, .txt or .parquet file; its columns are matched by name.
+        out: the file to write, of the same kind.
+        draws: M, the number of samples of each row in OUT.draws.csv; 0 writes no such file.
+        particles: the number of weighted samples of each row; by default 200, or 5 M.
+        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
+            its diagnostics accept by default.
+        unknown: refuse words that have no number or level, or read them as missing.
+        labels: the column of the labels, for a model that is conditioned on labels.
+        overwrite: replace the output, and what a call that was stopped has left.
+        separator: the separator of a CSV file; found by default.
+        decimal: the decimal mark of a CSV file; found by default.
+        header: whether a CSV file has a header; found by default.
+        seed: seed of the samples.
+        device: the device to compute on; CUDA by default, if available.
+        trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+    """
+    if data is None:
+        raise InputError("which file? give it after the run, as in `pyrovae impute RUN table.csv`")
+    if out is None:
+        raise InputError("where should the table be written? give a name, as in --out filled.csv")
+    written = impute_file(
+        run,
+        data,
+        out,
+        draws=draws,
+        particles=particles,
+        method=method or "auto",
+        seed=seed,
+        unknown=unknown,
+        labels=labels,
+        separator=separator,
+        decimal=decimal,
+        header=header,
+        overwrite=overwrite,
+        device=device,
+        progress=True,
+        trust=trust,
+    )
+    print_first(written)
