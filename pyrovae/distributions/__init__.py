@@ -11,6 +11,7 @@ from pyrovae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyrovae.distributions.counts import NegativeBinomial, Poisson
 from pyrovae.distributions.diagonal_mixture import DiagonalMixture
 from pyrovae.distributions.levels import DiscretizedLogistic, Grid, Levels
+from pyrovae.distributions.logistic import NormalGivenEvent, log_mean_sigmoid
 from pyrovae.distributions.multinomial import Multinomial
 from pyrovae.distributions.onehot import Concrete, OneHots
 from pyrovae.distributions.planar import Planar
@@ -43,6 +44,7 @@ __all__ = [
     "LogRescaled",
     "Multinomial",
     "NegativeBinomial",
+    "NormalGivenEvent",
     "OneHots",
     "Planar",
     "Poisson",
@@ -53,6 +55,7 @@ __all__ = [
     "Step",
     "StudentT",
     "ZeroInflated",
+    "log_mean_sigmoid",
     "log_shares",
 ]
 

@@ -19,6 +19,7 @@ from pyrovae.likelihoods.counts import (
     ZeroInflatedNegativeBinomial,
 )
 from pyrovae.likelihoods.levels import Categorical, DiscretizedLogistic
+from pyrovae.likelihoods.mechanisms import Mechanism, SelfMasking
 from pyrovae.likelihoods.mixed import Mixed
 from pyrovae.likelihoods.real import Laplace, LogNormal, Normal, StudentT
 from pyrovae.likelihoods.unit import Bernoulli, Beta, ContinuousBernoulli
@@ -32,11 +33,13 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "LogNormal",
+    "Mechanism",
     "Mixed",
     "Multinomial",
     "NegativeBinomial",
     "Normal",
     "Poisson",
+    "SelfMasking",
     "StudentT",
     "ZeroInflatedNegativeBinomial",
 ]

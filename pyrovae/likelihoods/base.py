@@ -67,6 +67,10 @@ class Likelihood(Part):
         """The encoder's input for data (*, *event): the data themselves by default."""
         return x
 
+    def missing_inputs(self, x: Tensor) -> Tensor:
+        """Which entries of `inputs(x)` belong to missing elements, with its shape."""
+        return x.isnan()
+
     def suited(self, data: Data) -> Likelihood:
         """The likelihood to declare for a data set: this one, or a copy with the data's columns.
 

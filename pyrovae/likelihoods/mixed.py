@@ -164,6 +164,15 @@ class Mixed(Likelihood):
         read = [self._read(name, kind, select(x, self._places(name))) for name, _, kind in self._groups()]
         return torch.cat([*read, x.isnan().to(x.dtype)], dim=-len(self.event_shape))
 
+    def missing_inputs(self, x: Tensor) -> Tensor:
+        """Which entries of `inputs` are of missing elements: numbers and classes, but no flag."""
+        missing = x.isnan()
+        parts = [
+            select(missing, self._places(name)).repeat_interleave(max(kind.levels, 1), -1)
+            for name, _, kind in self._groups()
+        ]
+        return torch.cat([*parts, torch.zeros_like(missing)], dim=-len(self.event_shape))
+
     def _read(self, name: str, kind: ColumnKind, x: Tensor) -> Tensor:
         if kind.levels:
             codes = torch.arange(kind.levels, dtype=x.dtype, device=x.device)

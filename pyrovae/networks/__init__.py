@@ -15,6 +15,7 @@ from pyrovae.networks.base import Activation, Headed, Network
 from pyrovae.networks.convolutions import Conv1dDecoder, Conv1dEncoder
 from pyrovae.networks.dense import MLP, Gated, location_and_scale
 from pyrovae.networks.images import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
+from pyrovae.networks.points import PointEncoder
 from pyrovae.networks.precision import Precision, networks_in, products_in
 from pyrovae.networks.recurrent import Recurrent
 from pyrovae.networks.transformer import Transformer
@@ -30,6 +31,7 @@ __all__ = [
     "Gated",
     "Headed",
     "Network",
+    "PointEncoder",
     "Precision",
     "Recurrent",
     "ResidualDecoder",

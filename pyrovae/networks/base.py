@@ -52,6 +52,8 @@ class Network(Part):
     features: int
     # Whether it reads NaN as a missing entry; others get zeros and which entries are missing.
     reads_missing: bool = False
+    # Whether the first dimension of what it reads is time.
+    reads_steps: bool = False
 
     @abstractmethod
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:

@@ -70,6 +70,7 @@ class SequenceNetwork(Network):
     """
 
     reads_missing = True
+    reads_steps = True
     symbols: int = 0
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:

@@ -30,6 +30,7 @@ from pyrovae.training.folder import RunFolder
 from pyrovae.training.marks import mark_of, names_marked
 from pyrovae.training.sources import source_of
 from pyrovae.training.state import State, copies, load_weights, weights
+from pyrovae.vae import filling_for
 
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
@@ -251,6 +252,9 @@ def _config(job: Job) -> dict[str, Any]:
     declaration = dict(job.runner.program.declaration() or {})
     for derived in ("event_shape", "context_shape", "missing"):  # the data give these
         declaration.pop(derived, None)
+    filling = getattr(job.runner.program, "missing", None)  # what the encoder of a VAE reads
+    if filling is not None and filling != filling_for(job.data):
+        declaration["missing"] = filling
     training = {"objective": job.objective.to_dict(), **vars(job.settings)}
     return yaml.safe_load(
         yaml.safe_dump({**job.data.declaration, **declaration, **training}, sort_keys=False)

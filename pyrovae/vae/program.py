@@ -1,6 +1,7 @@
 """A VAE as a Pyro program: the model and guide of its parts, and the hooks of training.
 
-model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with classes also "c", or "y"
+model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with classes also "c", or "y";
+                       with a mechanism of missing entries also "s"
 guide   q(z|x)         site "z", or "c" and "z"
 """
 
@@ -22,13 +23,14 @@ from pyrovae.networks.wrapped import is_custom
 from pyrovae.part import Part
 from pyrovae.terms import DATA, Program
 from pyrovae.threads import alone
+from pyrovae.vae.inputs import EncoderInputs
 
 if TYPE_CHECKING:
     import pyro.distributions as dist
 
     from pyrovae.datasets import Data
     from pyrovae.guides import Guide
-    from pyrovae.likelihoods import Likelihood
+    from pyrovae.likelihoods import Likelihood, Mechanism
     from pyrovae.networks import Headed, Network
     from pyrovae.priors import Prior
 
@@ -39,11 +41,9 @@ _NAMES: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _COUNT = itertools.count()
 
 PIECE_ROWS = 1000
-# A larger number would overflow in a network in float32.
-FARTHEST = 1e15
 
 
-class PartsProgram(Program):
+class PartsProgram(EncoderInputs, Program):
     """The program of a prior, a likelihood, a guide and networks.
 
     A subclass has them as attributes, and defines the distributions `encode`, `decode` and
@@ -52,9 +52,9 @@ class PartsProgram(Program):
 
     event_shape: tuple[int, ...]
     context_shape: tuple[int, ...] | None
-    missing: bool
     prior: Prior
     likelihood: Likelihood
+    mechanism: Mechanism | None
     q: Guide
     encoder: Network
     decoder: Network
@@ -73,7 +73,8 @@ class PartsProgram(Program):
         """The Pyro model p(z) p(x|z); it draws observations when x is None.
 
         A prior with classes has a site "c" before "z", which is enumerated unless the guide draws
-        it, or a site "y" if it observes labels.
+        it, or a site "y" if it observes labels. With a mechanism there is a site "s" before "x",
+        which says what is missing.
 
         Arguments:
             x: (B, *event), observed when given.
@@ -84,7 +85,8 @@ class PartsProgram(Program):
         Returns:
             x, observed or drawn, of shape (*, B, *event).
         """
-        self._register("generative", self.prior, self.generation, self.likelihood)
+        modules = (self.prior, self.generation, self.likelihood, self.mechanism)
+        self._register("generative", *(module for module in modules if module is not None))
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             z = self.prior.sites(
                 self._flat(context),
@@ -92,13 +94,22 @@ class PartsProgram(Program):
                 observed=x is not None,
                 enumerated=self.q.states is None,
             )
-            return pyro.sample("x", self.decode(z, context), obs=self._observed(x))
+            return pyro.sample("x", self._of_x(z, x, context), obs=self._observed(x))
 
     def guide(self, x: Tensor, context: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
-        self._register("recognition", self.recognition, self.q)
+        modules = (self.recognition, self.q, self.constants)
+        self._register("recognition", *(module for module in modules if module is not None))
         with pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
+
+    def _of_x(self, z: Tensor, x: Tensor | None, context: Tensor | None) -> dist.TorchDistribution:
+        """p(x|z); with a mechanism p(x|s, z), after the site "s" of which entries are missing."""
+        p = self.decode(z, context)
+        if self.mechanism is None:
+            return p
+        missing = None if x is None else x.isnan().to(z.dtype)
+        return self.mechanism.given(p, pyro.sample("s", self.mechanism.marginal(p), obs=missing))
 
     @property
     def takes_doubles(self) -> bool:  # type: ignore[override]
@@ -108,8 +119,8 @@ class PartsProgram(Program):
     @property
     def has_custom_parts(self) -> bool:  # type: ignore[override]
         """Whether a part, or the module of a `Wrapped`, is not of this package."""
-        parts = (self.prior, self.likelihood, self.q, self.encoder, self.decoder)
-        return any(is_custom(part) for part in parts)
+        parts = (self.prior, self.likelihood, self.q, self.encoder, self.decoder, self.mechanism)
+        return any(is_custom(part) for part in parts if part is not None)
 
     @property
     def measure(self) -> str:  # type: ignore[override]
@@ -128,46 +139,10 @@ class PartsProgram(Program):
             return x
         return x.to(next(self.parameters()).dtype)  # type: ignore[attr-defined]
 
-    def _inputs(self, x: Tensor) -> Tensor:
-        """The encoder's input, in the type of the networks."""
-        inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
-        if self.likelihood.takes_missing and not self.likelihood.flags_missing:
-            inputs = torch.where(inputs.isnan(), inputs.new_zeros(()), inputs)
-        if self._adds_flags:
-            inputs = torch.cat([inputs, x.isnan().to(inputs.dtype)], -len(self.event_shape))
-        return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
-
-    @property
-    def _adds_flags(self) -> bool:
-        """Whether the encoder reads flags of missing entries next to the likelihood's inputs."""
-        return self.missing and bool(self.event_shape) and not self.likelihood.flags_missing
-
     def _guide_params(self, x: Tensor, context: Tensor | None, y: Tensor | None = None) -> dict[str, Any]:
         """The guide's parameters, and the known classes if the guide draws the class."""
         known = self._known(y) if self.q.states is not None else {}
         return self.recognition(self.inputs(x), self._flat(context)) | known
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """The encoder's input for x (*, *event); NaN stays if the encoder reads missing entries."""
-        inputs = self._inputs(x)
-        if not self.encoder.reads_missing:
-            return inputs
-        if inputs.shape != x.shape:  # the values come first, then which of them are missing
-            inputs = inputs.narrow(-len(self.event_shape), 0, self.event_shape[0])
-        return torch.where(x.isnan(), torch.nan, inputs)
-
-    def _input_shape(self, encoder: Network) -> tuple[int, ...]:
-        """The shape of one row that the encoder reads."""
-        shape, event = self.likelihood.input_shape, self.event_shape
-        if self._adds_flags:
-            shape = (shape[0] + event[0], *shape[1:])
-        if not encoder.reads_missing or shape == event:
-            return shape
-        if shape != (2 * event[0], *event[1:]):
-            raise InputError(
-                f"{encoder!r} reads sequences, and {self.likelihood!r} has columns of classes: use MLP"
-            )
-        return event
 
     def _known(self, y: Tensor | None) -> dict[str, Tensor]:
         """The labels as the argument `known`: one-hot rows (B, C), zeros where unknown."""
@@ -269,6 +244,11 @@ class PartsProgram(Program):
         self._check_has_labels(data)
         self._check_labels(data.train.y)  # those of a stream too, whose rows are checked batch by batch
         self.likelihood.check_columns(data.columns)
+        if data.given is not None and self.mechanism is not None:
+            raise InputError(
+                f"context={data.derived.words!r} leaves pixels out of x, which {self.mechanism!r} would read "  # type: ignore[union-attr]
+                "as missing because of their value: leave mechanism out"
+            )
         if data.given is not None and not self.likelihood.takes_missing:
             raise InputError(
                 f"context={data.derived.words!r} leaves pixels out of log p(x|z), which "  # type: ignore[union-attr]
@@ -327,6 +307,8 @@ class PartsProgram(Program):
         """
         x = x.x if isinstance(x, Rows) else x
         self.likelihood.start_from(x)
+        if self.mechanism is not None:
+            self.mechanism.start_from(x)
         parts = [self.prior, self.q, self.encoder, self.decoder]
         parts = [part for part in parts if type(part).start_from is not Part.start_from]
         inputs = self.inputs(x).nan_to_num() if parts else x  # one-hot levels of all rows need much memory
@@ -366,7 +348,8 @@ class PartsProgram(Program):
             if rows != count or not context.dim():
                 raise InputError(f"context has {rows} rows for {count} observations: give one for each")
         z = self.latents(context).expand((count,)).sample()
-        x = self.decode(z, context).sample()
+        p = self.decode(z, context)
+        x = p.sample() if self.mechanism is None else self.mechanism.sample(p)
         derived = None if self.schema is None else self.schema.derived
         given = None if derived is None else derived.given(self.event_shape)
         if given is not None:

@@ -17,7 +17,7 @@ images, and without for other data, since with gates the bounds of many tables d
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from pyrovae.datasets import Rows
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["Choice", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
+__all__ = ["Choice", "filling_for", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
 
 LOOKED_AT = 10_000  # rows
 DENSE = 32 * 32  # elements of the largest image for dense networks
@@ -101,6 +101,14 @@ def has_missing(data: Data) -> bool:
     if data.given is not None:
         missing = [part & ~data.given.to(part.device) for part in missing]
     return any(bool(part.any()) for part in missing)
+
+
+def filling_for(data: Data) -> Literal["zeros", "flags"]:
+    """What the encoder reads for missing entries: flags if the data have some, else zeros.
+
+    A table needs no flags, since `Mixed` has its own.
+    """
+    return "flags" if data.columns is None and has_missing(data) else "zeros"
 
 
 def networks_for(event_shape: tuple[int, ...]) -> tuple[networks.Network, networks.Network]:

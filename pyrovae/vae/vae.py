@@ -17,28 +17,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.checks import check_flags, count_of, one_of, shown, whole
+from pyrovae.checks import check_flags, count_of, shown, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.asked_labels import one_hot_of
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
-from pyrovae.likelihoods import Bernoulli, Likelihood
+from pyrovae.likelihoods import Bernoulli, Likelihood, Mechanism, SelfMasking
 from pyrovae.memory import refuse_too_large
 from pyrovae.networks import MLP, Headed, Network
 from pyrovae.part import Declared, Part, public_path
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.seeds import Seed, check_seed, seeded
 from pyrovae.vae.dry_run import dry_run, naming
+from pyrovae.vae.inputs import Constants, filling_of
 from pyrovae.vae.observations import Observations
-from pyrovae.vae.suited import has_missing, latent_dim_for, likelihood_for, networks_for
+from pyrovae.vae.suited import filling_for, latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.words import in_words
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["VAE"]
 
 Shape = tuple[int, ...]
+Missing = bool | Literal["zeros", "flags", "constants"]
 
 
 class VAE(Observations, Declared, nn.Module):
@@ -68,9 +70,11 @@ class VAE(Observations, Declared, nn.Module):
         decoder: the network that reads z; `MLP()` by default.
         context_shape: the shape of one context c (a label, half an image) for a conditional VAE, in
             which every part depends on c: p(z|c), p(x|z, c), q(z|x, c).
-        missing: whether the encoder reads a flag for each entry of x that says if it is missing
-            (NaN). Without flags it reads zeros in place of missing entries. In both cases log p(x)
-            is that of the entries that are present.
+        missing: what the encoder reads in place of missing entries (NaN): "zeros"; "flags", which
+            are zeros and a flag for each entry; or "constants", a learned number for each entry of
+            its input. log p(x) is that of the entries that are present.
+        mechanism: p(s|x), if entries are missing not at random: log p(x) is then that of the
+            entries that are present and of which are missing.
         seed: seed of the initial weights, or a `torch.Generator`; by default torch's random state.
 
     Raises:
@@ -98,16 +102,18 @@ class VAE(Observations, Declared, nn.Module):
         encoder: Network | None = None,
         decoder: Network | None = None,
         context_shape: Shape | None = None,
-        missing: bool = False,
+        missing: Missing = "zeros",
+        mechanism: Mechanism | None = None,
         seed: Seed = None,
     ) -> None:
         super().__init__()
-        self.missing = one_of("missing", missing, (True, False))
+        self.missing = filling_of(missing)
         self.event_shape = _shape("event_shape", event_shape)
         self.latent_dim = whole("latent_dim", latent_dim)
         self.prior = _part("prior", prior, StandardNormal, Prior)
         self.context_shape = None if context_shape is None else _shape("context_shape", context_shape)
         self.likelihood = _part("likelihood", likelihood, Bernoulli, Likelihood)
+        self.mechanism = None if mechanism is None else _part("mechanism", mechanism, SelfMasking, Mechanism)
         self.q = _part("guide", guide, DiagonalNormal, Guide)
         encoder = _part("encoder", encoder, MLP, Network)
         decoder = _part("decoder", decoder, MLP, Network)
@@ -126,6 +132,8 @@ class VAE(Observations, Declared, nn.Module):
         guide: Guide | None = None,
         encoder: Network | None = None,
         decoder: Network | None = None,
+        missing: Missing | None = None,
+        mechanism: Mechanism | None = None,
     ) -> Self:
         """Declare a VAE for a data set, with the parts given here and others that suit the data.
 
@@ -141,6 +149,9 @@ class VAE(Observations, Declared, nn.Module):
             encoder: the network that reads x; by default convolutions for colour or large images,
                 `Gated` for other images, and `MLP` for other data.
             decoder: the network that reads z; by default the counterpart of the encoder.
+            missing: what the encoder reads in place of missing entries: "zeros", "flags" or
+                "constants"; by default flags if the data have missing entries.
+            mechanism: p(s|x), if entries are missing not at random; by default at random.
 
         Raises:
             InputError: as from the constructor, and for a likelihood that does not fit the columns.
@@ -163,7 +174,8 @@ class VAE(Observations, Declared, nn.Module):
             encoder=encoder or encodes,
             decoder=decoder or decodes,
             context_shape=data.context_shape,
-            missing=data.columns is None and has_missing(data),
+            missing=filling_for(data) if missing is None else missing,
+            mechanism=mechanism,
         )
 
     def _attach(self, encoder: Network, decoder: Network) -> None:
@@ -173,6 +185,9 @@ class VAE(Observations, Declared, nn.Module):
             self.prior.attach(self.latent_dim, context_dim)
         with naming("likelihood", self.likelihood):
             self.likelihood.attach(self.event_shape)
+        if self.mechanism is not None:
+            with naming("mechanism", self.mechanism):
+                self.mechanism.attach(self.likelihood, self.event_shape)
         with naming("encoder", encoder):
             encoder.attach(self._input_shape(encoder), None, context_dim)
         with naming("decoder", decoder):
@@ -180,6 +195,8 @@ class VAE(Observations, Declared, nn.Module):
         with naming("encoder and guide", encoder, self.q):
             self.q.attach(self.prior.size, encoder.features)
             self.recognition = Headed(encoder, self.q.param_shapes)
+            filled = self.missing == "constants"
+            self.constants = Constants(self._input_shape(encoder)) if filled else None
         with naming("decoder and likelihood", decoder, self.likelihood):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
         with naming("prior", self.prior):
@@ -304,8 +321,10 @@ class VAE(Observations, Declared, nn.Module):
         parts: dict[str, Any] = {name: part.to_dict() for name, part in self._parts()}
         sizes = {"event_shape": list(self.event_shape), "latent_dim": self.latent_dim}
         context = None if self.context_shape is None else list(self.context_shape)
-        flags = {"missing": True} if self.missing else {}  # older versions did not store it
-        return sizes | parts | {"context_shape": context} | flags
+        # As older versions stored it: flags are True, and zeros are left out.
+        stored: dict[str, dict[str, Any]] = {"zeros": {}, "flags": {"missing": True}}
+        missing = stored.get(self.missing, {"missing": self.missing})
+        return sizes | parts | {"context_shape": context} | missing
 
     @classmethod
     def from_dict(cls, declaration: Mapping[str, Any]) -> Self:
@@ -320,6 +339,7 @@ class VAE(Observations, Declared, nn.Module):
             "guide": Guide,
             "encoder": Network,
             "decoder": Network,
+            "mechanism": Mechanism,
         }
         options = dict(declaration)
         parts = {name: base.from_dict(options[name]) for name, base in bases.items() if options.get(name)}
@@ -341,6 +361,8 @@ class VAE(Observations, Declared, nn.Module):
         yield "guide", self.q
         yield "encoder", self.encoder
         yield "decoder", self.decoder
+        if self.mechanism is not None:
+            yield "mechanism", self.mechanism
 
     def __repr__(self) -> str:
         return in_words(self)

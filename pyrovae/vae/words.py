@@ -10,7 +10,7 @@ __all__ = ["in_words"]
 def in_words(vae: Any) -> str:  # noqa: ANN401
     """Four lines: its sizes, and the three distributions with their networks."""
     context = vae.context_shape
-    flags = ", flags" if vae.missing else ""
+    flags = "" if vae.missing == "zeros" else f", {vae.missing}"
     condition, also = ("", "") if context is None else (" | c", ", c")
     count = sum(p.numel() for p in vae.parameters())
     likelihood, guide = repr(vae.likelihood), repr(vae.q)
@@ -22,6 +22,7 @@ def in_words(vae: Any) -> str:  # noqa: ANN401
     rows = [
         (drawn, repr(vae.prior), density),
         (f"x | {read}", f"{likelihood:<{width}}  of {vae.decoder!r}({read})", f"p(x|{read})"),
+        *([] if vae.mechanism is None else [("s | x", repr(vae.mechanism), "p(s|x)")]),
         (f"{inferred} | x{also}", f"{guide:<{width}}  of {vae.encoder!r}(x{flags}{also})", posterior),
     ]
     left, middle = (max(len(row[i]) for row in rows) for i in (0, 1))

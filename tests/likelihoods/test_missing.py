@@ -26,6 +26,7 @@ from pyrovae.likelihoods import (
     ZeroInflatedNegativeBinomial,
 )
 from pyrovae.networks import MLP, Transformer
+from pyrovae.terms import Runner
 from tests.support.linear import linear_vae
 from tests.support.parts import raises_one_sentence
 
@@ -85,6 +86,40 @@ def log_px_by_grid(vae, x):
     log_pz = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
     log_p = vae.decode(z.unsqueeze(1)).log_prob(x) + log_pz.unsqueeze(1)
     return log_p.logsumexp(0) + 2 * math.log(14 / 280)
+
+
+def without_column(vae, column):
+    """The same model without one of its five columns: p(x|z) and q(z|x) lose what belongs to it."""
+    rest, kept = small(vae.likelihood, (4,)), [i for i in range(5) if i != column]
+    weights = {}
+    for name, smaller in rest.state_dict().items():
+        weights[name] = vae.state_dict()[name]
+        for dim, size in enumerate(smaller.shape):
+            if weights[name].shape[dim] != size:  # size is 4 for each 5: some parameters have several blocks
+                blocks = weights[name].unflatten(dim, (-1, 5))
+                weights[name] = blocks[(*[slice(None)] * (dim + 1), kept)].flatten(dim, dim + 1)
+    rest.load_state_dict(weights)
+    return rest
+
+
+@pytest.mark.parametrize("objective", [pv.objectives.ELBO(3), pv.objectives.IWAE(4)], ids=repr)
+@pytest.mark.parametrize("likelihood", INDEPENDENT, ids=repr)
+def test_the_bound_of_a_row_with_a_gap_is_that_of_the_model_without_the_column(likelihood, objective):
+    vae = small(likelihood).double()
+    if likelihood == Mixed():  # the flag of the column is a constant, which the smaller model does not have
+        with torch.no_grad():
+            vae.encoder.layers[0].weight[:, 5:] = 0
+    x = vae.sample(12).double()
+    vae.likelihood.start_from(vae.sample(100).double())
+    rest = without_column(vae, 3).double()
+    holes = x.clone()
+    holes[:, 3] = math.nan
+    bounds = []
+    for program, rows in ((vae, holes), (rest, x[:, [0, 1, 2, 4]])):
+        torch.manual_seed(1)
+        bounds.append(objective.bound(Runner(program).terms(pv.Rows(rows), particles=objective.particles)))
+    assert bounds[0].isfinite().all()
+    torch.testing.assert_close(bounds[0], bounds[1])
 
 
 @pytest.mark.parametrize("missing", [[], [1], [0, 2], [0, 1, 2, 3]])
@@ -151,14 +186,14 @@ def test_flags_are_declared_saved_and_loaded(tmp_path):
     run = pv.fit(None, x, epochs=1, out=tmp_path / "run", **QUIET)
     vae = run.program
     assert isinstance(vae.likelihood, Normal)
-    assert vae.missing
+    assert vae.missing == "flags"
     assert "(x, flags)" in repr(vae)
     loaded = pv.load(tmp_path / "run")
     assert loaded == vae
     assert loaded.clone() == vae
     assert pv.log_evidence(loaded, x, particles=5).mean == pv.log_evidence(vae, x, particles=5).mean
     plain = datasets.load(np.nan_to_num(x))
-    assert not pv.VAE.suited(plain).missing
+    assert pv.VAE.suited(plain).missing == "zeros"
 
 
 def test_sequences_keep_their_gaps():
@@ -195,7 +230,7 @@ def test_the_likelihood_follows_the_values_that_are_present():
         x[::4, 1] = np.nan
         run = pv.fit(None, x, epochs=1, **QUIET)
         assert type(run.program.likelihood) is kind
-        assert run.program.missing
+        assert run.program.missing == "flags"
         assert np.isfinite(run.history["validation"]).all()
 
 

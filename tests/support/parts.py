@@ -125,6 +125,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ResidualEncoder": {"channels": (2, 3), "blocks": 1, "features": 5},
     "ResidualDecoder": {"channels": (3, 2), "blocks": 1},
     "ConvDecoder": {"channels": (3, 2), "activation": "silu"},
+    "PointEncoder": {"sizes": (6,), "embedding": 3, "width": 5},
     "Recurrent": {"hidden": 5},
     "Transformer": {"width": 6, "layers": 1, "heads": 2},
     "Conv1dEncoder": {"channels": (3, 2), "features": 5, "kernel": 3, "activation": "silu"},
@@ -170,7 +171,12 @@ PAIRS = [
         for n in sorted(NETWORKS, key=lambda n: type(n).__name__ != "MLP")
         if n in ENCODERS and n in DECODERS
     ),
-    *zip([n for n in ENCODERS if n not in DECODERS], [n for n in DECODERS if n not in ENCODERS], strict=True),
+    *zip(
+        [n for n in ENCODERS if n not in DECODERS and not isinstance(n, pv.networks.PointEncoder)],
+        [n for n in DECODERS if n not in ENCODERS],
+        strict=True,
+    ),
+    *((n, pv.networks.MLP(8)) for n in ENCODERS if isinstance(n, pv.networks.PointEncoder)),
 ]
 
 

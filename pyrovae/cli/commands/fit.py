@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "add_options", "completed", "fit"]
 
-PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "objective")  # options that name classes
+# Options that name classes.
+PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "mechanism", "objective")
 
 
 def fit(**options: Any) -> None:  # noqa: ANN401

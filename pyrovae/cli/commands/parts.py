@@ -27,7 +27,7 @@ from pyrovae.trust import object_at
 
 __all__ = ["AXES", "AxisName", "classes_of", "markdown_table", "parts"]
 
-AxisName = Literal["prior", "likelihood", "guide", "network", "objective", "method"]
+AxisName = Literal["prior", "likelihood", "guide", "network", "mechanism", "objective", "method"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ AXES: dict[str, Axis] = {
     "likelihood": Axis("p(x|z)", "likelihoods", "Likelihood"),
     "guide": Axis("q(z|x)", "guides", "Guide"),
     "network": Axis("encoder and decoder", "networks", "Network"),
+    "mechanism": Axis("p(s|x), which entries are missing", "likelihoods", "Mechanism"),
     "objective": Axis("what is maximised", "objectives", "Objective", "pv.fit(vae, data, {})"),
     "method": Axis(
         "how log p(x) is estimated",
