@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
-    from pyrovae.measurements.base import Chain, Measurement, as_measurement
-    from pyrovae.measurements.elementwise import Custom, Flip, Missing, Noise, Quantised
+    from pyrovae.measurements.base import Chain, Custom, Measurement, as_measurement
+    from pyrovae.measurements.elementwise import Flip, Missing, Noise, Quantised
     from pyrovae.measurements.images import Blur, Crop, Downsample
 
 __all__ = [
@@ -39,8 +39,8 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "base": ["Chain", "Measurement", "as_measurement"],
-            "elementwise": ["Custom", "Flip", "Missing", "Noise", "Quantised"],
+            "base": ["Chain", "Custom", "Measurement", "as_measurement"],
+            "elementwise": ["Flip", "Missing", "Noise", "Quantised"],
             "images": ["Blur", "Crop", "Downsample"],
         },
     )

@@ -23,11 +23,13 @@ from torch import Tensor
 
 from pyrovae.distributions.composed import Draw
 from pyrovae.errors import InputError
+from pyrovae.measurements.families import elements_of
 from pyrovae.part import Declared
 
-__all__ = ["Chain", "Measurement", "Shape", "as_measurement"]
+__all__ = ["Chain", "Custom", "Measurement", "Shape", "as_measurement"]
 
 Shape = tuple[int, ...]
+Function = Callable[[Tensor], Any]
 
 
 class Measurement(Declared, ABC):
@@ -125,14 +127,39 @@ class Chain(Measurement):
         return " >> ".join(map(repr, self.parts))
 
 
+class Custom(Measurement):
+    """Any Pyro distribution of y given x.
+
+    Arguments:
+        function: from x (*, *event) to a distribution of y, batch (*), or of its elements.
+        y_shape: the shape of y for one x; by default that of x.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> Custom(lambda x: dist.Poisson(100 * x)).given(torch.ones(3)).mean
+        tensor([100., 100., 100.])
+    """
+
+    def __init__(self, function: Function, y_shape: Shape | None = None) -> None:
+        self.function, self.y_shape = function, y_shape
+
+    def shape(self, event_shape: Shape) -> Shape:
+        return event_shape if self.y_shape is None else tuple(self.y_shape)
+
+    def given(self, x: Tensor) -> Any:  # noqa: ANN401
+        return elements_of(self.function(x))[0]
+
+    def guess(self, y: Tensor) -> Tensor:
+        same = tuple(y.shape[1:]) == self.event_shape
+        return y if same else y.new_full((len(y), *self.event_shape), torch.nan)
+
+
 def as_measurement(through: Any) -> Measurement:  # noqa: ANN401
     """A measurement as it is, or a function of x as `Custom`.
 
     Raises:
         InputError: for anything else.
     """
-    from pyrovae.measurements.elementwise import Custom
-
     if isinstance(through, Measurement):
         return through
     if callable(through) and not isinstance(through, type):
@@ -141,6 +168,3 @@ def as_measurement(through: Any) -> Measurement:  # noqa: ANN401
         "through must be a measurement, as in Noise(0.1), or a function from x to a Pyro distribution "
         f"of y, not {through!r}"
     )
-
-
-Function = Callable[[Tensor], Any]

@@ -13,17 +13,16 @@ from pyrovae.checks import number, whole
 from pyrovae.distributions import Bernoulli
 from pyrovae.distributions.composed import Draw
 from pyrovae.errors import InputError
-from pyrovae.measurements.base import Function, Measurement, Shape
+from pyrovae.measurements.base import Measurement
 from pyrovae.measurements.families import (
     Finite,
     NoisyBits,
     Smeared,
     as_finite,
     as_normal,
-    elements_of,
 )
 
-__all__ = ["Custom", "Flip", "Missing", "Noise", "Quantised"]
+__all__ = ["Flip", "Missing", "Noise", "Quantised"]
 
 
 class Missing(Measurement):
@@ -203,32 +202,6 @@ class Quantised(Measurement):
 
     def _index(self, x: Tensor) -> Tensor:
         return torch.bucketize(x.contiguous(), self._edges(x), right=True)
-
-
-class Custom(Measurement):
-    """Any Pyro distribution of y given x.
-
-    Arguments:
-        function: from x (*, *event) to a distribution of y, batch (*), or of its elements.
-        y_shape: the shape of y for one x; by default that of x.
-
-    Example:
-        >>> Custom(lambda x: dist.Poisson(100 * x)).given(torch.ones(3)).mean
-        tensor([100., 100., 100.])
-    """
-
-    def __init__(self, function: Function, y_shape: Shape | None = None) -> None:
-        self.function, self.y_shape = function, y_shape
-
-    def shape(self, event_shape: Shape) -> Shape:
-        return event_shape if self.y_shape is None else tuple(self.y_shape)
-
-    def given(self, x: Tensor) -> Any:  # noqa: ANN401
-        return elements_of(self.function(x))[0]
-
-    def guess(self, y: Tensor) -> Tensor:
-        same = tuple(y.shape[1:]) == self.event_shape
-        return y if same else y.new_full((len(y), *self.event_shape), torch.nan)
 
 
 def _log_masses(normal: Any, edges: Tensor) -> Tensor:  # noqa: ANN401
