@@ -59,8 +59,7 @@ def complete(
         measured: incomplete images instead, in a .npy file with NaN for missing pixels.
         array: also write the samples, as complete-MASK.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
-            its diagnostics accept by default.
+        method: how the posterior is found; by default the cheapest that its diagnostics accept.
         seed: seed of the samples, and of a random mask.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.

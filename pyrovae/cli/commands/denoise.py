@@ -41,7 +41,7 @@ def denoise(
 
     Arguments:
         run: the run folder of a model of images.
-        noise: the standard deviation of normal noise, in the units of the pixels; 0.3 by default.
+        noise: the standard deviation of normal noise, in units of the pixels; 0.3 by default.
         flip: the probability that a binary pixel is flipped, instead of normal noise.
         count: number of images.
         draws: number of samples of each image.
@@ -51,8 +51,7 @@ def denoise(
         measured: images with such noise instead, in a .npy file.
         array: also write the samples, as denoise.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
-            its diagnostics accept by default.
+        method: how the posterior is found; by default the cheapest that its diagnostics accept.
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.

@@ -51,8 +51,7 @@ def enlarge(
         measured: small images instead, in a .npy file (N, channels, height, width).
         array: also write the samples, as enlarge-FACTOR.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
-            its diagnostics accept by default.
+        method: how the posterior is found; by default the cheapest that its diagnostics accept.
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.

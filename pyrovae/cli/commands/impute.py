@@ -44,8 +44,7 @@ def impute(
         out: the file to write, of the same kind.
         draws: M, the number of samples of each row in OUT.draws.csv; 0 writes no such file.
         particles: the number of weighted samples of each row; by default 200, or 5 M.
-        method: how the posterior is found (see `pyrovae parts --axis method`); the cheapest that
-            its diagnostics accept by default.
+        method: how the posterior is found; by default the cheapest that its diagnostics accept.
         unknown: refuse words that have no number or level, or read them as missing.
         labels: the column of the labels, for a model that is conditioned on labels.
         overwrite: replace the output, and what a call that was stopped has left.

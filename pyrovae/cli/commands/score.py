@@ -46,8 +46,7 @@ def score(
         run: the run folder.
         data: the file to score (.csv, .parquet, .npy and others), or a folder of images.
         out: the .csv file to write.
-        kind: how anomalous a row is, higher is more: -log p(x), its distance from the mean of the
-            training rows (typicality), or a ratio to a compressor (complexity) or a second model.
+        kind: the score of anomalies (higher is more): -log p(x), or another (docs/anomalies.md).
         background: the run folder of the second model, for --kind ratio.
         id: a column to copy to the output.
         particles: K, the number of samples for each row; by default 100, or 16 chains for AIS.
