@@ -122,6 +122,7 @@ def impute(
         >>> table = pandas.DataFrame({"size": [1.5, 2.5, None, 3.5] * 5, "new": ["yes", "no"] * 10})
         >>> data = pv.datasets.load(table)
         >>> vae = pv.VAE.suited(data, latent_dim=1, encoder=pv.networks.MLP(8))
+        >>> vae.schema = data.schema  # as `fit` does
         >>> result = impute(vae, table, draws=3)
         >>> result.cells, len(result.frames), bool(result.frame.isna().any().any())
         (5, 3, False)
