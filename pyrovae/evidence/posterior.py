@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -94,12 +95,14 @@ class Posterior:
         return Posterior(values, self.log_w[:, index], self.summary[:, index], acceptance)
 
     def heaviest(self, share: float = 0.999) -> Posterior:
-        """The particles that have a share of the weight of each row, with all their weights."""
+        """The particles that have a share of the weight of each row; others have no weight."""
         weight, order = self.log_w.softmax(0).sort(0, descending=True)
-        count = int((weight.cumsum(0) < share).sum(0).max()) + 1
+        is_light = weight.cumsum(0) - weight >= share
+        count = int((~is_light).sum(0).max())
         order = order[:count]
         values = {name: _taken(value, order) for name, value in self.values.items()}
-        return Posterior(values, self.log_w.gather(0, order), self.summary)
+        log_w = self.log_w.gather(0, order).masked_fill(is_light[:count], -math.inf)
+        return Posterior(values, log_w, self.summary)
 
 
 def _taken(value: Tensor, index: Tensor) -> Tensor:

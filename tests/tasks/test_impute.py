@@ -231,10 +231,7 @@ def test_pieces_change_nothing_and_a_stopped_call_goes_on(run, tmp_path, monkeyp
     written = call("b.csv", piece=6)
     assert (written.rows, written.resumed) == (ROWS, 18)
     for name in ("{}.csv", "{}.draws.csv"):
-        one, other = ((tmp_path / name.format(letter)).read_text().splitlines() for letter in "ab")
-        assert len(one) == len(other)
-        # pieces of another size round differently, which can tip a digit or the choice of a sample
-        assert sum(a != b for a, b in zip(one, other, strict=True)) <= 0.05 * len(one)
+        assert (tmp_path / name.format("a")).read_bytes() == (tmp_path / name.format("b")).read_bytes()
     assert not list(tmp_path.glob("*.part*"))
 
 
