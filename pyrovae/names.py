@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 __all__ = ["named_classes", "names_of", "near_names"]
 
 
-def names_of(base: type) -> list[str]:
-    """The names of the concrete subclasses of a class."""
-    return list(named_classes(base))
+def names_of(base: type, folder: str = "") -> list[str]:
+    """The names of the concrete subclasses of a class, in a folder of the package if one is given."""
+    return list(named_classes(base, folder))
 
 
-def named_classes(base: type) -> dict[str, type]:
+def named_classes(base: type, folder: str = "") -> dict[str, type]:
     """The concrete subclasses of a class, by name."""
     classes = [c for c in _subclasses(base) if not inspect.isabstract(c) and not c.__name__.startswith("_")]
+    classes = [c for c in classes if c.__module__.startswith(folder)]
     return {cls.__name__: cls for cls in sorted(classes, key=lambda cls: cls.__name__.lower())}
 
 

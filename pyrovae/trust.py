@@ -170,7 +170,8 @@ def check_paths(value: Any, where: str, base: type) -> None:  # noqa: ANN401
     for path in _paths(value):
         if _is_own(path):
             if not _is_class(_own(path), base):
-                near = near_names(path.rpartition(".")[2], names_of(base))
+                folder = ".".join(path.split(".")[:2])
+                near = near_names(path.rpartition(".")[2], names_of(base, folder))
                 cure = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists them"
                 raise InputError(f"{where} names {path!r}, which is not a part of PyroVAE: {cure}")
         elif not (_is_allowed(path) or _is_layer(path) or _is_class(_loaded(path), base)):

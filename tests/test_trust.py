@@ -128,8 +128,7 @@ def test_no_door_runs_code_that_a_run_names(run, sign, capsys, plant):
         assert main(line.split()) == 2, line
         error = capsys.readouterr().err
         assert "an import path outside PyroVAE" in error or "of PyroVAE" in error, (line, error)
-        cures = ("--trust", "name one", "`pyrovae parts` lists", "did you mean")
-        assert any(cure in error for cure in cures)
+        assert "--trust" in error or "name one" in error or "`pyrovae parts` lists" in error
         assert error.count("\n") == 1
         assert not sign.exists(), line
     for which in ("best", "last"):
