@@ -10,7 +10,7 @@ __all__ = ["named_classes", "names_of", "near_names"]
 
 
 def names_of(base: type, folder: str = "") -> list[str]:
-    """The names of the concrete subclasses of a class, in a folder of the package if one is given."""
+    """The names of the concrete subclasses of a class, of one folder of the package if given."""
     return list(named_classes(base, folder))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pyrovae import plots, report
@@ -179,10 +178,3 @@ def write(
         print_first(f"written: {plots.save(ax, Path(run) / 'figures' / f'{name}.png')}")
     if array:
         save_array(Path(run) / f"{name}.npy", completion.x.numpy())
-
-
-def noisy(x: Tensor, sd: float, seed: int) -> Tensor:
-    """Images with normal noise."""
-    from pyrovae.datasets.preparation import generator_of
-
-    return x + sd * torch.randn(x.shape, generator=generator_of("noise", seed)).to(x)

@@ -25,6 +25,7 @@ from pyrovae.distributions.composed import Draw
 from pyrovae.errors import InputError
 from pyrovae.measurements.families import elements_of
 from pyrovae.part import Declared
+from pyrovae.seeds import Seed, seeded
 
 __all__ = ["Chain", "Custom", "Measurement", "Shape", "as_measurement"]
 
@@ -89,6 +90,22 @@ class Measurement(Declared, ABC):
         other.shape(other.event_shape)
         return other
 
+    @torch.no_grad()
+    def sample(self, x: Tensor, *, seed: Seed = None) -> Tensor:
+        """Draw y for each row of x (N, *event), (N, *shape).
+
+        Arguments:
+            x: observations without missing entries.
+            seed: a seed or a `torch.Generator`; by default torch's random state.
+
+        Raises:
+            InputError: for an x that cannot be measured.
+        """
+        with seeded(seed):
+            for part in self.parts:
+                x = part.attached(tuple(x.shape[1:])).given(x).sample()
+        return x
+
     @property
     def parts(self) -> tuple[Measurement, ...]:
         """The measurements that are made one after another."""
@@ -106,8 +123,8 @@ class Chain(Measurement):
 
     Example:
         >>> from pyrovae.measurements import Downsample, Noise
-        >>> (Downsample(2) >> Noise(0.1)).shape((1, 8, 8))
-        (1, 4, 4)
+        >>> (Downsample(2) >> Noise(0.1)).sample(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 1, 4, 4])
     """
 
     def __init__(self, steps: Sequence[Measurement]) -> None:

@@ -28,7 +28,7 @@ class Completion:
 
     Attributes:
         x: S samples of each row, (S, N, *event), in the units of the data. Where y gives x itself
-            (`Missing`), the known entries are those of y.
+            (`Missing`), the known entries are those of y. NaN for a row with log p(y) = -inf.
         values: the samples of each latent site, (S, N, *shape).
         mean: E[x|y], (N, *event); NaN for the codes of classes.
         sd: the standard deviation of x given y, (N, *event).
@@ -140,6 +140,12 @@ class Completion:
         share = self.trusted.mean()
         if share == 1:
             return "use the samples: their weights are even enough in every row"
+        nothing = int((self.log_py == -np.inf).sum())
+        if nothing:
+            return (
+                f"{nothing:,} of {len(self):,} rows have no probability under the samples, and their x is "
+                "NaN: check that y can be a measurement of the training data, or give more particles"
+            )
         bad = (~self.trusted).nonzero()[0]
         numbers = bad if self.index is None else self.index[bad]
         some = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")

@@ -34,7 +34,7 @@ from pyrovae.memory import refuse_too_large
 from pyrovae.sharing import is_first
 from pyrovae.tasks.completion import Completion
 from pyrovae.tasks.measured import Measured
-from pyrovae.tasks.moments import Moments, averaged, moments_of
+from pyrovae.tasks.moments import Moments, averaged, moments_of, rounded
 from pyrovae.terms import DATA, PARTICLES, as_program
 
 __all__ = ["completed", "condition"]
@@ -258,6 +258,9 @@ class _Work:
                 values = inner.resampled(self.draws, some.keys, some.seed)
                 x = self._samples(values, some)
                 moments = self._moments(inner.heaviest(), x, some)
+                nothing = inner.summary[0] == -torch.inf  # no weight to choose samples by
+                for result in (x.transpose(0, 1), *moments):
+                    result[nothing] = torch.nan
                 places = torch.from_numpy(rows)[part]
                 yield places, values, x, moments, inner.summary, good[part], method.name, count
 
@@ -288,33 +291,31 @@ class _Work:
 
     def _moments(self, posterior: Posterior, x: Tensor, pieces: Pieces) -> Moments:
         """Mean, sd and mode of p(x|y) from the weighted particles; from samples if not known."""
-        weight = posterior.log_w.softmax(0)
-        steps, y = self.measured.steps, pieces.rows.x
         p, _ = elements_of(self.measured.likelihood(posterior.values, pieces.rows))
-        known = None if self.measured.drawn(posterior.values) or steps.is_missing else steps.moments(p, y)
-        if steps.is_missing:
-            mean, variance, mode = moments_of(p, weight)
-            is_known = ~y.isnan()
-            mean, mode = (torch.where(is_known, y.to(part), part) for part in (mean, mode))
-            variance = torch.where(is_known, 0.0, variance)
+        if self.measured.steps.is_missing:
+            mean, variance, mode = self._of_missing(p, posterior, pieces.rows.x)
         else:
-            mean, variance = (
-                (x.double().mean(0), x.double().var(0, correction=0))
-                if known is None
-                else averaged(weight, *known)
-            )
-            mode = _nearest_values(p, mean)
+            mean, variance = self._of_measured(p, posterior, x, pieces.rows.x)
+            mode = rounded(p, mean)
         variance = torch.where(variance.isnan(), x.double().var(0, correction=0), variance)
         sd = self.measured.without_given(variance.clamp(min=0).sqrt())
         mean, mode = (self.measured.with_context(part, pieces.rows) for part in (mean, mode))
         return Moments(mean, sd, mode)
 
+    def _of_missing(self, p: Any, posterior: Posterior, y: Tensor) -> Moments:  # noqa: ANN401
+        """The moments of missing entries, and the values of the others."""
+        mean, variance, mode = moments_of(p, posterior.log_w.softmax(0))
+        is_known = ~y.isnan()
+        mean, mode = (torch.where(is_known, y.to(part), part) for part in (mean, mode))
+        return Moments(mean, torch.where(is_known, 0.0, variance), mode)
 
-def _nearest_values(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401
-    """The mean, rounded for binary elements."""
-    from pyro.distributions import Bernoulli
-
-    return (mean > 0.5).to(mean) if isinstance(p, Bernoulli) else mean
+    def _of_measured(self, p: Any, posterior: Posterior, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        """Mean and variance of x given y."""
+        is_drawn = bool(self.measured.drawn(posterior.values))
+        known = None if is_drawn else self.measured.steps.moments(p, y)
+        if known is None:
+            return x.double().mean(0), x.double().var(0, correction=0)
+        return averaged(posterior.log_w.softmax(0), *known)
 
 
 def _joined(groups: list[tuple[Any, ...]], rows: Rows, measured: Measured) -> Completion:

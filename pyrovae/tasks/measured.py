@@ -18,10 +18,12 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
-from pyrovae.measurements.base import Measurement
+from pyrovae.measurements.base import Custom, Measurement
+from pyrovae.measurements.families import elements_of
 from pyrovae.measurements.steps import Steps
 from pyrovae.terms import DATA, PARTICLES, Program, Runner
 from pyrovae.terms.sites import sites_of
@@ -92,9 +94,11 @@ class Measured(Program):
     def _check_support(self, rows: Rows) -> None:
         with alone, self.runner.isolated(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             model = poutine.trace(self.model).get_trace(*rows[:1].arguments)
-        support = _observed(model).support
-        outside = ~support.check(rows.x) if support is not None else torch.zeros(len(rows), dtype=torch.bool)
-        outside = outside | rows.x.isinf().flatten(1).any(1)
+        fn, outside = _observed(model), rows.x.isinf().flatten(1).any(1)
+        element, _ = elements_of(fn)
+        is_of_row = constraints.is_dependent(type(element).support)  # may depend on parameters of the row
+        if not (is_of_row and any(isinstance(part, Custom) for part in self.steps.parts)):
+            outside = outside | ~fn.support.check(rows.x)
         if outside.any():
             row = int(outside.nonzero()[0])
             raise InputError(

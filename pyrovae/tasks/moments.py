@@ -19,7 +19,7 @@ from torch import Tensor
 from pyrovae.distributions import Columns, Levels
 from pyrovae.distributions.columns import select
 
-__all__ = ["Moments", "averaged", "moments_of"]
+__all__ = ["Moments", "averaged", "moments_of", "rounded"]
 
 FEW = 64  # the largest number of values whose probabilities are averaged
 
@@ -67,11 +67,14 @@ def _known(p: Any, name: str) -> Tensor:  # noqa: ANN401
 
 
 def _mode(p: Any, weight: Tensor, mean: Tensor) -> Tensor:  # noqa: ANN401
-    if isinstance(p, dist.Bernoulli):
-        return (mean > 0.5).to(mean)
     if isinstance(p, Levels) and p.logits.shape[-1] <= FEW:
         w = weight.reshape(*weight.shape, *[1] * (p.logits.dim() - 2))
         values = p.enumerate_support(expand=False).flatten()
         return values[(w * p.logits.exp()).sum(0).argmax(-1)].to(mean)
     is_count = p.support.is_discrete and not getattr(p, "has_enumerate_support", False)
-    return mean.round() if is_count else mean
+    return mean.round() if is_count else rounded(p, mean)
+
+
+def rounded(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401
+    """The mean, or 0 or 1 for binary elements."""
+    return (mean > 0.5).to(mean) if isinstance(p, dist.Bernoulli) else mean

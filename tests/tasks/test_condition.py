@@ -103,11 +103,7 @@ def test_samples_of_z_are_calibrated(through):
     vae, draws, rows = curved(), 99, 500 if isinstance(through, Missing) else 200
     torch.manual_seed(1)
     x, latents = vae.simulate(rows)
-    y, z = x.clone(), latents["z"][0]
-    for part in through.parts:
-        part = part.attached(tuple(y.shape[1:]))
-        given = part.given(y)
-        y = given.loc if isinstance(part, (Downsample, Missing)) else given.sample()
+    y, z = through.sample(x), latents["z"][0]
     if isinstance(through, Missing):
         y[torch.rand(y.shape) < 0.5] = math.nan
     method = pv.evidence.Laplace(rounds=0)  # cheaper than "auto"
@@ -401,6 +397,21 @@ class TestRefusals:
         with pytest.raises(InputError, match=said) as error:
             call(curved())
         assert "\n" not in str(error.value)
+
+    def test_a_row_without_any_weight_is_nan(self):
+        vae = curved()
+        x, _ = vae.simulate(3)
+        y = x.clone()
+        y[1] += 1e3
+        through = Custom(lambda x: dist.Uniform(x - 9, x + 9))
+        got = pv.condition(vae, y, through=through, draws=4, method="importance")
+        assert got.log_py[1] == -np.inf
+        assert np.isfinite(got.log_py[[0, 2]]).all()
+        for part in (got.x.transpose(0, 1), got.mean, got.sd, got.mode):
+            assert part[1].isnan().all()
+            assert part[[0, 2]].isfinite().all()
+        assert not got.trusted[1]
+        assert "1 of 3 rows have no probability" in got.verdict
 
     def test_a_poor_posterior_is_reported(self):
         vae = curved()

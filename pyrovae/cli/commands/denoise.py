@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from pyrovae.checks import number, whole
-from pyrovae.cli.restoring import images_of, noisy, posterior, write
+from pyrovae.cli.restoring import images_of, posterior, write
 from pyrovae.cli.runs import Split
-from pyrovae.datasets.preparation import generator_of
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Flip, Measurement, Noise
@@ -78,14 +75,7 @@ def denoise(
     x, levels = found.rows.x, levels_of(found.vae)
     if flip is None and levels > FEW:
         through = CoarseNoise(sd, levels)
-    if measured is not None:
-        y = x
-    elif flip is None:
-        y = noisy(x, sd, seed)
-    else:
-        y = (
-            x - torch.bernoulli(torch.full(x.shape, flip), generator=generator_of("noise", seed)).to(x)
-        ).abs()
+    y = x if measured is not None else through.sample(x, seed=seed)
     completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
     low, high = (float(x.min()), float(x.max())) if found.has_truth else (0.0, 1.0)
     others = {"noisy images": y.clamp(low, high), "median filter": median_of(y).clamp(low, high)}

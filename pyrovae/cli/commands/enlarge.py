@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pyrovae.checks import number, whole
-from pyrovae.cli.restoring import images_of, noisy, posterior, write
+from pyrovae.cli.restoring import images_of, posterior, write
 from pyrovae.cli.runs import Split
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
@@ -74,9 +74,7 @@ def enlarge(
     if noise is not None:
         through = coarse >> Noise(number("noise", noise, above=0))
     x = found.rows.x
-    y = x if measured is not None else coarse.given(x).loc
-    if noise is not None and measured is None:
-        y = noisy(y, noise, seed)
+    y = x if measured is not None else through.sample(x, seed=seed)
     try:
         completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
     except InputError as error:
