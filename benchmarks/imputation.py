@@ -223,7 +223,7 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, floa
 
 
 def toy(options: argparse.Namespace) -> None:
-    """Print error and log p(x_observed) of trained models on several toys, beside the exact ones."""
+    """Print error and log p(x_observed) of trained models on several toys, next to the exact ones."""
     found = np.mean([toy_of(seed, options) for seed in range(options.masks)], 0)
     print(f"mean of {options.masks} toys    {'trained':>8} {'exact, these rows':>18} {'exact, expected':>16}")
     for name, (trained_value, exact), expected in zip(

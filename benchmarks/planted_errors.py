@@ -156,7 +156,7 @@ ERRORS = [
     Planted("missing entries are drawn as present ones", "likelihoods/mechanisms.py",
         "2 * s - 1", "1 - 2 * s",
         "test_mechanisms.py::test_missing_entries_are_drawn_given_that_they_are_missing"),
-    Planted("the mechanism is no part of log p(x)", "distributions/logistic.py",
+    Planted("the mechanism is left out of log p(x)", "distributions/logistic.py",
         " + logsigmoid(self.slope * value + self.offset)", "",
         "test_mechanisms.py::test_log_px_is_that_of_the_present_entries_and_of_what_is_missing"),
     Planted("units of a covariance on the wrong axis", "mixtures/unit.py",
