@@ -1,6 +1,6 @@
 """Writing checkpoints, and resuming a run from them.
 
-    best.ckpt   written when the validation bound improves
+    best.ckpt   written when the validation objective (or what `keep` names) improves
     last.ckpt   written then, and every `checkpoint_seconds`
 
 `last.ckpt` also has the best weights, so it is enough to resume, and `best.ckpt` is restored from
