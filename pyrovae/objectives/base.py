@@ -123,6 +123,9 @@ class Objective(Declared, PyroELBO):
         """Receive the number of training rows and the program, before the first step."""
         self.rows = rows
 
+    def prepare(self, program: Program) -> None:
+        """Initialise a program for this objective, once, before the first step of a new run."""
+
     def begin_epoch(self, epoch: int) -> None:
         """Receive the number of epochs done, at the start of an epoch and when a run is resumed."""
 

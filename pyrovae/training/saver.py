@@ -83,6 +83,7 @@ class Saver:
         data, settings = self.job.data, self.job.settings
         rows = data.validation if data.streams else data.epoch(0, settings.seed)
         self.job.runner.program.start_from(rows.x.to(data.validation.x.dtype))
+        self.job.objective.prepare(self.job.runner.program)
         if folder is None:
             return
         folder.refuse_another_run()
