@@ -179,7 +179,8 @@ def _noisy(program: Any, noise: float) -> Iterator[None]:  # noqa: ANN401
 
 
 def _only_vector(codes: dict[str, Tensor], pair: TracePair) -> str:
-    names = [name for name in codes if len(pair.guide.nodes[name]["fn"].event_shape) == 1]
+    sites: dict[str, Any] = {name: pair.guide.nodes[name] for name in codes}
+    names = [name for name, site in sites.items() if len(site["fn"].event_shape) == 1]
     if len(codes) != 1 or len(names) != 1:
         raise InputError(
             "sparsity and contraction of Autoencoder need a guide with one latent vector z, as a VAE has"
