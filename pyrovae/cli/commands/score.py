@@ -57,9 +57,9 @@ def score(
         labels: the column of the labels, for a model that is conditioned on labels.
         percentiles: whether percentiles are needed; by default they are written if possible.
         overwrite: replace the output, and the scores that a stopped command has left.
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file; found by default.
-        header: whether a CSV file has a header; found by default.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file; detected by default.
+        header: whether a CSV file has a header; detected by default.
         seed: seed of the samples.
         compile: whether to compile the estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.
