@@ -31,9 +31,9 @@ from pyrovae.objectives import ELBO, Autoencoder
 
 METHODS = {
     "plain AE": Autoencoder(),
+    "VAE": ELBO(),
     "sparse AE": Autoencoder(sparsity=1.0),
     "denoising AE": Autoencoder(noise=0.5),
-    "VAE": ELBO(),
 }
 STEPS = 10
 SHOWN = 8
@@ -58,7 +58,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--latent_dim", type=int, default=16)
     parser.add_argument("--components", type=int, default=30)
-    parser.add_argument("--rows", type=int, default=300, help="test images for log p(x)")
+    parser.add_argument("--rows", type=int, default=300, help="test images for log p(x) of the VAE")
+    parser.add_argument("--few", type=int, default=100, help="test images for log p(x) of autoencoders")
     parser.add_argument("--particles", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/autoencoders"))
     parser.add_argument("--figures", type=Path, default=Path("docs/images"))
@@ -123,7 +124,7 @@ def measured(args: argparse.Namespace, name: str, data: pv.datasets.Data, method
     for key, model in (("normal", vae), ("mixture", new)):
         found[f"nearest_{key}"] = nearest(model.sample(200, mean=True, seed=1), train)
     with torch.enable_grad():
-        rows = data.test[: args.rows]
+        rows = data.test[: args.rows if method == "VAE" else args.few]
         evidence = {
             key: pv.log_evidence(model, rows, method="laplace", particles=args.particles, seed=0)
             for key, model in (("normal", vae), ("mixture", new))
@@ -180,7 +181,7 @@ def figure(args: argparse.Namespace, name: str, data: pv.datasets.Data) -> None:
     titles = ("reconstructions of test images", "E[x|z] at z ~ N(0, I)", "z from the fitted mixture",
               "line between two codes")  # fmt: skip
     figure, frames = plt.subplots(
-        len(METHODS) + 1, 4, figsize=(11, 3.6), gridspec_kw={"wspace": 0.04, "hspace": 0.08}
+        len(METHODS) + 1, 4, figsize=(11, 2.1), gridspec_kw={"wspace": 0.04, "hspace": 0.05}
     )
     block(frames[0, 0], x[:SHOWN])
     for frame in frames[0, 1:]:
@@ -189,7 +190,7 @@ def figure(args: argparse.Namespace, name: str, data: pv.datasets.Data) -> None:
     for row, method in zip(frames[1:], METHODS, strict=True):
         vae, new = trained(args, name, data, method)
         z = vae.encode(x[:200]).mean
-        a, b = z[0:1], z[2:3]
+        a, b = z[0:1], z[3:4]
         block(row[0], vae.decode(z[:SHOWN]).mean)
         block(row[1], vae.sample(SHOWN, mean=True, seed=3))
         block(row[2], new.sample(SHOWN, mean=True, seed=3))
@@ -198,7 +199,7 @@ def figure(args: argparse.Namespace, name: str, data: pv.datasets.Data) -> None:
     for frame, title in zip(frames[1], titles, strict=True):
         frame.set_title(title, fontsize=8)
     frames[0, 0].set_title("")
-    figure.savefig(args.figures / f"autoencoders_{name}.png", dpi=110, bbox_inches="tight")
+    figure.savefig(args.figures / f"autoencoders_{name}.png", dpi=120, bbox_inches="tight")
     plt.close(figure)
 
 
