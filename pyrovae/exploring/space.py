@@ -126,7 +126,8 @@ class Space:
         if isinstance(q, Classed):
             c = q.classes.logits.argmax(-1)
             one_hot = torch.nn.functional.one_hot(c, q.classes.strata)
-            return torch.cat([self._mean(q.given(c)), one_hot.to(q.classes.logits)], -1)
+            mean = self._mean(q.given(c))
+            return torch.cat([mean, one_hot.to(mean)], -1)
         return torch.as_tensor(self.moments(q, SAMPLES)[0])
 
     @staticmethod
