@@ -104,7 +104,7 @@ def _filled(table: Any, cells: Any, rows: np.ndarray, values: np.ndarray, empty:
 
 
 def _array(old: Any, rows: np.ndarray, values: np.ndarray, column: Any, style: Any) -> Any:  # noqa: ANN401
-    """A column with imputed numbers in some rows, in its own type; its other cells are not converted."""
+    """A column with imputed numbers in some rows, in its own type; other cells stay as they are."""
     import pyarrow as pa
 
     cells = filled(old.to_pandas(), rows, values, column, style).iloc[rows]

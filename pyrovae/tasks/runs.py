@@ -67,9 +67,9 @@ def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def training_rows(data: Data, count: int) -> Rows:
-    """The first training rows in the order of the split, which is random."""
+    """The first training rows in the order of the split, which is random; without jitter."""
     if not isinstance(data.train, Stream):
-        return data.epoch(0, 0)[: min(count, data.distinct)]
+        return data.without_jitter()[:count]
     numbers = list(range(min(count, len(data.train))))
     x = torch.stack([data.train[number] for number in numbers])
     return data.streamed(x, numbers, generator_of("reference"))

@@ -45,6 +45,19 @@ def test_only_training_images_change(images):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"binarize": "dynamic"}, {"binarize": "threshold"}, {"dequantize": True}]
+)
+def test_training_rows_to_evaluate_have_none(images, options):
+    data, plain = datasets.load(images, jitter=EVERYTHING, **options), datasets.load(images, **options)
+    assert torch.equal(data.without_jitter(3).x, plain.epoch(0, 3).x)
+    assert torch.equal(data.without_jitter().x, plain.epoch(0, 0).x)
+    context = (
+        datasets.load(images, jitter=EVERYTHING, context="noisy .1", **options).without_jitter(3).context
+    )
+    assert torch.equal(context, datasets.load(images, context="noisy .1", **options).epoch(0, 3).context)
+
+
 def test_it_is_recorded(images):
     data = datasets.load(images, jitter={"noise": 0.05, "shift": 2})
     assert data.declaration["jitter"] == "shift 2, noise 0.05"

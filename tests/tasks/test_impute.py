@@ -279,7 +279,10 @@ def test_known_cells_of_parquet_are_not_converted(run, tmp_path):
     visits[6] = visits[9] = None
     colours = pa.array(frame["colour"].where(~frame.index.isin([4, 9]), None), pa.string())
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    for name, column in {"visits": pa.array(visits, pa.int64()), "colour": colours.dictionary_encode()}.items():
+    for name, column in {
+        "visits": pa.array(visits, pa.int64()),
+        "colour": colours.dictionary_encode(),
+    }.items():
         table = table.set_column(table.schema.names.index(name), name, column)
     pq.write_table(table, tmp_path / "t.parquet")
     pv.impute_file(run, tmp_path / "t.parquet", tmp_path / "f.parquet", draws=2, **QUICK)
