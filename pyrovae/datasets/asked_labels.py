@@ -104,6 +104,6 @@ def _labels(context: Any) -> np.ndarray | None:  # noqa: ANN401
 def _number(label: Any) -> float | None:  # noqa: ANN401
     try:
         number = float(label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if number == int(number) else None
+    return number if number.is_integer() else None

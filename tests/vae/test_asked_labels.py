@@ -1,5 +1,7 @@
 """Labels by number or word: `vae.sample(5, context=7)` for a VAE that is conditioned on labels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,14 @@ def test_an_unknown_label_is_refused_with_the_known_ones(numbered, worded):
     raises_one_sentence(lambda: worded.sample(2, context="dgo"), "did you mean dog?", "cat, dog, emu")
     raises_one_sentence(lambda: worded.sample(2, context=["dog", "cow"]), "there is no label 'cow'")
     raises_one_sentence(lambda: numbered.sample(2, context=[2, 5, 9, 2]), "4 rows for 2 observations")
+
+
+@pytest.mark.parametrize(
+    "label", [math.nan, math.inf, "nan", "inf", "1e999", pytest.param(10**400, id="large")]
+)
+def test_a_number_that_no_label_can_be_is_refused_as_unknown(numbered, label):
+    raises_one_sentence(lambda: numbered.sample(2, context=label), "there is no label", "2, 5, 9")
+    raises_one_sentence(lambda: class_index(numbered.schema, label), "there is no label", "2, 5, 9")
 
 
 def test_a_model_without_labels_takes_numbers_as_they_are():
