@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrovae.checks import number, whole
+from pyrovae.checks import exact, number, whole
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.errors import InputError, sizes
@@ -166,7 +166,7 @@ class Noisy(Derived):
     @property
     def words(self) -> str:  # type: ignore[override]
         """As in "noisy 0.3"."""
-        return f"noisy {self.sd:g}"
+        return f"noisy {exact(self.sd)}"
 
     def check(self, event_shape: tuple[int, ...], name: str) -> None:
         _refuse_other_than_images(self.words, event_shape, name)

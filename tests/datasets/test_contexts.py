@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae import datasets
-from pyrovae.datasets.contexts import Given, derived_of
+from pyrovae.datasets.contexts import Given, Noisy, derived_of
 from pyrovae.terms import Runner
 from pyrovae.testing.attaching import perturb
 from tests.support.parts import raises_one_sentence
@@ -76,6 +76,11 @@ def test_other_spellings_of_the_same_words():
     assert derived_of("center") == Given("centre")
     assert derived_of("noisy 0.30").words == "noisy 0.3"
     assert [derived_of(other) for other in (None, "labels", "age", ["age", "left"], 3)] == [None] * 5
+
+
+@pytest.mark.parametrize("sd", [1 / 3, 0.1 + 0.2, 1e-7, 12345678.5, 2.0])
+def test_words_restore_the_same_noise(sd):
+    assert derived_of(Noisy(sd).words) == Noisy(sd)
 
 
 def test_images_of_an_odd_size_and_without_a_channel():

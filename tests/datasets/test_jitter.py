@@ -70,6 +70,12 @@ def test_it_is_recorded(images):
     assert torch.equal(again.epoch(0, 0).x, data.epoch(0, 0).x)
 
 
+@pytest.mark.parametrize("size", [1 / 3, 0.1 + 0.2, 1e-7, 12345678.5, 10.0, 5e-324])
+def test_words_restore_the_same_sizes(size):
+    jitter = Jitter(2, rotate=size, noise=size)
+    assert Jitter.of(str(jitter)) == jitter
+
+
 def test_shifts_are_whole_pixels_each_with_the_same_probability():
     count, x = 20_000, torch.zeros(20_000, 9, 9)
     x[:, 4, 4] = 1.0
@@ -189,6 +195,8 @@ def test_copies_of_labelled_rows_have_a_jitter_each():
         ("shift -1", "the shift of jitter"),
         ("rotate -5", "rotate of jitter"),
         ("rotate nan", "cannot read"),
+        ("rotate 1e999", "rotate of jitter"),
+        ("shift 1e999", "the shift of jitter"),
         ("shift 0", "changes nothing"),
         ("", "cannot read"),
         (3, "must be words"),
