@@ -89,7 +89,7 @@ def images_of(
             "the run's data"
         )
     elif images is not None:
-        rows = next(iter(incoming(vae.schema, images).pieces(count, 0))).rows
+        rows = incoming(vae.schema, images).first(count).rows
     else:
         rows = Rows.of(_array(Path(str(measured)))[:count])
     vae.to(usable_device(device))
@@ -107,7 +107,8 @@ def _array(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0].rstrip(". ")
         raise InputError(f"{path} cannot be read as .npy ({reason}): give an array of measurements") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 2:
+    has_numbers = isinstance(array, np.ndarray) and array.dtype.kind in "biuf"
+    if not has_numbers or array.ndim < 2 or not len(array):
         raise InputError(f"{path} has no measurements of images: give a .npy file with one for each image")
     return array.astype(np.float32)
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Incoming", "Piece", "incoming"]
 
+TOGETHER = 10_000  # rows that are read at once
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -102,6 +104,26 @@ class Incoming:
     rows: int
     notes: list[str] = field(default_factory=list)
     head: Table | None = None
+
+    def first(self, count: int) -> Piece:
+        """The first rows, at most this number.
+
+        Raises:
+            InputError: if there are no rows.
+        """
+        for piece in self.pieces(count, 0):
+            return piece
+        raise InputError(f"there are no rows in {self.name}: give at least one")
+
+    def all_rows(self) -> Rows:
+        """All rows in one piece.
+
+        Raises:
+            InputError: if there are no rows.
+        """
+        parts = [piece.rows for piece in self.pieces(TOGETHER, 0)] or [self.first(1).rows]
+        names = [name for name, part in vars(parts[0]).items() if part is not None]
+        return Rows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> Incoming:  # noqa: ANN401

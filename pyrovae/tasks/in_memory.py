@@ -271,12 +271,11 @@ def _of_run(
 
 
 def _reference_rows(schema: Any, reference: Any, asked: Asked) -> Rows:  # noqa: ANN401
-    """Training rows that were given, in one piece."""
+    """Training rows that were given."""
     if isinstance(reference, Data):
         raise InputError("reference must be rows, not a whole data set: give data.train")
-    rows = incoming(schema, reference, replace(asked, id=None))
-    (piece,) = rows.pieces(max(1, rows.rows), 0)
-    return piece.rows if asked.labels else piece.rows.unlabelled()
+    rows = incoming(schema, reference, replace(asked, id=None)).all_rows()
+    return rows if asked.labels else rows.unlabelled()
 
 
 def _id_name(id: str | None) -> str | None:

@@ -87,11 +87,4 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
         if not name:
             raise InputError("the run was trained on data from memory: name data with --data")
         data_of(run, vae.schema)
-    new = incoming(vae.schema, name)
-    pieces = [piece.rows for piece in new.pieces(10_000, 0)]
-    if not pieces:
-        raise InputError(f"{new.name} has no rows: give at least one")
-    parts = [(rows.x, rows.context, rows.index) for rows in pieces]
-    x, context, index = (None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True))  # type: ignore[arg-type]
-    assert x is not None
-    return Rows(x, context, index=index)
+    return incoming(vae.schema, name).all_rows().unlabelled()

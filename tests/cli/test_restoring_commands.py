@@ -21,6 +21,7 @@ def place(tmp_path_factory):
     pv.fit(small(), pv.datasets.load(folder / "x.npy"), epochs=2, out=folder / "r", **QUIET)
     levels = (180 * binary(60) + 20).numpy().astype(np.uint8)
     np.save(folder / "grey.npy", levels)
+    np.save(folder / "empty.npy", levels[:0])
     vae = small(likelihood=pv.likelihoods.DiscretizedLogistic(256))
     pv.fit(vae, pv.datasets.load(folder / "grey.npy"), epochs=2, out=folder / "grey", **QUIET)
     run_on(folder)
@@ -136,6 +137,10 @@ REFUSED = {
     "complete r --draws 0": ("draws",),
     "complete r --measured x.npy": ("no missing pixel",),
     "complete r --measured none.npy": ("none.npy",),
+    "complete r --images empty.npy": ("no rows in empty.npy",),
+    "denoise grey --images empty.npy": ("no rows in empty.npy",),
+    "enlarge r --images empty.npy": ("no rows in empty.npy",),
+    "complete r --measured empty.npy": ("empty.npy has no measurements",),
     "complete r --images x.npy --measured x.npy": ("exclude",),
     "denoise r --noise .1 --flip .1": ("exclude",),
     "denoise r --noise 0": ("noise",),
