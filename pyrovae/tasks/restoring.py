@@ -22,11 +22,12 @@ from torch.nn import functional
 
 from pyrovae.checks import number
 from pyrovae.datasets import Rows
+from pyrovae.datasets.contexts import Given
 from pyrovae.datasets.images import IMAGE_SUFFIXES
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.distributions import DiscretizedLogistic
 from pyrovae.errors import InputError
-from pyrovae.evidence.run import evaluating
+from pyrovae.exploring.space import Space
 from pyrovae.measurements import Downsample, Measurement, Noise
 from pyrovae.measurements.families import Finite, as_finite
 from pyrovae.tasks.measured import Measured
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 FEW = 32  # levels of which a sum and a mean are computed exactly
-HALVES = ("left", "right", "top", "bottom", "centre")
+REGIONS = {word: f"{word} half" for word in ("left", "right", "top", "bottom")} | {"centre": "centre"}
 QUADRANTS = "1 upper left, 2 upper right, 3 lower left, 4 lower right"
 
 
@@ -74,28 +75,19 @@ def mask_of(word: str, event: tuple[int, ...], count: int, seed: int = 0) -> Ten
     elif kind == "random":
         return _random(value, event, count, seed)
     else:
-        one = _region(word, kind, value, event[1:])
+        one = _region(word, kind, value, event)
     return one.expand(count, *event).clone()
 
 
-def _region(word: str, kind: str, value: str, size: tuple[int, ...]) -> Tensor:
-    height, width = size
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
-    upper, left = rows < height // 2, columns < width // 2
+def _region(word: str, kind: str, value: str, event: tuple[int, ...]) -> Tensor:
     if kind == "quadrant" and value in ("1", "2", "3", "4"):
-        vertical, horizontal = upper if value in "12" else ~upper, left if value in "13" else ~left
-        return vertical & horizontal
-    if word == "centre":
-        top, side = height // 4, width // 4
-        inside = (rows >= top) & (rows < height - top)
-        return inside & (columns >= side) & (columns < width - side)
-    sides = {"left": left, "right": ~left, "top": upper, "bottom": ~upper}
-    if word not in sides:
+        return Given(f"quadrants {value}").given(event)
+    if word not in REGIONS:
         raise InputError(
-            f"there is no mask {word!r}: choose {', '.join(HALVES)}, quadrant:1 ({QUADRANTS}), "
+            f"there is no mask {word!r}: choose {', '.join(REGIONS)}, quadrant:1 ({QUADRANTS}), "
             "random:0.5, or an image file"
         )
-    return sides[word].expand(height, width)
+    return Given(REGIONS[word]).given(event)
 
 
 def _random(value: str, event: tuple[int, ...], count: int, seed: int) -> Tensor:
@@ -225,19 +217,19 @@ def on_levels(x: Tensor, levels: int) -> Tensor:
 # -------------------------------------------------------------------- rivals
 
 
-def reconstructed(vae: Any, rows: Rows, measurement: Measurement) -> Tensor:  # noqa: ANN401
-    """decode(encode(y)): the means of p(x|z) at the mean of q(z|y), (N, *event)."""
-    measured = Measured(vae, measurement, tuple(vae.event_shape))
-    with evaluating(measured.runner):
-        like = measured.runner.parameter
-        rows = Rows.of(rows, like=like) if like is not None else rows
-        rough = measured.inner.readable(measured.steps.guess(rows.x))
-        q = vae.encode(rough, rows.context)
-        try:
-            z = q.mean
-        except NotImplementedError:
-            z = q.sample(torch.Size((20,))).mean(0)
-        return vae.decode(z, rows.context).mean.cpu()
+def reconstructed(vae: Any, rows: Rows, measurement: Measurement, seed: int = 0) -> Tensor:  # noqa: ANN401
+    """decode(encode(y)): the means of p(x|z) at the mean of q(z|y), (N, *event).
+
+    Arguments:
+        vae: the VAE.
+        rows: measurements y (N, *shape), with the context of each.
+        measurement: how y comes from x.
+        seed: seed of the samples, if q(z|y) has no known mean.
+    """
+    space, measured = Space(vae, "decode(encode(y))"), Measured(vae, measurement, tuple(vae.event_shape))
+    rows = Rows.of(rows, like=measured.runner.parameter)
+    rough = Rows(measured.inner.readable(measured.steps.guess(rows.x)), rows.context)
+    return torch.as_tensor(space.decoded(space.encode(rough, seed), rows.context))
 
 
 def median_of(y: Tensor) -> Tensor:
