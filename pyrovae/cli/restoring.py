@@ -21,8 +21,7 @@ from pyrovae.measurements import Measurement
 from pyrovae.sharing import is_first, is_shared, print_first
 from pyrovae.tasks import Completion, condition
 from pyrovae.tasks.restoring import error_line, levels_of, reconstructed
-from pyrovae.training import load
-from pyrovae.training.preparing import usable_device
+from pyrovae.tasks.runs import loaded
 
 __all__ = ["Images", "images_of", "posterior", "write"]
 
@@ -72,7 +71,7 @@ def images_of(
         raise InputError(f"{command} runs in one process: start it without torchrun")
     if images is not None and measured is not None:
         raise InputError("--images and --measured exclude each other: give images, or measurements of such")
-    vae = load(run, trust=trust).eval()
+    vae = loaded(run, device, trust)
     event = tuple(vae.event_shape)
     if not report.is_image(event):
         cure = (
@@ -92,7 +91,6 @@ def images_of(
         rows = incoming(vae.schema, images).first(count).rows
     else:
         rows = Rows.of(_array(Path(str(measured)))[:count])
-    vae.to(usable_device(device))
     return Images(vae, rows, measured is None)
 
 

@@ -1,10 +1,10 @@
-"""Run folders: their configuration, their data with the run's own split, and some training rows."""
+"""Run folders: their VAE, configuration, data with the run's own split, and training rows."""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,29 @@ from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
+from pyrovae.training import load
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import config_of_run
+from pyrovae.training.preparing import usable_device
 from pyrovae.training.sources import check_source
 from pyrovae.vae import VAE
 
-__all__ = ["all_rows", "data_of", "load_data", "options_of", "training_rows"]
+__all__ = ["all_rows", "data_of", "load_data", "loaded", "options_of", "training_rows"]
+
+
+def loaded(run: Any, device: str | None, trust: str | Sequence[str] | None) -> Any:  # noqa: ANN401
+    """The VAE of a run folder, or a program in memory as it is.
+
+    Arguments:
+        run: a run folder, or a program.
+        device: where it goes; by default CUDA, if available, for a run folder.
+        trust: trusted modules outside PyroVAE that a run folder may name; see `load`.
+    """
+    is_run = isinstance(run, (str, os.PathLike))
+    vae = load(run, trust=trust).eval() if is_run else run
+    if (is_run or device is not None) and hasattr(vae, "to"):
+        vae.to(usable_device(device))
+    return vae
 
 
 def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | None = None) -> Data:

@@ -271,6 +271,24 @@ def test_parquet_keeps_its_types(run, tmp_path):
     assert several.shape == (2 * ROWS, 8)
 
 
+@pytest.mark.parametrize("kind", ["dict", "rows", "pyarrow", "polars"])
+def test_tables_of_any_library_are_filled(run, kind):
+    frame = people(20, seed=1)
+    expected = pv.impute(run, frame, draws=2, **QUICK).frame
+    plain = frame.astype(object).where(frame.notna(), None)
+    if kind == "dict":
+        table = plain.to_dict("list")
+    elif kind == "rows":
+        table = plain.to_dict("records")
+    elif kind == "pyarrow":
+        table = pytest.importorskip("pyarrow").Table.from_pandas(frame, preserve_index=False)
+    else:
+        table = pytest.importorskip("polars").DataFrame(plain.to_dict("list"))
+    found = pv.impute(run, table, draws=2, **QUICK).frame
+    assert list(found) == list(frame)
+    np.testing.assert_allclose(found["size"].astype(float), expected["size"])
+
+
 def test_known_cells_of_parquet_are_not_converted(run, tmp_path):
     """pandas would read whole numbers with nulls as floats."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
