@@ -77,6 +77,7 @@ def denoise(
         through = CoarseNoise(sd, levels)
     y = x if measured is not None else through.sample(x, seed=seed)
     completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
-    low, high = (float(x.min()), float(x.max())) if found.has_truth else (0.0, 1.0)
+    known = x[~x.isnan()]
+    low, high = (float(known.min()), float(known.max())) if found.has_truth else (0.0, 1.0)
     others = {"noisy images": y.clamp(low, high), "median filter": median_of(y).clamp(low, high)}
     write(run, "denoise", found, completion, through, others, array=array)
