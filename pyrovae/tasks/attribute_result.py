@@ -84,19 +84,12 @@ class Attributes:
         arrays: dict[str, Any] = {name: getattr(self, name)[at] for name in _ARRAYS}
         return replace(self, names=tuple(self.names[i] for i in at), **arrays)
 
-    @property
-    def cosines(self) -> Array:
-        """The cosines of the angles between all directions, (A, A)."""
-        return self.direction @ self.direction.T
-
     def to_frame(self) -> pandas.DataFrame:
         """The attributes as a table, with a row for each."""
         import pandas
 
         columns = ("auc", "auc_stderr", "apart", "sd", "lower", "upper")
         return pandas.DataFrame({"attribute": self.names} | {name: getattr(self, name) for name in columns})
-
-    table = to_frame
 
     def __str__(self) -> str:
         names = [visible(name) for name in self.names]

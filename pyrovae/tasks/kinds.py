@@ -50,8 +50,8 @@ class Kind:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the background depends on, in plain values; empty without a background."""
-        return {}
+        """The name, and what the background depends on, in plain values."""
+        return {"kind": self.name}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray | None:
         """log p_0(x) of rows in nats and its Monte Carlo standard error, (2, N), or None.
@@ -140,7 +140,7 @@ class Complexity(Kind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.name, "levels": self.count}
+        return super().identity | {"levels": self.count}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray:
         x = as_array(rows.x, np.float64)
@@ -202,7 +202,7 @@ class Ratio(Kind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.name, "background": self.key}
+        return super().identity | {"background": self.key}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray:
         try:

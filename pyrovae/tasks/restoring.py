@@ -27,10 +27,12 @@ from pyrovae.datasets.images import IMAGE_SUFFIXES
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.distributions import DiscretizedLogistic
 from pyrovae.errors import InputError
+from pyrovae.evidence.run import evaluating
 from pyrovae.exploring.space import Space
 from pyrovae.measurements import Downsample, Measurement, Noise
-from pyrovae.measurements.families import Finite, as_finite
+from pyrovae.measurements.families import Finite, as_finite, elements_of
 from pyrovae.tasks.measured import Measured
+from pyrovae.terms import Runner
 
 __all__ = [
     "FEW",
@@ -38,6 +40,7 @@ __all__ = [
     "CoarseNoise",
     "bicubic",
     "error_line",
+    "has_density",
     "levels_of",
     "mask_of",
     "median_of",
@@ -207,6 +210,21 @@ def _fewer(p: Any, count: int) -> Any:  # noqa: ANN401
     values = torch.linspace(0, 1, count, dtype=finite.values.dtype, device=finite.values.device)
     tiny = torch.finfo(sums.dtype).tiny
     return Finite(values, (finite.logits.exp() @ sums).clamp(min=tiny).log())
+
+
+def has_density(vae: Any, measurement: Measurement, context: Tensor | None = None) -> bool:  # noqa: ANN401
+    """Whether p(y|z) of a measurement by itself has a closed form.
+
+    Arguments:
+        vae: the VAE.
+        measurement: one measurement that is attached.
+        context: the context of rows, of which the first is used.
+    """
+    like = next(vae.parameters())
+    z = torch.zeros(1, vae.prior.size, dtype=like.dtype, device=like.device)
+    with evaluating(Runner(vae)):
+        p, _ = elements_of(vae.decode(z, None if context is None else context[:1]))
+        return measurement.marginal(p) is not None
 
 
 def on_levels(x: Tensor, levels: int) -> Tensor:

@@ -24,6 +24,8 @@ def place(tmp_path_factory):
     np.save(folder / "empty.npy", levels[:0])
     vae = small(likelihood=pv.likelihoods.DiscretizedLogistic(256))
     pv.fit(vae, pv.datasets.load(folder / "grey.npy"), epochs=2, out=folder / "grey", **QUIET)
+    vae = small(likelihood=pv.likelihoods.ContinuousBernoulli())
+    pv.fit(vae, pv.datasets.load(folder / "grey.npy"), epochs=1, out=folder / "shades", **QUIET)
     run_on(folder)
     return folder
 
@@ -100,6 +102,7 @@ COMMANDS = {
     "denoise grey": ("denoise", ["median filter"]),
     "enlarge r": ("enlarge-2", ["nearest neighbour", "bicubic"]),
     "enlarge r --factor 4 --noise .1": ("enlarge-4", ["bicubic"]),
+    "enlarge shades --noise .05": ("enlarge-2", ["nearest neighbour"]),
     "enlarge grey --factor 2": ("enlarge-2", ["bicubic"]),
     "enlarge grey --noise .05 --images grey.npy": ("enlarge-2", ["bicubic"]),
 }
@@ -146,6 +149,7 @@ REFUSED = {
     "denoise r --noise 0": ("noise",),
     "denoise r --flip 2": ("flip",),
     "denoise grey --flip .1": ("Flip",),
+    "enlarge shades": ("no density", "--noise 0.05"),
     "enlarge r --factor 3": ("another factor",),
     "enlarge r --factor 1": ("factor",),
 }
