@@ -162,8 +162,8 @@ def _endings(data: str | os.PathLike[str]) -> tuple[str, ...]:
     if ending == ".parquet":
         return (".parquet",)
     raise InputError(
-        f"impute fills .csv, .tsv, .txt and .parquet files, and {os.fspath(data)} is none: save the table as "
-        "one of these, or use pv.impute with a DataFrame"
+        f"impute fills .csv, .tsv, .txt and .parquet files, not {os.fspath(data)}: save the table as one of "
+        "these, or use pv.impute with a DataFrame"
     )
 
 

@@ -212,18 +212,18 @@ def _fewer(p: Any, count: int) -> Any:  # noqa: ANN401
     return Finite(values, (finite.logits.exp() @ sums).clamp(min=tiny).log())
 
 
-def has_density(vae: Any, measurement: Measurement, context: Tensor | None = None) -> bool:  # noqa: ANN401
+def has_density(vae: Any, measurement: Measurement, rows: Rows) -> bool:  # noqa: ANN401
     """Whether p(y|z) of a measurement by itself has a closed form.
 
     Arguments:
         vae: the VAE.
         measurement: one measurement that is attached.
-        context: the context of rows, of which the first is used.
+        rows: rows with a context, of which the first is used, if the VAE has one.
     """
     like = next(vae.parameters())
     z = torch.zeros(1, vae.prior.size, dtype=like.dtype, device=like.device)
     with evaluating(Runner(vae)):
-        p, _ = elements_of(vae.decode(z, None if context is None else context[:1]))
+        p, _ = elements_of(vae.decode(z, rows[:1].context))
         return measurement.marginal(p) is not None
 
 

@@ -73,7 +73,7 @@ def enlarge(
     through: Measurement = coarse
     if noise is not None:
         through = coarse >> Noise(number("noise", noise, above=0))
-    elif not has_density(found.vae, coarse, found.rows.context):
+    elif not has_density(found.vae, coarse, found.rows):
         raise InputError(
             "small images are a function of the large ones and have no density under this likelihood: add "
             "noise, as in --noise 0.05"
