@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import shown
+from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.errors import InputError
 from pyrovae.names import near_names
 
-__all__ = ["class_index", "one_hot_of"]
+__all__ = ["class_index", "contexts_of", "one_hot_of"]
 
 SHOWN = 12
 
@@ -79,6 +80,41 @@ def one_hot_of(schema: Schema | None, context: Any, count: int | None = None) ->
             "numbers, and labels as words, as in ['0', '1']"
         )
     return _one_hot(schema, labels, C)
+
+
+def contexts_of(model: Any, context: Any, rows: Rows) -> Any:  # noqa: ANN401
+    """The contexts (N, *context_shape) of rows: labels become one-hot, and one for all is repeated.
+
+    Arguments:
+        model: the model, of which `schema` and `context_shape` are read.
+        context: a context or label for each row, or one for all rows; or None.
+        rows: the N rows.
+
+    Raises:
+        InputError: for an unknown label, and for whole numbers that may be a vector or labels.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> schema = Schema((2,), classes=(3, 5), context="labels")
+        >>> model = SimpleNamespace(schema=schema, context_shape=(2,))
+        >>> contexts_of(model, 5, Rows(torch.zeros(3, 2))).tolist()
+        [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    if context is None or not rows.x.dim():
+        return context
+    context = one_hot_of(model.schema, context, len(rows))
+    shape = getattr(model, "context_shape", None)
+    if shape is None or _shape_of(context) != tuple(shape):
+        return context
+    return torch.as_tensor(context).expand(len(rows), *shape)
+
+
+def _shape_of(values: Any) -> tuple[int, ...] | None:  # noqa: ANN401
+    """The shape of an array, a tensor or a list of numbers; None for anything else."""
+    try:
+        return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
+    except ValueError:  # lists of different lengths
+        return None
 
 
 def _one_hot(schema: Schema, labels: np.ndarray, classes: int) -> Tensor:

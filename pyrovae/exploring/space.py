@@ -79,15 +79,13 @@ class Space:
 
         Arguments:
             x: observations.
-            context: the context of each row, or one for all, (*context_shape).
+            context: the context or label of each row, or one for all.
 
         Raises:
             InputError: for observations that the VAE cannot take, or latents that are not real.
         """
         if not isinstance(x, Rows) and _shape_of(x) == self.vae.event_shape:
             x = as_array(x)[None]
-        if context is not None and _shape_of(context) == self.vae.context_shape:
-            context = np.repeat(as_array(context)[None], len(x), 0)
         rows = inputs(Runner(self.vae), x, context).unlabelled()
         with self.quiet(0):
             self._check_real(self.vae.encode(rows[:2]))
