@@ -18,7 +18,15 @@ from typing import BinaryIO
 
 from pyrovae.errors import InputError
 
-__all__ = ["cache_folder", "new_folder", "open_owned", "reason_of", "whole_file", "write_whole"]
+__all__ = [
+    "cache_folder",
+    "new_folder",
+    "open_owned",
+    "reason_of",
+    "temporary_path",
+    "whole_file",
+    "write_whole",
+]
 
 # Flags that some systems lack: follow no links, no inherited descriptor, no converted line ends.
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
@@ -44,7 +52,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         InputError: when the folder cannot be written or the disk is full; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+    temporary = temporary_path(path)
     try:
         created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
         with open(created, "wb") as file:
@@ -58,6 +66,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_path(path: Path, ending: str = "tmp") -> Path:
+    """A hidden name next to a path, which nobody can guess."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.{ending}")
 
 
 def _cannot_write(path: Path, error: BaseException) -> InputError:

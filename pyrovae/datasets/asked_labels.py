@@ -12,7 +12,7 @@ from pyrovae.checks import shown
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["class_index", "contexts_of", "one_hot_of"]
 
@@ -39,8 +39,7 @@ def class_index(schema: Schema | None, label: Any) -> int:  # noqa: ANN401
         return classes.index(int(number))
     if not names:
         raise InputError("the model does not know the labels of its data: give a context or y as numbers")
-    near = near_names(str(label), names)
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = meant_by(str(label), names)
     every = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     raise InputError(f"there is no label {shown(label)}: {meant}the model was trained with {every}")
 

@@ -40,7 +40,7 @@ from pyrovae.datasets.readers.text import ending_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema, levels_in
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 if TYPE_CHECKING:
     import pandas
@@ -216,8 +216,7 @@ def _of_table(schema: Schema, feed: Feed, name: str, asked: Asked) -> Incoming:
     names = [str(column) for column in feed.head.frame.columns]
     labels = _label_column(schema, names, name, asked)
     if asked.id is not None and asked.id not in names:
-        near = near_names(asked.id, names)
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        meant = meant_by(asked.id, names, repr)
         raise InputError(
             f"id names a column {asked.id!r} that {name} does not have: {meant}its columns are "
             f"{', '.join(names[:20])}"

@@ -31,7 +31,7 @@ from torch.nn import functional
 from pyrovae.checks import exact, number, shown, whole
 from pyrovae.datasets.contexts import is_image_shape
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["Jitter"]
 
@@ -83,8 +83,7 @@ class Jitter:
         for name, size in pairs:
             known = [field.name for field in fields(cls)]
             if name not in known:
-                near = near_names(str(name), known)
-                meant = f"did you mean {near[0]}? " if near else ""
+                meant = meant_by(str(name), known)
                 raise InputError(f"jitter has no {shown(name)}: {meant}it has {', '.join(known)}")
             if name in sizes:
                 raise InputError(f"jitter names {name} twice: give one size")

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.checks import count_of, flags, number, whole
 from pyrovae.errors import InputError, visible
 from pyrovae.exploring.space import Space
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots import steps as draw
 from pyrovae.plots.style import Axes
@@ -222,8 +222,7 @@ class Attributes:
 
     def _index(self, name: str) -> int:
         if name not in self.names:
-            near = near_names(str(name), list(self.names))
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = meant_by(str(name), self.names, repr)
             raise InputError(
                 f"there is no attribute {name!r}: {meant}choose one of {', '.join(self.names[:20])}"
             )

@@ -21,7 +21,7 @@ from pyrovae.datasets import Data, Rows
 from pyrovae.datasets.files import raw_table
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 from pyrovae.numerics import as_array
 from pyrovae.report import is_image
 from pyrovae.tasks.attribute_values import AttributeValues, columns_of
@@ -91,8 +91,7 @@ def _place(names: Sequence[str], asked: str) -> int:
     same = [i for i, name in enumerate(names) if name.lower() == asked.lower()]
     if len(same) == 1:
         return same[0]
-    near = near_names(asked, list(names))
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = meant_by(asked, names)
     raise InputError(f"there is no attribute {asked!r}: {meant}choose one of {', '.join(names[:SHOWN])}")
 
 

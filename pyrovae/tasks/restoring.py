@@ -31,6 +31,7 @@ from pyrovae.evidence.run import evaluating
 from pyrovae.exploring.space import Space
 from pyrovae.measurements import Downsample, Measurement, Noise
 from pyrovae.measurements.families import Finite, as_finite, elements_of
+from pyrovae.tasks.kinds import of_likelihood
 from pyrovae.tasks.measured import Measured
 from pyrovae.terms import Runner
 
@@ -130,9 +131,9 @@ def removed(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def levels_of(vae: Any) -> int:  # noqa: ANN401
-    """The number of grey levels that the likelihood distinguishes, or 0 for other numbers."""
-    likelihood = getattr(vae, "likelihood", None)
-    return int(getattr(likelihood, "levels", 0) or getattr(likelihood, "classes", 0) or 0)
+    """The number n of grey levels 0, 1/(n-1), ..., 1 of the likelihood, or 0 for other numbers."""
+    count = of_likelihood(vae, "levels", "classes")
+    return count if isinstance(count, int) and of_likelihood(vae, "grey") is not False else 0
 
 
 class CoarseDownsample(Downsample):

@@ -20,6 +20,7 @@ from pyrovae.tasks.restoring import (
     CoarseNoise,
     bicubic,
     error_line,
+    levels_of,
     mask_of,
     median_of,
     on_levels,
@@ -109,6 +110,20 @@ def test_decode_encode_is_the_mean_at_the_mean(declaration):
 
 
 # -------------------------------------------------------------------- grey levels
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "count"),
+    [
+        (pv.likelihoods.DiscretizedLogistic(17), 17),
+        (pv.likelihoods.Categorical(5), 5),
+        (pv.likelihoods.Categorical(40, grey=False), 0),
+        (pv.likelihoods.Bernoulli(), 0),
+        (pv.likelihoods.Normal(), 0),
+    ],
+)
+def test_grey_levels_are_those_between_0_and_1(likelihood, count):
+    assert levels_of(small(likelihood=likelihood)) == count
 
 
 def grey(*shape: int) -> DiscretizedLogistic:
