@@ -1,4 +1,4 @@
-"""`impute`: the empty cells of a table in memory, filled once and several times."""
+"""`impute`: the empty cells of a table in memory, filled with their means, and with samples."""
 
 from __future__ import annotations
 

@@ -99,8 +99,8 @@ def impute_file(
     """Fill the empty cells of a .csv or .parquet file; memory does not grow with the file.
 
     Every other cell stays as it is, character for character, and a column `doubt` is added
-    (`impute`). A call that was stopped goes on where it was, for text files, if run, file and
-    options are the same.
+    (`impute`). For text files, a call that was stopped continues when it is made again with the
+    same run, file and options.
 
     Arguments:
         run: a run folder.
