@@ -23,11 +23,24 @@ if TYPE_CHECKING:
     from pyrovae.datasets.columns import Column
     from pyrovae.datasets.data import Data, Splits
     from pyrovae.datasets.describing import describe
+    from pyrovae.datasets.factor_values import Factors, FactorSplits
     from pyrovae.datasets.loader import load
     from pyrovae.datasets.rows import Rows
     from pyrovae.datasets.schema import Schema
 
-__all__ = ["Column", "Data", "Rows", "Schema", "Splits", "describe", "known", "load", "toys"]
+__all__ = [
+    "Column",
+    "Data",
+    "FactorSplits",
+    "Factors",
+    "Rows",
+    "Schema",
+    "Splits",
+    "describe",
+    "known",
+    "load",
+    "toys",
+]
 
 if not TYPE_CHECKING:  # `known` works without importing torch
     __getattr__, __dir__ = lazy(
@@ -37,6 +50,7 @@ if not TYPE_CHECKING:  # `known` works without importing torch
             "columns": ["Column"],
             "data": ["Data", "Splits"],
             "describing": ["describe"],
+            "factor_values": ["FactorSplits", "Factors"],
             "loader": ["load"],
             "rows": ["Rows"],
             "schema": ["Schema"],

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.contexts import Derived
+from pyrovae.datasets.factor_values import FactorSplits
 from pyrovae.datasets.jitter import Jitter
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
@@ -72,6 +73,8 @@ class Data:
         derived: the context that is computed from x (`contexts`), or None. Training rows that are
             prepared every epoch get it from `epoch`.
         jitter: the random changes of training images in every epoch, or None.
+        factors: the known causes of the rows of each part (`Factors`), which no program sees, or
+            None.
 
     Example:
         >>> from pyrovae import datasets
@@ -99,6 +102,7 @@ class Data:
     columns: tuple[Column, ...] | None = None
     derived: Derived | None = None
     jitter: Jitter | None = None
+    factors: FactorSplits | None = None
 
     @property
     def streams(self) -> bool:

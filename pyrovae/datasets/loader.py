@@ -22,6 +22,7 @@ from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.contexts import Derived, Function, derived_of
 from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
+from pyrovae.datasets.factor_values import FactorSplits
 from pyrovae.datasets.find import find
 from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.datasets.jitter import Jitter
@@ -225,7 +226,8 @@ def _in_memory(
         every = numbers if columns is None else contexts_of(columns, source.context, source.name)
         context = Splits(*(every[part] for part in cut))
     data = assembled(source, grey, labels, Splits(*cut), options, context=context, derived=derived)
-    data = replace(data, schema=replace(data.schema, context_columns=columns))
+    factors = None if source.factors is None else FactorSplits.of(source.factors, *cut)
+    data = replace(data, schema=replace(data.schema, context_columns=columns), factors=factors)
     return data if options.copies == 1 else repeated(data, options.copies)
 
 
