@@ -6,10 +6,13 @@ import time
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from pyrovae import datasets
+from pyrovae.cli import main
 from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.drawn_faces import CAUSES, HAIR, _paint
+from pyrovae.tasks.known_attributes import known_attributes
 from tests.support.parts import raises_one_sentence
 
 NAMES = ("smile", "gaze", "brow", "width", "eyes", "hair", "glasses", "light")
@@ -131,3 +134,38 @@ def test_faces_are_grey(option):
 def test_a_word_that_is_unknown_is_refused():
     raises_one_sentence(lambda: datasets.faces(10, fixed={"hair": "curly"}), "none, short, fringe, long")
     raises_one_sentence(lambda: datasets.faces(10, fixed={"smlie": 1.0}), "did you mean smile")
+
+
+# -------------------------------------------------------------------- from fit to edit
+
+
+QUICK = "--figures false --latent_dim 3 --encoder MLP --encoder.sizes [8] --decoder MLP --decoder.sizes [8]"
+
+
+def test_faces_on_the_command_line(tmp_path, monkeypatch, capsys):
+    """A run says how its data were drawn, and its factors are attributes."""
+    monkeypatch.chdir(tmp_path)
+    words = "fit --data faces:size=16,dependent=smile/brow/.5,seed=2 --count 150 --epochs 1"
+    assert main(f"{words} {QUICK} --likelihood Normal".split()) == 0
+    config = yaml.safe_load((tmp_path / "runs/faces-1/config.yaml").read_text())
+    assert config["data"] == "faces size 16, dependent smile brow 0.5, seed 2"
+    assert main("evaluate runs/faces-1 --particles 2 --bounds [1]".split()) == 0
+    assert main("score runs/faces-1 --data faces:size=16,noise=.1 --out s.csv --particles 2".split()) in (
+        0,
+        2,
+    )
+    capsys.readouterr()
+    assert main("edit runs/faces-1 --attribute smile hair=long --keep brow glasses --count 2".split()) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 directions (differences of means, 2 attributes held fixed) in 3 latents")
+    assert main("fit --out runs/faces-1 --resume --epochs 2".split()) == 0
+
+
+def test_factors_are_known_attributes():
+    data = datasets.load("faces", count=60)
+    known = known_attributes(data, data.train, factors=data.factors.train)
+    assert known.names[:5] == NAMES[:5]
+    assert {f"hair={word}" for word in HAIR} | {"glasses", "light"} < set(known.names)
+    np.testing.assert_array_equal(known.values[:, 0], data.factors.train["smile"])
+    hair = known.values[:, known.names.index("hair=long")]
+    np.testing.assert_array_equal(hair, data.factors.train["hair"] == 3)

@@ -313,6 +313,8 @@ def test_words_are_read_and_written():
     words = "size 32, noise 0.1, grid 4 8 10 10, dependent x y 0.8, fixed shape heart, seed 3"
     assert str(Drawing.of(words)) == words
     assert str(Drawing.of("binary,grid")) == "binary, grid"
+    unquoted = "sprites:size=32,noise=.1,grid=4/8/10/10,dependent=x/y/.8,fixed=shape/heart,seed=3"
+    assert canonical(unquoted) == f"sprites {words}"
     assert Drawing.of("dependent x y 1, dependent y scale -.5").dependent == (
         ("x", "y", 1.0),
         ("y", "scale", -0.5),
