@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.contexts import Derived
+from pyrovae.datasets.factor_values import FactorSplits
 from pyrovae.datasets.jitter import Jitter
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
@@ -72,6 +73,8 @@ class Data:
         derived: the context that is computed from x (`contexts`), or None. Training rows that are
             prepared every epoch get it from `epoch`.
         jitter: the random changes of training images in every epoch, or None.
+        factors: the known causes of the rows of each part (`Factors`), which no program sees, or
+            None.
 
     Example:
         >>> from pyrovae import datasets
@@ -99,6 +102,7 @@ class Data:
     columns: tuple[Column, ...] | None = None
     derived: Derived | None = None
     jitter: Jitter | None = None
+    factors: FactorSplits | None = None
 
     @property
     def streams(self) -> bool:
@@ -216,6 +220,10 @@ class Data:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 
+    def _causes(self) -> str:
+        """The line with the names of the factors."""
+        return "" if self.factors is None else f"  factors: {', '.join(self.factors.train.names)}\n"
+
     @property
     def _preparation(self) -> Preparation:
         return Preparation(self.binarize, self.dequantize, self.levels)
@@ -231,6 +239,6 @@ class Data:
         return (
             f"Data({visible(self.name)}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{also}\n"
-            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
+            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}{self._causes()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
         )
