@@ -10,7 +10,7 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evidence.diagnose import _variance_of_means
-from pyrovae.evidence.marginals import _log_marginals, kl_of_marginals
+from pyrovae.evidence.marginals import kl_of_marginals, log_marginals_of
 from pyrovae.oracles import LinearGaussian
 from pyrovae.priors import GaussianMixture
 from tests.support.linear import collapse, labelled_vae, linear_vae, rows_for, same_state, set_head, state
@@ -78,7 +78,7 @@ def test_marginals_of_a_mixture_have_the_mass_and_the_mean_of_its_draws():
     prior = attached(GaussianMixture(3), 2)
     draws = prior().sample((100_000,))
     grid = torch.linspace(-12, 12, 4001).unsqueeze(-1)
-    density = _log_marginals(prior())(grid.expand(-1, 2)).exp().detach()
+    density = log_marginals_of(prior())(grid.expand(-1, 2)).exp().detach()
     for power, truth in enumerate((torch.ones(2), draws.mean(0), draws.square().mean(0))):
         moment = torch.trapezoid(density * grid**power, grid[:, 0], dim=0)
         torch.testing.assert_close(moment, truth, atol=0.05, rtol=0)
