@@ -24,6 +24,7 @@ from pyrovae.numerics import Array, as_array, numbers
 __all__ = ["MIG", "Modularity", "binned", "entropies", "mutual_information"]
 
 LEVEL = 0.001  # of the test that a latent has information about some factor
+SHUFFLES = 10
 
 
 class MIG(Metric):
@@ -66,9 +67,12 @@ class Modularity(Metric):
     \[\frac1{|A|} \sum_{j \in A} \Big(1 - \frac{\sum_{k \ne k_j} I(z_j; v_k)^2}{(F - 1)\,
     I(z_j; v_{k_j})^2}\Big), \qquad k_j = \arg\max_k I(z_j; v_k)\]
 
-    A are the latents with information about some factor, by a G-test at level 0.001, Bonferroni
-    corrected: the others have no largest factor. The score is 0 without any. The codes are samples
-    of q(z|x), as for `MIG`.
+    A are the latents with information about some factor; the others have no largest factor. The
+    score is 0 without any. The codes are samples of q(z|x), as for `MIG`.
+
+    For independent columns 2 N I has a chi-squared distribution (the G-test). Its degrees of
+    freedom are the mean of 2 N I over 10 shuffles of the rows, since many cells of the table may be
+    nearly empty, and the level is 0.001 over all pairs (Bonferroni).
 
     Arguments:
         bins: the number of intervals of each code.
@@ -85,13 +89,14 @@ class Modularity(Metric):
 
     reads = "samples"
     source = "Ridgeway & Mozer (2018)"
+    replicates = 20
 
     def __init__(self, bins: int = BINS) -> None:
         self.bins = whole("bins", bins, 2)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = mutual_information(rows.codes, rows.classes, self.bins)
-        chance = _limits(binned(rows.codes, self.bins), rows.classes)
+        chance = _limits(binned(rows.codes, self.bins), rows.classes, rng)
         squared = np.square(information[(information > chance).any(1)])
         if not len(squared):
             return {"modularity": 0.0}
@@ -121,7 +126,7 @@ def mutual_information(codes: ArrayLike, classes: ArrayLike, bins: int = BINS) -
         raise InputError("classes are not whole numbers of 0 or more: give class indices")
     cells = binned(codes, whole("bins", bins, 2))
     values = labels.astype(np.int64)
-    return np.array([[_information(cell, value) for value in values.T] for cell in cells.T])
+    return _table(cells, values)
 
 
 def entropies(classes: Integers) -> Array:
@@ -136,6 +141,11 @@ def binned(codes: Array, bins: int) -> Integers:
     return np.minimum((share * bins).astype(np.int64), bins - 1)
 
 
+def _table(cells: Integers, values: Integers) -> Array:
+    """The information of each pair of columns, (D, F)."""
+    return np.array([[_information(cell, value) for value in values.T] for cell in cells.T])
+
+
 def _information(a: Integers, b: Integers) -> float:
     """The mutual information of two columns of class indices, in nats."""
     height, width = int(a.max()) + 1, int(b.max()) + 1
@@ -148,11 +158,10 @@ def _entropy(counts: Integers) -> float:
     return float(-(share * np.log(share)).sum())
 
 
-def _limits(cells: Integers, classes: Integers) -> Array:
+def _limits(cells: Integers, classes: Integers, rng: np.random.Generator) -> Array:
     """The information that independent columns rarely exceed, in nats, (D, F)."""
     from scipy.stats import chi2
 
-    used = np.array([len(np.unique(column)) - 1 for column in cells.T])
-    values = np.array([len(np.unique(column)) - 1 for column in classes.T])
-    freedom = np.maximum(np.outer(used, values), 1)
-    return chi2.isf(LEVEL / freedom.size, freedom) / (2 * len(cells))
+    orders = [rng.permutation(len(cells)) for _ in range(SHUFFLES)]
+    freedom = 2 * len(cells) * np.mean([_table(cells[order], classes) for order in orders], 0)
+    return chi2.isf(LEVEL / freedom.size, np.maximum(freedom, 1.0)) / (2 * len(cells))
