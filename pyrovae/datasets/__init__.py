@@ -10,7 +10,8 @@ run's seed and the epoch only. For validation and test sets it is drawn once, so
 compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density.
+tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density,
+and `sprites` and `faces` draw images of known factors.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pyrovae.datasets.columns import Column
     from pyrovae.datasets.data import Data, Splits
     from pyrovae.datasets.describing import describe
+    from pyrovae.datasets.drawn import Drawn
+    from pyrovae.datasets.drawn_faces import faces
+    from pyrovae.datasets.drawn_sprites import sprites
     from pyrovae.datasets.factor_values import Factors, FactorSplits
     from pyrovae.datasets.loader import load
     from pyrovae.datasets.rows import Rows
@@ -31,14 +35,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "Data",
+    "Drawn",
     "FactorSplits",
     "Factors",
     "Rows",
     "Schema",
     "Splits",
     "describe",
+    "faces",
     "known",
     "load",
+    "sprites",
     "toys",
 ]
 
@@ -50,6 +57,9 @@ if not TYPE_CHECKING:  # `known` works without importing torch
             "columns": ["Column"],
             "data": ["Data", "Splits"],
             "describing": ["describe"],
+            "drawn": ["Drawn"],
+            "drawn_faces": ["faces"],
+            "drawn_sprites": ["sprites"],
             "factor_values": ["FactorSplits", "Factors"],
             "loader": ["load"],
             "rows": ["Rows"],

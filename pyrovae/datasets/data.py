@@ -204,6 +204,10 @@ class Data:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 
+    def _causes(self) -> str:
+        """The line with the names of the factors."""
+        return "" if self.factors is None else f"  factors: {', '.join(self.factors.train.names)}\n"
+
     @property
     def _preparation(self) -> Preparation:
         return Preparation(self.binarize, self.dequantize, self.levels)
@@ -219,6 +223,6 @@ class Data:
         return (
             f"Data({visible(self.name)}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{also}\n"
-            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
+            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}{self._causes()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
         )

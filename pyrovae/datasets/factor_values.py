@@ -23,7 +23,7 @@ from pyrovae.datasets.rows import numbers
 from pyrovae.errors import InputError
 from pyrovae.names import near_names
 
-__all__ = ["FactorSplits", "Factors", "Kind"]
+__all__ = ["FactorSplits", "Factors", "Kind", "factors_of"]
 
 Kind = Literal["categorical", "ordinal", "continuous", "angle"]
 
@@ -153,6 +153,20 @@ class FactorSplits:
     def of(cls, factors: Factors, train: Tensor, validation: Tensor, test: Tensor) -> FactorSplits:
         """Take the rows (N,) of each part."""
         return cls(factors.take(train), factors.take(validation), factors.take(test))
+
+
+def factors_of(dataset: object, rows: int) -> Factors | None:
+    """The attribute `factors` of a data set, if it is the factors of its rows.
+
+    Raises:
+        InputError: for another number of rows.
+    """
+    factors = getattr(dataset, "factors", None)
+    if not isinstance(factors, Factors):
+        return None
+    if len(factors) != rows:
+        raise InputError(f"the data have {rows} rows and factors of {len(factors)}: give one for each row")
+    return factors
 
 
 def _check(values: Tensor, names: tuple[str, ...], kinds: tuple[str, ...]) -> None:
