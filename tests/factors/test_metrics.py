@@ -255,6 +255,20 @@ def test_errors_are_the_standard_deviation_over_data_sets(metric):
         assert 0.6 < np.mean([found[name] for found in estimated]) / truth < 2.0, name
 
 
+class Mean(Metric):
+    def scores(self, rows, rng):
+        return {"mean": rows.codes.mean()}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_the_error_of_a_mean_is_its_standard_error(monkeypatch, share):
+    monkeypatch.setattr(Mean, "share", share)
+    monkeypatch.setattr(Mean, "replicates", 1000)
+    codes = np.repeat(noise(1, 400), 2, 1)
+    found = Mean().errors(codes, uniform(2, 400))["mean"]
+    assert found == pytest.approx(codes[:, 0].std() / math.sqrt(400), rel=0.12)
+
+
 def test_no_row_of_a_replicate_is_in_both_halves():
     rows = Coded.of(np.arange(101)[:, None] * [1.0, 2.0], uniform(2, 101))
     rng = np.random.default_rng(0)
