@@ -32,7 +32,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pyrovae.checks import whole
 from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.factor_values import DISCRETE, Factors, Kind
 from pyrovae.errors import InputError
@@ -41,7 +40,7 @@ from pyrovae.names import near_names
 __all__ = ["Cause", "sampled", "stream"]
 
 DEFAULT_COUNT = 20_000
-MOST_CELLS = 10**8
+MOST_CELLS = 10**7
 HALVINGS = 60
 
 
@@ -124,7 +123,7 @@ def sampled(
     if steps is not None and not drawing.dependent:
         columns = _cells(free, steps, count, drawing.seed, name)
     else:
-        rows = DEFAULT_COUNT if count is None else whole("count", count, 3)
+        rows = DEFAULT_COUNT if count is None else count
         shares = {cause.name: _uniform(rows, name, drawing.seed, cause.name) for cause in free}
         shares = _dependent(shares, drawing, name)
         columns = [cause.values(shares[cause.name], n) for cause, n in zip(free, each, strict=True)]
@@ -185,7 +184,7 @@ def _cells(
 ) -> list[np.ndarray]:
     """Different cells of the full product, in random order; all of them if there are `count`."""
     total = math.prod(steps)
-    rows = min(total, DEFAULT_COUNT) if count is None else whole("count", count, 3)
+    rows = min(total, DEFAULT_COUNT) if count is None else count
     if rows > total:
         raise InputError(f"count={rows} is more than the {total:,} cells of the grid of {name}: use fewer")
     if total > MOST_CELLS:

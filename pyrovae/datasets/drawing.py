@@ -10,6 +10,7 @@
     seed 3                 the seed of all random numbers
 
 The words are part of the name of the data, so a run and its configuration say how it was drawn.
+On the command line, "sprites:size=32,dependent=x/y/.8" needs no quotation marks.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Drawing:
             InputError: for an unknown option, or a value that cannot be used.
         """
         options: dict[str, Any] = {}
-        for clause in filter(None, (part.split() for part in words.split(","))):
+        for clause in filter(None, map(_words, words.split(","))):
             name, values = clause[0].lower(), clause[1:]
             known = [field.name for field in fields(cls)]
             if name not in known:
@@ -113,6 +114,11 @@ class Drawing:
         parts += [f"dependent {a} {b} {correlation!r}" for a, b, correlation in self.dependent]
         parts += [f"fixed {name} {value}" for name, value in self.fixed]
         return ", ".join(parts + ([f"seed {self.seed}"] if self.seed else []))
+
+
+def _words(clause: str) -> list[str]:
+    """The name of an option and its values, between blanks, "=", ":" or "/"."""
+    return [word for word in re.split(r"[\s=:/]+", clause) if word]
 
 
 def titled(name: str, drawing: Drawing) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from pyrovae.checks import whole
 from pyrovae.datasets.causes import Cause, sampled, stream
-from pyrovae.datasets.drawing import Drawing, titled
+from pyrovae.datasets.drawing import DRAWN, Drawing, titled
 from pyrovae.datasets.factor_values import Factors
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
@@ -26,6 +26,7 @@ from pyrovae.memory import refuse_too_large
 
 __all__ = ["Drawn", "Painter", "drawn"]
 
+EACH = 4  # copies of the values while they are sampled
 PIECE = 2**16  # pixels that are drawn at once: their arrays stay in the cache
 
 Painter = Callable[[np.ndarray, Drawing], np.ndarray]
@@ -105,10 +106,12 @@ def drawn(
     Raises:
         InputError: for options that do not fit, and images that do not fit into memory.
     """
+    size = drawing.size or DRAWN[name]
+    if count is not None:
+        count = whole("count", count, 3)
+        what = f"{count:,} drawn images of {size} x {size}"
+        refuse_too_large(what, count * (channels * size * size + 8 * EACH * len(causes)))
     values, factors = sampled(causes, count, drawing, name)
-    size = drawing.size or 1
-    what = f"{len(values):,} drawn images of {size} x {size}"
-    refuse_too_large(what, len(values) * channels * size * size)
     images = np.empty((len(values), channels, size, size), dtype=np.uint8)
     piece = max(1, PIECE // size**2)
     noise = stream(name, drawing.seed, "noise")

@@ -1,6 +1,7 @@
 """The attributes of the rows of a run that have a name.
 
     a column of a file       its name, or "column=word"; a row for each row of the source
+    a factor of drawn data   its name, or "factor=word"
     thick, slant, width      measured from the pixels of images
     a class                  its name or number: "Trouser", "7"
     a column of the data     its name, or "column=word"
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.checks import path_of
-from pyrovae.datasets import Data, Rows
+from pyrovae.datasets import Data, Factors, Rows
 from pyrovae.datasets.files import raw_table
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
@@ -33,7 +34,13 @@ SHOWN = 20
 CLASS = "class"
 
 
-def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | None = None) -> Columns:  # noqa: ANN401
+def known_attributes(
+    data: Data,
+    rows: Rows,
+    labels: Any = None,  # noqa: ANN401
+    file: str | None = None,
+    factors: Factors | None = None,
+) -> Columns:
     """Every attribute of some rows; the classes are one group.
 
     Arguments:
@@ -41,6 +48,7 @@ def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | Non
         rows: N rows.
         labels: their class numbers, (N,), or None.
         file: a table with a row for each row of the source of the data, or None.
+        factors: the factors of the rows, or None.
 
     Raises:
         InputError: for a file that cannot be read, or has too few rows.
@@ -52,6 +60,8 @@ def known_attributes(data: Data, rows: Rows, labels: Any = None, file: str | Non
         ('thick', 'slant', 'width', '0')
     """
     parts = [] if file is None else _of_file(path_of("file", file), rows)
+    if factors is not None:
+        parts += _of_columns(_words_of(factors), len(rows))
     if is_image(data.event_shape):
         parts += [columns_of({name: values}, len(rows)) for name, values in measure_images(rows.x).items()]
     if labels is not None:
@@ -115,6 +125,16 @@ def _of_columns(columns: Mapping[str, Any], rows: int) -> list[Columns]:
         except InputError:
             continue
     return parts
+
+
+def _words_of(factors: Factors) -> dict[str, Any]:
+    """The factors as columns, with words where they have some."""
+    return {
+        name: factors.values[:, i].numpy() if words is None else [words[k] for k in classes]
+        for i, (name, words, classes) in enumerate(
+            zip(factors.names, factors.words, factors.classes().T.tolist(), strict=True)
+        )
+    }
 
 
 def _of_classes(data: Data, labels: np.ndarray) -> Columns:
