@@ -21,7 +21,7 @@ from pyrovae.errors import InputError
 from pyrovae.factors.base import BINS, Coded, Integers, Metric
 from pyrovae.numerics import Array, as_array, numbers
 
-__all__ = ["MIG", "Modularity", "binned", "entropies", "mutual_information"]
+__all__ = ["MIG", "Modularity", "binned", "entropies", "mutual_information", "shuffled_information"]
 
 LEVEL = 0.001  # of the test that a latent has information about some factor
 SHUFFLES = 10
@@ -129,6 +129,14 @@ def mutual_information(codes: ArrayLike, classes: ArrayLike, bins: int = BINS) -
     return _table(cells, values)
 
 
+def shuffled_information(rows: Coded, seed: int) -> Array:
+    """The information that remains if the factors belong to other rows, in nats, (D, F).
+
+    It is the bias of `mutual_information` for independent columns, a mean over 10 shuffles.
+    """
+    return _of_shuffled(binned(rows.codes, BINS), rows.classes, np.random.default_rng(seed))
+
+
 def entropies(classes: Integers) -> Array:
     """H(v_k) of classes (N, F) in nats, (F,)."""
     return np.array([_entropy(np.bincount(column)) for column in as_array(classes).T])
@@ -139,6 +147,12 @@ def binned(codes: Array, bins: int) -> Integers:
     low, high = codes.min(0), codes.max(0)
     share = (codes - low) / np.where(high > low, high - low, 1.0)
     return np.minimum((share * bins).astype(np.int64), bins - 1)
+
+
+def _of_shuffled(cells: Integers, classes: Integers, rng: np.random.Generator) -> Array:
+    """The mean information of shuffled rows in nats, (D, F): the bias for independent columns."""
+    orders = [rng.permutation(len(cells)) for _ in range(SHUFFLES)]
+    return np.mean([_table(cells[order], classes) for order in orders], 0)
 
 
 def _table(cells: Integers, values: Integers) -> Array:
@@ -162,6 +176,5 @@ def _limits(cells: Integers, classes: Integers, rng: np.random.Generator) -> Arr
     """The information that independent columns rarely exceed, in nats, (D, F)."""
     from scipy.stats import chi2
 
-    orders = [rng.permutation(len(cells)) for _ in range(SHUFFLES)]
-    freedom = 2 * len(cells) * np.mean([_table(cells[order], classes) for order in orders], 0)
+    freedom = 2 * len(cells) * _of_shuffled(cells, classes, rng)
     return chi2.isf(LEVEL / freedom.size, np.maximum(freedom, 1.0)) / (2 * len(cells))

@@ -22,7 +22,13 @@ from pyrovae.evidence.diagnose import diagnose
 from pyrovae.exploring.space import Space
 from pyrovae.factors.base import BINS, LEAST_ROWS, Coded, Metric, factors_of
 from pyrovae.factors.importance import DCI
-from pyrovae.factors.information import MIG, Modularity, entropies, mutual_information
+from pyrovae.factors.information import (
+    MIG,
+    Modularity,
+    entropies,
+    mutual_information,
+    shuffled_information,
+)
 from pyrovae.factors.prediction import SAP, Explicitness
 from pyrovae.factors.result import Disentanglement, Score
 from pyrovae.factors.robustness import IRS
@@ -117,11 +123,13 @@ def disentanglement(
         "samples": Coded.of(space.sample(observed, seed)[:, :size], known),
         "means": Coded.of(space.encode(observed, seed)[:, :size], known),
     }
+    samples = codes["samples"]
     each = (_scores(metric, codes[metric.reads], seed, errors=errors) for metric in chosen)
     return Disentanglement(
         scores=(*chain.from_iterable(each), *_dependence(vae, observed, seed)),
-        mutual_information=mutual_information(codes["samples"].codes, codes["samples"].classes),
-        entropy=entropies(codes["samples"].classes),
+        mutual_information=mutual_information(samples.codes, samples.classes),
+        shuffled_information=shuffled_information(samples, seed),
+        entropy=entropies(samples.classes),
         factors=known.names,
         rows=len(observed),
         left_out=left_out,

@@ -49,6 +49,8 @@ class Disentanglement:
     Attributes:
         scores: the scores of all metrics, each a `Score`.
         mutual_information: I(z_j; v_k) of samples of q(z|x) in nats, (D, F).
+        shuffled_information: the same for shuffled rows, which is the bias of the estimate if there
+            is no information, (D, F).
         entropy: the entropy of each factor in nats, (F,).
         factors: the names of the factors.
         rows: the number of observations.
@@ -57,6 +59,7 @@ class Disentanglement:
 
     scores: tuple[Score, ...]
     mutual_information: Array = field(repr=False)
+    shuffled_information: Array = field(repr=False)
     entropy: Array = field(repr=False)
     factors: tuple[str, ...]
     rows: int
@@ -73,8 +76,14 @@ class Disentanglement:
 
     @property
     def share(self) -> Array:
-        """The information as a share of the entropy of the factor, (D, F)."""
-        return np.clip(self.mutual_information / self.entropy, 0.0, 1.0)
+        """The information as a share of the entropy H of the factor, adjusted for chance, (D, F).
+
+        (I - E) / (H - E) with the information E of shuffled rows: 0 for independent columns and 1
+        if the latent determines the factor (Vinh, Epps & Bailey, 2010, "Information Theoretic
+        Measures for Clusterings Comparison").
+        """
+        chance = self.shuffled_information
+        return np.clip((self.mutual_information - chance) / (self.entropy - chance), 0.0, 1.0)
 
     def to_frame(self) -> pandas.DataFrame:
         """The scores as a table, a row for each."""
@@ -91,6 +100,7 @@ class Disentanglement:
             "left_out": list(self.left_out),
             "scores": scores,
             "mutual_information": self.mutual_information.tolist(),
+            "shuffled_information": self.shuffled_information.tolist(),
             "entropy": self.entropy.tolist(),
         }
 
@@ -107,7 +117,7 @@ class Disentanglement:
         head = f"{latents} latents and {len(self.factors)} factors of {self.rows:,} observations"
         lines = [head, f"  {'':<32} {'value':>7}    error   chance   source"]
         lines += [f"  {_line(score)}".rstrip() for score in self.scores]
-        lines += ["the latents with most information about each factor", *self._best()]
+        lines += ["the latents with most information about each factor, adjusted for chance", *self._best()]
         if self.left_out:
             lines.append(f"left out, since they have a single value here: {', '.join(self.left_out)}")
         return "\n".join(lines)

@@ -30,7 +30,7 @@ def factor_information(
     factor.
 
     Args:
-        share: I(z_j; v_k) / H(v_k), (D, F), from 0 to 1.
+        share: the information as a share of the entropy H(v_k), (D, F), from 0 to 1.
         factors: the names of the factors, (F,).
         latents: the names of the latents, (D,); z0, z1, ... by default.
 

@@ -57,6 +57,18 @@ def test_mig_reads_samples_and_the_others_means():
 
 
 @pytest.mark.usefixtures("float64")
+def test_the_share_of_a_latent_without_information_is_zero_for_few_rows_too():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(300, 2))
+    vae = identity_vae(2, sd=1e-4)
+    found = pv.disentanglement(
+        vae, x, {"a": x[:, 0], "b": rng.uniform(size=300)}, metrics=["MIG"], errors=False
+    )
+    assert found.mutual_information[1].min() > 0.5  # 400 cells and 300 rows
+    np.testing.assert_allclose(found.share, [[1, 0], [0, 0]], atol=0.1)
+
+
+@pytest.mark.usefixtures("float64")
 def test_a_change_of_the_seed_changes_rows_and_samples_and_nothing_remains():
     factors, vae = columns(2), identity_vae(2, sd=0.5)
     before = state(vae)
