@@ -23,10 +23,15 @@ __all__ = [
 
 
 class _Sentence(Exception):
-    """An exception whose message may contain names from files, with control characters escaped."""
+    """An exception whose message may contain names from files, with control characters escaped.
+
+    Pyro raises an exception of a program again, with the shapes of the trace after its message.
+    These are left out.
+    """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(visible(arg) if isinstance(arg, str) else arg for arg in args))
+        texts = (_SHAPES.split(arg)[0] if isinstance(arg, str) else arg for arg in args)
+        super().__init__(*(visible(text) if isinstance(text, str) else text for text in texts))
 
 
 class InputError(_Sentence, ValueError):
@@ -45,6 +50,7 @@ class Uncapturable(_Sentence, RuntimeError):
     """Raised for a function that cannot be traced; the message says why, and where in the code."""
 
 
+_SHAPES = re.compile(r"\n\s*Trace Shapes:")
 # Both sets of control characters, marks of text direction, invisible line ends, and the surrogates
 # that stand for bytes of a file name that are not UTF-8.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

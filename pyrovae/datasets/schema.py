@@ -53,6 +53,7 @@ class Schema:
         labels: the name of the column that holds labels, or None.
         drop: names of columns that are left out.
         na: further words that stand for a missing entry.
+        gaps: whether entries of x were missing; None if this was not stored.
         function: the Python function that computes the context, which is not stored; or None.
 
     Example:
@@ -77,6 +78,7 @@ class Schema:
     labels: str | None = None
     drop: tuple[str, ...] = ()
     na: tuple[str, ...] = ()
+    gaps: bool | None = None
     function: Callable[[Tensor], Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -96,6 +98,7 @@ class Schema:
             labels=facts.get("labels"),
             drop=tuple(facts.get("dropped", ())),
             na=reading.na,
+            gaps=bool(source.x.isnan().any()),
         )
 
     @property

@@ -4,8 +4,8 @@ r"""Hamiltonian Monte Carlo: one trajectory, and moves that turn rough samples i
 
 A move leaves the distribution invariant, so samples of the posterior stay samples of it. Samples
 that were resampled from few weights, or that are not quite of the posterior, come closer to it and
-become different from each other. The step size of each row is tuned on other samples, and then
-frozen.
+become different from each other. The step size of each row is tuned on moves of a few of them,
+which are discarded, and then frozen.
 
 References:
     Neal (2011), "MCMC Using Hamiltonian Dynamics"; Gilks & Berzuini (2001), "Following a Moving
@@ -101,7 +101,7 @@ def moved(
 
         return hmc(state, at, lambda s: s.joint, lambda s: s.gradient, units, step, LEAPFROG, noise)
 
-    state = at(u[: min(len(u), 16)])
+    state = at(u[:16])
     log_step = torch.full_like(state.joint[0], FIRST_STEP).log()
     for number in range(TUNING):
         state, accept = move(state, number, log_step.exp())

@@ -123,6 +123,8 @@ class PSIS(Importance):
     smooth = True
     outputs = 5
 
+    posterior = Method.posterior  # the smoothed weights are not those of single samples
+
 
 class Defensive(Method):
     r"""Stratified importance sampling from a mixture that a narrow guide cannot spoil.

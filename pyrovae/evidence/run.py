@@ -106,7 +106,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
         InputError: for no rows, a wrong event shape, missing values or values outside the support.
     """
     if hasattr(x, "test") and hasattr(x, "event_shape"):
-        raise InputError("log p(x) needs rows, not a whole data set: give one part of it, as in data.test")
+        raise InputError("give rows, not a whole data set: one part of it, as in data.test")
     runner.refuse_few_digits()
     rows = Rows.of(
         runner.program.read(x), context, y, like=runner.parameter, doubles=runner.program.takes_doubles

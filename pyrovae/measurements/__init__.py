@@ -9,7 +9,8 @@
     Quantised(n)     y = the nearest of n numbers between 0 and 1
     Custom(f)        y ~ f(x), any Pyro distribution
 
-They are combined by `>>`, as in `Downsample(2) >> Noise(0.1)`. NaN in y is always a missing entry.
+They are combined by `>>`, as in `Downsample(2) >> Noise(0.1)`. NaN in y is a
+missing entry, except for `Blur`, which needs all of y.
 """
 
 from typing import TYPE_CHECKING

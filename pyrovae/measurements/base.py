@@ -37,9 +37,16 @@ class Measurement(Declared, ABC):
     """Base class of measurements y of x.
 
     Distributions are elementwise: batch (*, *event), event ().
+
+    Attributes:
+        event_shape: the shape of x, of an attached measurement.
+        takes_missing: whether NaN in y is a missing entry.
+        is_elementwise: whether each entry of y is a measurement of the same entry of x.
     """
 
     event_shape: Shape
+    takes_missing: bool = True
+    is_elementwise: bool = True
 
     def shape(self, event_shape: Shape) -> Shape:
         """The shape of y for one x.
@@ -95,7 +102,7 @@ class Measurement(Declared, ABC):
         """Draw y for each row of x (N, *event), (N, *shape).
 
         Arguments:
-            x: observations without missing entries.
+            x: observations; what depends on a missing entry (NaN) is missing.
             seed: a seed or a `torch.Generator`; by default torch's random state.
 
         Raises:
@@ -103,8 +110,15 @@ class Measurement(Declared, ABC):
         """
         with seeded(seed):
             for part in self.parts:
-                x = part.attached(tuple(x.shape[1:])).given(x).sample()
+                x = part.attached(tuple(x.shape[1:]))._drawn(x)
         return x
+
+    def _drawn(self, x: Tensor) -> Tensor:
+        missing = x.isnan()
+        if not self.is_elementwise or not missing.any():
+            return self.given(x).sample()
+        y = self.given(torch.where(missing, 0.0, x)).sample()
+        return torch.where(missing, torch.nan, y.to(x))
 
     @property
     def parts(self) -> tuple[Measurement, ...]:

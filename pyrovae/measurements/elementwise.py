@@ -133,9 +133,11 @@ class Flip(Measurement):
         return math.log1p(-self.p) - math.log(self.p)
 
     def _logits(self, p: Any) -> Tensor:  # noqa: ANN401
-        if not isinstance(p, dist.Bernoulli):
-            raise InputError("Flip measures values of 0 and 1, and these are not: use Noise(sd)")
-        return p.logits.expand(p.batch_shape)
+        if isinstance(p, dist.Bernoulli):
+            return p.logits.expand(p.batch_shape)
+        if isinstance(p, Finite) and p.values.tolist() == [0.0, 1.0]:
+            return p.logits[..., 1] - p.logits[..., 0]
+        raise InputError("Flip measures values of 0 and 1, and these are not: use Noise(sd)")
 
 
 class Quantised(Measurement):

@@ -191,7 +191,7 @@ class NoisyBits(Composed):
 def elements_of(p: Any) -> tuple[Any, int]:  # noqa: ANN401
     """The distribution of the elements of an event, (*, *event), and the number of its dimensions.
 
-    A distribution of coupled elements is returned as it is, with None for the number.
+    A distribution of coupled elements is returned as it is, with 0 for the number.
     """
     if isinstance(p, torch.distributions.Independent):
         inner, dims = elements_of(p.base_dist)

@@ -23,7 +23,13 @@ __all__ = ["Blur", "Crop", "Downsample"]
 MOST = 2**19  # the largest number of products for a block of finite elements
 
 
-class Downsample(Measurement):
+class _Spatial(Measurement):
+    """Base class of measurements in which an entry of y depends on other pixels of x."""
+
+    is_elementwise = False
+
+
+class Downsample(_Spatial):
     r"""Means of blocks of factor x factor pixels; of `factor` neighbours for a sequence.
 
     Of binary pixels this is a count, divided by the number of pixels.
@@ -131,7 +137,7 @@ class Downsample(Measurement):
         return x.flatten(-2).flatten(-3, -2)
 
 
-class Crop(Measurement):
+class Crop(_Spatial):
     """A window of an image; the pixels outside are not known.
 
     Arguments:
@@ -194,7 +200,7 @@ class Crop(Measurement):
         return x
 
 
-class Blur(Measurement):
+class Blur(_Spatial):
     r"""A blurred image with noise, \(y = k * x + \mathrm{sd}\, e\); outside its borders x is 0.
 
     Arguments:
@@ -211,6 +217,8 @@ class Blur(Measurement):
         >>> Blur([[0.0, 0.25, 0.75]], sd=0.1).given(x).loc[0, 1]
         tensor([0.0000, 0.2500, 0.7500])
     """
+
+    takes_missing = False
 
     def __init__(self, kernel: float | Sequence[Sequence[float]], sd: float = 0.05) -> None:
         self.kernel, self.sd = kernel, number("sd", sd, above=0)
@@ -244,7 +252,7 @@ class Blur(Measurement):
         )
 
     def given(self, x: Tensor) -> Any:  # noqa: ANN401
-        return dist.Normal(self._blurred(x), self.sd)
+        return dist.Normal(self._blurred(x), self.sd, validate_args=False)
 
     def back(self, p: Any, y: Tensor, draw: Draw) -> Tensor:  # noqa: ANN401
         normal, q = as_normal(p), self.marginal(p)

@@ -34,7 +34,7 @@ from pyrovae.memory import refuse_too_large
 from pyrovae.sharing import is_first
 from pyrovae.tasks.completion import Completion
 from pyrovae.tasks.measured import Measured
-from pyrovae.tasks.moments import Moments, averaged, moments_of, rounded
+from pyrovae.tasks.moments import Moments, averaged, moments_of, of_samples
 from pyrovae.terms import DATA, PARTICLES, as_program
 
 __all__ = ["completed", "condition"]
@@ -169,7 +169,7 @@ class _Solver:
 
     def __init__(self, methods: list[tuple[Method, int]], draws: int) -> None:
         self.methods, self.draws = methods, draws
-        self.possible: bool | None = None
+        self._has_slopes: bool | None = None
 
     def __call__(self, pieces: Pieces, level: int = 0) -> Iterator[_Group]:
         """Posteriors of groups of rows."""
@@ -203,19 +203,18 @@ class _Solver:
 
     def _goes_on(self, level: int, pieces: Pieces) -> bool:
         """Whether there is another method, and it can be used for this program."""
-        return level + 1 < len(self.methods) and self.is_possible(level + 1, pieces)
+        return level + 1 < len(self.methods) and self.has_slopes(pieces)
 
-    def is_possible(self, level: int, pieces: Pieces) -> bool:
-        """Whether the next method can be used for this program, which it may refuse."""
-        if self.possible is None:
-            method, _ = self.methods[level]
+    def has_slopes(self, pieces: Pieces) -> bool:
+        """Whether the program can be climbed and annealed; some take the first method only."""
+        if self._has_slopes is None:
             try:
-                method.posterior(pieces.take(slice(0, 1)), 30)
+                self.methods[1][0].posterior(pieces.take(slice(0, 1)), 30)
             except InputError:
-                self.possible = False
+                self._has_slopes = False
             else:
-                self.possible = True
-        return self.possible
+                self._has_slopes = True
+        return self._has_slopes
 
 
 def _solver(method: str | Method, particles: int | None, draws: int) -> _Solver:
@@ -266,7 +265,7 @@ class _Work:
 
     def _posteriors(self, pieces: Pieces) -> Iterator[_Group]:
         """Posteriors of z, without importance sampling where the guide reads what it never saw."""
-        if len(self.solver.methods) == 1 or not self.solver.is_possible(1, pieces):
+        if len(self.solver.methods) == 1 or not self.solver.has_slopes(pieces):
             yield from self.solver(pieces)
             return
         knows = self.measured.guide_knows(pieces.rows).cpu().numpy()
@@ -289,33 +288,27 @@ class _Work:
             x = self.measured.steps.back(px, pieces.rows.x, self.measured.drawn(values), draw)
         return self.measured.with_context(x, pieces.rows)
 
-    def _moments(self, posterior: Posterior, x: Tensor, pieces: Pieces) -> Moments:
+    def _moments(self, posterior: Posterior, x: Tensor, pieces: Pieces) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, sd and mode of p(x|y) from the weighted particles; from samples if not known."""
         p, _ = elements_of(self.measured.likelihood(posterior.values, pieces.rows))
+        weight, y = posterior.log_w.softmax(0), pieces.rows.x
         if self.measured.steps.is_missing:
-            mean, variance, mode = self._of_missing(p, posterior, pieces.rows.x)
+            mean, variance, mode = _with_known(moments_of(p, weight), y)
         else:
-            mean, variance = self._of_measured(p, posterior, x, pieces.rows.x)
-            mode = rounded(p, mean)
+            known = None if self.measured.drawn(posterior.values) else self.measured.steps.moments(p, y)
+            mean, variance, mode = of_samples(p, x, known and averaged(weight, *known))
         variance = torch.where(variance.isnan(), x.double().var(0, correction=0), variance)
         sd = self.measured.without_given(variance.clamp(min=0).sqrt())
         mean, mode = (self.measured.with_context(part, pieces.rows) for part in (mean, mode))
-        return Moments(mean, sd, mode)
+        return mean, sd, mode
 
-    def _of_missing(self, p: Any, posterior: Posterior, y: Tensor) -> Moments:  # noqa: ANN401
-        """The moments of missing entries, and the values of the others."""
-        mean, variance, mode = moments_of(p, posterior.log_w.softmax(0))
-        is_known = ~y.isnan()
-        mean, mode = (torch.where(is_known, y.to(part), part) for part in (mean, mode))
-        return Moments(mean, torch.where(is_known, 0.0, variance), mode)
 
-    def _of_measured(self, p: Any, posterior: Posterior, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        """Mean and variance of x given y."""
-        is_drawn = bool(self.measured.drawn(posterior.values))
-        known = None if is_drawn else self.measured.steps.moments(p, y)
-        if known is None:
-            return x.double().mean(0), x.double().var(0, correction=0)
-        return averaged(posterior.log_w.softmax(0), *known)
+def _with_known(moments: Moments, y: Tensor) -> Moments:
+    """The moments of missing entries, and the values of the others."""
+    mean, variance, mode = moments
+    is_known = ~y.isnan()
+    mean, mode = (torch.where(is_known, y.to(part), part) for part in (mean, mode))
+    return Moments(mean, torch.where(is_known, 0.0, variance), mode)
 
 
 def _joined(groups: list[tuple[Any, ...]], rows: Rows, measured: Measured) -> Completion:

@@ -56,6 +56,12 @@ class Measured(Program):
         self.steps = Steps(measurement, event_shape)
         self.event_shape = self.steps.shape  # type: ignore[assignment]
         self.takes_doubles = self.inner.takes_doubles
+        mechanism = getattr(self.inner, "mechanism", None)
+        if mechanism is not None and not self.steps.is_missing:
+            raise InputError(
+                f"{mechanism!r} says why entries of x are missing, and {measurement!r} gives no entries of "
+                "x: use Missing(), or a model without a mechanism"
+            )
 
     @property
     def module(self) -> torch.nn.Module | None:
@@ -89,6 +95,12 @@ class Measured(Program):
         if self.steps.is_missing:
             self.inner.check_rows(rows, "y")
             return
+        missing = rows.x.isnan().flatten(1).any(1)
+        if missing.any() and not all(part.takes_missing for part in self.steps.parts):
+            raise InputError(
+                f"{self.steps.measurement!r} needs every entry of y, and row {int(missing.nonzero()[0])} has "
+                "missing ones: fill them in"
+            )
         self._check_support(rows)
 
     def _check_support(self, rows: Rows) -> None:
@@ -125,9 +137,7 @@ class Measured(Program):
         missing = rows.x.isnan()
         if self._given is not None:  # it never sees these
             missing = missing & ~self._given.to(missing.device)
-        return torch.full_like(missing.flatten(1).any(1), self.inner.reads_missing) | ~missing.flatten(1).any(
-            1
-        )
+        return ~missing.flatten(1).any(1) | self.inner.reads_missing
 
     def with_context(self, x: Tensor, rows: Rows) -> Tensor:
         """x (*, B, *event) with the entries that the context gives, if it is a part of x."""

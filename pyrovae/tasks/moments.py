@@ -19,7 +19,7 @@ from torch import Tensor
 from pyrovae.distributions import Columns, Levels
 from pyrovae.distributions.columns import select
 
-__all__ = ["Moments", "averaged", "moments_of", "rounded"]
+__all__ = ["Moments", "averaged", "moments_of", "of_samples"]
 
 FEW = 64  # the largest number of values whose probabilities are averaged
 
@@ -49,7 +49,11 @@ def moments_of(p: Any, weight: Tensor) -> Moments:  # noqa: ANN401
 
 
 def _of_columns(p: Columns, weight: Tensor) -> Moments:
-    parts = [moments_of(group, weight) for _, group, _ in p.groups]
+    return _joined(p, [moments_of(group, weight) for _, group, _ in p.groups])
+
+
+def _joined(p: Columns, parts: list[Moments]) -> Moments:
+    """The moments of groups of columns in the order of the columns."""
     places = [index for index, _, _ in p.groups]
     if places[0] is None:
         return parts[0]
@@ -71,10 +75,31 @@ def _mode(p: Any, weight: Tensor, mean: Tensor) -> Tensor:  # noqa: ANN401
         w = weight.reshape(*weight.shape, *[1] * (p.logits.dim() - 2))
         values = p.enumerate_support(expand=False).flatten()
         return values[(w * p.logits.exp()).sum(0).argmax(-1)].to(mean)
-    is_count = p.support.is_discrete and not getattr(p, "has_enumerate_support", False)
-    return mean.round() if is_count else rounded(p, mean)
+    return mean.round() if _is_count(p) else rounded(p, mean)
 
 
 def rounded(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401
     """The mean, or 0 or 1 for binary elements."""
     return (mean > 0.5).to(mean) if isinstance(p, dist.Bernoulli) else mean
+
+
+def of_samples(p: Any, x: Tensor, known: tuple[Tensor, Tensor] | None) -> Moments:  # noqa: ANN401
+    """The moments of samples x (S, B, *event) of elements whose kind is that of p.
+
+    Arguments:
+        p: a distribution of the elements, batch (K, B, *event).
+        x: samples.
+        known: their mean and variance, if these are known.
+    """
+    if isinstance(p, Columns):
+        return _joined(p, [of_samples(group, select(x, index), None) for index, group, _ in p.groups])
+    x = x.double()
+    if isinstance(p, Levels) and not p.grey:  # codes of classes
+        nothing = torch.full_like(x[0], torch.nan)
+        return Moments(nothing, nothing, x.mode(0).values)
+    mean, variance = (x.mean(0), x.var(0, correction=0)) if known is None else known
+    return Moments(mean, variance, mean.round() if _is_count(p) else rounded(p, mean))
+
+
+def _is_count(p: Any) -> bool:  # noqa: ANN401
+    return p.support.is_discrete and not getattr(p, "has_enumerate_support", False)

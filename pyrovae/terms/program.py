@@ -45,7 +45,7 @@ class Program:
             x is cast to their type before the program is run.
         measure: "mass", "density" or "mixed", what log p(x) is the logarithm of; None if the
             program does not say.
-        reads_missing: whether the guide was built for rows with missing entries.
+        reads_missing: whether the guide was trained on rows with missing entries, and sees them.
         has_custom_parts: whether it has parts that are not of this package; `fit` then checks that
             rows do not influence each other.
         schema: the meaning of the rows' values, once the program was trained or loaded.

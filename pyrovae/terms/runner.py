@@ -94,8 +94,8 @@ class Runner:
         with alone, self.isolated():
             try:
                 model, guide, *settings = trace_once(self.model, self.guide, *rows[:2].arguments)
-            except InputError as error:  # Pyro appends the shapes of a trace to it
-                raise InputError(str(error).splitlines()[0]) from None
+            except InputError:
+                raise
             except ValueError as error:
                 refuse_undeclared_event(error)
                 raise

@@ -129,8 +129,10 @@ class PartsProgram(EncoderInputs, Program):
 
     @property
     def reads_missing(self) -> bool:  # type: ignore[override]
-        """Whether the encoder reads more than zeros in place of missing entries."""
-        flagged = self.missing not in (False, "zeros") or self.likelihood.flags_missing
+        """Whether the encoder was trained on rows with gaps, and reads which these are."""
+        if self.schema is not None and not self.schema.gaps:
+            return False
+        flagged = self.missing != "zeros" or self.likelihood.flags_missing
         return flagged or self.encoder.reads_missing
 
     def _observed(self, x: Tensor | None) -> Tensor | None:

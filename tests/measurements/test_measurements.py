@@ -198,6 +198,26 @@ class TestNormal:
 
 
 class TestGeneral:
+    def test_a_window_of_bits_can_be_flipped(self):
+        p, steps = bits(2, 3), Steps(Crop(1, 2) >> Flip(0.2), (2, 3))
+        y = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+        own = p.probs[:1, :2]
+        exact = torch.where(y == 1, 0.2 + 0.6 * own, 0.8 - 0.6 * own).log().sum()
+        log_py = steps.observed(p.to_event(2), unused).log_prob(y)
+        assert log_py.item() == pytest.approx(exact.item(), abs=1e-9)
+
+    @pytest.mark.parametrize(
+        "measurement", [Noise(0.3), Flip(0.1), Quantised(3), Downsample(2), Blur(1.0)], ids=repr
+    )
+    def test_what_depends_on_a_missing_entry_is_missing(self, measurement):
+        x = torch.zeros(2, 1, 8, 8)
+        x[0, 0, 0, 0] = NONE
+        y = measurement.sample(x, seed=0)
+        assert y[0, 0, 0, 0].isnan()
+        assert not y[1].isnan().any()
+        assert not y[0, 0, 4:, 4:].isnan().any()
+        assert torch.equal(y[1], measurement.sample(x, seed=0)[1])
+
     def test_a_function_draws_x(self):
         measurement = as_measurement(lambda x: dist.Poisson(10 * x.exp()))
         steps = Steps(measurement, (3,))

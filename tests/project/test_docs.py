@@ -72,9 +72,12 @@ WORDS = [
 ]
 
 
+BLOCK = r"^```{}\n(.*?)^```$"
+
+
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(BLOCK.format(language), text, flags=re.DOTALL | re.MULTILINE)
 
 
 def own_files() -> dict[str, str]:
@@ -90,15 +93,19 @@ def shorter(text: str, table: list[tuple[str, str]]) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The lines of the shell blocks, each as a list of words."""
-    lines = "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    """The lines of the shell blocks of a page, each as a list of words."""
+    return lines_of("".join(blocks(text, "sh")))
+
+
+def lines_of(block: str) -> list[list[str]]:
+    lines = block.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def run_commands(page: Path, capsys) -> int:
-    """Run the commands of a page in their short form; returns their number."""
+def run_commands(block: str, capsys) -> int:
+    """Run the commands of a block in their short form; returns their number."""
     count = 0
-    for words in commands(page.read_text(encoding="utf-8")):
+    for words in lines_of(block):
         if words[0] != "pyrovae" or words == ["pyrovae", "demo"]:  # the demo is a fixture
             continue
         short = shorter(shlex.join(words), SHORTER_COMMAND).replace("'", "")
@@ -165,12 +172,22 @@ def inside(workplace, demo, monkeypatch):
 
 
 @each_page
-def test_the_python_of_a_page_runs_and_prints_what_it_shows(page, inside, demo):
-    """Outputs are compared without numbers; those of the demo and of benchmarks have their own tests."""
+def test_a_page_runs_and_prints_what_it_shows(page, inside, demo, capsys):
+    """Blocks run in the order of the page, as commands may read files that its Python wrote.
+
+    Outputs are compared without numbers; those of the demo and of benchmarks have their own tests.
+    """
     text, scope = page.read_text(encoding="utf-8"), {"__name__": "page"}
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        for block in blocks(text, "python"):
+    printed, ran = io.StringIO(), 0
+    for language, block in re.findall(BLOCK.format("(python|sh)"), text, flags=re.DOTALL | re.MULTILINE):
+        if language == "sh":
+            ran += run_commands(block, capsys)
+            continue
+        with contextlib.redirect_stdout(printed):
             exec(compile(shorter(block, SHORTER_CODE), page.name, "exec"), scope)
+    if page == PAGES[0]:
+        assert ran > 10
+        assert (inside / "runs/mog/samples.npy").exists()
     lines = set(labels(printed.getvalue()))
     for block in blocks(text, "text"):
         if re.search(r"^(runs/|VAE of events|.*ms  ours)|importance sampling", block, flags=re.MULTILINE):
@@ -182,16 +199,6 @@ def test_the_python_of_a_page_runs_and_prints_what_it_shows(page, inside, demo):
 @pytest.mark.parametrize("pattern", [pattern for pattern, _ in SHORTER_CODE])
 def test_each_shortening_is_needed(pattern):
     assert re.search(pattern, "".join(blocks(README, "python")))
-
-
-def test_the_commands_of_the_readme_do_what_they_say(inside, capsys):
-    assert run_commands(PAGES[0], capsys) > 10
-    assert (inside / "runs/mog/samples.npy").exists()
-
-
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
-def test_the_commands_of_the_other_pages_run(page, inside, capsys):
-    run_commands(page, capsys)
 
 
 def test_a_run_folder_holds_what_the_page_on_runs_lists(inside, capsys):

@@ -1,6 +1,7 @@
 """`condition` against exact conditionals: log p(y), moments, coverage and simulation-based calibration."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyro
@@ -11,7 +12,7 @@ from scipy import stats
 
 import pyrovae as pv
 from pyrovae.errors import InputError
-from pyrovae.measurements import Crop, Custom, Downsample, Flip, Missing, Noise, Quantised
+from pyrovae.measurements import Blur, Crop, Custom, Downsample, Flip, Missing, Noise, Quantised
 from pyrovae.oracles import LinearGaussian, LinearGaussianMixture
 from pyrovae.tasks.measured import Measured
 
@@ -368,8 +369,36 @@ class TestTables:
 
     def test_a_mean_of_words_is_not_a_number(self, run):
         vae, frame = run
-        got = pv.condition(vae, frame[:3], draws=3)
-        assert (got.mode == got.y).all()
+        some = frame[:3].copy()
+        some.loc[0, "colour"] = None
+        got = pv.condition(vae, some, draws=3)
+        kind = vae.schema.columns[1].kind
+        assert bool(got.mean[0, 1].isnan()) == kind.startswith("categorical")
+        assert got.mean[1:].isfinite().all()
+        assert got.mode[0, 1] in (0.0, 1.0)
+
+    def test_codes_and_counts_have_modes_through_a_function(self):
+        torch.manual_seed(0)
+        likelihood = pv.likelihoods.Mixed(["categorical:3", "poisson"])
+        networks = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8)}
+        vae = pv.VAE((2,), 1, likelihood=likelihood, **networks).eval()
+        y = torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+        got = pv.condition(vae, y, through=lambda x: dist.Normal(x, 0.1), draws=200, particles=5000)
+        assert got.mode.tolist() == y.tolist()
+        assert got.mean[:, 0].isnan().all()
+        assert torch.allclose(got.mean[:, 1], y[:, 1], atol=0.01)
+
+    def test_the_guide_is_trusted_with_gaps_if_it_was_trained_on_some(self, run):
+        vae, frame = run
+        some = frame[:5].astype({"count": "float64"}).copy()
+        some.loc[0, "count"] = np.nan
+        program = Measured(vae, Missing(), (3,))
+        rows = pv.Rows(vae.rows(some).x)
+        assert vae.likelihood.flags_missing
+        assert program.guide_knows(rows).tolist() == [False, True, True, True, True]
+        vae.schema = replace(vae.schema, gaps=True)
+        assert program.guide_knows(rows).all()
+        vae.schema = replace(vae.schema, gaps=False)
 
 
 class TestRefusals:
@@ -385,6 +414,7 @@ class TestRefusals:
             (lambda vae: pv.condition(vae, torch.full((2, 8), 0.3), through=Quantised(2)), "row 0 of y"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=0), "draws must be"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="defensive"), "gives log p.x. only"),
+            (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="psis"), "gives log p.x. only"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), method="x"), "no method 'x'"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), through="noise"), "through must be"),
             (lambda vae: pv.condition(vae, torch.zeros(2, 8), draws=10**9), "GiB free"),
@@ -396,7 +426,8 @@ class TestRefusals:
     def test_one_sentence(self, call, said):
         with pytest.raises(InputError, match=said) as error:
             call(curved())
-        assert "\n" not in str(error.value)
+        assert "\\n" not in str(error.value)  # a line end is escaped
+        assert "Trace Shapes" not in str(error.value)
 
     def test_a_row_without_any_weight_is_nan(self):
         vae = curved()
@@ -420,6 +451,16 @@ class TestRefusals:
         assert not got.trusted.all()
         assert "come from few weights" in got.verdict
         assert "of 5 rows" in str(got)
+
+    def test_a_blurred_image_with_gaps_and_a_mechanism_are_refused(self, vae):
+        y = torch.zeros(2, 1, 4, 4)
+        y[1, 0, 0, 0] = math.nan
+        with pytest.raises(InputError, match="needs every entry of y, and row 1 has missing ones"):
+            pv.condition(vae, y, through=Blur(1.0), draws=2)
+        likelihood, mechanism = pv.likelihoods.Normal(0.3), pv.likelihoods.SelfMasking("high")
+        masked = pv.VAE((1, 4, 4), 1, likelihood=likelihood, mechanism=mechanism)
+        with pytest.raises(InputError, match="says why entries of x are missing"):
+            pv.condition(masked, torch.zeros(1, 1, 2, 2), through=Crop(2, 2) >> Noise(0.1), draws=2)
 
     def test_a_function_with_another_shape(self):
         vae = curved()
