@@ -61,9 +61,8 @@ def test_the_share_of_a_latent_without_information_is_zero_for_few_rows_too():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(300, 2))
     vae = identity_vae(2, sd=1e-4)
-    found = pv.disentanglement(
-        vae, x, {"a": x[:, 0], "b": rng.uniform(size=300)}, metrics=["MIG"], errors=False
-    )
+    factors = {"a": x[:, 0], "b": rng.uniform(size=300)}
+    found = pv.disentanglement(vae, x, factors, metrics=["MIG"], errors=False)
     assert found.mutual_information[1].min() > 0.5  # 400 cells and 300 rows
     np.testing.assert_allclose(found.share, [[1, 0], [0, 0]], atol=0.1)
 
