@@ -55,6 +55,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         return partial(print, _overview())
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")
+    name = name.replace("_", "-")
     if name not in (names := sorted(_files())):
         meant = meant_by(name, [*names, "--help", "--version"])
         raise InputError(f"there is no command {shown(name)}: {meant}choose one of {', '.join(names)}")
@@ -63,7 +64,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
 
 def _files() -> dict[str, Path]:
     folder = Path(next(iter(commands.__path__)))
-    return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+    return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("[!_]*.py"))}
 
 
 def _overview() -> str:
@@ -71,14 +72,15 @@ def _overview() -> str:
     lines = ["usage: pyrovae COMMAND [options]", "", SUMMARY, ""]
     for name, file in _files().items():
         functions = ast.parse(file.read_text(encoding="utf-8")).body
-        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == name)
+        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == file.stem)
         lines.append(f"    {name:<12} {(ast.get_docstring(function) or '').splitlines()[0].rstrip('.')}")
     return "\n".join([*lines, "", "`pyrovae COMMAND --help` lists the options of a command."])
 
 
 def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
-    module = importlib.import_module(f"{commands.__name__}.{name}")
-    function = getattr(module, name)
+    stem = name.replace("-", "_")
+    module = importlib.import_module(f"{commands.__name__}.{stem}")
+    function = getattr(module, stem)
     parser = _parser(name, function, getattr(module, "add_options", None))
     bases = _bases(parser)
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
