@@ -1,12 +1,13 @@
 """Measurements with tiny or huge noise, and of values that are far from what p(x|z) expects, in float32."""
 
+import math
 
 import pyro.distributions as dist
 import pytest
 import torch
 
 from pyrovae import distributions
-from pyrovae.measurements import Noise
+from pyrovae.measurements import Downsample, Noise, Quantised
 from pyrovae.measurements.steps import Steps
 
 LOGITS = [-30.0, -5.0, 0.0, 5.0, 30.0]
@@ -30,3 +31,43 @@ def test_noise_of_bits_keeps_its_digits(sd, away, bit):
     zero = torch.nn.functional.logsigmoid(-l) + dist.Normal(0.0, sd).log_prob(y)
     one = torch.nn.functional.logsigmoid(l) + dist.Normal(1.0, sd).log_prob(y)
     assert torch.allclose(got.double(), torch.logaddexp(zero, one), rtol=1e-5, atol=1e-5)
+
+
+class TestImprobableBlocks:
+    """A block whose probability is smaller than any number of float64."""
+
+    @pytest.mark.parametrize("bit", [0, 1])
+    def test_all_pixels_are_the_same(self, bit):
+        logits = (20.0 + torch.arange(64.0).reshape(1, 8, 8)) * (1 - 2 * bit)
+        logits.requires_grad_()
+        p, y = distributions.Bernoulli(logits=logits), torch.full((1, 1, 1), float(bit))
+        log_py = observed(Downsample(8), p, 1, 8, 8).log_prob(y)
+        exact = torch.nn.functional.logsigmoid((2 * bit - 1) * logits).sum()
+        assert log_py.item() == pytest.approx(exact.item(), rel=1e-6)
+        slope, own = (torch.autograd.grad(part.sum(), logits)[0] for part in (log_py, exact))
+        assert torch.allclose(slope, own, atol=1e-4)
+
+    def test_elements_and_noisy_means(self):
+        logits = torch.full((1, 8, 8), -30.0)
+        logits[0, 0, 0] = -20.0
+        p = distributions.Bernoulli(logits=logits).expand((200, 1, 8, 8))
+        steps, y = Steps(Downsample(8), (1, 8, 8)), torch.full((200, 1, 1, 1), 60 / 64)
+        torch.manual_seed(0)
+        x = steps.back(p.to_event(3), y, {}, drawn)
+        assert bool((x.sum((1, 2, 3)) == 60).all())
+        assert x[:, 0, 0, 0].mean() > 0.95  # this pixel is 22,000 times more probable than others
+        noisy = observed(Downsample(8) >> Noise(1e-3), p, 1, 8, 8).log_prob(y)[0].item()
+        exact = observed(Downsample(8), p, 1, 8, 8).log_prob(y)[0].item()
+        assert exact == pytest.approx(-30 * 59 - 20 + math.log(math.comb(63, 4)), abs=0.01)
+        density = dist.Normal(0.0, 1e-3).log_prob(torch.tensor(0.0)).item()
+        assert noisy == pytest.approx(exact + density, abs=0.01)
+
+    def test_impossible_levels_of_a_block(self):
+        p = distributions.Bernoulli(logits=torch.zeros(500, 1, 2, 2))  # a bit is never rounded to 1/2
+        torch.manual_seed(0)
+        through, x = Quantised(3) >> Downsample(2), p.sample()
+        y = through.sample(x)
+        again = Steps(through, (1, 2, 2)).back(p.to_event(3), y, {}, drawn)
+        assert torch.equal(through.sample(again), y)
+        odd = observed(through, p, 1, 2, 2)
+        assert bool((odd.log_prob(torch.full((500, 1, 1, 1), 0.125)) == -math.inf).all())
