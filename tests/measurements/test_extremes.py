@@ -71,3 +71,37 @@ class TestImprobableBlocks:
         assert torch.equal(through.sample(again), y)
         odd = observed(through, p, 1, 2, 2)
         assert bool((odd.log_prob(torch.full((500, 1, 1, 1), 0.125)) == -math.inf).all())
+
+
+class TestFarLevels:
+    @pytest.mark.parametrize("scale", [1e-3, 0.1, 1.0, 10.0])
+    @pytest.mark.parametrize("level", [0, 1, 2])
+    def test_samples_are_next_to_the_nearest_limit(self, scale, level):
+        """Far from its mean, the distance of a normal number from a limit has the mean scale / t."""
+        loc, edges = -60.0, [-math.inf, 0.25, 0.75, math.inf]
+        p = dist.Normal(torch.full((4000, 1), loc), scale)
+        y = torch.full((4000, 1), level / 2)
+        torch.manual_seed(0)
+        x = Steps(Quantised(3), (1,)).back(p.to_event(1), y, {}, drawn).double()
+        assert bool(((x >= edges[level]) & (x <= edges[level + 1])).all())
+        if level == 0:
+            assert x.mean().item() == pytest.approx(loc, abs=5 * scale / 63)
+        elif scale == 10.0:  # the far limit cuts off a part at t = 6
+            assert x.mean().item() < (edges[level] + min(edges[level + 1], 6)) / 2
+        else:
+            t = (edges[level] - loc) / scale
+            assert (x - edges[level]).mean().item() == pytest.approx(scale / t, rel=0.1, abs=1e-6)
+
+    def test_quantiles_are_continuous(self):
+        """The quantile of a tail probability, below and above the limit of its two formulas."""
+        from pyrovae.measurements.elementwise import FAR, _log_ndtri
+
+        log_p = torch.tensor([-1e12, -1e5, FAR - 1e-9, FAR + 1e-9, -50.0, -1.0]).double()
+        back = torch.special.log_ndtr(_log_ndtri(log_p))
+        assert torch.allclose(back, log_p, rtol=1e-9)
+
+    @pytest.mark.parametrize("scale", [1e3, 1e6])
+    def test_many_levels_within_one_standard_deviation(self, scale):
+        q = Quantised(256).marginal(dist.Normal(torch.tensor([0.3]), scale))
+        density = dist.Normal(torch.tensor([0.3]).double(), scale).log_prob(q.values[1:-1].double())
+        assert torch.allclose(q.logits[0, 1:-1].double(), density - math.log(255), atol=1e-4)
