@@ -188,7 +188,7 @@ def _latent_site(steps: Steps) -> Any:  # noqa: ANN401
 
     def draw(number: int, p: Any) -> Tensor:  # noqa: ANN401
         shape = steps.event_shape if number == 0 else steps.parts[number].event_shape
-        return pyro.sample(LATENT.format(number), p.to_event(len(shape)))
+        return pyro.sample(LATENT.format(number), p.to_event(len(shape) - len(p.event_shape)))
 
     return draw
 

@@ -6,8 +6,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+import pyrovae as pv
 from pyrovae import distributions
-from pyrovae.measurements import Downsample, Noise, Quantised
+from pyrovae.measurements import Blur, Crop, Downsample, Noise, Quantised
 from pyrovae.measurements.steps import Steps
 
 LOGITS = [-30.0, -5.0, 0.0, 5.0, 30.0]
@@ -105,3 +106,21 @@ class TestFarLevels:
         q = Quantised(256).marginal(dist.Normal(torch.tensor([0.3]), scale))
         density = dist.Normal(torch.tensor([0.3]).double(), scale).log_prob(q.values[1:-1].double())
         assert torch.allclose(q.logits[0, 1:-1].double(), density - math.log(255), atol=1e-4)
+
+
+class TestBlurFirst:
+    """The elements of a blurred image are dependent, so another measurement of it draws it."""
+
+    def test_noise(self):
+        oracle = pv.VAE((1, 3, 3), 1, likelihood=pv.likelihoods.Normal(0.5), decoder=pv.networks.MLP(4))
+        through = Blur([[0.0, 1.0, 0.0]], sd=0.6) >> Noise(0.8)  # as noise with sd 1
+        y = oracle.simulate(2)[0] + torch.randn(2, 1, 3, 3)
+        got = pv.condition(oracle, y, through=through, draws=10, particles=20_000, method="importance")
+        want = pv.condition(oracle, y, through=Noise(1.0), draws=10, particles=20_000)
+        error = abs(got.log_py - want.log_py) / (got.mc_stderr + want.mc_stderr)
+        assert bool((error < 5).all())
+
+    def test_a_window_is_refused(self):
+        vae = pv.VAE((1, 3, 3), 1, likelihood=pv.likelihoods.Normal(0.5))
+        with pytest.raises(pv.InputError, match="add noise"):
+            pv.condition(vae, torch.zeros(1, 1, 2, 2), through=Blur(0.5) >> Crop(2, 2), draws=2)
