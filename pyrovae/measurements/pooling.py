@@ -26,7 +26,7 @@ NOTHING = -1e30  # in place of the logarithm of 0, whose gradient is not a numbe
 
 
 class _Node(NamedTuple):
-    """The probabilities of the sum of some elements, or their logarithms, (*, S), and its halves."""
+    """The probabilities of the sum of some elements, or their logarithms (*, S), and two halves."""
 
     mass: Tensor
     halves: tuple[_Node, _Node] | None

@@ -28,9 +28,9 @@ def observed(measurement, p, *shape):
 def test_noise_of_bits_keeps_its_digits(sd, away, bit):
     logits, y = torch.tensor(LOGITS), torch.full((5,), bit + away * sd)
     got = observed(Noise(sd), distributions.Bernoulli(logits=logits), 5).log_prob(y)
-    l, y = logits.double(), y.double()
-    zero = torch.nn.functional.logsigmoid(-l) + dist.Normal(0.0, sd).log_prob(y)
-    one = torch.nn.functional.logsigmoid(l) + dist.Normal(1.0, sd).log_prob(y)
+    own, y = logits.double(), y.double()
+    zero = torch.nn.functional.logsigmoid(-own) + dist.Normal(0.0, sd).log_prob(y)
+    one = torch.nn.functional.logsigmoid(own) + dist.Normal(1.0, sd).log_prob(y)
     assert torch.allclose(got.double(), torch.logaddexp(zero, one), rtol=1e-5, atol=1e-5)
 
 
