@@ -21,7 +21,7 @@ from pyrovae.distributions.composed import Composed, Draw, alike, draw_index
 __all__ = ["Pooled"]
 
 NEAR = 0.01  # the largest distance from the support, in units of its step
-SMALLEST = -700.0  # the smallest log-probability of a sum that is computed without logarithms
+SMALLEST = 1e-280  # the smallest probability of a sum that is computed without logarithms
 NOTHING = -1e30  # in place of the logarithm of 0, whose gradient is not a number
 
 
@@ -85,12 +85,7 @@ class Pooled(Composed):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), elementwise, in nats."""
-        tree = self._tree()
-        if tree.halves is None:
-            terms = tree.mass.gather(-1, self.total(value).unsqueeze(-1).expand(*tree.mass.shape[:-1], 1))
-        else:
-            terms = _split(*tree.halves, self.total(value))
-        mass = terms.logsumexp(-1) if tree.is_log else terms.sum(-1)
+        tree, mass = self._masses(self.total(value))
         return tree.logs(mass).to(self.logits.dtype)
 
     @property
@@ -101,12 +96,15 @@ class Pooled(Composed):
     def table(self) -> tuple[Tensor, Tensor]:
         """The possible means (V,), and their log-probabilities (*, V)."""
         tree, steps = self._tree(), torch.arange(self.values, device=self.logits.device)
+        if bool((tree.mass < SMALLEST).any()):
+            tree = self._tree(is_log=True)
         means = self.low + self.step * steps.to(self.logits) / self.count
         return means, tree.logs(tree.mass).to(self.logits.dtype)
 
     def elements(self, value: Tensor, draw: Draw) -> Tensor:
         """Samples of the elements of blocks with a mean, (*, n)."""
-        steps = _drawn(self._tree(), self.total(value), draw)
+        total = self.total(value)
+        steps = _drawn(self._masses(total)[0], total, draw)
         return self.low + self.step * torch.stack(steps, -1)
 
     def compose(self, draw: Draw) -> Tensor:
@@ -118,11 +116,19 @@ class Pooled(Composed):
         logits = self.logits.expand(*batch_shape, *self.logits.shape[-2:])
         return alike(Pooled(self.low, self.step, logits), self)
 
-    def _tree(self) -> _Node:
-        logits = self.logits.double().log_softmax(-1)
-        is_log = bool((logits.amin(-1).sum(-1) < SMALLEST).any())
-        masses = logits.clamp(min=NOTHING) if is_log else logits.exp()
+    def _tree(self, *, is_log: bool = False) -> _Node:
+        logits = self.logits.double()
+        masses = logits.log_softmax(-1).clamp(min=NOTHING) if is_log else logits.softmax(-1)
         return _summed(list(masses.unbind(-2)), is_log=is_log)
+
+    def _masses(self, total: Tensor) -> tuple[_Node, Tensor]:
+        """The probabilities of totals, or their logarithms if one of them is too small."""
+        tree = self._tree()
+        mass = _mass(tree, total)
+        if bool((mass < SMALLEST).any()):
+            tree = self._tree(is_log=True)
+            mass = _mass(tree, total)
+        return tree, mass
 
 
 def _summed(masses: list[Tensor], *, is_log: bool) -> _Node:
@@ -144,6 +150,14 @@ def _convolved(a: Tensor, b: Tensor, *, is_log: bool) -> Tensor:
         parts.append(torch.nn.functional.pad(a + each if is_log else a * each, room, value=fill))
     every = torch.stack(parts)
     return every.logsumexp(0) if is_log else every.sum(0)
+
+
+def _mass(node: _Node, total: Tensor) -> Tensor:
+    """The probability of a total, or its logarithm."""
+    if node.halves is None:
+        return node.mass.gather(-1, total.unsqueeze(-1).expand(*node.mass.shape[:-1], 1)).squeeze(-1)
+    terms = _split(*node.halves, total)
+    return terms.logsumexp(-1) if node.is_log else terms.sum(-1)
 
 
 def _split(first: _Node, second: _Node, total: Tensor) -> Tensor:
