@@ -24,6 +24,7 @@ from pyrovae.measurements.families import (
 
 __all__ = ["Flip", "Missing", "Noise", "Quantised"]
 
+NOT_BINARY = "Flip measures values of 0 and 1, and these are not: use Noise(sd)"
 FAR = -600.0  # below this log-probability, quantiles of a normal distribution are found from logarithms
 
 
@@ -124,6 +125,8 @@ class Flip(Measurement):
         return Bernoulli(logits=torch.logaddexp(logits + keep, flip) - torch.logaddexp(logits + flip, keep))
 
     def given(self, x: Tensor) -> Any:  # noqa: ANN401
+        if not bool(((x == 0) | (x == 1)).all()):
+            raise InputError(NOT_BINARY)
         return Bernoulli(logits=(2 * x - 1) * self._evidence)
 
     def posterior(self, p: Any, y: Tensor) -> Any:  # noqa: ANN401
@@ -139,7 +142,7 @@ class Flip(Measurement):
             return p.logits.expand(p.batch_shape)
         if isinstance(p, Finite) and p.values.tolist() == [0.0, 1.0]:
             return p.logits[..., 1] - p.logits[..., 0]
-        raise InputError("Flip measures values of 0 and 1, and these are not: use Noise(sd)")
+        raise InputError(NOT_BINARY)
 
 
 class Quantised(Measurement):

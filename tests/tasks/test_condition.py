@@ -472,3 +472,21 @@ class TestRefusals:
         )
         assert got.x.shape == (50, 4, 8)
         assert (got.x.sum(-1) - x.sum(-1)).abs().mean() < 0.8
+
+    @pytest.mark.parametrize("shape", [(), (1,)])
+    def test_a_function_with_one_number(self, shape):
+        through = Custom(lambda x: dist.Normal(x.sum(-1).reshape(*x.shape[:-1], *shape), 0.5), shape)
+        got = pv.condition(curved(), torch.zeros(3, *shape), through=through, draws=2, particles=100)
+        assert got.y.shape == (3, *shape)
+        assert np.isfinite(got.log_py).all()
+
+    def test_a_function_whose_y_has_another_shape_is_refused(self):
+        with pytest.raises(InputError, match=r"gives a y of shape \(2,\).*y_shape=\(2,\)"):
+            pv.condition(curved(), torch.zeros(3, 8), through=lambda x: dist.Normal(x[..., :2], 1.0), draws=2)
+
+    @pytest.mark.parametrize("particles", [1, 10])
+    def test_few_particles_are_not_trusted(self, particles):
+        y = torch.full((3, 8), math.nan)
+        got = pv.condition(curved(), y, draws=2, particles=particles, method="laplace")
+        assert not got.trusted.any()
+        assert "give more particles" in got.verdict
