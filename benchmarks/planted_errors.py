@@ -127,7 +127,7 @@ ERRORS = [
     Planted("best weights are not restored", "training/saver.py", "        self.best = saved.best\n", "",
         "test_resume.py::test_a_crashed_run_ends_like_one_that_never_was"),
     Planted("load moves the random state", "training/loading.py",
-        "with alone, torch.random.fork_rng(devices=[]):  # building it draws weights",
+        "with alone, torch.random.fork_rng(devices=[]):  # initial weights are random",
         "with torch.no_grad():",
         "test_fit.py::test_the_callers_random_state_store_threads_and_gradient_mode_are_untouched"),
     Planted("optimiser forgets the compiled steps", "training/compiled.py",

@@ -120,9 +120,9 @@ def load(
             `pyrovae.likelihoods.Mixed`.
         drop: names of columns of a table to leave out.
         na: further words that stand for a missing entry, as in "-9,unknown".
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file, "." or ","; found by default.
-        header: whether a CSV file has a header; found by default.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file, "." or ","; detected by default.
+        header: whether a CSV file has a header; detected by default.
         resize: height and width to which the images of a folder are resized.
         jitter: random changes of training images, again every epoch: shifts in pixels, angles in
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"

@@ -126,7 +126,7 @@ def score_file(
         "labels": labels,
         "reading": [separator, decimal, header],
         "percentiles": task.reference is not None,
-        **({"kind": kind, **task.kind.identity} if kind != "log_px" else {}),
+        **({} if kind == "log_px" else task.kind.identity),
     }
     part = _Part([target], identity, overwrite=overwrite, holds="scores")
     with part.opened(task) as done:
