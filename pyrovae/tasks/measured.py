@@ -147,7 +147,7 @@ class Measured(Program):
         missing = rows.x.isnan()
         if self._given is not None:  # it never sees these
             missing = missing & ~self._given.to(missing.device)
-        return ~missing.flatten(1).any(1) | self.inner.reads_missing
+        return ~missing.reshape(len(rows), -1).any(1) | self.inner.reads_missing
 
     def with_context(self, x: Tensor, rows: Rows) -> Tensor:
         """x (*, B, *event) with the entries that the context gives, if it is a part of x."""

@@ -490,3 +490,21 @@ class TestRefusals:
         got = pv.condition(curved(), y, draws=2, particles=particles, method="laplace")
         assert not got.trusted.any()
         assert "give more particles" in got.verdict
+
+    @pytest.mark.parametrize("through", [Missing(), Noise(1.0)], ids=repr)
+    def test_observations_that_are_one_number(self, through):
+        def model(x=None):
+            with pyro.plate("data", 1 if x is None else len(x), dim=-1):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                return pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Normal(0.0, 1.0))
+
+        y = torch.tensor([0.3, math.nan])
+        got = pv.condition((model, guide), y, through=through, draws=5, particles=1000)
+        spread = math.sqrt(1.25 if isinstance(through, Missing) else 2.25)
+        exact = [dist.Normal(0.0, spread).log_prob(y[0]).item(), 0.0]
+        assert got.x.shape == (5, 2)
+        assert np.abs(got.log_py - exact).max() < 0.1
