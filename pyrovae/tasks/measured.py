@@ -121,11 +121,11 @@ class Measured(Program):
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         """Refuse a function that gives y another shape than it declares, (*, *shape)."""
-        own = shape[len(shape) - len(self.event_shape) :]
-        if own != self.event_shape:
+        own = shape[len(shape) - len(self.steps.shape) :]
+        if own != self.steps.shape:
             raise InputError(
                 f"the function in through= gives a y of shape {own} for each x, and y has the shape "
-                f"{self.event_shape}: give its own shape, as in Custom(function, y_shape={own})"
+                f"{self.steps.shape}: give its own shape, as in Custom(function, y_shape={own})"
             )
 
     def likelihood(self, values: Mapping[str, Tensor], rows: Rows) -> Any:  # noqa: ANN401
