@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         datasets,
         evidence,
         exploring,
+        factors,
         guides,
         likelihoods,
         measurements,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
+    from pyrovae.factors import Disentanglement, disentanglement
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -66,6 +68,7 @@ __all__ = [
     "VAE",
     "Attributes",
     "Completion",
+    "Disentanglement",
     "Evidence",
     "Imputation",
     "InputError",
@@ -80,10 +83,12 @@ __all__ = [
     "condition",
     "datasets",
     "diagnose",
+    "disentanglement",
     "elpd",
     "evidence",
     "explore",
     "exploring",
+    "factors",
     "fit",
     "fit_prior",
     "gaps",
@@ -127,6 +132,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
+            "factors": ["Disentanglement", "disentanglement"],
             "tasks": [
                 "Attributes",
                 "Completion",

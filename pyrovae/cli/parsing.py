@@ -27,7 +27,7 @@ from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
 from pyrovae.errors import InputError
-from pyrovae.names import names_of, near_names
+from pyrovae.names import meant_by, names_of
 from pyrovae.trust import foreign_paths, importable_from
 
 __all__ = ["parse"]
@@ -57,9 +57,8 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         return partial(print, f"pyrovae {pyrovae.__version__}")
     name = name.replace("_", "-")
     if name not in (names := sorted(_files())):
-        near = near_names(name, [*names, "--help", "--version"])
-        meant = f" did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"there is no command {shown(name)}:{meant} choose one of {', '.join(names)}")
+        meant = meant_by(name, [*names, "--help", "--version"])
+        raise InputError(f"there is no command {shown(name)}: {meant}choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
@@ -210,9 +209,7 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
         if value and candidate in known and candidate.lower() == value.lower():
             return candidate
     asked = f"there is no {role} {shown(value)}:" if value else f"which {role}?"
-    near = near_names(value or "", known)
-    meant = f" did you mean {' or '.join(near)}?" if near else ""
     raise InputError(
-        f"{asked}{meant} choose one of {', '.join(known)}, or give the import path of your own "
-        f"class, as in mypackage.{role}s.My{base.__name__}"
+        f"{asked} {meant_by(value or '', known)}choose one of {', '.join(known)}, or give the import path of "
+        f"your own class, as in mypackage.{role}s.My{base.__name__}"
     )

@@ -223,7 +223,7 @@ def _program_and_data(vae: Any, data: Any, seed: int, *, say: bool) -> tuple[Run
         runner = Runner(vae)
         return runner, as_data(data, runner)
     data = as_data(data)
-    with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
+    with alone, torch.random.fork_rng(devices=[]):  # initial weights are random
         torch.manual_seed(whole("seed", seed, 0))
         choice = likelihood_for(data)
         if say:

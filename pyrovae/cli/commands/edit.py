@@ -43,9 +43,9 @@ def edit(
     """Change an attribute of observations: find its direction in latent space, and move along it.
 
     An attribute is thick, slant or width (measured from images), a class of the data by its name or
-    number, a column of the data, or a column of a file. Directions are found from training rows.
-    The figure shows the observations and their edits, from less of the attribute (-BY) through
-    the reconstruction (0) to more of it (BY).
+    number, a column of the data, a factor of drawn data, or a column of a file. Directions are
+    found from training rows. The figure shows the observations and their edits, from less of the
+    attribute (-BY) through the reconstruction (0) to more of it (BY).
 
     Arguments:
         run: the run folder.
@@ -68,7 +68,9 @@ def edit(
     vae, data_set = open_run(run, data, trust)
     train = training_rows(data_set, whole("rows", rows))
     labels = None if data_set.labels is None else data_set.labels.train[: len(train)]
-    known = known_attributes(data_set, train, labels, file)
+    parts = data_set.factors
+    factors = None if parts is None else parts.train.take(slice(len(train)))
+    known = known_attributes(data_set, train, labels, file, factors)
     if not attribute:
         names = ", ".join(known.names[:20])
         raise InputError(f"which attribute? name one or several by --attribute: {names}")
