@@ -147,6 +147,22 @@ class Data:
         Raises:
             InputError: for a streamed set.
         """
+        return self._prepared(int(number), int(seed), self.jitter)
+
+    def without_jitter(self, seed: int = 0) -> Rows:
+        """The distinct training rows, prepared as validation and test rows are: without jitter.
+
+        Use these to evaluate a model on its training rows. Random numbers are those of epoch 0.
+
+        Arguments:
+            seed: seed of a random preparation.
+
+        Raises:
+            InputError: for a streamed set.
+        """
+        return self._prepared(0, int(seed), None)[: self.distinct]
+
+    def _prepared(self, number: int, seed: int, jitter: Jitter | None) -> Rows:
         if not isinstance(self.train, Rows):
             raise InputError(
                 f"{self.name} is streamed and has no tensor for a whole epoch: read batches of `train` "
@@ -158,16 +174,16 @@ class Data:
             return self.train
         rows = self.train
         if is_prepared:
-            rows = rows.of_values(self._epoch_of(rows.x.cpu(), int(number), int(seed)).to(rows.x.device))
+            rows = rows.of_values(self._epoch_of(rows.x.cpu(), number, seed, jitter).to(rows.x.device))
         if self.derived is None:
             return rows
-        return self.derived.rows(rows, generator_of("context", int(seed), int(number)))
+        return self.derived.rows(rows, generator_of("context", seed, number))
 
-    def _epoch_of(self, grey: Tensor, number: int, seed: int) -> Tensor:
+    def _epoch_of(self, grey: Tensor, number: int, seed: int, jitter: Jitter | None) -> Tensor:
         """Grey training values (N, *event), changed and prepared for an epoch."""
-        if self.jitter is not None:
+        if jitter is not None:
             levels = None if self.binarize else self.levels
-            grey = self.jitter.apply(grey, generator_of("jitter", seed, number), levels=levels)
+            grey = jitter.apply(grey, generator_of("jitter", seed, number), levels=levels)
         return self._preparation.apply(grey, generator_of("epoch", seed, number))
 
     def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:

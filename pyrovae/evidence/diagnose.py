@@ -218,9 +218,9 @@ def diagnose(
     train = None
     if isinstance(x, Data):
         if not x.streams:  # scored without labels, like the test set
-            train = _some(x.epoch(0, seed)[: x.distinct].unlabelled(), most, seed)
+            train = _some(x.without_jitter(seed).unlabelled(), most, seed)
         x = x.test
-    with evaluation(vae, _some(Rows.of(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
+    with evaluation(vae, _some(vae.rows(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
         if len(pieces) < 2:
             raise InputError("one observation has no variance: diagnose needs at least two")
         z, terms = guide_samples(pieces, particles)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def _say_likelihood(
 ) -> None:
     """Print log p(removed | rest) = log p(x) - log p(rest), by the same method."""
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed}
-    full = posterior(replace(found), found.rows.x, Missing(), draws=1, **options)
+    full = posterior(found, found.rows.x, Missing(), draws=1, **options)
     difference = full.log_py - completion.log_py
     finite = np.isfinite(difference)
     if not finite.any():

@@ -10,7 +10,7 @@ from pyrovae.cli.runs import Split
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Downsample, Measurement, Noise
-from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, levels_of, on_levels
+from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, has_density, levels_of, on_levels
 
 __all__ = ["enlarge"]
 
@@ -74,17 +74,14 @@ def enlarge(
     through: Measurement = coarse
     if noise is not None:
         through = coarse >> Noise(number("noise", noise, above=0))
-    x = found.rows.x
-    y = x if measured is not None else through.sample(x, seed=seed)
-    try:
-        completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
-    except InputError as error:
-        if "has no density" not in str(error):
-            raise
+    elif not has_density(found.vae, coarse, found.rows):
         raise InputError(
             "small images are a function of the large ones and have no density under this likelihood: add "
             "noise, as in --noise 0.05"
-        ) from None
+        )
+    x = found.rows.x
+    y = x if measured is not None else through.sample(x, seed=seed)
+    completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
     if levels > FEW:
         completion = replace(completion, x=on_levels(completion.x, levels))
     large = y.clamp(0, 1)

@@ -49,9 +49,9 @@ def impute(
         unknown: refuse words that the model does not know, or read them as missing.
         labels: the column of the labels, for a model that is conditioned on labels.
         overwrite: replace the output, and the part that a stopped command has left.
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file; found by default.
-        header: whether a CSV file has a header; found by default.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file; detected by default.
+        header: whether a CSV file has a header; detected by default.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
