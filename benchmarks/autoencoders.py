@@ -32,7 +32,7 @@ from pyrovae.objectives import ELBO, Autoencoder
 METHODS = {
     "plain AE": Autoencoder(),
     "VAE": ELBO(),
-    "sparse AE": Autoencoder(sparsity=0.5, kind="topk"),
+    "sparse AE": Autoencoder(sparsity=1.0),
     "denoising AE": Autoencoder(noise=0.5),
 }
 STEPS = 10
@@ -178,8 +178,12 @@ def table(args: argparse.Namespace, name: str) -> str:
 def figure(args: argparse.Namespace, name: str, data: pv.datasets.Data) -> None:
     """A row of blocks for each model: reconstructions, draws with both priors, an interpolation."""
     x = data.test.x
-    titles = ("reconstructions of test images", "E[x|z] at z ~ N(0, I)", "z from the fitted mixture",
-              "line between two codes")  # fmt: skip
+    titles = (
+        "test images, and reconstructions",
+        "E[x|z] at z ~ N(0, I)",
+        "z from the fitted mixture",
+        "line between two codes",
+    )
     figure, frames = plt.subplots(
         len(METHODS) + 1, 4, figsize=(11, 2.1), gridspec_kw={"wspace": 0.04, "hspace": 0.05}
     )
@@ -196,9 +200,8 @@ def figure(args: argparse.Namespace, name: str, data: pv.datasets.Data) -> None:
         block(row[2], new.sample(SHOWN, mean=True, seed=3))
         block(row[3], decoded_path(vae, a, b, SHOWN).flatten(0, 1))
         row[0].set_ylabel(method, rotation=0, ha="right", va="center", fontsize=8)
-    for frame, title in zip(frames[1], titles, strict=True):
+    for frame, title in zip(frames[0], titles, strict=True):
         frame.set_title(title, fontsize=8)
-    frames[0, 0].set_title("")
     figure.savefig(args.figures / f"autoencoders_{name}.png", dpi=120, bbox_inches="tight")
     plt.close(figure)
 
