@@ -327,19 +327,22 @@ def weights_of(name: str, data: pv.datasets.Data, options: argparse.Namespace) -
     return Trained(*torch.load(path, weights_only=True))
 
 
-def log_px(program: pv.VAE | Pair, data: pv.datasets.Data, options: argparse.Namespace) -> dict:
-    """log p(x) by several methods, and the paired differences of annealing from Laplace."""
-    annealed = data.test[: options.annealed]
+def log_px(
+    program: pv.VAE | Pair, data: pv.datasets.Data, options: argparse.Namespace
+) -> tuple[dict, dict[str, pv.Evidence]]:
+    """log p(x) by several methods, with the paired differences of annealing from Laplace."""
+    annealed = data.test[: min(options.annealed, options.rows)]
     laplace = estimate("laplace", program, data.test[: options.rows], "laplace", 1000)
-    results = {"laplace": described(laplace)}
+    results, evidences = {"laplace": described(laplace)}, {"laplace": laplace}
     for start in ("modes", "prior"):
         method = "ais" if start == "modes" else pv.evidence.AIS(options.temperatures, "prior")
         found = estimate(f"ais from the {start}", program, annealed, method, 16)
-        gap = found.log_px - laplace.log_px[: options.annealed]
+        gap = found.log_px - laplace.log_px[: len(annealed)]
         mean, error = gap.mean(), gap.std(ddof=1) / math.sqrt(len(gap))
         print(f"    minus laplace on the same images {mean:+9.2f} +- {error:.2f}", flush=True)
         results[f"ais {start}"] = described(found) | {"minus_laplace": [float(mean), float(error)]}
-    return results
+        evidences[f"ais from the {start}"] = found
+    return results, evidences
 
 
 def estimate(name: str, program: pv.VAE | Pair, x: pv.Rows, method: object, particles: int) -> pv.Evidence:
@@ -370,13 +373,15 @@ def described(found: pv.Evidence) -> dict:
 def bounds(program: pv.VAE | Pair, options: argparse.Namespace) -> dict:
     """The gap between AIS and its reverse on images that the program generated."""
     lengths = (options.temperatures,)
-    between = pv.sandwich(program, count=options.annealed // 2, temperatures=lengths, start="modes")
+    between = pv.sandwich(program, count=options.annealed // 3, temperatures=lengths, start="modes")
     print(f"  {str(between)}".replace("\n", "\n  "), flush=True)
     gaps, errors = between.gaps.tolist(), between.gap_errors.tolist()
     return {"temperatures": lengths, "gaps": gaps, "errors": errors}
 
 
-def evaluated(name: str, trained: Trained, data: pv.datasets.Data, options: argparse.Namespace) -> dict:
+def evaluated(
+    name: str, trained: Trained, data: pv.datasets.Data, options: argparse.Namespace
+) -> tuple[dict, dict[str, pv.Evidence]]:
     """Choose sigma, print the numbers of one model, and return them."""
     began = time.process_time()
     sigma = best_sigma(trained, data.validation[: options.annealed])
@@ -386,12 +391,20 @@ def evaluated(name: str, trained: Trained, data: pv.datasets.Data, options: argp
         flush=True,
     )
     program = program_of(trained, data.event_shape, sigma)
-    return {
-        "seconds": trained.seconds,
-        "sigma": sigma,
-        "log_px": log_px(program, data, options),
-        "sandwich": bounds(program, options),
-    }
+    numbers, evidences = log_px(program, data, options)
+    results = {"seconds": trained.seconds, "sigma": sigma, "log_px": numbers}
+    return results | {"sandwich": bounds(program, options)}, evidences
+
+
+def compared(evidences: dict[str, dict[str, pv.Evidence]]) -> dict:
+    """Print the paired differences of the models by each method, and return them."""
+    results = {}
+    for method in next(iter(evidences.values())):
+        table = pv.evidence.compare({name: every[method] for name, every in evidences.items()})
+        print(f"\n{method}\n{table}", flush=True)
+        results[method] = {"last": table.names[-1], "difference": float(table.difference[-1])}
+        results[method]["paired_error"] = float(table.difference_stderr[-1])
+    return results
 
 
 def qualities(programs: dict, data: pv.datasets.Data, options: argparse.Namespace) -> dict:
@@ -434,16 +447,18 @@ def main() -> None:
     data = pv.datasets.load(options.data, dequantize=True)
     options.out.mkdir(parents=True, exist_ok=True)
     models = {name: weights_of(name, data, options) for name in ("GAN", "VAE")}
-    results = {name: evaluated(name, model, data, options) for name, model in models.items()}
+    pairs = {name: evaluated(name, model, data, options) for name, model in models.items()}
+    results = {name: numbers for name, (numbers, _) in pairs.items()}
     programs = {
         name: program_of(model, data.event_shape, results[name]["sigma"]) for name, model in models.items()
     }
+    results["difference"] = compared({name: evidences for name, (_, evidences) in pairs.items()})
     results["quality"] = qualities(programs, data, options)
     (options.out / "gan.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     pictures(programs, data, options.out)
 
 
-QUICK = {"data": "digits", "steps": 20, "epochs": 1, "rows": 4, "annealed": 4, "temperatures": 8}
+QUICK = {"data": "digits", "steps": 20, "epochs": 1, "rows": 6, "annealed": 6, "temperatures": 8}
 
 
 def arguments() -> argparse.Namespace:
@@ -451,8 +466,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="mnist", help="a data set of grey images with labels")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of the GAN")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of the VAE")
-    parser.add_argument("--rows", type=int, default=160, help="images for the Laplace estimate")
-    parser.add_argument("--annealed", type=int, default=40, help="images for annealing and for sigma")
+    parser.add_argument("--rows", type=int, default=500, help="images for the Laplace estimate")
+    parser.add_argument("--annealed", type=int, default=60, help="images for annealing and for sigma")
     parser.add_argument("--temperatures", type=int, default=200, help="of annealing from the prior")
     parser.add_argument("--features", type=int, default=2500, help="images for precision and recall")
     parser.add_argument("--classifier-epochs", type=int, default=2)

@@ -186,7 +186,7 @@ def test_the_whole_script_runs(script, monkeypatch, capsys, tmp_path):
     assert "ais from the prior" in out
     assert "precision" in out
     results = json.loads((tmp_path / "gan.json").read_text(encoding="utf-8"))
-    assert results.keys() == {"GAN", "VAE", "quality"}
+    assert results.keys() == {"GAN", "VAE", "difference", "quality"}
     assert {"gan_samples.png", "gan_reconstructions.png"} < {path.name for path in tmp_path.iterdir()}
     monkeypatch.setattr("sys.argv", ["gan.py", "--quick", "--load", "--out", str(tmp_path)])
     script["main"]()
