@@ -49,7 +49,7 @@ def main() -> None:
         values = [
             *of_cvae(vae, rows),
             of_vae(options.vae, data, given, options.count) if options.vae else (np.nan, np.nan),
-            of_network(data, given, options.count),
+            of_network(network(data, given), data, given, options.count),
             of_neighbour(data, given, options.count),
         ]
         text = " | ".join(f"{mean:.2f} +- {error:.2f}" for mean, error in values)
@@ -82,40 +82,49 @@ def of_vae(run: str, data: pv.datasets.Data, given: Tensor, count: int) -> tuple
     return negative(both[0] - both[1])
 
 
-def of_network(data: pv.datasets.Data, given: Tensor, count: int) -> tuple[float, float]:
-    """-log p of a network that predicts each pixel on its own."""
+def network(data: pv.datasets.Data, given: Tensor) -> nn.Module:
+    """A network that predicts the logits of the other pixels (N, rest) from the given ones."""
     torch.manual_seed(0)
-    train, validation, test = (part.flatten(1) for part in whole_images(data))
-    mask, rest = given.flatten(), ~given.flatten()
+    train, validation, _ = (part.flatten(1) for part in whole_images(data))
+    mask = given.flatten()
+    sizes = int(mask.sum()), int((~mask).sum())
     net = nn.Sequential(
-        nn.Linear(int(mask.sum()), 500),
-        nn.ReLU(),
-        nn.Linear(500, 500),
-        nn.ReLU(),
-        nn.Linear(500, int(rest.sum())),
+        nn.Linear(sizes[0], 500), nn.ReLU(), nn.Linear(500, 500), nn.ReLU(), nn.Linear(500, sizes[1])
     )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def losses(x: Tensor) -> Tensor:
-        each = binary_cross_entropy_with_logits(net(x[:, mask]), x[:, rest], reduction="none")
-        return each.sum(1)
-
     best, state, left = np.inf, net.state_dict(), PATIENCE
     for _ in range(EPOCHS):
         for batch in train[torch.randperm(len(train))].split(BATCH):
             optimizer.zero_grad()
-            losses(batch).mean().backward()
+            losses(net, batch, mask).mean().backward()
             optimizer.step()
         with torch.no_grad():
-            value = losses(validation).mean().item()
+            value = losses(net, validation, mask).mean().item()
         left = PATIENCE if value < best else left - 1
         if value < best:
             best, state = value, {name: part.clone() for name, part in net.state_dict().items()}
         if not left:
             break
     net.load_state_dict(state)
-    with torch.no_grad():
-        return negative(-losses(test[:count]).numpy())
+    return net
+
+
+def losses(net: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """-log p of the other pixels, each predicted on its own, (N,)."""
+    each = binary_cross_entropy_with_logits(net(x[:, mask]), x[:, ~mask], reduction="none")
+    return each.sum(1)
+
+
+@torch.no_grad()
+def of_network(net: nn.Module, data: pv.datasets.Data, given: Tensor, count: int) -> tuple[float, float]:
+    """-log p of a network that predicts each pixel on its own."""
+    test = whole_images(data)[2][:count].flatten(1)
+    return negative(-losses(net, test, given.flatten()).numpy())
+
+
+def neighbours(train: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """The places of the training images (N, D) whose given pixels are nearest to those of x."""
+    return torch.cat([torch.cdist(some[:, mask], train[:, mask]).argmin(1) for some in x.split(200)])
 
 
 def of_neighbour(data: pv.datasets.Data, given: Tensor, count: int) -> tuple[float, float]:
@@ -124,8 +133,7 @@ def of_neighbour(data: pv.datasets.Data, given: Tensor, count: int) -> tuple[flo
     mask = given.flatten()
 
     def wrong(x: Tensor) -> Tensor:
-        nearest = torch.cat([torch.cdist(some[:, mask], train[:, mask]).argmin(1) for some in x.split(200)])
-        return (train[nearest] != x)[:, ~mask].sum(1).float()
+        return (train[neighbours(train, x, mask)] != x)[:, ~mask].sum(1).float()
 
     rest = int((~mask).sum())
     rate = wrong(validation[:1000]).mean() / rest

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         datasets,
         evidence,
         exploring,
+        factors,
         guides,
         likelihoods,
         measurements,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
+    from pyrovae.factors import Disentanglement, disentanglement
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         attributes,
         auroc,
         condition,
+        fit_prior,
         impute,
         impute_file,
         interpolate,
@@ -65,6 +68,7 @@ __all__ = [
     "VAE",
     "Attributes",
     "Completion",
+    "Disentanglement",
     "Evidence",
     "Imputation",
     "InputError",
@@ -79,11 +83,14 @@ __all__ = [
     "condition",
     "datasets",
     "diagnose",
+    "disentanglement",
     "elpd",
     "evidence",
     "explore",
     "exploring",
+    "factors",
     "fit",
+    "fit_prior",
     "gaps",
     "guides",
     "impute",
@@ -125,6 +132,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
+            "factors": ["Disentanglement", "disentanglement"],
             "tasks": [
                 "Attributes",
                 "Completion",
@@ -135,6 +143,7 @@ if not TYPE_CHECKING:
                 "attributes",
                 "auroc",
                 "condition",
+                "fit_prior",
                 "impute",
                 "impute_file",
                 "interpolate",

@@ -19,6 +19,7 @@ __all__ = [
     "check_flags",
     "count_of",
     "counts_of",
+    "exact",
     "flags",
     "number",
     "one_of",
@@ -194,6 +195,17 @@ def number(
             f"{name} must be a finite number{_range(least, above, most, below)}, not {shown(value)}"
         )
     return float(plain)
+
+
+def exact(value: float) -> str:
+    """The shortest text that is read as the same number.
+
+    Example:
+        >>> exact(10.0), exact(0.05), exact(1 / 3)
+        ('10', '0.05', '0.3333333333333333')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def one_of(name: str, value: T, choices: Collection[T]) -> T:

@@ -11,13 +11,22 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from pyrovae.errors import InputError
 
-__all__ = ["cache_folder", "new_folder", "open_owned", "reason_of", "write_whole"]
+__all__ = [
+    "cache_folder",
+    "new_folder",
+    "open_owned",
+    "reason_of",
+    "temporary_path",
+    "whole_file",
+    "write_whole",
+]
 
 # Flags that some systems lack: follow no links, no inherited descriptor, no converted line ends.
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
@@ -29,23 +38,43 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: when the folder cannot be written or the disk is full; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with whole_file(path) as file:
+            write(file)
+    except RuntimeError as error:  # torch.save reports a full disk as an error of its zip writer
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file that replaces `path` at the end of the block, unless the block fails.
+
+    Raises:
+        InputError: when the folder cannot be written or the disk is full; the old file is kept.
+    """
+    temporary = temporary_path(path)
     try:
         created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
         with open(created, "wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer.
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {path}: {reason_of(error)}; free space or choose another folder"
-        ) from error
+        raise _cannot_write(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_path(path: Path, ending: str = "tmp") -> Path:
+    """A hidden name next to a path, which nobody can guess."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.{ending}")
+
+
+def _cannot_write(path: Path, error: BaseException) -> InputError:
+    return InputError(f"cannot write {path}: {reason_of(error)}; free space or choose another folder")
 
 
 def open_owned(path: Path) -> BinaryIO:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["named_classes", "names_of", "near_names"]
+__all__ = ["meant_by", "named_classes", "names_of", "near_names"]
 
 
 def names_of(base: type, folder: str = "") -> list[str]:
@@ -25,6 +25,22 @@ def near_names(name: str, names: Sequence[str]) -> list[str]:
     """At most two names that a misspelt name may mean."""
     lower = {n.lower(): n for n in names}
     return [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)]
+
+
+def meant_by(name: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    """The question "did you mean ...? " for a misspelt name, with a space behind it; or nothing.
+
+    Arguments:
+        name: the name.
+        names: the names that exist.
+        shown: how a name is written; `repr` for names in data.
+
+    Example:
+        >>> meant_by("shfit", ["shift", "noise"]), meant_by("blur", ["shift", "noise"])
+        ('did you mean shift? ', '')
+    """
+    near = near_names(name, names)
+    return f"did you mean {' or '.join(map(shown, near))}? " if near else ""
 
 
 def _subclasses(base: type) -> Iterator[type]:

@@ -59,7 +59,7 @@ class Declared:
         return {name: getattr(self, name) for name in names}
 
     def clone(self) -> Self:
-        """A new object with the same declaration and nothing learned."""
+        """A new object with the same declaration, without learned parameters."""
         return type(self)(**copy.deepcopy(self.hyperparameters()))
 
     def to_dict(self) -> dict[str, Any]:

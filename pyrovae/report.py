@@ -87,6 +87,7 @@ def save_figures(
     folder: Path,
     *,
     history: Mapping[str, np.ndarray] | None = None,
+    best: int | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Draw the figures that apply to a program and its data as png files; returns their paths.
@@ -96,10 +97,11 @@ def save_figures(
         data: the data; its test set is shown.
         folder: the folder of the files; created if missing.
         history: the training history, for its curves.
+        best: the epoch of the weights, to be marked there.
         seed: the seed of the samples; the caller's random state does not change.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    axes = figures(program, data, history=history, seed=seed)
+    axes = figures(program, data, history=history, best=best, seed=seed)
     return [plots.save(ax, folder / f"{name}.png") for name, ax in axes.items()]
 
 
@@ -108,10 +110,11 @@ def figures(
     data: Data,
     *,
     history: Mapping[str, np.ndarray] | None = None,
+    best: int | None = None,
     seed: int = 0,
 ) -> dict[str, Axes]:
     """Draw the figures that apply to a program and its data, and return them by name."""
-    axes = {} if history is None else {"training": plots.training_curves(history)}
+    axes = {} if history is None else {"training": plots.training_curves(history, best=best)}
     if not all(callable(getattr(program, name, None)) for name in METHODS):
         return axes
     device = next(program.parameters()).device

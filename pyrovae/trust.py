@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from pyrovae.errors import InputError
-from pyrovae.names import names_of, near_names
+from pyrovae.names import meant_by, names_of
 
 __all__ = [
     "check_callable",
@@ -171,8 +171,8 @@ def check_paths(value: Any, where: str, base: type) -> None:  # noqa: ANN401
         if _is_own(path):
             if not _is_class(_own(path), base):
                 folder = ".".join(path.split(".")[:2])
-                near = near_names(path.rpartition(".")[2], names_of(base, folder))
-                cure = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists them"
+                meant = meant_by(path.rpartition(".")[2], names_of(base, folder))
+                cure = meant.strip() or "`pyrovae parts` lists them"
                 raise InputError(f"{where} names {path!r}, which is not a part of PyroVAE: {cure}")
         elif not (_is_allowed(path) or _is_layer(path) or _is_class(_loaded(path), base)):
             raise _refusal(path, f"{where} names ")

@@ -27,7 +27,7 @@ from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
 from pyrovae.cli.messages import sentence
 from pyrovae.errors import InputError
-from pyrovae.names import names_of, near_names
+from pyrovae.names import meant_by, names_of
 from pyrovae.trust import foreign_paths, importable_from
 
 __all__ = ["parse"]
@@ -55,16 +55,16 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         return partial(print, _overview())
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")
+    name = name.replace("_", "-")
     if name not in (names := sorted(_files())):
-        near = near_names(name, [*names, "--help", "--version"])
-        meant = f" did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"there is no command {shown(name)}:{meant} choose one of {', '.join(names)}")
+        meant = meant_by(name, [*names, "--help", "--version"])
+        raise InputError(f"there is no command {shown(name)}: {meant}choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
 def _files() -> dict[str, Path]:
     folder = Path(next(iter(commands.__path__)))
-    return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+    return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("[!_]*.py"))}
 
 
 def _overview() -> str:
@@ -72,14 +72,15 @@ def _overview() -> str:
     lines = ["usage: pyrovae COMMAND [options]", "", SUMMARY, ""]
     for name, file in _files().items():
         functions = ast.parse(file.read_text(encoding="utf-8")).body
-        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == name)
+        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == file.stem)
         lines.append(f"    {name:<12} {(ast.get_docstring(function) or '').splitlines()[0].rstrip('.')}")
     return "\n".join([*lines, "", "`pyrovae COMMAND --help` lists the options of a command."])
 
 
 def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
-    module = importlib.import_module(f"{commands.__name__}.{name}")
-    function = getattr(module, name)
+    stem = name.replace("-", "_")
+    module = importlib.import_module(f"{commands.__name__}.{stem}")
+    function = getattr(module, stem)
     parser = _parser(name, function, getattr(module, "add_options", None))
     bases = _bases(parser)
     options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
@@ -208,9 +209,7 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
         if value and candidate in known and candidate.lower() == value.lower():
             return candidate
     asked = f"there is no {role} {shown(value)}:" if value else f"which {role}?"
-    near = near_names(value or "", known)
-    meant = f" did you mean {' or '.join(near)}?" if near else ""
     raise InputError(
-        f"{asked}{meant} choose one of {', '.join(known)}, or give the import path of your own "
-        f"class, as in mypackage.{role}s.My{base.__name__}"
+        f"{asked} {meant_by(value or '', known)}choose one of {', '.join(known)}, or give the import path of "
+        f"your own class, as in mypackage.{role}s.My{base.__name__}"
     )

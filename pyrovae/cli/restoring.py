@@ -21,8 +21,7 @@ from pyrovae.measurements import Measurement
 from pyrovae.sharing import is_first, is_shared, print_first
 from pyrovae.tasks import Completion, condition
 from pyrovae.tasks.restoring import error_line, levels_of, reconstructed
-from pyrovae.training import load
-from pyrovae.training.preparing import usable_device
+from pyrovae.tasks.runs import loaded
 
 __all__ = ["Images", "images_of", "posterior", "write"]
 
@@ -72,7 +71,7 @@ def images_of(
         raise InputError(f"{command} runs in one process: start it without torchrun")
     if images is not None and measured is not None:
         raise InputError("--images and --measured exclude each other: give images, or measurements of such")
-    vae = load(run, trust=trust).eval()
+    vae = loaded(run, device, trust)
     event = tuple(vae.event_shape)
     if not report.is_image(event):
         cure = (
@@ -89,10 +88,9 @@ def images_of(
             "the run's data"
         )
     elif images is not None:
-        rows = next(iter(incoming(vae.schema, images).pieces(count, 0))).rows
+        rows = incoming(vae.schema, images).first(count).rows
     else:
         rows = Rows.of(_array(Path(str(measured)))[:count])
-    vae.to(usable_device(device))
     return Images(vae, rows, measured is None)
 
 
@@ -107,7 +105,8 @@ def _array(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0].rstrip(". ")
         raise InputError(f"{path} cannot be read as .npy ({reason}): give an array of measurements") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 2:
+    has_numbers = isinstance(array, np.ndarray) and array.dtype.kind in "biuf"
+    if not has_numbers or array.ndim < 2 or not len(array):
         raise InputError(f"{path} has no measurements of images: give a .npy file with one for each image")
     return array.astype(np.float32)
 

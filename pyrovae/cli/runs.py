@@ -55,8 +55,7 @@ def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE,
 
 def rows_of(data: Data, split: Split, count: int | None) -> Rows:
     """The first rows of one part of the data, without labels, so that log p(x) is estimated."""
-    # After the distinct training rows come copies of the rows with a known label.
-    rows = data.epoch(0, 0)[: data.distinct] if split == "train" else getattr(data, split)
+    rows = data.without_jitter() if split == "train" else getattr(data, split)
     return rows[: None if count is None else whole("rows", count)].unlabelled()
 
 

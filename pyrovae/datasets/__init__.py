@@ -10,7 +10,8 @@ run's seed and the epoch only. For validation and test sets it is drawn once, so
 compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density.
+tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density,
+and `sprites` and `faces` draw images of known factors.
 """
 
 from typing import TYPE_CHECKING
@@ -23,11 +24,30 @@ if TYPE_CHECKING:
     from pyrovae.datasets.columns import Column
     from pyrovae.datasets.data import Data, Splits
     from pyrovae.datasets.describing import describe
+    from pyrovae.datasets.drawn import Drawn
+    from pyrovae.datasets.drawn_faces import faces
+    from pyrovae.datasets.drawn_sprites import sprites
+    from pyrovae.datasets.factor_values import Factors, FactorSplits
     from pyrovae.datasets.loader import load
     from pyrovae.datasets.rows import Rows
     from pyrovae.datasets.schema import Schema
 
-__all__ = ["Column", "Data", "Rows", "Schema", "Splits", "describe", "known", "load", "toys"]
+__all__ = [
+    "Column",
+    "Data",
+    "Drawn",
+    "FactorSplits",
+    "Factors",
+    "Rows",
+    "Schema",
+    "Splits",
+    "describe",
+    "faces",
+    "known",
+    "load",
+    "sprites",
+    "toys",
+]
 
 if not TYPE_CHECKING:  # `known` works without importing torch
     __getattr__, __dir__ = lazy(
@@ -37,6 +57,10 @@ if not TYPE_CHECKING:  # `known` works without importing torch
             "columns": ["Column"],
             "data": ["Data", "Splits"],
             "describing": ["describe"],
+            "drawn": ["Drawn"],
+            "drawn_faces": ["faces"],
+            "drawn_sprites": ["sprites"],
+            "factor_values": ["FactorSplits", "Factors"],
             "loader": ["load"],
             "rows": ["Rows"],
             "schema": ["Schema"],

@@ -14,7 +14,6 @@ import shutil
 import sys
 import tarfile
 import urllib.request
-import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ import torch
 from pyrovae.datasets.layouts import LAYOUTS, Layout, data_root
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
-from pyrovae.files import cache_folder
+from pyrovae.files import cache_folder, temporary_path
 
 __all__ = ["LAYOUTS", "read_known"]
 
@@ -182,7 +181,7 @@ def _torchvision_class(layout: Layout) -> Any:  # noqa: ANN401
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     """A temporary path, renamed to `target` at the end and removed after an error."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    part = temporary_path(target, "part")
     try:
         yield part
         try:

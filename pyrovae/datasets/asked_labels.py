@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import shown
+from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
-__all__ = ["class_index", "one_hot_of"]
+__all__ = ["class_index", "contexts_of", "one_hot_of"]
 
 SHOWN = 12
 
@@ -38,8 +39,7 @@ def class_index(schema: Schema | None, label: Any) -> int:  # noqa: ANN401
         return classes.index(int(number))
     if not names:
         raise InputError("the model does not know the labels of its data: give a context or y as numbers")
-    near = near_names(str(label), names)
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = meant_by(str(label), names)
     every = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     raise InputError(f"there is no label {shown(label)}: {meant}the model was trained with {every}")
 
@@ -81,6 +81,41 @@ def one_hot_of(schema: Schema | None, context: Any, count: int | None = None) ->
     return _one_hot(schema, labels, C)
 
 
+def contexts_of(model: Any, context: Any, rows: Rows) -> Any:  # noqa: ANN401
+    """The contexts (N, *context_shape) of rows: labels become one-hot, and one for all is repeated.
+
+    Arguments:
+        model: the model, of which `schema` and `context_shape` are read.
+        context: a context or label for each row, or one for all rows; or None.
+        rows: the N rows.
+
+    Raises:
+        InputError: for an unknown label, and for whole numbers that may be a vector or labels.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> schema = Schema((2,), classes=(3, 5), context="labels")
+        >>> model = SimpleNamespace(schema=schema, context_shape=(2,))
+        >>> contexts_of(model, 5, Rows(torch.zeros(3, 2))).tolist()
+        [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    if context is None or not rows.x.dim():
+        return context
+    context = one_hot_of(model.schema, context, len(rows))
+    shape = getattr(model, "context_shape", None)
+    if shape is None or _shape_of(context) != tuple(shape):
+        return context
+    return torch.as_tensor(context).expand(len(rows), *shape)
+
+
+def _shape_of(values: Any) -> tuple[int, ...] | None:  # noqa: ANN401
+    """The shape of an array, a tensor or a list of numbers; None for anything else."""
+    try:
+        return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
+    except ValueError:  # lists of different lengths
+        return None
+
+
 def _one_hot(schema: Schema, labels: np.ndarray, classes: int) -> Tensor:
     indices = torch.tensor([class_index(schema, label) for label in labels.reshape(-1).tolist()])
     rows = (indices[:, None] == torch.arange(classes)).to(torch.get_default_dtype())
@@ -104,6 +139,6 @@ def _labels(context: Any) -> np.ndarray | None:  # noqa: ANN401
 def _number(label: Any) -> float | None:  # noqa: ANN401
     try:
         number = float(label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if number == int(number) else None
+    return number if number.is_integer() else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 
+from pyrovae.datasets.drawing import DRAWN, Drawing, titled
 from pyrovae.datasets.layouts import LAYOUTS, present
 
 __all__ = ["NAMES", "canonical", "known"]
@@ -14,6 +16,8 @@ NAMES: dict[str, str] = {
     "fashion_mnist": "70,000 pieces of clothing of 28x28 grey pixels, 10 classes",
     "qmnist": "120,000 handwritten digits of 28x28 grey pixels, 10 classes (MNIST with its lost test set)",
     "cifar10": "60,000 photographs of 32x32 RGB pixels, 10 classes",
+    "sprites": "drawn: a square, ellipse or heart of known scale, rotation, x and y, 64x64 grey pixels",
+    "faces": "drawn: faces of known smile, gaze, brow, width, eyes, hair, glasses, light, 48x48 grey pixels",
     "mixture_1d": "toy: a mixture of three Gaussians on the line, exact density",
     "ring": "toy: Doersch's ring z/10 + z/||z|| in the plane, exact density",
     "pinwheel": "toy: five arms in the plane, labelled",
@@ -32,7 +36,21 @@ def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:
 
 
 def canonical(name: str) -> str | None:
-    """The known name that `name` means ("Fashion-MNIST" means "fashion_mnist"), or None."""
+    """The known name that `name` means ("Fashion-MNIST" means "fashion_mnist"), or None.
+
+    The name of a drawn set may have options, which are written in one way.
+
+    Raises:
+        InputError: for options of a drawn set that cannot be read.
+
+    Example:
+        >>> canonical("Sprites: size 64, noise .1"), canonical("people.csv")
+        ('sprites noise 0.1', None)
+    """
+    word, *options = re.split(r"[\s:,]+", name.strip(), maxsplit=1)
+    if word.lower() in DRAWN and not (options and os.path.exists(name)):
+        drawing = Drawing.of("".join(options))
+        return titled(word.lower(), drawing)
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     return plain if plain in NAMES else None
 

@@ -30,13 +30,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrovae.checks import number, whole
+from pyrovae.checks import exact, number, whole
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.errors import InputError, sizes
 
 __all__ = ["Derived", "Function", "Given", "Noisy", "Small", "derived_of", "is_image_shape"]
 
+ROUNDING = 1e-3  # of a function's context, relative to the largest value of an entry
 HALVES = ("left half", "right half", "top half", "bottom half", "centre")
 FIRST = ("left", "right", "top", "bottom", "centre", "quadrants", "noisy", "small")
 KNOWN = (
@@ -166,7 +167,7 @@ class Noisy(Derived):
     @property
     def words(self) -> str:  # type: ignore[override]
         """As in "noisy 0.3"."""
-        return f"noisy {self.sd:g}"
+        return f"noisy {exact(self.sd)}"
 
     def check(self, event_shape: tuple[int, ...], name: str) -> None:
         _refuse_other_than_images(self.words, event_shape, name)
@@ -234,7 +235,7 @@ class Function(Derived):
         context = self._of(x)
         if len(x) > 1:  # the second row by itself has the same context
             alone = self._of(x[1:2])
-            if alone.shape[1:] != context.shape[1:] or not torch.allclose(alone[0], context[1], rtol=1e-3):
+            if alone.shape[1:] != context.shape[1:] or not _are_close(alone[0], context[1], context):
                 raise InputError(
                     f"the {self.words} given as context= gives a row another context when other rows are "
                     "computed with it: let it use each row alone, without random numbers"
@@ -261,6 +262,12 @@ class Function(Derived):
         if not bool(context.isfinite().all()):
             raise InputError(f"the {self.words} given as context= returned NaN or infinity: fill it in")
         return context
+
+
+def _are_close(one: Tensor, other: Tensor, rows: Tensor) -> bool:
+    """Whether two contexts are equal up to rounding, in the units of each entry over the rows."""
+    size = torch.cat([rows, one[None]]).abs().amax(0)
+    return bool(((one - other).abs() <= ROUNDING * size).all())
 
 
 # ------------------------------------------------------------------ words

@@ -28,10 +28,12 @@ def repeated(data: Data, copies: int) -> Data:
     refuse_too_large(f"{count:,} copies of rows with a label", count * each)
     labelled = labelled.repeat(copies - 1)
     rows = torch.cat([torch.arange(len(data.train)), labelled])
+    factors = data.factors and replace(data.factors, train=data.factors.train.take(rows))
     counts = data.record["rows"] | {"train": len(rows)}
     return replace(
         data,
         train=data.train[rows],
         labels=replace(data.labels, train=data.labels.train[rows]),
+        factors=factors,
         record=data.record | {"rows": counts, "repeated": len(labelled)},
     )

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.contexts import Derived
+from pyrovae.datasets.factor_values import FactorSplits
 from pyrovae.datasets.jitter import Jitter
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
@@ -72,6 +73,8 @@ class Data:
         derived: the context that is computed from x (`contexts`), or None. Training rows that are
             prepared every epoch get it from `epoch`.
         jitter: the random changes of training images in every epoch, or None.
+        factors: the known causes of the rows of each part (`Factors`), which no program sees, or
+            None.
 
     Example:
         >>> from pyrovae import datasets
@@ -99,6 +102,7 @@ class Data:
     columns: tuple[Column, ...] | None = None
     derived: Derived | None = None
     jitter: Jitter | None = None
+    factors: FactorSplits | None = None
 
     @property
     def streams(self) -> bool:
@@ -143,6 +147,22 @@ class Data:
         Raises:
             InputError: for a streamed set.
         """
+        return self._prepared(int(number), int(seed), self.jitter)
+
+    def without_jitter(self, seed: int = 0) -> Rows:
+        """The distinct training rows, prepared as validation and test rows are: without jitter.
+
+        Use these to evaluate a model on its training rows. Random numbers are those of epoch 0.
+
+        Arguments:
+            seed: seed of a random preparation.
+
+        Raises:
+            InputError: for a streamed set.
+        """
+        return self._prepared(0, int(seed), None)[: self.distinct]
+
+    def _prepared(self, number: int, seed: int, jitter: Jitter | None) -> Rows:
         if not isinstance(self.train, Rows):
             raise InputError(
                 f"{self.name} is streamed and has no tensor for a whole epoch: read batches of `train` "
@@ -154,16 +174,16 @@ class Data:
             return self.train
         rows = self.train
         if is_prepared:
-            rows = rows.of_values(self._epoch_of(rows.x.cpu(), int(number), int(seed)).to(rows.x.device))
+            rows = rows.of_values(self._epoch_of(rows.x.cpu(), number, seed, jitter).to(rows.x.device))
         if self.derived is None:
             return rows
-        return self.derived.rows(rows, generator_of("context", int(seed), int(number)))
+        return self.derived.rows(rows, generator_of("context", seed, number))
 
-    def _epoch_of(self, grey: Tensor, number: int, seed: int) -> Tensor:
+    def _epoch_of(self, grey: Tensor, number: int, seed: int, jitter: Jitter | None) -> Tensor:
         """Grey training values (N, *event), changed and prepared for an epoch."""
-        if self.jitter is not None:
+        if jitter is not None:
             levels = None if self.binarize else self.levels
-            grey = self.jitter.apply(grey, generator_of("jitter", seed, number), levels=levels)
+            grey = jitter.apply(grey, generator_of("jitter", seed, number), levels=levels)
         return self._preparation.apply(grey, generator_of("epoch", seed, number))
 
     def collate(self, batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -200,6 +220,10 @@ class Data:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 
+    def _causes(self) -> str:
+        """The line with the names of the factors."""
+        return "" if self.factors is None else f"  factors: {', '.join(self.factors.train.names)}\n"
+
     @property
     def _preparation(self) -> Preparation:
         return Preparation(self.binarize, self.dequantize, self.levels)
@@ -215,6 +239,6 @@ class Data:
         return (
             f"Data({visible(self.name)}): {counts}{' (streamed)' if self.streams else ''}\n"
             f"  event shape {self.event_shape}{kind}{also}\n"
-            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}"
+            f"  {self.record['scaling']}; {self.record['preparation']}\n{self._kinds()}{self._causes()}"
             f"  split seed {self.declaration['split_seed']}, fingerprint {self.record['fingerprint']}"
         )

@@ -33,6 +33,10 @@ def describe(data: Data, *, lines: int | None = None) -> str:
         head.append(f"context of shape {data.context_shape} computed from x: {data.derived.words}")
     if data.jitter is not None:
         head.append(f"training images changed every epoch: {data.jitter}")
+    if data.factors is not None:
+        train = data.factors.train
+        each = (f"{name} ({kind})" for name, kind in zip(train.names, train.kinds, strict=True))
+        head.append(f"factors: {', '.join(each)}")
     foot = (
         f"{counts['train']:,} rows for training, {counts['validation']:,} for validation, "
         f"{counts['test']:,} for testing"

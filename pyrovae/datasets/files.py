@@ -1,6 +1,6 @@
 """Tables and arrays on disk, by the suffix of their name.
 
-    .npy .npz                     arrays, see `readers.arrays`
+    .npy .npz                     arrays, see `readers.arrays`; dSprites, see `readers.dsprites`
     .csv .tsv .txt                columns of numbers or words, may be packed (.csv.gz .bz2 .xz .zip)
     .parquet .feather .arrow      with the extra `parquet`
     .xlsx                         one sheet, with the extra `excel`
@@ -26,6 +26,7 @@ import numpy as np
 
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.readers.arrays import ARRAYS
+from pyrovae.datasets.readers.dsprites import is_dsprites, read_dsprites
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import TABLES, Table, named, without_row_numbers
 from pyrovae.datasets.readers.text import PACKED, ending_of
@@ -51,8 +52,8 @@ def is_readable(path: Path) -> bool:
         return False
 
 
-def read_file(path: Path, options: ReadOptions | None = None) -> Source:
-    """Read a file by the suffix of its name.
+def read_file(path: Path, options: ReadOptions | None = None, count: int | None = None) -> Source:
+    """Read a file by the suffix of its name; `count` rows of dSprites are chosen at random.
 
     Raises:
         InputError: for a file that cannot be read or does not hold rows of numbers.
@@ -61,6 +62,8 @@ def read_file(path: Path, options: ReadOptions | None = None) -> Source:
     ending = _checked(path, ending_of, path)
     if ending not in TABLES:
         options.refuse_for(str(path))
+        if ending == ".npz" and _checked(path, is_dsprites, path):
+            return _checked(path, read_dsprites, path, count)
         return _checked(path, ARRAYS[ending], path)
     options.refuse_resize_for(str(path))
     return table_source(table_of(path, options), path.name, path, options)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pyrovae.checks import shown, whole
 from pyrovae.datasets.archive import read_known
 from pyrovae.datasets.catalogue import NAMES, canonical
+from pyrovae.datasets.drawn_sets import drawn_set, is_drawn
 from pyrovae.datasets.files import READERS, is_readable, read_file
 from pyrovae.datasets.images import read_folder
 from pyrovae.datasets.readers.options import ReadOptions
@@ -30,7 +31,9 @@ def find(
     count: int | None = None,
     options: ReadOptions | None = None,
 ) -> Source:
-    """Read a known set, a file or a folder of images; `count` is the number of rows of a toy.
+    """Read a known set, a file or a folder of images.
+
+    `count` is the number of rows of a toy, a drawn set or dSprites.
 
     Raises:
         InputError: for an unknown name, with the known ones.
@@ -41,6 +44,8 @@ def find(
         options.refuse_for(word)
     if word == "digits":
         return _digits()
+    if is_drawn(word):
+        return drawn_set(str(word), count).source()
     if word in TOYS:
         toy = TOYS[word](5000 if count is None else whole("count", count, 3))
         return as_source(word, toy.x, toy.labels)
@@ -51,7 +56,7 @@ def find(
         replace(options, resize=None).refuse_for(f"the folder {path}")
         return read_folder(path, options)
     if path.is_file() and is_readable(path):
-        return read_file(path, options)
+        return read_file(path, options, count)
     raise InputError(_not_found(name, path))
 
 

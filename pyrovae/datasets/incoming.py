@@ -40,12 +40,14 @@ from pyrovae.datasets.readers.text import ending_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema, levels_in
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Asked", "Incoming", "Piece", "incoming"]
+
+TOGETHER = 10_000  # rows that are read at once
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,26 @@ class Incoming:
     rows: int
     notes: list[str] = field(default_factory=list)
     head: Table | None = None
+
+    def first(self, count: int) -> Piece:
+        """The first rows, at most this number.
+
+        Raises:
+            InputError: if there are no rows.
+        """
+        for piece in self.pieces(count, 0):
+            return piece
+        raise InputError(f"there are no rows in {self.name}: give at least one")
+
+    def all_rows(self) -> Rows:
+        """All rows in one piece.
+
+        Raises:
+            InputError: if there are no rows.
+        """
+        parts = [piece.rows for piece in self.pieces(TOGETHER, 0)] or [self.first(1).rows]
+        names = [name for name, part in vars(parts[0]).items() if part is not None]
+        return Rows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def incoming(schema: Schema | None, data: Any, asked: Asked | None = None) -> Incoming:  # noqa: ANN401
@@ -194,8 +216,7 @@ def _of_table(schema: Schema, feed: Feed, name: str, asked: Asked) -> Incoming:
     names = [str(column) for column in feed.head.frame.columns]
     labels = _label_column(schema, names, name, asked)
     if asked.id is not None and asked.id not in names:
-        near = near_names(asked.id, names)
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        meant = meant_by(asked.id, names, repr)
         raise InputError(
             f"id names a column {asked.id!r} that {name} does not have: {meant}its columns are "
             f"{', '.join(names[:20])}"

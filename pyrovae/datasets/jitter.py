@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrovae.checks import number, shown, whole
+from pyrovae.checks import exact, number, shown, whole
 from pyrovae.datasets.contexts import is_image_shape
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["Jitter"]
 
@@ -83,8 +83,7 @@ class Jitter:
         for name, size in pairs:
             known = [field.name for field in fields(cls)]
             if name not in known:
-                near = near_names(str(name), known)
-                meant = f"did you mean {near[0]}? " if near else ""
+                meant = meant_by(str(name), known)
                 raise InputError(f"jitter has no {shown(name)}: {meant}it has {', '.join(known)}")
             if name in sizes:
                 raise InputError(f"jitter names {name} twice: give one size")
@@ -92,7 +91,7 @@ class Jitter:
         return cls(**sizes)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {size:g}" for name, size in vars(self).items() if size)
+        return ", ".join(f"{name} {exact(size)}" for name, size in vars(self).items() if size)
 
     def check(self, x: Tensor, name: str, *, binarize: str | None) -> None:
         """Refuse training rows (N, *event) that cannot be changed in this way.
@@ -181,4 +180,4 @@ def _pairs(words: Any) -> list[tuple[str, float]]:  # noqa: ANN401
     if re.fullmatch(rf"\s*{PAIR}(?:[\s,]+{PAIR})*[\s,]*", text) is None:
         raise InputError(f"jitter cannot read {shown(text)}: give names and sizes, as in {EXAMPLE!r}")
     sizes = [(name.lower(), float(size)) for name, size in re.findall(PAIR, text)]
-    return [(name, int(size) if size == int(size) else size) for name, size in sizes]
+    return [(name, int(size) if size.is_integer() else size) for name, size in sizes]

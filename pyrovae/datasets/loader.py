@@ -22,6 +22,9 @@ from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.contexts import Derived, Function, derived_of
 from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
+from pyrovae.datasets.drawn import Drawn
+from pyrovae.datasets.drawn_sets import drawn_set, is_drawn
+from pyrovae.datasets.factor_values import FactorSplits, factors_of
 from pyrovae.datasets.find import find
 from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.datasets.jitter import Jitter
@@ -120,9 +123,9 @@ def load(
             `pyrovae.likelihoods.Mixed`.
         drop: names of columns of a table to leave out.
         na: further words that stand for a missing entry, as in "-9,unknown".
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file, "." or ","; found by default.
-        header: whether a CSV file has a header; found by default.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file, "." or ","; detected by default.
+        header: whether a CSV file has a header; detected by default.
         resize: height and width to which the images of a folder are resized.
         jitter: random changes of training images, again every epoch: shifts in pixels, angles in
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
@@ -159,7 +162,7 @@ def load(
         labels=labels_or_not(labels, known),
         known=known,
         copies=copies,
-        count=count,
+        count=len(name) if count is None and isinstance(name, Drawn) else count,
         kinds=None if kinds is None else words_by_name("kinds", kinds),
         drop=drop,  # type: ignore[arg-type]
         na=na,  # type: ignore[arg-type]
@@ -170,6 +173,8 @@ def load(
         jitter=None if jitter is None else str(Jitter.of(jitter)),
     )
     options.reading  # noqa: B018 - checks them
+    if is_drawn(name) or isinstance(name, Drawn):
+        name = drawn_set(name, options.count) if isinstance(name, str) else name.first(options.count)
     if _streams(name, stream):
         return _recorded(_streamed(name, options, given, derived), given)
     source = noted(_source(name, options, schema, root=root, layer=layer), note)
@@ -225,7 +230,8 @@ def _in_memory(
         every = numbers if columns is None else contexts_of(columns, source.context, source.name)
         context = Splits(*(every[part] for part in cut))
     data = assembled(source, grey, labels, Splits(*cut), options, context=context, derived=derived)
-    data = replace(data, schema=replace(data.schema, context_columns=columns))
+    factors = None if source.factors is None else FactorSplits.of(source.factors, *cut)
+    data = replace(data, schema=replace(data.schema, context_columns=columns), factors=factors)
     return data if options.copies == 1 else repeated(data, options.copies)
 
 
@@ -282,6 +288,7 @@ def _streamed(
     if "labels" in given:
         known = labels_of(given["labels"], length(dataset), source.name)
     every, names = known or (None, None)
+    names = names or getattr(dataset, "class_names", None)
     labels = None if every is None else Splits(*(every[part] for part in cut))
     if every is not None:
         source = replace(source, classes=tuple(every.unique().tolist()), class_names=names)
@@ -305,7 +312,9 @@ def _streamed(
         missing=options.binarize is None,
     )
     grey = Splits(source.x[:0], *source.x.split([len(cut.validation), len(cut.test)]))
-    return assembled(source, grey, labels, Splits(*cut), options, stream, derived=derived)
+    data = assembled(source, grey, labels, Splits(*cut), options, stream, derived=derived)
+    factors = factors_of(dataset, length(dataset))
+    return data if factors is None else replace(data, factors=FactorSplits.of(factors, *cut))
 
 
 def _source(
@@ -330,6 +339,8 @@ def _source(
 
 def _plain_name(name: object) -> str | None:
     """A known name, or an absolute path; None for data in memory."""
+    if isinstance(name, Drawn):
+        return canonical(name.title)
     if not isinstance(name, (str, os.PathLike)):
         return None
     known = canonical(name) if isinstance(name, str) else None

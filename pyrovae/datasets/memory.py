@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from pyrovae.datasets.columns import encode
+from pyrovae.datasets.drawn import Drawn
+from pyrovae.datasets.factor_values import factors_of
 from pyrovae.datasets.files import class_numbers_of, read_frame
 from pyrovae.datasets.labelling import labels_of, with_context, with_labels
 from pyrovae.datasets.readers.arrays import noted
@@ -59,6 +61,9 @@ def source_of(
         return _annotated(data, name, options, layer)
     if layer is not None:
         raise InputError(f"layer names a layer of an AnnData, and {name} is not an AnnData: leave layer out")
+    if isinstance(data, Drawn):
+        options.refuse_for(name)
+        return data.source()
     if isinstance(data, Dataset):
         return _items(data, name, options, schema, count)
     if is_pair(data):
@@ -141,7 +146,7 @@ def _items(
         return source if names is None or source.labels is None else replace(source, class_names=names)
     options.refuse_for(name)
     x, labels = read_items(data, count=count)
-    source = as_source(name, x)
+    source = replace(as_source(name, x), factors=factors_of(data, len(x)))
     if labels is None:
         return source
     numbers, names = labels_of(labels, len(x), name)

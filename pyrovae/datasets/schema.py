@@ -78,7 +78,7 @@ class Schema:
     labels: str | None = None
     drop: tuple[str, ...] = ()
     na: tuple[str, ...] = ()
-    gaps: bool | None = None
+    gaps: bool | None = field(default=None, compare=False)
     function: Callable[[Tensor], Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod

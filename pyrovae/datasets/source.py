@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.datasets.columns import Column
+from pyrovae.datasets.factor_values import Factors
 from pyrovae.datasets.readers.memory import dense
 from pyrovae.datasets.rows import SINGLE, needs_double
 from pyrovae.errors import InputError
@@ -52,6 +53,7 @@ class Source:
         split: the part of each row ("train", "validation" or "test"), or None if the source has no
             split of its own.
         reading: what was read, in plain values, or None.
+        factors: the known causes of each row, or None.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Source:
     context_columns: tuple[Column, ...] | None = None
     split: np.ndarray | None = None
     reading: dict[str, Any] | None = None
+    factors: Factors | None = None
 
 
 def as_source(

@@ -17,7 +17,7 @@ import numpy as np
 
 from pyrovae.datasets.columns import Column
 from pyrovae.datasets.readers.cells import number_of
-from pyrovae.datasets.readers.dates import _DAY_AND_MONTH, _FORMATS, _ORDINAL, DAYS, HOURS, _parsed
+from pyrovae.datasets.readers.dates import DAY_AND_MONTH, DAYS, FORMATS, HOURS, ORDINAL, days_in_format
 
 __all__ = ["Style", "style_of"]
 
@@ -130,7 +130,7 @@ def _can_be_read(style: _Number, decimal: str) -> bool:
 
 
 def _style_of_dates(known: Sequence[tuple[str, float]]) -> Style:
-    words = [_ORDINAL.sub("", word) for word, _ in known]
+    words = [ORDINAL.sub("", word) for word, _ in known]
     first = words[0] if words else ""
     quarter = _QUARTER.fullmatch(first)
     if quarter:
@@ -144,7 +144,7 @@ def _style_of_dates(known: Sequence[tuple[str, float]]) -> Style:
         format_ = _iso_format(iso)
     else:
         days = np.array([value for _, value in known])
-        every = (*_FORMATS, *(one for pair in _DAY_AND_MONTH for one in pair))
+        every = (*FORMATS, *(one for pair in DAY_AND_MONTH for one in pair))
         format_ = next((one for one in every if _fits(words, days, one)), "%Y-%m-%d")
     return lambda value: _date(value, format_)
 
@@ -159,7 +159,7 @@ def _iso_format(matches: Sequence[re.Match[str]]) -> str:
 
 
 def _fits(words: Sequence[str], days: np.ndarray, format_: str) -> bool:
-    parsed = _parsed(words, format_)
+    parsed = days_in_format(words, format_)
     return parsed is not None and bool(np.allclose(parsed, days, atol=1e-6, rtol=0))
 
 

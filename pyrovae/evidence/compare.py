@@ -11,7 +11,6 @@ A probability and a density are not ranked against each other, nor are densities
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -143,21 +142,19 @@ def _common(evidences: Mapping[str, Evidence]) -> Comparison | None:
     """The models that have, or bound, a probability of the same levels, ranked by it."""
     masses = {}
     for name, evidence in evidences.items():
-        log_mass = evidence.units.log_mass(
-            evidence.log_px, math.prod(evidence.event_shape) * evidence.units.present
-        )
+        log_mass = evidence.units.log_mass(evidence.log_px, evidence.event_shape)
         if log_mass is not None:
             masses[name] = replace(evidence, log_px=log_mass)
     first = next(iter(masses.values()), None)
     if first is None or len(masses) < 2:
         return None
-    dims = math.prod(first.event_shape)
-    if not all(_is_alike(first, other, dims) for other in masses.values()):
+    if not all(_is_alike(first, other) for other in masses.values()):
         return None
     table = _ranked(masses)
+    dims = float(np.mean(first.units.dims(first.event_shape)))
     return replace(
         table,
-        bits=np.array([bits_per_dim(mean, dims * first.units.present) for mean in table.mean]),
+        bits=np.array([bits_per_dim(mean, dims) for mean in table.mean]),
         units=(
             f"on one scale, the probability of the {first.units.levels} levels, to which a density of "
             "dequantised values is a lower bound"
@@ -165,8 +162,8 @@ def _common(evidences: Mapping[str, Evidence]) -> Comparison | None:
     )
 
 
-def _is_alike(one: Evidence, other: Evidence, dims: int) -> bool:
-    same_levels = one.units.is_of_same_levels(other.units, dims)
+def _is_alike(one: Evidence, other: Evidence) -> bool:
+    same_levels = one.units.is_of_same_levels(other.units, one.event_shape)
     return same_levels and one.units.condition_key == other.units.condition_key
 
 
@@ -206,4 +203,4 @@ def _has_same_rows(one: Evidence, other: Evidence) -> bool:
         return False
     if a.mean_level is None or b.mean_level is None:
         return True
-    return a.is_of_same_levels(b, math.prod(one.event_shape))
+    return a.is_of_same_levels(b, one.event_shape)

@@ -2,14 +2,18 @@ r"""The ELBO split into its parts, and the information in a VAE's latents.
 
     ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))         reconstruction (minus distortion) and rate
     mean KL = I_q(x; z) + KL(q(z) || p(z)),  q(z) = (1/N) sum_n q(z|x_n)
+    KL(q(z) || p(z)) = KL(q(z) || prod_j q(z_j)) + KL(prod_j q(z_j) || p(z))
 
 The second line is the ELBO surgery: the information that z has about which of the N observations it
 came from, and the distance of the aggregate posterior from the prior. Both sides are estimated from
 the same samples, so they are equal up to rounding, and the information never exceeds log N. The
-posterior has collapsed if this information is zero: the decoder then works without its latents.
+posterior has collapsed if this information is zero: the decoder then works without its latents. In
+the third line, the total correlation says how much the latents depend on each other, and the rest
+is the dimension-wise KL: for a prior that is a product, the sum over j of KL(q(z_j) || p(z_j)).
 
 Reference:
-    Alemi et al. (2018), "Fixing a Broken ELBO"; and as for `diagnose`.
+    Alemi et al. (2018), "Fixing a Broken ELBO"; Chen, Li, Grosse & Duvenaud (2018), "Isolating
+    Sources of Disentanglement in Variational Autoencoders"; and as for `diagnose`.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from torch import Tensor
 from pyrovae.checks import count_of, whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence.marginals import kl_of_marginals, means
+from pyrovae.evidence.marginals import kl_of_marginals, log_marginals_of, means
 from pyrovae.evidence.path import guide_samples
 from pyrovae.evidence.result import PerRow, about, table, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
@@ -50,6 +54,8 @@ class Diagnosis(PerRow):
             `kl_per_dim`.
         mutual_information: the terms whose mean is I_q(x; z), (N,); nan with a context or labels.
         marginal_kl: the terms whose mean is KL(q(z) || p(z)), (N,); nan with a context or labels.
+        total_correlation: the terms whose mean is KL(q(z) || prod_j q(z_j)), (N,); nan with a
+            context or labels, or if q(z|x) has no known marginals.
         kl_per_dim: KL between the one-dimensional marginals of q(z|x) and p(z), averaged over the
             observations, (D,); nan if a distribution has no known marginals.
         kl_method: how `kl_per_dim` was computed, "closed form" or "samples"; empty if it is nan.
@@ -64,6 +70,7 @@ class Diagnosis(PerRow):
     kl: np.ndarray = field(repr=False)
     mutual_information: np.ndarray = field(repr=False)
     marginal_kl: np.ndarray = field(repr=False)
+    total_correlation: np.ndarray = field(repr=False)
     kl_per_dim: np.ndarray = field(repr=False)
     kl_method: str
     factorised: bool
@@ -88,6 +95,11 @@ class Diagnosis(PerRow):
     def distortion(self) -> float:
         """Minus the mean reconstruction; ELBO = -(rate + distortion)."""
         return -float(self.reconstruction.mean())
+
+    @property
+    def dimension_kl(self) -> np.ndarray:
+        """The terms whose mean is KL(prod_j q(z_j) || p(z)), (N,): the dimension-wise KL."""
+        return self.marginal_kl - self.total_correlation
 
     @property
     def active_units(self) -> int:
@@ -206,14 +218,14 @@ def diagnose(
     train = None
     if isinstance(x, Data):
         if not x.streams:  # scored without labels, like the test set
-            train = _some(x.epoch(0, seed)[: x.distinct].unlabelled(), most, seed)
+            train = _some(x.without_jitter(seed).unlabelled(), most, seed)
         x = x.test
-    with evaluation(vae, _some(Rows.of(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
+    with evaluation(vae, _some(vae.rows(x, context, y), most, seed), seed=seed, chunk=chunk) as pieces:
         if len(pieces) < 2:
             raise InputError("one observation has no variance: diagnose needs at least two")
         z, terms = guide_samples(pieces, particles)
         log_px_z, log_pz, log_qz = (term.double() for term in terms[:3])
-        log_aggregate = _log_aggregate(vae, pieces, z)
+        log_aggregate, log_product = _log_aggregate(vae, pieces, z), _log_product(vae, pieces, z)
         q, prior = vae.encode(pieces.rows), vae.latents(pieces.rows.context, pieces.rows.y)
         marginals = kl_of_marginals(q, prior, z)
         return Diagnosis(
@@ -221,6 +233,7 @@ def diagnose(
             kl=_mean(log_qz - log_pz),
             mutual_information=_mean(log_qz - log_aggregate),
             marginal_kl=_mean(log_aggregate - log_pz),
+            total_correlation=_mean(log_aggregate - log_product),
             kl_per_dim=_mean(marginals.kl),
             kl_method=marginals.method,
             factorised=marginals.factorised,
@@ -240,6 +253,17 @@ def _log_aggregate(vae: VAE, pieces: Pieces, z: Tensor) -> Tensor:
     size = max(1, CELLS // (count * z.shape[-1]))
     parts = [torch.logsumexp(q.log_prob(some.unsqueeze(1)).double(), 1) for some in flat.split(size)]
     return torch.cat(parts).reshape(z.shape[:2]) - math.log(count)
+
+
+def _log_product(vae: VAE, pieces: Pieces, z: Tensor) -> Tensor:
+    """sum_j log (1/N) sum_m q(z_j|x_m) at each sample, (S, N); nan if it is not known."""
+    log_marginals = None if len(pieces.rows.arguments) > 1 else log_marginals_of(vae.encode(pieces.rows))
+    if log_marginals is None:
+        return torch.full(z.shape[:2], math.nan, dtype=torch.float64, device=z.device)
+    count, flat = len(pieces), z.reshape(-1, z.shape[-1])
+    size = max(1, CELLS // (count * z.shape[-1]))
+    parts = [torch.logsumexp(log_marginals(some.unsqueeze(1)).double(), 1) for some in flat.split(size)]
+    return (torch.cat(parts) - math.log(count)).sum(-1).reshape(z.shape[:2])
 
 
 def _variance_of_means(q: Any, z: Tensor) -> Tensor:  # noqa: ANN401

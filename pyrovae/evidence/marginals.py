@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyrovae.distributions import RegressedNormal
 
-__all__ = ["MarginalKL", "kl_of_marginals", "means"]
+__all__ = ["MarginalKL", "kl_of_marginals", "log_marginals_of", "means"]
 
 
 class MarginalKL(NamedTuple):
@@ -53,7 +53,7 @@ def kl_of_marginals(q: Any, p: Any, z: Tensor) -> MarginalKL:  # noqa: ANN401
             return MarginalKL(kl.double().expand(z.shape[1:]), "closed form", factorised)
         except NotImplementedError:
             pass
-    log_q, log_p = _log_marginals(q), _log_marginals(p)
+    log_q, log_p = log_marginals_of(q), log_marginals_of(p)
     if log_q is None or log_p is None:
         return MarginalKL(torch.full(z.shape[1:], math.nan, dtype=torch.float64), "", factorised)
     return MarginalKL((log_q(z).double() - log_p(z).double()).mean(0), "samples", factorised)
@@ -82,14 +82,14 @@ def _univariate(q: Any) -> Any:  # noqa: ANN401
     return _factors(q)
 
 
-def _log_marginals(q: Any) -> Callable[[Tensor], Tensor] | None:  # noqa: ANN401
+def log_marginals_of(q: Any) -> Callable[[Tensor], Tensor] | None:  # noqa: ANN401
     """The function from z (*, D) to the log-densities of the marginals at it, (*, D)."""
     one = _univariate(q)
     if one is not None:
         return one.log_prob
     if not isinstance(q, torch.distributions.MixtureSameFamily):
         return None
-    inner = _log_marginals(q.component_distribution)
+    inner = log_marginals_of(q.component_distribution)
     if inner is None:
         return None
     log_weights = torch.log_softmax(q.mixture_distribution.logits, -1).unsqueeze(-1)

@@ -28,7 +28,7 @@ from pyrovae.evidence.path import Latents
 from pyrovae.evidence.posterior import Posterior
 from pyrovae.evidence.run import Pieces
 from pyrovae.evidence.weights import WeightSums
-from pyrovae.names import named_classes, near_names
+from pyrovae.names import meant_by, named_classes
 from pyrovae.part import Declared
 from pyrovae.terms.sites import sites_of
 
@@ -288,8 +288,7 @@ def as_method(method: str | Method) -> Method:
     classes = named_classes(Method)
     name = next((name for name in classes if name.lower() == str(method).lower()), None)
     if name is None:
-        near = near_names(str(method), [*classes])
-        advice = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(classes)}"
+        advice = meant_by(str(method), [*classes]).strip() or f"choose one of {', '.join(classes)}"
         raise InputError(f"there is no method {method!r}: {advice}")
     try:
         return classes[name]()

@@ -119,9 +119,9 @@ class Evidence(PerRow):
         A density of dequantised levels is an upper bound on them (`numerics.bits_per_dim`). Any
         other density has no bits, and this is nan. Missing entries do not count.
         """
-        if not self.units.has_bits or not self.units.present:
+        dims = float(np.mean(self.units.dims(self.event_shape)))  # log p(x) is that of these entries
+        if not self.units.has_bits or not dims:
             return math.nan
-        dims = math.prod(self.event_shape) * self.units.present  # log p(x) is that of these entries
         return bits_per_dim(self.mean, dims, self.units.noise_levels)
 
     @property

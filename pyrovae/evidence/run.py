@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.checks import one_of, whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.asked_labels import contexts_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.memory import is_exhausted
@@ -99,7 +100,7 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     Arguments:
         runner: the program's runner.
         x: observations (N, *event), as rows, a tensor or an array of any numeric type.
-        context: (N, *context_shape) for a conditional program.
+        context: contexts or labels of a conditional program, one for each row or one for all.
         y: class indices (N,) that the program observes, -1 where unknown.
 
     Raises:
@@ -108,9 +109,9 @@ def inputs(runner: Runner, x: Any, context: Any = None, y: Any = None) -> Rows: 
     if hasattr(x, "test") and hasattr(x, "event_shape"):
         raise InputError("give rows, not a whole data set: one part of it, as in data.test")
     runner.refuse_few_digits()
-    rows = Rows.of(
-        runner.program.read(x), context, y, like=runner.parameter, doubles=runner.program.takes_doubles
-    )
+    like, doubles = runner.parameter, runner.program.takes_doubles
+    rows = Rows.of(runner.program.read(x), None, y, like=like, doubles=doubles)
+    rows = Rows.of(rows, contexts_of(runner.program, context, rows), like=like, doubles=doubles)
     if rows.x.dim() == 0 or len(rows) == 0:
         raise InputError("there is nothing to evaluate: x has no rows")
     for name, part in (("context", rows.context), ("y", rows.y)):

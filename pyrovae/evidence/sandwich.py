@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pyrovae.checks import count_of, counts_of, whole
 from pyrovae.datasets import Rows
+from pyrovae.datasets.asked_labels import contexts_of
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.origin import Start
@@ -129,6 +130,7 @@ def sandwich(
     count, chains, seed = whole("count", count), count_of("chains", chains), whole("seed", seed, 0)
     runner = Runner(vae)
     if context is not None:
+        context = contexts_of(runner.program, context, Rows(torch.empty(count)))
         context = Rows.of(context, like=runner.parameter).x
     with evaluating(runner):
         torch.manual_seed(seed)

@@ -44,7 +44,8 @@ class Units:
         binarized: whether x was drawn from the levels.
         x_key, condition_key: hashes of x in float32, and of contexts and labels.
         mean_level: the mean level of each row, (N,), without the noise; None without levels.
-        present: the share of entries of x that are not missing (NaN).
+        entries: the number of entries of each row that are not missing (NaN), (N,), or None if
+            none are missing.
     """
 
     measure: str | None = None
@@ -56,7 +57,7 @@ class Units:
     x_key: str | None = None
     condition_key: str | None = None
     mean_level: np.ndarray | None = field(default=None, repr=False)
-    present: float = 1.0
+    entries: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def has_bits(self) -> bool:
@@ -68,13 +69,17 @@ class Units:
         """n for a density of dequantised values, as the argument of `bits_per_dim`."""
         return self.levels if self.measure == "density" and self.dequantized else None
 
-    def log_mass(self, log_px: np.ndarray, dims: float) -> np.ndarray | None:
+    def dims(self, event_shape: tuple[int, ...]) -> np.ndarray | int:
+        """The number of entries of which log p(x) is, of each row (N,) or of all rows alike."""
+        return math.prod(event_shape) if self.entries is None else self.entries
+
+    def log_mass(self, log_px: np.ndarray, event_shape: tuple[int, ...]) -> np.ndarray | None:
         """log P(v) of the levels v, or a lower bound, in nats; None if it is not known."""
         if self.levels is None or self.binarized or self.measure not in ("mass", "density"):
             return None
         if self.measure == "mass":
             return log_px
-        return log_px - dims * math.log(self.levels) if self.dequantized else None
+        return log_px - self.dims(event_shape) * math.log(self.levels) if self.dequantized else None
 
     def is_like(self, other: Units) -> bool:
         """Whether both have the same measure of the same values, so that log p(x) can be ranked."""
@@ -85,12 +90,13 @@ class Units:
     def _meaning(self) -> tuple[Any, ...]:
         return self.measure, self.places, self.preparation, self.x_key, self.condition_key
 
-    def is_of_same_levels(self, other: Units, dims: int) -> bool:
+    def is_of_same_levels(self, other: Units, event_shape: tuple[int, ...]) -> bool:
         """Whether the levels behind both are the same, as far as the mean of each row says."""
         if self.mean_level is None or other.mean_level is None or self.levels != other.levels:
             return False
-        apart = np.abs(self.mean_level - other.mean_level).max()
-        return bool(apart <= APART * NOISE * (2 / dims) ** 0.5 + 0.01)
+        dims = np.maximum(self.dims(event_shape), 1)
+        apart = np.nan_to_num(np.abs(self.mean_level - other.mean_level))  # rows without entries
+        return bool((apart <= APART * NOISE * (2 / dims) ** 0.5 + 0.01).all())
 
     def __str__(self) -> str:
         words = {
@@ -122,7 +128,7 @@ def units_of(runner: Runner, rows: Rows) -> Units:
         x_key=_hash(rows.x),
         condition_key=_hash(*conditions),
         mean_level=_mean_level(rows.x, levels, dequantized) if levels and not binarized else None,
-        present=1 - rows.x.isnan().double().mean().item() if rows.x.numel() else 1.0,
+        entries=_entries(rows.x),
     )
 
 
@@ -146,6 +152,11 @@ def _traced_measure(runner: Runner, rows: Rows) -> str | None:
 def _mean_level(x: Tensor, levels: int, dequantized: bool) -> np.ndarray:  # noqa: FBT001
     mean = as_array(x.double().flatten(1).nanmean(1))
     return mean * levels - 0.5 if dequantized else mean * (levels - 1)
+
+
+def _entries(x: Tensor) -> np.ndarray | None:
+    missing = x.isnan().unsqueeze(-1).flatten(1)
+    return as_array((~missing).sum(1)) if bool(missing.any()) else None
 
 
 def _hash(*parts: Tensor) -> str:

@@ -355,5 +355,5 @@ def _part(data: Data, split: str, seed: int, labels: Any) -> tuple[Rows, Any]:  
     labels = None if data.labels is None else getattr(data.labels, split)
     if split != "train":
         return getattr(data, split), labels
-    own = slice(data.distinct)  # copies come after them
-    return data.epoch(0, seed)[own], None if labels is None else labels[own]
+    rows = data.without_jitter(seed)  # without the copies, which come last
+    return rows, None if labels is None else labels[: len(rows)]

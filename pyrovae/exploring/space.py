@@ -79,15 +79,13 @@ class Space:
 
         Arguments:
             x: observations.
-            context: the context of each row, or one for all, (*context_shape).
+            context: the context or label of each row, or one for all.
 
         Raises:
             InputError: for observations that the VAE cannot take, or latents that are not real.
         """
         if not isinstance(x, Rows) and _shape_of(x) == self.vae.event_shape:
             x = as_array(x)[None]
-        if context is not None and _shape_of(context) == self.vae.context_shape:
-            context = np.repeat(as_array(context)[None], len(x), 0)
         rows = inputs(Runner(self.vae), x, context).unlabelled()
         with self.quiet(0):
             self._check_real(self.vae.encode(rows[:2]))
@@ -126,7 +124,8 @@ class Space:
         if isinstance(q, Classed):
             c = q.classes.logits.argmax(-1)
             one_hot = torch.nn.functional.one_hot(c, q.classes.strata)
-            return torch.cat([self._mean(q.given(c)), one_hot.to(q.classes.logits)], -1)
+            mean = self._mean(q.given(c))
+            return torch.cat([mean, one_hot.to(mean)], -1)
         return torch.as_tensor(self.moments(q, SAMPLES)[0])
 
     @staticmethod

@@ -16,6 +16,7 @@ not inside an importance weight:
     maximised = kl_weight * bound + (1 - kl_weight) * E_q[log p(x|z)]
 """
 
+from pyrovae.objectives.autoencoder import Autoencoder
 from pyrovae.objectives.base import Objective
 from pyrovae.objectives.batchwise import DIP, MMD, BetaTC
 from pyrovae.objectives.class_rewards import Balanced, SemiSupervised
@@ -33,6 +34,7 @@ __all__ = [
     "MIWAE",
     "MMD",
     "PIWAE",
+    "Autoencoder",
     "Balanced",
     "BetaTC",
     "Capacity",

@@ -66,6 +66,16 @@ class Objective(Declared, PyroELBO):
         """What training maximises, for each row: terms (K, B) -> (B,)."""
         return self.bound(terms)
 
+    @property
+    def chosen_by_bound(self) -> bool:
+        """Whether the bound on the validation set chooses the best weights, and not `ascended`.
+
+        So it is if the bound itself is maximised. An objective overrides this if only its gradient
+        is another one, or if it adds what the validation set lacks.
+        """
+        own = type(self)
+        return all(getattr(own, name) is getattr(Objective, name) for name in ("maximised", "ascended"))
+
     def annealed(self, terms: Terms, kl_weight: Tensor | float = 1.0) -> Tensor:
         """What training maximises if the KL divergence has the weight `kl_weight`, (B,)."""
         return weighted(self.maximised(terms), terms, kl_weight)
@@ -112,6 +122,9 @@ class Objective(Declared, PyroELBO):
     def begin(self, rows: int, program: Program) -> None:
         """Receive the number of training rows and the program, before the first step."""
         self.rows = rows
+
+    def prepare(self, program: Program) -> None:
+        """Initialise a program for this objective, once, before the first step of a new run."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Receive the number of epochs done, at the start of an epoch and when a run is resumed."""

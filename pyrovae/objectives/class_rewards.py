@@ -56,6 +56,7 @@ class Balanced(LearningObjective, ELBO):
     """
 
     now: Tensor
+    chosen_by_bound = True  # the reward is for the first epochs only
 
     def __init__(self, weight: float = 10.0, epochs: int = 10, start: int = 0, particles: int = 1) -> None:
         super().__init__(particles)
@@ -110,6 +111,8 @@ class SemiSupervised(ELBO):
         >>> SemiSupervised().bound(Terms(-3 * ones, -ones, -2 * ones))
         tensor([-2., -2., -2.])
     """
+
+    chosen_by_bound = True  # the validation set has no labels
 
     def __init__(self, alpha: float = 10.0, particles: int = 1) -> None:
         super().__init__(particles)

@@ -67,6 +67,12 @@ class ELBO(Objective):
         self.analytic_kl = analytic_kl
         self.of_batch = self.free_bits > 0
 
+    @property
+    def chosen_by_bound(self) -> bool:
+        own = type(self)
+        is_plain = all(getattr(own, name) is getattr(ELBO, name) for name in ("maximised", "ascended"))
+        return is_plain and self.beta == 1 and not self.free_bits
+
     def maximised(self, terms: Terms) -> Tensor:
         return terms.mean(terms.log_px_z - self.beta * (terms.log_qz - terms.log_pz))
 

@@ -45,6 +45,8 @@ class StickingTheLanding(Objective):
         tensor([-2., -2., -2.])
     """
 
+    chosen_by_bound = True  # only the gradient differs
+
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms, score = pair.terms(), pair.score()
         without = terms._replace(log_qz=terms.log_qz - score + score.detach())
@@ -80,6 +82,7 @@ class DReG(Objective):
 
     draws: Draws = "routed"
     anneals = False
+    chosen_by_bound = True  # only the gradient differs
 
     def __init__(self, particles: int = 5) -> None:
         super().__init__(particles)
@@ -126,6 +129,7 @@ class ScoreFunction(Objective):
     """
 
     draws: Draws = "detached"
+    chosen_by_bound = True  # only the gradient differs
 
     def __init__(
         self, particles: int = 4, baseline: Literal["particles", "batch", "none"] = "particles"
@@ -185,6 +189,7 @@ class ReweightedWakeSleep(Objective):
 
     draws: Draws = "detached"
     anneals = False
+    chosen_by_bound = True  # only the gradient differs
 
     def __init__(self, particles: int = 5, insomnia: float = 1.0) -> None:
         super().__init__(particles)

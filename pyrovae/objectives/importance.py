@@ -201,6 +201,8 @@ class PIWAE(_Grouped):
         Rainforth et al. (2018), "Tighter Variational Bounds are Not Necessarily Better".
     """
 
+    chosen_by_bound = True  # only the gradient differs
+
     def bound(self, terms: Terms) -> Tensor:
         self.refuse_strata(terms)
         return terms.log_mean_w()

@@ -15,14 +15,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-__all__ = ["Given", "normal_given"]
+__all__ = ["Conditioned", "normal_given"]
 
-Given = tuple[Tensor, Tensor, Tensor]
+Conditioned = tuple[Tensor, Tensor, Tensor]
 
 
 def normal_given(
     mean: Tensor, covariance: Tensor, y: Tensor, matrix: Tensor | None = None, sd: float = 0.0
-) -> Given:
+) -> Conditioned:
     """log p(y) (B,), and mean (B, E) and covariance (B, E, E) of x given y.
 
     Arguments:
@@ -42,7 +42,7 @@ def normal_given(
     return log_py, loc, left
 
 
-def _one(mean: Tensor, covariance: Tensor, y: Tensor, matrix: Tensor, sd: float) -> Given:
+def _one(mean: Tensor, covariance: Tensor, y: Tensor, matrix: Tensor, sd: float) -> Conditioned:
     if not len(y):
         return mean.new_zeros(()), mean, covariance
     spread = matrix @ covariance @ matrix.mT + sd**2 * torch.eye(len(y)).to(mean)

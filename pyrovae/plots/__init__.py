@@ -12,6 +12,7 @@ and the panels are `ax.child_axes`. The style is set for the drawing only, not g
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
+from pyrovae.plots.factors import factor_information
 from pyrovae.plots.files import save
 from pyrovae.plots.images import conditional_samples, image_grid, manifold, reconstructions
 from pyrovae.plots.latents import latent_scatter, prior_density
@@ -29,6 +30,7 @@ __all__ = [
     "conditional_samples",
     "confusion",
     "doubt",
+    "factor_information",
     "gap_curve",
     "gradient_noise",
     "image_grid",

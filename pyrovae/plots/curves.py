@@ -2,6 +2,7 @@
 
     bound = reconstruction - KL,   E_q[log p(x|z)] - KL(q(z|x) || p(z))
 
+An objective that is not a bound has its own curve, if it chooses the weights.
 The reconstruction is above the bound in the same panel, and the gap between them is the KL. It is
 small compared with either, so it has its own panel below.
 """
@@ -25,6 +26,7 @@ Curves = dict[str, Array]
 _LINES = {
     "train": (COLOURS["data"], "-"),
     "validation": (COLOURS["model"], "-"),
+    "objective": (COLOURS["model"], "--"),
     "reconstruction": (COLOURS["other"], "-"),
 }
 
@@ -39,10 +41,11 @@ def training_curves(
 
     Args:
         history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) are
-            required; "validation", "reconstruction" (log p(x|z)) and "kl" are optional. NaN marks a
-            value that was not measured.
-        best: the epoch to mark; by default the one with the highest validation bound or, without
-            validation, the highest training bound.
+            required; "validation", "objective" (on the validation set, if it is not the bound),
+            "reconstruction" (log p(x|z)) and "kl" are optional. NaN marks a value that was not
+            measured.
+        best: the epoch of the kept weights, to mark; by default the one with the best objective on
+            the validation set or, without it, the highest bound.
 
     Returns:
         The frame; its panels are `ax.child_axes` (bound, and KL if given).
@@ -77,7 +80,8 @@ def _draw_bound(ax: Axes, curves: Curves, best: int) -> None:
             epoch, value = _measured(curves, name)
             ax.plot(epoch, value, line, color=colour, label=name, marker="o" if len(epoch) == 1 else "")
             ends.append((name, float(value[-1]), colour))
-    _frame(ax, curves, [name for name in _LINES if name in curves])
+    # An objective may be far from the bound while a weight in it grows.
+    _frame(ax, curves, [name for name in _LINES if name in curves and name != "objective"], tail="objective")
     ax.set_ylabel("nats per observation")
     label_ends(ax, ends)
     _mark_best(ax, curves, best)
@@ -95,10 +99,11 @@ def _draw_kl(ax: Axes, curves: Curves, best: int) -> None:
 
 def _mark_best(ax: Axes, curves: Curves, best: int) -> None:
     ax.axvline(best, color=COLOURS["data"], linewidth=0.7, linestyle=":", zorder=0)
-    name = "validation" if "validation" in curves else "train"
+    name = _chooser(curves)
     epoch, value = _measured(curves, name)
     here = value[epoch == best]
-    note = f"best epoch {best}"
+    what = "objective" if name == "objective" else "bound"
+    note = f"best {what}, epoch {best}" if best == _best_epoch(curves) else f"kept epoch {best}"
     if len(here):
         ax.plot(best, here[-1], "o", color=_LINES[name][0], markersize=4.5, label="best")
         note += f": {here[-1]:.2f}"
@@ -116,15 +121,19 @@ def _mark_best(ax: Axes, curves: Curves, best: int) -> None:
     )
 
 
-def _frame(ax: Axes, curves: Curves, names: list[str]) -> None:
-    """Set the limits: all epochs; vertically, the values after the first rise."""
+def _frame(ax: Axes, curves: Curves, names: list[str], tail: str = "") -> None:
+    """Set the limits: all epochs; vertically, the values after the first rise.
+
+    Of the curve `tail` only the second half must be inside.
+    """
     from matplotlib.ticker import MaxNLocator
 
     epoch = curves["epoch"]
     ax.set_xlim(epoch.min() - 0.5, epoch.max() + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     skipped = max(1, len(epoch) // 20) if len(epoch) >= 10 else 0
-    shown = np.concatenate([curves[name][skipped:] for name in names])
+    late = curves.get(tail, epoch[:0])
+    shown = np.concatenate([*(curves[name][skipped:] for name in names), late[len(late) // 2 :]])
     shown = shown[np.isfinite(shown)]
     if len(shown):
         room = 0.08 * float(np.ptp(shown)) or 0.5
@@ -158,5 +167,10 @@ def _measured(curves: Curves, name: str) -> tuple[Array, Array]:
 
 
 def _best_epoch(curves: Curves) -> int:
-    epoch, value = _measured(curves, "validation" if "validation" in curves else "train")
+    epoch, value = _measured(curves, _chooser(curves))
     return int(epoch[value.argmax()])
+
+
+def _chooser(curves: Curves) -> str:
+    """The name of the curve that chooses the weights."""
+    return next(name for name in ("objective", "validation", "train") if name in curves)

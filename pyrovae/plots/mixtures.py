@@ -27,7 +27,18 @@ from pyrovae.plots.images import as_images, mosaic_of
 from pyrovae.plots.latents import GREYS, LogDensity, draw_density, draw_plane
 from pyrovae.plots.style import CLASSES, COLOURS, WIDTH, Axes, Square, canvas, panels, square, style
 
-__all__ = ["component_colours", "component_grid", "confusion", "doubt", "latent_map", "overlap", "walks"]
+__all__ = [
+    "component_colours",
+    "component_grid",
+    "confusion",
+    "doubt",
+    "latent_map",
+    "overlap",
+    "two_digits",
+    "walks",
+    "write_cells",
+    "write_ticks",
+]
 
 COMPONENTS = tuple({"#94a4a2": "#00906a", "#717581": "#e58cb5"}.get(colour, colour) for colour in CLASSES)
 NUMBERED = 14  # the largest table in which the numbers are written
@@ -120,8 +131,8 @@ def overlap(coefficients: ArrayLike, *, ax: Axes | None = None) -> Axes:
     names = [str(k) for k in range(len(table))]
     with canvas(ax, height=4.4, width=5.2) as ax:
         image = ax.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0)
-        _write(ax, shown, lambda value: f"{value:.2f}".removeprefix("0") if value >= 0.005 else "", shown)
-        _ticks(ax, names, names)
+        write_cells(ax, shown, two_digits, shown)
+        write_ticks(ax, names, names)
         ax.set(xlabel="component", ylabel="component")
         bar = ax.figure.colorbar(image, ax=ax, label="overlap", shrink=0.8)
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -236,8 +247,8 @@ def confusion(
     size = {"height": min(9.0, 1.1 + 0.33 * len(counts)), "width": 1.3 + 0.42 * max(8, len(names))}
     with canvas(ax, **size) as ax:
         ax.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-        _write(ax, np.where(shown > 0, shown, np.nan), lambda value: f"{value:.0f}", share)
-        _ticks(ax, names, [str(k) for k in order], most=40)
+        write_cells(ax, np.where(shown > 0, shown, np.nan), lambda value: f"{value:.0f}", share)
+        write_ticks(ax, names, [str(k) for k in order], most=40)
         ax.set(xlabel="label", ylabel="component")
     return ax
 
@@ -326,7 +337,12 @@ def _heights(ax: Axes, heights: Array, names: Sequence[str]) -> None:
         ax.legend(loc="best")
 
 
-def _write(ax: Axes, values: Array, text: Callable[[float], str], darkness: Array) -> None:
+def two_digits(value: float) -> str:
+    """A share with two digits, and nothing for a small one."""
+    return f"{value:.2f}".removeprefix("0") if value >= 0.005 else ""
+
+
+def write_cells(ax: Axes, values: Array, text: Callable[[float], str], darkness: Array) -> None:
     """Write the numbers of a table into its cells, white on dark cells."""
     if max(values.shape) > NUMBERED:
         return
@@ -336,7 +352,8 @@ def _write(ax: Axes, values: Array, text: Callable[[float], str], darkness: Arra
             ax.text(j, i, text(value), ha="center", va="center", fontsize=7.5, color=colour)
 
 
-def _ticks(ax: Axes, columns: list[str], rows: list[str], most: int = 25) -> None:
+def write_ticks(ax: Axes, columns: list[str], rows: list[str], most: int = 25) -> None:
+    """Name the columns and rows of a table, at most 25 and `most` of them, without a frame."""
     wide, tall = -(-len(columns) // 25), -(-len(rows) // most)
     ax.set_xticks(np.arange(0, len(columns), wide), columns[::wide])
     ax.set_yticks(np.arange(0, len(rows), tall), rows[::tall])

@@ -9,6 +9,7 @@ scores = score(vae, frame)                  log p(x) of every row, with errors a
 score_file("runs/a", "new.csv", "scores.csv")    the same for a file of any size
 auroc(normal, anomalous)                    how well scores separate two groups of rows
 found = attributes(vae, rows, labels)       directions that change an attribute
+fit_prior(vae, data, prior)                 the same VAE with a prior fitted to its codes
 interpolate(vae, x1, x2), analogy(vae, a, b, c), traverse(vae, x)
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyrovae.tasks.on_disk import score_file
     from pyrovae.tasks.paths import analogy, interpolate
     from pyrovae.tasks.pixel_measures import measure_images
+    from pyrovae.tasks.prior_fit import fit_prior
     from pyrovae.tasks.result import Scores
     from pyrovae.tasks.separation import AUROC, auroc
     from pyrovae.tasks.traversal import Traversal, traverse
@@ -44,6 +46,7 @@ __all__ = [
     "attributes",
     "auroc",
     "condition",
+    "fit_prior",
     "impute",
     "impute_file",
     "interpolate",
@@ -61,6 +64,7 @@ if not TYPE_CHECKING:
             "attribute_result": ["Attributes"],
             "completion": ["Completion"],
             "conditioning": ["condition"],
+            "prior_fit": ["fit_prior"],
             "imputation": ["Imputation", "impute"],
             "imputing_file": ["impute_file"],
             "in_memory": ["score"],

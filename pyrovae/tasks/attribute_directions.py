@@ -73,8 +73,8 @@ def residuals(values: Array, given: Array) -> Array:
 
 
 def _difference(z: Array, a: Array, given: Array) -> Array:
-    apart = residuals(a[:, None], given)[:, 0]
-    return apart @ residuals(z, given) / (apart @ apart)
+    left = residuals(a[:, None], given)[:, 0]
+    return left @ residuals(z, given) / (left @ left)
 
 
 def _normal(z: Array, a: Array, given: Array) -> Array:

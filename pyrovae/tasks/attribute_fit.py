@@ -24,7 +24,7 @@ from pyrovae.exploring.space import Space
 from pyrovae.numerics import Array
 from pyrovae.tasks.attribute_directions import DirectionKind, directions_of, orthogonal_to, residuals
 from pyrovae.tasks.attribute_result import Attributes, both_limits
-from pyrovae.tasks.attribute_values import Columns, columns_of
+from pyrovae.tasks.attribute_values import AttributeValues, columns_of
 from pyrovae.tasks.separation import auroc
 from pyrovae.vae import VAE
 
@@ -124,7 +124,7 @@ def attributes(
         direction=direction,
         mean=mean,
         sd=sd,
-        apart=_apart(place[train] / sd, values, columns.is_binary, fixed),
+        distance=_distance(place[train] / sd, values, columns.is_binary, fixed),
         auc=auc_of,
         auc_stderr=errors,
         lower=reach[:, 0],
@@ -138,17 +138,17 @@ def attributes(
     )
 
 
-def _given(given: Any, rows: int) -> Columns:  # noqa: ANN401
+def _given(given: Any, rows: int) -> AttributeValues:  # noqa: ANN401
     """The attributes that are held fixed; none by default."""
     if given is None:
-        return Columns((), np.empty((rows, 0)), np.empty(0, int))
+        return AttributeValues((), np.empty((rows, 0)), np.empty(0, int))
     try:
         return columns_of(given, rows)
     except InputError as error:
         raise InputError(f"given: {error}") from None
 
 
-def _check_enough(columns: Columns, is_test: np.ndarray) -> None:
+def _check_enough(columns: AttributeValues, is_test: np.ndarray) -> None:
     """Refuse an attribute that has too few rows on one side, for the direction or for its AUC."""
     for name, a in zip(columns.names, columns.values.T, strict=True):
         for part in (~is_test, is_test):
@@ -170,7 +170,7 @@ def _is_on(a: Array) -> np.ndarray:
     return a > middle if (a > middle).any() else a >= middle
 
 
-def _separations(place: Array, columns: Columns, is_test: np.ndarray) -> tuple[Array, Array]:
+def _separations(place: Array, columns: AttributeValues, is_test: np.ndarray) -> tuple[Array, Array]:
     """The AUC of each attribute and its standard error, (A,)."""
     results = []
     for along, a in zip(place[is_test].T, columns.values[is_test].T, strict=True):
@@ -179,7 +179,7 @@ def _separations(place: Array, columns: Columns, is_test: np.ndarray) -> tuple[A
     return np.array([r.value for r in results]), np.array([r.stderr for r in results])
 
 
-def _apart(place: Array, values: Array, is_binary: np.ndarray, given: Array) -> Array:
+def _distance(place: Array, values: Array, is_binary: np.ndarray, given: Array) -> Array:
     """The change along each direction with the attribute, (A,), for places (N, A) in sd."""
     result = []
     for along, a, binary in zip(place.T, values.T, is_binary, strict=True):

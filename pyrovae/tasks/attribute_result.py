@@ -13,7 +13,7 @@ from torch import Tensor
 from pyrovae.checks import count_of, flags, number, whole
 from pyrovae.errors import InputError, visible
 from pyrovae.exploring.space import Space
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots import steps as draw
 from pyrovae.plots.style import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attributes", "both_limits"]
 
-_ARRAYS = ("direction", "mean", "sd", "apart", "auc", "auc_stderr", "lower", "upper")
+_ARRAYS = ("direction", "mean", "sd", "distance", "auc", "auc_stderr", "lower", "upper")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Attributes:
         direction: unit vectors, (A, D).
         mean: the mean of the encodings along each direction, (A,).
         sd: the standard deviation of the encodings along each direction, (A,).
-        apart: the distance along the direction between rows with and without the attribute, in
+        distance: the distance along the direction between rows with and without the attribute, in
             standard deviations, (A,); for a real attribute, the change for one standard deviation
             of the attribute.
         auc: how well the place along the direction separates held-out rows with the attribute from
@@ -54,8 +54,8 @@ class Attributes:
         held_out: the number of rows from which the AUC is.
         method: "difference" or "logistic".
         orthogonal: whether the directions of the other attributes were taken out.
-        given: the names of the attributes that were held fixed; `sd` and `apart` are then those of
-            the residuals of a regression on them.
+        given: the names of the attributes that were held fixed; `sd` and `distance` are then those
+            of the residuals of a regression on them.
     """
 
     vae: VAE = field(repr=False)
@@ -63,7 +63,7 @@ class Attributes:
     direction: Array = field(repr=False)
     mean: Array = field(repr=False)
     sd: Array = field(repr=False)
-    apart: Array = field(repr=False)
+    distance: Array = field(repr=False)
     auc: Array = field(repr=False)
     auc_stderr: Array = field(repr=False)
     lower: Array = field(repr=False)
@@ -84,19 +84,12 @@ class Attributes:
         arrays: dict[str, Any] = {name: getattr(self, name)[at] for name in _ARRAYS}
         return replace(self, names=tuple(self.names[i] for i in at), **arrays)
 
-    @property
-    def cosines(self) -> Array:
-        """The cosines of the angles between all directions, (A, A)."""
-        return self.direction @ self.direction.T
-
     def to_frame(self) -> pandas.DataFrame:
         """The attributes as a table, with a row for each."""
         import pandas
 
-        columns = ("auc", "auc_stderr", "apart", "sd", "lower", "upper")
+        columns = ("auc", "auc_stderr", "distance", "sd", "lower", "upper")
         return pandas.DataFrame({"attribute": self.names} | {name: getattr(self, name) for name in columns})
-
-    table = to_frame
 
     def __str__(self) -> str:
         names = [visible(name) for name in self.names]
@@ -104,13 +97,13 @@ class Attributes:
         lines = [
             f"{self._kind()} in {self.direction.shape[1]} latents from {self.rows:,} rows; AUC on "
             f"{self.held_out:,} held-out rows",
-            f"  {'attribute':<{wide}}    AUC  +-        apart   typical from   to (sd)",
+            f"  {'attribute':<{wide}}    AUC  +-     distance   typical from   to (sd)",
         ]
         columns = zip(
-            *(getattr(self, c) for c in ("auc", "auc_stderr", "apart", "lower", "upper")), strict=True
+            *(getattr(self, c) for c in ("auc", "auc_stderr", "distance", "lower", "upper")), strict=True
         )
-        for name, (value, error, apart, lower, upper) in zip(names, columns, strict=True):
-            row = f"{value:6.3f}  {error:.3f}    {apart:7.2f}        {lower:+7.2f} {upper:+6.2f}"
+        for name, (value, error, distance, lower, upper) in zip(names, columns, strict=True):
+            row = f"{value:6.3f}  {error:.3f}    {distance:7.2f}        {lower:+7.2f} {upper:+6.2f}"
             lines.append(f"  {name:<{wide}} {row}")
         return "\n".join(lines)
 
@@ -229,8 +222,7 @@ class Attributes:
 
     def _index(self, name: str) -> int:
         if name not in self.names:
-            near = near_names(str(name), list(self.names))
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = meant_by(str(name), self.names, repr)
             raise InputError(
                 f"there is no attribute {name!r}: {meant}choose one of {', '.join(self.names[:20])}"
             )

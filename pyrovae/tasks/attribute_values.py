@@ -26,13 +26,13 @@ from pyrovae.datasets.readers.cells import read_cells
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 
-__all__ = ["Columns", "columns_of"]
+__all__ = ["AttributeValues", "columns_of"]
 
 MOST_CLASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class AttributeValues:
     """Values of A attributes for N rows.
 
     Attributes:
@@ -45,10 +45,10 @@ class Columns:
     values: Array
     group: np.ndarray
 
-    def take(self, indices: Sequence[int]) -> Columns:
+    def take(self, indices: Sequence[int]) -> AttributeValues:
         """Some of the attributes, with their groups."""
         at = list(indices)
-        return Columns(tuple(self.names[i] for i in at), self.values[:, at], self.group[at])
+        return AttributeValues(tuple(self.names[i] for i in at), self.values[:, at], self.group[at])
 
     @property
     def is_binary(self) -> np.ndarray:
@@ -56,7 +56,7 @@ class Columns:
         return np.array([_is_binary(column) for column in self.values.T])
 
 
-def columns_of(y: Any, rows: int, names: Sequence[str] | None = None) -> Columns:  # noqa: ANN401
+def columns_of(y: Any, rows: int, names: Sequence[str] | None = None) -> AttributeValues:  # noqa: ANN401
     """Read the attributes of a number of rows.
 
     Arguments:
@@ -73,7 +73,7 @@ def columns_of(y: Any, rows: int, names: Sequence[str] | None = None) -> Columns
         >>> columns_of({"age": [7, 8], "sex": ["f", "m"]}, 2).names
         ('age', 'sex=f', 'sex=m')
     """
-    if isinstance(y, Columns):
+    if isinstance(y, AttributeValues):
         _check_rows(y.values[:, 0], rows, "y")
         return y
     parts = list(_parts(y, rows))
@@ -84,7 +84,7 @@ def columns_of(y: Any, rows: int, names: Sequence[str] | None = None) -> Columns
         twice = next(name for name in every if every.count(name) > 1)
         raise InputError(f"the name {twice!r} stands for two attributes: give each a name of its own")
     group = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts])
-    return Columns(tuple(every), np.concatenate([values for _, values in parts], 1), group)
+    return AttributeValues(tuple(every), np.concatenate([values for _, values in parts], 1), group)
 
 
 def _check_names(names: Sequence[str], count: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae.checks import count_of
 from pyrovae.datasets import Rows
+from pyrovae.datasets.asked_labels import contexts_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.laplace import Laplace
@@ -107,6 +108,7 @@ def condition(
     draws = count_of("draws", draws)
     measured = Measured(vae, measurement, _event_shape(vae, y, measurement))
     y = as_program(vae).read(y)
+    context = contexts_of(as_program(vae), context, Rows.of(y))
     with evaluation(measured, y, context, labels, seed=seed, chunk=chunk) as pieces:
         return completed(measured, pieces, draws, method, particles, progress=progress)
 

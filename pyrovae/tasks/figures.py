@@ -8,7 +8,7 @@ import numpy as np
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.numerics import numbers
+from pyrovae.numerics import as_array, numbers
 from pyrovae.plots.images import mosaic_of
 from pyrovae.plots.style import style
 from pyrovae.report import is_image
@@ -43,7 +43,7 @@ def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 
         )
     rows = min(whole("rows", rows), len(completion))
     draws = min(whole("draws", draws, 0), len(completion.x))
-    lines = [("given", _as_large(numbers_of(completion.y), event)[:rows])]
+    lines = [("given", _as_large(as_array(completion.y, float), event)[:rows])]
     names = ["samples", *[""] * (draws - 1)]
     lines += [(names[s], completion.x[s, :rows].numpy()) for s in range(draws)]
     lines.append(("mean", completion.mean[:rows].numpy()))
@@ -61,11 +61,6 @@ def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 
         named = [(place, name) for place, (name, _) in zip(places, lines, strict=True) if name]
         ax.set_yticks([place for place, _ in named], [name for _, name in named])
     return ax
-
-
-def numbers_of(y: Any) -> np.ndarray:  # noqa: ANN401
-    """A tensor as float64, with NaN where it is missing."""
-    return y.detach().cpu().double().numpy()
 
 
 def _as_large(y: np.ndarray, event: tuple[int, ...]) -> np.ndarray:

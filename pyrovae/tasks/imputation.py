@@ -1,4 +1,4 @@
-"""`impute`: the empty cells of a table in memory, filled once and several times."""
+"""`impute`: the empty cells of a table in memory, filled with their means, and with samples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 from pyrovae.datasets.incoming import Asked, Incoming, incoming
 from pyrovae.datasets.matching import Unknown
+from pyrovae.datasets.readers.memory import is_table
 from pyrovae.errors import InputError, visible
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import shown
 from pyrovae.sharing import is_first
 from pyrovae.tasks.imputing import Imputed, Imputer, schema_of
 from pyrovae.tasks.imputing_cells import Cells, filled
-from pyrovae.training import load
-from pyrovae.training.preparing import usable_device
+from pyrovae.tasks.runs import loaded
 
 if TYPE_CHECKING:
     import pandas
@@ -127,6 +127,8 @@ def impute(
         >>> result.cells, len(result.frames), bool(result.frame.isna().any().any())
         (5, 3, False)
     """
+    import pandas
+
     if isinstance(frame, (str, os.PathLike)):
         raise InputError("impute takes a table in memory: give a DataFrame, or use impute_file for a file")
     vae, new, cells = opened(run, frame, Asked(unknown, None, labels, seed), device, trust)
@@ -140,8 +142,10 @@ def impute(
             parts.append((first, imputer(piece.rows, first, empty), empty))
             advance(len(piece))
     assert new.head is not None
-    labels_of = frame.columns if hasattr(frame, "columns") else new.head.frame.columns
-    return _joined(parts, new.head.frame.set_axis(labels_of, axis=1), new.notes, cells, draws)
+    table = new.head.frame
+    if isinstance(frame, pandas.DataFrame):  # whose names of columns may be other than text
+        table = table.set_axis(frame.columns, axis=1)
+    return _joined(parts, table, new.notes, cells, draws)
 
 
 def opened(
@@ -152,12 +156,9 @@ def opened(
     trust: str | Sequence[str] | None,
 ) -> tuple[Any, Incoming, Cells]:
     """The VAE, the table to fill, and its cells."""
-    is_run = isinstance(run, (str, os.PathLike))
-    vae = load(run, trust=trust).eval() if is_run else run
+    vae = loaded(run, device, trust)
     schema = schema_of(vae)
-    if (is_run or device is not None) and hasattr(vae, "to"):
-        vae.to(usable_device(device))
-    if not isinstance(data, (str, os.PathLike, dict)) and not hasattr(data, "columns"):
+    if not isinstance(data, (str, os.PathLike)) and not is_table(data):
         raise InputError(f"impute fills a table, not a {type(data).__name__}: give a DataFrame")
     new = incoming(schema, data, asked)
     assert new.head is not None

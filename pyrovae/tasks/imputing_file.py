@@ -99,8 +99,8 @@ def impute_file(
     """Fill the empty cells of a .csv or .parquet file; memory does not grow with the file.
 
     Every other cell stays as it is, character for character, and a column `doubt` is added
-    (`impute`). A call that was stopped goes on where it was, for text files, if run, file and
-    options are the same.
+    (`impute`). For text files, a call that was stopped continues when it is made again with the
+    same run, file and options.
 
     Arguments:
         run: a run folder.
@@ -131,10 +131,7 @@ def impute_file(
     asked = Asked(unknown, None, labels, seed, reading)
     vae, new, cells = opened(run, os.fspath(data), asked, device, trust)
     imputer = Imputer(vae, draws=draws, particles=particles, method=method, seed=seed)
-    first = next(iter(new.pieces(PIECE, 0)), None)
-    if first is None:
-        raise InputError(f"{new.name} has no rows: give at least one")
-    imputer.start(first.rows)
+    imputer.start(new.first(PIECE).rows)
     work = _Work(new, cells, imputer, piece or PIECE)
     if target.suffix.lower() == ".parquet":
         from pyrovae.tasks.imputing_parquet import write_parquet
@@ -165,8 +162,8 @@ def _endings(data: str | os.PathLike[str]) -> tuple[str, ...]:
     if ending == ".parquet":
         return (".parquet",)
     raise InputError(
-        f"impute fills .csv, .tsv, .txt and .parquet files, and {os.fspath(data)} is none: save the table as "
-        "one of these, or use pv.impute with a DataFrame"
+        f"impute fills .csv, .tsv, .txt and .parquet files, not {os.fspath(data)}: save the table as one of "
+        "these, or use pv.impute with a DataFrame"
     )
 
 

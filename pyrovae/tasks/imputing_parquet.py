@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pyrovae.errors import InputError
 from pyrovae.evidence.run import shown
 from pyrovae.extras import require
-from pyrovae.files import reason_of
+from pyrovae.files import whole_file
 from pyrovae.sharing import is_first
 from pyrovae.tasks.imputing_cells import filled
 
@@ -28,19 +26,12 @@ def write_parquet(source: Path, targets: Sequence[Path], work: Any, *, progress:
         InputError: if a file cannot be written.
     """
     require("pyarrow", "parquet", f"writing {targets[0]}")
-    temporary = [path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp") for path in targets]
-    try:
-        _write(source, temporary, work, progress=progress)
-        for old, new in reversed(list(zip(temporary, targets, strict=True))):
-            os.replace(old, new)
-    except OSError as error:
-        raise InputError(f"cannot write {targets[0]}: {reason_of(error)}; choose another folder") from None
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        files = [stack.enter_context(whole_file(path)) for path in targets]
+        _write(source, files, work, progress=progress)
 
 
-def _write(source: Path, paths: Sequence[Path], work: Any, *, progress: bool) -> None:  # noqa: ANN401
+def _write(source: Path, files: Sequence[BinaryIO], work: Any, *, progress: bool) -> None:  # noqa: ANN401
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -52,8 +43,8 @@ def _write(source: Path, paths: Sequence[Path], work: Any, *, progress: bool) ->
         front = [pa.field(new[1], pa.int64()), pa.field(new[2], pa.int64())]
         schemas = [schema.append(pa.field(new[0], pa.float64())), pa.schema([*front, *schema])]
         writers = [
-            stack.enter_context(pq.ParquetWriter(path, each))
-            for path, each in zip(paths, schemas, strict=False)
+            stack.enter_context(pq.ParquetWriter(target, each))
+            for target, each in zip(files, schemas, strict=False)
         ]
         show = stack.enter_context(shown("imputing", max(1, work.new.rows), show=progress and is_first()))
         take = _taker(file)
@@ -113,19 +104,29 @@ def _filled(table: Any, cells: Any, rows: np.ndarray, values: np.ndarray, empty:
 
 
 def _array(old: Any, rows: np.ndarray, values: np.ndarray, column: Any, style: Any) -> Any:  # noqa: ANN401
-    """A column with imputed numbers in some rows, in its own type."""
+    """A column with imputed numbers in some rows, in its own type; other cells stay as they are."""
     import pyarrow as pa
 
-    series = filled(old.to_pandas(), rows, values, column, style)
+    cells = filled(old.to_pandas(), rows, values, column, style).iloc[rows]
+    places = np.arange(len(old))
+    places[rows] = len(old) + np.arange(len(rows))
     try:
-        if pa.types.is_dictionary(old.type):
-            words = pa.array(series.astype(object), type=old.type.value_type, from_pandas=True)
-            return words.dictionary_encode().cast(old.type)
-        if pa.types.is_integer(old.type):  # pandas has them as float where some are missing
-            return pa.array(series.round().astype("Int64"), type=old.type, from_pandas=True)
-        return pa.array(series, type=old.type, from_pandas=True, safe=False)
+        both = pa.chunked_array([*old.chunks, _of_type(cells, old.type)])
+        return both.unify_dictionaries().combine_chunks().take(pa.array(places))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise InputError(
             f"the imputed values of column {column.name!r} cannot be stored as {old.type} ({error}): convert "
             "the column to numbers or text"
         ) from None
+
+
+def _of_type(cells: Any, kind: Any) -> Any:  # noqa: ANN401
+    """A pandas series as an Arrow array of a type."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        words = pa.array(cells.astype(object), type=kind.value_type, from_pandas=True)
+        return words.dictionary_encode().cast(kind)
+    if pa.types.is_integer(kind):  # pandas has them as float where some are missing
+        return pa.array(cells.round().astype("Int64"), type=kind, from_pandas=True)
+    return pa.array(cells, type=kind, from_pandas=True, safe=False)

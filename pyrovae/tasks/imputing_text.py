@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pyrovae.datasets.readers.running import LINES
-from pyrovae.datasets.readers.structure import NAMES, _top
+from pyrovae.datasets.readers.structure import NAMES, top_of
 from pyrovae.datasets.readers.tables import Table
 from pyrovae.datasets.readers.text import PACKED, lines_of
 
@@ -155,7 +155,7 @@ def records_of(path: Path, separator: str) -> tuple[str, Iterator[Record]]:
     """The text above the first record (comments), and the records of a CSV file."""
     lines = lines_of(path)
     beginning = list(itertools.islice(lines, LINES))
-    start, *_ = _top(beginning, [])
+    start, *_ = top_of(beginning, [])
     top = (BOM if _has_bom(path) else "") + "".join(beginning[:start])
     return top, _records(itertools.chain(beginning[start:], lines), start, separator)
 

@@ -21,10 +21,9 @@ from pyrovae.sharing import is_first
 from pyrovae.tasks.kinds import Kind, KindName, kind_of
 from pyrovae.tasks.reference import Reference, reference_of_rows, reference_of_run, run_key
 from pyrovae.tasks.result import ANOMALY, Scores
+from pyrovae.tasks.runs import loaded
 from pyrovae.tasks.scoring import COLUMNS, Scorer
 from pyrovae.terms import Runner
-from pyrovae.training import load
-from pyrovae.training.preparing import usable_device
 
 __all__ = ["Task", "score", "task_of"]
 
@@ -206,11 +205,11 @@ def task_of(
     Raises:
         InputError: as from `score`.
     """
-    vae = _loaded(run, device, trust)
+    vae = loaded(run, device, trust)
     program = Runner(vae).program
     if isinstance(data, Data):
         raise InputError("score needs rows, not a whole data set: give one part of it, as in data.test")
-    behind = None if background is None else _loaded(background, device, trust)
+    behind = None if background is None else loaded(background, device, trust)
     new = incoming(program.schema, data, asked)
     scorer = Scorer(vae, **options, rows=new.rows)
     score_of = kind_of(
@@ -227,15 +226,6 @@ def task_of(
             run, scorer, score_of, program.schema, notes, labelled=labelled, percentiles=percentiles
         )
     return Task(vae, new, scorer, score_of, found, _id_name(asked.id), notes)
-
-
-def _loaded(run: Any, device: str | None, trust: str | Sequence[str] | None) -> Any:  # noqa: ANN401
-    """A run folder's VAE, or a program in memory, on the device."""
-    is_run = isinstance(run, (str, os.PathLike))
-    vae = load(run, trust=trust).eval() if is_run else run
-    if (is_run or device is not None) and hasattr(vae, "to"):
-        vae.to(usable_device(device))
-    return vae
 
 
 def _key(background: Any) -> str | None:  # noqa: ANN401
@@ -271,12 +261,11 @@ def _of_run(
 
 
 def _reference_rows(schema: Any, reference: Any, asked: Asked) -> Rows:  # noqa: ANN401
-    """Training rows that were given, in one piece."""
+    """Training rows that were given."""
     if isinstance(reference, Data):
         raise InputError("reference must be rows, not a whole data set: give data.train")
-    rows = incoming(schema, reference, replace(asked, id=None))
-    (piece,) = rows.pieces(max(1, rows.rows), 0)
-    return piece.rows if asked.labels else piece.rows.unlabelled()
+    rows = incoming(schema, reference, replace(asked, id=None)).all_rows()
+    return rows if asked.labels else rows.unlabelled()
 
 
 def _id_name(id: str | None) -> str | None:

@@ -27,7 +27,7 @@ from pyrovae.tasks.compression import compressed_bits
 from pyrovae.tasks.scoring import Scorer
 from pyrovae.terms import Runner
 
-__all__ = ["Complexity", "Kind", "KindName", "Ratio", "Typicality", "kind_of"]
+__all__ = ["Complexity", "Kind", "KindName", "Ratio", "Typicality", "kind_of", "of_likelihood"]
 
 KindName = Literal["log_px", "typicality", "complexity", "ratio"]
 MOST_LEVELS = 2**16
@@ -50,8 +50,8 @@ class Kind:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the background depends on, in plain values; empty without a background."""
-        return {}
+        """The name, and what the background depends on, in plain values."""
+        return {"kind": self.name}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray | None:
         """log p_0(x) of rows in nats and its Monte Carlo standard error, (2, N), or None.
@@ -140,7 +140,7 @@ class Complexity(Kind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.name, "levels": self.count}
+        return super().identity | {"levels": self.count}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray:
         x = as_array(rows.x, np.float64)
@@ -165,7 +165,7 @@ def _levels(program: Any) -> tuple[int, int, bool]:  # noqa: ANN401
         return schema.levels, schema.levels, True
     if isinstance(likelihood, Bernoulli):
         return 2, 1, False
-    count = _of_likelihood(program, "levels", "classes")
+    count = of_likelihood(program, "levels", "classes")
     if not isinstance(count, int) or program.measure != "mass" or count > MOST_LEVELS:
         raise InputError(
             "kind='complexity' needs a model of integer levels, and this one has "
@@ -202,7 +202,7 @@ class Ratio(Kind):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"kind": self.name, "background": self.key}
+        return super().identity | {"background": self.key}
 
     def background(self, rows: Rows, first: int = 0) -> np.ndarray:
         try:
@@ -252,7 +252,8 @@ def _scaling(program: Any) -> str | None:  # noqa: ANN401
     return None if scaling == AS_GIVEN else scaling
 
 
-def _of_likelihood(program: Any, *names: str) -> Any:  # noqa: ANN401
+def of_likelihood(program: Any, *names: str) -> Any:  # noqa: ANN401
+    """The first of some attributes that the likelihood of a program has; None without any."""
     likelihood = getattr(program, "likelihood", None)
     return next((value for name in names if (value := getattr(likelihood, name, None)) is not None), None)
 
@@ -264,8 +265,8 @@ def _units(schema: Any) -> str | None:  # noqa: ANN401
 
 _MEANING: dict[str, Any] = {
     "the measure": lambda program: program.measure,
-    "probabilities for the columns": lambda program: _of_likelihood(program, "discrete_places"),
-    "the number of levels": lambda program: _of_likelihood(program, "levels", "classes"),
+    "probabilities for the columns": lambda program: of_likelihood(program, "discrete_places"),
+    "the number of levels": lambda program: of_likelihood(program, "levels", "classes"),
     "the scaling": _scaling,
     "columns in the units": lambda program: _units(program.schema),
 }

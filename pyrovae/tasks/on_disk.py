@@ -91,8 +91,8 @@ def score_file(
 ) -> Written:
     """Score every row of a file, and write one line for each; memory does not grow with the file.
 
-    A call that was stopped goes on where it was, if run, file and options are the same. The
-    processes of torchrun share the rows of each piece.
+    A call that was stopped continues when it is made again with the same run, file and options.
+    The processes of torchrun share the rows of each piece.
 
     Arguments:
         run: a run folder.
@@ -126,7 +126,7 @@ def score_file(
         "labels": labels,
         "reading": [separator, decimal, header],
         "percentiles": task.reference is not None,
-        **({"kind": kind, **task.kind.identity} if kind != "log_px" else {}),
+        **({} if kind == "log_px" else task.kind.identity),
     }
     part = _Part([target], identity, overwrite=overwrite, holds="scores")
     with part.opened(task) as done:

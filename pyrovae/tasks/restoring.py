@@ -22,14 +22,18 @@ from torch.nn import functional
 
 from pyrovae.checks import number
 from pyrovae.datasets import Rows
+from pyrovae.datasets.contexts import Given
 from pyrovae.datasets.images import IMAGE_SUFFIXES
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.distributions import DiscretizedLogistic
 from pyrovae.errors import InputError
 from pyrovae.evidence.run import evaluating
+from pyrovae.exploring.space import Space
 from pyrovae.measurements import Downsample, Measurement, Noise
-from pyrovae.measurements.families import Finite, as_finite
+from pyrovae.measurements.families import Finite, as_finite, elements_of
+from pyrovae.tasks.kinds import of_likelihood
 from pyrovae.tasks.measured import Measured
+from pyrovae.terms import Runner
 
 __all__ = [
     "FEW",
@@ -37,6 +41,7 @@ __all__ = [
     "CoarseNoise",
     "bicubic",
     "error_line",
+    "has_density",
     "levels_of",
     "mask_of",
     "median_of",
@@ -46,7 +51,7 @@ __all__ = [
 ]
 
 FEW = 32  # levels of which a sum and a mean are computed exactly
-HALVES = ("left", "right", "top", "bottom", "centre")
+REGIONS = {word: f"{word} half" for word in ("left", "right", "top", "bottom")} | {"centre": "centre"}
 QUADRANTS = "1 upper left, 2 upper right, 3 lower left, 4 lower right"
 
 
@@ -74,28 +79,19 @@ def mask_of(word: str, event: tuple[int, ...], count: int, seed: int = 0) -> Ten
     elif kind == "random":
         return _random(value, event, count, seed)
     else:
-        one = _region(word, kind, value, event[1:])
+        one = _region(word, kind, value, event)
     return one.expand(count, *event).clone()
 
 
-def _region(word: str, kind: str, value: str, size: tuple[int, ...]) -> Tensor:
-    height, width = size
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
-    upper, left = rows < height // 2, columns < width // 2
+def _region(word: str, kind: str, value: str, event: tuple[int, ...]) -> Tensor:
     if kind == "quadrant" and value in ("1", "2", "3", "4"):
-        vertical, horizontal = upper if value in "12" else ~upper, left if value in "13" else ~left
-        return vertical & horizontal
-    if word == "centre":
-        top, side = height // 4, width // 4
-        inside = (rows >= top) & (rows < height - top)
-        return inside & (columns >= side) & (columns < width - side)
-    sides = {"left": left, "right": ~left, "top": upper, "bottom": ~upper}
-    if word not in sides:
+        return Given(f"quadrants {value}").given(event)
+    if word not in REGIONS:
         raise InputError(
-            f"there is no mask {word!r}: choose {', '.join(HALVES)}, quadrant:1 ({QUADRANTS}), "
+            f"there is no mask {word!r}: choose {', '.join(REGIONS)}, quadrant:1 ({QUADRANTS}), "
             "random:0.5, or an image file"
         )
-    return sides[word].expand(height, width)
+    return Given(REGIONS[word]).given(event)
 
 
 def _random(value: str, event: tuple[int, ...], count: int, seed: int) -> Tensor:
@@ -135,9 +131,9 @@ def removed(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def levels_of(vae: Any) -> int:  # noqa: ANN401
-    """The number of grey levels that the likelihood distinguishes, or 0 for other numbers."""
-    likelihood = getattr(vae, "likelihood", None)
-    return int(getattr(likelihood, "levels", 0) or getattr(likelihood, "classes", 0) or 0)
+    """The number n of grey levels 0, 1/(n-1), ..., 1 of the likelihood, or 0 for other numbers."""
+    count = of_likelihood(vae, "levels", "classes")
+    return count if isinstance(count, int) and of_likelihood(vae, "grey") is not False else 0
 
 
 class CoarseDownsample(Downsample):
@@ -217,6 +213,21 @@ def _fewer(p: Any, count: int) -> Any:  # noqa: ANN401
     return Finite(values, (finite.logits.exp() @ sums).clamp(min=tiny).log())
 
 
+def has_density(vae: Any, measurement: Measurement, rows: Rows) -> bool:  # noqa: ANN401
+    """Whether p(y|z) of a measurement by itself has a closed form.
+
+    Arguments:
+        vae: the VAE.
+        measurement: one measurement that is attached.
+        rows: rows with a context, of which the first is used, if the VAE has one.
+    """
+    like = next(vae.parameters())
+    z = torch.zeros(1, vae.prior.size, dtype=like.dtype, device=like.device)
+    with evaluating(Runner(vae)):
+        p, _ = elements_of(vae.decode(z, rows[:1].context))
+        return measurement.marginal(p) is not None
+
+
 def on_levels(x: Tensor, levels: int) -> Tensor:
     """Numbers rounded to the levels 0, 1/(n-1), ..., 1."""
     return (x.clamp(0, 1) * (levels - 1)).round() / (levels - 1)
@@ -225,19 +236,19 @@ def on_levels(x: Tensor, levels: int) -> Tensor:
 # -------------------------------------------------------------------- rivals
 
 
-def reconstructed(vae: Any, rows: Rows, measurement: Measurement) -> Tensor:  # noqa: ANN401
-    """decode(encode(y)): the means of p(x|z) at the mean of q(z|y), (N, *event)."""
-    measured = Measured(vae, measurement, tuple(vae.event_shape))
-    with evaluating(measured.runner):
-        like = measured.runner.parameter
-        rows = Rows.of(rows, like=like) if like is not None else rows
-        rough = measured.inner.readable(measured.steps.guess(rows.x))
-        q = vae.encode(rough, rows.context)
-        try:
-            z = q.mean
-        except NotImplementedError:
-            z = q.sample(torch.Size((20,))).mean(0)
-        return vae.decode(z, rows.context).mean.cpu()
+def reconstructed(vae: Any, rows: Rows, measurement: Measurement, seed: int = 0) -> Tensor:  # noqa: ANN401
+    """decode(encode(y)): the means of p(x|z) at the mean of q(z|y), (N, *event).
+
+    Arguments:
+        vae: the VAE.
+        rows: measurements y (N, *shape), with the context of each.
+        measurement: how y comes from x.
+        seed: seed of the samples, if q(z|y) has no known mean.
+    """
+    space, measured = Space(vae, "decode(encode(y))"), Measured(vae, measurement, tuple(vae.event_shape))
+    rows = Rows.of(rows, like=measured.runner.parameter)
+    rough = Rows(measured.inner.readable(measured.steps.guess(rows.x)), rows.context)
+    return torch.as_tensor(space.decoded(space.encode(rough, seed), rows.context))
 
 
 def median_of(y: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Run folders: their configuration, their data with the run's own split, and some training rows."""
+"""Run folders: their VAE, configuration, data with the run's own split, and training rows."""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,29 @@ from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
+from pyrovae.training import load
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import config_of_run
+from pyrovae.training.preparing import usable_device
 from pyrovae.training.sources import check_source
 from pyrovae.vae import VAE
 
-__all__ = ["all_rows", "data_of", "load_data", "options_of", "training_rows"]
+__all__ = ["all_rows", "data_of", "load_data", "loaded", "options_of", "training_rows"]
+
+
+def loaded(run: Any, device: str | None, trust: str | Sequence[str] | None) -> Any:  # noqa: ANN401
+    """The VAE of a run folder, or a program in memory as it is.
+
+    Arguments:
+        run: a run folder, or a program.
+        device: where it goes; by default CUDA, if available, for a run folder.
+        trust: trusted modules outside PyroVAE that a run folder may name; see `load`.
+    """
+    is_run = isinstance(run, (str, os.PathLike))
+    vae = load(run, trust=trust).eval() if is_run else run
+    if (is_run or device is not None) and hasattr(vae, "to"):
+        vae.to(usable_device(device))
+    return vae
 
 
 def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | None = None) -> Data:
@@ -67,9 +84,9 @@ def options_of(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def training_rows(data: Data, count: int) -> Rows:
-    """The first training rows in the order of the split, which is random."""
+    """The first training rows in the order of the split, which is random; without jitter."""
     if not isinstance(data.train, Stream):
-        return data.epoch(0, 0)[: min(count, data.distinct)]
+        return data.without_jitter()[:count]
     numbers = list(range(min(count, len(data.train))))
     x = torch.stack([data.train[number] for number in numbers])
     return data.streamed(x, numbers, generator_of("reference"))
@@ -87,11 +104,4 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
         if not name:
             raise InputError("the run was trained on data from memory: name data with --data")
         data_of(run, vae.schema)
-    new = incoming(vae.schema, name)
-    pieces = [piece.rows for piece in new.pieces(10_000, 0)]
-    if not pieces:
-        raise InputError(f"{new.name} has no rows: give at least one")
-    parts = [(rows.x, rows.context, rows.index) for rows in pieces]
-    x, context, index = (None if p[0] is None else torch.cat(p) for p in zip(*parts, strict=True))  # type: ignore[arg-type]
-    assert x is not None
-    return Rows(x, context, index=index)
+    return incoming(vae.schema, name).all_rows().unlabelled()

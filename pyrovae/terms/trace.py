@@ -13,6 +13,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.errors import InputError, deprecated
@@ -23,6 +24,7 @@ from pyrovae.terms.sites import (
     PARTICLES,
     check_enumerated,
     data_size,
+    distribution_name,
     is_enumerated,
     plate_dim,
     sites_of,
@@ -139,10 +141,33 @@ class TracePair:
     def joint_apart(self) -> Tensor:
         """log p(x, z) at detached samples, (K, B): its gradient is the model's only."""
         drawn = {name: site["value"].detach() for name, site in sites_of(self.guide)}
+        return sum(self._of_model(self._model_at(drawn)))  # type: ignore[return-value]
+
+    def means(self, x: Tensor | None = None) -> dict[str, Tensor]:
+        """The mean of each latent of the guide, by site, each (K, B, *event).
+
+        Arguments:
+            x: what the guide reads; by default it has read the data.
+
+        Raises:
+            InputError: for a guide whose mean is not known, or whose latents are discrete.
+        """
+        sites = dict(sites_of(self.guide))
+        if x is None and len(sites) == 1:
+            return {name: mean_of(site["fn"]) for name, site in sites.items()}
+        args = self.call.args if x is None else (x, *self.call.args[1:])
+        with alone, AtMeans(), self.call.plate():
+            guide = poutine.trace(self.call.guide).get_trace(*args, **self.call.kwargs)
+        return {name: site["value"] for name, site in sites_of(guide)}
+
+    def log_px_at(self, values: Mapping[str, Tensor]) -> Tensor:
+        """log p(x|z) at values of the guide's latents, (K, B)."""
+        return self._of_model(self._model_at(values))[0]
+
+    def _model_at(self, values: Mapping[str, Tensor]) -> poutine.Trace:
         model = poutine.enum(self.call.model, -2 - self.call.max_plate_nesting)
-        with alone, Fixed(drawn), self.call.plate():
-            trace = poutine.trace(model).get_trace(*self.call.args, **self.call.kwargs)
-        return sum(self._of_model(trace))  # type: ignore[return-value]
+        with alone, Fixed(values), self.call.plate():
+            return poutine.trace(model).get_trace(*self.call.args, **self.call.kwargs)
 
     def dreamt(self) -> Tensor:
         """log q(z|x) of pairs (z, x) drawn from the model, (K, B): the objective of a sleep phase.
@@ -228,6 +253,32 @@ class TracePair:
         others = [d for d in range(particles, 0) if d not in (particles, data)]
         log_p = log_p.sum(others) if others else log_p
         return log_p.expand(torch.broadcast_shapes(log_p.shape, shape or self.shape))
+
+
+class AtMeans(Messenger):
+    """Sets latent sites to their means; it must be outside the plates."""
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if not (msg["is_observed"] or msg["done"] or site_is_subsample(msg)):
+            msg["value"] = mean_of(msg["fn"])
+            msg["done"] = True
+
+
+def mean_of(latent: Any) -> Tensor:  # noqa: ANN401
+    """The mean of the distribution of a latent.
+
+    Raises:
+        InputError: if it is not known, or not a value of the latent.
+    """
+    try:
+        if latent.has_rsample:
+            return latent.mean
+    except NotImplementedError:
+        pass
+    raise InputError(
+        f"an autoencoder needs the mean of q(z|x), and that of {distribution_name(latent)} is not known: use "
+        "a guide such as DiagonalNormal"
+    )
 
 
 class Fixed(Messenger):

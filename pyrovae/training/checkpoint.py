@@ -11,6 +11,7 @@ formats.
     format 1    labels were given as a context of one-hot rows; no schema
     format 2    labels are y, and a context is a conditioning input only
     format 3    the digest, a copy of config.yaml, and the mark of the user (`marks`)
+    format 4    what chooses the weights (`keep`); before, it was the bound
 
 Files of formats 1 and 2 have no digest; their ZIP checksums are checked instead.
 """
@@ -34,7 +35,7 @@ from pyrovae.files import reason_of, write_whole
 
 __all__ = ["FORMAT", "Checkpoint", "upgraded_config"]
 
-FORMAT = 3
+FORMAT = 4
 SEALED = 3  # the first format with a digest
 SEAL = b"\nPyroVAE SHA-256 "
 PREPARATION = ("anew each epoch", "again every epoch")  # in the record of the data, since format 2
@@ -304,4 +305,9 @@ def _from_2(content: dict[str, Any]) -> dict[str, Any]:
     return dict(content) | {"config": None, "mark": None}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
+def _from_3(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 kept the weights with the best bound."""
+    return dict(content) | {"identity": {"keep": "bound"} | content["identity"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -79,12 +79,13 @@ def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, A
         InputError: if the folder has no run, or its config.yaml does not match the checkpoint.
     """
     path = Path(run) / "config.yaml"
+    before = {"keep": saved.identity.get("keep")}  # an option that earlier runs did not have
     if saved.config is not None:
         check_config(run, saved)
-        return upgraded_config(saved.config)
+        return before | upgraded_config(saved.config)
     if not path.is_file():
         raise InputError(f"there is no {path}: is this the folder of a run?")
-    return upgraded_config(read_config(path))
+    return before | upgraded_config(read_config(path))
 
 
 def resumed_config(run: str | os.PathLike[str]) -> dict[str, Any] | None:

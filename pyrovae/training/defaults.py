@@ -8,7 +8,9 @@ B rows in a batch and T epochs:
     lr            0.003 for 10,000 training rows or more, else 0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
-    patience      T / 2, at least 20: the bound wavers while the rate is high
+    keep          the weights with the best objective on the validation set
+    patience      T / 2, at least 20: the objective wavers while the rate is high; none if the last
+                  weights are kept
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ OPEN = {
     "lr": None,
     "lr_schedule": None,
     "kl_warmup": None,
+    "keep": None,
     "patience": AUTO,
 }
 
@@ -86,6 +89,10 @@ def _warmup(values: Mapping[str, Any], facts: Facts) -> float:
     return whole("epochs", values["epochs"]) / 10 if facts.anneals else 0.0
 
 
+def _patience(values: Mapping[str, Any], _: Facts) -> int | None:
+    return None if values.get("keep") == "last" else max(20, whole("epochs", values["epochs"]) // 2)
+
+
 # In this order: a later one may depend on an earlier one.
 _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "batch_size": _batch_size,
@@ -93,7 +100,8 @@ _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "lr": lambda _, facts: 3e-3 if facts.rows >= MANY else 2e-3,
     "lr_schedule": lambda _, facts: "constant" if facts.late else "cosine",
     "kl_warmup": _warmup,
-    "patience": lambda values, _: max(20, whole("epochs", values["epochs"]) // 2),
+    "keep": lambda *_: "objective",
+    "patience": _patience,
 }
 
 

@@ -38,7 +38,7 @@ from pyrovae.training.preparing import as_data, check_data, check_program, place
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
-from pyrovae.training.settings import Settings
+from pyrovae.training.settings import Keep, Settings
 from pyrovae.training.state import State, load_weights, parameters, parameters_of
 from pyrovae.vae import VAE, likelihood_for
 
@@ -53,24 +53,27 @@ class Run:
     """The result of `fit`.
 
     Attributes:
-        program: the trained VAE (or pair), with the best weights.
+        program: the trained VAE (or pair), with the kept weights.
         history: name -> array with one entry per epoch; bounds in nats per observation.
-        best_epoch: the epoch with the best bound on the validation set.
+        best_epoch: the epoch of the kept weights.
         folder: the run folder, or None.
+        keep: what chose them: the "objective" or the "bound" on the validation set, or "last".
     """
 
     program: Any
     history: dict[str, np.ndarray] = field(repr=False)
     best_epoch: int
     folder: Path | None = None
+    keep: Keep = "objective"
 
     def __str__(self) -> str:
-        best = self.best_epoch - 1
+        at = self.best_epoch - 1
         where = f", in {self.folder}" if self.folder else ""
-        return (
-            f"{len(self.history['epoch'])} epochs, best at {self.best_epoch}: validation "
-            f"{self.history['validation'][best]:.3f} nats per observation{where}"
-        )
+        which = "the last one kept" if self.keep == "last" else f"best at {self.best_epoch}"
+        value = f"bound {self.history['validation'][at]:.3f}"
+        if "objective" in self.history:  # another function than the bound
+            value = f"objective {self.history['objective'][at]:.3f} ({value})"
+        return f"{len(self.history['epoch'])} epochs, {which}: validation {value} nats per observation{where}"
 
 
 def fit(
@@ -96,13 +99,14 @@ def fit(
     compile: Compile = "auto",
     precision: Precision = "float32",
     kl_schedule: KLSchedule = "linear",
+    keep: Keep | None = None,
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
     Each step follows the gradient of the objective's bound on \(\log p(x)\), averaged over a
-    minibatch. At the end the program has the weights that were best on the validation set. The
-    caller's random state does not change. Several threads may train at once: they take turns at
-    steps, and each gets the result that it would get alone.
+    minibatch. At the end the program has the weights with the best objective on the validation set
+    (`keep`). The caller's random state does not change. Several threads may train at once: they
+    take turns at steps, and each gets the result that it would get alone.
 
     Under torchrun (in your own script: once torch.distributed is initialised) all processes make
     the same call and share each batch. A run may be resumed with another number of processes; its
@@ -131,8 +135,8 @@ def fit(
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
             tenth of all epochs, and 0 for an objective without a KL divergence.
         clip: the largest norm of the gradient; None does not clip.
-        patience: stop after this number of epochs without a better validation bound; "auto" is
-            half of all epochs and at least 20, None never stops.
+        patience: stop after this number of epochs without a better validation objective (or bound,
+            see `keep`); "auto" is half of all epochs and at least 20, None never stops.
         out: the run folder; without it nothing is written (the command line uses runs/NAME-1).
         resume: resume the run in `out` and end with the weights of an uninterrupted run; start a
             new one if `out` does not exist.
@@ -145,6 +149,9 @@ def fit(
             step, on CUDA. Weights and validation bound keep their precision.
         kl_schedule: with kl_warmup, "linear" stays at 1 after the warm-up; "cyclic" stays at 1 for
             the same number of epochs and then starts again from 0.
+        keep: the weights to keep: those with the best objective on the validation set, by default;
+            those with the best bound on log p(x), which differs if the objective is not a bound; or
+            those of the last epoch. The objective is that after the warm-up.
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
@@ -170,7 +177,7 @@ def fit(
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
-    passes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "patience": patience}
+    passes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "keep": keep, "patience": patience}
     annealing = {"kl_warmup": kl_warmup, "kl_schedule": kl_schedule}
     running = {"checkpoint_seconds": checkpoint_seconds, "compile": compile, "precision": precision}
     options = steps | passes | annealing | running
@@ -216,7 +223,7 @@ def _program_and_data(vae: Any, data: Any, seed: int, *, say: bool) -> tuple[Run
         runner = Runner(vae)
         return runner, as_data(data, runner)
     data = as_data(data)
-    with alone, torch.random.fork_rng(devices=[]):  # declaring it draws weights
+    with alone, torch.random.fork_rng(devices=[]):  # initial weights are random
         torch.manual_seed(whole("seed", seed, 0))
         choice = likelihood_for(data)
         if say:
@@ -283,16 +290,19 @@ def _job(
 
 
 def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
-    """The run with its best weights."""
+    """The run with the weights that are kept."""
     if saver.best is not None:
         load_weights(job.runner, job.trained, saver.best)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
-    return Run(job.runner.target, history, job.state.best_epoch, None if out is None else Path(out))
+    folder = None if out is None else Path(out)
+    return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep)
 
 
 def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:
     if folder is not None:
-        report.save_figures(result.program, data, folder.figures, history=result.history)
+        report.save_figures(
+            result.program, data, folder.figures, history=result.history, best=result.best_epoch
+        )
 
 
 @contextmanager

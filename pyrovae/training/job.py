@@ -100,10 +100,15 @@ class Job:
         return kl_weight(self.settings.kl_warmup, step / self.batch_count, self.settings.kl_schedule)
 
     @property
+    def keeps_objective(self) -> bool:
+        """Whether the objective chooses the weights, and is not measured by its bound."""
+        return self.settings.keep == "objective" and not self.objective.chosen_by_bound
+
+    @property
     def is_over(self) -> bool:
         """Whether the last epoch is done or patience has run out."""
         position, settings = self.state.position, self.settings
-        # Earlier bounds belong to a different program.
+        # Earlier values belong to a different program.
         start = max(self.state.best_epoch, self.runner.program.waits_for)
         is_impatient = settings.patience is not None and position.epoch - start >= settings.patience
         return position.epoch >= settings.epochs or (is_impatient and not position.batch)

@@ -62,9 +62,9 @@ def load(
 
 
 def _declared(saved: Checkpoint, path: Path) -> VAE:
-    """The VAE of a checkpoint, with nothing learned."""
+    """The VAE that a checkpoint declares, with initial weights."""
     try:
-        with alone, torch.random.fork_rng(devices=[]):  # building it draws weights
+        with alone, torch.random.fork_rng(devices=[]):  # initial weights are random
             vae = VAE.from_dict(saved.declaration or {})
         names = [name for name, _ in vae.named_parameters() if name in saved.weights]
         vae.to(saved.weights[names[0]].dtype if names else torch.get_default_dtype())
@@ -73,6 +73,7 @@ def _declared(saved: Checkpoint, path: Path) -> VAE:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         raise InputError(
-            f"{path} declares no VAE of this version ({str(error).splitlines()[0][:100]}): fit again"
+            f"the VAE in {path} cannot be built by this version of PyroVAE "
+            f"({str(error).splitlines()[0][:100]}): fit again"
         ) from error
     return vae

@@ -4,22 +4,25 @@ One step draws particles from the guide, computes the objective from their terms
 parameters along its gradient. The reported numbers are computed from the same terms:
 
     train, validation   the objective's bound on log p(x)
+    objective           on the validation set, if it is not a bound and chooses the weights
     reconstruction      E_q[log p(x|z)]
     kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per observation
 
 The validation set is split into pieces, which several processes share. The noise of a piece depends
-on its index only, so the result is that of one process.
+on its index only, so the result is that of one process. An objective that couples the rows of a
+batch is measured in batches of the training's size.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pyro
 import torch
+from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.datasets import Rows
@@ -27,6 +30,7 @@ from pyrovae.errors import NumericalError
 from pyrovae.networks import products_in
 from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
+from pyrovae.terms import TracePair
 from pyrovae.training.batches import batches_of, order
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.progress import Progress
@@ -38,7 +42,8 @@ __all__ = ["Loop"]
 VALIDATION_ROWS = 1024
 SOME_ROWS = 10_000
 VALIDATION_SEED = 20140416
-COLUMNS = ("epoch", "train", "validation", "reconstruction", "kl", "lr", "seconds", "data_per_second")
+
+Measure = Callable[[TracePair], Tensor]
 
 
 class Loop:
@@ -134,26 +139,38 @@ class Loop:
         self.steps.settle()
         job, position, state = self.job, self.job.state.position, self.job.state
         train, reconstruction, kl, count = state.sums.tolist()
-        validation = self.validate()
-        numbers = (train / count, validation, reconstruction / count, kl / count, job.lr(position.step - 1))
         rows = min(steps * job.settings.batch_size, count)
-        row = dict(zip(COLUMNS, (position.epoch + 1, *numbers, seconds, rows / seconds), strict=True))
+        row = {"epoch": position.epoch + 1, "train": train / count} | self.validate()
+        row |= {"reconstruction": reconstruction / count, "kl": kl / count, "lr": job.lr(position.step - 1)}
+        row |= {"seconds": seconds, "data_per_second": rows / seconds}
         self._check_finite(row)
         position.epoch, position.batch = position.epoch + 1, 0
         for name, value in row.items():
             state.history.setdefault(name, []).append(value)
         state.sums.zero_()
-        if validation > state.best_validation:
-            state.best_validation, state.best_epoch = validation, position.epoch
+        value = row.get("objective", row["validation"])
+        if job.settings.keep == "last" or value > state.best_validation:
+            state.best_validation, state.best_epoch = value, position.epoch
         self._save(now=store or position.epoch == state.best_epoch)
         self.progress.epoch(row)
 
+    def validate(self) -> dict[str, float]:
+        """The mean bound on the validation set, and the objective if it chooses the weights."""
+        objective = self.job.objective
+        measures: dict[str, Measure] = {"validation": lambda pair: objective.bound(pair.terms())}
+        if not self.job.keeps_objective:
+            return self._means(measures, VALIDATION_ROWS)
+        if not objective.of_batch:
+            return self._means(measures | {"objective": objective.ascended}, VALIDATION_ROWS)
+        size = min(self.job.settings.batch_size, VALIDATION_ROWS)
+        return self._means(measures, VALIDATION_ROWS) | self._means({"objective": objective.ascended}, size)
+
     @torch.no_grad()
-    def validate(self) -> float:
-        """The mean bound on the validation set in nats, with the same noise every epoch."""
+    def _means(self, measures: Mapping[str, Measure], size: int) -> dict[str, float]:
+        """Means over the validation set in nats, with the same noise every epoch."""
         rows = self.job.data.validation
-        pieces = list(rows.batches(VALIDATION_ROWS))
-        totals = torch.zeros(len(pieces), dtype=torch.float64)
+        pieces = list(rows.batches(size))
+        totals = torch.zeros(len(measures), len(pieces), dtype=torch.float64)
         cuda = [rows.x.device] if rows.x.is_cuda else []
         with (
             torch.random.fork_rng(devices=cuda),
@@ -162,9 +179,12 @@ class Loop:
         ):
             for number in sharing.own_rows(len(pieces)).tolist():
                 torch.manual_seed(VALIDATION_SEED + number)
-                terms = self.job.runner.run(pieces[number], **self.job.draws).terms()
-                totals[number] = self.job.objective.bound(terms).sum(dtype=torch.float64).item()
-        return sum(sharing.add_up(totals.to(rows.x.device)).tolist()) / len(rows)
+                pair = self.job.runner.run(pieces[number], **self.job.draws)
+                for total, measure in zip(totals, measures.values(), strict=True):
+                    values = measure(pair).expand(len(pieces[number]))  # one number for a batch as a whole
+                    total[number] = values.sum(dtype=torch.float64).item()
+        sums = sharing.add_up(totals.to(rows.x.device)).tolist()
+        return {name: sum(total) / len(rows) for name, total in zip(measures, sums, strict=True)}
 
     def _check_finite(self, row: dict[str, float]) -> None:
         bad = [name for name, value in row.items() if not math.isfinite(value)]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.errors import InputError
+from pyrovae.files import temporary_path
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.trust import foreign_paths, origins
 
@@ -101,7 +102,7 @@ def _key(*, create: bool) -> bytes | None:
 
 def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = temporary_path(path)
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secrets.token_bytes(BYTES))
     try:

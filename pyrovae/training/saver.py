@@ -1,6 +1,6 @@
 """Writing checkpoints, and resuming a run from them.
 
-    best.ckpt   written when the validation bound improves
+    best.ckpt   written when the validation objective (or what `keep` names) improves
     last.ckpt   written then, and every `checkpoint_seconds`
 
 `last.ckpt` also has the best weights, so it is enough to resume, and `best.ckpt` is restored from
@@ -83,6 +83,7 @@ class Saver:
         data, settings = self.job.data, self.job.settings
         rows = data.validation if data.streams else data.epoch(0, settings.seed)
         self.job.runner.program.start_from(rows.x.to(data.validation.x.dtype))
+        self.job.objective.prepare(self.job.runner.program)
         if folder is None:
             return
         folder.refuse_another_run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pyrovae.checks import number, one_of, whole
 from pyrovae.compiling import Compile, check_option
@@ -12,7 +12,9 @@ from pyrovae.networks import Precision
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 
-__all__ = ["Settings"]
+__all__ = ["Keep", "Settings"]
+
+Keep = Literal["objective", "bound", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +38,14 @@ class Settings:
     compile: Compile = "auto"
     precision: Precision = "float32"
     kl_schedule: KLSchedule = "linear"
+    keep: Keep = "objective"
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
         one_of("lr_schedule", self.lr_schedule, get_args(LRSchedule))
         one_of("kl_schedule", self.kl_schedule, get_args(KLSchedule))
         one_of("precision", self.precision, get_args(Precision))
+        one_of("keep", self.keep, get_args(Keep))
         check_option(self.compile)
         for name, value in self._plain().items():
             object.__setattr__(self, name, value)
@@ -50,12 +54,14 @@ class Settings:
                 "kl_schedule 'cyclic' needs kl_warmup, the number of epochs of one rise: give it, or leave "
                 "kl_schedule out"
             )
+        if self.keep == "last" and self.patience is not None:
+            raise InputError("keep='last' has no best epoch to wait for: leave patience out")
 
     def __str__(self) -> str:
         """The settings in one line."""
         warmup = f", the KL divergence grows over {self.kl_warmup:g} epochs" if self.kl_warmup else ""
         may_stop = self.patience is not None and self.patience < self.epochs
-        stops = f", ends after {self.patience} without a better bound" if may_stop else ""
+        stops = f", ends after {self.patience} without a better {self.keep}" if may_stop else ""
         return (
             f"{self.epochs} epochs in batches of {self.batch_size}, {self.optimizer}, "
             f"{self.lr_schedule} learning rate {self.lr:g}{warmup}{stops}"

@@ -32,6 +32,8 @@ class State:
     """The position and history of a run, for a checkpoint.
 
     Attributes:
+        best_epoch: the epoch of the weights that are kept.
+        best_validation: its objective or bound on the validation set, whichever chooses them.
         captured: whether steps are compiled, or None before the choice.
         planned: the number of epochs for which eager steps were chosen.
         seconds: the times of the eager steps that were timed for the choice.

@@ -69,6 +69,7 @@ class EncoderInputs:
     constants: Constants | None
     likelihood: Likelihood
     encoder: Network
+    input_noise: float = 0.0  # of a denoising autoencoder, while it trains
 
     def inputs(self, x: Tensor) -> Tensor:
         """The encoder's input for x (*, *event); NaN stays if the encoder reads missing entries."""
@@ -89,7 +90,8 @@ class EncoderInputs:
     def _numbers(self, x: Tensor) -> Tensor:
         """The likelihood's input for the encoder, in the type of the networks."""
         inputs, dtype = self.likelihood.inputs(x), next(self.parameters()).dtype  # type: ignore[attr-defined]
-        return inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
+        inputs = inputs if inputs.dtype == dtype else inputs.clamp(-FARTHEST, FARTHEST).to(dtype)
+        return inputs + self.input_noise * torch.randn_like(inputs) if self.input_noise else inputs
 
     @property
     def _adds_flags(self) -> bool:

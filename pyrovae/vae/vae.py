@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import check_flags, count_of, shown, whole
 from pyrovae.datasets import Rows
-from pyrovae.datasets.asked_labels import one_hot_of
+from pyrovae.datasets.asked_labels import contexts_of, one_hot_of
 from pyrovae.datasets.rows import class_indices, numbers
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
@@ -278,8 +278,9 @@ class VAE(Observations, Declared, nn.Module):
 
     def rows(self, x: Any, context: Any = None, y: Any = None) -> Rows:  # noqa: ANN401
         """Convert rows, tensors or arrays to `Rows` in the type and on the device of this VAE."""
-        context = one_hot_of(self.schema, context)
-        rows = Rows.of(self.read(x), context, y, like=next(self.parameters()), doubles=self.takes_doubles)
+        like, doubles = next(self.parameters()), self.takes_doubles
+        rows = Rows.of(self.read(x), None, y, like=like, doubles=doubles)
+        rows = Rows.of(rows, contexts_of(self, context, rows), like=like, doubles=doubles)
         for name, part in (("context", rows.context), ("y", rows.y)):
             if part is not None and not part.dim() and rows.x.dim():
                 raise InputError(f"{name} is one number, and x has {len(rows)} rows: give one for each row")

@@ -78,7 +78,7 @@ LINES = {
     "fit --likelihood Bernouli": "did you mean Bernoulli? choose one of Bernoulli, Beta",
     "fit --guide Foo": "choose one of Categorical, Classes, DiagonalNormal",
     "fit --encoder CNN": "choose one of Conv1dDecoder, Conv1dEncoder, ConvDecoder",
-    "fit --objective VIMCO": "choose one of Balanced, BetaTC, Capacity, CIWAE",
+    "fit --objective VIMCO": "choose one of Autoencoder, Balanced, BetaTC, Capacity",
     "fit --prior collections.OrderedDict": "choose one of Autoregressive",
     "fit --prior no.such.Prior": "No module named 'no'",
     "fit --prior pyrovae.likelihoods.Bernoulli": "choose one of Autoregressive",

@@ -428,7 +428,7 @@ def test_help_names_every_command_with_its_summary(capsys, words):
     printed = capsys.readouterr().out
     for command in COMMANDS:
         function = getattr(importlib.import_module(f"pyrovae.cli.commands.{command}"), command)
-        assert f"\n    {command:<12} {described(function).summary.rstrip('.')}\n" in printed
+        assert f"\n    {command.replace('_', '-'):<12} {described(function).summary.rstrip('.')}\n" in printed
 
 
 def test_version(capsys):

@@ -21,8 +21,11 @@ def place(tmp_path_factory):
     pv.fit(small(), pv.datasets.load(folder / "x.npy"), epochs=2, out=folder / "r", **QUIET)
     levels = (180 * binary(60) + 20).numpy().astype(np.uint8)
     np.save(folder / "grey.npy", levels)
+    np.save(folder / "empty.npy", levels[:0])
     vae = small(likelihood=pv.likelihoods.DiscretizedLogistic(256))
     pv.fit(vae, pv.datasets.load(folder / "grey.npy"), epochs=2, out=folder / "grey", **QUIET)
+    vae = small(likelihood=pv.likelihoods.ContinuousBernoulli())
+    pv.fit(vae, pv.datasets.load(folder / "grey.npy"), epochs=1, out=folder / "shades", **QUIET)
     run_on(folder)
     return folder
 
@@ -99,6 +102,7 @@ COMMANDS = {
     "denoise grey": ("denoise", ["median filter"]),
     "enlarge r": ("enlarge-2", ["nearest neighbour", "bicubic"]),
     "enlarge r --factor 4 --noise .1": ("enlarge-4", ["bicubic"]),
+    "enlarge shades --noise .05": ("enlarge-2", ["nearest neighbour"]),
     "enlarge grey --factor 2": ("enlarge-2", ["bicubic"]),
     "enlarge grey --noise .05 --images grey.npy": ("enlarge-2", ["bicubic"]),
 }
@@ -136,11 +140,16 @@ REFUSED = {
     "complete r --draws 0": ("draws",),
     "complete r --measured x.npy": ("no missing pixel",),
     "complete r --measured none.npy": ("none.npy",),
+    "complete r --images empty.npy": ("no rows in empty.npy",),
+    "denoise grey --images empty.npy": ("no rows in empty.npy",),
+    "enlarge r --images empty.npy": ("no rows in empty.npy",),
+    "complete r --measured empty.npy": ("empty.npy has no measurements",),
     "complete r --images x.npy --measured x.npy": ("exclude",),
     "denoise r --noise .1 --flip .1": ("exclude",),
     "denoise r --noise 0": ("noise",),
     "denoise r --flip 2": ("flip",),
     "denoise grey --flip .1": ("Flip",),
+    "enlarge shades": ("no density", "--noise 0.05"),
     "enlarge r --factor 3": ("another factor",),
     "enlarge r --factor 1": ("factor",),
 }

@@ -10,7 +10,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae import datasets
-from pyrovae.datasets.contexts import Given, derived_of
+from pyrovae.datasets.contexts import Given, Noisy, derived_of
 from pyrovae.terms import Runner
 from pyrovae.testing.attaching import perturb
 from tests.support.parts import raises_one_sentence
@@ -76,6 +76,25 @@ def test_other_spellings_of_the_same_words():
     assert derived_of("center") == Given("centre")
     assert derived_of("noisy 0.30").words == "noisy 0.3"
     assert [derived_of(other) for other in (None, "labels", "age", ["age", "left"], 3)] == [None] * 5
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e6])
+def test_a_function_that_uses_other_rows_is_found_in_any_unit(size):
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    load = lambda function: datasets.load(x, context=function)  # noqa: E731
+    for of in (lambda x: x.mean() + x, lambda x: torch.rand(len(x)), lambda x: x[0].expand_as(x)):
+        raises_one_sentence(lambda of=of: load(lambda x: size * of(x)), "use each row alone")
+        raises_one_sentence(
+            lambda of=of: load(lambda x: torch.stack([x[:, 0], size * of(x).reshape(len(x), -1)[:, 0]], 1)),
+            "use each row alone",
+        )
+    x[1::2] = 0.0  # where only rounding is left, which may depend on the number of rows
+    assert load(lambda x: size * (x.sum(1) + 1e-7 * len(x))).context_shape == (1,)
+
+
+@pytest.mark.parametrize("sd", [1 / 3, 0.1 + 0.2, 1e-7, 12345678.5, 2.0])
+def test_words_restore_the_same_noise(sd):
+    assert derived_of(Noisy(sd).words) == Noisy(sd)
 
 
 def test_images_of_an_odd_size_and_without_a_channel():

@@ -870,6 +870,8 @@ def test_known_lists_every_name():
         "fashion_mnist",
         "qmnist",
         "cifar10",
+        "sprites",
+        "faces",
         "mixture_1d",
         "ring",
         "pinwheel",

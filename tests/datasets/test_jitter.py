@@ -45,6 +45,19 @@ def test_only_training_images_change(images):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"binarize": "dynamic"}, {"binarize": "threshold"}, {"dequantize": True}]
+)
+def test_training_rows_to_evaluate_have_none(images, options):
+    data, plain = datasets.load(images, jitter=EVERYTHING, **options), datasets.load(images, **options)
+    assert torch.equal(data.without_jitter(3).x, plain.epoch(0, 3).x)
+    assert torch.equal(data.without_jitter().x, plain.epoch(0, 0).x)
+    context = (
+        datasets.load(images, jitter=EVERYTHING, context="noisy .1", **options).without_jitter(3).context
+    )
+    assert torch.equal(context, datasets.load(images, context="noisy .1", **options).epoch(0, 3).context)
+
+
 def test_it_is_recorded(images):
     data = datasets.load(images, jitter={"noise": 0.05, "shift": 2})
     assert data.declaration["jitter"] == "shift 2, noise 0.05"
@@ -55,6 +68,12 @@ def test_it_is_recorded(images):
         assert datasets.load(images, jitter=words).declaration["jitter"] == "shift 2, noise 0.05"
     again = datasets.load(images, jitter=data.declaration["jitter"])
     assert torch.equal(again.epoch(0, 0).x, data.epoch(0, 0).x)
+
+
+@pytest.mark.parametrize("size", [1 / 3, 0.1 + 0.2, 1e-7, 12345678.5, 10.0, 5e-324])
+def test_words_restore_the_same_sizes(size):
+    jitter = Jitter(2, rotate=size, noise=size)
+    assert Jitter.of(str(jitter)) == jitter
 
 
 def test_shifts_are_whole_pixels_each_with_the_same_probability():
@@ -176,6 +195,8 @@ def test_copies_of_labelled_rows_have_a_jitter_each():
         ("shift -1", "the shift of jitter"),
         ("rotate -5", "rotate of jitter"),
         ("rotate nan", "cannot read"),
+        ("rotate 1e999", "rotate of jitter"),
+        ("shift 1e999", "the shift of jitter"),
         ("shift 0", "changes nothing"),
         ("", "cannot read"),
         (3, "must be words"),

@@ -10,13 +10,15 @@ from torch.distributions import kl_divergence
 
 import pyrovae as pv
 from pyrovae.evidence.diagnose import _variance_of_means
-from pyrovae.evidence.marginals import _log_marginals, kl_of_marginals
+from pyrovae.evidence.marginals import kl_of_marginals, log_marginals_of
 from pyrovae.oracles import LinearGaussian
 from pyrovae.priors import GaussianMixture
+from tests.support.identity import identity_vae
 from tests.support.linear import collapse, labelled_vae, linear_vae, rows_for, same_state, set_head, state
 from tests.support.parts import LaplaceGuide, LaplacePrior, attached, raises_one_sentence, small_vae
 
 pytestmark = pytest.mark.usefixtures("float64")
+SQUARE = [[1, 1], [1, -1], [-1, 1], [-1, -1]]
 
 
 def test_surgery_adds_up_exactly_and_information_stays_below_log_n():
@@ -78,7 +80,7 @@ def test_marginals_of_a_mixture_have_the_mass_and_the_mean_of_its_draws():
     prior = attached(GaussianMixture(3), 2)
     draws = prior().sample((100_000,))
     grid = torch.linspace(-12, 12, 4001).unsqueeze(-1)
-    density = _log_marginals(prior())(grid.expand(-1, 2)).exp().detach()
+    density = log_marginals_of(prior())(grid.expand(-1, 2)).exp().detach()
     for power, truth in enumerate((torch.ones(2), draws.mean(0), draws.square().mean(0))):
         moment = torch.trapezoid(density * grid**power, grid[:, 0], dim=0)
         torch.testing.assert_close(moment, truth, atol=0.05, rtol=0)
@@ -114,6 +116,45 @@ def test_information_of_two_far_clusters_is_log_two():
     found = pv.diagnose(vae, x, particles=5)
     np.testing.assert_allclose(found.mutual_information, math.log(2), atol=1e-6)
     assert found.active_units == 1
+
+
+@pytest.mark.parametrize(("signs", "truth"), [([[1, 1], [-1, -1]], math.log(2)), (SQUARE, 0.0)], ids=str)
+def test_total_correlation_of_far_clusters(signs, truth):
+    # Two clusters on a diagonal: each latent tells the other. Four in a square: it does not.
+    vae = two_latents(spread=40.0)
+    x = torch.tensor(signs, dtype=torch.float64).repeat(40 // len(signs), 1)
+    found = pv.diagnose(vae, x, particles=5)
+    np.testing.assert_allclose(found.total_correlation, truth, atol=1e-6)
+    np.testing.assert_allclose(found.total_correlation + found.dimension_kl, found.marginal_kl, atol=1e-9)
+
+
+def test_dimension_wise_kl_is_that_of_the_aggregated_marginals():
+    vae = two_latents(spread=1.0)
+    x = torch.tensor([[1.0, 0.5], [-1.0, 0.2], [0.3, -0.7]])
+    found = pv.diagnose(vae, x, particles=20_000)
+    grid = torch.linspace(-12, 12, 4001).unsqueeze(-1)
+    q, prior = vae.encode(x).base_dist, dist.Normal(0.0, 1.0)
+    log_q = torch.logsumexp(q.log_prob(grid.unsqueeze(-1)), 1) - math.log(3)  # (grid, 2)
+    truth = torch.trapezoid(log_q.exp() * (log_q - prior.log_prob(grid)), grid[:, 0], dim=0).sum()
+    assert found.dimension_kl.mean() == pytest.approx(float(truth.detach()), abs=0.02)
+
+
+def test_total_correlation_is_not_known_with_labels_or_without_marginals():
+    vae, oracle = linear_vae()
+    x = oracle.sample(20)
+    assert np.isfinite(pv.diagnose(vae, x).total_correlation).all()
+    flow = small_vae(guide=pv.guides.Flow("iaf"))
+    assert np.isnan(pv.diagnose(flow, rows_for(flow, 20)).total_correlation).all()
+    labelled, _ = labelled_vae()
+    assert np.isnan(pv.diagnose(labelled, rows_for(labelled, 20)).total_correlation).all()
+
+
+def two_latents(spread):
+    """A VAE with q(z|x) = N(spread x, 1)."""
+    vae = identity_vae(2, sd=1.0)
+    with torch.no_grad():
+        set_head(vae.recognition.heads["loc"].linear, spread * torch.eye(2), torch.zeros(2))
+    return vae
 
 
 def test_activity_is_the_variance_of_the_posterior_means():

@@ -13,9 +13,11 @@ import pyrovae as pv
 from pyrovae.cli import main
 from pyrovae.evidence import Comparison, Comparisons, Evidence, Units, compare, log_evidence
 from pyrovae.evidence.draws import data_keys
+from pyrovae.evidence.units import units_of
 from pyrovae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Mixed, Normal
 from pyrovae.networks import MLP
 from pyrovae.numerics import bits_per_dim
+from pyrovae.terms import Runner
 from tests.support.parts import raises_one_sentence
 
 
@@ -90,7 +92,7 @@ def test_a_density_that_is_constant_in_each_cell_has_the_bits_of_its_probabiliti
     assert table.common is not None
     np.testing.assert_allclose(table.common.difference, 0, atol=1e-9)
     np.testing.assert_allclose(table.common.bits, discrete.bits_per_dim)
-    assert discrete.units.is_of_same_levels(density.units, 64)
+    assert discrete.units.is_of_same_levels(density.units, (1, 8, 8))
 
 
 def test_only_discrete_values_and_dequantised_ones_have_bits(digits):
@@ -150,6 +152,34 @@ def test_a_dequantised_density_and_a_discrete_likelihood_have_one_scale(digits):
     assert "17 levels" in str(tables)
     gap = found["normal"].log_px - 64 * math.log(17) - found["logistic"].log_px
     assert abs(tables.common.difference[1]) == pytest.approx(abs(gap.mean()))
+
+
+def test_the_volume_of_a_row_is_that_of_its_own_entries():
+    """A density that is constant in each cell, n^D P(v): the levels' probability, row by row."""
+    n = 4
+    x = torch.randint(0, n, (6, 3, 10, 10), generator=torch.Generator().manual_seed(0)) / (n - 1)
+    for row, missing in enumerate((0, 100, 250, 299, 30, 300)):
+        x[row].view(-1)[:missing] = math.nan
+    known = (~x.isnan()).flatten(1).sum(1).numpy()
+    log_mass = -known * math.log(n)  # uniform levels
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    of = {"levels": pv.Rows(x), "noisy": pv.Rows((x * (n - 1) + noise) / n)}
+    likelihoods = {"levels": DiscretizedLogistic(levels=n), "noisy": Normal()}
+    found = {}
+    for name, rows in of.items():
+        vae = pv.VAE((3, 10, 10), 1, likelihood=likelihoods[name], encoder=MLP(4), decoder=MLP(4))
+        vae.schema = pv.datasets.Schema((3, 10, 10), levels=n, dequantize=name == "noisy")
+        units = units_of(Runner(vae), rows)
+        density = log_mass + (known * math.log(n) if name == "noisy" else 0.0)
+        few = [np.full(6, value) for value in (0.1, 5.0, 0.1)]
+        found[name] = Evidence(
+            density, *few, particles=10, event_shape=(3, 10, 10), units=units, index=np.arange(6)
+        )
+        assert found[name].bits_per_dim == pytest.approx(2.0)
+    common = compare(found).common
+    np.testing.assert_allclose(common.mean, log_mass.mean())
+    np.testing.assert_allclose(common.difference_stderr, 0, atol=1e-9)
+    np.testing.assert_allclose(common.bits, 2.0)
 
 
 def test_other_rows_are_refused(digits):

@@ -30,6 +30,7 @@ from pyrovae.exploring.gaussians import (
 )
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.projection import plane_of
+from pyrovae.exploring.space import Space
 from pyrovae.exploring.walks import path_between
 from pyrovae.networks import MLP, Network
 from pyrovae.numerics import SCALE_FLOOR, inverse_softplus
@@ -844,6 +845,15 @@ def m2(labels=False):
         encoder=MLP(8),
         decoder=MLP(8),
     )
+
+
+def test_a_mean_and_its_class_are_joined_on_one_device(monkeypatch):
+    """The mean is a double on the CPU; q(z|x) is in single precision, perhaps on a GPU."""
+    vae, joined, cat = m2(labels=False).float(), [], torch.cat
+    q = vae.encode(torch.randn(4, 5, dtype=torch.float32))
+    monkeypatch.setattr(torch, "cat", lambda parts, *dim: joined.append(parts) or cat(parts, *dim))
+    assert Space(vae)._mean(q).shape == (4, 5)
+    assert len({(part.dtype, part.device) for part in joined[-1]}) == 1
 
 
 @pytest.mark.parametrize("labels", [False, True])

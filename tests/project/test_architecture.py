@@ -37,6 +37,18 @@ def test_no_import_cycle():
         pytest.fail(f"modules import each other: {' <- '.join(error.args[1])}")
 
 
+def test_no_private_name_is_imported():
+    private = [
+        f"{module}: {alias.name}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("pyrovae"))
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert private == [], "name what another module uses without an underscore"
+
+
 def test_no_long_file():
     sizes = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     assert {name: size for name, size in sizes.items() if size > FILE_LINES} == {}

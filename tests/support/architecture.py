@@ -20,7 +20,7 @@ FLOORS = {
     "pictures": {"report"},
     "verbs": {"baselines", "evidence", "training"},
     "exploring": {"exploring", "testing"},
-    "tasks": {"tasks"},
+    "tasks": {"factors", "tasks"},
     "interfaces": {"__init__", "__main__", "app", "cli"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}

@@ -24,6 +24,14 @@ ONE_VECTOR = (
     objectives.JensenShannon,
     objectives.MMD,
 )
+# Guides whose mean is known.
+WITH_MEAN = (
+    guides.DiagonalNormal,
+    guides.FullRankNormal,
+    guides.LowRankNormal,
+    guides.Laplace,
+    guides.GaussianMixture,
+)
 
 
 class Cell(NamedTuple):
@@ -135,6 +143,8 @@ def _distributions(cell: Cell) -> bool:
         return normal and normal_prior
     if isinstance(cell.objective, objectives.BetaTC):
         return normal
+    if isinstance(cell.objective, objectives.Autoencoder):
+        return isinstance(cell.guide, WITH_MEAN) and not cell.guide.states
     if isinstance(cell.objective, objectives.DIP):
         return normal or isinstance(cell.guide, guides.FullRankNormal)
     return True

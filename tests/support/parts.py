@@ -101,6 +101,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "ReweightedWakeSleep": [{"particles": 3, "insomnia": 0.5}],
     "ScoreFunction": [{"particles": 1, "baseline": "batch"}],
     "DIP": [{"kind": "II"}],
+    "Autoencoder": [
+        {"sparsity": 0.5, "kind": "topk", "noise": 0.1},
+        {"sparsity": 1.0, "kind": "kl", "contraction": 0.1},
+    ],
 }
 # In place of the default ones, where these would be slow.
 SMALL: dict[str, dict[str, Any]] = {

@@ -271,6 +271,51 @@ def test_parquet_keeps_its_types(run, tmp_path):
     assert several.shape == (2 * ROWS, 8)
 
 
+@pytest.mark.parametrize("kind", ["dict", "rows", "pyarrow", "polars"])
+def test_tables_of_any_library_are_filled(run, kind):
+    frame = people(20, seed=1)
+    expected = pv.impute(run, frame, draws=2, **QUICK).frame
+    plain = frame.astype(object).where(frame.notna(), None)
+    if kind == "dict":
+        table = plain.to_dict("list")
+    elif kind == "rows":
+        table = plain.to_dict("records")
+    elif kind == "pyarrow":
+        table = pytest.importorskip("pyarrow").Table.from_pandas(frame, preserve_index=False)
+    else:
+        table = pytest.importorskip("polars").DataFrame(plain.to_dict("list"))
+    found = pv.impute(run, table, draws=2, **QUICK).frame
+    assert list(found) == list(frame)
+    np.testing.assert_allclose(found["size"].astype(float), expected["size"])
+
+
+def test_known_cells_of_parquet_are_not_converted(run, tmp_path):
+    """pandas would read whole numbers with nulls as floats."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    frame = whole_table()
+    visits = [*range(ROWS - 1), 2**53 + 1]
+    visits[6] = visits[9] = None
+    colours = pa.array(frame["colour"].where(~frame.index.isin([4, 9]), None), pa.string())
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name, column in {
+        "visits": pa.array(visits, pa.int64()),
+        "colour": colours.dictionary_encode(),
+    }.items():
+        table = table.set_column(table.schema.names.index(name), name, column)
+    pq.write_table(table, tmp_path / "t.parquet")
+    pv.impute_file(run, tmp_path / "t.parquet", tmp_path / "f.parquet", draws=2, **QUICK)
+    found, several = (pq.read_table(tmp_path / f"f{end}.parquet") for end in ("", ".draws"))
+    assert [v for i, v in enumerate(found["visits"].to_pylist()) if i not in (6, 9)] == [
+        v for v in visits if v is not None
+    ]
+    assert several["visits"].to_pylist()[-2:] == [2**53 + 1] * 2
+    assert [v for i, v in enumerate(found["colour"].to_pylist()) if i not in (4, 9)] == [
+        v for v in colours.to_pylist() if v is not None
+    ]
+    assert found["visits"].null_count == found["colour"].null_count == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.draws.parquet", "f.parquet", "t.parquet"]
+
+
 # -------------------------------------------------------------------- refusals
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 import pyrovae as pv
 from pyrovae.datasets import Rows
 from pyrovae.distributions import DiscretizedLogistic, Levels
+from pyrovae.exploring.space import Space
 from pyrovae.measurements import Downsample, Missing, Noise
 from pyrovae.measurements.families import as_finite
 from pyrovae.tasks.figures import completions
@@ -19,11 +20,13 @@ from pyrovae.tasks.restoring import (
     CoarseNoise,
     bicubic,
     error_line,
+    levels_of,
     mask_of,
     median_of,
     on_levels,
     reconstructed,
 )
+from pyrovae.testing.attaching import perturb
 from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import binary, small
 
@@ -76,16 +79,51 @@ def test_simple_restorations():
     assert torch.allclose(bicubic(torch.full((1, 1, 3, 3), 0.3), (6, 6)), torch.tensor(0.3))
     assert error_line(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])).endswith("inf dB")
     assert on_levels(torch.tensor([-1.0, 0.3, 0.6]), 3).tolist() == [0.0, 0.5, 0.5]
-    vae = small()
+
+
+GUIDES = {
+    "a known mean": {},
+    "a class in the prior": {"prior": pv.priors.GaussianMixture(3)},
+    "a class that the decoder reads": {
+        "prior": pv.priors.Classes(3, labels=False),
+        "guide": pv.guides.Classes(3),
+    },
+    "no known mean": {"guide": pv.guides.Flow()},
+}
+
+
+@pytest.mark.parametrize("declaration", GUIDES)
+def test_decode_encode_is_the_mean_at_the_mean(declaration):
+    """The encoder reads zeros for what is missing."""
+    torch.manual_seed(0)
+    vae = perturb(small(**GUIDES[declaration])).eval()
     x = torch.where(mask_of("left", EVENT, 6), torch.nan, binary(6))
-    expected = vae.decode(vae.encode(x.nan_to_num(0.0)).mean).mean.detach()
-    found = reconstructed(vae, Rows.of(x), Missing())
+    found = reconstructed(vae, Rows.of(x), Missing(), seed=3)
     assert found.shape == (6, *EVENT)
-    assert not found.isnan().any()
-    assert vae.training or torch.allclose(found, expected, atol=0.2)
+    space = Space(vae)
+    z = space.encode(Rows.of(x.nan_to_num(0.0)), seed=3)
+    torch.testing.assert_close(found, torch.as_tensor(space.decoded(z)))
+    if declaration == "a known mean":
+        torch.testing.assert_close(found, vae.decode(vae.encode(x.nan_to_num(0.0)).mean).mean.detach())
+    assert not torch.allclose(found, reconstructed(vae, Rows.of(binary(6)), Missing(), seed=3), atol=1e-3)
+    assert torch.equal(found, reconstructed(vae, Rows.of(x), Missing(), seed=3))
 
 
 # -------------------------------------------------------------------- grey levels
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "count"),
+    [
+        (pv.likelihoods.DiscretizedLogistic(17), 17),
+        (pv.likelihoods.Categorical(5), 5),
+        (pv.likelihoods.Categorical(40, grey=False), 0),
+        (pv.likelihoods.Bernoulli(), 0),
+        (pv.likelihoods.Normal(), 0),
+    ],
+)
+def test_grey_levels_are_those_between_0_and_1(likelihood, count):
+    assert levels_of(small(likelihood=likelihood)) == count
 
 
 def grey(*shape: int) -> DiscretizedLogistic:

@@ -1,5 +1,7 @@
 """Scores of new data: columns by name, one number for each row, percentiles, pieces."""
 
+import dataclasses
+
 import numpy as np
 import pandas
 import pytest
@@ -202,6 +204,7 @@ def test_what_cannot_be_scored_is_refused(vae, run):
     raises_one_sentence(lambda: pv.score(vae, new, percentiles=True, **QUICK), "reference=")
     raises_one_sentence(lambda: pv.score(vae, {"size": [1.0]}, **QUICK), "no column")
     raises_one_sentence(lambda: pv.score(vae, people(0), **QUICK), "no rows")
+    raises_one_sentence(lambda: pv.score(vae, people(3), reference=people(0), **QUICK), "no rows")
     raises_one_sentence(lambda: pv.score(run, new, particles=0), "particles")
     data = pv.datasets.load(run.parent / "people.csv", drop="name")
     raises_one_sentence(lambda: pv.score(vae, data, **QUICK), "data.test")
@@ -216,3 +219,12 @@ def test_scores_are_saved(vae, tmp_path):
     back = pandas.read_parquet(scores.save(tmp_path / "s.parquet"))
     np.testing.assert_array_equal(back["log_px"], scores.log_px)
     raises_one_sentence(lambda: scores.save(tmp_path / "s.txt"), ".parquet")
+
+
+def test_all_rows_are_read_in_pieces_whatever_their_number_was_thought_to_be(monkeypatch):
+    """The number of rows of a long CSV file is a guess."""
+    rows = pv.Rows(torch.arange(10.0)[:, None], y=torch.arange(10))
+    new = dataclasses.replace(incoming(None, rows), rows=1)
+    monkeypatch.setattr("pyrovae.datasets.incoming.TOGETHER", 4)
+    assert new.all_rows().x.flatten().tolist() == new.all_rows().y.tolist() == list(range(10))
+    assert new.first(3).rows.y.tolist() == [0, 1, 2]

@@ -9,7 +9,9 @@ import pyrovae as pv
 from pyrovae.training.defaults import Facts, chosen
 from tests.support.parts import raises_one_sentence
 
-OPEN = dict.fromkeys(("batch_size", "epochs", "lr", "lr_schedule", "kl_warmup")) | {"patience": "auto"}
+OPEN = dict.fromkeys(("batch_size", "epochs", "lr", "lr_schedule", "kl_warmup", "keep")) | {
+    "patience": "auto"
+}
 QUIET = {"progress": False, "figures": False, "compile": False}
 
 
@@ -49,6 +51,7 @@ def test_they_follow_the_number_of_rows(rows, batch_size, epochs, patience):
         "lr": 0.003 if rows >= 10_000 else 0.002,
         "lr_schedule": "cosine",
         "kl_warmup": epochs / 10,
+        "keep": "objective",
         "patience": patience,
     }
 
@@ -91,7 +94,7 @@ def test_a_resumed_run_keeps_its_own(data, tmp_path):
     pv.fit(small(), data, epochs=2, out=tmp_path / "r", **own, **QUIET)
     whole = pv.fit(small(), data, epochs=4, **own, **QUIET)
     run = pv.fit(small(), data, epochs=4, out=tmp_path / "r", resume=True, **QUIET)
-    assert config(tmp_path / "r") == own | {"epochs": 4}
+    assert config(tmp_path / "r") == own | {"epochs": 4, "keep": "objective"}
     np.testing.assert_array_equal(run.history["validation"], whole.history["validation"])
     again = pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)  # epochs of the run: it is over
     assert len(again.history["epoch"]) == 4
@@ -120,7 +123,7 @@ def test_they_are_printed(data, capsys):
     pv.fit(small(), data, epochs=20, patience=9, figures=False, compile=False)
     assert capsys.readouterr().out.startswith(
         "20 epochs in batches of 16, adam, cosine learning rate 0.002, the KL divergence grows over 2 "
-        "epochs, ends after 9 without a better bound\n"
+        "epochs, ends after 9 without a better objective\n"
     )
     quiet = {"kl_warmup": 0, "patience": None, "lr_schedule": "constant"}
     pv.fit(small(), data, epochs=1, figures=False, compile=False, **quiet)

@@ -63,7 +63,7 @@ def test_validation_has_the_same_noise_at_every_epoch_and_moves_nothing(data, mo
 
     validated, blind = small(), small()
     pv.fit(validated, data, epochs=3, **QUIET)
-    monkeypatch.setattr(Loop, "validate", lambda self: float(self.job.state.position.epoch))
+    monkeypatch.setattr(Loop, "validate", lambda self: {"validation": float(self.job.state.position.epoch)})
     pv.fit(blind, data, epochs=3, **QUIET)
     assert same(validated.state_dict(), blind.state_dict())
 
@@ -103,7 +103,7 @@ def test_the_train_bound_is_the_mean_over_rows_also_when_the_last_batch_is_small
             bounds.append(self.bound(terms).detach().double())
             return super().maximised(terms)
 
-    run = pv.fit(small(), data, Spy(), epochs=2, batch_size=25, lr=1e-30, progress=False)
+    run = pv.fit(small(), data, Spy(), epochs=2, batch_size=25, lr=1e-30, keep="bound", progress=False)
     assert len(bounds.pop(0)) == 2  # the check before the first step
     assert [len(batch) for batch in bounds] == [25, 25, 10] * 2
     means = [torch.cat(epoch).mean().item() for epoch in (bounds[:3], bounds[3:])]
@@ -238,7 +238,7 @@ def test_kl_warmup_weights_the_kl_and_nothing_else(data, monkeypatch):
             weights.append(1.0)
             return super().maximised(terms)
 
-    warm = pv.fit(small(), data, Spy(), epochs=3, kl_warmup=2.0, **QUIET)
+    warm = pv.fit(small(), data, Spy(), epochs=3, kl_warmup=2.0, keep="bound", **QUIET)
     assert weights.pop(0) == 1.0  # the check before the first step
     # annealed calls maximised itself, which notes a 1 before each weight
     assert weights[1:12:2] == pytest.approx([s / 6 for s in range(6)])
@@ -400,7 +400,8 @@ def test_the_run_prints_its_best_epoch(data, tmp_path):
     run = pv.fit(small(), data, epochs=2, out=tmp_path / "r", **QUIET)
     best = run.history["validation"][run.best_epoch - 1]
     assert str(run) == (
-        f"2 epochs, best at {run.best_epoch}: validation {best:.3f} nats per observation, in {tmp_path / 'r'}"
+        f"2 epochs, best at {run.best_epoch}: validation bound {best:.3f} nats per observation, "
+        f"in {tmp_path / 'r'}"
     )
 
 

@@ -141,7 +141,9 @@ def test_a_pair_that_needs_every_label_is_checked_with_labels(data):
 
 def test_a_change_is_said_and_bounds_before_it_do_not_compare(data, capsys, monkeypatch):
     """The bound falls at every epoch; the best one is the first after the change."""
-    monkeypatch.setattr(pv.training.loop.Loop, "validate", lambda self: -1.0 - self.job.state.position.epoch)
+    monkeypatch.setattr(
+        pv.training.loop.Loop, "validate", lambda self: {"validation": -1.0 - self.job.state.position.epoch}
+    )
     run = pv.fit(Switched(waits=2), data, epochs=4, **(QUIET | {"progress": True}))
     assert run.best_epoch == 3
     assert "epoch 3: the second regime starts" in capsys.readouterr().out.splitlines()
@@ -149,7 +151,9 @@ def test_a_change_is_said_and_bounds_before_it_do_not_compare(data, capsys, monk
 
 
 def test_patience_is_counted_from_the_change(data, monkeypatch):
-    monkeypatch.setattr(pv.training.loop.Loop, "validate", lambda self: -1.0 - self.job.state.position.epoch)
+    monkeypatch.setattr(
+        pv.training.loop.Loop, "validate", lambda self: {"validation": -1.0 - self.job.state.position.epoch}
+    )
     assert len(pv.fit(Switched(), data, epochs=9, patience=2, **QUIET).history["epoch"]) == 3
     assert len(pv.fit(Switched(waits=4), data, epochs=9, patience=2, **QUIET).history["epoch"]) == 7
 

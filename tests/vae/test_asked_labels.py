@@ -1,5 +1,7 @@
 """Labels by number or word: `vae.sample(5, context=7)` for a VAE that is conditioned on labels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,45 @@ def test_labels_by_number_are_one_hot_contexts(numbered):
     )
 
 
+def all_of(numbered, context):
+    """What functions of a conditional VAE give for four rows."""
+    x, options = binary(4), {"particles": 20, "seed": 1}
+    rest = x.clone()
+    rest[:, :, :2] = math.nan
+    completion = pv.condition(numbered, rest, context, draws=3, seed=1)
+    return {
+        "log_evidence": pv.log_evidence(numbered, x, context, compile=False, **options).log_px,
+        "iwae_bound": pv.evidence.iwae_bound(numbered, x, context, particles=(1, 5), seed=1).bound,
+        "condition": completion.x.numpy(),
+        "sandwich": pv.sandwich(numbered, count=4, context=context, temperatures=(3,), chains=2).lower,
+        "diagnose": pv.diagnose(numbered, x, context, **options).rate,
+        "traverse": pv.traverse(numbered, x, steps=2, context=context).x,
+        "encode": numbered.encode(pv.Rows(x), context).mean.detach().numpy(),
+        "rows": numbered.rows(x, context).context.numpy(),
+    }
+
+
+def test_functions_of_rows_take_labels(numbered):
+    """One for each row, or one for all."""
+    each = all_of(numbered, one_hot(0, 2, 2, 1))
+    for labels in ([2, 9, 9, 5], np.array([2, 9, 9, 5]), ["2", "9", "9", "5"]):
+        for name, found in all_of(numbered, labels).items():
+            np.testing.assert_array_equal(found, each[name], err_msg=name)
+    one = all_of(numbered, one_hot(1, 1, 1, 1))
+    for label in (5, "5", np.int64(5)):
+        for name, found in all_of(numbered, label).items():
+            np.testing.assert_array_equal(found, one[name], err_msg=name)
+    x = binary(4)
+    wanted = pv.interpolate(numbered, x[0], x[1], 3, context=one_hot(1)[0]).x
+    for label in (5, "5", [5], one_hot(1)):
+        np.testing.assert_array_equal(pv.interpolate(numbered, x[0], x[1], 3, context=label).x, wanted)
+        three = pv.analogy(numbered, x[0], x[1], x[2], context=label)
+        np.testing.assert_array_equal(three, pv.analogy(numbered, x[0], x[1], x[2], context=one_hot(1)))
+    raises_one_sentence(lambda: pv.log_evidence(numbered, x, 7), "there is no label 7", "2, 5, 9")
+    raises_one_sentence(lambda: pv.condition(numbered, x, [2, 5]), "4 rows and context 2")
+    raises_one_sentence(lambda: pv.interpolate(numbered, x[0], x[1], context=7), "there is no label 7")
+
+
 def test_labels_by_word(worded):
     wanted = worded.sample(2, one_hot(1, 2), seed=3)
     assert torch.equal(worded.sample(2, context=["dog", "emu"], seed=3), wanted)
@@ -87,6 +128,14 @@ def test_an_unknown_label_is_refused_with_the_known_ones(numbered, worded):
     raises_one_sentence(lambda: worded.sample(2, context="dgo"), "did you mean dog?", "cat, dog, emu")
     raises_one_sentence(lambda: worded.sample(2, context=["dog", "cow"]), "there is no label 'cow'")
     raises_one_sentence(lambda: numbered.sample(2, context=[2, 5, 9, 2]), "4 rows for 2 observations")
+
+
+@pytest.mark.parametrize(
+    "label", [math.nan, math.inf, "nan", "inf", "1e999", pytest.param(10**400, id="large")]
+)
+def test_a_number_that_no_label_can_be_is_refused_as_unknown(numbered, label):
+    raises_one_sentence(lambda: numbered.sample(2, context=label), "there is no label", "2, 5, 9")
+    raises_one_sentence(lambda: class_index(numbered.schema, label), "there is no label", "2, 5, 9")
 
 
 def test_a_model_without_labels_takes_numbers_as_they_are():

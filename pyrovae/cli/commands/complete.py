@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +40,26 @@ def complete(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Remove a part of images, and complete them by samples given the rest.
+    """Remove a part of each image, and restore it by samples given the rest.
 
-    --mask left removes the left half; right, top, bottom and centre likewise. quadrant:1 removes
-    the upper left quarter (2 upper right, 3 lower left, 4 lower right), random:.5 half of the
-    pixels of each image, and an image file its white pixels. Prints log p(removed | rest) and the
-    error of the mean, and writes figures/complete-MASK.png: given, five samples, mean, truth.
+    --mask left, right, top or bottom removes this half, and centre the middle; quadrant:1 removes
+    the upper left quarter (2 upper right, 3 lower left, 4 lower right); random:.5 half of the
+    pixels of each image, chosen at random; and an image file the pixels that are white in it.
+    Prints log p(removed | rest) and the error of the mean. Writes figures/complete-MASK.png in the
+    run folder: what is given, five samples, the mean, and the truth.
 
     Arguments:
         run: the run folder of a model of images.
-        mask: what is removed.
+        mask: the part to remove.
         count: number of images.
         draws: number of samples of each image.
         split: the part of the data to use.
         data: name, file or folder, if the run's data came from memory or have moved.
-        images: new images instead, in a .npy file or a folder.
-        measured: incomplete images instead, in a .npy file with NaN for missing pixels.
+        images: new images to use instead of the run's, in a .npy file or a folder.
+        measured: incomplete images to restore, in a .npy file with NaN for missing pixels.
         array: also write the samples, as complete-MASK.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found; by default the cheapest that its diagnostics accept.
+        method: how the posterior is found; by default the cheapest whose diagnostics are good.
         seed: seed of the samples, and of a random mask.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
@@ -103,7 +103,7 @@ def _say_likelihood(
 ) -> None:
     """Print log p(removed | rest) = log p(x) - log p(rest), by the same method."""
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed}
-    full = posterior(replace(found), found.rows.x, Missing(), draws=1, **options)
+    full = posterior(found, found.rows.x, Missing(), draws=1, **options)
     difference = full.log_py - completion.log_py
     finite = np.isfinite(difference)
     if not finite.any():

@@ -31,10 +31,11 @@ def denoise(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Add noise to images, and restore them by samples given the noisy ones.
+    """Add noise to images, and restore them by samples given the noisy images.
 
-    Prints the error of the posterior mean, of decode(encode(y)), of the noisy images and of a
-    median filter, and writes figures/denoise.png: noisy, five samples, mean, truth.
+    Prints the errors of the posterior mean, of decode(encode(y)) for the noisy images y, of the
+    noisy images themselves and of a median filter. Writes figures/denoise.png in the run folder:
+    noisy images, five samples, the mean, and the truth.
 
     Arguments:
         run: the run folder of a model of images.
@@ -44,11 +45,11 @@ def denoise(
         draws: number of samples of each image.
         split: the part of the data to use.
         data: name, file or folder, if the run's data came from memory or have moved.
-        images: new images instead, in a .npy file or a folder.
-        measured: images with such noise instead, in a .npy file.
+        images: new images to use instead of the run's, in a .npy file or a folder.
+        measured: noisy images to restore, in a .npy file; --noise or --flip describes the noise.
         array: also write the samples, as denoise.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found; by default the cheapest that its diagnostics accept.
+        method: how the posterior is found; by default the cheapest whose diagnostics are good.
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.

@@ -40,22 +40,23 @@ def edit(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Change an attribute of observations: find its direction in latent space, and go along it.
+    """Change an attribute of observations: find its direction in latent space, and move along it.
 
     An attribute is thick, slant or width (measured from images), a class of the data by its name or
-    number, a column of the data, or a column of a file. Directions are found from training rows.
-    The figure shows the observations, and their reconstructions with -BY to BY of the attribute.
+    number, a column of the data, a factor of drawn data, or a column of a file. Directions are
+    found from training rows. The figure shows the observations and their edits, from less of the
+    attribute (-BY) through the reconstruction (0) to more of it (BY).
 
     Arguments:
         run: the run folder.
         attribute: names of attributes, such as thick, 7 or Trouser.
-        by: the largest change, in standard deviations of the encodings.
+        by: the largest edit, in standard deviations of the encodings along the direction.
         count: number of observations to edit.
         steps: number of steps from -BY to BY.
-        method: difference of means, or the normal of a logistic regression.
-        keep: attributes that should stay, such as slant, or class for all classes.
-        file: a table of attributes with a row for each row of the data.
-        rows: maximum number of training rows.
+        method: the direction: a difference of means, or the normal of a logistic regression.
+        keep: attributes that should not change, such as slant, or class for all classes.
+        file: a table of attributes with a row for each row of the data, in the same order.
+        rows: maximum number of training rows from which the directions are found.
         split: the part of the data to edit.
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write edited_ATTRIBUTE.npy, (steps, count, ...).
@@ -67,7 +68,9 @@ def edit(
     vae, data_set = open_run(run, data, trust)
     train = training_rows(data_set, whole("rows", rows))
     labels = None if data_set.labels is None else data_set.labels.train[: len(train)]
-    known = known_attributes(data_set, train, labels, file)
+    parts = data_set.factors
+    factors = None if parts is None else parts.train.take(slice(len(train)))
+    known = known_attributes(data_set, train, labels, file, factors)
     if not attribute:
         names = ", ".join(known.names[:20])
         raise InputError(f"which attribute? name one or several by --attribute: {names}")

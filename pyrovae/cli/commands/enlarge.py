@@ -10,7 +10,7 @@ from pyrovae.cli.runs import Split
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.measurements import Downsample, Measurement, Noise
-from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, levels_of, on_levels
+from pyrovae.tasks.restoring import FEW, CoarseDownsample, bicubic, has_density, levels_of, on_levels
 
 __all__ = ["enlarge"]
 
@@ -33,25 +33,26 @@ def enlarge(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Make images small, and enlarge them by samples given the small ones.
+    """Make images small, and restore them by samples given the small images.
 
-    Pixels of small images are the means of blocks. Prints the error of the posterior mean, of
-    decode(encode(y)), and of nearest-neighbour and bicubic interpolation, and writes
-    figures/enlarge-FACTOR.png: small, five samples, mean, truth.
+    A pixel of a small image is the mean of a block of FACTOR x FACTOR pixels. Prints the errors of
+    the posterior mean, of decode(encode(y)) for the small images y, and of nearest-neighbour and
+    bicubic interpolation. Writes figures/enlarge-FACTOR.png in the run folder: small images, five
+    samples, the mean, and the truth.
 
     Arguments:
         run: the run folder of a model of images.
         factor: the height and width of a block.
-        noise: the standard deviation of normal noise of the small images, if they have any.
+        noise: the standard deviation of normal noise in the small images; no noise by default.
         count: number of images.
         draws: number of samples of each image.
         split: the part of the data to use.
         data: name, file or folder, if the run's data came from memory or have moved.
-        images: new images instead, in a .npy file or a folder.
-        measured: small images instead, in a .npy file (N, channels, height, width).
+        images: new images to use instead of the run's, in a .npy file or a folder.
+        measured: small images to enlarge, in a .npy file (N, channels, height, width).
         array: also write the samples, as enlarge-FACTOR.npy.
         particles: the number of weighted samples of each image; 1,000 by default.
-        method: how the posterior is found; by default the cheapest that its diagnostics accept.
+        method: how the posterior is found; by default the cheapest whose diagnostics are good.
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
@@ -73,17 +74,14 @@ def enlarge(
     through: Measurement = coarse
     if noise is not None:
         through = coarse >> Noise(number("noise", noise, above=0))
-    x = found.rows.x
-    y = x if measured is not None else through.sample(x, seed=seed)
-    try:
-        completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
-    except InputError as error:
-        if "has no density" not in str(error):
-            raise
+    elif not has_density(found.vae, coarse, found.rows):
         raise InputError(
             "small images are a function of the large ones and have no density under this likelihood: add "
             "noise, as in --noise 0.05"
-        ) from None
+        )
+    x = found.rows.x
+    y = x if measured is not None else through.sample(x, seed=seed)
+    completion = posterior(found, y, through, draws=draws, particles=particles, method=method, seed=seed)
     if levels > FEW:
         completion = replace(completion, x=on_levels(completion.x, levels))
     large = y.clamp(0, 1)

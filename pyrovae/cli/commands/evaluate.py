@@ -231,7 +231,7 @@ def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
     """log p(x) of densities without a network, if there are some for the likelihood."""
     if data is None or data.streams or data.distinct > 10_000:
         return {}
-    train, likelihood = data.epoch(0, 0)[: data.distinct].x, vae.likelihood
+    train, likelihood = data.without_jitter().x, vae.likelihood
     if isinstance(likelihood, Mixed) and likelihood.columns is not None:
         columns = baselines.independent_columns(train, x.x, likelihood.columns)
         return {"independent columns": columns.mean().item()}

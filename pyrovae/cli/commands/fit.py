@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import datasets, training
 from pyrovae.cli.runs import load_data, options_of, set_seed
+from pyrovae.datasets.drawn_sets import is_drawn
 from pyrovae.errors import InputError
 from pyrovae.files import new_folder
 from pyrovae.part import Declared
@@ -120,7 +121,7 @@ def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) 
 @contextmanager
 def _folder(out: str | None, name: str) -> Iterator[str]:
     """The run folder; a new one, named after the data, is removed if nothing was written to it."""
-    stem = Path(name).stem or "run"
+    stem = name.split()[0] if is_drawn(name) else Path(name).stem or "run"
     made = None if out else together(lambda: new_folder(Path("runs"), stem) if is_first() else None)
     try:
         yield out or agreed(str(made))

@@ -30,27 +30,28 @@ def impute(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Fill the empty cells of a table, once and several times, with a column of doubt.
+    """Fill the empty cells of a table with single and multiple imputations.
 
     Only empty cells change. They get the most probable word, the rounded mean of counts, or the
-    mean of other numbers and dates, in the format of their column. The column `doubt` is 0 where
-    the known cells of a row determine the others, and near 1 where they say nothing about a number.
-    With --draws M, OUT.draws.csv has M samples of each row: fit a model to each of the M tables and
-    pool the results by Rubin's rules. A call that was stopped goes on where it was.
+    mean of other numbers and dates, in the format of their column. A column `doubt` is added: 0
+    where the known cells of a row determine the others, near 1 where they say nothing about a
+    number. With --out filled.csv and --draws M, the file filled.draws.csv has M samples of each
+    row: analyse each of the M tables, and pool the results by Rubin's rules. If the command is
+    stopped, run it again, and it continues where it stopped.
 
     Arguments:
-        run: the run folder of a model of a table.
+        run: the run folder of a model that was trained on a table.
         data: a .csv, .tsv, .txt or .parquet file; its columns are matched by name.
-        out: the file to write, of the same kind.
-        draws: M, the number of samples of each row in OUT.draws.csv; 0 writes no such file.
+        out: the file to write, of the same kind as the input.
+        draws: M, the number of multiple imputations; 0 writes no file of them.
         particles: the number of weighted samples of each row; by default 200, or 5 M.
-        method: how the posterior is found; by default the cheapest that its diagnostics accept.
-        unknown: refuse words that have no number or level, or read them as missing.
+        method: how the posterior is found; by default the cheapest whose diagnostics are good.
+        unknown: refuse words that the model does not know, or read them as missing.
         labels: the column of the labels, for a model that is conditioned on labels.
-        overwrite: replace the output, and what a call that was stopped has left.
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file; found by default.
-        header: whether a CSV file has a header; found by default.
+        overwrite: replace the output, and the part that a stopped command has left.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file; detected by default.
+        header: whether a CSV file has a header; detected by default.
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.

@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pyrovae.cli.docstrings import Described, described, formula, formulas, plain
 from pyrovae.cli.source import skeleton
 from pyrovae.errors import InputError
-from pyrovae.names import named_classes, near_names
+from pyrovae.names import meant_by, named_classes
 from pyrovae.trust import object_at
 
 __all__ = ["AXES", "AxisName", "classes_of", "markdown_table", "parts"]
@@ -106,9 +106,9 @@ def _asked(name: str, axes: list[str] | list[AxisName]) -> list[tuple[str, type]
     asked = [(axis, known[name]) for axis, known in classes.items() if name in known]
     if asked:
         return asked
-    near = near_names(name, list(dict.fromkeys(n for known in classes.values() for n in known)))
+    meant = meant_by(name, list(dict.fromkeys(n for known in classes.values() for n in known)))
     what = axes[0] if len(axes) == 1 else "part"
-    advice = f"did you mean {' or '.join(near)}?" if near else "`pyrovae parts` lists all of them"
+    advice = meant.strip() or "`pyrovae parts` lists all of them"
     raise InputError(
         f"there is no {what} {name!r}: {advice} (name your own part by its import path, as in "
         "mypackage.priors.MyPrior)"

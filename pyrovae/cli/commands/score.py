@@ -38,27 +38,28 @@ def score(
     """Estimate log p(x) of every row of a new file, with percentiles among the training rows.
 
     Writes a line for each row: row number, id, log p(x) in nats, its Monte Carlo error, effective
-    sample size, k-hat and percentile; with --kind also how anomalous the row is. Columns are
-    matched by name. Files larger than memory are read in pieces. A call that was stopped goes on
-    where it was; give the same command again.
+    sample size, k-hat and percentile; with another --kind also how anomalous the row is. The
+    percentile is the percentage of training rows that are more anomalous. Columns are matched by
+    name. Files larger than memory are read in pieces. If the command is stopped, run it again, and
+    it continues where it stopped.
 
     Arguments:
         run: the run folder.
         data: the file to score (.csv, .parquet, .npy and others), or a folder of images.
         out: the .csv file to write.
-        kind: the score of anomalies (higher is more): -log p(x), or another (docs/anomalies.md).
+        kind: how anomalous a row is (higher is more): -log p(x), or see docs/anomalies.md.
         background: the run folder of the second model, for --kind ratio.
         id: a column to copy to the output.
         particles: K, the number of samples for each row; by default 100, or 16 chains for AIS.
         method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
             default.
-        unknown: refuse words that have no number or level, or read them as missing.
+        unknown: refuse words that the model does not know, or read them as missing.
         labels: the column of the labels, for a model that is conditioned on labels.
-        percentiles: whether percentiles are needed; by default they are given if possible.
-        overwrite: replace the output, and the scores of a call that was stopped.
-        separator: the separator of a CSV file; found by default.
-        decimal: the decimal mark of a CSV file; found by default.
-        header: whether a CSV file has a header; found by default.
+        percentiles: whether percentiles are needed; by default they are written if possible.
+        overwrite: replace the output, and the scores that a stopped command has left.
+        separator: the separator of a CSV file; detected by default.
+        decimal: the decimal mark of a CSV file; detected by default.
+        header: whether a CSV file has a header; detected by default.
         seed: seed of the samples.
         compile: whether to compile the estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.

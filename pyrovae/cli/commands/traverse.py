@@ -30,16 +30,17 @@ def traverse(
 ) -> None:
     """Decode an observation along each latent, or along each principal direction of the encodings.
 
-    The figure has a row for each direction, the one with the largest change first.
+    The figure has a row for each direction. The direction that changes the observation most comes
+    first.
 
     Arguments:
         run: the run folder.
         directions: latents, or principal directions of the encodings.
-        steps: number of steps of each direction.
-        span: the largest step, in standard deviations of the encodings.
-        row: the observation at which the traversal starts.
+        steps: number of steps along each direction.
+        span: the steps go from -SPAN to SPAN standard deviations of the encodings.
+        row: the number of the observation at which the traversal starts, from 0.
         count: number of directions in the figure.
-        rows: maximum number of rows for the standard deviations.
+        rows: maximum number of rows from which the standard deviations are estimated.
         split: the part of the data to use.
         data: name, file or folder, if the run's data came from memory or have moved.
         array: also write traversal.npy, (directions, steps, ...).

@@ -51,10 +51,10 @@ def read_npz(path: Path) -> Source:
         InputError: for an archive in which the rows cannot be found.
     """
     _check_members(path)
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} is a .npy file by its contents: rename it")
-    with archive:
+    with path.open("rb") as file:  # numpy leaves a broken archive open
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is a .npy file by its contents: rename it")
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     if {"format", "shape", "data"} <= arrays.keys():
         return as_source(path.name, _dense(path))

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAYS",
+    "DAY_AND_MONTH",
+    "FORMATS",
     "HOURS",
+    "ORDINAL",
     "AmbiguousDates",
     "as_dates",
+    "days_in_format",
     "days_of",
     "example_of",
     "hours_of",
@@ -28,11 +32,11 @@ HOURS = "hours"
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?\s?(Z|[+-]\d\d:?\d\d)?)?")
 _ORDER = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.]\d")
 _LIKE_A_DATE = re.compile(r"(?=.*\d)(?=.*[-/. ,:A-Za-z]).{6,40}")
-_ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b", re.IGNORECASE)
+ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b", re.IGNORECASE)
 _TIME = re.compile(
     r"(?:(-?\d+) days?,? )?(\d{1,3}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?:\s?([ap])\.?m\.?)?", re.IGNORECASE
 )
-_FORMATS = (
+FORMATS = (
     "%Y/%m/%d",
     "%Y/%m/%d %H:%M",
     "%Y/%m/%d %H:%M:%S",
@@ -45,7 +49,7 @@ _FORMATS = (
     *(f"%Y{gap}{month}" for gap in "- " for month in ("%b", "%B")),
     "%a, %d %b %Y %H:%M:%S GMT",
 )
-_DAY_AND_MONTH = tuple(
+DAY_AND_MONTH = tuple(
     tuple(f"%{one}{gap}%{two}{gap}{year}{time}" for one, two in ("dm", "md"))
     for gap in "/-."
     for year in ("%Y", "%y")
@@ -79,22 +83,22 @@ def days_of(words: Sequence[str], *, compact: bool = False) -> np.ndarray | None
         ([12.0], None)
     """
     if compact:
-        return _parsed(words, "%Y%m%d")
+        return days_in_format(words, "%Y%m%d")
     if all(re.fullmatch(r"\d{4}[-: ]?[qQ][1-4]", word) for word in words):
-        return _parsed([f"{word[:4]}-{3 * int(word[-1]) - 2:02d}" for word in words], "%Y-%m")
+        return days_in_format([f"{word[:4]}-{3 * int(word[-1]) - 2:02d}" for word in words], "%Y-%m")
     if all(re.fullmatch(r"\d{4}M(0[1-9]|1[0-2])", word) for word in words):
-        return _parsed([word.replace("M", "-") for word in words], "%Y-%m")
+        return days_in_format([word.replace("M", "-") for word in words], "%Y-%m")
     if not all(_LIKE_A_DATE.fullmatch(word) for word in words[:20]):
         return None
-    words = [_ORDINAL.sub("", word) for word in words]
+    words = [ORDINAL.sub("", word) for word in words]
     if all(_ISO.fullmatch(word) for word in words):
-        return _parsed([word.replace(",", ".") for word in words], "ISO8601")
-    for format_ in _FORMATS:
-        days = _parsed(words, format_)
+        return days_in_format([word.replace(",", ".") for word in words], "ISO8601")
+    for format_ in FORMATS:
+        days = days_in_format(words, format_)
         if days is not None:
             return days
-    for day_first, month_first in _DAY_AND_MONTH:
-        both = [_parsed(words, day_first), _parsed(words, month_first)]
+    for day_first, month_first in DAY_AND_MONTH:
+        both = [days_in_format(words, day_first), days_in_format(words, month_first)]
         fitting = [days for days in both if days is not None]
         if len(fitting) == 2 and not np.array_equal(fitting[0], fitting[1]):
             raise AmbiguousDates(words[int((fitting[0] != fitting[1]).argmax())])
@@ -158,7 +162,8 @@ def as_dates(days: np.ndarray) -> pandas.Series:
     return pandas.Series(pandas.to_datetime(np.round(days * 86_400), unit="s"))
 
 
-def _parsed(words: Sequence[str], format_: str) -> np.ndarray | None:
+def days_in_format(words: Sequence[str], format_: str) -> np.ndarray | None:
+    """Days since 1970-01-01 of words in a format of `strftime`; None if one of them has another."""
     for some in (words[:10], words):
         times = _times(some, format_)
         if times is None:

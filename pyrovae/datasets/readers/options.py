@@ -10,7 +10,7 @@ from typing import Any
 
 from pyrovae.checks import shown, whole
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["ReadOptions", "check_names", "dropping"]
 
@@ -140,8 +140,7 @@ def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: 
     """
     for name in asked:
         if name not in names:
-            near = near_names(name, names)
-            meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            meant = meant_by(name, names, repr)
             shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise InputError(
                 f"{option} names a column {name!r} that {where} does not have: {meant}its columns are {shown}"

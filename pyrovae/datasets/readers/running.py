@@ -24,12 +24,12 @@ from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.structure import (
     NAMES,
     Structure,
-    _is_count_line,
-    _separator,
-    _top,
     find_structure,
+    is_count_line,
+    separator_of,
+    top_of,
 )
-from pyrovae.datasets.readers.tables import Table, _numbered
+from pyrovae.datasets.readers.tables import Table, numbered
 from pyrovae.datasets.readers.text import ending_of, lines_of
 from pyrovae.errors import InputError
 from pyrovae.extras import require
@@ -150,7 +150,7 @@ def _csv_feed(path: Path, options: ReadOptions) -> Feed | None:
         return None
     structure, width, length = opening
     names = structure.names or [str(i) for i in range(len(structure.rows[0]))]
-    names, _ = _numbered(names, [])
+    names, _ = numbered(names, [])
     layout = {"format": "csv", "separator": structure.separator_name, "header": structure.names is not None}
 
     def table(rows: list[list[str]], lines: list[int], first: int) -> Table:
@@ -183,11 +183,11 @@ def _opening(path: Path, options: ReadOptions) -> tuple[Structure, int, int] | N
     """
     lines = lines_of(path)
     beginning: list[str] = list(itertools.islice(lines, LINES))
-    start, _, declared = _top(beginning, [])
+    start, _, declared = top_of(beginning, [])
     beginning += itertools.islice(lines, start)
     if start == len(beginning) or len(beginning) < LINES + start:
         return None
-    separator = options.separator or declared or _separator(beginning[start:], path)
+    separator = options.separator or declared or separator_of(beginning[start:], path)
     records = _Records(path, itertools.chain(beginning[start:], lines), start, separator)
     width, count, is_complete, first = 0, 0, True, [""]
     for count, (_, fields) in enumerate(records, 1):
@@ -196,7 +196,7 @@ def _opening(path: Path, options: ReadOptions) -> tuple[Structure, int, int] | N
             is_complete = False
             break
     claimed = int(first[0]) if first[0].isdecimal() else 0
-    if is_complete or (claimed >= count - 1 and _is_count_line(first, claimed, width)):
+    if is_complete or (claimed >= count - 1 and is_count_line(first, claimed, width)):
         return None
     assert records.raw is not None
     text = "".join([*beginning[:start], *records.raw[: records.line]])
@@ -213,7 +213,7 @@ def _rows(
     start = 0
     lines = lines_of(path)
     beginning = list(itertools.islice(lines, LINES))
-    start, *_ = _top(beginning, [])
+    start, *_ = top_of(beginning, [])
     records = _Records(path, itertools.chain(beginning[start:], lines), start, structure.separator)
     records.raw = None
     empty: list[tuple[int, list[str]]] = []
@@ -308,7 +308,7 @@ def _arrow_feed(
         for first, batch in batches(size, skip):
             for start in range(max(0, skip - first), len(batch), size):
                 frame = batch.slice(start, size).to_pandas()
-                plain, notes = _numbered([str(name).strip() for name in frame.columns], [])
+                plain, notes = numbered([str(name).strip() for name in frame.columns], [])
                 yield Table(frame.set_axis(plain, axis=1), {"format": "arrow"}, notes, first=first + start)
 
     head = next(tables(RECORDS, 0), None)

@@ -21,7 +21,7 @@ from pyrovae.datasets.readers.header import has_header
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.errors import InputError
 
-__all__ = ["Structure", "find_structure"]
+__all__ = ["NAMES", "Structure", "find_structure", "is_count_line", "separator_of", "top_of"]
 
 CANDIDATES = "\t;|, "
 NAMES = {"\t": "tab", " ": "space", ",": "comma", ";": "semicolon", "|": "vertical bar"}
@@ -64,10 +64,10 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
     """
     lines = io.StringIO(text, newline="").readlines()
     notes: list[str] = []
-    start, comments, declared = _top(lines, notes)
+    start, comments, declared = top_of(lines, notes)
     if start == len(lines):
         raise InputError(f"{where} is empty: give at least three rows of numbers")
-    separator = options.separator or declared or _separator(lines[start:], where)
+    separator = options.separator or declared or separator_of(lines[start:], where)
     records = list(_records(lines, start, separator))
     if records and "\n" in records[-1][1][-1] and text.count('"') % 2:
         raise InputError(
@@ -94,7 +94,7 @@ def find_structure(text: str, where: object, options: ReadOptions) -> Structure:
 # -------------------------------------------------------------------- lines
 
 
-def _top(lines: list[str], notes: list[str]) -> tuple[int, list[str], str | None]:
+def top_of(lines: list[str], notes: list[str]) -> tuple[int, list[str], str | None]:
     """Return the first line after the comments, the comments, and the separator of "sep=;"."""
     start, comments, declared = 0, [], None
     while start < len(lines):
@@ -135,7 +135,12 @@ def _width(records: list[Record]) -> int:
 # -------------------------------------------------------------------- the separator
 
 
-def _separator(lines: list[str], where: object) -> str:
+def separator_of(lines: list[str], where: object) -> str:
+    """The separator that divides all lines alike; "" for one column.
+
+    Raises:
+        InputError: if lines hold a separator, and none divides them into equally many fields.
+    """
     sample = lines[: 2 * SAMPLE]
     counts = {}
     for candidate in CANDIDATES:
@@ -192,7 +197,7 @@ def _before_the_rows(
 ) -> tuple[list[Record], list[str] | None]:
     """Leave out titles and scikit-learn's line of counts; complete a header of one field less."""
     (line, first), rest = records[0], records[1:]
-    if len(rest) > 1 and _is_count_line(first, len(rest), width):
+    if len(rest) > 1 and is_count_line(first, len(rest), width):
         notes.append(
             f"line {line} left out ({','.join(first)[:40]}), as it has the numbers of rows and columns; "
             "the last "
@@ -235,7 +240,8 @@ def _is_title(first: list[str], rest: list[Record], width: int) -> bool:
     return words and any(all(number_of(row[i]) is not None for row in below) for i in places)
 
 
-def _is_count_line(first: list[str], rows: int, width: int) -> bool:
+def is_count_line(first: list[str], rows: int, width: int) -> bool:
+    """Whether the first line holds the numbers of rows and columns, as in some old data sets."""
     counts = first[:2]
     return len(counts) == 2 and counts == [str(rows), str(width - 1)] and len(first) in range(3, 200)
 

@@ -23,7 +23,7 @@ from pyrovae.extras import require
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["TABLES", "Table", "named", "without_row_numbers"]
+__all__ = ["TABLES", "Table", "named", "numbered", "without_row_numbers"]
 
 ROW_NUMBERS = ("", "unnamed: 0", "rownames", "row.names", "index", "row", "rowid", "row_id", "id")
 
@@ -94,7 +94,7 @@ def _read_csv(path: Path, options: ReadOptions) -> Table:
         raise InputError(f"{path} is empty below its header: give at least three rows")
     width = len(structure.rows[0])
     names = [str(i) for i in range(width)] if structure.names is None else structure.names
-    names, notes = _numbered(names, structure.notes)
+    names, notes = numbered(names, structure.notes)
     columns = dict(enumerate(zip(*structure.rows, strict=True)))
     frame = pandas.DataFrame({i: pandas.Series(cells, dtype=object) for i, cells in columns.items()})
     layout = {
@@ -105,7 +105,7 @@ def _read_csv(path: Path, options: ReadOptions) -> Table:
     return Table(frame.set_axis(names, axis=1), layout, notes, structure.decimal, structure.lines)
 
 
-def _numbered(names: Sequence[str], notes: list[str]) -> tuple[list[str], list[str]]:
+def numbered(names: Sequence[str], notes: list[str]) -> tuple[list[str], list[str]]:
     """Number the names that occur more than once."""
     seen: dict[str, int] = {}
     result = []
@@ -119,7 +119,7 @@ def _numbered(names: Sequence[str], notes: list[str]) -> tuple[list[str], list[s
 
 
 def _of_frame(path: Path, frame: pandas.DataFrame, kind: str) -> Table:
-    names, notes = _numbered([str(name).strip() for name in frame.columns], [])
+    names, notes = numbered([str(name).strip() for name in frame.columns], [])
     return Table(frame.set_axis(names, axis=1), {"format": kind}, notes)
 
 
