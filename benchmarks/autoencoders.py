@@ -32,7 +32,7 @@ from pyrovae.objectives import ELBO, Autoencoder
 METHODS = {
     "plain AE": Autoencoder(),
     "VAE": ELBO(),
-    "sparse AE": Autoencoder(sparsity=1.0),
+    "sparse AE": Autoencoder(sparsity=0.5, kind="topk"),
     "denoising AE": Autoencoder(noise=0.5),
 }
 STEPS = 10

@@ -36,7 +36,7 @@ from pyrovae.names import near_names
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Unknown", "date_words", "match", "opened", "stands_for_missing"]
+__all__ = ["Unknown", "date_words", "match", "opened", "refuse_absent", "stands_for_missing"]
 
 Unknown = Literal["refuse", "missing"]
 
@@ -65,6 +65,23 @@ def opened(data: Any, name: str, options: ReadOptions) -> Table:  # noqa: ANN401
     return Table(data.set_axis(names, axis=1), {"format": "DataFrame"})
 
 
+def refuse_absent(table: Table, columns: Sequence[Column], where: object) -> None:
+    """Check that a table has some columns.
+
+    Raises:
+        InputError: for the first columns that it does not have.
+    """
+    names = [str(name) for name in table.frame.columns]
+    absent = [column.name for column in columns if column.name not in names]
+    if absent:
+        near = near_names(absent[0], names)
+        meant = f" (it has {near[0]!r})" if near else ""
+        raise InputError(
+            f"{where} has no column {', '.join(map(repr, absent[:5]))}{meant}, which the model was trained "
+            f"on, only {', '.join(names[:20])}: add it, with empty cells if its values are missing"
+        )
+
+
 def match(
     table: Table,
     columns: Sequence[Column],
@@ -87,15 +104,7 @@ def match(
     Raises:
         InputError: for a column that is missing, or a word without a number or level.
     """
-    names = [str(name) for name in table.frame.columns]
-    absent = [column.name for column in columns if column.name not in names]
-    if absent:
-        near = near_names(absent[0], names)
-        meant = f" (it has {near[0]!r})" if near else ""
-        raise InputError(
-            f"{where} has no column {', '.join(map(repr, absent[:5]))}{meant}, which the model was trained "
-            f"on, only {', '.join(names[:20])}: add it, with empty cells if its values are missing"
-        )
+    refuse_absent(table, columns, where)
     parts = []
     for column in columns:
         cells = _NewCells(table, column, where, frozenset({*na, *column.missing}), unknown)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence.draws import KeyedNoise
+from pyrovae.evidence.pareto import SMALLEST_SAMPLE
 from pyrovae.evidence.verdict import are_trusted
 from pyrovae.evidence.weights import WeightSums
 
@@ -67,7 +68,8 @@ class Posterior:
         good = are_trusted(self.summary, particles, annealed=annealed)
         if self.acceptance is None or annealed:
             return good
-        return (self.summary[2] >= min(FEWEST, particles / 10)) & (self.acceptance > LIKELY)
+        enough = particles >= SMALLEST_SAMPLE  # fewer do not show how even the weights are
+        return (self.summary[2] >= min(FEWEST, particles / 10)) & (self.acceptance > LIKELY) & enough
 
     def resampled(self, count: int, keys: Sequence[int] | np.ndarray, seed: int) -> dict[str, Tensor]:
         """Samples without weights, (count, B, *shape), in random order.

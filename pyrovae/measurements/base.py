@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from pyrovae.datasets import Rows
 from pyrovae.distributions.composed import Draw
 from pyrovae.errors import InputError
 from pyrovae.measurements.families import elements_of
@@ -98,16 +99,17 @@ class Measurement(Declared, ABC):
         return other
 
     @torch.no_grad()
-    def sample(self, x: Tensor, *, seed: Seed = None) -> Tensor:
+    def sample(self, x: Any, *, seed: Seed = None) -> Tensor:  # noqa: ANN401
         """Draw y for each row of x (N, *event), (N, *shape).
 
         Arguments:
-            x: observations; what depends on a missing entry (NaN) is missing.
+            x: observations, a tensor or an array; what depends on a missing entry (NaN) is missing.
             seed: a seed or a `torch.Generator`; by default torch's random state.
 
         Raises:
             InputError: for an x that cannot be measured.
         """
+        x = Rows.of(x).x
         with seeded(seed):
             for part in self.parts:
                 x = part.attached(tuple(x.shape[1:]))._drawn(x)
@@ -135,6 +137,9 @@ class Chain(Measurement):
     Arguments:
         steps: the measurements.
 
+    Raises:
+        InputError: for no measurements, or something else among them.
+
     Example:
         >>> from pyrovae.measurements import Downsample, Noise
         >>> (Downsample(2) >> Noise(0.1)).sample(torch.zeros(3, 1, 8, 8)).shape
@@ -142,7 +147,9 @@ class Chain(Measurement):
     """
 
     def __init__(self, steps: Sequence[Measurement]) -> None:
-        self.steps = list(steps)
+        self.steps = [as_measurement(step) for step in steps]
+        if not self.steps:
+            raise InputError("a chain needs one measurement or more: use Missing() if y is x itself")
 
     @property
     def parts(self) -> tuple[Measurement, ...]:
@@ -165,6 +172,9 @@ class Custom(Measurement):
         function: from x (*, *event) to a distribution of y, batch (*), or of its elements.
         y_shape: the shape of y for one x; by default that of x.
 
+    Raises:
+        InputError: when used, for a function that does not return a distribution.
+
     Example:
         >>> import pyro.distributions as dist
         >>> Custom(lambda x: dist.Poisson(100 * x)).given(torch.ones(3)).mean
@@ -178,7 +188,13 @@ class Custom(Measurement):
         return event_shape if self.y_shape is None else tuple(self.y_shape)
 
     def given(self, x: Tensor) -> Any:  # noqa: ANN401
-        return elements_of(self.function(x))[0]
+        p = elements_of(self.function(x))[0]
+        if not isinstance(p, torch.distributions.Distribution):
+            raise InputError(
+                f"the function in through= must return a Pyro distribution of y, as in "
+                f"dist.Normal(x, 0.1), not a {type(p).__name__}"
+            )
+        return p
 
     def guess(self, y: Tensor) -> Tensor:
         same = tuple(y.shape[1:]) == self.event_shape

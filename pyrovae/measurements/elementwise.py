@@ -24,6 +24,9 @@ from pyrovae.measurements.families import (
 
 __all__ = ["Flip", "Missing", "Noise", "Quantised"]
 
+NOT_BINARY = "Flip measures values of 0 and 1, and these are not: use Noise(sd)"
+FAR = -600.0  # below this log-probability, quantiles of a normal distribution are found from logarithms
+
 
 class Missing(Measurement):
     """y is x where it is known, and NaN where it is missing.
@@ -122,6 +125,8 @@ class Flip(Measurement):
         return Bernoulli(logits=torch.logaddexp(logits + keep, flip) - torch.logaddexp(logits + flip, keep))
 
     def given(self, x: Tensor) -> Any:  # noqa: ANN401
+        if not bool(((x == 0) | (x == 1)).all()):
+            raise InputError(NOT_BINARY)
         return Bernoulli(logits=(2 * x - 1) * self._evidence)
 
     def posterior(self, p: Any, y: Tensor) -> Any:  # noqa: ANN401
@@ -137,7 +142,7 @@ class Flip(Measurement):
             return p.logits.expand(p.batch_shape)
         if isinstance(p, Finite) and p.values.tolist() == [0.0, 1.0]:
             return p.logits[..., 1] - p.logits[..., 0]
-        raise InputError("Flip measures values of 0 and 1, and these are not: use Noise(sd)")
+        raise InputError(NOT_BINARY)
 
 
 class Quantised(Measurement):
@@ -208,14 +213,14 @@ class Quantised(Measurement):
 
 def _log_masses(normal: Any, edges: Tensor) -> Tensor:  # noqa: ANN401
     """The log-probabilities of the intervals between edges, (*, levels)."""
-    loc, scale = torch.broadcast_tensors(normal.loc, normal.scale)
-    t = (edges - loc.unsqueeze(-1)) / scale.unsqueeze(-1)
+    loc, scale = torch.broadcast_tensors(normal.loc.double(), normal.scale.double())
+    t = (edges - loc.unsqueeze(-1)) / scale.unsqueeze(-1)  # many levels in one scale lie close together
     below, above = torch.special.log_ndtr(t), torch.special.log_ndtr(-t)
     # log(F(b) - F(a)) from the tail in which both are small
     lower = _log_minus(below[..., 1:], below[..., :-1])
     upper = _log_minus(above[..., :-1], above[..., 1:])
     middle = torch.where(t[..., 1:] + t[..., :-1] < 0, lower, upper)
-    return torch.cat([below[..., :1], middle, above[..., -1:]], -1)
+    return torch.cat([below[..., :1], middle, above[..., -1:]], -1).to(normal.loc)
 
 
 def _log_minus(a: Tensor, b: Tensor) -> Tensor:
@@ -229,7 +234,17 @@ def _truncated(normal: Any, low: Tensor, high: Tensor, u: Tensor) -> Tensor:  # 
     a, b = (low - loc) / scale, (high - loc) / scale
     flip = a + b > 0  # work in the lower tail, where probabilities keep their digits
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
-    fa, fb = torch.special.ndtr(a), torch.special.ndtr(b)
-    t = torch.special.ndtri(fa + u.double() * (fb - fa)).clamp(-1e6, 1e6)
+    u, log_fa, log_fb = u.double(), torch.special.log_ndtr(a), torch.special.log_ndtr(b)
+    t = _log_ndtri(log_fb + torch.log(u + (1 - u) * torch.exp(log_fa - log_fb)))
     t = torch.minimum(torch.maximum(t, a), b)
     return (loc + scale * torch.where(flip, -t, t)).to(normal.loc)
+
+
+def _log_ndtri(log_p: Tensor) -> Tensor:
+    """t with log F(t) = log_p, for the cumulative distribution function F of N(0, 1); float64."""
+    usual = torch.special.ndtri(log_p.exp()).clamp(-40, 40)
+    far = log_p.clamp(min=-1e300, max=FAR)
+    t = -(-2 * far - math.log(2 * math.pi) - (-2 * far).log()).sqrt()  # F(t) is about N(t; 0, 1) / -t
+    for _ in range(3):  # Newton's method; the derivative of log F(t) is nearly -t - 1 / t
+        t = t + (torch.special.log_ndtr(t) - far) / (t + 1 / t)
+    return torch.where(log_p < FAR, t, usual)

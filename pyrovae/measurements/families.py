@@ -148,9 +148,12 @@ class Smeared(Composed):
 class NoisyBits(Composed):
     r"""A binary value plus normal noise.
 
-    With \(d = (y - 1/2) / sd^2\),
+    With the bit k that is nearer to y, the other bit 1 - k, and
+    \(t = (2 k - 1) (l + (y - 1/2) / sd^2)\), the log-odds of k given y,
 
-    \[\log p(y) = \log \mathcal N(y; 0, sd^2) + \mathrm{softplus}(l + d) - \mathrm{softplus}(l)\]
+    \[\log p(y) = \log P(k) + \log \mathcal N(y; k, sd^2) + \mathrm{softplus}(-t)\]
+
+    where \(-\log P(k) = \mathrm{softplus}(-(2 k - 1) l)\).
 
     Arguments:
         logits: l, the log-odds of a 1, (*).
@@ -171,9 +174,12 @@ class NoisyBits(Composed):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), elementwise, in nats."""
         value = value.to(self.logits.dtype)
-        ratio = softplus(self.logits + (value - 0.5) / self.sd**2) - softplus(self.logits)
+        near = (value > 0.5).to(value)
+        sign = 2 * near - 1
+        other = softplus(-sign * (self.logits + (value - 0.5) / self.sd**2))
         constant = math.log(self.sd) + 0.5 * math.log(2 * math.pi)
-        return ratio - 0.5 * (value / self.sd).square() - constant
+        away = (value - near) / self.sd
+        return other - softplus(-sign * self.logits) - 0.5 * away.square() - constant
 
     def posterior(self, value: Tensor) -> Bernoulli:
         """The distribution of the bit given the noisy value."""

@@ -21,6 +21,7 @@ from pyrovae.measurements.pooling import Pooled
 __all__ = ["Blur", "Crop", "Downsample"]
 
 MOST = 2**19  # the largest number of products for a block of finite elements
+WIDEST = 100.0  # the largest standard deviation of a Gaussian kernel, in pixels
 
 
 class _Spatial(Measurement):
@@ -226,7 +227,7 @@ class Blur(_Spatial):
 
     def _matrix(self) -> Tensor:
         if isinstance(self.kernel, (int, float)):
-            width = number("kernel", self.kernel, above=0)
+            width = number("kernel", self.kernel, above=0, most=WIDEST)
             reach = max(1, math.ceil(3 * width))
             line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / width).square())
             return torch.outer(line, line) / line.sum().square()
@@ -234,8 +235,10 @@ class Blur(_Spatial):
             matrix = torch.as_tensor(self.kernel, dtype=torch.float64)
         except (TypeError, ValueError):
             matrix = torch.zeros(0)
-        if matrix.dim() != 2 or any(size % 2 == 0 for size in matrix.shape):
-            raise InputError("the kernel of Blur must be a number or a matrix with odd sizes, as 3 x 3")
+        if matrix.dim() != 2 or any(size % 2 == 0 for size in matrix.shape) or not matrix.isfinite().all():
+            raise InputError(
+                "the kernel of Blur must be a number or a matrix of finite numbers with odd sizes, as 3 x 3"
+            )
         return matrix
 
     def shape(self, event_shape: Shape) -> Shape:

@@ -3,7 +3,8 @@ r"""The mean of a block of independent finite elements: its probability, and the
     P(x_1 + ... + x_n = s) = sum_t P(x_1 + ... + x_m = t) P(x_{m+1} + ... + x_n = s - t)
 
 The sums of halves are convolved, and those of their halves, in float64; all terms are positive, so
-nothing cancels. Given the sum, the sum of the first half is drawn, and so on down to the elements.
+nothing cancels. Where a probability may be too small for float64, logarithms are convolved instead.
+Given the sum, the sum of the first half is drawn, and so on down to the elements.
 """
 
 from __future__ import annotations
@@ -20,13 +21,22 @@ from pyrovae.distributions.composed import Composed, Draw, alike, draw_index
 __all__ = ["Pooled"]
 
 NEAR = 0.01  # the largest distance from the support, in units of its step
+SMALLEST = 1e-280  # the smallest probability of a sum that is computed without logarithms
+NOTHING = -1e30  # in place of the logarithm of 0, whose gradient is not a number
 
 
 class _Node(NamedTuple):
-    """The probabilities of the sum of some elements, (*, S), and the two halves of these."""
+    """The probabilities of the sum of some elements, or their logarithms (*, S), and two halves."""
 
     mass: Tensor
     halves: tuple[_Node, _Node] | None
+    is_log: bool
+
+    def logs(self, mass: Tensor) -> Tensor:
+        """The logarithm of probabilities that were computed from this node."""
+        if self.is_log:
+            return mass.masked_fill(mass < NOTHING / 2, -torch.inf)
+        return mass.clamp(min=torch.finfo(mass.dtype).tiny).log()
 
 
 class _Steps(constraints.Constraint):
@@ -75,12 +85,8 @@ class Pooled(Composed):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), elementwise, in nats."""
-        tree = self._tree()
-        if tree.halves is None:
-            terms = tree.mass.gather(-1, self.total(value).unsqueeze(-1).expand(*tree.mass.shape[:-1], 1))
-        else:
-            terms = _split(*tree.halves, self.total(value))
-        return terms.sum(-1).clamp(min=torch.finfo(torch.float64).tiny).log().to(self.logits.dtype)
+        tree, mass = self._masses(self.total(value))
+        return tree.logs(mass).to(self.logits.dtype)
 
     @property
     def values(self) -> int:
@@ -90,13 +96,15 @@ class Pooled(Composed):
     def table(self) -> tuple[Tensor, Tensor]:
         """The possible means (V,), and their log-probabilities (*, V)."""
         tree, steps = self._tree(), torch.arange(self.values, device=self.logits.device)
-        tiny = torch.finfo(torch.float64).tiny
+        if bool((tree.mass < SMALLEST).any()):
+            tree = self._tree(is_log=True)
         means = self.low + self.step * steps.to(self.logits) / self.count
-        return means, tree.mass.clamp(min=tiny).log().to(self.logits.dtype)
+        return means, tree.logs(tree.mass).to(self.logits.dtype)
 
     def elements(self, value: Tensor, draw: Draw) -> Tensor:
         """Samples of the elements of blocks with a mean, (*, n)."""
-        steps = _drawn(self._tree(), self.total(value), draw)
+        total = self.total(value)
+        steps = _drawn(self._masses(total)[0], total, draw)
         return self.low + self.step * torch.stack(steps, -1)
 
     def compose(self, draw: Draw) -> Tensor:
@@ -108,37 +116,60 @@ class Pooled(Composed):
         logits = self.logits.expand(*batch_shape, *self.logits.shape[-2:])
         return alike(Pooled(self.low, self.step, logits), self)
 
-    def _tree(self) -> _Node:
-        return _summed(list(self.logits.double().softmax(-1).unbind(-2)))
+    def _tree(self, *, is_log: bool = False) -> _Node:
+        logits = self.logits.double()
+        masses = logits.log_softmax(-1).clamp(min=NOTHING) if is_log else logits.softmax(-1)
+        return _summed(list(masses.unbind(-2)), is_log=is_log)
+
+    def _masses(self, total: Tensor) -> tuple[_Node, Tensor]:
+        """The probabilities of totals, or their logarithms if one of them is too small."""
+        tree = self._tree()
+        mass = _mass(tree, total)
+        if bool((mass < SMALLEST).any()):
+            tree = self._tree(is_log=True)
+            mass = _mass(tree, total)
+        return tree, mass
 
 
-def _summed(masses: list[Tensor]) -> _Node:
+def _summed(masses: list[Tensor], *, is_log: bool) -> _Node:
     if len(masses) == 1:
-        return _Node(masses[0], None)
+        return _Node(masses[0], None, is_log)
     middle = len(masses) // 2
-    halves = _summed(masses[:middle]), _summed(masses[middle:])
-    return _Node(_convolved(halves[0].mass, halves[1].mass), halves)
+    halves = _summed(masses[:middle], is_log=is_log), _summed(masses[middle:], is_log=is_log)
+    return _Node(_convolved(halves[0].mass, halves[1].mass, is_log=is_log), halves, is_log)
 
 
-def _convolved(a: Tensor, b: Tensor) -> Tensor:
-    """The probabilities of the sum of two independent numbers 0, 1, ..."""
+def _convolved(a: Tensor, b: Tensor, *, is_log: bool) -> Tensor:
+    """The probabilities of the sum of two independent numbers 0, 1, ..., or their logarithms."""
     a, b = (a, b) if a.shape[-1] >= b.shape[-1] else (b, a)
-    size = a.shape[-1] + b.shape[-1] - 1
-    parts = [
-        torch.nn.functional.pad(a * b[..., k : k + 1], (k, size - k - a.shape[-1]))
-        for k in range(b.shape[-1])
-    ]
-    return torch.stack(parts).sum(0)
+    size, fill = a.shape[-1] + b.shape[-1] - 1, NOTHING if is_log else 0.0
+    parts = []
+    for k in range(b.shape[-1]):
+        each = b[..., k : k + 1]
+        room = (k, size - k - a.shape[-1])
+        parts.append(torch.nn.functional.pad(a + each if is_log else a * each, room, value=fill))
+    every = torch.stack(parts)
+    return every.logsumexp(0) if is_log else every.sum(0)
+
+
+def _mass(node: _Node, total: Tensor) -> Tensor:
+    """The probability of a total, or its logarithm."""
+    if node.halves is None:
+        return node.mass.gather(-1, total.unsqueeze(-1).expand(*node.mass.shape[:-1], 1)).squeeze(-1)
+    terms = _split(*node.halves, total)
+    return terms.logsumexp(-1) if node.is_log else terms.sum(-1)
 
 
 def _split(first: _Node, second: _Node, total: Tensor) -> Tensor:
-    """P(first half = t) P(second half = total - t) for each t, (*, S)."""
+    """P(first half = t) P(second half = total - t) for each t, or its logarithm, (*, S)."""
     t = torch.arange(first.mass.shape[-1], device=total.device)
     rest = total.unsqueeze(-1) - t
     inside = (rest >= 0) & (rest < second.mass.shape[-1])
     rest = rest.clamp(0, second.mass.shape[-1] - 1)
     rest = rest.expand(*torch.broadcast_shapes(rest.shape[:-1], second.mass.shape[:-1]), -1)
     other = second.mass.expand(*rest.shape[:-1], -1).gather(-1, rest)
+    if first.is_log:
+        return first.mass + torch.where(inside, other, NOTHING)
     return first.mass * torch.where(inside, other, 0.0)
 
 
@@ -146,5 +177,6 @@ def _drawn(node: _Node, total: Tensor, draw: Draw) -> list[Tensor]:
     if node.halves is None:
         return [total]
     mass = _split(*node.halves, total)
-    first = draw_index(draw, (mass / mass.sum(-1, keepdim=True)).log())
+    share = mass.log_softmax(-1) if node.is_log else (mass / mass.sum(-1, keepdim=True)).log()
+    first = draw_index(draw, share)
     return _drawn(node.halves[0], first, draw) + _drawn(node.halves[1], total - first, draw)

@@ -110,9 +110,17 @@ def _parts(y: Any, rows: int) -> Iterator[tuple[list[str], Array]]:  # noqa: ANN
 
 
 def _frame(y: Any) -> dict[Any, Any] | None:  # noqa: ANN401
-    """The columns of a DataFrame by name; None for anything else."""
+    """The columns of a DataFrame by name; None for anything else.
+
+    Raises:
+        InputError: for two columns of one name.
+    """
     if not hasattr(y, "columns") or not callable(getattr(y, "items", None)):
         return None
+    names = list(y.columns)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"the attribute {twice[0]!r} has two columns: rename one of them, or leave one out")
     return {name: column.to_numpy() for name, column in y.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyrovae.datasets import Schema
 from pyrovae.datasets.columns import Column
-from pyrovae.datasets.matching import Unknown, date_words, match, stands_for_missing
+from pyrovae.datasets.matching import Unknown, date_words, match, refuse_absent, stands_for_missing
 from pyrovae.datasets.readers.cells import number_of, plain_words
 from pyrovae.datasets.readers.dates import DAYS, as_dates
 from pyrovae.datasets.readers.tables import Table
@@ -29,6 +29,9 @@ class Cells:
         head: the first rows of the table.
         unknown: "missing" if unknown words are read as missing entries; their cells are kept.
 
+    Raises:
+        InputError: for a column of the model that the table does not have.
+
     Attributes:
         columns: the columns of the model.
         places: their positions in the table.
@@ -38,6 +41,7 @@ class Cells:
     def __init__(self, schema: Schema, head: Table, unknown: Unknown) -> None:
         self.columns: Sequence[Column] = schema.columns or ()
         self.na, self.unknown = schema.na, unknown
+        refuse_absent(head, self.columns, "the table")
         names = list(map(str, head.frame.columns))
         self.places = [names.index(column.name) for column in self.columns]
         dates = date_words(head, self.columns)

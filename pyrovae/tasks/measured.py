@@ -95,7 +95,7 @@ class Measured(Program):
         if self.steps.is_missing:
             self.inner.check_rows(rows, "y")
             return
-        missing = rows.x.isnan().flatten(1).any(1)
+        missing = rows.x.isnan().reshape(len(rows), -1).any(1)
         if missing.any() and not all(part.takes_missing for part in self.steps.parts):
             raise InputError(
                 f"{self.steps.measurement!r} needs every entry of y, and row {int(missing.nonzero()[0])} has "
@@ -106,7 +106,8 @@ class Measured(Program):
     def _check_support(self, rows: Rows) -> None:
         with alone, self.runner.isolated(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             model = poutine.trace(self.model).get_trace(*rows[:1].arguments)
-        fn, outside = _observed(model), rows.x.isinf().flatten(1).any(1)
+        fn, outside = _observed(model), rows.x.isinf().reshape(len(rows), -1).any(1)
+        self._check_shape(tuple(fn.batch_shape + fn.event_shape))
         element, _ = elements_of(fn)
         is_of_row = constraints.is_dependent(type(element).support)  # may depend on parameters of the row
         if not (is_of_row and any(isinstance(part, Custom) for part in self.steps.parts)):
@@ -116,6 +117,15 @@ class Measured(Program):
             raise InputError(
                 f"row {row} of y is not a result of {self.steps.measurement!r}: give values that it can "
                 "have, and NaN where one is missing"
+            )
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a function that gives y another shape than it declares, (*, *shape)."""
+        own = shape[len(shape) - len(self.steps.shape) :]
+        if own != self.steps.shape:
+            raise InputError(
+                f"the function in through= gives a y of shape {own} for each x, and y has the shape "
+                f"{self.steps.shape}: give its own shape, as in Custom(function, y_shape={own})"
             )
 
     def likelihood(self, values: Mapping[str, Tensor], rows: Rows) -> Any:  # noqa: ANN401
@@ -137,7 +147,7 @@ class Measured(Program):
         missing = rows.x.isnan()
         if self._given is not None:  # it never sees these
             missing = missing & ~self._given.to(missing.device)
-        return ~missing.flatten(1).any(1) | self.inner.reads_missing
+        return ~missing.reshape(len(rows), -1).any(1) | self.inner.reads_missing
 
     def with_context(self, x: Tensor, rows: Rows) -> Tensor:
         """x (*, B, *event) with the entries that the context gives, if it is a part of x."""
@@ -188,7 +198,7 @@ def _latent_site(steps: Steps) -> Any:  # noqa: ANN401
 
     def draw(number: int, p: Any) -> Tensor:  # noqa: ANN401
         shape = steps.event_shape if number == 0 else steps.parts[number].event_shape
-        return pyro.sample(LATENT.format(number), p.to_event(len(shape)))
+        return pyro.sample(LATENT.format(number), p.to_event(len(shape) - len(p.event_shape)))
 
     return draw
 

@@ -3,7 +3,7 @@
     config.yaml   the declaration of data, program and training: enough to repeat the run
     metrics.csv   one row per epoch
     last.ckpt     the state of the run
-    best.ckpt     the weights that were best on the validation set
+    best.ckpt     the weights that are kept (`keep`)
     figures/      figures
 
 A lock prevents two runs from using one folder; the system releases it when a process dies.
@@ -113,7 +113,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights that were best on the validation set."""
+        """The weights that are kept, by default the best on the validation set."""
         return self.path / "best.ckpt"
 
     @property

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
@@ -11,7 +12,9 @@ from pyrovae import distributions
 from pyrovae.errors import InputError
 from pyrovae.measurements import (
     Blur,
+    Chain,
     Crop,
+    Custom,
     Downsample,
     Flip,
     Missing,
@@ -218,6 +221,13 @@ class TestGeneral:
         assert not y[0, 0, 4:, 4:].isnan().any()
         assert torch.equal(y[1], measurement.sample(x, seed=0)[1])
 
+    @pytest.mark.parametrize("kind", ["bool", "int64", "float64"])
+    def test_any_array_is_measured(self, kind):
+        x = np.array([[0, 1, 1]]).astype(kind)
+        y = Noise(1e-4).sample(x, seed=0)
+        assert y.is_floating_point()
+        assert torch.allclose(y, torch.tensor(x).to(y), atol=1e-3)
+
     def test_a_function_draws_x(self):
         measurement = as_measurement(lambda x: dist.Poisson(10 * x.exp()))
         steps = Steps(measurement, (3,))
@@ -252,6 +262,13 @@ class TestGeneral:
             (lambda: Steps(Crop(3, 3, 2), (4, 4)), "is not inside"),
             (lambda: Blur([[1.0, 1.0]]), "odd sizes"),
             (lambda: Blur("x"), "odd sizes"),
+            (lambda: Blur([[math.nan]]), "finite numbers"),
+            (lambda: Blur(1e6), "kernel must be"),
+            (lambda: Chain([]), "needs one measurement"),
+            (lambda: Chain([3]), "through must be a measurement"),
+            (lambda: Flip(0.1).sample(torch.full((2, 3), 0.5)), "values of 0 and 1"),
+            (lambda: Noise(0.1).sample([["a", "b"]]), "not an array of numbers"),
+            (lambda: Custom(lambda x: x).given(torch.ones(3)), "must return a Pyro distribution of y"),
             (lambda: as_measurement("left"), "through must be a measurement"),
             (lambda: as_measurement(Noise), "through must be a measurement"),
             (lambda: Flip(0.1).marginal(normal(3)), "values of 0 and 1"),

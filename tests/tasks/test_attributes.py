@@ -421,6 +421,10 @@ def refusals():
         "unknown": (lambda: pv.attributes(vae, x, {"a": [None] * 60}), "has no values"),
         "infinite": (lambda: pv.attributes(vae, x, {"a": [math.inf] * 60}), "infinite values"),
         "no columns": (lambda: pv.attributes(vae, x, {}), "y has no columns"),
+        "two columns of one name": (
+            lambda: pv.attributes(vae, x, pandas.DataFrame([[1, 2]] * len(x), columns=["a", "a"])),
+            "'a' has two columns",
+        ),
         "method": (lambda: pv.attributes(vae, x, side, method="svm"), "'difference' or 'logistic'"),
         "held out": (lambda: pv.attributes(vae, x, side, held_out=1.0), "held_out must be"),
         "one label": (lambda: pv.attributes(vae, x, side, orthogonal=True), "give several columns"),

@@ -472,3 +472,39 @@ class TestRefusals:
         )
         assert got.x.shape == (50, 4, 8)
         assert (got.x.sum(-1) - x.sum(-1)).abs().mean() < 0.8
+
+    @pytest.mark.parametrize("shape", [(), (1,)])
+    def test_a_function_with_one_number(self, shape):
+        through = Custom(lambda x: dist.Normal(x.sum(-1).reshape(*x.shape[:-1], *shape), 0.5), shape)
+        got = pv.condition(curved(), torch.zeros(3, *shape), through=through, draws=2, particles=100)
+        assert got.y.shape == (3, *shape)
+        assert np.isfinite(got.log_py).all()
+
+    def test_a_function_whose_y_has_another_shape_is_refused(self):
+        with pytest.raises(InputError, match=r"gives a y of shape \(2,\).*y_shape=\(2,\)"):
+            pv.condition(curved(), torch.zeros(3, 8), through=lambda x: dist.Normal(x[..., :2], 1.0), draws=2)
+
+    @pytest.mark.parametrize("particles", [1, 10])
+    def test_few_particles_are_not_trusted(self, particles):
+        y = torch.full((3, 8), math.nan)
+        got = pv.condition(curved(), y, draws=2, particles=particles, method="laplace")
+        assert not got.trusted.any()
+        assert "give more particles" in got.verdict
+
+    @pytest.mark.parametrize("through", [Missing(), Noise(1.0)], ids=repr)
+    def test_observations_that_are_one_number(self, through):
+        def model(x=None):
+            with pyro.plate("data", 1 if x is None else len(x), dim=-1):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                return pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Normal(0.0, 1.0))
+
+        y = torch.tensor([0.3, math.nan])
+        got = pv.condition((model, guide), y, through=through, draws=5, particles=1000)
+        spread = math.sqrt(1.25 if isinstance(through, Missing) else 2.25)
+        exact = [dist.Normal(0.0, spread).log_prob(y[0]).item(), 0.0]
+        assert got.x.shape == (5, 2)
+        assert np.abs(got.log_py - exact).max() < 0.1

@@ -58,6 +58,13 @@ def text_of(frame, decimal=".", encoding="utf-8", **options) -> bytes:
     return frame.to_csv(index=False, **options).encode(encoding)
 
 
+def test_a_column_that_the_table_lacks_is_refused(run, tmp_path):
+    frame = with_holes(whole_table()).drop(columns="size")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(pv.InputError, match="the table has no column 'size', which the model was trained on"):
+        pv.impute_file(run, tmp_path / "t.csv", tmp_path / "f.csv", **QUICK)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_only_empty_cells_change(run, name, tmp_path):
     """A filled line is the line of the whole table, but for the cells that were empty, and the doubt."""
