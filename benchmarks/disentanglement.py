@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/factors"), help="the folder of all runs")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--count", type=int, default=14_000, help="sprites, a fifth of them for tests")
     parser.add_argument("--jobs", type=int, default=1, help="processes; set OMP_NUM_THREADS=1")
     parser.add_argument("--only", default="", help="the cases whose names contain this")

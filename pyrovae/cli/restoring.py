@@ -48,6 +48,15 @@ class Images:
         """(C, H, W)."""
         return tuple(self.vae.event_shape)
 
+    @property
+    def truth(self) -> Tensor | None:
+        """The images with the pixels that a context gives, if they are known."""
+        if not self.has_truth:
+            return None
+        derived = None if self.vae.schema is None else self.vae.schema.derived
+        x, context = self.rows.x, self.rows.context
+        return (x if derived is None or context is None else derived.completed(x, context)).cpu()
+
 
 def images_of(
     run: str,
@@ -80,6 +89,7 @@ def images_of(
         raise InputError(
             f"{command} restores images, and the run was trained on rows of shape {event}: {cure}"
         )
+    _refuse_parts(vae, command)
     if images is None and measured is None:
         rows = rows_of(open_run(run, data, trust)[1], split, count)
     elif vae.context_shape is not None:
@@ -92,6 +102,16 @@ def images_of(
     else:
         rows = Rows.of(_array(Path(str(measured)))[:count])
     return Images(vae, rows, measured is None)
+
+
+def _refuse_parts(vae: Any, command: str) -> None:  # noqa: ANN401
+    """Refuse to measure whole images where the run models a part of each, given the rest."""
+    derived = None if vae.schema is None else vae.schema.derived
+    if command != "complete" and derived is not None and derived.given(tuple(vae.event_shape)) is not None:
+        raise InputError(
+            f"the run models a part of each image, given the rest ({derived.words}), and {command} measures "
+            "whole images: use a run without --context, or complete"
+        )
 
 
 def _array(path: Path) -> np.ndarray:
@@ -162,7 +182,7 @@ def write(
         where: the pixels over which errors are averaged; by default all.
         array: also write the samples.
     """
-    truth = found.rows.x.cpu() if found.has_truth else None
+    truth = found.truth
     print_first(completion)
     if truth is not None:
         rough = reconstructed(found.vae, replace(found.rows, x=completion.y), through)

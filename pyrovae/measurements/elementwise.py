@@ -26,6 +26,7 @@ __all__ = ["Flip", "Missing", "Noise", "Quantised"]
 
 NOT_BINARY = "Flip measures values of 0 and 1, and these are not: use Noise(sd)"
 FAR = -600.0  # below this log-probability, quantiles of a normal distribution are found from logarithms
+MOST_LEVELS = 2**16  # of Quantised: for each, a column of a table
 
 
 class Missing(Measurement):
@@ -153,7 +154,7 @@ class Quantised(Measurement):
         low, high: the lowest and the highest level; values beyond are rounded to these.
 
     Raises:
-        InputError: for fewer than two levels, or a low that is not below high.
+        InputError: for fewer than two levels or more than 65,536, or a low that is not below high.
 
     Example:
         >>> p = Quantised(2).marginal(dist.Normal(torch.tensor([0.5]), 1.0))
@@ -163,6 +164,11 @@ class Quantised(Measurement):
 
     def __init__(self, levels: int, low: float = 0.0, high: float = 1.0) -> None:
         self.levels = whole("levels", levels, least=2)
+        if levels > MOST_LEVELS:
+            raise InputError(
+                f"levels is {levels}, and a table has one entry for each: give at most {MOST_LEVELS:,}, or "
+                "use Noise"
+            )
         self.low, self.high = number("low", low), number("high", high, above=low)
 
     def marginal(self, p: Any) -> Any:  # noqa: ANN401

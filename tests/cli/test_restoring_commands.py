@@ -159,3 +159,12 @@ REFUSED = {
 def test_refusals(line, capsys):
     error = refused(capsys, line + " --device cpu")
     assert all(word in error for word in REFUSED[line]), error
+
+
+@pytest.mark.parametrize("line", ["denoise half --noise .1", "enlarge half"])
+def test_whole_images_are_not_measured_where_a_part_is_given(line, capsys):
+    data = pv.datasets.load("x.npy", context="left half")
+    pv.fit(None, data, epochs=1, out="half", resume=True, **QUIET)
+    assert "a part of each image, given the rest (left half)" in refused(capsys, f"{line} --device cpu")
+    assert main(["complete", "half", "--mask", "top", *QUICK]) == 0
+    assert "--mask left removes no pixel" in refused(capsys, "complete half --mask left --device cpu")

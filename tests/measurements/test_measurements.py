@@ -273,6 +273,7 @@ class TestGeneral:
             (lambda: as_measurement(Noise), "through must be a measurement"),
             (lambda: Flip(0.1).marginal(normal(3)), "values of 0 and 1"),
             (lambda: Quantised(3, 1, 0), "high must be"),
+            (lambda: Quantised(10**9), "give at most 65,536"),
         ],
     )
     def test_refusals(self, make, said):

@@ -78,7 +78,9 @@ def complete(
     )
     options: dict[str, Any] = {"particles": particles, "method": method, "seed": seed}
     if measured is None:
-        pixels = mask_of(mask, found.event, len(found.rows), seed)
+        pixels = mask_of(mask, found.event, len(found.rows), seed) & ~found.rows.x.isnan()
+        if not pixels.any():
+            raise InputError(f"--mask {mask} removes no pixel that the run models: give another mask")
         y = removed(found.rows.x, pixels)
         name = Path(mask).stem if Path(mask).suffix.lower() in IMAGE_SUFFIXES else mask
     else:
