@@ -109,7 +109,7 @@ def fit_prior(
         codes = _codes(new, data)
         _start(new, data, codes)
         program = _Codes(new)
-        before, after = _value(vae, codes.validation), None
+        before = _value(vae, codes.validation)
         batch = min(whole("batch_size", batch_size), len(codes.train))
         fit(program, codes, batch_size=batch, figures=False, device=str(_like(new).device), **settings)
         after = _value(new, codes.validation)
