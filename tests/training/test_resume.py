@@ -365,7 +365,11 @@ def test_two_runs_do_not_share_a_folder(data, tmp_path):
     late = RunFolder(tmp_path / "new")
     pv.fit(small(), data, out=tmp_path / "new", **QUIET)
     job = SimpleNamespace(
-        data=data, runner=Runner(small()), settings=SimpleNamespace(seed=0), precise=torch.float32
+        data=data,
+        runner=Runner(small()),
+        objective=pv.objectives.ELBO(),
+        settings=SimpleNamespace(seed=0),
+        precise=torch.float32,
     )
     with late.locked(), pytest.raises(InputError, match="holds another run"):
         Saver(job, late).begin()  # it looked when the folder was still empty
