@@ -17,6 +17,7 @@ prediction, the nearest training image, and the truth.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 from quadrants import negative, neighbours, network, of_neighbour, of_network, whole_images
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 import pyrovae as pv
 from pyrovae import plots
 from pyrovae.evidence import AIS
+from pyrovae.plots.steps import step_grid
 from pyrovae.tasks.runs import data_of
 
 SHOWN = 8
@@ -53,22 +55,20 @@ def main() -> None:
         print(f"| {name} | {mean:.2f} +- {error:.2f} | | |", flush=True)
     train, _, test = whole_images(data)
     x = test[:SHOWN]
+    names = ["right half", *(name for run in options.runs for name in (Path(run).name, ""))]
+    names += ["network", "neighbour", "truth"]
     pictures = [torch.where(given, x, 0.5), *pictures, *plain(net, train, x, given), x]
-    ax = plots.image_grid(torch.cat(pictures), columns=SHOWN)
+    ax = step_grid(torch.stack(pictures).numpy(), names, [""] * SHOWN, label="")
     print("written:", plots.save(ax, options.out))
 
 
 def of_run(run: str, given: Tensor, count: int, annealed: int) -> list[Tensor]:
     """Print the line of a run; returns two completions of the first test images."""
     vae = pv.load(run).eval()
-    data = data_of(run, vae.schema)
-    rows = data.test[:count]
+    rows = data_of(run, vae.schema).test[:count]
+    parts = [(rows, 1)]
     if vae.context_shape is None:
-        y = pv.Rows(torch.where(given, rows.x, torch.nan))
-        x, parts = rows.x, [(rows, 1), (y, -1)]
-    else:
-        y, parts = rows, [(rows, 1)]
-        x = torch.where(given, rows.context.reshape(rows.x.shape), rows.x)
+        parts.append((pv.Rows(torch.where(given, rows.x, torch.nan)), -1))
 
     def log_p(count: int, **options: object) -> Tensor:
         values = [sign * pv.log_evidence(vae, part[:count], **options).log_px for part, sign in parts]
@@ -76,8 +76,15 @@ def of_run(run: str, given: Tensor, count: int, annealed: int) -> list[Tensor]:
 
     laplace = log_p(count, method="laplace")
     line(run, laplace, laplace[:annealed], log_p(annealed, method=AIS(TEMPERATURES), particles=CHAINS))
-    samples = pv.condition(vae, y[:SHOWN].x, y[:SHOWN].context, draws=2).x
-    return [torch.where(given, x[:SHOWN], sample) for sample in samples]
+    return completed(vae, rows[:SHOWN], given)
+
+
+def completed(vae: pv.VAE, rows: pv.Rows, given: Tensor) -> list[Tensor]:
+    """Two samples of the left half of each image, with its right half."""
+    if vae.context_shape is None:
+        return list(pv.condition(vae, torch.where(given, rows.x, torch.nan), draws=2).x)
+    unknown = torch.full_like(rows.x, torch.nan)  # the right half is in the context
+    return list(pv.condition(vae, unknown, rows.context, draws=2).x)
 
 
 @torch.no_grad()
