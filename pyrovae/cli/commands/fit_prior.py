@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import report, tasks
 from pyrovae.cli.runs import open_run
+from pyrovae.errors import InputError
 from pyrovae.priors import GaussianMixture, Prior
 from pyrovae.sharing import print_first
 from pyrovae.training.checkpoint import Checkpoint
@@ -59,6 +60,8 @@ def fit_prior(
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
     vae, data_set = open_run(run, data, trust)
     path = Path(out or f"{Path(run)}-{type(prior).__name__}")
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"the folder {path} is not empty: choose a new one with --out")
     with ExitStack() as stack:
         folder = RunFolder(path)
         stack.enter_context(folder.locked())
