@@ -75,12 +75,15 @@ def _mode(p: Any, weight: Tensor, mean: Tensor) -> Tensor:  # noqa: ANN401
         w = weight.reshape(*weight.shape, *[1] * (p.logits.dim() - 2))
         values = p.enumerate_support(expand=False).flatten()
         return values[(w * p.logits.exp()).sum(0).argmax(-1)].to(mean)
-    return mean.round() if _is_count(p) else rounded(p, mean)
+    return _rounded(p, mean)
 
 
-def rounded(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401
-    """The mean, or 0 or 1 for binary elements."""
-    return (mean > 0.5).to(mean) if isinstance(p, dist.Bernoulli) else mean
+def _rounded(p: Any, mean: Tensor) -> Tensor:  # noqa: ANN401
+    """The mean; 0 or 1 for binary elements, and the nearest whole number for counts."""
+    if isinstance(p, dist.Bernoulli):
+        return (mean > 0.5).to(mean)
+    is_count = p.support.is_discrete and not getattr(p, "has_enumerate_support", False)
+    return mean.round() if is_count else mean
 
 
 def of_samples(p: Any, x: Tensor, known: tuple[Tensor, Tensor] | None) -> Moments:  # noqa: ANN401
@@ -98,8 +101,4 @@ def of_samples(p: Any, x: Tensor, known: tuple[Tensor, Tensor] | None) -> Moment
         nothing = torch.full_like(x[0], torch.nan)
         return Moments(nothing, nothing, x.mode(0).values)
     mean, variance = (x.mean(0), x.var(0, correction=0)) if known is None else known
-    return Moments(mean, variance, mean.round() if _is_count(p) else rounded(p, mean))
-
-
-def _is_count(p: Any) -> bool:  # noqa: ANN401
-    return p.support.is_discrete and not getattr(p, "has_enumerate_support", False)
+    return Moments(mean, variance, _rounded(p, mean))

@@ -398,7 +398,11 @@ class TestTables:
         assert program.guide_knows(rows).tolist() == [False, True, True, True, True]
         vae.schema = replace(vae.schema, gaps=True)
         assert program.guide_knows(rows).all()
+        vae.schema = replace(vae.schema, gaps=None)  # of a run of an earlier version
+        assert program.guide_knows(rows).tolist() == [False, True, True, True, True]
         vae.schema = replace(vae.schema, gaps=False)
+        assert pv.datasets.load(frame).schema.gaps is False
+        assert pv.datasets.load(some, validation=1, test=1).schema.gaps is True
 
 
 class TestRefusals:
