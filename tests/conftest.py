@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support import PROJECT
 from tests.support.two_processes import pair  # noqa: F401 - a fixture
@@ -13,6 +14,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for shared in {"pair", "demo"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(shared))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Start each test, and the fixtures that it is the first to use, from the same random state."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
