@@ -198,6 +198,20 @@ def test_each_part_of_a_data_set_has_its_own_factors(run, split):
     raises_one_sentence(lambda: pv.disentanglement(vae, moved, split=split), "has no known factors")
 
 
+@pytest.mark.parametrize(
+    "options", [{"jitter": "shift 3"}, {"labels": True, "known": 20, "copies": 3}], ids=["jitter", "copies"]
+)
+def test_training_rows_have_neither_jitter_nor_copies(run, options):
+    """A shifted image no longer has its x and y, and a row that occurs twice adds to the information."""
+    plain, data = (pv.datasets.load(SPRITES, count=300, **more) for more in ({}, options))
+    vae = pv.load(run / "run")
+    found, truth = (
+        pv.disentanglement(vae, one, split="train", metrics=["MIG"], errors=False) for one in (data, plain)
+    )
+    assert found.rows == truth.rows
+    np.testing.assert_array_equal(found.mutual_information, truth.mutual_information)
+
+
 def test_data_without_factors_end_the_command_in_one_line(run, monkeypatch, capsys):
     monkeypatch.chdir(run)
     quick = "--latent_dim 2 --epochs 1 --figures false --encoder MLP --decoder MLP --out digits"
