@@ -35,7 +35,7 @@ import torch
 from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.factor_values import DISCRETE, Factors, Kind
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["Cause", "sampled", "stream"]
 
@@ -157,8 +157,7 @@ def _uniform(count: int, *words: object) -> np.ndarray:
 
 def _refuse_unknown(asked: str, names: list[str], of: str) -> None:
     if asked not in names:
-        near = near_names(asked, names)
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = meant_by(asked, names)
         raise InputError(f"{of} have no factor {asked!r}: {meant}they have {', '.join(names)}")
 
 

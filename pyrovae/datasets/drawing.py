@@ -22,7 +22,7 @@ from typing import Any
 
 from pyrovae.checks import flags, number, shown, whole
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["DRAWN", "Drawing", "titled"]
 
@@ -93,11 +93,9 @@ class Drawing:
             name, values = clause[0].lower(), clause[1:]
             known = [field.name for field in fields(cls)]
             if name not in known:
-                near = near_names(name, known)
-                meant = f"did you mean {near[0]}? " if near else ""
                 raise InputError(
-                    f"a drawn data set has no option {shown(name)}: {meant}it has {', '.join(known)}, as in "
-                    f"{EXAMPLE!r}"
+                    f"a drawn data set has no option {shown(name)}: {meant_by(name, known)}it has "
+                    f"{', '.join(known)}, as in {EXAMPLE!r}"
                 )
             several = name in ("dependent", "fixed")
             if name in options and not several:

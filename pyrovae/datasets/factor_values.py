@@ -21,7 +21,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.datasets.rows import numbers
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["FactorSplits", "Factors", "Kind", "factors_of"]
 
@@ -102,8 +102,7 @@ class Factors:
         """
         if name in self.names:
             return self.names.index(name)
-        near = near_names(str(name), list(self.names))
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        meant = meant_by(str(name), self.names, repr)
         raise InputError(f"there is no factor {name!r}: {meant}the factors are {', '.join(self.names)}")
 
     def take(self, index: Any) -> Factors:  # noqa: ANN401
