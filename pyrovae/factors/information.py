@@ -33,7 +33,8 @@ class MIG(Metric):
     \[\frac1F \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}\]
 
     z_(1) and z_(2) are the two latents with the most information about factor k. The codes are
-    samples of q(z|x), so that a latent which q(z|x) hardly fixes has little information.
+    samples of q(z|x), so that a latent which q(z|x) hardly fixes has little information. A factor
+    that has one value in the rows of a replicate counts 0 there.
 
     Arguments:
         bins: the number of intervals of each code.
@@ -57,7 +58,8 @@ class MIG(Metric):
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = np.sort(mutual_information(rows.codes, rows.classes, self.bins), 0)
-        gap = (information[-1] - information[-2]) / entropies(rows.classes)
+        entropy = entropies(rows.classes)
+        gap = (information[-1] - information[-2]) / np.where(entropy > 0, entropy, 1.0)
         return {"MIG": float(gap.mean())}
 
 
