@@ -100,10 +100,18 @@ class Coded:
         return self.take(slice(middle)), self.take(slice(middle, None))
 
     @cached_property
-    def scaled(self) -> Array:
-        """The codes with mean 0 and standard deviation 1; a constant code stays 0."""
-        sd = self.codes.std(0)
-        return (self.codes - self.codes.mean(0)) / np.where(sd > 0, sd, 1.0)
+    def sd(self) -> Array:
+        """The standard deviation of each code, (D,): exactly 0 for a constant code."""
+        return np.where(np.ptp(self.codes, 0) > 0, self.codes.std(0), 0.0)
+
+    def scaled(self, by: Coded | None = None) -> Array:
+        """The codes (N, D), shifted and scaled to mean 0 and standard deviation 1 in some rows.
+
+        Arguments:
+            by: the rows, by default these. A code that is constant in them is only shifted.
+        """
+        by = self if by is None else by
+        return (self.codes - by.codes.mean(0)) / np.where(by.sd > 0, by.sd, 1.0)
 
 
 class Metric(Declared, ABC):

@@ -59,7 +59,7 @@ class BetaVAEScore(Metric):
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         from sklearn.linear_model import LogisticRegression
 
-        rows = Coded(rows.scaled, rows.factors, rows.classes)
+        rows = Coded(rows.scaled(), rows.factors, rows.classes)
         (x, k), (new, truth) = (self._votes(half, rng) for half in rows.halves)
         model = LogisticRegression(C=100.0, max_iter=1000).fit(x, k)
         return {"beta-VAE score": float((model.predict(new) == truth).mean())}
@@ -111,11 +111,10 @@ class FactorVAEScore(Metric):
         return 1 / factors
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
-        sd, count = rows.codes.std(0), len(rows.factors.names)
-        takes_part = (sd >= self.least) & (sd > 0)
+        takes_part = (rows.sd >= self.least) & (rows.sd > 0)
         if not takes_part.any():
-            return {"FactorVAE score": self.chance(count)}
-        rows = Coded(rows.codes[:, takes_part] / sd[takes_part], rows.factors, rows.classes)
+            return {"FactorVAE score": self.chance(len(rows.factors.names))}
+        rows = Coded(rows.scaled()[:, takes_part], rows.factors, rows.classes)
         table, tested = (self._votes(half, rng) for half in rows.halves)
         named = table.argmax(1)
         right = tested[np.arange(len(tested)), named].sum()

@@ -97,6 +97,16 @@ def test_an_angle_is_predicted_by_its_cosine_and_sine():
         assert informative > 0.98
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", [*QUICK, DCI(rows=100)], ids=str)
+def test_a_value_that_occurs_once_leaves_scores_and_errors_finite(metric):
+    factors = uniform(2, 100)
+    factors[:, 1] = np.where(np.arange(100) == 7, 0.7, 0.1)  # half of the replicates have a single value
+    codes = factors + 0.5 * noise(2, 100)
+    values = [*metric(codes, factors).values(), *metric.errors(codes, factors).values()]
+    assert np.isfinite(values).all()
+
+
 def test_codes_without_information_score_as_chance_does():
     codes, factors = noise(4), uniform()
     for metric in [*QUICK, DCI(rows=2000)]:
@@ -146,6 +156,14 @@ def test_irs_weighs_a_latent_by_how_far_it_moves():
     assert IRS()(codes, factors)["IRS"] > 0.99
 
 
+@pytest.mark.filterwarnings("error")
+def test_irs_of_codes_that_do_not_move_is_zero():
+    factors, codes = uniform(2), np.full((N, 2), 0.1)
+    assert IRS()(codes, factors)["IRS"] == 0
+    codes[:2] = [[0.2, 0.2], [0.0, 0.0]]  # two rows of 3,000: the quantile 0.99 does not see them
+    assert IRS()(codes - 0.1, factors)["IRS"] == 0
+
+
 def test_each_factor_in_two_latents():
     factors = uniform()
     found = scores(np.concatenate([factors, -2 * factors], 1), factors)
@@ -168,8 +186,8 @@ def test_a_collapsed_latent_has_no_vote():
 def test_a_constant_latent_changes_nothing():
     factors = uniform(3)
     codes = factors + 0.5 * noise(3)
-    more = np.column_stack([codes, np.full(N, 7.0)])
-    for metric in QUICK:
+    more = np.column_stack([codes, np.full(N, 0.3)])  # the mean of these rounds to another number
+    for metric in [*QUICK, FactorVAEScore(votes=1000, least=0.0)]:
         if isinstance(metric, DCI):  # completeness counts the latents
             continue
         first, second = metric(codes, factors), metric(more, factors)
