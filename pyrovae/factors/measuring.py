@@ -20,7 +20,7 @@ from pyrovae.datasets.factor_values import Factors
 from pyrovae.errors import InputError
 from pyrovae.evidence.diagnose import diagnose
 from pyrovae.exploring.space import Space
-from pyrovae.factors.base import BINS, LEAST_ROWS, Coded, Metric, factors_of
+from pyrovae.factors.base import BINS, LEAST_ROWS, Coded, Metric, as_factors
 from pyrovae.factors.importance import DCI
 from pyrovae.factors.information import (
     MIG,
@@ -162,7 +162,7 @@ def _rows(data: Any, factors: Any, split: str) -> tuple[Rows, Factors]:  # noqa:
     if not isinstance(data, Data):
         if factors is None:
             raise InputError("observations alone have no factors: give them as the third argument, factors=")
-        return Rows.of(data).unlabelled(), factors_of(factors)
+        return Rows.of(data).unlabelled(), as_factors(factors)
     if data.streams and split == "train":
         raise InputError(f"the training rows of {data.name} are streamed: use another split")
     if factors is None and data.factors is None:
@@ -171,7 +171,7 @@ def _rows(data: Any, factors: Any, split: str) -> tuple[Rows, Factors]:  # noqa:
             "observations with factors="
         )
     rows = data.without_jitter() if split == "train" else getattr(data, split)
-    known = getattr(data.factors, split).take(slice(len(rows))) if factors is None else factors_of(factors)
+    known = getattr(data.factors, split).take(slice(len(rows))) if factors is None else as_factors(factors)
     return rows.unlabelled(), known
 
 

@@ -20,7 +20,7 @@ from pyrovae.factors import (
     Modularity,
     mutual_information,
 )
-from pyrovae.factors.base import factors_of
+from pyrovae.factors.base import as_factors
 from pyrovae.factors.measuring import standard_metrics
 from pyrovae.names import named_classes
 from tests.support.parts import raises_one_sentence
@@ -314,13 +314,13 @@ def test_kinds_of_factors_are_found_from_the_values():
 
     columns = {"word": ["a", "b", "a"], "level": [1, 2, 5], "real": [0.5, 0.25, 1]}
     frame = pandas.DataFrame(columns | {"on": [True, False, True]})
-    factors = factors_of(frame)
+    factors = as_factors(frame)
     assert factors.names == ("word", "level", "real", "on")
     assert factors.kinds == ("categorical", "ordinal", "continuous", "categorical")
     assert factors.words[0] == ("a", "b")
     assert factors.values[:, 0].tolist() == [0, 1, 0]
-    assert factors_of(np.arange(25.0)).kinds == ("continuous",)
-    assert factors_of(factors) is factors
+    assert as_factors(np.arange(25.0)).kinds == ("continuous",)
+    assert as_factors(factors) is factors
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,7 @@ def test_kinds_of_factors_are_found_from_the_values():
         (np.zeros((30, 2)), uniform(2, 30) * [0, 1], "'factor 0' is the same in all rows: leave it out"),
         (np.zeros((30, 2)), {"a": [1, 2] * 15, "b": [1] * 29}, "numbers of rows"),
         (np.zeros((30, 2)), {"a": [1, 2] * 15, "b": [None, 2] * 15}, "the factor 'b'"),
+        (np.zeros((30, 2)), None, "factors are None: give an array (N, F)"),
     ],
 )
 def test_codes_and_factors_that_cannot_be_compared_are_refused(codes, factors, words):
