@@ -27,7 +27,16 @@ LEVEL = 0.001  # of the test that a latent has information about some factor
 SHUFFLES = 10
 
 
-class MIG(Metric):
+class _OfHistograms(Metric):
+    """A metric of the information in samples of q(z|x)."""
+
+    reads = "samples"
+
+    def __init__(self, bins: int = BINS) -> None:
+        self.bins = whole("bins", bins, 2)
+
+
+class MIG(_OfHistograms):
     r"""The mutual information gap: a factor should be in one latent only.
 
     \[\frac1F \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}\]
@@ -50,11 +59,7 @@ class MIG(Metric):
         True
     """
 
-    reads = "samples"
     source = "Chen et al. (2018)"
-
-    def __init__(self, bins: int = BINS) -> None:
-        self.bins = whole("bins", bins, 2)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = np.sort(mutual_information(rows.codes, rows.classes, self.bins), 0)
@@ -63,7 +68,7 @@ class MIG(Metric):
         return {"MIG": float(gap.mean())}
 
 
-class Modularity(Metric):
+class Modularity(_OfHistograms):
     r"""Modularity: a latent should have information about one factor only.
 
     \[\frac1{|A|} \sum_{j \in A} \Big(1 - \frac{\sum_{k \ne k_j} I(z_j; v_k)^2}{(F - 1)\,
@@ -89,12 +94,8 @@ class Modularity(Metric):
         True
     """
 
-    reads = "samples"
     source = "Ridgeway & Mozer (2018)"
     replicates = 20
-
-    def __init__(self, bins: int = BINS) -> None:
-        self.bins = whole("bins", bins, 2)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = mutual_information(rows.codes, rows.classes, self.bins)

@@ -25,7 +25,19 @@ __all__ = ["BetaVAEScore", "FactorVAEScore"]
 GROUP, VOTES = 64, 5000
 
 
-class BetaVAEScore(Metric):
+class _OfVotes(Metric):
+    """The accuracy with which votes name the fixed factor."""
+
+    replicates = 10
+
+    def __init__(self, group: int = GROUP, votes: int = VOTES) -> None:
+        self.group, self.votes = whole("group", group), whole("votes", votes, 20)
+
+    def chance(self, factors: int) -> float:
+        return 1 / factors
+
+
+class BetaVAEScore(_OfVotes):
     r"""The beta-VAE score: the fixed factor should show in the differences of pairs of rows.
 
     \[\text{vote} = \frac1L \sum_{l=1}^L |z_l - z'_l|, \qquad v_k(x_l) = v_k(x'_l)\]
@@ -48,13 +60,6 @@ class BetaVAEScore(Metric):
     """
 
     source = "Higgins et al. (2017)"
-    replicates = 10
-
-    def __init__(self, group: int = GROUP, votes: int = VOTES) -> None:
-        self.group, self.votes = whole("group", group), whole("votes", votes, 20)
-
-    def chance(self, factors: int) -> float:
-        return 1 / factors
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         from sklearn.linear_model import LogisticRegression
@@ -76,7 +81,7 @@ class BetaVAEScore(Metric):
         return np.concatenate(features), np.concatenate(fixed)
 
 
-class FactorVAEScore(Metric):
+class FactorVAEScore(_OfVotes):
     r"""The FactorVAE score: the latent that varies least in a group should name the fixed factor.
 
     \[\text{vote} = \arg\min_j \frac{\mathrm{Var}_{\text{group}}(z_j)}{\mathrm{Var}(z_j)}\]
@@ -101,14 +106,10 @@ class FactorVAEScore(Metric):
     """
 
     source = "Kim & Mnih (2018)"
-    replicates = 10
 
     def __init__(self, group: int = GROUP, votes: int = VOTES, least: float = 0.05) -> None:
-        self.group, self.votes = whole("group", group, 2), whole("votes", votes, 20)
+        super().__init__(whole("group", group, 2), votes)
         self.least = number("least", least, least=0)
-
-    def chance(self, factors: int) -> float:
-        return 1 / factors
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         takes_part = (rows.sd >= self.least) & (rows.sd > 0)
