@@ -84,9 +84,8 @@ def faces(
     return drawn("faces", CAUSES, _paint, count, drawing)
 
 
-def _paint(values: np.ndarray, drawing: Drawing) -> np.ndarray:
+def _paint(values: np.ndarray, size: int) -> np.ndarray:
     """Images of bytes for values of the causes, (N, 8)."""
-    size = drawing.size or DRAWN["faces"]
     face = _Face(values, size)
     face.back_hair()
     face.head()

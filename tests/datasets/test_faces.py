@@ -10,7 +10,6 @@ import yaml
 
 from pyrovae import datasets
 from pyrovae.cli import main
-from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.drawn_faces import CAUSES, HAIR, _paint
 from pyrovae.tasks.known_attributes import known_attributes
 from tests.support.parts import raises_one_sentence
@@ -25,7 +24,7 @@ def images(size=48, **columns):
     values = np.zeros((count, len(NAMES)))
     for name, column in (PLAIN | columns).items():
         values[:, NAMES.index(name)] = column
-    return _paint(values, Drawing(size=size))[:, 0] / 255
+    return _paint(values, size)[:, 0] / 255
 
 
 def digest(some):

@@ -367,10 +367,16 @@ def test_numbers_of_rows_that_cannot_be_are_refused():
     raises_one_sentence(lambda: datasets.load("sprites", count=10**10), "10,000,000,000 drawn images")
     raises_one_sentence(lambda: datasets.sprites(2), "count")
     raises_one_sentence(
-        lambda: datasets.sprites(100, grid=[2, 2, 2, 2][:4], fixed={"shape": "heart"}), "16 cells"
+        lambda: datasets.sprites(100, grid=[2, 2, 2, 2], fixed={"shape": "heart"}), "16 cells"
     )
     raises_one_sentence(lambda: datasets.load(datasets.sprites(5, size=8), count=6), "5 images")
     raises_one_sentence(lambda: datasets.load("sprites", drop="x"), "not a table")
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr("pyrovae.memory.available", lambda: 10 * 2**30)
+    words = "20,000 drawn images of 1024 x 1024", "58.6 GiB", "10.0 GiB free"
+    raises_one_sentence(lambda: datasets.load("sprites size 1024, colour"), *words)
 
 
 def test_a_folder_of_this_name_is_read_as_a_folder(tmp_path, monkeypatch):
