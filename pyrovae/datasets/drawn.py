@@ -93,7 +93,7 @@ class Drawn(Dataset[Any]):
 
 
 def drawn(name: str, causes: Sequence[Cause], paint: Painter, count: int | None, drawing: Drawing) -> Drawn:
-    """Sample the causes of images, and draw the images.
+    """Sample the causes of images, and draw the images; a first cause with words is their class.
 
     Raises:
         InputError: for options that do not fit, and images that do not fit into memory.
@@ -112,9 +112,9 @@ def drawn(name: str, causes: Sequence[Cause], paint: Painter, count: int | None,
     for start in range(0, len(values), piece):
         part = paint(values[start : start + piece], size)
         images[start : start + piece] = _noisy(part, drawing.noise, noise)
-    first = factors.words[0]
-    labels = None if first is None else factors.values[:, 0].long()
-    return Drawn(titled(name, drawing), torch.from_numpy(images), factors, labels, first)
+    has_classes = causes[0].words is not None and causes[0].name in factors.names
+    labels, words = (factors.values[:, 0].long(), causes[0].words) if has_classes else (None, None)
+    return Drawn(titled(name, drawing), torch.from_numpy(images), factors, labels, words)
 
 
 def _refuse_too_many(count: int, size: int, each: int) -> None:

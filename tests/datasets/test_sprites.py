@@ -232,7 +232,7 @@ def test_dependent_factors_on_a_grid_stay_on_it():
     assert torch.corrcoef(torch.stack([some["x"], some["y"]]))[0, 1] > 0.8
 
 
-def test_a_fixed_factor_is_no_factor():
+def test_a_fixed_factor_is_left_out():
     some = datasets.sprites(20, size=16, fixed={"shape": "heart", "scale": 1.0})
     assert some.factors.names == ("rotation", "x", "y")
     assert some.class_names is None
@@ -336,7 +336,7 @@ def test_words_are_read_and_written():
         ("sprites binary, colour", ["no colour"]),
         ("sprites noise 2", ["noise"]),
         ("sprites grid 3", ["scale, rotation, x, y"]),
-        ("sprites grid 1 2 3 4", ["2 or more", "from 2"]),
+        ("sprites grid 1 2 3 4", ["from 2"]),
         ("sprites grid 1000 1000 1000 1000", ["cells", "fewer values"]),
         ("sprites dependent x y", ["two factors and a correlation"]),
         ("sprites dependent x y 2", ["correlation"]),
@@ -358,9 +358,7 @@ def test_words_are_read_and_written():
     ],
 )
 def test_faults_are_refused_in_one_sentence(name, words):
-    with pytest.raises(Exception, match="|".join(words)):
-        datasets.load(name, count=10)
-    raises_one_sentence(lambda: datasets.load(name, count=10))
+    raises_one_sentence(lambda: datasets.load(name, count=10), *words)
 
 
 def test_numbers_of_rows_that_cannot_be_are_refused():
