@@ -1,6 +1,5 @@
 """Drawn faces: the same bytes everywhere, and each factor changes its own pixels."""
 
-import hashlib
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from pyrovae import datasets
 from pyrovae.cli import main
 from pyrovae.datasets.drawn_faces import CAUSES, HAIR, _paint
 from pyrovae.tasks.known_attributes import known_attributes
+from tests.support.drawn import digest
 from tests.support.parts import raises_one_sentence
 
 NAMES = ("smile", "gaze", "brow", "width", "eyes", "hair", "glasses", "light")
@@ -25,11 +25,6 @@ def images(size=48, **columns):
     for name, column in (PLAIN | columns).items():
         values[:, NAMES.index(name)] = column
     return _paint(values, size)[:, 0] / 255
-
-
-def digest(some):
-    factors = some.factors.values.numpy().astype("<f8").tobytes()
-    return hashlib.sha256(some.images.numpy().tobytes() + factors).hexdigest()[:16]
 
 
 @pytest.mark.parametrize(

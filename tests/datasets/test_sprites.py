@@ -1,9 +1,9 @@
 """Drawn sprites: the same bytes everywhere, factors that are those of the image, options in words."""
 
-import hashlib
 import math
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,14 +16,10 @@ from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.factor_values import Factors
 from pyrovae.datasets.strokes import cos_sin
+from tests.support.drawn import digest
 from tests.support.parts import raises_one_sentence
 
 SHAPES = ("square", "ellipse", "heart")
-
-
-def digest(some):
-    factors = some.factors.values.numpy().astype("<f8").tobytes()
-    return hashlib.sha256(some.images.numpy().tobytes() + factors).hexdigest()[:16]
 
 
 def moments(image):
@@ -50,7 +46,14 @@ def test_the_bytes_are_those_of_every_other_machine(options, expected):
     assert digest(datasets.sprites(300, **options)) == expected
 
 
-def test_bytes_do_not_depend_on_threads_pieces_or_the_random_state(monkeypatch):
+def test_two_threads_draw_what_one_draws():
+    options = [{"size": 24, "colour": True, "noise": 0.2}, {"size": 32, "dependent": ("x", "y", 0.5)}]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda some: digest(datasets.sprites(500, **some)), 4 * options))
+    assert found == 4 * [digest(datasets.sprites(500, **some)) for some in options]
+
+
+def test_bytes_do_not_depend_on_pieces_or_the_random_state(monkeypatch):
     before = torch.get_rng_state()
     one = datasets.sprites(100, size=24, colour=True, noise=0.2)
     assert torch.equal(before, torch.get_rng_state())
