@@ -136,6 +136,9 @@ def test_two_factors_mixed_in_two_latents():
         assert found[f"DCI completeness{kind}"] == pytest.approx(0.5, abs=0.05)
     assert found["DCI informativeness (lasso)"] == pytest.approx(1.0, abs=0.01)
     assert found["explicitness"] == pytest.approx(1.0, abs=0.01)
+    # Votes tell the pair of factors, and not which of the two; a sum moves by half given one of them.
+    for name in ("beta-VAE score", "FactorVAE score", "IRS"):
+        assert found[name] == pytest.approx(0.5, abs=0.06), name
 
 
 def test_modularity_of_two_mixed_factors_is_zero():
@@ -169,7 +172,8 @@ def test_each_factor_in_two_latents():
     found = scores(np.concatenate([factors, -2 * factors], 1), factors)
     assert (found["MIG"], found["SAP"]) == pytest.approx((0.0, 0.0), abs=1e-9)
     assert found["DCI completeness"] == pytest.approx(1 - math.log(2) / math.log(8), abs=0.1)
-    for name in ("DCI disentanglement", "modularity", "FactorVAE score", "beta-VAE score", "explicitness"):
+    votes = ("FactorVAE score", "beta-VAE score")
+    for name in ("DCI disentanglement", "modularity", *votes, "explicitness", "IRS"):
         assert found[name] == pytest.approx(1.0, abs=0.01), name
 
 
