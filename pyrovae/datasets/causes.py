@@ -2,9 +2,9 @@ r"""Values of the factors of drawn data, from a seed.
 
     u ~ U(0, 1),  value = low + u (high - low);  category = floor(u C)
 
-Each factor has a random stream of its own, so options of one change no other, and the first rows of
-a larger sample are the rows of a smaller one. On a grid, rows are different cells of the full
-product.
+Each factor has a random stream of its own, so an option of one factor does not change another, and
+the first rows of a larger sample are the rows of a smaller one. On a grid, rows are different cells
+of the full product.
 
 Dependent factors. v = fold(u + s e), e ~ U(-1, 1), where fold reflects at 0 and 1. Then v is
 uniform too, and for 0 <= s <= 1

@@ -62,7 +62,7 @@ def sprites(
     fixed: Mapping[str, float | str] | Sequence[Any] = (),
     seed: int = 0,
 ) -> Drawn:
-    """Draw sprites, of which every factor is known; images are (N, 1, H, W), or (N, 3, H, W).
+    """Draw sprites whose factors are all known; images are (N, 1, H, W), or (N, 3, H, W).
 
     Arguments:
         count: the number of images; by default 20,000, or the whole grid if it is smaller.

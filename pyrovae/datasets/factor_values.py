@@ -6,7 +6,7 @@
     angle         any number of a period, whose two ends are the same (a rotation)
 
 Drawn data sets (`sprites`, `faces`) have factors, and so do files that store them, as dSprites
-does. No program sees them: they are for measuring what a program learned.
+does. A model does not see them; they measure what it has learned.
 """
 
 from __future__ import annotations

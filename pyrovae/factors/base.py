@@ -115,7 +115,7 @@ class Coded:
 
 
 class Metric(Declared, ABC):
-    """A number, or several, that say how codes and factors of the data correspond.
+    """One or more numbers that say how well codes stand for the factors of data.
 
     A subclass stores its options under their own names and defines `scores`.
 

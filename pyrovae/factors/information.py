@@ -116,7 +116,7 @@ def mutual_information(codes: ArrayLike, classes: ArrayLike, bins: int = BINS) -
         classes: class indices of 0 or more.
 
     Raises:
-        InputError: for codes that are not finite, or classes that are no indices of the same rows.
+        InputError: for codes that are not finite, or classes that are not indices of the same rows.
 
     Example:
         >>> classes = np.arange(1000)[:, None] % 4

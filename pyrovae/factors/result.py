@@ -49,8 +49,8 @@ class Disentanglement:
     Attributes:
         scores: the scores of all metrics, each a `Score`.
         mutual_information: I(z_j; v_k) of samples of q(z|x) in nats, (D, F).
-        shuffled_information: the same for shuffled rows, which is the bias of the estimate if there
-            is no information, (D, F).
+        shuffled_information: the same for shuffled rows, (D, F): the bias of the estimate for a
+            latent and a factor that are independent.
         entropy: the entropy of each factor in nats, (F,).
         factors: the names of the factors.
         rows: the number of observations.
