@@ -1,6 +1,6 @@
 """Objectives that disentangle, compared on sprites: metrics, log p(x) and pictures.
 
-    python benchmarks/disentanglement.py --out runs/factors --jobs 2        about an hour on two cores
+    python benchmarks/disentanglement.py --out runs/factors --jobs 2        half an hour on two cores
     python benchmarks/disentanglement.py --quick                            two epochs, one seed
 
 Ten objectives are fitted to 9,800 binary sprites of 32 x 32 pixels with five seeds each: the VAE, the
@@ -11,7 +11,7 @@ The table has the median over the seeds and the range. Metrics are of test image
 images, in nats, by Laplace importance sampling. For the run with the median MIG, a picture shows what
 each latent does to a sprite.
 
-The papers train for longer on 737,280 images of 64 x 64 pixels, so their numbers are others; the pressure
+The papers train for longer on 737,280 images of 64 x 64 pixels, so their numbers differ; the pressure
 of beta on 1,024 pixels is four times as large as on 4,096.
 """
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 from pyrovae.datasets import drawn_faces, drawn_sprites
 from pyrovae.datasets.causes import Cause
-from pyrovae.datasets.drawing import Drawing
 
 STEPS, SIZE, GAP, BETWEEN = 9, 48, 2, 20
 FACE = {"hair": 1.0}
@@ -39,7 +38,7 @@ def rows(moved, paint, usual: dict[str, float], causes: tuple[Cause, ...] | None
         is_word = cause.kind == "categorical"
         steps = np.floor(np.arange(STEPS) * cause.steps / STEPS)
         values[f, :, place] = steps if is_word else cause.low + share * (cause.high - cause.low)
-    images = paint(values.reshape(-1, len(causes)), Drawing(size=SIZE))
+    images = paint(values.reshape(-1, len(causes)), SIZE)
     return images.reshape(len(moved), STEPS, SIZE, SIZE)
 
 

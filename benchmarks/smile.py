@@ -151,9 +151,10 @@ def direction(vae: pv.VAE, data: pv.datasets.Data, rows: slice, *, held: bool) -
 
 def print_table(change: dict[str, np.ndarray], by: np.ndarray) -> None:
     print(
-        "mean change as a share of the range, at steps of so many standard deviations; compared with that of"
+        "mean change of each factor, as a share of its range, for steps along the direction in standard\n"
+        "deviations; the last two columns compare it with the change of the smile at the last step: the\n"
+        "mean change, and the mean size of the change of a single face"
     )
-    print("the smile, the mean change at the last step, and the mean size of the change of a single face")
     print(" " * 12 + "".join(f"{step:+{COLUMN}.1f}" for step in by) + "    mean  single")
     for name, values in change.items():
         shares = (abs(part) / change["smile"][-1].mean() for part in ends(values))

@@ -2,9 +2,9 @@ r"""Values of the factors of drawn data, from a seed.
 
     u ~ U(0, 1),  value = low + u (high - low);  category = floor(u C)
 
-Each factor has a random stream of its own, so options of one change no other, and the first rows of
-a larger sample are the rows of a smaller one. On a grid, rows are different cells of the full
-product.
+Each factor has a random stream of its own, so an option of one factor does not change another, and
+the first rows of a larger sample are the rows of a smaller one. On a grid, rows are different cells
+of the full product.
 
 Dependent factors. v = fold(u + s e), e ~ U(-1, 1), where fold reflects at 0 and 1. Then v is
 uniform too, and for 0 <= s <= 1
@@ -35,7 +35,7 @@ import torch
 from pyrovae.datasets.drawing import Drawing
 from pyrovae.datasets.factor_values import DISCRETE, Factors, Kind
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["Cause", "sampled", "stream"]
 
@@ -157,8 +157,7 @@ def _uniform(count: int, *words: object) -> np.ndarray:
 
 def _refuse_unknown(asked: str, names: list[str], of: str) -> None:
     if asked not in names:
-        near = near_names(asked, names)
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = meant_by(asked, names)
         raise InputError(f"{of} have no factor {asked!r}: {meant}they have {', '.join(names)}")
 
 

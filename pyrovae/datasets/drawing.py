@@ -6,7 +6,7 @@
     noise .1               uniform noise of this standard deviation, in every pixel
     grid, grid 4 8 10 10   the values of a grid and not of an interval
     dependent x y .8       a correlation between two factors
-    fixed rotation 0       a factor that is the same in all images, and then not a factor
+    fixed rotation 0       a value that is the same in all images; this is not a factor then
     seed 3                 the seed of all random numbers
 
 The words are part of the name of the data, so a run and its configuration say how it was drawn.
@@ -22,7 +22,7 @@ from typing import Any
 
 from pyrovae.checks import flags, number, shown, whole
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["DRAWN", "Drawing", "titled"]
 
@@ -41,8 +41,8 @@ class Drawing:
         binary: whether pixels are 0 and 1.
         colour: whether a hue is a factor.
         noise: the standard deviation of the noise of a pixel, whose range is 0 to 1.
-        grid: the number of values of each factor, (), or None for intervals; () has the numbers of
-            the set. Words have numbers that do not change.
+        grid: the number of values of each numeric factor, () for the usual numbers of the set, or
+            None for intervals.
         dependent: triples (a, b, correlation).
         fixed: pairs (factor, value), where a value is a number or a word.
         seed: the seed of all random numbers.
@@ -93,11 +93,9 @@ class Drawing:
             name, values = clause[0].lower(), clause[1:]
             known = [field.name for field in fields(cls)]
             if name not in known:
-                near = near_names(name, known)
-                meant = f"did you mean {near[0]}? " if near else ""
                 raise InputError(
-                    f"a drawn data set has no option {shown(name)}: {meant}it has {', '.join(known)}, as in "
-                    f"{EXAMPLE!r}"
+                    f"a drawn data set has no option {shown(name)}: {meant_by(name, known)}it has "
+                    f"{', '.join(known)}, as in {EXAMPLE!r}"
                 )
             several = name in ("dependent", "fixed")
             if name in options and not several:

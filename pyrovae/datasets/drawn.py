@@ -29,7 +29,7 @@ __all__ = ["Drawn", "Painter", "drawn"]
 EACH = 4  # copies of the values while they are sampled
 PIECE = 2**16  # pixels that are drawn at once: their arrays stay in the cache
 
-Painter = Callable[[np.ndarray, Drawing], np.ndarray]
+Painter = Callable[[np.ndarray, int], np.ndarray]  # of values (N, F') and a size
 
 
 class Drawn(Dataset[Any]):
@@ -92,35 +92,33 @@ class Drawn(Dataset[Any]):
         return f"Drawn({self.title}): {len(self):,} images {tuple(self.images.shape[1:])}, {self.factors!r}"
 
 
-def drawn(
-    name: str,
-    causes: Sequence[Cause],
-    paint: Painter,
-    count: int | None,
-    drawing: Drawing,
-    *,
-    channels: int = 1,
-) -> Drawn:
-    """Sample the causes of images, and draw the images.
+def drawn(name: str, causes: Sequence[Cause], paint: Painter, count: int | None, drawing: Drawing) -> Drawn:
+    """Sample the causes of images, and draw the images; a first cause with words is their class.
 
     Raises:
         InputError: for options that do not fit, and images that do not fit into memory.
     """
-    size = drawing.size or DRAWN[name]
+    size, channels = drawing.size or DRAWN[name], 3 if drawing.colour else 1
+    each = channels * size * size + 8 * EACH * len(causes)
     if count is not None:
         count = whole("count", count, 3)
-        what = f"{count:,} drawn images of {size} x {size}"
-        refuse_too_large(what, count * (channels * size * size + 8 * EACH * len(causes)))
+        _refuse_too_many(count, size, each)
     values, factors = sampled(causes, count, drawing, name)
+    if count is None:
+        _refuse_too_many(len(values), size, each)
     images = np.empty((len(values), channels, size, size), dtype=np.uint8)
     piece = max(1, PIECE // size**2)
     noise = stream(name, drawing.seed, "noise")
     for start in range(0, len(values), piece):
-        part = paint(values[start : start + piece], drawing)
+        part = paint(values[start : start + piece], size)
         images[start : start + piece] = _noisy(part, drawing.noise, noise)
-    first = factors.words[0]
-    labels = None if first is None else factors.values[:, 0].long()
-    return Drawn(titled(name, drawing), torch.from_numpy(images), factors, labels, first)
+    has_classes = causes[0].words is not None and causes[0].name in factors.names
+    labels, words = (factors.values[:, 0].long(), causes[0].words) if has_classes else (None, None)
+    return Drawn(titled(name, drawing), torch.from_numpy(images), factors, labels, words)
+
+
+def _refuse_too_many(count: int, size: int, each: int) -> None:
+    refuse_too_large(f"{count:,} drawn images of {size} x {size}", count * each)
 
 
 def _noisy(images: np.ndarray, noise: float, bits: np.random.Philox) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Faces: simple drawings, of which every feature is known.
+"""Faces: simple drawings whose features are all known.
 
     smile      -1 (corners of the mouth down) to 1 (up)
     gaze       -1 to 1, the pupils from left to right
@@ -56,7 +56,7 @@ def faces(
     fixed: Mapping[str, float | str] | Sequence[Any] = (),
     seed: int = 0,
 ) -> Drawn:
-    """Draw faces, of which every factor is known; images are (N, 1, H, W) of grey bytes.
+    """Draw faces whose factors are all known; images are grey bytes, (N, 1, H, W).
 
     Arguments:
         count: the number of images; by default 20,000.
@@ -84,9 +84,8 @@ def faces(
     return drawn("faces", CAUSES, _paint, count, drawing)
 
 
-def _paint(values: np.ndarray, drawing: Drawing) -> np.ndarray:
+def _paint(values: np.ndarray, size: int) -> np.ndarray:
     """Images of bytes for values of the causes, (N, 8)."""
-    size = drawing.size or DRAWN["faces"]
     face = _Face(values, size)
     face.back_hair()
     face.head()

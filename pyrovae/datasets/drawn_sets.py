@@ -39,16 +39,9 @@ def drawn_set(name: str, count: int | None = None) -> Drawn:
         Drawn(sprites size 16, grid 2 4 4 4): 50 images (1, 16, 16), Factors(50 rows: shape ...
     """
     word, _, words = (canonical(name) or name).partition(" ")
-    drawing = Drawing.of(words)
-    options: dict[str, Any] = dict(vars(drawing))
-    if options["size"] is None:
-        del options["size"]
+    options: dict[str, Any] = dict(vars(Drawing.of(words)))
     if word == "faces":
         for option in ("binary", "colour"):
             if options.pop(option):
                 raise InputError(f"{option} is for sprites, and faces are grey: leave {option} out")
-    if options["grid"] is None:
-        options["grid"] = False
-    elif not options["grid"]:
-        options["grid"] = True
     return FUNCTIONS[word](count, **options)

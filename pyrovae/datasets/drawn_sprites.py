@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def sprites(
     fixed: Mapping[str, float | str] | Sequence[Any] = (),
     seed: int = 0,
 ) -> Drawn:
-    """Draw sprites, of which every factor is known; images are (N, 1, H, W), or (N, 3, H, W).
+    """Draw sprites whose factors are all known; images are (N, 1, H, W), or (N, 3, H, W).
 
     Arguments:
         count: the number of images; by default 20,000, or the whole grid if it is smaller.
@@ -91,16 +92,15 @@ def sprites(
     options: dict[str, Any] = {"dependent": dependent, "fixed": fixed, "grid": grid, "seed": seed}
     drawing = Drawing(size=size, binary=binary, colour=colour, noise=noise, **options)
     causes = (*CAUSES, HUE) if colour else CAUSES
-    return drawn("sprites", causes, _paint, count, drawing, channels=3 if colour else 1)
+    return drawn("sprites", causes, partial(_paint, binary=binary, colour=colour), count, drawing)
 
 
-def _paint(values: np.ndarray, drawing: Drawing) -> np.ndarray:
-    """Images of bytes for values of the causes, (N, F)."""
-    size = drawing.size or DRAWN["sprites"]
+def _paint(values: np.ndarray, size: int, *, binary: bool = False, colour: bool = False) -> np.ndarray:
+    """Images of bytes for values of the causes, (N, 5), or (N, 6) with a hue."""
     mask = _masks(values, size)
-    if drawing.binary:
+    if binary:
         return (mask >= 0.5).astype(np.uint8)[:, None]
-    if not drawing.colour:
+    if not colour:
         return np.rint(255 * mask).astype(np.uint8)[:, None]
     colours = _colours(values[:, 5] / (2 * math.pi))
     return np.rint(255 * (colours[:, :, None, None] * mask[:, None])).astype(np.uint8)

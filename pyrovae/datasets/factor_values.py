@@ -6,7 +6,7 @@
     angle         any number of a period, whose two ends are the same (a rotation)
 
 Drawn data sets (`sprites`, `faces`) have factors, and so do files that store them, as dSprites
-does. No program sees them: they are for measuring what a program learned.
+does. A model does not see them; they measure what it has learned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from pyrovae.checks import whole
 from pyrovae.datasets.rows import numbers
 from pyrovae.errors import InputError
-from pyrovae.names import near_names
+from pyrovae.names import meant_by
 
 __all__ = ["FactorSplits", "Factors", "Kind", "factors_of"]
 
@@ -42,8 +42,9 @@ class Factors:
         kinds: the kind of each factor: "categorical", "ordinal", "continuous" or "angle".
         domains: for each factor the values that it may take: all of them, ascending, of a
             categorical or ordinal factor, and the two bounds of a continuous factor or an angle.
-            By default those of the values; an angle is between 0 and 2 pi.
-        words: for each factor the words that its domain stands for, or None.
+            By default those of the values; 0, 1, ... of a factor with words; 0 and 2 pi of an
+            angle.
+        words: for each factor the words that the values of its domain stand for, or None.
 
     Raises:
         InputError: for parts that do not fit to each other, an unknown kind, and a value that is
@@ -71,14 +72,19 @@ class Factors:
         values = numbers("factors", self.values).detach().cpu().double()
         names, kinds = tuple(self.names), tuple(self.kinds)
         _check(values, names, kinds)
-        columns = list(zip(kinds, values.T, strict=True))
-        domains = tuple(tuple(map(float, domain)) for domain in self.domains)
-        domains = domains or tuple(_domain(kind, column) for kind, column in columns)
         words = tuple(None if some is None else tuple(some) for some in self.words) or (None,) * len(names)
-        if not len(domains) == len(words) == len(names):
+        domains = tuple(tuple(map(float, domain)) for domain in self.domains)
+        if not len(words) == len(domains or names) == len(names):
             raise InputError(f"{len(names)} factors need one domain and one entry of words each: add them")
-        for name, (kind, column), domain in zip(names, columns, domains, strict=True):
+        columns = list(zip(names, kinds, values.T, words, strict=True))
+        domains = domains or tuple(_domain(kind, column, some) for _, kind, column, some in columns)
+        for (name, kind, column, some), domain in zip(columns, domains, strict=True):
             _check_domain(name, kind, column, domain)
+            if some is not None and (kind not in DISCRETE or len(some) != len(domain)):
+                raise InputError(
+                    f"the {kind} factor {name!r} has {len(some)} words for the domain {domain}: give one "
+                    "word for each value of a categorical or ordinal factor"
+                )
         parts = {"values": values, "names": names, "kinds": kinds, "domains": domains, "words": words}
         for field, part in parts.items():
             object.__setattr__(self, field, part)
@@ -102,8 +108,7 @@ class Factors:
         """
         if name in self.names:
             return self.names.index(name)
-        near = near_names(str(name), list(self.names))
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        meant = meant_by(str(name), self.names, repr)
         raise InputError(f"there is no factor {name!r}: {meant}the factors are {', '.join(self.names)}")
 
     def take(self, index: Any) -> Factors:  # noqa: ANN401
@@ -187,8 +192,10 @@ def _check(values: Tensor, names: tuple[str, ...], kinds: tuple[str, ...]) -> No
         raise InputError(f"the factor {name!r} has a value that is not finite: remove such rows")
 
 
-def _domain(kind: str, column: Tensor) -> tuple[float, ...]:
-    """The domain of a factor from its values (N,)."""
+def _domain(kind: str, column: Tensor, words: tuple[str, ...] | None) -> tuple[float, ...]:
+    """The domain of a factor from its words, or from its values (N,)."""
+    if words is not None:
+        return tuple(map(float, range(len(words))))
     if kind in DISCRETE:
         return tuple(column.unique().tolist())
     if kind == "angle":

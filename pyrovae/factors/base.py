@@ -31,13 +31,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyrovae.checks import whole
+from pyrovae.checks import shown, whole
 from pyrovae.datasets.factor_values import Factors
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.part import Declared
 
-__all__ = ["BINS", "LEAST_ROWS", "Coded", "Integers", "Metric", "factors_of"]
+__all__ = ["BINS", "LEAST_ROWS", "Coded", "Integers", "Metric", "as_factors"]
 
 Integers = NDArray[np.int64]
 BINS = 20  # intervals of a code, and of a continuous factor or an angle, that count as one value
@@ -67,7 +67,7 @@ class Coded:
             InputError: for fewer than 20 rows, two codes or two factors, for codes that are not
                 finite, and for a factor with a single value.
         """
-        codes, factors = numbers(codes, "codes", ("N", "D")), factors_of(factors)
+        codes, factors = numbers(codes, "codes", ("N", "D")), as_factors(factors)
         if len(codes) != len(factors):
             raise InputError(
                 f"there are codes of {len(codes):,} rows and factors of {len(factors):,}: give both for the "
@@ -100,14 +100,22 @@ class Coded:
         return self.take(slice(middle)), self.take(slice(middle, None))
 
     @cached_property
-    def scaled(self) -> Array:
-        """The codes with mean 0 and standard deviation 1; a constant code stays 0."""
-        sd = self.codes.std(0)
-        return (self.codes - self.codes.mean(0)) / np.where(sd > 0, sd, 1.0)
+    def sd(self) -> Array:
+        """The standard deviation of each code, (D,): exactly 0 for a constant code."""
+        return np.where(np.ptp(self.codes, 0) > 0, self.codes.std(0), 0.0)
+
+    def scaled(self, by: Coded | None = None) -> Array:
+        """The codes (N, D), shifted and scaled to mean 0 and standard deviation 1 in some rows.
+
+        Arguments:
+            by: the rows, by default these. A code that is constant in them is only shifted.
+        """
+        by = self if by is None else by
+        return (self.codes - by.codes.mean(0)) / np.where(by.sd > 0, by.sd, 1.0)
 
 
 class Metric(Declared, ABC):
-    """A number, or several, that say how codes and factors of the data correspond.
+    """One or more numbers that say how well codes stand for the factors of data.
 
     A subclass stores its options under their own names and defines `scores`.
 
@@ -188,17 +196,18 @@ class Metric(Declared, ABC):
         )
 
 
-def factors_of(values: Any) -> Factors:  # noqa: ANN401
+def as_factors(values: Any) -> Factors:  # noqa: ANN401
     """Factors of an array (N, F) or of columns by name; `Factors` stay as they are.
 
     Words are categorical, whole numbers with at most 20 different values are ordinal, and other
     numbers are continuous.
 
     Raises:
-        InputError: for a column that holds neither numbers nor words, or values that are missing.
+        InputError: for values that are not columns, a column that holds neither numbers nor words,
+            and values that are missing.
 
     Example:
-        >>> factors_of({"shape": ["heart", "square", "heart"], "x": [0.1, 0.5, 0.2]})
+        >>> as_factors({"shape": ["heart", "square", "heart"], "x": [0.1, 0.5, 0.2]})
         Factors(3 rows: shape (categorical), x (continuous))
     """
     if isinstance(values, Factors):
@@ -208,6 +217,8 @@ def factors_of(values: Any) -> Factors:  # noqa: ANN401
         columns = [np.asarray(as_array(values[name])) for name in names]
     else:
         array = as_array(values)
+        if array.ndim == 0:
+            raise InputError(f"factors are {shown(values)}: give an array (N, F), or columns by name")
         array = array[:, None] if array.ndim == 1 else array
         columns, names = list(array.T), [f"factor {i}" for i in range(array.shape[-1])]
     read = [_column(str(name), column) for name, column in zip(names, columns, strict=True)]

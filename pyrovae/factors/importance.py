@@ -49,8 +49,8 @@ class DCI(Metric):
     Reference:
         Eastwood & Williams (2018), "A Framework for the Quantitative Evaluation of Disentangled
         Representations". There informativeness is the error, which is smaller if it is better.
-        Locatello et al. (2019) use a classifier for all factors, and its accuracy. Neither sets
-    importances to 0.
+        Locatello et al. (2019) use a classifier for all factors, and its accuracy. Neither of them
+        sets importances to 0.
 
     Example:
         >>> factors = np.random.default_rng(0).normal(size=(400, 2))
@@ -82,7 +82,7 @@ class DCI(Metric):
     def _fit(self, rows: Coded, train: Coded, k: int, seed: int) -> tuple[Array, float]:
         """The importance of each latent for factor k, (D,), and the share of its variance."""
         columns, middle = target(rows, k), len(train)
-        codes = (rows.codes - train.codes.mean(0)) / np.where(train.codes.std(0) > 0, train.codes.std(0), 1.0)
+        codes = rows.scaled(train)
         fit = _boosted if self.kind == "boosting" else _lasso
         weights, predicted = fit(codes[:middle], columns[:middle], codes[middle:], seed)
         share, total = explained(columns[middle:], predicted), weights.sum()

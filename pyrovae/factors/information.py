@@ -27,13 +27,23 @@ LEVEL = 0.001  # of the test that a latent has information about some factor
 SHUFFLES = 10
 
 
-class MIG(Metric):
+class _OfHistograms(Metric):
+    """A metric of the information in samples of q(z|x)."""
+
+    reads = "samples"
+
+    def __init__(self, bins: int = BINS) -> None:
+        self.bins = whole("bins", bins, 2)
+
+
+class MIG(_OfHistograms):
     r"""The mutual information gap: a factor should be in one latent only.
 
     \[\frac1F \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}\]
 
     z_(1) and z_(2) are the two latents with the most information about factor k. The codes are
-    samples of q(z|x), so that a latent which q(z|x) hardly fixes has little information.
+    samples of q(z|x), so that a latent which q(z|x) hardly fixes has little information. A factor
+    that has one value in the rows of a replicate counts 0 there.
 
     Arguments:
         bins: the number of intervals of each code.
@@ -49,19 +59,16 @@ class MIG(Metric):
         True
     """
 
-    reads = "samples"
     source = "Chen et al. (2018)"
-
-    def __init__(self, bins: int = BINS) -> None:
-        self.bins = whole("bins", bins, 2)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = np.sort(mutual_information(rows.codes, rows.classes, self.bins), 0)
-        gap = (information[-1] - information[-2]) / entropies(rows.classes)
+        entropy = entropies(rows.classes)
+        gap = (information[-1] - information[-2]) / np.where(entropy > 0, entropy, 1.0)
         return {"MIG": float(gap.mean())}
 
 
-class Modularity(Metric):
+class Modularity(_OfHistograms):
     r"""Modularity: a latent should have information about one factor only.
 
     \[\frac1{|A|} \sum_{j \in A} \Big(1 - \frac{\sum_{k \ne k_j} I(z_j; v_k)^2}{(F - 1)\,
@@ -87,12 +94,8 @@ class Modularity(Metric):
         True
     """
 
-    reads = "samples"
     source = "Ridgeway & Mozer (2018)"
     replicates = 20
-
-    def __init__(self, bins: int = BINS) -> None:
-        self.bins = whole("bins", bins, 2)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         information = mutual_information(rows.codes, rows.classes, self.bins)
@@ -113,7 +116,7 @@ def mutual_information(codes: ArrayLike, classes: ArrayLike, bins: int = BINS) -
         classes: class indices of 0 or more.
 
     Raises:
-        InputError: for codes that are not finite, or classes that are no indices of the same rows.
+        InputError: for codes that are not finite, or classes that are not indices of the same rows.
 
     Example:
         >>> classes = np.arange(1000)[:, None] % 4

@@ -20,7 +20,7 @@ from pyrovae.datasets.factor_values import Factors
 from pyrovae.errors import InputError
 from pyrovae.evidence.diagnose import diagnose
 from pyrovae.exploring.space import Space
-from pyrovae.factors.base import BINS, LEAST_ROWS, Coded, Metric, factors_of
+from pyrovae.factors.base import BINS, LEAST_ROWS, Coded, Metric, as_factors
 from pyrovae.factors.importance import DCI
 from pyrovae.factors.information import (
     MIG,
@@ -33,7 +33,7 @@ from pyrovae.factors.prediction import SAP, Explicitness
 from pyrovae.factors.result import Disentanglement, Score
 from pyrovae.factors.robustness import IRS
 from pyrovae.factors.votes import BetaVAEScore, FactorVAEScore
-from pyrovae.names import named_classes, near_names
+from pyrovae.names import meant_by, named_classes
 from pyrovae.numerics import as_array, stderr_of_mean
 from pyrovae.vae import VAE
 
@@ -152,27 +152,26 @@ def _metrics(metrics: Sequence[Metric | str] | None) -> list[Metric]:
 
 def _metric(name: str, classes: dict[str, type]) -> Metric:
     if name not in classes:
-        near = near_names(name, list(classes))
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = meant_by(name, list(classes))
         raise InputError(f"there is no metric {name!r}: {meant}the metrics are {', '.join(classes)}")
     return classes[name]()
 
 
 def _rows(data: Any, factors: Any, split: str) -> tuple[Rows, Factors]:  # noqa: ANN401
-    """The observations, without labels, and their factors."""
+    """The observations, without labels, and their factors; of copies of a row, the first."""
     if not isinstance(data, Data):
         if factors is None:
             raise InputError("observations alone have no factors: give them as the third argument, factors=")
-        return Rows.of(data).unlabelled(), factors_of(factors)
+        return Rows.of(data).unlabelled(), as_factors(factors)
     if data.streams and split == "train":
         raise InputError(f"the training rows of {data.name} are streamed: use another split")
-    if factors is None and getattr(data, "factors", None) is None:
+    if factors is None and data.factors is None:
         raise InputError(
             f"{data.name} has no known factors: use a data set that has them, such as sprites, or give "
             "observations with factors="
         )
-    rows = data.epoch(0, 0)[: data.distinct] if split == "train" else getattr(data, split)
-    known = getattr(data.factors, split) if factors is None else factors_of(factors)
+    rows = data.without_jitter() if split == "train" else getattr(data, split)
+    known = getattr(data.factors, split).take(slice(len(rows))) if factors is None else as_factors(factors)
     return rows.unlabelled(), known
 
 

@@ -49,9 +49,9 @@ class SAP(Metric):
     def _of_factor(self, rows: Coded, k: int) -> Array:
         """S of each latent, (D,)."""
         if rows.factors.kinds[k] != "categorical":
-            return np.square(rows.scaled.T @ target(rows, k) / len(rows)).sum(1)
+            return np.square(rows.scaled().T @ target(rows, k) / len(rows)).sum(1)
         train, test = rows.halves
-        pairs = zip(train.scaled.T, test.scaled.T, strict=True)
+        pairs = zip(train.scaled().T, test.scaled(train).T, strict=True)
         return np.array([_accuracy(z, train.classes[:, k], new, test.classes[:, k]) for z, new in pairs])
 
 
@@ -79,8 +79,7 @@ class Explicitness(Metric):
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         train, test = rows.halves
-        middle = train.codes.mean(0), np.where(train.codes.std(0) > 0, train.codes.std(0), 1.0)
-        codes, new = ((part.codes - middle[0]) / middle[1] for part in (train, test))
+        codes, new = train.scaled(), test.scaled(train)
         columns = zip(train.classes.T, test.classes.T, strict=True)
         return {"explicitness": float(np.mean([_separation(codes, v, new, w) for v, w in columns]))}
 

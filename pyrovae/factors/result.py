@@ -49,8 +49,8 @@ class Disentanglement:
     Attributes:
         scores: the scores of all metrics, each a `Score`.
         mutual_information: I(z_j; v_k) of samples of q(z|x) in nats, (D, F).
-        shuffled_information: the same for shuffled rows, which is the bias of the estimate if there
-            is no information, (D, F).
+        shuffled_information: the same for shuffled rows, (D, F): the bias of the estimate for a
+            latent and a factor that are independent.
         entropy: the entropy of each factor in nats, (F,).
         factors: the names of the factors.
         rows: the number of observations.
@@ -80,10 +80,12 @@ class Disentanglement:
 
         (I - E) / (H - E) with the information E of shuffled rows: 0 for independent columns and 1
         if the latent determines the factor (Vinh, Epps & Bailey, 2010, "Information Theoretic
-        Measures for Clusterings Comparison").
+        Measures for Clusterings Comparison"). It is 0 if E = H, where the rows are too few to tell.
         """
         chance = self.shuffled_information
-        return np.clip((self.mutual_information - chance) / (self.entropy - chance), 0.0, 1.0)
+        left, above = self.entropy - chance, self.mutual_information - chance
+        can_tell = left > 1e-9 * self.entropy
+        return np.where(can_tell, np.clip(above / np.where(can_tell, left, 1.0), 0.0, 1.0), 0.0)
 
     def to_frame(self) -> pandas.DataFrame:
         """The scores as a table, a row for each."""

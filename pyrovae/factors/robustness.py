@@ -46,10 +46,10 @@ class IRS(Metric):
         self.quantile = number("quantile", quantile, above=0, most=1)
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
-        codes = rows.codes[:, rows.codes.std(0) > 0]
-        if not codes.size:
-            return {"IRS": 0.0}
+        codes = rows.codes[:, rows.sd > 0]
         whole = self._deviation(codes)
+        if not whole.sum():
+            return {"IRS": 0.0}
         within = np.zeros((len(rows.factors.names), codes.shape[1]))
         for k, values in enumerate(rows.classes.T):
             for value, count in zip(*np.unique(values, return_counts=True), strict=True):

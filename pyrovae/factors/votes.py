@@ -25,7 +25,19 @@ __all__ = ["BetaVAEScore", "FactorVAEScore"]
 GROUP, VOTES = 64, 5000
 
 
-class BetaVAEScore(Metric):
+class _OfVotes(Metric):
+    """The accuracy with which votes name the fixed factor."""
+
+    replicates = 10
+
+    def __init__(self, group: int = GROUP, votes: int = VOTES) -> None:
+        self.group, self.votes = whole("group", group), whole("votes", votes, 20)
+
+    def chance(self, factors: int) -> float:
+        return 1 / factors
+
+
+class BetaVAEScore(_OfVotes):
     r"""The beta-VAE score: the fixed factor should show in the differences of pairs of rows.
 
     \[\text{vote} = \frac1L \sum_{l=1}^L |z_l - z'_l|, \qquad v_k(x_l) = v_k(x'_l)\]
@@ -48,18 +60,11 @@ class BetaVAEScore(Metric):
     """
 
     source = "Higgins et al. (2017)"
-    replicates = 10
-
-    def __init__(self, group: int = GROUP, votes: int = VOTES) -> None:
-        self.group, self.votes = whole("group", group), whole("votes", votes, 20)
-
-    def chance(self, factors: int) -> float:
-        return 1 / factors
 
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
         from sklearn.linear_model import LogisticRegression
 
-        rows = Coded(rows.scaled, rows.factors, rows.classes)
+        rows = Coded(rows.scaled(), rows.factors, rows.classes)
         (x, k), (new, truth) = (self._votes(half, rng) for half in rows.halves)
         model = LogisticRegression(C=100.0, max_iter=1000).fit(x, k)
         return {"beta-VAE score": float((model.predict(new) == truth).mean())}
@@ -76,7 +81,7 @@ class BetaVAEScore(Metric):
         return np.concatenate(features), np.concatenate(fixed)
 
 
-class FactorVAEScore(Metric):
+class FactorVAEScore(_OfVotes):
     r"""The FactorVAE score: the latent that varies least in a group should name the fixed factor.
 
     \[\text{vote} = \arg\min_j \frac{\mathrm{Var}_{\text{group}}(z_j)}{\mathrm{Var}(z_j)}\]
@@ -101,21 +106,16 @@ class FactorVAEScore(Metric):
     """
 
     source = "Kim & Mnih (2018)"
-    replicates = 10
 
     def __init__(self, group: int = GROUP, votes: int = VOTES, least: float = 0.05) -> None:
-        self.group, self.votes = whole("group", group, 2), whole("votes", votes, 20)
+        super().__init__(whole("group", group, 2), votes)
         self.least = number("least", least, least=0)
 
-    def chance(self, factors: int) -> float:
-        return 1 / factors
-
     def scores(self, rows: Coded, rng: np.random.Generator) -> dict[str, float]:
-        sd, count = rows.codes.std(0), len(rows.factors.names)
-        takes_part = (sd >= self.least) & (sd > 0)
+        takes_part = (rows.sd >= self.least) & (rows.sd > 0)
         if not takes_part.any():
-            return {"FactorVAE score": self.chance(count)}
-        rows = Coded(rows.codes[:, takes_part] / sd[takes_part], rows.factors, rows.classes)
+            return {"FactorVAE score": self.chance(len(rows.factors.names))}
+        rows = Coded(rows.scaled()[:, takes_part], rows.factors, rows.classes)
         table, tested = (self._votes(half, rng) for half in rows.halves)
         named = table.argmax(1)
         right = tested[np.arange(len(tested)), named].sum()

@@ -11,6 +11,7 @@ from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.factor_values import Factors, FactorSplits
 from tests.support.parts import raises_one_sentence
 
+SHAPES = ("square", "ellipse", "heart")
 NAMES, KINDS = ("shape", "size", "x", "turn"), ("categorical", "ordinal", "continuous", "angle")
 DOMAINS = ((0, 1, 2), (0.5, 0.75, 1), (-1, 1), (0, 2 * math.pi))
 
@@ -79,6 +80,18 @@ def test_domains_come_from_the_values_by_default():
 )
 def test_faults_are_refused_in_one_sentence(values, names, kinds, domains, word):
     raises_one_sentence(lambda: Factors(values, names, kinds, domains), word)
+
+
+def test_words_stand_for_the_values_of_the_domain():
+    some = Factors([[1], [2]], ["shape"], ["categorical"], words=[SHAPES])
+    assert some.domains == ((0, 1, 2),)
+    assert [some.words[0][k] for k in some.classes()[:, 0]] == ["ellipse", "heart"]
+    few = {"domains": [(1, 2)], "words": [SHAPES]}
+    raises_one_sentence(lambda: Factors([[1], [2]], ["shape"], ["categorical"], **few), "'shape' has 3 words")
+    raises_one_sentence(
+        lambda: Factors([[0.5]], ["x"], ["continuous"], words=[("low", "high")]), "'x' has 2 words"
+    )
+    raises_one_sentence(lambda: Factors([[3]], ["shape"], ["ordinal"], words=[SHAPES]), "value 3 outside")
 
 
 def test_an_unknown_factor_is_refused_with_the_known_ones():

@@ -67,6 +67,18 @@ def test_the_share_of_a_latent_without_information_is_zero_for_few_rows_too():
     np.testing.assert_allclose(found.share, [[1, 0], [0, 0]], atol=0.1)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("float64")
+def test_the_share_is_zero_if_shuffled_rows_determine_the_factor_too():
+    x = np.linspace(-1, 1, 20)[:, None].repeat(2, 1)  # each row in an interval of its own
+    factors = {"a": np.arange(20) % 2, "b": np.arange(20) % 6}
+    found = pv.disentanglement(identity_vae(2, sd=1e-4), x, factors, metrics=["MIG"], errors=False)
+    np.testing.assert_allclose(found.mutual_information, found.entropy[None].repeat(2, 0))
+    np.testing.assert_array_equal(found.share, np.zeros((2, 2)))
+    assert "z0   0 % of its entropy" in str(found)
+    found.plot()
+
+
 @pytest.mark.usefixtures("float64")
 def test_a_change_of_the_seed_changes_rows_and_samples_and_nothing_remains():
     factors, vae = columns(2), identity_vae(2, sd=0.5)
@@ -196,6 +208,20 @@ def test_each_part_of_a_data_set_has_its_own_factors(run, split):
     assert found.table["MIG"][0] == same.table["MIG"][0]
     moved = replace(data, factors=None)
     raises_one_sentence(lambda: pv.disentanglement(vae, moved, split=split), "has no known factors")
+
+
+@pytest.mark.parametrize(
+    "options", [{"jitter": "shift 3"}, {"labels": True, "known": 20, "copies": 3}], ids=["jitter", "copies"]
+)
+def test_training_rows_have_neither_jitter_nor_copies(run, options):
+    """A shifted image no longer has its x and y, and a row that occurs twice adds to the information."""
+    plain, data = (pv.datasets.load(SPRITES, count=300, **more) for more in ({}, options))
+    vae = pv.load(run / "run")
+    found, truth = (
+        pv.disentanglement(vae, one, split="train", metrics=["MIG"], errors=False) for one in (data, plain)
+    )
+    assert found.rows == truth.rows
+    np.testing.assert_array_equal(found.mutual_information, truth.mutual_information)
 
 
 def test_data_without_factors_end_the_command_in_one_line(run, monkeypatch, capsys):

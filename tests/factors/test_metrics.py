@@ -20,7 +20,7 @@ from pyrovae.factors import (
     Modularity,
     mutual_information,
 )
-from pyrovae.factors.base import factors_of
+from pyrovae.factors.base import as_factors
 from pyrovae.factors.measuring import standard_metrics
 from pyrovae.names import named_classes
 from tests.support.parts import raises_one_sentence
@@ -97,6 +97,16 @@ def test_an_angle_is_predicted_by_its_cosine_and_sine():
         assert informative > 0.98
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", [*QUICK, DCI(rows=100)], ids=str)
+def test_a_value_that_occurs_once_leaves_scores_and_errors_finite(metric):
+    factors = uniform(2, 100)
+    factors[:, 1] = np.where(np.arange(100) == 7, 0.7, 0.1)  # half of the replicates have a single value
+    codes = factors + 0.5 * noise(2, 100)
+    values = [*metric(codes, factors).values(), *metric.errors(codes, factors).values()]
+    assert np.isfinite(values).all()
+
+
 def test_codes_without_information_score_as_chance_does():
     codes, factors = noise(4), uniform()
     for metric in [*QUICK, DCI(rows=2000)]:
@@ -126,6 +136,9 @@ def test_two_factors_mixed_in_two_latents():
         assert found[f"DCI completeness{kind}"] == pytest.approx(0.5, abs=0.05)
     assert found["DCI informativeness (lasso)"] == pytest.approx(1.0, abs=0.01)
     assert found["explicitness"] == pytest.approx(1.0, abs=0.01)
+    # Votes tell the pair of factors, and not which of the two; a sum moves by half given one of them.
+    for name in ("beta-VAE score", "FactorVAE score", "IRS"):
+        assert found[name] == pytest.approx(0.5, abs=0.06), name
 
 
 def test_modularity_of_two_mixed_factors_is_zero():
@@ -146,12 +159,21 @@ def test_irs_weighs_a_latent_by_how_far_it_moves():
     assert IRS()(codes, factors)["IRS"] > 0.99
 
 
+@pytest.mark.filterwarnings("error")
+def test_irs_of_codes_that_do_not_move_is_zero():
+    factors, codes = uniform(2), np.full((N, 2), 0.1)
+    assert IRS()(codes, factors)["IRS"] == 0
+    codes[:2] = [[0.2, 0.2], [0.0, 0.0]]  # two rows of 3,000: the quantile 0.99 does not see them
+    assert IRS()(codes - 0.1, factors)["IRS"] == 0
+
+
 def test_each_factor_in_two_latents():
     factors = uniform()
     found = scores(np.concatenate([factors, -2 * factors], 1), factors)
     assert (found["MIG"], found["SAP"]) == pytest.approx((0.0, 0.0), abs=1e-9)
     assert found["DCI completeness"] == pytest.approx(1 - math.log(2) / math.log(8), abs=0.1)
-    for name in ("DCI disentanglement", "modularity", "FactorVAE score", "beta-VAE score", "explicitness"):
+    votes = ("FactorVAE score", "beta-VAE score")
+    for name in ("DCI disentanglement", "modularity", *votes, "explicitness", "IRS"):
         assert found[name] == pytest.approx(1.0, abs=0.01), name
 
 
@@ -168,8 +190,8 @@ def test_a_collapsed_latent_has_no_vote():
 def test_a_constant_latent_changes_nothing():
     factors = uniform(3)
     codes = factors + 0.5 * noise(3)
-    more = np.column_stack([codes, np.full(N, 7.0)])
-    for metric in QUICK:
+    more = np.column_stack([codes, np.full(N, 0.3)])  # the mean of these rounds to another number
+    for metric in [*QUICK, FactorVAEScore(votes=1000, least=0.0)]:
         if isinstance(metric, DCI):  # completeness counts the latents
             continue
         first, second = metric(codes, factors), metric(more, factors)
@@ -296,13 +318,13 @@ def test_kinds_of_factors_are_found_from_the_values():
 
     columns = {"word": ["a", "b", "a"], "level": [1, 2, 5], "real": [0.5, 0.25, 1]}
     frame = pandas.DataFrame(columns | {"on": [True, False, True]})
-    factors = factors_of(frame)
+    factors = as_factors(frame)
     assert factors.names == ("word", "level", "real", "on")
     assert factors.kinds == ("categorical", "ordinal", "continuous", "categorical")
     assert factors.words[0] == ("a", "b")
     assert factors.values[:, 0].tolist() == [0, 1, 0]
-    assert factors_of(np.arange(25.0)).kinds == ("continuous",)
-    assert factors_of(factors) is factors
+    assert as_factors(np.arange(25.0)).kinds == ("continuous",)
+    assert as_factors(factors) is factors
 
 
 @pytest.mark.parametrize(
@@ -317,6 +339,7 @@ def test_kinds_of_factors_are_found_from_the_values():
         (np.zeros((30, 2)), uniform(2, 30) * [0, 1], "'factor 0' is the same in all rows: leave it out"),
         (np.zeros((30, 2)), {"a": [1, 2] * 15, "b": [1] * 29}, "numbers of rows"),
         (np.zeros((30, 2)), {"a": [1, 2] * 15, "b": [None, 2] * 15}, "the factor 'b'"),
+        (np.zeros((30, 2)), None, "factors are None: give an array (N, F)"),
     ],
 )
 def test_codes_and_factors_that_cannot_be_compared_are_refused(codes, factors, words):

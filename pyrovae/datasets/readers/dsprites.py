@@ -3,8 +3,8 @@
     imgs              uint8 (737280, 64, 64), 0 and 1
     latents_values    (737280, 6): colour, shape, scale, orientation, x and y
 
-The colour is the same in all images and is no factor. Rows are read one after another, and only
-those that are kept stay in memory.
+The colour is the same in all images, so it is not one of the factors. Rows are read one after
+another, and only those that are kept stay in memory.
 
 Reference:
     Matthey, Higgins, Hassabis & Lerchner (2017), "dSprites: Disentanglement testing Sprites
@@ -80,10 +80,10 @@ def _factors(values: np.ndarray) -> Factors:
 
 def _chosen(total: int, count: int | None) -> np.ndarray:
     """The row numbers, ascending."""
-    if count is None or total <= whole("count", count, 3):
-        if count is not None and count > total:
-            raise InputError(f"count={count} is more than the {total:,} images that there are: use fewer")
+    if count is None:
         return np.arange(total)
+    if whole("count", count, 3) > total:
+        raise InputError(f"count={count} is more than the {total:,} images that there are: use fewer")
     order = np.argsort(stream("dsprites").random_raw(total), kind="stable")
     return np.sort(order[:count])
 
