@@ -192,6 +192,8 @@ def test_the_command_writes_a_run(data, tmp_path, capsys, monkeypatch):
     assert main("compare a b --particles 10 --rows 5".split()) == 0, capsys.readouterr().err
     assert main("sample b --count 4".split()) == 0
     assert main(new.split()) == 2
-    assert "the folder b is not empty: choose a new one with --out" in capsys.readouterr().err
+    assert "b holds another run: choose a new one with --out" in capsys.readouterr().err
+    assert main("fit-prior a --prior Hierarchical --out c".split()) == 2  # refused, in a new folder
+    assert main("fit-prior a --prior Normal --epochs 1 --out c".split()) == 0
     assert main("fit_prior a --epochs 1 --prior Normal".split()) == 0
     assert pv.load("a-Normal").prior == priors.Normal()

@@ -60,8 +60,8 @@ def fit_prior(
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
     vae, data_set = open_run(run, data, trust)
     path = Path(out or f"{Path(run)}-{type(prior).__name__}")
-    if path.is_dir() and any(path.iterdir()):
-        raise InputError(f"the folder {path} is not empty: choose a new one with --out")
+    if any((path / name).exists() for name in ("config.yaml", "best.ckpt", "last.ckpt")):
+        raise InputError(f"{path} holds another run: choose a new one with --out")
     with ExitStack() as stack:
         folder = RunFolder(path)
         stack.enter_context(folder.locked())
