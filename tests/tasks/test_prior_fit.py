@@ -172,6 +172,15 @@ def test_priors_that_do_not_fit_are_refused(vae, data, prior, said):
     raises_one_sentence(lambda: pv.fit_prior(vae, data, prior, **FEW), said)
 
 
+@pytest.mark.parametrize("prior", [priors.GaussianMixture(3), priors.Hierarchical(layers=(2,), hidden=(4,))])
+def test_a_vae_with_layers_names_the_priors_that_it_takes(data, prior):
+    own = priors.Hierarchical(layers=(1,), hidden=(4,))
+    vae = small(prior=own, guide=pv.guides.Hierarchical(layers=(1,), hidden=(4,)))
+    said = "choose a prior with the same layers as Hierarchical(layers=(1,), hidden=(4,))"
+    raises_one_sentence(lambda: pv.fit_prior(vae, data, prior, **FEW), said)
+    assert pv.fit_prior(vae, data, own, **FEW).prior == own
+
+
 def test_other_programs_are_refused(data):
     pair = (lambda x: None, lambda x: None)
     with pytest.raises(InputError, match="fit_prior needs a VAE, not tuple"):
