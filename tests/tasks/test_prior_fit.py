@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -206,3 +207,18 @@ def test_the_command_writes_a_run(data, tmp_path, capsys, monkeypatch):
     assert main("fit-prior a --prior Normal --epochs 1 --out c".split()) == 0
     assert main("fit_prior a --epochs 1 --prior Normal".split()) == 0
     assert pv.load("a-Normal").prior == priors.Normal()
+
+
+def command(words):
+    """The status of a command, and the weights of the run that it writes."""
+    return main(words), pv.load(words[-1]).state_dict()
+
+
+def test_two_processes_fit_the_prior_of_one(pair, data, tmp_path):
+    """Only the first has the folder, and both have the weights."""
+    pv.fit(small(), data, epochs=1, out=tmp_path / "a", **QUIET)
+    np.save(tmp_path / "x.npy", binary(200))
+    words = ["fit-prior", str(tmp_path / "a"), "--data", str(tmp_path / "x.npy"), "--prior", "Normal"]
+    (one, first), (two, second) = pair(command, [*words, "--epochs", "1", "--out", str(tmp_path / "b")])
+    assert (one, two) == (0, 0)
+    assert same(first, second)
