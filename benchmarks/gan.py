@@ -480,12 +480,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--temperatures", type=int, default=200, help="of annealing from the prior")
     parser.add_argument("--features", type=int, default=2500, help="images for precision and recall")
     parser.add_argument("--classifier-epochs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/gan"), help="folder of results")
+    parser.add_argument("--out", type=Path, help="folder of results, by default runs/gan or runs/gan-quick")
     parser.add_argument("--load", action="store_true", help="evaluate the weights in this folder")
     parser.add_argument("--quick", action="store_true", help="a short run on digits, to try the script")
     options = parser.parse_args()
     if options.quick:
         vars(options).update(QUICK, features=100, classifier_epochs=1)
+    options.out = options.out or Path("runs/gan-quick" if options.quick else "runs/gan")
     return options
 
 

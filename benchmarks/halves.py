@@ -1,14 +1,15 @@
 """The left half of a digit given the right half, by five models: log p and pictures.
 
-    pyrovae fit --data mnist --binarize static --context "right half" --latent_dim 50 --epochs 30 \
+    pyrovae fit --data mnist --binarize dynamic --context "right half" --latent_dim 50 --epochs 30 \
         --encoder MLP --encoder.sizes [500,500] --decoder MLP --decoder.sizes [500,500] --out runs/right
-    the same with --jitter "shift 1, rotate 8, elastic 1" --out runs/right_jitter
-    the same without --context --out runs/vae
-    python benchmarks/halves.py runs/right runs/right_jitter runs/vae --out halves.png
+    the same with --jitter "shift 1, rotate 8, elastic 1" --out runs/right-jitter
+    the same without --context --out runs/whole
+    python benchmarks/halves.py runs/right runs/right-jitter runs/whole --out halves.png
 
--log p(left | right) in nats per image, of test images: by Laplace importance sampling, and by annealing
-for a part of them. A run without a context is conditioned: log p(image) - log p(right half). The network
-and the neighbour of `benchmarks/quadrants.py` are next to them.
+-log p(left | right) in nats per image, of test images: by Laplace importance sampling, with the paired
+difference from the first run, and by annealing for a part of them. A run without a context is conditioned:
+log p(image) - log p(right half). The network and the neighbour of `benchmarks/quadrants.py` are next to
+them.
 
 The picture shows, for eight images, the right half, two completions of each run, the network's
 prediction, the nearest training image, and the truth.
@@ -38,21 +39,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help='run folders; the first has --context "right half"')
     parser.add_argument("--count", type=int, default=200, help="test images")
-    parser.add_argument("--annealed", type=int, default=50, help="of these, images that are annealed")
+    parser.add_argument("--annealed", type=int, default=40, help="of these, images that are annealed")
     parser.add_argument("--out", default="halves.png", help="the picture")
     options = parser.parse_args()
     schema = pv.load(options.runs[0]).schema
     data = data_of(options.runs[0], schema)
     given = schema.derived.given(data.event_shape)
-    print(f"| {len(data.train):,} training images | Laplace | of {options.annealed} images | their AIS |")
-    print("|---|---|---|---|")
-    pictures = []
+    columns = f"Laplace | minus the first | of {options.annealed} images | their AIS"
+    print(f"| {len(data.train):,} training images | {columns} |\n|---|---|---|---|---|")
+    pictures, first = [], None
     for run in options.runs:
-        pictures += of_run(run, given, options.count, options.annealed)
+        images, laplace = of_run(run, given, options.count, options.annealed, first)
+        first = laplace if first is None else first
+        pictures += images
     net = network(data, given)
     values = of_network(net, data, given, options.count), of_neighbour(data, given, options.count)
     for name, (mean, error) in zip(("network", "neighbour"), values, strict=True):
-        print(f"| {name} | {mean:.2f} +- {error:.2f} | | |", flush=True)
+        print(f"| {name} | {mean:.2f} +- {error:.2f} | | | |", flush=True)
     train, _, test = whole_images(data)
     x = test[:SHOWN]
     names = ["right half", *(name for run in options.runs for name in (Path(run).name, ""))]
@@ -62,8 +65,10 @@ def main() -> None:
     print("written:", plots.save(ax, options.out))
 
 
-def of_run(run: str, given: Tensor, count: int, annealed: int) -> list[Tensor]:
-    """Print the line of a run; returns two completions of the first test images."""
+def of_run(
+    run: str, given: Tensor, count: int, annealed: int, first: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    """Print the line of a run; returns two completions of the first test images, and log p by Laplace."""
     vae = pv.load(run).eval()
     rows = data_of(run, vae.schema).test[:count]
     parts = [(rows, 1)]
@@ -75,8 +80,10 @@ def of_run(run: str, given: Tensor, count: int, annealed: int) -> list[Tensor]:
         return torch.as_tensor(sum(values))
 
     laplace = log_p(count, method="laplace")
-    line(run, laplace, laplace[:annealed], log_p(annealed, method=AIS(TEMPERATURES), particles=CHAINS))
-    return completed(vae, rows[:SHOWN], given)
+    difference = None if first is None else laplace - first
+    annealing = log_p(annealed, method=AIS(TEMPERATURES), particles=CHAINS)
+    line(run, laplace, difference, laplace[:annealed], annealing)
+    return completed(vae, rows[:SHOWN], given), laplace
 
 
 def completed(vae: pv.VAE, rows: pv.Rows, given: Tensor) -> list[Tensor]:
@@ -96,9 +103,9 @@ def plain(net: nn.Module, train: Tensor, x: Tensor, given: Tensor) -> list[Tenso
     return [predicted.reshape(x.shape), torch.where(given, x, nearest)]
 
 
-def line(name: str, *values: Tensor) -> None:
-    text = (f"{mean:.2f} +- {error:.2f}" for mean, error in (negative(value.numpy()) for value in values))
-    print(f"| {name} | {' | '.join(text)} |", flush=True)
+def line(name: str, *values: Tensor | None) -> None:
+    cells = ["" if value is None else "{:.2f} +- {:.2f}".format(*negative(value.numpy())) for value in values]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def _shape_of(values: Any) -> tuple[int, ...] | None:  # noqa: ANN401
     """The shape of an array, a tensor or a list of numbers; None for anything else."""
     try:
         return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
-    except ValueError:  # lists of different lengths
+    except (TypeError, ValueError):  # not an array, or lists of different lengths
         return None
 
 

@@ -173,7 +173,8 @@ class Custom(Measurement):
         y_shape: the shape of y for one x; by default that of x.
 
     Raises:
-        InputError: when used, for a function that does not return a distribution.
+        InputError: when used, for a function that does not return a distribution; when sampled, for
+            missing entries of x, of which any entry of y may be a function.
 
     Example:
         >>> import pyro.distributions as dist
@@ -195,6 +196,15 @@ class Custom(Measurement):
                 f"dist.Normal(x, 0.1), not a {type(p).__name__}"
             )
         return p
+
+    def _drawn(self, x: Tensor) -> Tensor:
+        missing = x.isnan().reshape(len(x), -1).any(1)
+        if missing.any():
+            raise InputError(
+                f"a function in through= needs every entry of x, and row {int(missing.nonzero()[0])} has "
+                "missing ones: fill them in"
+            )
+        return self.given(x).sample()
 
     def guess(self, y: Tensor) -> Tensor:
         same = tuple(y.shape[1:]) == self.event_shape

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import number, one_of
 from pyrovae.errors import InputError
+from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import inverse_positive
 from pyrovae.objectives.base import Objective
 from pyrovae.terms import TracePair
@@ -155,8 +156,13 @@ class Autoencoder(Objective):
         return max(1, math.ceil(round((1 - self.sparsity) * size, 6)))
 
     def _slope(self, pair: TracePair) -> Tensor:
-        """An unbiased estimate of ||dm/dx||^2, up to the size of the step, (K, B)."""
-        near, far = pair.means(), self._codes_with(pair, STEP)
+        """An unbiased estimate of ||dm/dx||^2, up to the size of the step, (K, B).
+
+        Both codes are those of evaluation mode: dropout would differ between them.
+        """
+        program = self._program[0] if self._program else None
+        with in_mode(getattr(program, "module", None), training=False):
+            near, far = self._codes_with(pair, 0.0), self._codes_with(pair, STEP)
         return ((far[_only_vector(far, pair)] - near[_only_vector(near, pair)]) / STEP).square().sum(-1)
 
     def _codes_with(self, pair: TracePair, noise: float) -> dict[str, Tensor]:

@@ -120,8 +120,8 @@ class Measured(Program):
             )
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a function that gives y another shape than it declares, (*, *shape)."""
-        own = shape[len(shape) - len(self.steps.shape) :]
+        """Refuse a function that gives y another shape than it declares, (1, *shape) for one row."""
+        own = shape[1:]
         if own != self.steps.shape:
             raise InputError(
                 f"the function in through= gives a y of shape {own} for each x, and y has the shape "

@@ -131,9 +131,11 @@ def _with_prior(vae: VAE, prior: Prior, seed: int) -> VAE:
     own = {name for name in target if name.startswith("prior.")}
     for name in target.keys() - own:
         if name not in old or old[name].shape != target[name].shape:
+            size, visible = vae.prior.size, vae.prior.visible
+            other = f"one vector of {size} real numbers, such as GaussianMixture(20)"
             raise InputError(
-                f"the decoder of this VAE does not read the z of {prior!r}: choose a prior of one vector of "
-                f"{vae.prior.visible} real numbers, such as GaussianMixture(20)"
+                f"the decoder of this VAE does not read the z of {prior!r}: choose a prior "
+                + (f"of {other}" if size == visible else f"with the same layers as {vae.prior!r}")
             )
     like = _like(vae)
     new.to(device=like.device, dtype=like.dtype)

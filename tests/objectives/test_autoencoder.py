@@ -103,6 +103,23 @@ def test_the_contraction_is_the_norm_of_the_jacobian(vae, x):
     torch.testing.assert_close(slope, jacobian.square().sum(), rtol=0.03, atol=0)
 
 
+def test_the_contraction_is_that_of_the_encoder_without_dropout(x):
+    """Two codes with other dropped entries differ by far more than the step."""
+    slopes = []
+    for share in (0.0, 0.5):
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Dropout(share))
+        vae = small((16,), encoder=pv.networks.Wrapped(layers, features=8)).double().train()
+        pair, values = Runner(vae).run(pv.Rows(x.flatten(1))), []
+        for objective in (Autoencoder(), Autoencoder(contraction=1.0)):
+            objective.begin(100, vae)
+            torch.manual_seed(0)
+            values.append(objective.ascended(pair))
+        slopes.append(values[0] - values[1])
+        assert all(part.training for part in vae.modules())
+    torch.testing.assert_close(slopes[1], slopes[0])
+
+
 def test_noise_is_in_the_units_of_the_encoder():
     """Columns that differ by a factor of a thousand get the same noise, relative to their spread."""
     draw = torch.Generator().manual_seed(0)

@@ -487,6 +487,9 @@ class TestRefusals:
     def test_a_function_whose_y_has_another_shape_is_refused(self):
         with pytest.raises(InputError, match=r"gives a y of shape \(2,\).*y_shape=\(2,\)"):
             pv.condition(curved(), torch.zeros(3, 8), through=lambda x: dist.Normal(x[..., :2], 1.0), draws=2)
+        vector = Custom(lambda x: dist.Normal(x[..., :2], 1.0), ())  # declared to be one number
+        with pytest.raises(InputError, match=r"gives a y of shape \(2,\).*y_shape=\(2,\)"):
+            pv.condition(curved(), torch.zeros(3), through=vector, draws=2)
 
     @pytest.mark.parametrize("particles", [1, 10])
     def test_few_particles_are_not_trusted(self, particles):

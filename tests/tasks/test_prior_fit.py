@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -172,6 +173,15 @@ def test_priors_that_do_not_fit_are_refused(vae, data, prior, said):
     raises_one_sentence(lambda: pv.fit_prior(vae, data, prior, **FEW), said)
 
 
+@pytest.mark.parametrize("prior", [priors.GaussianMixture(3), priors.Hierarchical(layers=(2,), hidden=(4,))])
+def test_a_vae_with_layers_names_the_priors_that_it_takes(data, prior):
+    own = priors.Hierarchical(layers=(1,), hidden=(4,))
+    vae = small(prior=own, guide=pv.guides.Hierarchical(layers=(1,), hidden=(4,)))
+    said = "choose a prior with the same layers as Hierarchical(layers=(1,), hidden=(4,))"
+    raises_one_sentence(lambda: pv.fit_prior(vae, data, prior, **FEW), said)
+    assert pv.fit_prior(vae, data, own, **FEW).prior == own
+
+
 def test_other_programs_are_refused(data):
     pair = (lambda x: None, lambda x: None)
     with pytest.raises(InputError, match="fit_prior needs a VAE, not tuple"):
@@ -192,6 +202,23 @@ def test_the_command_writes_a_run(data, tmp_path, capsys, monkeypatch):
     assert main("compare a b --particles 10 --rows 5".split()) == 0, capsys.readouterr().err
     assert main("sample b --count 4".split()) == 0
     assert main(new.split()) == 2
-    assert "the folder b is not empty: choose a new one with --out" in capsys.readouterr().err
+    assert "b holds another run: choose a new one with --out" in capsys.readouterr().err
+    assert main("fit-prior a --prior Hierarchical --out c".split()) == 2  # refused, in a new folder
+    assert main("fit-prior a --prior Normal --epochs 1 --out c".split()) == 0
     assert main("fit_prior a --epochs 1 --prior Normal".split()) == 0
     assert pv.load("a-Normal").prior == priors.Normal()
+
+
+def command(words):
+    """The status of a command, and the weights of the run that it writes."""
+    return main(words), pv.load(words[-1]).state_dict()
+
+
+def test_two_processes_fit_the_prior_of_one(pair, data, tmp_path):
+    """Only the first has the folder, and both have the weights."""
+    pv.fit(small(), data, epochs=1, out=tmp_path / "a", **QUIET)
+    np.save(tmp_path / "x.npy", binary(200))
+    words = ["fit-prior", str(tmp_path / "a"), "--data", str(tmp_path / "x.npy"), "--prior", "Normal"]
+    (one, first), (two, second) = pair(command, [*words, "--epochs", "1", "--out", str(tmp_path / "b")])
+    assert (one, two) == (0, 0)
+    assert same(first, second)

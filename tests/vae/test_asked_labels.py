@@ -145,6 +145,13 @@ def test_a_model_without_labels_takes_numbers_as_they_are():
     raises_one_sentence(lambda: class_index(None, 7), "does not know the labels")
 
 
+def test_a_measurement_in_place_of_a_context_is_refused():
+    """Its attribute `shape` is a method."""
+    vae, y = small((1, 4, 4), context_shape=(1,)), torch.zeros(2, 1, 4, 4)
+    refused = "context is not an array of numbers"
+    raises_one_sentence(lambda: pv.condition(vae, y, pv.measurements.Noise(0.1)), refused)
+
+
 def test_training_reads_no_labels(monkeypatch):
     """The step is compiled, and contexts are vectors there."""
     data = datasets.load("digits", binarize="threshold", context="labels", count=200)

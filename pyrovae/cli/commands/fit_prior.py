@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyrovae import report, tasks
+from pyrovae import report, sharing, tasks
 from pyrovae.cli.runs import open_run
 from pyrovae.errors import InputError
 from pyrovae.priors import GaussianMixture, Prior
-from pyrovae.sharing import print_first
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import config_of_run
 from pyrovae.training.folder import RunFolder
@@ -60,15 +59,23 @@ def fit_prior(
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
     vae, data_set = open_run(run, data, trust)
     path = Path(out or f"{Path(run)}-{type(prior).__name__}")
-    if path.is_dir() and any(path.iterdir()):
-        raise InputError(f"the folder {path} is not empty: choose a new one with --out")
     with ExitStack() as stack:
-        folder = RunFolder(path)
-        stack.enter_context(folder.locked())
+        folder = sharing.together(lambda: _folder(path, stack))
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
         new = tasks.fit_prior(vae, data_set, prior, **settings)
-        _write(folder, Path(run), new, data_set)
-    print_first(f"written: {path} (compare: pyrovae compare {run} {path})")
+        sharing.together(lambda: folder and _write(folder, Path(run), new, data_set))
+    sharing.print_first(f"written: {path} (compare: pyrovae compare {run} {path})")
+
+
+def _folder(path: Path, stack: ExitStack) -> RunFolder | None:
+    """The folder of the new run, locked until the stack is closed; only the first process has it."""
+    if not sharing.is_first():
+        return None
+    if any((path / name).exists() for name in ("config.yaml", "best.ckpt", "last.ckpt")):
+        raise InputError(f"{path} holds another run: choose a new one with --out")
+    folder = RunFolder(path)
+    stack.enter_context(folder.locked())
+    return folder
 
 
 def _write(folder: RunFolder, run: Path, new: VAE, data: Data) -> None:
