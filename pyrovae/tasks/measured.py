@@ -120,7 +120,7 @@ class Measured(Program):
             )
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a function that gives y another shape than it declares, (1, *shape) for one row."""
+        """Refuse a function whose y, (1, *shape) for one row, has another shape than it declares."""
         own = shape[1:]
         if own != self.steps.shape:
             raise InputError(

@@ -269,7 +269,10 @@ class TestGeneral:
             (lambda: Flip(0.1).sample(torch.full((2, 3), 0.5)), "values of 0 and 1"),
             (lambda: Noise(0.1).sample([["a", "b"]]), "not an array of numbers"),
             (lambda: Custom(lambda x: x).given(torch.ones(3)), "must return a Pyro distribution of y"),
-            (lambda: Custom(lambda x: dist.Normal(x.cumsum(-1), 1.0)).sample([[1.0, NONE]]), "row 0 has missing"),
+            (
+                lambda: Custom(lambda x: dist.Normal(x.cumsum(-1), 1.0)).sample([[1.0, NONE]]),
+                "row 0 has missing",
+            ),
             (lambda: as_measurement("left"), "through must be a measurement"),
             (lambda: as_measurement(Noise), "through must be a measurement"),
             (lambda: Flip(0.1).marginal(normal(3)), "values of 0 and 1"),

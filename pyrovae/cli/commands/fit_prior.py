@@ -63,12 +63,12 @@ def fit_prior(
         folder = sharing.together(lambda: _folder(path, stack))
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
         new = tasks.fit_prior(vae, data_set, prior, **settings)
-        sharing.together(lambda: folder and _write(folder, Path(run), new, data_set))
+        sharing.together(lambda: _write(folder, Path(run), new, data_set))
     sharing.print_first(f"written: {path} (compare: pyrovae compare {run} {path})")
 
 
 def _folder(path: Path, stack: ExitStack) -> RunFolder | None:
-    """The folder of the new run, locked until the stack is closed; only the first process has it."""
+    """The folder of the new run, locked until the stack closes; only the first process has it."""
     if not sharing.is_first():
         return None
     if any((path / name).exists() for name in ("config.yaml", "best.ckpt", "last.ckpt")):
@@ -78,8 +78,10 @@ def _folder(path: Path, stack: ExitStack) -> RunFolder | None:
     return folder
 
 
-def _write(folder: RunFolder, run: Path, new: VAE, data: Data) -> None:
+def _write(folder: RunFolder | None, run: Path, new: VAE, data: Data) -> None:
     """The files of a run that cannot be resumed: the best weights, config and figures."""
+    if folder is None:
+        return
     saved = Checkpoint.read(run / "best.ckpt")
     declaration = new.declaration()
     config = config_of_run(run, saved) | {"prior": declaration["prior"]}
