@@ -120,7 +120,7 @@ class Measured(Program):
             )
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a function whose y, (1, *shape) for one row, has another shape than it declares."""
+        """Refuse a function whose y for one row, (1, *shape), is not of the declared shape."""
         own = shape[1:]
         if own != self.steps.shape:
             raise InputError(
