@@ -1,0 +1,1 @@
+"""Searches over declarations: spaces of choices, trials, sweeps and comparisons with errors."""
