@@ -8,7 +8,9 @@ was killed goes on from its checkpoint, to the result of one that was not.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -18,6 +20,8 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence
 from pyrovae.evidence.units import Units
+from pyrovae.files import locked
+from pyrovae.searching.worker import GRACE
 from pyrovae.tasks.runs import loaded, options_of
 from pyrovae.threads import alone
 from pyrovae.training import Callback, Running, fit
@@ -137,6 +141,7 @@ def trained(
     with alone, torch.random.fork_rng(devices=[]):  # as `pyrovae fit --seed` does
         torch.manual_seed(whole("seed", seed, 0))
         vae = VAE.suited(data, **options_of(VAE.suited, options))
+    _wait_for_lock(Path(folder))
     bound = Score("validation", particles=particles, rows=rows)
     reporter = _Reporter(report, rows_of(data, bound), particles)
     settings = {name: value for name, value in options_of(fit, options).items() if name not in _OWN}
@@ -185,6 +190,17 @@ def rows_of(data: Data, score: Score) -> Rows:
 
 
 _OWN = {"vae", "data", "seed", "out", "resume", "figures", "progress", "callbacks"}  # of a trial
+
+
+def _wait_for_lock(folder: Path) -> None:
+    """Wait for a process that still writes its last checkpoint, since its parent was killed."""
+    until = time.monotonic() + GRACE + 5
+    while folder.is_dir() and time.monotonic() < until:
+        try:
+            with locked(folder, "locked"):
+                return
+        except InputError:
+            time.sleep(0.1)
 
 
 class _Reporter(Callback):

@@ -1,5 +1,8 @@
 """A trial: an ordinary run that is reported, stopped when told to, resumed, and scored."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +96,18 @@ def test_a_trial_that_is_done_is_not_trained_again(data, tmp_path):
     assert again[:4] == first[:4]
     assert reports == []
     assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_trial_waits_for_a_process_that_writes_its_last_checkpoint(data, tmp_path):
+    """After kill -9 of a search, its processes stop some seconds later."""
+    options = SMALL | {"epochs": 1}
+    trained(data, go_on, options=options, folder=tmp_path / "run")
+    code = "import sys, time; from pathlib import Path; from pyrovae.files import locked\n"
+    code += "with locked(Path(sys.argv[1]), ''): print('locked', flush=True); time.sleep(1)"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        assert trained(data, go_on, options=options, folder=tmp_path / "run").epochs == 1
 
 
 def test_another_declaration_in_the_folder_is_refused(data, tmp_path):
