@@ -1,1 +1,5 @@
-"""Searches over declarations: spaces of choices, trials, sweeps and comparisons with errors."""
+"""Search: declarations with choices, studies, sweeps and bandits."""
+
+from pyrovae.searching.space import Point, Space
+
+__all__ = ["Point", "Space"]
