@@ -17,6 +17,7 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae import (
+        choices,
         datasets,
         evidence,
         exploring,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         oracles,
         plots,
         priors,
+        searching,
         tasks,
         testing,
     )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
+    from pyrovae.searching import Space
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
         score_file,
         traverse,
     )
+    from pyrovae.training.callbacks import Callback
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -67,6 +71,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VAE",
     "Attributes",
+    "Callback",
     "Completion",
     "Disentanglement",
     "Evidence",
@@ -76,10 +81,12 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "Space",
     "Traversal",
     "analogy",
     "attributes",
     "auroc",
+    "choices",
     "condition",
     "datasets",
     "diagnose",
@@ -110,6 +117,7 @@ __all__ = [
     "sandwich",
     "score",
     "score_file",
+    "searching",
     "tasks",
     "testing",
     "to_arviz",
@@ -133,6 +141,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
+            "searching": ["Space"],
             "tasks": [
                 "Attributes",
                 "Completion",
@@ -151,7 +160,7 @@ if not TYPE_CHECKING:
                 "score_file",
                 "traverse",
             ],
-            "training": ["Run", "fit", "load"],
+            "training": ["Callback", "Run", "fit", "load"],
             "vae": ["VAE"],
         },
     )
