@@ -20,6 +20,7 @@ from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map,
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
 from pyrovae.plots.steps import change_table, step_grid, step_lines
 from pyrovae.plots.style import style
+from pyrovae.plots.sweeps import sweep_curves
 
 __all__ = [
     "bound_curve",
@@ -49,6 +50,7 @@ __all__ = [
     "step_grid",
     "step_lines",
     "style",
+    "sweep_curves",
     "training_curves",
     "walks",
     "weights",
