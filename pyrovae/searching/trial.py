@@ -107,6 +107,7 @@ def trained(
     particles: int = 50,
     rows: int | None = None,
     score: Score | None = None,
+    reports: bool = True,
 ) -> Trained:
     r"""Train a VAE in a folder, or go on with the run that is there, and report every epoch.
 
@@ -124,6 +125,7 @@ def trained(
         particles: K of the bound.
         rows: the number of validation rows of the bound; None takes all.
         score: also estimate log p(x) of each row in this way.
+        reports: whether to report each epoch; the bound of the kept weights is always computed.
 
     Raises:
         InputError: for options that cannot be used, or another run in the folder.
@@ -156,7 +158,7 @@ def trained(
         resume=True,
         figures=False,
         progress=False,
-        callbacks=[reporter],
+        callbacks=[reporter] if reports else [],
     )
     kept = _evidence(vae, data, bound)
     return Trained(
