@@ -44,7 +44,7 @@ from pyrovae.plots.trials import Column, columns_of, low_fence, trials_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["LEAST", "Importance", "importance"]
+__all__ = ["LEAST", "Importance", "importance", "predicted_ends"]
 
 LEAST = 20  # trials, below which the trees are not tried
 EXPLAINED = 0.2  # the share of the variance on held-out trials below which importances are noise
@@ -104,8 +104,8 @@ def importance(
             are complete.
         parents: option -> the choice on which its existence depends; by default read from the
             trials: the hyperparameter whose value tells whether the option exists.
-        pruned: whether to use the last values of pruned trials too. They were measured after fewer
-            epochs, so they are lower than those of finished trials.
+        pruned: whether to use the values of pruned trials too. They were measured after fewer
+            epochs: give `predicted_ends`, since the finished trials alone are few and alike.
         seed: of the trees and the replacements.
 
     Returns:
@@ -139,6 +139,41 @@ def importance(
     if explained < EXPLAINED or loss.mean(0).max() <= 0:
         return _unmeasured(columns, len(y), _UNCLEAR.format(len(y), max(explained, 0.0)), explained)
     return _ranked(columns, loss, explained)
+
+
+def predicted_ends(curves: Sequence[Mapping[int, float]], states: Sequence[str]) -> Array:
+    r"""The value of each trial at its end; of a pruned trial, what it would have gained is added.
+
+    \[\hat v_i = v_i(e_i) + \operatorname{median}_{j \text{ complete}} (v_j - v_j(e_i))\]
+
+    e_i is the last epoch of pruned trial i. Trials are pruned because they are behind, and such a
+    trial gains more or less than the median, so this is for an overview and not for a ranking.
+
+    Args:
+        curves: epoch -> value of each trial, nats per observation.
+        states: "complete", "pruned" or "failed" for each trial.
+
+    Returns:
+        The values, (N,); NaN for failed trials, trials without a value, and pruned trials whose
+        last epoch no complete trial reported.
+
+    Raises:
+        InputError: if lengths differ, or no trial has a value.
+
+    Example:
+        >>> curves = [{1: -30.0, 2: -22.0, 3: -20.0}, {1: -29.0, 2: -23.0}]
+        >>> predicted_ends(curves, ["complete", "pruned"]).tolist()
+        [-20.0, -21.0]
+    """
+    paths = [{e: v for e, v in sorted(curve.items()) if np.isfinite(v)} for curve in curves]
+    last = np.array([list(path.values())[-1] if path else np.nan for path in paths])
+    trials = trials_of(last, states)
+    values = trials.values.copy()
+    for i in np.flatnonzero(trials.pruned & ~np.isnan(values)):
+        end = list(paths[i])[-1]
+        gains = [values[j] - paths[j][end] for j in np.flatnonzero(trials.complete) if end in paths[j]]
+        values[i] += np.median(gains) if gains else np.nan
+    return values
 
 
 _UNCLEAR = (

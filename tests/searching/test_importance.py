@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pyrovae.plots.trials import columns_of
-from pyrovae.searching.importance import LEAST, _moved, _parents, importance
+from pyrovae.searching.importance import LEAST, _moved, _parents, importance, predicted_ends
 from tests.support.parts import raises_one_sentence
 
 
@@ -132,6 +132,37 @@ def test_only_finished_trials_are_used_unless_pruned_ones_are_asked_for():
     values[states == "failed"] = np.nan
     assert importance(x, values, states).trials == 20
     assert importance(x, values, states, pruned=True).trials == 40
+
+
+def test_predicted_ends_of_parallel_curves_are_their_ends():
+    ends = np.random.default_rng(0).normal(-20, 1, 12)
+    curves = [{e: end - 9 * np.exp(-e / 3) for e in range(1, 10)} for end in ends]
+    states = ["complete"] * 5 + ["pruned"] * 7
+    wanted = [curve[9] for curve in curves]
+    stopped = [curve if i < 5 else dict(list(curve.items())[: 1 + i % 4]) for i, curve in enumerate(curves)]
+    assert np.allclose(predicted_ends(stopped, states), wanted)
+
+
+def test_ends_that_cannot_be_predicted_are_nan():
+    curves = [{2: -20.0, 3: -19.0}, {1: -30.0}, {}, {2: -21.0}, {1: -25.0}]
+    ends = predicted_ends(curves, ["complete", "pruned", "pruned", "pruned", "failed"])
+    assert np.array_equal(ends, [-19.0, np.nan, np.nan, -20.0, np.nan], equal_nan=True)
+    raises_one_sentence(lambda: predicted_ends([{}], ["failed"]), "none of the 1 trials has a value")
+
+
+def test_with_pruning_the_predicted_ends_show_what_mattered():
+    x = uniform(60, "a", "b")
+    ends = -20 + 2 * x["a"] + x["b"]
+    order = np.argsort(-ends)
+    states = np.where(np.isin(np.arange(60), order[:15]), "complete", "pruned")
+    curves = [
+        {e: v - 9 * np.exp(-e / 3) for e in range(1, 10 if state == "complete" else 3)}
+        for v, state in zip(ends, states, strict=True)
+    ]
+    assert importance(x, ends, states).note is not None
+    result = importance(x, predicted_ends(curves, states), states, pruned=True)
+    assert result.trials == 60
+    assert shares(result)["a"] == pytest.approx(0.8, abs=0.1)
 
 
 def test_the_error_covers_the_spread_over_studies():
