@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         score_file,
         traverse,
     )
+    from pyrovae.training.callbacks import Callback
     from pyrovae.training.fit import Run, fit
     from pyrovae.training.loading import load
     from pyrovae.vae import VAE
@@ -67,6 +68,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VAE",
     "Attributes",
+    "Callback",
     "Completion",
     "Disentanglement",
     "Evidence",
@@ -151,7 +153,7 @@ if not TYPE_CHECKING:
                 "score_file",
                 "traverse",
             ],
-            "training": ["Run", "fit", "load"],
+            "training": ["Callback", "Run", "fit", "load"],
             "vae": ["VAE"],
         },
     )

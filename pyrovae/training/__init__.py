@@ -10,9 +10,11 @@ r"""Training: stochastic variational inference on any guide and model.
     folder, checkpoint, config, state       files of a run, and their content
     marks, sources                          whose run it is, and of which data
     batches, schedules, settings, progress
+    callbacks                               code of the user, called by a run
 """
 
+from pyrovae.training.callbacks import Callback, Running
 from pyrovae.training.fit import Run, fit
 from pyrovae.training.loading import load
 
-__all__ = ["Run", "fit", "load"]
+__all__ = ["Callback", "Run", "Running", "fit", "load"]

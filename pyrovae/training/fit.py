@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from pyrovae.networks import Precision
 from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
+from pyrovae.training.callbacks import Callback, Callbacks, check_callbacks
 from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
@@ -100,6 +101,7 @@ def fit(
     precision: Precision = "float32",
     kl_schedule: KLSchedule = "linear",
     keep: Keep | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     r"""Train a program by stochastic variational inference.
 
@@ -152,6 +154,8 @@ def fit(
         keep: the weights to keep: those with the best objective on the validation set, by default;
             those with the best bound on log p(x), which differs if the objective is not a bound; or
             those of the last epoch. The objective is that after the warm-up.
+        callbacks: objects of subclasses of `Callback`, called at the start, after each epoch and at
+            the end. They may add metrics and stop the run.
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
@@ -174,6 +178,7 @@ def fit(
     """
     out = None if out is None else path_of("out", out)
     flags(resume=resume, figures=figures, progress=progress)
+    callbacks = check_callbacks(callbacks)
     runner, data = sharing.together(lambda: _program_and_data(vae, data, seed, say=progress))
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
@@ -196,7 +201,8 @@ def fit(
             sharing.together(saver.begin)
             saver.spread()
             with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
-                Loop(job, saver, shown, give_way).run()
+                called = Callbacks(callbacks, job, None if out is None else Path(out))
+                Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
         if figures:  # in all processes; only the first has a folder

@@ -37,6 +37,7 @@ class Job:
         optimizer: torch's optimiser, which has the moments.
         state: the position and the history of the run.
         exchange: the exchange with other processes, if any.
+        is_ended: whether a callback ended the run.
     """
 
     runner: Runner
@@ -47,6 +48,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     state: State
     exchange: Alone
+    is_ended: bool = False
 
     @cached_property
     def batch_count(self) -> int:
@@ -106,12 +108,13 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last epoch is done or patience has run out."""
+        """Whether the last epoch is done, patience has run out, or a callback ended the run."""
         position, settings = self.state.position, self.settings
         # Earlier values belong to a different program.
         start = max(self.state.best_epoch, self.runner.program.waits_for)
         is_impatient = settings.patience is not None and position.epoch - start >= settings.patience
-        return position.epoch >= settings.epochs or (is_impatient and not position.batch)
+        is_done = self.is_ended or position.epoch >= settings.epochs
+        return is_done or (is_impatient and not position.batch)
 
     def explain(self, rows: Rows, random: Tensor) -> None:
         """Repeat the failed step with the same random numbers and find the first faulty site.

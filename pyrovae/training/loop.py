@@ -32,6 +32,7 @@ from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import TracePair
 from pyrovae.training.batches import batches_of, order
+from pyrovae.training.callbacks import Callbacks
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
@@ -53,11 +54,20 @@ class Loop:
         job: the run.
         saver: writes the checkpoints.
         progress: shows the epochs.
+        callbacks: called at the start, after each epoch and at the end.
         give_way: called between steps; lets other threads run.
     """
 
-    def __init__(self, job: Job, saver: Saver, progress: Progress, give_way: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        saver: Saver,
+        progress: Progress,
+        callbacks: Callbacks,
+        give_way: Callable[[], None],
+    ) -> None:
         self.job, self.saver, self.progress, self.give_way = job, saver, progress, give_way
+        self.callbacks = callbacks
         self.steps = Steps(job, progress.say)
 
     def run(self) -> None:
@@ -67,6 +77,7 @@ class Loop:
         keep_freed_memory()
         job.runner.program.schema = job.data.schema  # not before: a fit that is refused changes nothing
         job.state.sums = job.state.sums.to(device)
+        self.callbacks.start()
         with _training(job, device), self._settled():
             while not (job.is_over or job.exchange.stopped):
                 self._begin_epoch()
@@ -92,6 +103,7 @@ class Loop:
                     self._end_epoch(seconds, job.batch_count - first, store=has_chosen)
         if not job.is_over or position.step > start:
             self._save(now=True)
+        self.callbacks.end()
 
     def _save(self, *, now: bool) -> None:
         self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
@@ -145,8 +157,8 @@ class Loop:
         row |= {"seconds": seconds, "data_per_second": rows / seconds}
         self._check_finite(row)
         position.epoch, position.batch = position.epoch + 1, 0
-        for name, value in row.items():
-            state.history.setdefault(name, []).append(value)
+        row |= self.callbacks.epoch(row)
+        _append(state.history, row)
         state.sums.zero_()
         value = row.get("objective", row["validation"])
         if job.settings.keep == "last" or value > state.best_validation:
@@ -191,6 +203,15 @@ class Loop:
         if bad:
             where = f"{bad[0]} became {row[bad[0]]} at the end of epoch {int(row['epoch'])}"
             raise NumericalError(f"{where}{self.job.bad_parameter()}; {ADVICE}")
+
+
+def _append(history: dict[str, list[float]], row: Mapping[str, float]) -> None:
+    """Add an epoch; a run may be resumed with other callbacks, which add other metrics."""
+    done = max(map(len, history.values()), default=0)
+    for name in row.keys() - history.keys():
+        history[name] = [math.nan] * done
+    for name, values in history.items():
+        values.append(row.get(name, math.nan))
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
-    parser.add_function_arguments(training.fit, skip={"vae", "data", "progress"})
+    parser.add_function_arguments(training.fit, skip={"vae", "data", "progress", "callbacks"})
 
 
 def completed(options: list[Option]) -> list[Option]:
