@@ -4,6 +4,7 @@ r"""Policies: which arm of a bandit to pull next, a pure function of the rewards
     Thompson   the largest of random values        N(value_i, error_i^2)
     EXP3       drawn with probabilities            (1 - gamma) w_i / sum w + gamma / K
     Halving    all, then the better half, ...      a fixed number of pulls in each round
+    Turns      one after the other                 every arm is trained to the end
 
 An arm is a model that each pull trains further, so its reward rises, at first fast and then slowly.
 A mean of its rewards says how it was. What matters is how it will be: the value of an arm is its
@@ -29,7 +30,7 @@ from pyrovae.part import Declared
 from pyrovae.searching.history import History
 from pyrovae.searching.values import Curve, Value
 
-__all__ = ["EXP3", "UCB", "Halving", "Policy", "Thompson", "as_policy"]
+__all__ = ["EXP3", "UCB", "Halving", "Policy", "Thompson", "Turns", "as_policy"]
 
 Indices = np.ndarray[Any, np.dtype[np.int_]]
 
@@ -275,6 +276,20 @@ class Halving(Policy):
         alive = np.intersect1d(left, history.alive)
         alive = alive if len(alive) else history.alive  # the arms that were kept have failed
         return np.sort(alive[np.argsort(-value[alive], kind="stable")[:size]])
+
+
+class Turns(Policy):
+    """Pull the arms in turns: with K times `full` pulls, each of K arms is trained to the end.
+
+    This is what the others are compared with (`Bandit.regret`).
+
+    Example:
+        >>> Turns().next(History(3, 9, [(0, 1.0), (1, 5.0)]))
+        2
+    """
+
+    def choose(self, history: History) -> int:
+        return int(history.alive[int(np.argmin(history.counts[history.alive]))])
 
 
 def as_policy(policy: str | Policy) -> Policy:

@@ -10,7 +10,7 @@ from pyrovae.errors import InputError
 from pyrovae.names import names_of
 from pyrovae.searching.curves import final_values, shapes
 from pyrovae.searching.history import History
-from pyrovae.searching.policies import EXP3, UCB, Halving, Policy, Thompson, as_policy
+from pyrovae.searching.policies import EXP3, UCB, Halving, Policy, Thompson, Turns, as_policy
 from pyrovae.searching.values import Curve, Mean
 
 Arm = Callable[[int, np.random.Generator], float]  # the reward of its n-th pull
@@ -23,6 +23,7 @@ POLICIES = [
     EXP3(),
     Halving(),
     Halving(value=Curve()),
+    Turns(),
 ]
 
 
@@ -133,6 +134,11 @@ def test_halving_keeps_its_schedule() -> None:
     assert set(history.arm[:10]) == {0, 1, 2, 3, 4}
     assert set(history.arm[22:34]) == {3, 4}
     assert set(history.arm[34:]) == {3}
+
+
+def test_turns_pulls_all_alike() -> None:
+    history = play(Turns(), DRIFTING, 10)
+    assert history.arm.tolist() == [0, 1, 2] * 3 + [0]
 
 
 # ------------------------------------------------------------------ regret of stationary arms
@@ -317,7 +323,7 @@ def test_policies_by_name() -> None:
     assert as_policy("exp3") == EXP3()
     with pytest.raises(InputError, match=r"there is no policy 'ucp': did you mean UCB\?"):
         as_policy("ucp")
-    with pytest.raises(InputError, match="choose one of EXP3, Halving, Thompson, UCB"):
+    with pytest.raises(InputError, match="choose one of EXP3, Halving, Thompson, Turns, UCB"):
         as_policy("greedy")
 
 
