@@ -17,6 +17,7 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae import (
+        choices,
         datasets,
         evidence,
         exploring,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         oracles,
         plots,
         priors,
+        searching,
         tasks,
         testing,
     )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
+    from pyrovae.searching import Space
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -78,10 +81,12 @@ __all__ = [
     "Rows",
     "Run",
     "Scores",
+    "Space",
     "Traversal",
     "analogy",
     "attributes",
     "auroc",
+    "choices",
     "condition",
     "datasets",
     "diagnose",
@@ -112,6 +117,7 @@ __all__ = [
     "sandwich",
     "score",
     "score_file",
+    "searching",
     "tasks",
     "testing",
     "to_arviz",
@@ -135,6 +141,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
+            "searching": ["Space"],
             "tasks": [
                 "Attributes",
                 "Completion",

@@ -20,6 +20,7 @@ from pyrovae.errors import InputError
 
 __all__ = [
     "cache_folder",
+    "locked",
     "new_folder",
     "open_owned",
     "reason_of",
@@ -94,6 +95,39 @@ def open_owned(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise _is_no_file(path)
     return open(descriptor, "ab")
+
+
+@contextmanager
+def locked(folder: Path, refusal: str) -> Iterator[None]:
+    """Lock a folder by its file .lock; the system releases it when the process ends.
+
+    Arguments:
+        folder: a folder that exists.
+        refusal: the message if another process has the lock.
+
+    Raises:
+        InputError: when another process has the lock, or the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no advisory locks on this system
+        yield
+        return
+    with _lock_file(folder) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(refusal) from error
+        yield
+
+
+def _lock_file(folder: Path) -> BinaryIO:
+    try:
+        return open_owned(folder / ".lock")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the folder {folder}: {reason_of(error)}; choose another"
+        ) from error
 
 
 def _is_no_file(path: Path) -> InputError:

@@ -168,7 +168,7 @@ def _text(value: Any) -> str:  # noqa: ANN401
     return (
         repr(value)
         if not isinstance(value, Mapping)
-        else repr(sorted((k, _text(v)) for k, v in value.items()))
+        else repr(sorted((repr(k), _text(v)) for k, v in value.items()))
     )
 
 

@@ -17,12 +17,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
 from pyrovae.errors import InputError
-from pyrovae.files import open_owned, reason_of, write_whole
+from pyrovae.files import locked, reason_of, write_whole
 
 __all__ = ["RunFolder"]
 
@@ -82,29 +82,11 @@ class RunFolder:
         Raises:
             InputError: when another process has the lock.
         """
-        try:
-            import fcntl
-        except ImportError:  # no advisory locks on this system
-            yield
-            return
-        with self._lock_file() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"another process is training in {self.path}; wait for it or choose a new name"
-                ) from error
+        refusal = f"another process is training in {self.path}; wait for it or choose a new name"
+        with locked(self.path, refusal):
             for leftover in (*self.path.glob(".*.tmp"), *self.figures.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
             yield
-
-    def _lock_file(self) -> BinaryIO:
-        try:
-            return open_owned(self.path / ".lock")
-        except OSError as error:
-            raise InputError(
-                f"cannot write to the folder {self.path}: {reason_of(error)}; choose another"
-            ) from error
 
     @property
     def last(self) -> Path:

@@ -208,7 +208,7 @@ class Loop:
 def _append(history: dict[str, list[float]], row: Mapping[str, float]) -> None:
     """Add an epoch; a run may be resumed with other callbacks, which add other metrics."""
     done = max(map(len, history.values()), default=0)
-    for name in row.keys() - history.keys():
+    for name in [name for name in row if name not in history]:  # in the order of the row
         history[name] = [math.nan] * done
     for name, values in history.items():
         values.append(row.get(name, math.nan))

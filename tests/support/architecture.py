@@ -12,7 +12,7 @@ PACKAGE = PROJECT / "pyrovae"
 FLOORS = {
     "words": {"errors", "interrupts", "lazy", "names"},
     "base": {"checks", "extras", "files", "memory", "numerics", "sharing", "threads", "trust"},
-    "part": {"part", "seeds"},
+    "part": {"choices", "part", "seeds"},
     "ground": {"compiling", "datasets", "distributions", "networks"},
     "terms": {"terms"},
     "parts": {"guides", "likelihoods", "measurements", "objectives", "plots", "priors"},
@@ -21,6 +21,7 @@ FLOORS = {
     "verbs": {"baselines", "evidence", "training"},
     "exploring": {"exploring", "testing"},
     "tasks": {"factors", "tasks"},
+    "searching": {"searching"},
     "interfaces": {"__init__", "__main__", "app", "cli"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}

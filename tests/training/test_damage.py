@@ -301,6 +301,15 @@ def test_a_config_that_is_cut_or_flipped_is_noticed(run):
     assert noticed > 150
 
 
+def test_a_config_with_a_number_as_a_name_is_noticed(run):
+    path = run / "config.yaml"
+    options = yaml.safe_load(path.read_text())
+    options["prior"] = {0: None, "class_path": "pyrovae.priors.StandardNormal"}
+    path.write_text(yaml.safe_dump(options))
+    with pytest.raises(InputError, match="does not match the checkpoint"):
+        pv.load(run)
+
+
 def test_the_files_of_another_run_are_noticed(run, capsys):
     for name in ("best.ckpt", "last.ckpt"):
         shutil.copy(Path("other") / name, run / name)
