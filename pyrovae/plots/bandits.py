@@ -24,7 +24,7 @@ def arm_pulls(names: Sequence[str], arm: ArrayLike, *, ax: Axes | None = None) -
 
     Example:
         >>> ax = arm_pulls(["dense", "convolutions"], [0, 1, 1])
-        >>> [bar.get_width() for bar in ax.patches]
+        >>> [int(bar.get_width()) for bar in ax.patches]
         [1, 2]
     """
     counts = np.bincount(_arms(names, arm), minlength=len(names))
@@ -58,7 +58,7 @@ def arm_rewards(
 
     Example:
         >>> ax = arm_rewards(["dense", "convolutions"], [0, 1, 1], [-9.0, -12.0, -8.0])
-        >>> [line.get_label() for line in ax.lines]
+        >>> [line.get_label() for line in ax.lines[:2]]
         ['dense', 'convolutions']
     """
     arm, reward = _arms(names, arm), numbers(reward, "reward", ("t",), finite=False)

@@ -96,8 +96,12 @@ class Arm:
         Raises:
             InputError: if the run folder is gone or does not match.
         """
-        load_weights(Runner(self.vae), {}, Checkpoint.read(self.folder / "last.ckpt").weights)
+        load_weights(Runner(self.vae), {}, self.weights())
         self.epochs = epochs
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The last weights in its run folder."""
+        return Checkpoint.read(self.folder / "last.ckpt").weights
 
 
 class Handover(Callback):

@@ -13,10 +13,12 @@ same pulls.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +129,27 @@ def bandit(
     if sharing.is_shared():
         raise InputError("a bandit trains in one process: start it without torchrun")
     settings = numbers | {"policy": as_policy(policy), "reward": reward, "shared": shared}
+    folder = None if out is None else path_of("out", out)
     with ExitStack() as stack:
-        keep = tempfile.TemporaryDirectory(prefix="pyrovae-bandit-") if out is None else None
-        folder = Path(keep.name) if keep is not None else path_of("out", out)
-        work = _Work(declared(arms, options), as_data(data), settings, folder, progress=progress)
+        place = Path(stack.enter_context(_temporary())) if folder is None else folder
+        work = _Work(declared(arms, options), as_data(data), settings, place, progress=progress)
         work.open(stack, resume=resume)
         is_partial = work.run()
-        result = work.result(keep, is_partial=is_partial)
-        if figures and out is not None and not is_partial:
+        result = work.result(is_partial=is_partial)
+        if figures and folder is not None and not is_partial:
             result.save_figures(folder / "figures")
+        if folder is None:  # the folder now exists as long as the result
+            weakref.finalize(result, stack.pop_all().close)
         return result
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="pyrovae-bandit-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Work:
@@ -222,11 +235,9 @@ class _Work:
         write_whole(config, lambda file: file.write(text.encode()))
         self.log = Log(self.folder / "pulls.csv")
         epochs = {pull.arm: pull.epochs for pull in self.log.pulls if not pull.failed}
-        for name, count in epochs.items():  # the arm that was pulled last comes last
-            self._arm(name)
-        last = self._last()
-        for name, count in sorted(epochs.items(), key=lambda item: item[0] == getattr(last, "name", None)):
-            self.arms[name].restore(count)
+        last = getattr(self._last(), "name", None)
+        for name, count in sorted(epochs.items(), key=lambda item: item[0] == last):
+            self._arm(name).restore(count)  # the last one has the newest encoder
 
     def _arm(self, name: str) -> Arm:
         if name not in self.arms:
@@ -289,13 +300,23 @@ class _Work:
             options = {name: self.settings[name] for name in ("rows", "particles")}
             value = reward_of(self.settings["reward"], run, self.data, **options)
         except (InputError, NumericalError) as error:
-            return Pull(arm.name, epochs=arm.epochs, seconds=time.perf_counter() - began, failed=str(error))
+            return self._failed(arm, began, str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_exhausted(error):
                 raise
             sentence = "it needs more memory than the machine has free: give it a smaller network or batch"
-            return Pull(arm.name, epochs=arm.epochs, seconds=time.perf_counter() - began, failed=sentence)
+            return self._failed(arm, began, sentence)
         return Pull(arm.name, value, epochs, time.perf_counter() - began)
+
+    def _failed(self, arm: Arm, began: float, sentence: str) -> Pull:
+        """The record of a pull that failed; the encoder that it shares gets its last good weights."""
+        if self.shared:
+            source = self._last()
+            saved = source.weights() if source is not None else self.initial
+            tensors = arm.vae.state_dict()
+            for name in self.shared:
+                tensors[name].copy_(saved[name])
+        return Pull(arm.name, epochs=arm.epochs, seconds=time.perf_counter() - began, failed=sentence)
 
     def _callbacks(self, arm: Arm) -> list[Handover]:
         if not self.shared:
@@ -318,7 +339,7 @@ class _Work:
         what = f"failed: {pull.failed}" if pull.failed else f"epoch {pull.epochs}, {unit} {pull.reward:.3f}"
         print(f"pull {len(self.log.pulls)} of {self.settings['pulls']}: {pull.arm}, {what}", flush=True)
 
-    def result(self, keep: Any, *, is_partial: bool) -> Bandit:  # noqa: ANN401
+    def result(self, *, is_partial: bool) -> Bandit:
         """The result."""
         return Bandit(
             arms=self.arms,
@@ -329,7 +350,6 @@ class _Work:
             data=self.data,
             folder=self.folder,
             is_partial=is_partial,
-            keep=keep,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,6 @@ class Bandit:
         data: the data.
         folder: the folder, temporary unless the caller named one.
         is_partial: whether the user stopped before the last pull.
-        keep: the temporary folder, which is removed with the result.
     """
 
     arms: Mapping[str, Arm]
@@ -51,7 +50,6 @@ class Bandit:
     data: Data
     folder: Path
     is_partial: bool = False
-    keep: Any = field(default=None, repr=False)
 
     # ---------------------------------------------------------------- the answer
 
