@@ -43,11 +43,11 @@ FIXED = {
     "encoder": MLP(256, 256),
     "latent_dim": 16,
     "lr": 1e-3,
-    "batch_size": 100,
+    "batch_size": 50,
     "kl_warmup": 0.0,
     "compile": False,
-    "particles": 10,
-    "rows": 300,
+    "particles": 5,
+    "rows": 200,
 }
 POLICIES: dict[str, Policy] = {
     "UCB, predicted": UCB(),
@@ -61,7 +61,7 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def fashion(rows: int = 5000) -> Data:
+def fashion(rows: int = 3000) -> Data:
     """The first training images, 500 for validation and 1,000 for the test, with 256 grey levels."""
     data = datasets.load("fashion_mnist", resize=32)
     x = (data.train.x[: rows + 1500] * 255).round().to(torch.uint8)
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("bandits"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--only", choices=("fashion", "pairs"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
