@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
-    from pyrovae.searching import Space
+    from pyrovae.searching import Space, Study
+    from pyrovae.searching.search import search
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -82,6 +83,7 @@ __all__ = [
     "Run",
     "Scores",
     "Space",
+    "Study",
     "Traversal",
     "analogy",
     "attributes",
@@ -117,6 +119,7 @@ __all__ = [
     "sandwich",
     "score",
     "score_file",
+    "search",
     "searching",
     "tasks",
     "testing",
@@ -141,7 +144,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
-            "searching": ["Space"],
+            "searching": ["Space", "Study", "search"],
             "tasks": [
                 "Attributes",
                 "Completion",

@@ -18,8 +18,12 @@ from pyrovae.plots.images import conditional_samples, image_grid, manifold, reco
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
+from pyrovae.plots.search import search_curves, search_history, search_importance
+from pyrovae.plots.search_pairs import search_contour
+from pyrovae.plots.search_space import search_parallel, search_slices
 from pyrovae.plots.steps import change_table, step_grid, step_lines
 from pyrovae.plots.style import style
+from pyrovae.plots.sweeps import sweep_curves
 
 __all__ = [
     "bound_curve",
@@ -46,9 +50,16 @@ __all__ = [
     "samples_1d",
     "save",
     "scatter_2d",
+    "search_contour",
+    "search_curves",
+    "search_history",
+    "search_importance",
+    "search_parallel",
+    "search_slices",
     "step_grid",
     "step_lines",
     "style",
+    "sweep_curves",
     "training_curves",
     "walks",
     "weights",
