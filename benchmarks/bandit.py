@@ -94,7 +94,7 @@ def pairs() -> dict[str, dict[str, object]]:
 def of_seed(data: Data, arms: dict, fixed: dict, sizes: tuple[int, int], out: Path, seed: int) -> dict:
     """The bandits and the complete training of one seed."""
     pulls, full = sizes
-    common = dict(full=full, seed=seed, resume=True, figures=False, **fixed)
+    common = dict(full=full, seed=seed, figures=False, **fixed)
     found = {"own": bandit(arms, data, pulls=pulls, out=out / f"own-{seed}", **common)}
     if "encoder" in fixed:
         folder = out / f"shared-{seed}"
@@ -144,7 +144,9 @@ def report(results: dict[int, dict], data: Data, pulls: int, title: str, out: Pa
     for name in order[:10]:
         first = sum(max(finals[s], key=finals[s].get) == name for s in results)
         test = np.mean([tests[s][name].mean() for s in results])
-        print(f"  {name:<22} {table[name].mean():>10.2f} {table[name].std(ddof=1):>8.2f}{test:>22.2f}{first:>12}")
+        print(
+            f"  {name:<22} {table[name].mean():>10.2f} {table[name].std(ddof=1):>8.2f}{test:>22.2f}{first:>12}"
+        )
     regrets: dict[str, list[np.ndarray]] = {}
     rows: dict[str, list[tuple[bool, bool, float, float]]] = {}
     for seed, result in results.items():
@@ -165,7 +167,9 @@ def report(results: dict[int, dict], data: Data, pulls: int, title: str, out: Pa
                 seconds = sum(pull.seconds for pull in result[kind].log)
                 note(name, chosen, seconds / whole)
         same = replayed(UCB(), result["full"], pulls, seed)
-        assert same == result["own"].regret(finals[seed])["chosen"].tolist(), "a pull is not the training itself"
+        assert same == result["own"].regret(finals[seed])["chosen"].tolist(), (
+            "a pull is not the training itself"
+        )
         for name, policy in POLICIES.items():
             note(name, replayed(policy, result["full"], pulls, seed), np.nan)
     print("\n  policy                   finds the first  or within error   regret: mean  largest   time")

@@ -32,9 +32,7 @@ from pyrovae.files import cache_folder, temporary_path
 __all__ = ["LAYOUTS", "read_known"]
 
 
-def read_known(
-    name: str, root: str | os.PathLike[str] | None = None, resize: int | None = None
-) -> Source:
+def read_known(name: str, root: str | os.PathLike[str] | None = None, resize: int | None = None) -> Source:
     """Read a set through torchvision; download and unpack it first if necessary.
 
     With `resize`, its images get this height and width.

@@ -24,7 +24,12 @@ NAMES: dict[str, str] = {
     "linear_gaussian": "toy: x = W z + b + noise in 8 dimensions, exact density",
 }
 
-_SHORT = {"fashion": "fashion_mnist", "fashionmnist": "fashion_mnist", "cifar": "cifar10", "cifar_10": "cifar10"}
+_SHORT = {
+    "fashion": "fashion_mnist",
+    "fashionmnist": "fashion_mnist",
+    "cifar": "cifar10",
+    "cifar_10": "cifar10",
+}
 
 
 def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:

@@ -75,7 +75,9 @@ def arm_rewards(
             ax.set_ylim(min(late) - room, max(late) + room)
         ax.set_xlim(0.5, max(len(arm), 1) + 0.5)
         failed = pull[~np.isfinite(reward)]
-        ax.plot(failed, [0.03] * len(failed), "x", color=COLOURS["warning"], transform=ax.get_xaxis_transform())
+        ax.plot(
+            failed, [0.03] * len(failed), "x", color=COLOURS["warning"], transform=ax.get_xaxis_transform()
+        )
         ax.set(xlabel="pull", ylabel=unit)
         label_ends(ax, ends, gap=0.07)
     return ax
@@ -160,5 +162,3 @@ def _arms(names: Sequence[str], arm: ArrayLike) -> np.ndarray:
 
 def _colours(names: Sequence[str]) -> list[str]:
     return [CLASSES[number % len(CLASSES)] for number in range(len(names))]
-
-

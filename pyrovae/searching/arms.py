@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError
 from pyrovae.objectives import ELBO, as_objective
+from pyrovae.part import Declared
 from pyrovae.searching.parts import plain
 from pyrovae.searching.space import Space
 from pyrovae.seeds import seeded
@@ -21,11 +21,13 @@ from pyrovae.terms import Runner
 from pyrovae.training import Callback, Run, fit
 from pyrovae.training.callbacks import Running
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.config import read_config
 from pyrovae.training.defaults import Facts, chosen
 from pyrovae.training.state import load_weights
+from pyrovae.trust import check_paths
 from pyrovae.vae import VAE
 
-__all__ = ["Arm", "Handover", "declared"]
+__all__ = ["Arm", "Handover", "declared", "read_arms"]
 
 # What a bandit chooses itself.
 CHOSEN = {
@@ -198,19 +200,16 @@ def _one(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return points[0].options
 
 
-def folder_names(names: Sequence[str]) -> dict[str, str]:
-    """A name of a folder for each arm.
+def read_arms(path: Path) -> dict[str, dict[str, Any]]:
+    """The arms in a YAML file: name -> options as in a config file.
 
-    Example:
-        >>> folder_names(["conv", "MLP(8, 8)", "MLP(8 8)"])
-        {'conv': 'conv', 'MLP(8, 8)': 'MLP-8-8', 'MLP(8 8)': 'MLP-8-8-2'}
+    Raises:
+        InputError: if the file cannot be read or is not of this form, or names code that is not
+            trusted.
     """
-    folders: dict[str, str] = {}
-    for name in names:
-        stem = re.sub(r"[^\w.=+]+", "-", name).strip("-.")[:80] or "arm"
-        number, folder = 1, stem
-        while folder.lower() in {known.lower() for known in folders.values()}:
-            number += 1
-            folder = f"{stem}-{number}"
-        folders[name] = folder
-    return folders
+    arms = read_config(path)
+    for name, own in arms.items():
+        if not isinstance(own, Mapping):
+            raise InputError(f"{path}: arm {name!r} must have options, as in 'decoder: MLP', not {own!r}")
+        check_paths(own, str(path), Declared)
+    return arms

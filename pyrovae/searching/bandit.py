@@ -6,8 +6,8 @@
     OUT/figures        figures
 
 A pull resumes the training of one arm for some epochs, with its optimiser's moments, and sees its
-reward on the validation set. A bandit that was killed goes on with the same arm and ends with the
-same pulls.
+reward on the validation set. A bandit that was killed goes on with the same call, first with the
+arm that was being pulled, and ends with the same pulls.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pyrovae import sharing
 from pyrovae.checks import count_of, flags, one_of, path_of, whole
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
-from pyrovae.files import write_whole
 from pyrovae.memory import is_exhausted
-from pyrovae.searching.arms import Arm, Handover, declared, folder_names
+from pyrovae.searching.arms import Arm, Handover, declared
+from pyrovae.searching.folder import SearchFolder, data_plan, safe_name
 from pyrovae.searching.history import History
 from pyrovae.searching.parts import plain
 from pyrovae.searching.policies import Policy, as_policy
@@ -38,8 +36,6 @@ from pyrovae.searching.pulls import Log, Pull
 from pyrovae.searching.result import Bandit
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
-from pyrovae.training.config import read_config
-from pyrovae.training.folder import RunFolder
 from pyrovae.training.preparing import as_data
 from pyrovae.vae.shared import Sharable
 
@@ -59,8 +55,7 @@ def bandit(
     shared: Sharable | None = None,
     full: int | None = None,
     seed: int = 0,
-    out: str | os.PathLike[str] | None = None,
-    resume: bool = False,
+    out: str | os.PathLike | None = None,
     figures: bool = True,
     progress: bool = True,
     **options: Any,  # noqa: ANN401
@@ -88,9 +83,8 @@ def bandit(
             pulled, with its optimiser's moments; None if each has its own.
         full: the number of pulls of an arm that is trained to the end; by default `pulls`.
         seed: seed of the initial weights, the training and the policy.
-        out: the folder; by default a temporary one, which exists as long as the result.
-        resume: resume the bandit in `out`, perhaps with more pulls; start a new one if there is
-            none.
+        out: the folder; by default a temporary one, which exists as long as the result. The same
+            call goes on with a bandit that was stopped, and may ask for more pulls.
         figures: save figures in `out` at the end.
         progress: print a line for each pull.
         options: options of `VAE.suited` and `fit` that all arms have, such as `lr=1e-3`.
@@ -115,7 +109,7 @@ def bandit(
         >>> len(result.pulls), result.table.index[0]
         (6, 'large')
     """
-    flags(resume=resume, figures=figures, progress=progress)
+    flags(figures=figures, progress=progress)
     numbers = {
         "pulls": whole("pulls", pulls),
         "epochs_a_pull": whole("epochs_a_pull", epochs_a_pull),
@@ -133,8 +127,8 @@ def bandit(
     with ExitStack() as stack:
         place = Path(stack.enter_context(_temporary())) if folder is None else folder
         work = _Work(declared(arms, options), as_data(data), settings, place, progress=progress)
-        work.open(stack, resume=resume)
-        is_partial = work.run()
+        with work.opened():
+            is_partial = work.run()
         result = work.result(is_partial=is_partial)
         if figures and folder is not None and not is_partial:
             result.save_figures(folder / "figures")
@@ -176,11 +170,12 @@ class _Work:
         self.options = options
         self.refused: dict[str, str] = {}
         self.arms: dict[str, Arm] = {}
-        names = folder_names(list(options))
         full = (settings["full"] or settings["pulls"]) * settings["epochs_a_pull"]
         for name, own in options.items():
             try:
-                self.arms[name] = Arm(name, own, data, settings["seed"], full, folder / "arms" / names[name])
+                self.arms[name] = Arm(
+                    name, own, data, settings["seed"], full, folder / "arms" / safe_name(name)
+                )
             except InputError as error:
                 self.refused[name] = str(error)
         if not self.arms:
@@ -216,50 +211,32 @@ class _Work:
 
     # ---------------------------------------------------------------- files
 
-    def open(self, stack: ExitStack, *, resume: bool) -> None:
-        """Lock the folder, and read the pulls of a bandit that is resumed.
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Lock the folder, and read the pulls of a bandit that goes on.
 
         Raises:
-            InputError: if the folder holds another bandit or cannot be used.
+            InputError: if the folder holds something else or cannot be used.
         """
-        config, now = self.folder / "bandit.yaml", self._declaration()
-        if config.exists() and not resume:
-            raise InputError(
-                f"{self.folder} holds another bandit: resume it with resume=True (--resume true) or choose a "
-                "new name"
-            )
-        stack.enter_context(RunFolder(self.folder, resume=resume).locked())
-        if config.exists():
-            self._check_same(read_config(config), now)
-        text = yaml.safe_dump(now, sort_keys=False, default_flow_style=None, allow_unicode=True)
-        write_whole(config, lambda file: file.write(text.encode()))
-        self.log = Log(self.folder / "pulls.csv")
-        epochs = {pull.arm: pull.epochs for pull in self.log.pulls if not pull.failed}
-        last = getattr(self._last(), "name", None)
-        for name, count in sorted(epochs.items(), key=lambda item: item[0] == last):
-            self._arm(name).restore(count)  # the last one has the newest encoder
+        folder = SearchFolder(self.folder, "bandit")
+        with folder.locked():
+            folder.begin(self._plan(), free={"pulls"})
+            self.log = Log(self.folder / "pulls.csv")
+            epochs = {pull.arm: pull.epochs for pull in self.log.pulls if not pull.failed}
+            last = getattr(self._last(), "name", None)
+            for name, count in sorted(epochs.items(), key=lambda item: item[0] == last):
+                self._arm(name).restore(count)  # the last one has the newest encoder
+            yield
 
     def _arm(self, name: str) -> Arm:
         if name not in self.arms:
             raise InputError(f"{self.log.path} names an arm {name!r} that does not exist: restore the file")
         return self.arms[name]
 
-    def _declaration(self) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         arms = {name: plain(own) for name, own in self.options.items()}
         settings = {name: plain(value) for name, value in self.settings.items()}
-        data = {name: value for name, value in self.data.record.items() if name != "reading"}
-        everything = {"arms": arms, **settings, "data": data}
-        return yaml.safe_load(yaml.safe_dump(everything, sort_keys=False))
-
-    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        for name, value in now.items():
-            if name != "pulls" and before.get(name) != value:
-                old, new = (_short(some) for some in (before.get(name), value))
-                words = "" if isinstance(value, dict) else f" (was {old} and is {new})"
-                raise InputError(
-                    f"{self.folder} holds a bandit with another {name}{words}: resume with the same, or "
-                    "choose a new name"
-                )
+        return {"arms": arms, **settings, "data": data_plan(self.data)}
 
     # ---------------------------------------------------------------- pulls
 
@@ -351,8 +328,3 @@ class _Work:
             folder=self.folder,
             is_partial=is_partial,
         )
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    words = str(value)
-    return words if len(words) <= 60 else f"{words[:57]}..."

@@ -1,5 +1,6 @@
 """Bandits over VAEs: pulls are the training itself, shared encoders, resuming, failures, figures."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,15 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from pyrovae import VAE, fit, log_evidence
 from pyrovae.datasets import Data, load
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.networks import MLP, ConvDecoder
 from pyrovae.objectives import IWAE
-from pyrovae.searching import bandit as module
-from pyrovae.searching.arms import declared, folder_names
+from pyrovae.searching.arms import declared
 from pyrovae.searching.bandit import bandit
 from pyrovae.searching.policies import UCB, Halving, Turns
 from pyrovae.searching.pulls import Log, Pull
@@ -28,6 +27,8 @@ from pyrovae.searching.space import Space
 from pyrovae.searching.values import Mean
 from pyrovae.seeds import seeded
 from pyrovae.training.checkpoint import Checkpoint
+
+module = importlib.import_module("pyrovae.searching.bandit")
 
 ARMS = {"small": {"decoder": MLP(4)}, "large": {"decoder": MLP(32)}, "conv": {"decoder": ConvDecoder((4, 2))}}
 FIXED: dict[str, Any] = {
@@ -109,12 +110,12 @@ def test_pull_of_several_epochs(data: Data) -> None:
 def test_shared_encoder_is_trained_by_whoever_is_pulled(data: Data, tmp_path: Path) -> None:
     """After each pull all arms have one encoder, and the optimiser's moments of it go on."""
     result = run(ARMS, data, pulls=4, policy="turns", shared="encoder", out=tmp_path / "b", figures=False)
-    encoders = [{k: v for k, v in own.items() if k.startswith("recognition")} for own in states(result).values()]
+    encoders = [
+        {k: v for k, v in own.items() if k.startswith("recognition")} for own in states(result).values()
+    ]
     assert same(encoders[0], encoders[1])
     assert same(encoders[0], encoders[2])
-    saved = {
-        name: Checkpoint.read(tmp_path / "b/arms" / name / "last.ckpt", to_resume=True) for name in ARMS
-    }
+    saved = {name: Checkpoint.read(tmp_path / "b/arms" / name / "last.ckpt", to_resume=True) for name in ARMS}
     steps = -(-len(data.train) // 64)
     for name, pulls in (("small", 4), ("large", 2), ("conv", 3)):
         names = [n for n, _ in result.arms[name].vae.named_parameters()]
@@ -198,7 +199,9 @@ def test_rewards(data: Data) -> None:
         want = vae.decode(z).log_prob(data.validation.x).mean(-1)
     assert reconstruction == pytest.approx(want.mean().item(), abs=5 * want.std().item())
     some = reward_of("log_px", result, data, rows=10, particles=200)
-    assert some == pytest.approx(float(log_evidence(vae, data.validation[:10], particles=200, seed=SEED).log_px.mean()))
+    assert some == pytest.approx(
+        float(log_evidence(vae, data.validation[:10], particles=200, seed=SEED).log_px.mean())
+    )
 
 
 # ------------------------------------------------------------------ the answer
@@ -245,7 +248,9 @@ def test_figures(data: Data, tmp_path: Path) -> None:
 
 def test_arms_of_a_space(data: Data) -> None:
     space = Space.of(["decoder=MLP,ConvDecoder", "latent_dim=2,3"])
-    result = bandit(space, data, pulls=4, policy="turns", **{k: v for k, v in FIXED.items() if k != "latent_dim"})
+    result = bandit(
+        space, data, pulls=4, policy="turns", **{k: v for k, v in FIXED.items() if k != "latent_dim"}
+    )
     assert list(result.arms) == [
         "decoder=MLP latent_dim=2",
         "decoder=MLP latent_dim=3",
@@ -328,7 +333,7 @@ BEFORE = """
 import sys
 from tests.searching.test_bandit import ARMS, load, run
 data = load("digits", binarize="dynamic", validation=100, test=1000)
-run(ARMS, data, pulls=8, policy="thompson", shared=eval(sys.argv[2]), out=sys.argv[1], resume=True)
+run(ARMS, data, pulls=8, policy="thompson", shared=eval(sys.argv[2]), out=sys.argv[1])
 """
 
 
@@ -345,9 +350,7 @@ def test_killed_bandit_ends_with_the_same_pulls(data: Data, tmp_path: Path, shar
     process.wait()
     done = Log(log).pulls
     assert 3 <= len(done) < 8
-    again = run(
-        ARMS, data, pulls=8, policy="thompson", shared=shared, out=tmp_path / "b", resume=True, figures=False
-    )
+    again = run(ARMS, data, pulls=8, policy="thompson", shared=shared, out=tmp_path / "b", figures=False)
     assert again.log[: len(done)] == done  # not repeated
     assert again.pulls[["arm", "reward", "epochs"]].equals(whole.pulls[["arm", "reward", "epochs"]])
     for name in ARMS:
@@ -359,7 +362,7 @@ def test_more_pulls_later(data: Data, tmp_path: Path, shared: Any) -> None:  # n
     options = {"policy": "turns", "shared": shared, "figures": False, "full": 5}
     whole = run(ARMS, data, pulls=7, **options)
     run(ARMS, data, pulls=4, out=tmp_path / "b", **options)
-    again = run(ARMS, data, pulls=7, out=tmp_path / "b", resume=True, **options)
+    again = run(ARMS, data, pulls=7, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
     for name in ARMS:
         assert same(states(again)[name], states(whole)[name])
@@ -381,27 +384,27 @@ def test_killed_between_training_and_log(data: Data, tmp_path: Path, monkeypatch
     with pytest.raises(SystemExit):
         run(ARMS, data, pulls=5, out=tmp_path / "b", **options)
     assert Log(tmp_path / "b/pulls.csv").begun == "small"
-    again = run(ARMS, data, pulls=5, out=tmp_path / "b", resume=True, **options)
+    again = run(ARMS, data, pulls=5, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
 
 
 def test_folder_of_another_bandit_is_refused(data: Data, tmp_path: Path) -> None:
     out = tmp_path / "b"
     run(ARMS, data, pulls=3, out=out, figures=False)
-    with pytest.raises(InputError, match="holds another bandit: resume it with resume=True"):
-        run(ARMS, data, pulls=3, out=out)
     for options, words in (
-        ({"seed": 1}, r"another seed \(was 0 and is 1\)"),
-        ({"policy": UCB(Mean())}, "another policy"),
-        ({"lr": 0.1}, "another arms"),
-        ({"reward": "bound"}, "another reward"),
+        ({"seed": 1}, r"holds another bandit \(seed was 0 and is 1\)"),
+        ({"policy": UCB(Mean())}, r"another bandit \(policy"),
+        ({"lr": 0.1}, r"another bandit \(arms.small.lr was 0.003 and is 0.1\)"),
+        ({"reward": "bound"}, r"another bandit \(reward was log_px"),
     ):
         with pytest.raises(InputError, match=words):
-            run(ARMS, data, **{"pulls": 3, "out": out, "resume": True} | options)
+            run(ARMS, data, **{"pulls": 3, "out": out} | options)
     other = load("digits", binarize="dynamic", validation=99, test=1000)
-    with pytest.raises(InputError, match="another data"):
-        run(ARMS, other, pulls=3, out=out, resume=True)
-    assert yaml.safe_load((out / "bandit.yaml").read_text())["pulls"] == 3
+    with pytest.raises(InputError, match="another bandit .data"):
+        run(ARMS, other, pulls=3, out=out)
+    fit(VAE.suited(data, latent_dim=2), data, epochs=1, progress=False, out=tmp_path / "run", figures=False)
+    with pytest.raises(InputError, match="holds a run, and a bandit needs its own folder"):
+        run(ARMS, data, pulls=3, out=tmp_path / "run")
 
 
 def test_stopped_bandit_has_the_pulls_that_are_done(
@@ -420,7 +423,7 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
     assert result.is_partial
     assert len(result.pulls) == 2
     assert "2 of 6 pulls, stopped early" in str(result)
-    again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b", resume=True)
+    again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
     assert not again.is_partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
@@ -441,13 +444,3 @@ def test_log(tmp_path: Path) -> None:
     (tmp_path / "pulls.csv").write_text("pull,arm,reward\n1,a,x\n")
     with pytest.raises(InputError, match="is not the log of a bandit"):
         Log(tmp_path / "pulls.csv")
-
-
-def test_names_of_folders() -> None:
-    assert folder_names(["a/b", "a b", "A b", "..", "x" * 200]) == {
-        "a/b": "a-b",
-        "a b": "a-b-2",
-        "A b": "A-b-3",
-        "..": "arm",
-        "x" * 200: "x" * 80,
-    }
