@@ -26,7 +26,7 @@ from pyrovae.plots.bandits import regret_curve
 from pyrovae.searching.bandit import bandit
 from pyrovae.searching.history import History
 from pyrovae.searching.policies import EXP3, UCB, Halving, Policy, Thompson, Turns
-from pyrovae.searching.result import Bandit
+from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.values import Curve, Mean
 
 PULLS, FULL, SEEDS = 40, 25, 5

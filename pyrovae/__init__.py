@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
-    from pyrovae.searching import Space, Study
+    from pyrovae.searching import Space, Study, Sweep
     from pyrovae.searching.search import search
+    from pyrovae.searching.sweep import sweep
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -84,6 +85,7 @@ __all__ = [
     "Scores",
     "Space",
     "Study",
+    "Sweep",
     "Traversal",
     "analogy",
     "attributes",
@@ -121,6 +123,7 @@ __all__ = [
     "score_file",
     "search",
     "searching",
+    "sweep",
     "tasks",
     "testing",
     "to_arviz",
@@ -144,7 +147,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
-            "searching": ["Space", "Study", "search"],
+            "searching": ["Space", "Study", "Sweep", "search", "sweep"],
             "tasks": [
                 "Attributes",
                 "Completion",

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["add_fit_options", "completed", "fixed", "space_of"]
 
-_OWN: set[str | int] = {"vae", "data", "seed", "out", "resume", "figures", "progress", "callbacks"}  # of each run
+_OWN: set[str | int] = {
+    "vae",
+    "data",
+    "seed",
+    "out",
+    "resume",
+    "figures",
+    "progress",
+    "callbacks",
+}
 
 
 def add_fit_options(parser: ArgumentParser) -> None:

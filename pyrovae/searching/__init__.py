@@ -1,21 +1,25 @@
 """Search: declarations with choices, studies, sweeps and bandits.
 
-space, parts, reading       a space, the parts in it, and its words
-workers, worker, trial      processes, and what they do: train a VAE in a run folder and score it
-trials, search, finalists   a study: trials chosen by optuna, the best refitted and ranked
-ranking, importance         declarations with errors; which choices matter
-folder, outcomes, runs      the files of a search
-bandit, arms, rewards       a bandit: arms that are trained a little at a time
-policies, values, curves    which arm is next, and how good it will be
-result                      what a search returns
+space, parts, reading         a space, the parts in it, and its words
+workers, worker, trial        processes, and what they do: train a VAE in a run folder, score it
+trials, search, finalists     a study: trials chosen by optuna, the best refitted and ranked
+sweep                         all points of a grid
+bandit, arms, rewards, pulls  arms that are trained a little at a time, the best ones most
+policies, values, curves      which arm is next, and how good it will be
+ranking, importance           declarations with errors; which choices matter
+folder, outcomes, runs        the files of a search
+study, sweep_result           what a search and a sweep return
+bandit_result, history        what a bandit returns, and its pulls as numbers
 """
 
 from pyrovae.searching.bandit import bandit
+from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.policies import EXP3, UCB, Halving, Policy, Thompson, Turns
-from pyrovae.searching.result import Bandit
 from pyrovae.searching.search import search
 from pyrovae.searching.space import Point, Space
 from pyrovae.searching.study import Study
+from pyrovae.searching.sweep import sweep
+from pyrovae.searching.sweep_result import Sweep
 from pyrovae.searching.values import Curve, Mean
 
 __all__ = [
@@ -29,8 +33,10 @@ __all__ = [
     "Policy",
     "Space",
     "Study",
+    "Sweep",
     "Thompson",
     "Turns",
     "bandit",
     "search",
+    "sweep",
 ]

@@ -33,7 +33,7 @@ from pyrovae.searching.history import History
 from pyrovae.searching.parts import plain
 from pyrovae.searching.policies import Policy, as_policy
 from pyrovae.searching.pulls import Log, Pull
-from pyrovae.searching.result import Bandit
+from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
 from pyrovae.training.preparing import as_data

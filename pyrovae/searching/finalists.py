@@ -80,7 +80,7 @@ class Finalists:
             else:
                 scores.setdefault(name, []).append(outcome.value.scored)
         scores = {name: scores[name] for name in trials if name in scores and name not in failures}
-        if not scores:
+        if not scores:  # none was asked for, or all failed
             return None
         ranking = rank_scored(scores)
         winner = ranking.names[0]

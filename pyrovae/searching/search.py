@@ -30,6 +30,7 @@ from pyrovae.searching.study import Final, Study, TrialRecord
 from pyrovae.searching.trial import Trained, trained
 from pyrovae.searching.trials import Pruner, Sampler, Trials
 from pyrovae.searching.workers import Done, Failed, Pool, Task
+from pyrovae.sharing import is_shared
 from pyrovae.training.defaults import Facts, chosen
 from pyrovae.training.preparing import as_data
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import optuna
 
     from pyrovae.datasets import Data
+    from pyrovae.training import Run
 
 __all__ = ["search"]
 
@@ -95,12 +97,13 @@ def search(
         progress: print one line for each trial.
 
     Returns:
-        A `Study`.
+        A `Study`. After Ctrl-C it has the trials so far, and is marked as partial; trials that were
+        running have written a checkpoint.
 
     Raises:
         InputError: for a space without choices, an invalid option, or a folder that holds another
             search; the failure of the trials if all of them fail.
-        KeyboardInterrupt: on Ctrl-C; running trials have written a checkpoint.
+        KeyboardInterrupt: on Ctrl-C before the first trial is done.
 
     Reference:
         Akiba et al. (2019), "Optuna"; Bergstra et al. (2011), "Algorithms for hyper-parameter
@@ -120,6 +123,8 @@ def search(
     space = space if isinstance(space, Space) else Space(space)
     if not space.has_choices:
         raise InputError("the space has no choices: vary something, as in latent_dim=2..64")
+    if is_shared():
+        raise InputError("a search starts its own processes: run it without torchrun, with jobs=2 (--jobs 2)")
     data = as_data(data)
     limits = {
         "trials": whole("trials", trials),
@@ -189,26 +194,33 @@ class _Searcher:
 
     def run(self, *, is_kept: bool) -> Study:
         """Do the trials and the finalists."""
+        final, is_partial = None, False
         try:
             for outcome in self.pool.run(self._next, self._report):
                 self._note(outcome)
                 self._refuse_hopeless()
-        except KeyboardInterrupt:
-            done, of = len(self.trials.finished), self.most
-            if self.say:
-                print(self._study(None, None, is_kept=is_kept), flush=True)
-            how = f"; continue with the same call and the folder {self.folder.path}" if is_kept else ""
-            raise KeyboardInterrupt(f"stopped after {done} of {of} trials{how}") from None
-        best = self.trials.complete
-        if not best:
-            self._refuse_hopeless(least=1)
-        final = None
-        if best and self.finalists.count:
+            best = self.trials.complete
+            if not best:
+                self._refuse_hopeless(least=1)
             final = self.finalists.run(best, self.trials.space, self.reward["particles"], self.trials.seed)
-        run = None
-        if best:
-            run = run_of(self.finalists.best_folder if final else self._path(best[0].number))
-        return self._study(final, run, is_kept=is_kept)
+        except KeyboardInterrupt:
+            if not self.trials.finished:
+                raise
+            is_partial = True
+        return Study(
+            tuple(map(_record, self.trials.all)),
+            self.reward["particles"],
+            final,
+            self._best_run(final),
+            self.folder.path if is_kept else None,
+            is_partial,
+        )
+
+    def _best_run(self, final: Final | None) -> Run | None:
+        if final is not None:
+            return run_of(self.finalists.best_folder)
+        best = self.trials.complete
+        return run_of(self._path(best[0].number)) if best else None
 
     # ---------------------------------------------------------------- trials
 
@@ -274,10 +286,6 @@ class _Searcher:
 
     def _path(self, number: int) -> Path:
         return self.folder.path / "trials" / f"{number:04d}"
-
-    def _study(self, final: Final | None, run: Any, *, is_kept: bool) -> Study:  # noqa: ANN401
-        records = tuple(_record(trial) for trial in self.trials.all)
-        return Study(records, self.reward["particles"], final, run, self.folder.path if is_kept else None)
 
     def _print(self, line: str) -> None:
         if self.say:
