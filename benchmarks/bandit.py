@@ -1,20 +1,22 @@
 """Bandits over five decoders on Fashion-MNIST at 32x32, and over 5 x 5 pairs on digits.
 
-    python benchmarks/bandit.py --out bandits            the runs, the tables and the figures
-    python benchmarks/bandit.py --out bandits --seeds 1  a first look
+    python benchmarks/bandit.py --out bandits            an hour on one core
+    python benchmarks/bandit.py --out bandits --seeds 1 --shared 1          a first look
 
-For each seed, one bandit of 40 pulls with own encoders and one with a shared encoder, and the
-complete training of all arms, which is a bandit that pulls them in turns. A pull of an arm is the
-same training whatever is pulled in between (`tests/searching/test_bandit.py`), so every other policy
-is played on the rewards of the complete training. Everything is stored: the same command resumes.
+The complete training of all arms is a bandit that pulls them in turns. A pull of an arm is the same
+training whatever is pulled in between (`tests/searching/test_bandit.py`), so the policies are played
+on the rewards of the complete training. For the first seed the default policy is also run, and must
+pull the same arms with the same rewards. With a shared encoder, pulls depend on each other, and each
+bandit is run. Everything is stored: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +26,37 @@ from pyrovae.datasets import Data
 from pyrovae.networks import MLP, ConvDecoder, ConvEncoder, Gated
 from pyrovae.plots.bandits import regret_curve
 from pyrovae.searching.bandit import bandit
+from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.history import History
 from pyrovae.searching.policies import EXP3, UCB, Halving, Policy, Thompson, Turns
-from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.values import Curve, Mean
 
-PULLS, FULL, SEEDS = 40, 25, 5
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment: the arms, the options of all, the data, the pulls, and of a complete training.
+
+    Attributes:
+        shared: the number of seeds that are run with a shared encoder too.
+    """
+
+    arms: dict[str, dict[str, Any]]
+    fixed: dict[str, Any]
+    data: Data
+    pulls: int
+    full: int
+    shared: int
+
 
 DECODERS = {
     "dense": MLP(256, 256),
-    "dense, wide": MLP(512, 512),
+    "dense wide": MLP(512, 512),
     "convolutions": ConvDecoder((16, 8)),
-    "convolutions, deep": ConvDecoder((32, 16, 8)),
+    "convolutions deep": ConvDecoder((32, 16, 8)),
     "mixed": ConvDecoder((16,), hidden=(256,)),
 }
-ARMS = {name: {"decoder": decoder} for name, decoder in DECODERS.items()}
-FIXED = {
+ARMS: dict[str, dict[str, Any]] = {name: {"decoder": decoder} for name, decoder in DECODERS.items()}
+FASHION: dict[str, Any] = {
     "encoder": MLP(256, 256),
     "latent_dim": 16,
     "lr": 1e-3,
@@ -48,6 +65,13 @@ FIXED = {
     "compile": False,
     "particles": 5,
     "rows": 200,
+}
+PAIRS: dict[str, Any] = {
+    "latent_dim": 8,
+    "lr": 2e-3,
+    "compile": False,
+    "particles": 20,
+    "kl_warmup": 0.0,
 }
 POLICIES: dict[str, Policy] = {
     "UCB, predicted": UCB(),
@@ -68,7 +92,7 @@ def fashion(rows: int = 3000) -> Data:
     return datasets.load(x, validation=500, test=1000)
 
 
-def pairs() -> dict[str, dict[str, object]]:
+def pairs() -> dict[str, dict[str, Any]]:
     """25 arms: each of five encoders with each of five decoders."""
     encoders = {
         "MLP 32": MLP(32),
@@ -91,30 +115,50 @@ def pairs() -> dict[str, dict[str, object]]:
     }
 
 
-def of_seed(data: Data, arms: dict, fixed: dict, sizes: tuple[int, int], out: Path, seed: int) -> dict:
-    """The bandits and the complete training of one seed."""
-    pulls, full = sizes
-    common = dict(full=full, seed=seed, figures=False, **fixed)
-    found = {"own": bandit(arms, data, pulls=pulls, out=out / f"own-{seed}", **common)}
-    if "encoder" in fixed:
-        folder = out / f"shared-{seed}"
-        found["shared"] = bandit(arms, data, pulls=pulls, shared="encoder", out=folder, **common)
-    everything = len(arms) * full
-    found["full"] = bandit(arms, data, pulls=everything, policy="turns", out=out / f"full-{seed}", **common)
-    return found
+class Seed:
+    """The runs of one seed.
 
+    Arguments:
+        full: the complete training of all arms, a bandit that pulls them in turns.
+        data: the data, whose test rows compare the arms at the end.
+        others: bandits that were run, by name.
+    """
 
-def replayed(policy: Policy, full: Bandit, pulls: int, seed: int) -> list[str]:
-    """The arm that a policy would choose after each pull, on the rewards of the complete training."""
-    curves, seen, chosen = list(full.curves().values()), [], []
-    for _ in range(pulls):
-        history = History(len(curves), pulls, seen, full.history.full, seed)
-        arm = policy.next(history)
-        count = min(int(history.counts[arm]), len(curves[arm]) - 1)  # an arm that is trained to the end stays
-        seen.append((arm, curves[arm][count]))
-        after = History(len(curves), pulls, seen, full.history.full, seed)
-        chosen.append(list(full.arms)[policy.best(after)])
-    return chosen
+    def __init__(self, full: Bandit, data: Data, others: dict[str, Bandit]) -> None:
+        self.full, self.others, self.seed = full, others, full.settings["seed"]
+        self.names, self.curves = list(full.arms), full.curves()
+        self.final = {name: float(curve[-1]) for name, curve in self.curves.items()}
+        self.first = max(self.final, key=self.final.__getitem__)
+        self.test = on_test(full, data)
+        table = full.pulls.groupby("arm")["seconds"].median()
+        self.seconds = {name: float(table[name]) for name in self.names}
+
+    def played(self, policy: Policy, pulls: int) -> tuple[list[str], list[str]]:
+        """The arms that a policy pulls on these rewards, and the arm that it would choose each time."""
+        seen: list[tuple[int, float]] = []
+        chosen = []
+        for _ in range(pulls):
+            history = History(len(self.names), pulls, seen, self.full.history.full, self.seed)
+            arm = policy.next(history)
+            curve = self.curves[self.names[arm]]
+            seen.append((arm, float(curve[min(int(history.counts[arm]), len(curve) - 1)])))
+            after = History(len(self.names), pulls, seen, self.full.history.full, self.seed)
+            chosen.append(self.names[policy.best(after)])
+        return [self.names[arm] for arm, _ in seen], chosen
+
+    def cost(self, pulled: list[str]) -> float:
+        """The time of some pulls as a share of the complete training, from medians of each arm."""
+        whole = self.full.history.full * sum(self.seconds.values())
+        return sum(self.seconds[name] for name in pulled) / whole
+
+    def regret(self, chosen: list[str]) -> np.ndarray:
+        """What is lost in the final reward, after each pull."""
+        return np.array([self.final[self.first] - self.final[name] for name in chosen])
+
+    def is_within_error(self, name: str) -> bool:
+        """Whether log p(x) of the test rows is within two paired standard errors of the first."""
+        apart = self.test[self.first] - self.test[name]
+        return name == self.first or apart.mean() < 2 * apart.std(ddof=1) / np.sqrt(len(apart))
 
 
 def on_test(full: Bandit, data: Data, particles: int = 50) -> dict[str, np.ndarray]:
@@ -130,93 +174,83 @@ def on_test(full: Bandit, data: Data, particles: int = 50) -> dict[str, np.ndarr
     return values
 
 
-def report(results: dict[int, dict], data: Data, pulls: int, title: str, out: Path) -> None:
+def report(seeds: list[Seed], pulls: int, title: str, out: Path) -> None:
     """Print the tables, and draw the regret curve and the figures of the first seed."""
-    any_full = next(iter(results.values()))["full"]
-    full, arms = any_full.history.full, list(any_full.arms)
-    print(f"\n{title}: {len(arms)} arms, {pulls} pulls; complete training: {full} epochs each")
-    print(f"  pulls are {pulls / (len(arms) * full):.0%} of the complete training")
-    finals = {s: {n: c[-1] for n, c in r["full"].curves().items()} for s, r in results.items()}
-    tests = {seed: on_test(r["full"], data) for seed, r in results.items()}
-    table = {n: np.array([finals[s][n] for s in results]) for n in arms}
-    order = sorted(arms, key=lambda n: -table[n].mean())
-    print("\n  arm                    final reward (mean over seeds, sd)   test log p(x)   first in")
-    for name in order[:10]:
-        first = sum(max(finals[s], key=finals[s].get) == name for s in results)
-        test = np.mean([tests[s][name].mean() for s in results])
-        print(
-            f"  {name:<22} {table[name].mean():>10.2f} {table[name].std(ddof=1):>8.2f}{test:>22.2f}{first:>12}"
-        )
-    regrets: dict[str, list[np.ndarray]] = {}
-    rows: dict[str, list[tuple[bool, bool, float, float]]] = {}
-    for seed, result in results.items():
-        best = max(finals[seed], key=finals[seed].get)
+    full, arms = seeds[0].full.history.full, seeds[0].names
+    share = pulls / (len(arms) * full)
+    print(f"\n{title}: {len(arms)} arms, complete training {full} epochs each, {len(seeds)} seeds")
+    print(f"{pulls} pulls, {share:.0%} of the complete training\n")
+    print(f"  {'arm':<26}{'final reward':>13}{'sd':>7}{'test log p(x)':>15}{'first':>7}{'s/epoch':>9}")
+    final = {name: np.array([seed.final[name] for seed in seeds]) for name in arms}
+    for name in sorted(arms, key=lambda name: -final[name].mean())[:10]:
+        test = np.mean([seed.test[name].mean() for seed in seeds])
+        first = sum(seed.first == name for seed in seeds)
+        seconds = np.median([seed.seconds[name] for seed in seeds])
+        sd = final[name].std(ddof=1) if len(seeds) > 1 else np.nan
+        print(f"  {name:<26}{final[name].mean():>13.2f}{sd:>7.2f}{test:>15.2f}{first:>7}{seconds:>9.2f}")
+    print(f"\n  {'policy':<26}{'first':>9}{'within error':>14}{'mean regret':>13}{'largest':>9}{'time':>6}")
+    regrets = {}
+    for name, results in _results(seeds, pulls).items():
+        last = [(seed, chosen[-1]) for seed, _, chosen in results]
+        first = f"{sum(seed.first == arm for seed, arm in last)} of {len(last)}"
+        within = f"{sum(seed.is_within_error(arm) for seed, arm in last)} of {len(last)}"
+        regrets[name] = np.array([seed.regret(chosen) for seed, _, chosen in results])
+        lost, time_ = regrets[name][:, -1], np.mean([seed.cost(pulled) for seed, pulled, _ in results])
+        print(f"  {name:<26}{first:>9}{within:>14}{lost.mean():>13.2f}{lost.max():>9.2f}{time_:>6.0%}")
+    shown = {name: regrets[name] for name in ("UCB, predicted", "UCB1", "EXP3.S", "in turns")}
+    stem = title.split()[0].lower()
+    plots.save(regret_curve(np.arange(1, pulls + 1), shown), out / f"regret_{stem}.png")
+    for kind, result in seeds[0].others.items():
+        result.save_figures(out / f"figures_{stem}_{kind}")
 
-        def note(kind: str, chosen: list[str], cost: float, best: str = best, seed: int = seed) -> None:
-            lost = np.array([finals[seed][best] - finals[seed][name] for name in chosen])
-            regrets.setdefault(kind, []).append(lost)
-            apart = tests[seed][best] - tests[seed][chosen[-1]]
-            error = apart.std(ddof=1) / np.sqrt(len(apart))
-            within = chosen[-1] == best or apart.mean() < 2 * error
-            rows.setdefault(kind, []).append((chosen[-1] == best, within, lost[-1], cost))
 
-        whole = sum(pull.seconds for pull in result["full"].log)
-        for kind, name in (("own", "bandit, own encoders"), ("shared", "bandit, shared encoder")):
-            if kind in result:
-                chosen = result[kind].regret(finals[seed])["chosen"].tolist()
-                seconds = sum(pull.seconds for pull in result[kind].log)
-                note(name, chosen, seconds / whole)
-        same = replayed(UCB(), result["full"], pulls, seed)
-        assert same == result["own"].regret(finals[seed])["chosen"].tolist(), (
-            "a pull is not the training itself"
-        )
+def _results(seeds: list[Seed], pulls: int) -> dict[str, list[tuple[Seed, list[str], list[str]]]]:
+    """Policy -> the arms that were pulled and chosen with each seed."""
+    results: dict[str, list[tuple[Seed, list[str], list[str]]]] = {}
+    for seed in seeds:
         for name, policy in POLICIES.items():
-            note(name, replayed(policy, result["full"], pulls, seed), np.nan)
-    print("\n  policy                   finds the first  or within error   regret: mean  largest   time")
-    for name, values in rows.items():
-        first, within = (sum(v[i] for v in values) for i in (0, 1))
-        lost = [v[2] for v in values]
-        cost = np.nanmean([v[3] for v in values]) if np.isfinite(values[0][3]) else np.nan
-        time_ = f"{cost:.0%}" if np.isfinite(cost) else ""
-        print(
-            f"  {name:<24} {first:>10} of {len(values)} {within:>12} of {len(values)} {np.mean(lost):>13.2f}"
-            f" {max(lost):>9.2f} {time_:>6}"
-        )
-    names = ["UCB, predicted", "UCB1", "EXP3.S", "in turns"]
-    ax = regret_curve(np.arange(1, pulls + 1), {name: np.array(regrets[name]) for name in names})
-    plots.save(ax, out / f"regret_{title.split()[0].lower()}.png")
-    first_seed = next(iter(results.values()))
-    for kind in ("own", "shared"):
-        if kind in first_seed:
-            first_seed[kind].save_figures(out / f"figures-{title.split()[0].lower()}-{kind}")
+            results.setdefault(name, []).append((seed, *seed.played(policy, pulls)))
+        for kind, result in seed.others.items():
+            pulled, chosen = result.pulls["arm"].tolist(), result.regret(seed.final)["chosen"].tolist()
+            if kind == "own":
+                same = results["UCB, predicted"][-1][1:]
+                assert same == (pulled, chosen), "a pull is not the training itself"
+            results.setdefault(f"UCB, {kind} encoder, run", []).append((seed, pulled, chosen))
+    return results
+
+
+def run(case: Case, out: Path, seeds: int) -> list[Seed]:
+    """Run what is missing: the complete training first, then the bandits."""
+    common = {"full": case.full, "figures": False, **case.fixed}
+
+    def one(name: str, seed: int, **options: Any) -> Bandit:  # noqa: ANN401
+        return bandit(case.arms, case.data, seed=seed, out=out / f"{name}-{seed}", **common, **options)
+
+    others: dict[int, dict[str, Bandit]] = {seed: {} for seed in range(seeds)}
+    others[0]["own"] = one("own", 0, pulls=case.pulls)
+    everything = len(case.arms) * case.full
+    full = [one("full", seed, pulls=everything, policy="turns") for seed in range(seeds)]
+    for seed in range(min(seeds, case.shared)):
+        others[seed]["shared"] = one("shared", seed, pulls=case.pulls, shared="encoder")
+    return [Seed(result, case.data, others[seed]) for seed, result in enumerate(full)]
 
 
 def main() -> None:
     """Run what is missing, and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("bandits"))
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--rows", type=int, default=3000)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("bandits"), help="the folder of all runs")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shared", type=int, default=5, help="seeds with a shared encoder too")
+    parser.add_argument("--rows", type=int, default=3000, help="training rows of Fashion-MNIST")
     parser.add_argument("--only", choices=("fashion", "pairs"))
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if options.only != "pairs":
-        data, began = fashion(options.rows), time.perf_counter()
-        runs = {
-            seed: of_seed(data, ARMS, FIXED, (PULLS, FULL), options.out / "fashion", seed)
-            for seed in range(options.seeds)
-        }
-        report(runs, data, PULLS, "Fashion-MNIST at 32x32", options.out)
-        print(f"{time.perf_counter() - began:.0f} s")
+        case = Case(ARMS, FASHION, fashion(options.rows), 40, 25, options.shared)
+        report(run(case, options.out / "fashion", options.seeds), 40, "Fashion-MNIST at 32x32", options.out)
     if options.only != "fashion":
-        data = datasets.load("digits", binarize="dynamic")
-        fixed = {"latent_dim": 8, "lr": 2e-3, "compile": False, "particles": 20, "kl_warmup": 0.0}
-        runs = {
-            seed: of_seed(data, pairs(), fixed, (150, 20), options.out / "pairs", seed)
-            for seed in range(options.seeds)
-        }
-        report(runs, data, 150, "Pairs on digits", options.out)
+        case = Case(pairs(), PAIRS, datasets.load("digits", binarize="dynamic"), 150, 20, 0)
+        report(run(case, options.out / "pairs", options.seeds), 150, "Pairs on digits", options.out)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
 from pyrovae.searching.arms import Arm, Handover, declared
+from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.folder import SearchFolder, data_plan, safe_name
 from pyrovae.searching.history import History
 from pyrovae.searching.parts import plain
 from pyrovae.searching.policies import Policy, as_policy
 from pyrovae.searching.pulls import Log, Pull
-from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
 from pyrovae.training.preparing import as_data
@@ -81,7 +81,8 @@ def bandit(
         rows: use this number of validation rows for the reward; by default all of them.
         shared: "encoder" if all arms share q(z|x), which is then trained by whichever arm is
             pulled, with its optimiser's moments; None if each has its own.
-        full: the number of pulls of an arm that is trained to the end; by default `pulls`.
+        full: the number of pulls after which an arm is trained to the end, and is not pulled
+            again; by default `pulls`.
         seed: seed of the initial weights, the training and the policy.
         out: the folder; by default a temporary one, which exists as long as the result. The same
             call goes on with a bandit that was stopped, and may ask for more pulls.
@@ -104,10 +105,11 @@ def bandit(
     Example:
         >>> import pyrovae as pv
         >>> data = pv.datasets.load("digits", binarize="threshold")
-        >>> arms = {"small": {"decoder": pv.networks.MLP(4)}, "large": {"decoder": pv.networks.MLP(99)}}
-        >>> result = bandit(arms, data, pulls=6, latent_dim=2, particles=5, progress=False)
-        >>> len(result.pulls), result.table.index[0]
-        (6, 'large')
+        >>> arms = {str(size): {"decoder": pv.networks.MLP(size)} for size in (2, 200)}
+        >>> options = {"latent_dim": 2, "particles": 5, "progress": False}
+        >>> result = bandit(arms, data, pulls=12, **options)
+        >>> len(result.pulls), result.chosen
+        (12, '200')
     """
     flags(figures=figures, progress=progress)
     numbers = {
@@ -196,8 +198,8 @@ class _Work:
                 one, two = (some.training.get(name) for some in (first, arm))
                 if one != two:
                     raise InputError(
-                        f"arms {first.name!r} and {arm.name!r} share an encoder and differ in {name} ({one} and "
-                        f"{two}): give all of them the same"
+                        f"arms {first.name!r} and {arm.name!r} share an encoder and differ in {name} ({one} "
+                        f"and {two}): give all of them the same"
                     )
         self.shared = first.vae.shared_tensors(what)
         self.initial = {name: first.vae.state_dict()[name].clone() for name in self.shared}
@@ -260,6 +262,8 @@ class _Work:
             while len(self.log.pulls) < total:
                 if not len(self.history.alive):
                     raise InputError(next(pull.failed for pull in self.log.pulls if pull.failed))
+                if not len(self.history.open):  # all arms are trained to the end
+                    break
                 name = self.log.begun or names[self.settings["policy"].next(self.history)]
                 self.log.begin(name)
                 self.log.end(self._pull(self.arms[name]))
@@ -286,7 +290,7 @@ class _Work:
         return Pull(arm.name, value, epochs, time.perf_counter() - began)
 
     def _failed(self, arm: Arm, began: float, sentence: str) -> Pull:
-        """The record of a pull that failed; the encoder that it shares gets its last good weights."""
+        """The record of a pull that failed; a shared encoder gets its last good weights."""
         if self.shared:
             source = self._last()
             saved = source.weights() if source is not None else self.initial

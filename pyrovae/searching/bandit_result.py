@@ -101,7 +101,7 @@ class Bandit:
 
     @property
     def pulls(self) -> pandas.DataFrame:
-        """One row for each pull: arm, reward, epochs of the arm so far, seconds, and the failure."""
+        """One row for each pull: arm, reward, epochs of the arm so far, seconds, failure."""
         import pandas
 
         frame = pandas.DataFrame([asdict(pull) for pull in self.log], columns=list(asdict(Pull(""))))
@@ -115,7 +115,11 @@ class Bandit:
 
     def __str__(self) -> str:
         table, total = self.table, self.settings["pulls"]
-        done = f"{len(self.log)} of {total} pulls, stopped early" if self.is_partial else f"{total} pulls"
+        done = (
+            f"{len(self.log)} of {total} pulls, stopped early"
+            if self.is_partial
+            else f"{len(self.log)} pulls"
+        )
         width = max(len("arm"), *map(len, table.index))
         lines = [
             f"{len(table)} arms, {done} of {self.settings['epochs_a_pull']} epochs, policy "

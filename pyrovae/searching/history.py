@@ -77,6 +77,11 @@ class History:
         """The arms that have not failed."""
         return np.setdiff1d(np.arange(self.arms), self.arm[~np.isfinite(self.reward)])
 
+    @cached_property
+    def open(self) -> np.ndarray:
+        """The arms that may be pulled: they have not failed and are not trained to the end."""
+        return self.alive[self.counts[self.alive] < self.last]
+
     @property
     def last(self) -> int:
         """The number of pulls H of an arm that is trained to the end."""

@@ -39,20 +39,22 @@ class Policy(Declared, ABC):
     """Base class of policies."""
 
     def next(self, history: History) -> int:
-        """The arm to pull next, never one that failed.
+        """The arm to pull next, never one that failed or is trained to the end.
 
         Raises:
-            InputError: when all arms have failed.
+            InputError: when there is none.
         """
         if not len(history.alive):
             raise InputError("all arms have failed: change the arms")
-        if len(history.alive) == 1:
-            return int(history.alive[0])
+        if not len(history.open):
+            raise InputError("all arms are trained to the end: give a larger `full`, or fewer pulls")
+        if len(history.open) == 1:
+            return int(history.open[0])
         return int(self.choose(history))
 
     @abstractmethod
     def choose(self, history: History) -> int:
-        """The arm to pull next, of two or more that have not failed; the first of equal ones."""
+        """The arm to pull next, of two or more that are open; the first of equal ones."""
 
     def best(self, history: History) -> int:
         """The arm to recommend: that with the highest value of which one standard error is left.
@@ -74,11 +76,10 @@ class _ByValue(Policy):
         self.value = Curve() if value is None else value
 
     def choose(self, history: History) -> int:
-        new = history.alive[history.counts[history.alive] == 0]
+        new = history.open[history.counts[history.open] == 0]
         if len(new):
             return int(new[0])
-        index = self.index(history)[history.alive]
-        return int(history.alive[int(np.argmax(index))])
+        return int(history.open[int(np.argmax(self.index(history)[history.open]))])
 
     @abstractmethod
     def index(self, history: History) -> Array:
@@ -179,7 +180,8 @@ class EXP3(Policy):
             raise InputError(f"low and high of EXP3 are a range, not {low} and {high}: give low < high")
 
     def choose(self, history: History) -> int:
-        return int(history.generator().choice(history.arms, p=self.probabilities(history)))
+        share = self.probabilities(history)[history.open]
+        return int(history.generator().choice(history.open, p=share / share.sum()))
 
     def probabilities(self, history: History) -> Array:
         """The probability of each arm, (K,); 0 for those that failed."""
@@ -257,10 +259,11 @@ class Halving(Policy):
             # Of the first pulls of each arm only, so that the choice of an earlier round stays.
             left = self._kept(history, left, size, needed)
             needed += pulls
-            due = [arm for arm in left if arm in history.alive and history.counts[arm] < needed]
+            due = [arm for arm in left if arm in history.open and history.counts[arm] < needed]
             if due:
                 return int(min(due, key=lambda arm: history.counts[arm]))
-        return int(self._kept(history, left, 1, needed)[0])
+        last = self._kept(history, left, 1, needed)[0]
+        return int(last if last in history.open else self._kept(history, history.open, 1, needed)[0])
 
     def _kept(self, history: History, left: Indices, size: int, needed: int) -> Indices:
         """The `size` best arms after `needed` pulls of each, of those that have not failed."""
@@ -289,7 +292,7 @@ class Turns(Policy):
     """
 
     def choose(self, history: History) -> int:
-        return int(history.alive[int(np.argmin(history.counts[history.alive]))])
+        return int(history.open[int(np.argmin(history.counts[history.open]))])
 
 
 def as_policy(policy: str | Policy) -> Policy:

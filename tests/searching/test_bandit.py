@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Normal
 
 from pyrovae import VAE, fit, log_evidence
 from pyrovae.datasets import Data, load
@@ -104,6 +105,12 @@ def test_pull_of_several_epochs(data: Data) -> None:
     assert same(result.best.state_dict(), trained_alone(data, 4, decoder=MLP(4)).state_dict())
 
 
+def test_bandit_ends_when_all_arms_are_trained(data: Data) -> None:
+    result = run({"small": ARMS["small"]}, data, pulls=5, full=2)
+    assert len(result.pulls) == 2
+    assert not result.is_partial
+
+
 # ------------------------------------------------------------------ a shared encoder
 
 
@@ -191,7 +198,9 @@ def test_rewards(data: Data) -> None:
     bound = reward_of("bound", result, data, **options)
     reconstruction = reward_of("reconstruction", result, data, **options)
     assert bound < log_px + 0.5  # one particle a row
-    assert log_px < reconstruction  # which has no KL divergence
+    with torch.no_grad():
+        kl = torch.distributions.kl_divergence(vae.encode(data.validation).base_dist, Normal(0, 1)).sum(-1)
+    assert bound == pytest.approx(reconstruction - kl.mean().item(), abs=0.5)
     assert bound == result.history["validation"][-1]
     assert reconstruction == reward_of("reconstruction", result, data, **options)
     with torch.no_grad():

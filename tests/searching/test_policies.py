@@ -308,6 +308,14 @@ def test_equal_arms_are_all_pulled_and_give_an_answer(policy: Policy) -> None:
     assert policy.best(history) in range(3)
 
 
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_arm_that_is_trained_to_the_end_is_not_pulled_again(policy: Policy) -> None:
+    history = play(policy, DRIFTING, 18, full=6)
+    assert history.counts.tolist() == [6, 6, 6]
+    with pytest.raises(InputError, match="all arms are trained to the end"):
+        policy.next(history)
+
+
 def test_last_arm_of_halving_may_fail() -> None:
     """Then the best of the arms that were left out goes on."""
     seen = [(arm, reward) for arm, reward in ((0, 1.0), (1, 3.0), (2, 2.0), (3, 0.0))]

@@ -73,8 +73,8 @@ def _arms(options: dict[str, Any]) -> Any:  # noqa: ANN401
     space = Space.of(options["vary"] or [], varying.fixed(options))
     if not space.has_choices:
         raise InputError(
-            "there are no arms: give choices with --vary, as in --vary decoder=MLP,ConvDecoder, or a file with "
-            "--arms"
+            "there are no arms: give choices with --vary, as in --vary decoder=MLP,ConvDecoder, or a file "
+            "with --arms"
         )
     return space
 

@@ -92,7 +92,8 @@ class ReadOptions:
         """Refuse `resize` for data that are not images of a known set or of a folder."""
         if self.resize is not None:
             raise InputError(
-                f"resize is for a folder of images or a known set of them, and {name} is neither: leave resize out"
+                f"resize is for a folder of images or a known set of them, and {name} is neither: leave "
+                "resize out"
             )
 
 
