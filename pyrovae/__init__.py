@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
-    from pyrovae.searching import Space
+    from pyrovae.searching import Space, Study, Sweep
+    from pyrovae.searching.search import search
+    from pyrovae.searching.sweep import sweep
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -82,6 +84,8 @@ __all__ = [
     "Run",
     "Scores",
     "Space",
+    "Study",
+    "Sweep",
     "Traversal",
     "analogy",
     "attributes",
@@ -117,7 +121,9 @@ __all__ = [
     "sandwich",
     "score",
     "score_file",
+    "search",
     "searching",
+    "sweep",
     "tasks",
     "testing",
     "to_arviz",
@@ -141,7 +147,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
-            "searching": ["Space"],
+            "searching": ["Space", "Study", "Sweep", "search", "sweep"],
             "tasks": [
                 "Attributes",
                 "Completion",

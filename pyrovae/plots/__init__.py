@@ -23,6 +23,7 @@ from pyrovae.plots.search_pairs import search_contour
 from pyrovae.plots.search_space import search_parallel, search_slices
 from pyrovae.plots.steps import change_table, step_grid, step_lines
 from pyrovae.plots.style import style
+from pyrovae.plots.sweeps import sweep_curves
 
 __all__ = [
     "bound_curve",
@@ -58,6 +59,7 @@ __all__ = [
     "step_grid",
     "step_lines",
     "style",
+    "sweep_curves",
     "training_curves",
     "walks",
     "weights",

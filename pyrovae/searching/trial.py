@@ -83,6 +83,7 @@ class Trained(NamedTuple):
         best_epoch: the epoch of the weights that are kept.
         seconds: the time of the training.
         parameters: the number of parameters.
+        units: of which measure L_K is, in words; only equal ones can be compared.
         scored: log p(x) of each row, if it was asked for.
     """
 
@@ -92,6 +93,7 @@ class Trained(NamedTuple):
     best_epoch: int
     seconds: float
     parameters: int
+    units: str = ""
     scored: Scored | None = None
 
 
@@ -105,6 +107,7 @@ def trained(
     particles: int = 50,
     rows: int | None = None,
     score: Score | None = None,
+    reports: bool = True,
 ) -> Trained:
     r"""Train a VAE in a folder, or go on with the run that is there, and report every epoch.
 
@@ -122,6 +125,7 @@ def trained(
         particles: K of the bound.
         rows: the number of validation rows of the bound; None takes all.
         score: also estimate log p(x) of each row in this way.
+        reports: whether to report each epoch; the bound of the kept weights is always computed.
 
     Raises:
         InputError: for options that cannot be used, or another run in the folder.
@@ -154,15 +158,17 @@ def trained(
         resume=True,
         figures=False,
         progress=False,
-        callbacks=[reporter],
+        callbacks=[reporter] if reports else [],
     )
+    kept = _evidence(vae, data, bound)
     return Trained(
-        float(_evidence(vae, data, bound).mean),
+        float(kept.mean),
         reporter.is_stopped,
         len(run.history["epoch"]),
         run.best_epoch,
         float(run.history["seconds"].sum()),
         sum(parameter.numel() for parameter in vae.parameters()),
+        f"{kept.quantity}, {kept.units}",
         None if score is None else _plain(_evidence(vae, data, score)),
     )
 
@@ -214,7 +220,7 @@ class _Reporter(Callback):
         bound = log_evidence(run.program, self.rows, particles=self.particles, compile=False)
         _refuse_partial(bound)
         if not self.report(run.epoch, bound.mean):
-            self.is_stopped = True
+            self.is_stopped = run.epoch < run.epochs
             run.stop()
         return {f"L_{self.particles}": bound.mean}
 
