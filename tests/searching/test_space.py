@@ -79,7 +79,8 @@ def test_a_grid_has_each_combination_once():
     space = Space({"latent_dim": [2, 5, 10], "lr": OneOf(1e-3, 1e-2), "epochs": 3})
     found = [(p.options["latent_dim"], p.options["lr"], p.options["epochs"]) for p in space.grid()]
     assert found == [(d, lr, 3) for d in (2, 5, 10) for lr in (1e-3, 1e-2)]
-    nested = Space({"objective": OneOf(objectives.ELBO(), objectives.IWAE(particles=OneOf(5, 50)))})
+    iwae = {"class_path": "IWAE", "init_args": {"particles": OneOf(5, 50)}}  # checks its arguments
+    nested = Space({"objective": OneOf(objectives.ELBO(), iwae)})
     assert [p.options["objective"] for p in nested.grid()] == [
         objectives.ELBO(),
         objectives.IWAE(5),
