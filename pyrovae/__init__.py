@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
-    from pyrovae.searching import Space
+    from pyrovae.searching import Bandit, Space, Study, Sweep
+    from pyrovae.searching.bandit import bandit
+    from pyrovae.searching.search import search
+    from pyrovae.searching.sweep import sweep
     from pyrovae.tasks import (
         Attributes,
         Completion,
@@ -71,6 +74,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VAE",
     "Attributes",
+    "Bandit",
     "Callback",
     "Completion",
     "Disentanglement",
@@ -82,10 +86,13 @@ __all__ = [
     "Run",
     "Scores",
     "Space",
+    "Study",
+    "Sweep",
     "Traversal",
     "analogy",
     "attributes",
     "auroc",
+    "bandit",
     "choices",
     "condition",
     "datasets",
@@ -117,7 +124,9 @@ __all__ = [
     "sandwich",
     "score",
     "score_file",
+    "search",
     "searching",
+    "sweep",
     "tasks",
     "testing",
     "to_arviz",
@@ -141,7 +150,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
-            "searching": ["Space"],
+            "searching": ["Bandit", "Space", "Study", "Sweep", "bandit", "search", "sweep"],
             "tasks": [
                 "Attributes",
                 "Completion",

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyrovae.datasets.images import resized
 from pyrovae.datasets.layouts import LAYOUTS, Layout, data_root
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
@@ -31,8 +32,10 @@ from pyrovae.files import cache_folder, temporary_path
 __all__ = ["LAYOUTS", "read_known"]
 
 
-def read_known(name: str, root: str | os.PathLike[str] | None = None) -> Source:
+def read_known(name: str, root: str | os.PathLike[str] | None = None, resize: int | None = None) -> Source:
     """Read a set through torchvision; download and unpack it first if necessary.
+
+    With `resize`, its images get this height and width.
 
     Raises:
         InputError: when it is missing and cannot be downloaded, or a file of it is broken.
@@ -48,6 +51,8 @@ def read_known(name: str, root: str | os.PathLike[str] | None = None) -> Source:
             "again"
         ) from None
     (x, labels), (test_x, test_labels) = _arrays(train), _arrays(test)
+    if resize is not None:
+        x, test_x = (torch.from_numpy(resized(images.numpy(), resize)) for images in (x, test_x))
     return as_source(
         name, x, labels, test_x=test_x, test_labels=test_labels, levels=256, held_out=layout.held_out
     )

@@ -24,6 +24,13 @@ NAMES: dict[str, str] = {
     "linear_gaussian": "toy: x = W z + b + noise in 8 dimensions, exact density",
 }
 
+_SHORT = {
+    "fashion": "fashion_mnist",
+    "fashionmnist": "fashion_mnist",
+    "cifar": "cifar10",
+    "cifar_10": "cifar10",
+}
+
 
 def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:
     """Each known name with a one-line description, and whether the set is on this disk.
@@ -36,7 +43,7 @@ def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:
 
 
 def canonical(name: str) -> str | None:
-    """The known name that `name` means ("Fashion-MNIST" means "fashion_mnist"), or None.
+    """The known name that `name` means ("Fashion-MNIST" or "fashion"), or None.
 
     The name of a drawn set may have options, which are written in one way.
 
@@ -52,7 +59,7 @@ def canonical(name: str) -> str | None:
         drawing = Drawing.of("".join(options))
         return titled(word.lower(), drawing)
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    return plain if plain in NAMES else None
+    return plain if plain in NAMES else _SHORT.get(plain)
 
 
 def _presence(name: str, root: str | os.PathLike[str] | None) -> str:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyrovae.checks import shown, whole
-from pyrovae.datasets.archive import read_known
+from pyrovae.datasets.archive import LAYOUTS, read_known
 from pyrovae.datasets.catalogue import NAMES, canonical
 from pyrovae.datasets.drawn_sets import drawn_set, is_drawn
 from pyrovae.datasets.files import READERS, is_readable, read_file
-from pyrovae.datasets.images import read_folder
+from pyrovae.datasets.images import read_folder, resized
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.datasets.toys import TOYS
@@ -41,16 +41,17 @@ def find(
     word = canonical(name) if isinstance(name, str) else None
     options = options or ReadOptions()
     if word is not None:
-        options.refuse_for(word)
+        has_images = word == "digits" or word in LAYOUTS
+        (replace(options, resize=None) if has_images else options).refuse_for(word)
     if word == "digits":
-        return _digits()
+        return _digits(options.resize)
     if is_drawn(word):
         return drawn_set(str(word), count).source()
     if word in TOYS:
         toy = TOYS[word](5000 if count is None else whole("count", count, 3))
         return as_source(word, toy.x, toy.labels)
     if word is not None:
-        return read_known(word, root)
+        return read_known(word, root, options.resize)
     path = _path(name)
     if path.is_dir():
         replace(options, resize=None).refuse_for(f"the folder {path}")
@@ -78,11 +79,13 @@ def _path(name: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _digits() -> Source:
+def _digits(resize: int | None) -> Source:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    return as_source("digits", digits.images[:, None], digits.target, levels=17)
+    images = digits.images[:, None]
+    images = images if resize is None else resized(images, resize, levels=17)
+    return as_source("digits", images, digits.target, levels=17)
 
 
 def _not_found(name: str | os.PathLike[str], path: Path) -> str:

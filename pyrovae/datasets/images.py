@@ -26,7 +26,7 @@ from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "read_folder"]
+__all__ = ["IMAGE_SUFFIXES", "read_folder", "resized"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
@@ -75,6 +75,25 @@ def read_folder(folder: Path, options: ReadOptions | None = None) -> Source:
         notes.append(f"resized to {resize}x{resize}")
     source = as_source(folder.resolve().name, x, numbers, levels=levels)
     return replace(source, class_names=names, split=split, reading={"notes": notes, "images": len(paths)})
+
+
+def resized(images: np.ndarray, size: int, levels: int = 256) -> np.ndarray:
+    """Images (N, C, H, W) with these levels, in height and width `size`.
+
+    Example:
+        >>> grey = np.full((2, 3, 28, 28), 7, dtype=np.uint8)
+        >>> small = resized(grey, 32)
+        >>> small.shape, small.dtype, int(small.min()), int(small.max())
+        ((2, 3, 32, 32), dtype('uint8'), 7, 7)
+    """
+    from PIL import Image
+
+    small = np.empty((*images.shape[:2], size, size), dtype=np.uint8)
+    for row, image in enumerate(images.astype(np.uint8)):
+        for channel, pixels in enumerate(image):
+            one = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
+            small[row, channel] = np.minimum(np.asarray(one), levels - 1)
+    return small
 
 
 def _is_image(path: Path, folder: Path) -> bool:

@@ -126,7 +126,7 @@ def load(
         separator: the separator of a CSV file; detected by default.
         decimal: the decimal mark of a CSV file, "." or ","; detected by default.
         header: whether a CSV file has a header; detected by default.
-        resize: height and width to which the images of a folder are resized.
+        resize: height and width to which the images of a folder or a known set are resized.
         jitter: random changes of training images, again every epoch: shifts in pixels, angles in
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
             (or a dict of these); see `datasets.jitter`.

@@ -88,15 +88,24 @@ class _Decoder(Network):
 
     channels: tuple[int, ...]
     activation: Activation
+    hidden: tuple[int, ...] = ()
     convs: nn.ModuleList
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         self.check_sizes("channels", count=1)
+        self.check_sizes("hidden")
         check_image(self, output_shape or ())
         assert output_shape is not None
         self.sides = sides_of(output_shape, len(self.channels))[::-1]
         flat = math.prod(input_shape) + context_dim
-        self.first = started(nn.Linear(flat, self.channels[0] * math.prod(self.sides[0])))
+        widths = [flat, *self.hidden]
+        dense = [
+            module
+            for n_in, n_out in zip(widths, widths[1:], strict=False)
+            for module in (started(nn.Linear(n_in, n_out)), activation_of(self.activation))
+        ]
+        last = started(nn.Linear(widths[-1], self.channels[0] * math.prod(self.sides[0])))
+        self.first = nn.Sequential(*dense, last) if dense else last
         self.attach_stages()
         pairs = zip((self.channels[0], *self.channels), self.channels, strict=False)
         self.convs = nn.ModuleList(conv(n_in, n_out) for n_in, n_out in pairs)
@@ -169,6 +178,7 @@ class ConvDecoder(_Decoder):
     Arguments:
         channels: the channels of each stage, from the smallest map to the largest.
         activation: as for `MLP`.
+        hidden: the sizes of dense layers before the first map; none by default.
 
     Raises:
         InputError: if the event is not an image (channels, height, width), or a size is below 1.
@@ -184,10 +194,16 @@ class ConvDecoder(_Decoder):
         torch.Size([5, 4, 3, 9, 13])
     """
 
-    def __init__(self, channels: Sequence[int] = (64, 32), activation: Activation = "relu") -> None:
+    def __init__(
+        self,
+        channels: Sequence[int] = (64, 32),
+        activation: Activation = "relu",
+        hidden: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.channels = sizes_of("channels", channels)
         self.activation = activation
+        self.hidden = sizes_of("hidden", hidden)
 
 
 class ResidualEncoder(_Encoder):

@@ -172,17 +172,18 @@ def search_importance(
 def frame_of(trials: Trials) -> tuple[float, float]:
     """The limits of the values: from the worst trial that is not far below, to the best one.
 
-    They are chosen by the complete trials if there are any, since pruned trials end early.
+    Complete trials have at least a third of the height, since pruned trials end early and are often
+    much lower.
 
     Example:
         >>> frame_of(trials_of([-20.0, -19.0, -18.0, -17.0, -4000.0]))
         (-20.45, -16.85)
     """
-    values = trials.values[trials.complete] if trials.complete.any() else trials.values
-    values = values[~np.isnan(values)]
-    kept = values[values >= low_fence(values)]
-    high = float(np.nanmax(trials.values))
-    low = float(kept.min())
+    values = trials.values[~np.isnan(trials.values)]
+    high, low = float(values.max()), _low_of(values)
+    if trials.complete.any():
+        least = _low_of(trials.values[trials.complete])
+        low = min(least, max(low, high - 3 * (high - least)))
     span = (high - low) or 1.0
     return low - 0.15 * span, high + 0.05 * span
 
@@ -231,6 +232,11 @@ def above_legend(ax: Axes, columns: int = 3, handles: Sequence[Any] | None = Non
         loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.3, columnspacing=1.2,
         handletextpad=0.4, borderpad=0, handlelength=1.4, **given,
     )  # fmt: skip
+
+
+def _low_of(values: Array) -> float:
+    """The smallest value that is not far below the others."""
+    return float(values[values >= low_fence(values)].min())
 
 
 def _whole_ticks(ax: Axes) -> None:

@@ -83,6 +83,7 @@ class Trained(NamedTuple):
         best_epoch: the epoch of the weights that are kept.
         seconds: the time of the training.
         parameters: the number of parameters.
+        units: of which measure L_K is, in words; only equal ones can be compared.
         scored: log p(x) of each row, if it was asked for.
     """
 
@@ -92,6 +93,7 @@ class Trained(NamedTuple):
     best_epoch: int
     seconds: float
     parameters: int
+    units: str = ""
     scored: Scored | None = None
 
 
@@ -158,13 +160,15 @@ def trained(
         progress=False,
         callbacks=[reporter] if reports else [],
     )
+    kept = _evidence(vae, data, bound)
     return Trained(
-        float(_evidence(vae, data, bound).mean),
+        float(kept.mean),
         reporter.is_stopped,
         len(run.history["epoch"]),
         run.best_epoch,
         float(run.history["seconds"].sum()),
         sum(parameter.numel() for parameter in vae.parameters()),
+        f"{kept.quantity}, {kept.units}",
         None if score is None else _plain(_evidence(vae, data, score)),
     )
 
@@ -216,7 +220,7 @@ class _Reporter(Callback):
         bound = log_evidence(run.program, self.rows, particles=self.particles, compile=False)
         _refuse_partial(bound)
         if not self.report(run.epoch, bound.mean):
-            self.is_stopped = True
+            self.is_stopped = run.epoch < run.epochs
             run.stop()
         return {f"L_{self.particles}": bound.mean}
 

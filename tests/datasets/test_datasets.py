@@ -516,6 +516,22 @@ def test_idx_sets_are_read(tmp_path, monkeypatch, name):
     assert torch.equal((data.test.x * 255).round().to(torch.uint8)[:, 0], pixels[1])
     assert data.labels.test.tolist() == [k % 10 for k in range(24)]
     assert "on this disk" in datasets.known()[name]
+    small = datasets.load(name, resize=32)
+    assert small.event_shape == (1, 32, 32)
+    assert small.levels == 256
+    assert abs(small.train.x.mean() - data.train.x.mean()) < 0.02
+    assert torch.equal(small.labels.test, data.labels.test)
+    again = datasets.load(**{("name" if k == "data" else k): v for k, v in small.declaration.items()})
+    assert torch.equal(again.test.x, small.test.x)
+
+
+def test_digits_are_resized_within_their_levels():
+    data = datasets.load("digits", resize=12)
+    assert data.event_shape == (1, 12, 12)
+    values = (data.train.x * 16).double()
+    assert torch.equal(values, values.round())
+    assert values.max() <= 16
+    refused("sprites", resize=32, match="sprites is neither: leave resize out")
 
 
 def test_packed_files_are_unpacked_in_place(tmp_path):
@@ -573,6 +589,7 @@ def test_cifar_is_unpacked_and_read(tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "test_list", [(names[-1], None)])
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": None})
     data = datasets.load("cifar10", root=root)
+    assert datasets.load("CIFAR-10", root=root, resize=8).event_shape == (3, 8, 8)
     assert data.event_shape == (3, 32, 32)
     assert (len(data.train), len(data.validation), len(data.test)) == (17, 3, 4)
     assert torch.equal((data.test.x[0] * 255).round().flatten(), torch.from_numpy(image).float())

@@ -100,7 +100,7 @@ def test_sizes_are_made_the_same_when_asked(tmp_path):
         *range(100, 130, 5),
     ]
     assert data.declaration["resize"] == 5
-    raises_one_sentence(lambda: datasets.load("digits", resize=5), "resize", "not a folder of images")
+    raises_one_sentence(lambda: datasets.load("ring", resize=5), "resize", "ring is neither")
     raises_one_sentence(lambda: datasets.load(tmp_path, drop="a"), "drop describes", "not a table")
 
 

@@ -99,6 +99,10 @@ def test_weights_of_older_runs_fit():
         MLP(4): ["layers.0.weight", "layers.0.bias"],
         ConvEncoder((2,), 3): ["stages.0.weight", "stages.0.bias", "last.0.weight", "last.0.bias"],
         ConvDecoder((2,)): ["first.weight", "first.bias", "convs.0.weight", "convs.0.bias"],
+        ConvDecoder((2,), hidden=(3,)): [
+            *("first.0.weight", "first.0.bias", "first.2.weight", "first.2.bias"),
+            *("convs.0.weight", "convs.0.bias"),
+        ],
     }
     for network, expected in names.items():
         network.attach((1, 4, 4), (1, 4, 4))

@@ -125,6 +125,16 @@ def test_very_bad_trials_do_not_set_the_limits_and_are_counted_at_the_lower_edge
     assert sum(counts) == len(VALUES)
 
 
+def test_complete_trials_have_at_least_a_third_of_the_height():
+    values, states = [-18.0, -19.0, -30.0, -31.0, -20.0], ["complete"] * 2 + ["pruned"] * 3
+    low, high = plots.search_history(values, states).get_ylim()
+    assert -21 > low > -22
+    assert 1 / (high - low) > 0.27  # with the room at both ends
+    assert by_label(plots.search_history(values, states))["pruned"].get_offsets().tolist() == [[4, -20]]
+    everything = plots.search_history([-18.0, -19.0, -20.0], ["complete", "complete", "pruned"])
+    assert everything.get_ylim()[0] < -20
+
+
 def test_without_a_far_trial_all_are_inside():
     values = np.random.default_rng(0).normal(-20, 1, 200)
     ax = plots.search_history(values)

@@ -296,7 +296,11 @@ def test_the_extras_that_the_readme_names_exist():
 
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE))
-    assert {"app", "arviz", "excel", "parquet", "search", "test"} <= named <= project["optional-dependencies"].keys()
+    assert (
+        {"app", "arviz", "excel", "parquet", "search", "test"}
+        <= named
+        <= project["optional-dependencies"].keys()
+    )
     assert {words[-1] for words in commands(README) if words[:2] == ["pip", "install"]} == {
         ".",
         ".[app,arviz,excel,parquet,search]",

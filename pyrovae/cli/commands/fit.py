@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["PARTS", "add_options", "completed", "fit"]
+__all__ = ["PARTS", "add_options", "completed", "fit", "named_folder"]
 
 # Options that name classes.
 PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "mechanism", "objective")
@@ -50,7 +50,7 @@ def fit(**options: Any) -> None:  # noqa: ANN401
         print_first(f"{choice} (--likelihood names another)")
     vae = together(lambda: VAE.suited(**options_of(VAE.suited, options | {"data": data})))
     print_first(vae, data)
-    with _folder(settings["out"], data.name) as settings["out"]:
+    with named_folder(settings["out"], data.name) as settings["out"]:
         print_first(training.fit(vae, **settings))
 
 
@@ -119,14 +119,14 @@ def _checked(config: dict[str, Any], path: Path, values: dict[str, str | None]) 
 
 
 @contextmanager
-def _folder(out: str | None, name: str) -> Iterator[str]:
-    """The run folder; a new one, named after the data, is removed if nothing was written to it."""
+def named_folder(out: str | None, name: str, parent: str = "runs") -> Iterator[str]:
+    """The folder `out`, or a new one named after the data, which is removed if it stays empty."""
     stem = name.split()[0] if is_drawn(name) else Path(name).stem or "run"
-    made = None if out else together(lambda: new_folder(Path("runs"), stem) if is_first() else None)
+    made = None if out else together(lambda: new_folder(Path(parent), stem) if is_first() else None)
     try:
         yield out or agreed(str(made))
     finally:
-        if made is not None and not (made / "config.yaml").exists():
+        if made is not None and not any(made.glob("*.yaml")):
             (made / ".lock").unlink(missing_ok=True)
             for empty in (made / "figures", made, made.parent):
                 with suppress(OSError):

@@ -30,7 +30,7 @@ class ReadOptions:
         header: whether a CSV file has a header, or None to find it.
         context: names of columns that condition the model.
         labels: the name of the column that holds labels, or None.
-        resize: height and width of the images of a folder, or None.
+        resize: height and width of the images of a folder or a known set, or None.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -89,10 +89,11 @@ class ReadOptions:
         self.refuse_resize_for(name)
 
     def refuse_resize_for(self, name: str) -> None:
-        """Refuse `resize` for data that are not a folder of images."""
+        """Refuse `resize` for data that are not images of a known set or of a folder."""
         if self.resize is not None:
             raise InputError(
-                f"resize is for a folder of images, and {name} is not a folder of images: leave resize out"
+                f"resize is for a folder of images or a known set of them, and {name} is neither: leave "
+                "resize out"
             )
 
 
