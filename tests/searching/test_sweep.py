@@ -151,8 +151,14 @@ def test_a_point_that_fails_is_recorded_and_the_others_go_on(data, tmp_path):
     assert table["failed"].tolist() == [0, 2]
     assert table["seeds"].tolist() == [2, 0]
     assert np.isnan(table.loc["lr=1e+09", "mean"])
-    assert "lr=1e+09, seed 0: " in str(result)
+    assert "\nlr=1e+09, seed" in str(result)
     assert (tmp_path / "a/sweep.png").exists()
+
+
+def test_seeds_that_fail_alike_share_a_line(data, tmp_path):
+    space = SMALL | {"latent_dim": 2, "batch_size": OneOf(16, 1000)}
+    text = str(sweep(space, data, out=tmp_path / "a", **QUICK))
+    assert "\nbatch_size=1000, seeds 0, 1: failed, batch_size 1000 is larger than the 140" in text
 
 
 def test_if_all_fail_their_sentence_is_the_error(data, tmp_path):
