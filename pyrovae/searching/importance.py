@@ -100,8 +100,8 @@ def importance(
     Args:
         parameters: path -> numbers or words, (N,); None or NaN where it does not exist.
         values: the value of each trial, (N,), nats per observation; NaN for none.
-        states: "complete", "pruned" or "failed" for each trial; without them, trials with a value
-            are complete.
+        states: "complete", "pruned", "failed" or "running" for each trial; without them, trials
+            with a value are complete.
         parents: option -> the choice on which its existence depends; by default read from the
             trials: the hyperparameter whose value tells whether the option exists.
         pruned: whether to use the values of pruned trials too. They were measured after fewer
@@ -151,11 +151,11 @@ def predicted_ends(curves: Sequence[Mapping[int, float]], states: Sequence[str])
 
     Args:
         curves: epoch -> value of each trial, nats per observation.
-        states: "complete", "pruned" or "failed" for each trial.
+        states: "complete", "pruned", "failed" or "running" for each trial.
 
     Returns:
-        The values, (N,); NaN for failed trials, trials without a value, and pruned trials whose
-        last epoch no complete trial reported.
+        The values, (N,); NaN for failed and running trials, trials without a value, and pruned
+        trials whose last epoch no complete trial reported.
 
     Raises:
         InputError: if lengths differ, or no trial has a value.
