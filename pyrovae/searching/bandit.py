@@ -130,9 +130,9 @@ def bandit(
         place = Path(stack.enter_context(_temporary())) if folder is None else folder
         work = _Work(declared(arms, options), as_data(data), settings, place, progress=progress)
         with work.opened():
-            is_partial = work.run()
-        result = work.result(is_partial=is_partial)
-        if figures and folder is not None and not is_partial:
+            partial = work.run()
+        result = work.result(partial=partial)
+        if figures and folder is not None and not partial:
             result.save_figures(folder / "figures")
         if folder is None:  # the folder now exists as long as the result
             weakref.finalize(result, stack.pop_all().close)
@@ -281,6 +281,8 @@ class _Work:
             options = {name: self.settings[name] for name in ("rows", "particles")}
             value = reward_of(self.settings["reward"], run, self.data, **options)
         except (InputError, NumericalError) as error:
+            if isinstance(error.__cause__, OSError):  # the disk, not the arm
+                raise
             return self._failed(arm, began, str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_exhausted(error):
@@ -320,7 +322,7 @@ class _Work:
         what = f"failed: {pull.failed}" if pull.failed else f"epoch {pull.epochs}, {unit} {pull.reward:.3f}"
         print(f"pull {len(self.log.pulls)} of {self.settings['pulls']}: {pull.arm}, {what}", flush=True)
 
-    def result(self, *, is_partial: bool) -> Bandit:
+    def result(self, *, partial: bool) -> Bandit:
         """The result."""
         return Bandit(
             arms=self.arms,
@@ -330,5 +332,5 @@ class _Work:
             refused=self.refused,
             data=self.data,
             folder=self.folder,
-            is_partial=is_partial,
+            partial=partial,
         )

@@ -108,7 +108,7 @@ def test_pull_of_several_epochs(data: Data) -> None:
 def test_bandit_ends_when_all_arms_are_trained(data: Data) -> None:
     result = run({"small": ARMS["small"]}, data, pulls=5, full=2)
     assert len(result.pulls) == 2
-    assert not result.is_partial
+    assert not result.partial
 
 
 # ------------------------------------------------------------------ a shared encoder
@@ -336,6 +336,16 @@ def test_arm_that_diverges_is_not_pulled_again(
         run({"small": ARMS["small"]}, data, pulls=2)
 
 
+def test_full_disk_is_not_the_fault_of_an_arm(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "b/arms").mkdir(parents=True)
+    (tmp_path / "b/arms/large").write_text("in the way")
+    with pytest.raises(InputError, match="cannot create the folder"):
+        run(ARMS, data, pulls=3, policy="turns", out=tmp_path / "b", figures=False)
+    (tmp_path / "b/arms/large").unlink()
+    result = run(ARMS, data, pulls=3, policy="turns", out=tmp_path / "b", figures=False)
+    assert result.pulls["reward"].notna().all()
+
+
 # ------------------------------------------------------------------ resuming
 
 BEFORE = """
@@ -429,11 +439,11 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
 
     monkeypatch.setattr(module, "reward_of", stops)
     result = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert result.is_partial
+    assert result.partial
     assert len(result.pulls) == 2
     assert "2 of 6 pulls, stopped early" in str(result)
     again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert not again.is_partial
+    assert not again.partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt):

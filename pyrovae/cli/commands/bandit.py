@@ -42,7 +42,7 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
         save_frame(Path(out) / "table.csv", result.table.reset_index())
         print(f"written: {out}: a run folder for each arm in arms, pulls.csv, table.csv, figures")
         print(f"the best run: {result.arms[result.chosen].folder}")
-        if result.is_partial:
+        if result.partial:
             raise KeyboardInterrupt(f"stopped early; the same command with --out {out} goes on")
 
 
