@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
     from pyrovae.factors import Disentanglement, disentanglement
-    from pyrovae.searching import Space, Study, Sweep
+    from pyrovae.searching import Bandit, Space, Study, Sweep
+    from pyrovae.searching.bandit import bandit
     from pyrovae.searching.search import search
     from pyrovae.searching.sweep import sweep
     from pyrovae.tasks import (
@@ -73,6 +74,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VAE",
     "Attributes",
+    "Bandit",
     "Callback",
     "Completion",
     "Disentanglement",
@@ -90,6 +92,7 @@ __all__ = [
     "analogy",
     "attributes",
     "auroc",
+    "bandit",
     "choices",
     "condition",
     "datasets",
@@ -147,7 +150,7 @@ if not TYPE_CHECKING:
             ],
             "exploring": ["explore"],
             "factors": ["Disentanglement", "disentanglement"],
-            "searching": ["Space", "Study", "Sweep", "search", "sweep"],
+            "searching": ["Bandit", "Space", "Study", "Sweep", "bandit", "search", "sweep"],
             "tasks": [
                 "Attributes",
                 "Completion",

@@ -46,8 +46,8 @@ def search_history(
     Args:
         values: the value of each trial, (N,), nats per observation; NaN for none. The value of a
             pruned trial is its last.
-        states: "complete", "pruned" or "failed" for each trial; without them, trials with a value
-            are complete.
+        states: "complete", "pruned", "failed" or "running" for each trial; without them, trials
+            with a value are complete.
         label: what the value is.
 
     Raises:
@@ -89,7 +89,7 @@ def search_curves(
     Args:
         curves: trial -> values after epochs 1, 2, ..., (E,), or a mapping from the epoch to the
             value, nats per observation. Trials without a value are left out.
-        states: "complete", "pruned" or "failed" for each trial; complete by default.
+        states: "complete", "pruned", "failed" or "running" for each trial; complete by default.
         best: the trial to highlight, by default the complete one with the largest last value.
         label: what the value is.
 
@@ -105,7 +105,9 @@ def search_curves(
     last = [path[-1, 1] if len(path) else np.nan for path in paths.values()]
     if states is None:
         states = ["complete" if len(path) else "failed" for path in paths.values()]
-    trials = trials_of(np.array(last) if last else [], ["pruned" if s == "failed" else s for s in states])
+    # a trial that failed or is running has a curve
+    words = [word if word in ("complete", "pruned") or word not in STATES else "pruned" for word in states]
+    trials = trials_of(np.array(last), words)
     names = list(paths)
     if best is not None and (best not in paths or not len(paths[best])):
         raise InputError(f"best is {best!r}, which is not a trial with values: give a key of curves")
@@ -172,17 +174,18 @@ def search_importance(
 def frame_of(trials: Trials) -> tuple[float, float]:
     """The limits of the values: from the worst trial that is not far below, to the best one.
 
-    They are chosen by the complete trials if there are any, since pruned trials end early.
+    Complete trials have at least a third of the height, since pruned trials end early and are often
+    much lower.
 
     Example:
         >>> frame_of(trials_of([-20.0, -19.0, -18.0, -17.0, -4000.0]))
         (-20.45, -16.85)
     """
-    values = trials.values[trials.complete] if trials.complete.any() else trials.values
-    values = values[~np.isnan(values)]
-    kept = values[values >= low_fence(values)]
-    high = float(np.nanmax(trials.values))
-    low = float(kept.min())
+    values = trials.values[~np.isnan(trials.values)]
+    high, low = float(values.max()), _low_of(values)
+    if trials.complete.any():
+        least = _low_of(trials.values[trials.complete])
+        low = min(least, max(low, high - 3 * (high - least)))
     span = (high - low) or 1.0
     return low - 0.15 * span, high + 0.05 * span
 
@@ -233,6 +236,11 @@ def above_legend(ax: Axes, columns: int = 3, handles: Sequence[Any] | None = Non
     )  # fmt: skip
 
 
+def _low_of(values: Array) -> float:
+    """The smallest value that is not far below the others."""
+    return float(values[values >= low_fence(values)].min())
+
+
 def _whole_ticks(ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -265,6 +273,7 @@ def _draw_curves(ax: Axes, paths: list[Array], states: list[str], best: int | No
         "complete": {"color": COLOURS["model"], "alpha": 0.6, "zorder": 2},
         "pruned": {"color": PRUNED, "alpha": 0.8, "zorder": 1.4},
         "failed": {"color": COLOURS["warning"], "zorder": 1.5},
+        "running": {"color": COLOURS["model"], "linestyle": ":", "zorder": 1.6},
     }
     for state in STATES:
         here = [i for i, word in enumerate(states) if word == state and len(paths[i])]

@@ -45,8 +45,8 @@ def search_slices(
     Args:
         parameters: path -> numbers or words, (N,); None or NaN where it does not exist.
         values: the value of each trial, (N,), nats per observation; NaN for none.
-        states: "complete", "pruned" or "failed" for each trial; without them, trials with a value
-            are complete.
+        states: "complete", "pruned", "failed" or "running" for each trial; without them, trials
+            with a value are complete.
         log: the paths with a logarithmic axis; by default as the values suggest.
         label: what the value is.
 
@@ -102,8 +102,8 @@ def search_parallel(
     Args:
         parameters: path -> numbers or words, (N,); None or NaN where it does not exist.
         values: the value of each trial, (N,), nats per observation; NaN for none.
-        states: "complete", "pruned" or "failed" for each trial; without them, trials with a value
-            are complete.
+        states: "complete", "pruned", "failed" or "running" for each trial; without them, trials
+            with a value are complete.
         log: the paths with a logarithmic axis; by default as the values suggest.
         label: what the value is.
 

@@ -21,7 +21,7 @@ from pyrovae.numerics import Array, as_array, numbers
 
 __all__ = ["STATES", "Column", "Trials", "columns_of", "low_fence", "shorten", "trials_of"]
 
-STATES = ("complete", "pruned", "failed")
+STATES = ("complete", "pruned", "failed", "running")
 WIDE = 50  # the smallest ratio of the largest to the smallest value, for a logarithmic axis
 
 Parameters = Mapping[str, Sequence[Any]]
@@ -79,6 +79,8 @@ class Trials:
 def trials_of(values: ArrayLike, states: Sequence[str] | None = None) -> Trials:
     """Check the values and states of trials; without states, those with a value are complete.
 
+    Trials that are still running count as without a value.
+
     Raises:
         InputError: if lengths differ, a state is not one of `STATES`, a complete trial has no
             finite value, or no trial has a value.
@@ -100,11 +102,11 @@ def trials_of(values: ArrayLike, states: Sequence[str] | None = None) -> Trials:
     wrong = int((~np.isfinite(value[state == "complete"])).sum())
     if wrong:
         raise InputError(f"{wrong} complete trials have no finite value: give them the state 'failed'")
-    value = np.where(np.isfinite(value) & (state != "failed"), value, np.nan)
+    value = np.where(np.isfinite(value) & (state != "failed") & (state != "running"), value, np.nan)
     if np.isnan(value).all():
         raise InputError(
-            f"none of the {len(value)} trials has a value: read why they failed, correct the space, and "
-            "search again"
+            f"none of the {len(value)} trials has a value: wait for the first to finish, or read why they "
+            "failed and correct the space"
         )
     return Trials(value, state == "complete", state == "pruned", state == "failed")
 

@@ -168,15 +168,22 @@ def labelled(choice: Choice) -> dict[Any, Any]:
 def _label(option: Any) -> Any:  # noqa: ANN401
     if option is None or isinstance(option, (bool, int, float, str)):
         return option
-    if isinstance(option, Declared):
-        return type(option).__name__ if has_choice(option) else repr(option)
     if isinstance(option, Mapping) and "class_path" in option:
-        name = option["class_path"].rpartition(".")[2]
-        init = option.get("init_args") or {}
-        if not init or has_choice(init):
-            return name
-        return f"{name}({', '.join(f'{k}={word(v)}' for k, v in init.items())})"
-    return str(option) if not isinstance(option, tuple) else str(list(option))
+        if has_choice(option):
+            return option["class_path"].rpartition(".")[2]
+        option = _built(option)
+    if isinstance(option, Declared):
+        name = type(option).__name__
+        return name if has_choice(option) or _is_plain(option) else repr(option)
+    return str(list(option) if isinstance(option, tuple) else option)
+
+
+def _is_plain(part: Declared) -> bool:
+    """Whether a part has its default hyperparameters."""
+    try:
+        return type(part)() == part
+    except TypeError:  # some have no default
+        return False
 
 
 def word(value: Any) -> str:  # noqa: ANN401

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyrovae import plots
 from pyrovae.errors import InputError
-from pyrovae.searching.importance import Importance, importance
+from pyrovae.searching.importance import Importance, importance, predicted_ends
 from pyrovae.searching.parts import word
 from pyrovae.searching.ranking import Ranking
 
@@ -148,8 +148,16 @@ class Study:
 
     @property
     def importance(self) -> Importance:
-        """The share of each choice in the variation of the bound."""
-        return importance(self.parameters, self.values, self.states)
+        """The share of each choice in the variance of the bound.
+
+        Pruned trials count with the bound that they would have reached, as far as the gain of the
+        others after that epoch says.
+
+        Raises:
+            InputError: if no trial has a bound.
+        """
+        ends = predicted_ends([trial.reports for trial in self.trials], self.states)
+        return importance(self.parameters, ends, self.states, pruned=True)
 
     @property
     def label(self) -> str:

@@ -101,7 +101,7 @@ def sweep(
         is_partial = runs.finish(jobs, data)
         outcomes = {key: runs.outcomes[key] for key in runs.keys if key in runs.outcomes}
         _refuse_failed(outcomes)
-        result = Sweep(tuple(points), tuple(numbers), outcomes, folder.path, split, is_partial)
+        result = Sweep(tuple(points), tuple(numbers), outcomes, folder.path, score, is_partial)
         result.save()
     return result
 

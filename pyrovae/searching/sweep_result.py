@@ -12,10 +12,11 @@ import numpy as np
 
 from pyrovae import plots
 from pyrovae.errors import InputError
+from pyrovae.evidence import Importance
 from pyrovae.files import write_whole
 from pyrovae.searching.ranking import Ranking, alike, rank_scored
 from pyrovae.searching.space import Point
-from pyrovae.searching.trial import Scored, Trained
+from pyrovae.searching.trial import Score, Scored, Trained
 from pyrovae.searching.workers import Done, Failed
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Sweep:
         seeds: the seeds.
         outcomes: (name of the point, seed) -> the outcome of that run, in the order of the grid.
         folder: the folder of the run folders, the table and the figure.
-        split: the part of the data whose log p(x) is compared.
+        score: how log p(x) is estimated, and of which rows.
         partial: whether the sweep was stopped before all runs were done.
     """
 
@@ -43,7 +44,7 @@ class Sweep:
     seeds: tuple[int, ...]
     outcomes: dict[tuple[str, int], Done | Failed] = field(repr=False)
     folder: Path
-    split: str = "test"
+    score: Score
     partial: bool = False
 
     @cached_property
@@ -109,6 +110,10 @@ class Sweep:
         for ranking in self.rankings:
             parts += [f"{ranking.quantity}: {ranking.units}"] if len(self.rankings) > 1 else []
             parts.append(str(ranking))
+        for ranking in self.rankings:
+            name = ranking.names[0]
+            seed, run = next(iter(self.runs[name].items()))
+            parts.append(f"{name}, seed {seed}: {_scored(run).verdict}")
         parts += [f"{name}, seed {seed}: {sentence}" for (name, seed), sentence in self.failures.items()]
         return "\n".join(parts)
 
@@ -117,9 +122,13 @@ class Sweep:
         total = len(self.points) * len(self.seeds)
         done = f", {len(self.outcomes)} of {total} runs (stopped early)" if self.partial else ""
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
+        method = self.score.method or Importance()
+        samples = self.score.particles or method.particles
+        word = "chains" if method.annealed else "particles"
+        bound = ", a lower bound" if method.is_bound else ""
         return (
             f"{len(self.points)} points with {seeds}{done}: nats per observation, {rows:,} rows of the "
-            f"{self.split} set"
+            f"{self.score.split} set\n{method.name} with {samples:,} {word}{bound}"
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -140,7 +149,7 @@ class Sweep:
             curve = curves.setdefault(label, np.full((len(self.seeds), len(at)), np.nan))
             for seed, run in self.runs.get(point.name, {}).items():
                 curve[self.seeds.index(seed), at.index(point.values[name])] = _scored(run).log_px.mean()
-        quantity = f"{self.split} {self.rankings[0].quantity}"
+        quantity = f"{self.score.split} {self.rankings[0].quantity}"
         return plots.sweep_curves(at, curves, name=name, quantity=quantity, ax=ax)
 
     def save(self) -> list[Path]:

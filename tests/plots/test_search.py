@@ -106,6 +106,18 @@ def test_the_best_so_far_is_the_running_maximum_of_complete_trials():
     assert parts["best"].get_label() == "best (trial 4)"
 
 
+def test_running_trials_are_in_the_curves_only():
+    values, states = [-20.0, -18.0, -21.0], ["complete", "running", "complete"]
+    assert set(by_label(plots.search_history(values, states))) == {"complete", "best"}
+    ax = plots.search_parallel({"a": [1, 2, 3]}, values, states)
+    assert ax.get_xlabel() == "2 complete trials"
+    curves = {0: [-22.0, -20.0], 1: [-18.0], 2: [-23.0, -21.0]}
+    ax = plots.search_curves(curves, states)
+    assert line(ax, "running (1)").tolist() == [[1, -18]]
+    assert line(ax, "best (trial 0)").tolist() == [[1, -22], [2, -20]]
+    raises_one_sentence(lambda: plots.search_history([np.nan], ["running"]), "wait for the first")
+
+
 def test_no_line_before_the_first_complete_trial():
     ax = plots.search_history([-25.0, -21.0], ["pruned", "complete"])
     assert np.isnan(line(ax, "best so far")[0, 1])
@@ -123,6 +135,16 @@ def test_very_bad_trials_do_not_set_the_limits_and_are_counted_at_the_lower_edge
     assert below.get_offsets()[:, 0].tolist() == [2, 8]
     counts = [int(dot.get_label().split("(")[1][:-1]) for name, dot in by_label(ax).items() if name != "best"]
     assert sum(counts) == len(VALUES)
+
+
+def test_complete_trials_have_at_least_a_third_of_the_height():
+    values, states = [-18.0, -19.0, -30.0, -31.0, -20.0], ["complete"] * 2 + ["pruned"] * 3
+    low, high = plots.search_history(values, states).get_ylim()
+    assert -21 > low > -22
+    assert 1 / (high - low) > 0.27  # with the room at both ends
+    assert by_label(plots.search_history(values, states))["pruned"].get_offsets().tolist() == [[4, -20]]
+    everything = plots.search_history([-18.0, -19.0, -20.0], ["complete", "complete", "pruned"])
+    assert everything.get_ylim()[0] < -20
 
 
 def test_without_a_far_trial_all_are_inside():

@@ -19,6 +19,7 @@ from pyrovae.likelihoods import Bernoulli, ContinuousBernoulli
 from pyrovae.networks import MLP
 from pyrovae.searching import Space, sweep_result
 from pyrovae.searching.sweep import sweep
+from pyrovae.searching.trial import Score
 
 SMALL = {"encoder": MLP(8), "decoder": MLP(8), "epochs": 1, "compile": False}
 QUICK = {"seeds": 2, "particles": 5, "progress": False}
@@ -75,9 +76,10 @@ def test_the_files_are_written(finished):
     stored = pandas.read_csv(finished.folder / "table.csv", index_col="name")
     np.testing.assert_allclose(stored["mean"], finished.table["mean"])
     assert (finished.folder / "sweep.png").stat().st_size > 1000
-    assert str(finished).splitlines()[0] == (
-        "4 points with 2 seeds: nats per observation, 40 rows of the test set"
-    )
+    assert str(finished).splitlines()[:2] == [
+        "4 points with 2 seeds: nats per observation, 40 rows of the test set",
+        "importance sampling with 5 particles, a lower bound",
+    ]
 
 
 def test_a_second_call_does_nothing_again(finished, data, capsys):
@@ -213,7 +215,7 @@ def panel(points, seeds=(0, 1), **values):
             self.scored = type("Scored", (), {"log_px": np.array([mean, mean])})
 
     result = object.__new__(sweep_result.Sweep)
-    for name, value in {"points": points, "seeds": seeds, "split": "test"}.items():
+    for name, value in {"points": points, "seeds": seeds, "score": Score("test")}.items():
         object.__setattr__(result, name, value)
     runs = {
         p.name: {s: Run(v) for s, v in zip(seeds, means, strict=True)}
