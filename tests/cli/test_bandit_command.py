@@ -57,6 +57,7 @@ def test_arms_of_the_command_line(capsys):
     assert main([*words[:-2], "--out", "b", "--pulls", "6"]) == 0  # goes on
     assert "pull 6 of 6" in (text := capsys.readouterr().out)
     assert "pull 5 of 6" not in text
+    assert "failed" not in text
     assert "b holds another bandit (seed was 0 and is 1)" in refused(capsys, *words[1:], "--seed", "1")
 
 

@@ -378,8 +378,10 @@ def test_killed_bandit_ends_with_the_same_pulls(data: Data, tmp_path: Path, shar
 
 @pytest.mark.parametrize("shared", [None, "encoder"])
 def test_more_pulls_later(data: Data, tmp_path: Path, shared: Any) -> None:  # noqa: ANN401
-    options = {"policy": "turns", "shared": shared, "figures": False, "full": 5}
-    whole = run(ARMS, data, pulls=7, **options)
+    """Settings that depend on the number of epochs, such as the warm-up, are those planned at first."""
+    options = {"policy": "turns", "shared": shared, "figures": False}
+    whole = run(ARMS, data, pulls=7, **options, kl_warmup=0.4)
+    options["kl_warmup"] = None
     run(ARMS, data, pulls=4, out=tmp_path / "b", **options)
     again = run(ARMS, data, pulls=7, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
@@ -446,7 +448,7 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
     assert not again.partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped before the first pull was done"):
         run(ARMS, data, pulls=6)
 
 
