@@ -127,6 +127,10 @@ def test_a_grid_has_every_point_once(data):
     raises_one_sentence(lambda: pv.search(SPACE, data, trials=2, sampler="grid", **FEW), refused)
 
 
+def test_no_trial_starts_after_the_time(data):
+    assert len(pv.search(SPACE, data, trials=20, hours=1e-9, **FEW).trials) == 1
+
+
 # -------------------------------------------------------------------- on exact values
 
 
