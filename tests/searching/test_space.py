@@ -118,6 +118,16 @@ def test_a_file_says_what_python_says(tmp_path):
     assert point.options["encoder"].activation in ("relu", "tanh")
 
 
+def test_the_file_of_the_documentation_is_a_space(project, tmp_path):
+    text = (project / "docs/search.md").read_text(encoding="utf-8")
+    (tmp_path / "space.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    space = Space.read(tmp_path / "space.yaml")
+    names = {name for seed in range(20) for name in space.suggest(Scripted(seed)).values}
+    assert {"latent_dim", "lr", "batch_size", "prior", "prior.GaussianMixture.covariance"} <= names
+    assert "encoder.sizes" in names
+    assert space.values["encoder"]["init_args"]["sizes"] == OneOf([200], [500, 500])
+
+
 @pytest.mark.parametrize(
     "space",
     [
