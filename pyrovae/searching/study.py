@@ -99,7 +99,6 @@ class Study:
         final: the finalists; None without any.
         best: the winner's best run, refitted; without finalists the run of the best trial.
         folder: the folder of the search, or None.
-        partial: whether Ctrl-C ended the search; the same call with the folder continues it.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -107,7 +106,6 @@ class Study:
     final: Final | None
     best: Run | None
     folder: Path | None = None
-    partial: bool = False
 
     @property
     def table(self) -> pandas.DataFrame:
