@@ -13,6 +13,7 @@ from pyrovae.datasets import Data
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
+from pyrovae.plots.files import save
 from pyrovae.plots.style import Axes
 from pyrovae.searching.arms import Arm
 from pyrovae.searching.history import History
@@ -232,6 +233,5 @@ class Bandit:
         shape = self.data.event_shape
         if len(shape) == 3 and shape[0] in (1, 3):
             figures["reconstructions"] = self.plot_arms
-        folder.mkdir(parents=True, exist_ok=True)
         for name, draw in figures.items():
-            draw().figure.savefig(folder / f"{name}.png", dpi=150)
+            save(draw(), folder / f"{name}.png")
