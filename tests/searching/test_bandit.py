@@ -28,6 +28,7 @@ from pyrovae.searching.space import Space
 from pyrovae.searching.values import Mean
 from pyrovae.seeds import seeded
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.steps import Steps
 
 module = importlib.import_module("pyrovae.searching.bandit")
 
@@ -386,6 +387,34 @@ def test_more_pulls_later(data: Data, tmp_path: Path, shared: Any) -> None:  # n
     again = run(ARMS, data, pulls=7, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
     for name in ARMS:
+        assert same(states(again)[name], states(whole)[name])
+
+
+@pytest.mark.parametrize("shared", [None, "encoder"])
+def test_killed_in_the_middle_of_an_epoch(
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: Any,  # noqa: ANN401
+) -> None:
+    """The pull goes on with the encoder that it has trained, not with that of the arm before."""
+    options = {"policy": "turns", "shared": shared, "figures": False, "checkpoint_seconds": 0.0}
+    arms = {name: ARMS[name] for name in ("small", "large")}
+    whole = run(arms, data, pulls=4, **options)
+    real, calls = Steps.take, []
+
+    def dies(*args: Any) -> None:  # noqa: ANN401
+        calls.append(1)
+        if len(calls) == 3 * -(-len(data.train) // 64) - 4:  # in the third pull
+            raise SystemExit
+        real(*args)
+
+    monkeypatch.setattr(Steps, "take", dies)
+    with pytest.raises(SystemExit):
+        run(arms, data, pulls=4, out=tmp_path / "b", **options)
+    again = run(arms, data, pulls=4, out=tmp_path / "b", **options)
+    assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
+    for name in arms:
         assert same(states(again)[name], states(whole)[name])
 
 
