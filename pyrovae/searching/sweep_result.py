@@ -114,8 +114,17 @@ class Sweep:
             name = ranking.names[0]
             seed, run = next(iter(self.runs[name].items()))
             parts.append(f"{name}, seed {seed}: {_scored(run).verdict}")
-        parts += [f"{name}, seed {seed}: {sentence}" for (name, seed), sentence in self.failures.items()]
-        return "\n".join(parts)
+        return "\n".join([*parts, *self._failed()])
+
+    def _failed(self) -> list[str]:
+        """A line for each reason of each point."""
+        seeds: dict[tuple[str, str], list[int]] = {}
+        for (name, seed), sentence in self.failures.items():
+            seeds.setdefault((name, sentence), []).append(seed)
+        return [
+            f"{name}, seed{'s' * (len(which) > 1)} {', '.join(map(str, which))}: failed, {sentence}"
+            for (name, sentence), which in seeds.items()
+        ]
 
     def _head(self) -> str:
         rows = len(_scored(next(iter(next(iter(self.runs.values())).values()))).log_px)

@@ -77,7 +77,8 @@ class _Line:
 
     def report(self, step: int, value: float) -> bool:
         """Send a number to the parent; returns whether to go on."""
-        self.send(pickled(("report", step, value)))
+        with suppress(OSError):  # the parent has ended: the task is interrupted now
+            self.send(pickled(("report", step, value)))
         return self.get() != b"stop"
 
     def _read(self) -> None:

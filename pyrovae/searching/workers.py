@@ -98,7 +98,7 @@ class Pool:
         context: what all tasks share, such as the data.
 
     Raises:
-        InputError: for jobs that are not a whole number of 1 or more.
+        InputError: for jobs that are not a whole number of 1 or more, and for several on Windows.
 
     Example:
         >>> def total(context, report, power):
@@ -111,6 +111,8 @@ class Pool:
 
     def __init__(self, jobs: int, context: Any) -> None:  # noqa: ANN401
         self.jobs, self.context = whole("jobs", jobs), context
+        if self.jobs > 1 and os.name == "nt":
+            raise InputError("several jobs at a time need Linux or macOS: use jobs=1 (--jobs 1)")
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:

@@ -120,7 +120,8 @@ def test_a_part_from_a_module_of_the_user(tmp_path):
 
 def test_ctrl_c_prints_the_table_of_what_there_is():
     words = [*DATA, *SMALL, "--epochs", "60", "--particles", "5", "--out", "a"]
-    command = [sys.executable, "-m", "pyrovae", "sweep", *words, "--seeds", "50", "--grid", "latent_dim=1,2"]
+    command = [sys.executable, "-m", "pyrovae", "sweep", *words, "--seeds", "50", "--jobs", "2"]
+    command += ["--grid", "latent_dim=1,2"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:
         while not process.stdout.readline().startswith("1/100 "):
             pass
