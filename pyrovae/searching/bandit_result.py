@@ -119,9 +119,9 @@ class Bandit:
         done = (
             f"{len(self.log)} of {total} pulls, stopped early" if self.partial else f"{len(self.log)} pulls"
         )
-        width = max(len("arm"), *map(len, table.index))
+        width, epochs = max(len("arm"), *map(len, table.index)), self.settings["epochs_a_pull"]
         lines = [
-            f"{len(table)} arms, {done} of {self.settings['epochs_a_pull']} epochs, policy "
+            f"{len(table)} arms, {done} of {epochs} epoch{'s' if epochs > 1 else ''}, policy "
             f"{self.settings['policy']!r}; {self.reward} in nats per observation",
             f"  {'arm':<{width}}  pulls      reward    predicted after {self.history.last} pulls",
         ]
@@ -218,9 +218,9 @@ class Bandit:
             InputError: if the observations are not images.
         """
         rows = self.data.validation if rows is None else rows
-        images, pulled = {}, {pull.arm for pull in self.log if not pull.failed}
-        for name, arm in self.arms.items():
-            if name in pulled:
+        images = {}
+        for number, (name, arm) in enumerate(self.arms.items()):
+            if number in self.history.alive and self.history.counts[number]:
                 x_hat = arm.vae.reconstruct(rows[:count], seed=self.settings["seed"])
                 images[name] = x_hat.cpu().numpy()
         return arm_images(arm.vae.rows(rows[:count]).x.cpu().numpy(), images)

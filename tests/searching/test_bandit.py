@@ -333,6 +333,8 @@ def test_arm_that_diverges_is_not_pulled_again(
     assert result.table.loc["small", "failed"] == "the loss is nan in step 3"
     assert result.chosen != "small"
     assert result.pulls["reward"].iloc[1:].notna().all()
+    labels = [text.get_text() for text in result.plot_arms(count=2).get_yticklabels()]
+    assert labels == ["original", "large", "conv"]
     with pytest.raises(InputError, match="the loss is nan in step 3"):
         run({"small": ARMS["small"]}, data, pulls=2)
 
