@@ -135,7 +135,7 @@ class Handover(Callback):
             checkpoint = Checkpoint.read(self.source.folder / "last.ckpt", to_resume=True)
             saved = checkpoint.weights
             moments = _moments(checkpoint, self.source.vae)
-        target = job.runner.module.state_dict()
+        target = run.program.state_dict()
         for name in self.names:
             target[name].copy_(saved[name])
         state = job.optimizer.state_dict()

@@ -276,7 +276,7 @@ class _Work:
                     break
                 name = self.log.begun or names[self.settings["policy"].next(self.history)]
                 self.log.begin(name)
-                self.log.end(self._pull(self.arms[name]))
+                self.log.end(self._pull(self._arm(name)))
                 self._say()
         except KeyboardInterrupt:
             if not self.log.pulls:

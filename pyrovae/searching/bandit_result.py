@@ -13,6 +13,7 @@ from pyrovae.datasets import Data
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
+from pyrovae.plots.files import save
 from pyrovae.plots.style import Axes
 from pyrovae.searching.arms import Arm
 from pyrovae.searching.history import History
@@ -118,9 +119,9 @@ class Bandit:
         done = (
             f"{len(self.log)} of {total} pulls, stopped early" if self.partial else f"{len(self.log)} pulls"
         )
-        width = max(len("arm"), *map(len, table.index))
+        width, epochs = max(len("arm"), *map(len, table.index)), self.settings["epochs_a_pull"]
         lines = [
-            f"{len(table)} arms, {done} of {self.settings['epochs_a_pull']} epochs, policy "
+            f"{len(table)} arms, {done} of {epochs} epoch{'s' if epochs > 1 else ''}, policy "
             f"{self.settings['policy']!r}; {self.reward} in nats per observation",
             f"  {'arm':<{width}}  pulls      reward    predicted after {self.history.last} pulls",
         ]
@@ -217,9 +218,9 @@ class Bandit:
             InputError: if the observations are not images.
         """
         rows = self.data.validation if rows is None else rows
-        images, pulled = {}, {pull.arm for pull in self.log if not pull.failed}
-        for name, arm in self.arms.items():
-            if name in pulled:
+        images = {}
+        for number, (name, arm) in enumerate(self.arms.items()):
+            if number in self.history.alive and self.history.counts[number]:
                 x_hat = arm.vae.reconstruct(rows[:count], seed=self.settings["seed"])
                 images[name] = x_hat.cpu().numpy()
         return arm_images(arm.vae.rows(rows[:count]).x.cpu().numpy(), images)
@@ -230,6 +231,5 @@ class Bandit:
         shape = self.data.event_shape
         if len(shape) == 3 and shape[0] in (1, 3):
             figures["reconstructions"] = self.plot_arms
-        folder.mkdir(parents=True, exist_ok=True)
         for name, draw in figures.items():
-            draw().figure.savefig(folder / f"{name}.png", dpi=150)
+            save(draw(), folder / f"{name}.png")

@@ -28,6 +28,7 @@ from pyrovae.searching.space import Space
 from pyrovae.searching.values import Mean
 from pyrovae.seeds import seeded
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.steps import Steps
 
 module = importlib.import_module("pyrovae.searching.bandit")
 
@@ -332,6 +333,8 @@ def test_arm_that_diverges_is_not_pulled_again(
     assert result.table.loc["small", "failed"] == "the loss is nan in step 3"
     assert result.chosen != "small"
     assert result.pulls["reward"].iloc[1:].notna().all()
+    labels = [text.get_text() for text in result.plot_arms(count=2).get_yticklabels()]
+    assert labels == ["original", "large", "conv"]
     with pytest.raises(InputError, match="the loss is nan in step 3"):
         run({"small": ARMS["small"]}, data, pulls=2)
 
@@ -386,6 +389,34 @@ def test_more_pulls_later(data: Data, tmp_path: Path, shared: Any) -> None:  # n
     again = run(ARMS, data, pulls=7, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
     for name in ARMS:
+        assert same(states(again)[name], states(whole)[name])
+
+
+@pytest.mark.parametrize("shared", [None, "encoder"])
+def test_killed_in_the_middle_of_an_epoch(
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: Any,  # noqa: ANN401
+) -> None:
+    """The pull goes on with the encoder that it has trained, not with that of the arm before."""
+    options = {"policy": "turns", "shared": shared, "figures": False, "checkpoint_seconds": 0.0}
+    arms = {name: ARMS[name] for name in ("small", "large")}
+    whole = run(arms, data, pulls=4, **options)
+    real, calls = Steps.take, []
+
+    def dies(*args: Any) -> None:  # noqa: ANN401
+        calls.append(1)
+        if len(calls) == 3 * -(-len(data.train) // 64) - 4:  # in the third pull
+            raise SystemExit
+        real(*args)
+
+    monkeypatch.setattr(Steps, "take", dies)
+    with pytest.raises(SystemExit):
+        run(arms, data, pulls=4, out=tmp_path / "b", **options)
+    again = run(arms, data, pulls=4, out=tmp_path / "b", **options)
+    assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
+    for name in arms:
         assert same(states(again)[name], states(whole)[name])
 
 
