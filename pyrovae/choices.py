@@ -5,7 +5,8 @@
     OneOf(32, 64, 128)              one of some values, words or parts
 
 A hyperparameter of a part may be a choice, as in `GaussianMixture(components=Whole(2, 50))`. It
-exists only where that part is chosen.
+exists only where that part is chosen. Objectives check their hyperparameters at once, so they are
+written as {"class_path": "IWAE", "init_args": {"particles": OneOf(5, 50)}}.
 """
 
 from __future__ import annotations

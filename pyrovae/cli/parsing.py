@@ -209,7 +209,8 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
         if value and candidate in known and candidate.lower() == value.lower():
             return candidate
     asked = f"there is no {role} {shown(value)}:" if value else f"which {role}?"
+    module = f"{role[:-1]}ies" if role.endswith("y") else f"{role}s"
     raise InputError(
         f"{asked} {meant_by(value or '', known)}choose one of {', '.join(known)}, or give the import path of "
-        f"your own class, as in mypackage.{role}s.My{base.__name__}"
+        f"your own class, as in mypackage.{module}.My{base.__name__}"
     )

@@ -9,6 +9,7 @@ and the panels are `ax.child_axes`. The style is set for the drawing only, not g
     pv.plots.save(ax, "figures/reconstructions.png")
 """
 
+from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
@@ -26,6 +27,9 @@ from pyrovae.plots.style import style
 from pyrovae.plots.sweeps import sweep_curves
 
 __all__ = [
+    "arm_images",
+    "arm_pulls",
+    "arm_rewards",
     "bound_curve",
     "bounds_below",
     "change_table",
@@ -47,6 +51,7 @@ __all__ = [
     "posterior_density",
     "prior_density",
     "reconstructions",
+    "regret_curve",
     "samples_1d",
     "save",
     "scatter_2d",

@@ -27,6 +27,8 @@ def arm_pulls(names: Sequence[str], arm: ArrayLike, *, ax: Axes | None = None) -
         >>> [int(bar.get_width()) for bar in ax.patches]
         [1, 2]
     """
+    from matplotlib.ticker import MaxNLocator
+
     counts = np.bincount(_arms(names, arm), minlength=len(names))
     with canvas(ax, height=0.6 + 0.28 * len(names)) as ax:
         bars = ax.barh(range(len(names)), counts, color=_colours(names), height=0.7)
@@ -34,6 +36,7 @@ def arm_pulls(names: Sequence[str], arm: ArrayLike, *, ax: Axes | None = None) -
         ax.set_yticks(range(len(names)), names)
         ax.invert_yaxis()
         ax.set_xlabel("pulls")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 

@@ -73,7 +73,7 @@ def search_slices(
             if column.words:
                 _words_axis(panel, column)
             else:
-                set_axis(panel, "x", column, most=4)
+                set_axis(panel, "x", column, most=3 if column.is_log else 4)
             scatter_trials(panel, _spread(column), trials)
             panel.set_title(shorten(column.name, 17, 4), loc="left", fontsize=8.0)
             panel.locator_params(axis="y", nbins=4)

@@ -48,7 +48,7 @@ class Arm:
         options: the arguments of `VAE.suited` and of `fit` that declare it.
         data: the data.
         seed: the seed of its initial weights and of its training.
-        full: the number of epochs of a complete training.
+        full: the number of epochs for which settings that are left open are chosen.
         folder: its run folder.
         vae: the VAE, with its last weights.
         epochs: the number of epochs that it was trained for.
@@ -138,12 +138,10 @@ class Handover(Callback):
         target = job.runner.module.state_dict()
         for name in self.names:
             target[name].copy_(saved[name])
-            weight = job.trained.get(name)
-            if weight is not None and name in moments:
-                job.optimizer.state[weight] = {
-                    key: value.clone() if isinstance(value, torch.Tensor) else value
-                    for key, value in moments[name].items()
-                }
+        state = job.optimizer.state_dict()
+        numbers = {name: number for number, name in enumerate(job.trained)}
+        state["state"] |= {numbers[name]: moments[name] for name in self.names if name in moments}
+        job.optimizer.load_state_dict(state)  # on the device of the weights
 
 
 def _moments(checkpoint: Checkpoint, vae: VAE) -> dict[str, Any]:

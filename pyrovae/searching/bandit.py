@@ -36,6 +36,7 @@ from pyrovae.searching.policies import Policy, as_policy
 from pyrovae.searching.pulls import Log, Pull
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
+from pyrovae.training.config import read_config
 from pyrovae.training.preparing import as_data
 from pyrovae.vae.shared import Sharable
 
@@ -130,9 +131,9 @@ def bandit(
         place = Path(stack.enter_context(_temporary())) if folder is None else folder
         work = _Work(declared(arms, options), as_data(data), settings, place, progress=progress)
         with work.opened():
-            is_partial = work.run()
-        result = work.result(is_partial=is_partial)
-        if figures and folder is not None and not is_partial:
+            partial = work.run()
+        result = work.result(partial=partial)
+        if figures and folder is not None and not partial:
             result.save_figures(folder / "figures")
         if folder is None:  # the folder now exists as long as the result
             weakref.finalize(result, stack.pop_all().close)
@@ -172,7 +173,7 @@ class _Work:
         self.options = options
         self.refused: dict[str, str] = {}
         self.arms: dict[str, Arm] = {}
-        full = (settings["full"] or settings["pulls"]) * settings["epochs_a_pull"]
+        full = self.planned = self._planned_epochs()
         for name, own in options.items():
             try:
                 self.arms[name] = Arm(
@@ -185,6 +186,14 @@ class _Work:
         self.shared: list[str] = []
         if settings["shared"]:
             self._share(settings["shared"])
+
+    def _planned_epochs(self) -> int:
+        """The epochs of a complete training as planned at first: `pulls` may be raised later."""
+        plan = self.folder / "bandit.yaml"
+        before = read_config(plan).get("planned_epochs") if plan.exists() else None
+        settings = self.settings
+        now = (settings["full"] or settings["pulls"]) * settings["epochs_a_pull"]
+        return before if isinstance(before, int) else now
 
     def _share(self, what: Sharable) -> None:
         """Make the arms share a network."""
@@ -238,6 +247,7 @@ class _Work:
     def _plan(self) -> dict[str, Any]:
         arms = {name: plain(own) for name, own in self.options.items()}
         settings = {name: plain(value) for name, value in self.settings.items()}
+        settings["planned_epochs"] = self.planned
         return {"arms": arms, **settings, "data": data_plan(self.data)}
 
     # ---------------------------------------------------------------- pulls
@@ -270,7 +280,7 @@ class _Work:
                 self._say()
         except KeyboardInterrupt:
             if not self.log.pulls:
-                raise
+                raise KeyboardInterrupt("stopped before the first pull was done") from None
             return True
         return False
 
@@ -281,6 +291,8 @@ class _Work:
             options = {name: self.settings[name] for name in ("rows", "particles")}
             value = reward_of(self.settings["reward"], run, self.data, **options)
         except (InputError, NumericalError) as error:
+            if isinstance(error.__cause__, OSError):  # the disk, not the arm
+                raise
             return self._failed(arm, began, str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_exhausted(error):
@@ -320,7 +332,7 @@ class _Work:
         what = f"failed: {pull.failed}" if pull.failed else f"epoch {pull.epochs}, {unit} {pull.reward:.3f}"
         print(f"pull {len(self.log.pulls)} of {self.settings['pulls']}: {pull.arm}, {what}", flush=True)
 
-    def result(self, *, is_partial: bool) -> Bandit:
+    def result(self, *, partial: bool) -> Bandit:
         """The result."""
         return Bandit(
             arms=self.arms,
@@ -330,5 +342,5 @@ class _Work:
             refused=self.refused,
             data=self.data,
             folder=self.folder,
-            is_partial=is_partial,
+            partial=partial,
         )

@@ -39,7 +39,7 @@ class Bandit:
         refused: the arms that could not be declared, with the reason.
         data: the data.
         folder: the folder, temporary unless the caller named one.
-        is_partial: whether the user stopped before the last pull.
+        partial: whether the user stopped before the last pull.
     """
 
     arms: Mapping[str, Arm]
@@ -49,7 +49,7 @@ class Bandit:
     refused: Mapping[str, str]
     data: Data
     folder: Path
-    is_partial: bool = False
+    partial: bool = False
 
     # ---------------------------------------------------------------- the answer
 
@@ -117,7 +117,7 @@ class Bandit:
         table, total = self.table, self.settings["pulls"]
         done = (
             f"{len(self.log)} of {total} pulls, stopped early"
-            if self.is_partial
+            if self.partial
             else f"{len(self.log)} pulls"
         )
         width = max(len("arm"), *map(len, table.index))

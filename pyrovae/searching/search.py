@@ -81,7 +81,7 @@ def search(
         space: a `Space`, or a mapping of arguments of `VAE.suited` and `fit`, some of them choices.
         data: the result of `datasets.load`, or observations (N, *event).
         trials: the number of trials, with those that are already in `out`.
-        hours: no trial starts after this time.
+        hours: no trial starts after this time, but for the first.
         sampler: "tpe" (tree-structured Parzen estimator), "gp" (Bayesian optimisation with a
             Gaussian process), "cma" (CMA-ES), "random", or "grid" (all points).
         pruner: what ends trials early: "hyperband", "halving" (successive halving), "median" or
@@ -242,7 +242,8 @@ class _Searcher:
     def _ask(self) -> optuna.Trial | None:
         if self.left:
             return self.trials.again(self.left.pop(0))
-        if len(self.trials.all) < self.most and time.monotonic() < self.until:
+        count = len(self.trials.all)
+        if count < self.most and (time.monotonic() < self.until or not count):
             return self.trials.next()
         return None
 

@@ -188,7 +188,7 @@ class Study:
         if kind == "curves":
             curves = {trial.number: trial.reports for trial in self.trials}
             return draw(curves, self.states, **options)
-        return draw(self.parameters, self.values, self.states, **options)
+        return draw(self.parameters, self.values, states=self.states, **options)
 
     def __str__(self) -> str:
         counts = {state: self.states.count(state) for state in ("complete", "pruned", "failed", "running")}

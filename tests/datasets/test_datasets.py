@@ -1,11 +1,7 @@
 """Data sets: what is split, what is drawn, what is read back, what is refused."""
 
-import gzip
 import math
-import pickle
 import re
-import struct
-import tarfile
 import urllib.error
 
 import numpy as np
@@ -18,6 +14,7 @@ from pyrovae.datasets import archive, toys
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.split import parts
 from pyrovae.errors import InputError
+from tests.support.image_sets import fake_cifar, fake_mnist
 
 
 @pytest.fixture(autouse=True)
@@ -485,26 +482,6 @@ def test_black_and_white_images_are_grey(tmp_path):
 # --- torchvision's layout ----------------------------------------------------------------------------
 
 
-def fake_mnist(root, *, packed=False, files=archive.LAYOUTS["mnist"].files, name="MNIST", count=24):
-    folder = root / name / "raw"
-    folder.mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, count, 28, 28), dtype=np.uint8)
-    for part in range(2):
-        images = struct.pack(">IIII", 0x803, count, 28, 28) + pixels[part].tobytes()
-        if name == "QMNIST":
-            codes = np.zeros((count, 8), dtype=">i4")
-            codes[:, 0] = np.arange(count) % 10
-            labels = struct.pack(">III", 0xC02, count, 8) + codes.tobytes()
-        else:
-            labels = struct.pack(">II", 0x801, count) + (np.arange(count) % 10).astype(np.uint8).tobytes()
-        for file, content in zip(files[2 * part : 2 * part + 2], (images, labels), strict=True):
-            if packed:
-                (folder / f"{file}.gz").write_bytes(gzip.compress(content))
-            else:
-                (folder / file).write_bytes(content)
-    return torch.from_numpy(pixels)
-
-
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "qmnist"])
 def test_idx_sets_are_read(tmp_path, monkeypatch, name):
     layout = archive.LAYOUTS[name]
@@ -572,22 +549,8 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path):
 
 
 def test_cifar_is_unpacked_and_read(tmp_path, monkeypatch):
-    import torchvision
-
     root = tmp_path / "d"
-    (folder := root / "made").mkdir(parents=True)
-    kind, image = torchvision.datasets.CIFAR10, np.arange(3072, dtype=np.int64) % 251
-    names = [name for name, _ in kind.train_list + kind.test_list]
-    for name in names:
-        (folder / name).write_bytes(
-            pickle.dumps({"data": np.tile(image, (4, 1)).astype(np.uint8), "labels": [0, 1, 2, 3]})
-        )
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcd")}))
-    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as packed:
-        packed.add(folder, "cifar-10-batches-py")
-    monkeypatch.setattr(kind, "train_list", [(name, None) for name in names[:-1]])
-    monkeypatch.setattr(kind, "test_list", [(names[-1], None)])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": None})
+    image = fake_cifar(root, monkeypatch)
     data = datasets.load("cifar10", root=root)
     assert datasets.load("CIFAR-10", root=root, resize=8).event_shape == (3, 8, 8)
     assert data.event_shape == (3, 32, 32)

@@ -108,7 +108,7 @@ def test_pull_of_several_epochs(data: Data) -> None:
 def test_bandit_ends_when_all_arms_are_trained(data: Data) -> None:
     result = run({"small": ARMS["small"]}, data, pulls=5, full=2)
     assert len(result.pulls) == 2
-    assert not result.is_partial
+    assert not result.partial
 
 
 # ------------------------------------------------------------------ a shared encoder
@@ -336,6 +336,16 @@ def test_arm_that_diverges_is_not_pulled_again(
         run({"small": ARMS["small"]}, data, pulls=2)
 
 
+def test_full_disk_is_not_the_fault_of_an_arm(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "b/arms").mkdir(parents=True)
+    (tmp_path / "b/arms/large").write_text("in the way")
+    with pytest.raises(InputError, match="cannot create the folder"):
+        run(ARMS, data, pulls=3, policy="turns", out=tmp_path / "b", figures=False)
+    (tmp_path / "b/arms/large").unlink()
+    result = run(ARMS, data, pulls=3, policy="turns", out=tmp_path / "b", figures=False)
+    assert result.pulls["reward"].notna().all()
+
+
 # ------------------------------------------------------------------ resuming
 
 BEFORE = """
@@ -368,8 +378,10 @@ def test_killed_bandit_ends_with_the_same_pulls(data: Data, tmp_path: Path, shar
 
 @pytest.mark.parametrize("shared", [None, "encoder"])
 def test_more_pulls_later(data: Data, tmp_path: Path, shared: Any) -> None:  # noqa: ANN401
-    options = {"policy": "turns", "shared": shared, "figures": False, "full": 5}
-    whole = run(ARMS, data, pulls=7, **options)
+    """Settings that depend on the number of epochs, such as the warm-up, are those planned at first."""
+    options = {"policy": "turns", "shared": shared, "figures": False}
+    whole = run(ARMS, data, pulls=7, **options, kl_warmup=0.4)
+    options["kl_warmup"] = None
     run(ARMS, data, pulls=4, out=tmp_path / "b", **options)
     again = run(ARMS, data, pulls=7, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
@@ -429,14 +441,14 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
 
     monkeypatch.setattr(module, "reward_of", stops)
     result = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert result.is_partial
+    assert result.partial
     assert len(result.pulls) == 2
     assert "2 of 6 pulls, stopped early" in str(result)
     again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert not again.is_partial
+    assert not again.partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped before the first pull was done"):
         run(ARMS, data, pulls=6)
 
 

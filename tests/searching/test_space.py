@@ -79,7 +79,8 @@ def test_a_grid_has_each_combination_once():
     space = Space({"latent_dim": [2, 5, 10], "lr": OneOf(1e-3, 1e-2), "epochs": 3})
     found = [(p.options["latent_dim"], p.options["lr"], p.options["epochs"]) for p in space.grid()]
     assert found == [(d, lr, 3) for d in (2, 5, 10) for lr in (1e-3, 1e-2)]
-    nested = Space({"objective": OneOf(objectives.ELBO(), objectives.IWAE(particles=OneOf(5, 50)))})
+    iwae = {"class_path": "IWAE", "init_args": {"particles": OneOf(5, 50)}}  # checks its arguments
+    nested = Space({"objective": OneOf(objectives.ELBO(), iwae)})
     assert [p.options["objective"] for p in nested.grid()] == [
         objectives.ELBO(),
         objectives.IWAE(5),
@@ -115,6 +116,16 @@ def test_a_file_says_what_python_says(tmp_path):
     assert point.options["epochs"] == 7
     assert point.options["encoder"].sizes == (300, 300)
     assert point.options["encoder"].activation in ("relu", "tanh")
+
+
+def test_the_file_of_the_documentation_is_a_space(project, tmp_path):
+    text = (project / "docs/search.md").read_text(encoding="utf-8")
+    (tmp_path / "space.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    space = Space.read(tmp_path / "space.yaml")
+    names = {name for seed in range(20) for name in space.suggest(Scripted(seed)).values}
+    assert {"latent_dim", "lr", "batch_size", "prior", "prior.GaussianMixture.covariance"} <= names
+    assert "encoder.sizes" in names
+    assert space.values["encoder"]["init_args"]["sizes"] == OneOf([200], [500, 500])
 
 
 @pytest.mark.parametrize(

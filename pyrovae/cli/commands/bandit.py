@@ -35,14 +35,14 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
     if data.columns is not None:
         print(datasets.describe(data, lines=12))
     with named_folder(options["out"], data.name, "bandits") as out:
-        settings = options_of(searching.bandit, options | {"data": data, "out": out})
+        settings = options_of(searching.bandit, options | {"arms": arms, "data": data, "out": out})
         settings |= {"policy": options["policy"] or "ucb"} | _common(arms, options)
-        result = searching.bandit(arms, **settings)
+        result = searching.bandit(**settings)
         print(result)
         save_frame(Path(out) / "table.csv", result.table.reset_index())
         print(f"written: {out}: a run folder for each arm in arms, pulls.csv, table.csv, figures")
         print(f"the best run: {result.arms[result.chosen].folder}")
-        if result.is_partial:
+        if result.partial:
             raise KeyboardInterrupt(f"stopped early; the same command with --out {out} goes on")
 
 

@@ -1,0 +1,324 @@
+"""Searches: trials, pruning, finalists, and searches that were stopped, killed or given nonsense."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import pyrovae as pv
+from pyrovae.choices import OneOf, Real, Whole
+from pyrovae.searching import Space
+from pyrovae.searching.trials import JOURNAL, Trials
+from tests.support.parts import raises_one_sentence
+
+optuna = pytest.importorskip("optuna")
+
+SMALL = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8), "compile": False}
+SPACE = SMALL | {"latent_dim": Whole(2, 6), "lr": Real(1e-4, 1e-1, log=True), "epochs": 3}
+FEW = {"finalists": 0, "progress": False, "particles": 5, "pruner": "none"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return pv.datasets.load("digits", binarize="threshold", count=120)
+
+
+@pytest.fixture(scope="module")
+def study(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "a"
+    return pv.search(SPACE, data, trials=6, finalists=2, seeds=2, particles=5, out=out, progress=False)
+
+
+def values(study):
+    return [(trial.state, trial.value, trial.values) for trial in study.trials]
+
+
+def test_a_trial_is_the_run_of_fit(study, data):
+    """Its value is L_K of the weights that it keeps, on the validation rows."""
+    trial = next(trial for trial in study.trials if trial.state == "complete")
+    vae = pv.load(study.folder / "trials" / f"{trial.number:04d}")
+    assert vae.latent_dim == trial.values["latent_dim"]
+    bound = pv.log_evidence(vae.eval(), data.validation, particles=5).mean
+    assert trial.value == pytest.approx(bound, abs=1e-4)
+    assert list(trial.reports) == [1, 2, 3]
+
+
+def test_finalists_have_other_seeds_and_the_test_set_is_used_once(study, data, monkeypatch):
+    final = study.final
+    best = sorted((t for t in study.trials if t.state == "complete"), key=lambda t: -t.value)[:2]
+    assert set(final.ranking.names) == {f"trial {trial.number}" for trial in best}
+    assert final.ranking.seeds.tolist() == [2, 2]
+    vae = pv.load(study.best.folder).eval()
+    log_px = pv.log_evidence(vae, data.test, method="laplace").log_px
+    assert final.test == pytest.approx(log_px.mean(), abs=1e-3)
+    assert study.best.folder.parent.name == f"{int(final.winner.split()[1]):04d}"
+    (record,) = json.loads((study.folder / "test.json").read_text())
+    # The same call trains nothing and scores nothing again.
+    monkeypatch.setattr("pyrovae.searching.trial.fit", None)
+    monkeypatch.setattr("pyrovae.searching.trial.log_evidence", None)
+    again = pv.search(
+        SPACE, data, trials=6, finalists=2, seeds=2, particles=5, out=study.folder, progress=False
+    )
+    assert values(again) == values(study)
+    assert (again.final.test, again.final.tests) == (record["test"], 1)
+    assert str(again) == str(study)
+
+
+def test_the_table_has_a_row_for_each_trial(study):
+    table = study.table
+    assert table.index.tolist() == list(range(6))
+    assert {"latent_dim", "lr", "state", "value", "epochs", "seconds", "parameters"} <= set(table.columns)
+    assert "The winner is trial" in str(study)
+    assert "log p(x) of the test set" in str(study)
+
+
+@pytest.mark.parametrize("kind", ["history", "slices", "parallel", "curves", "contour"])
+def test_figures(study, kind):
+    options = {"x": "lr", "y": "latent_dim"} if kind == "contour" else {}
+    assert study.plot(kind, **options) is not None
+
+
+def test_figures_that_there_are_not(study):
+    raises_one_sentence(lambda: study.plot("pie"), "choose one of history")
+    raises_one_sentence(lambda: study.plot("importance"), "importances need")
+
+
+def test_optuna_reads_the_journal(study):
+    """As optuna-dashboard does."""
+    backend = optuna.storages.journal.JournalFileBackend(str(study.folder / JOURNAL))
+    plain = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+    assert [trial.params for trial in plain.trials] == [trial.values for trial in study.trials]
+    complete = [trial.value for trial in study.trials if trial.state == "complete"]
+    assert plain.best_value == max(complete)
+    assert plain.best_trial.user_attrs["epochs"] == 3
+
+
+def test_jobs_change_nothing_for_random_points(data, tmp_path):
+    options = {"trials": 4, "sampler": "random", **FEW}
+    one = pv.search(SPACE, data, **options)
+    two = pv.search(SPACE, data, jobs=2, **options)
+    assert [trial.values for trial in one.trials] == [trial.values for trial in two.trials]
+    np.testing.assert_allclose(one.values, two.values, rtol=1e-4)
+    assert one.folder is None
+    assert one.best.program.latent_dim == max(one.trials, key=lambda t: t.value).values["latent_dim"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cma", "random"])
+def test_a_search_that_is_continued_suggests_what_it_would_have(data, sampler, tmp_path):
+    whole = pv.search(SPACE, data, trials=10, sampler=sampler, **FEW)
+    pv.search(SPACE, data, trials=9, sampler=sampler, out=tmp_path / "a", **FEW)
+    parts = pv.search(SPACE, data, trials=10, sampler=sampler, out=tmp_path / "a", **FEW)
+    assert [trial.values for trial in whole.trials] == [trial.values for trial in parts.trials]
+    np.testing.assert_array_equal(whole.values, parts.values)
+
+
+def test_a_grid_has_every_point_once(data):
+    space = SMALL | {"latent_dim": OneOf(2, 3), "batch_size": OneOf(20, 40), "epochs": 1}
+    study = pv.search(space, data, trials=50, sampler="grid", **FEW)
+    points = [tuple(trial.values.values()) for trial in study.trials]
+    assert sorted(points) == [(d, b) for d in (2, 3) for b in (20, 40)]
+    refused = "no finite list of values"
+    raises_one_sentence(lambda: pv.search(SPACE, data, trials=2, sampler="grid", **FEW), refused)
+
+
+def test_no_trial_starts_after_the_time(data):
+    assert len(pv.search(SPACE, data, trials=20, hours=1e-9, **FEW).trials) == 1
+
+
+# -------------------------------------------------------------------- on exact values
+
+
+class Exact:
+    """Trials of a function, without any training."""
+
+    def __init__(self, space, function, *, epochs=27, **options):
+        self.trials = Trials(Space(space), epochs=epochs, **options)
+        self.function, self.epochs, self.used = function, epochs, 0
+
+    def run(self, count):
+        for _ in range(count):
+            trial = self.trials.next()
+            options = self.trials.point(trial).options
+            for epoch in range(1, self.epochs + 1):
+                self.used += 1
+                value = self.function(options, epoch)
+                if not self.trials.report(trial, epoch, value) and epoch < self.epochs:
+                    self.trials.tell(trial, value, pruned=True, about={})
+                    break
+            else:
+                self.trials.tell(trial, value, pruned=False, about={})
+        return self
+
+
+def bowl(options, epoch):
+    """Best at lr = 1e-2 and 10 latents; learning curves are parallel."""
+    distance = (math.log10(options["lr"]) + 2) ** 2 + math.log(options["latent_dim"] / 10) ** 2
+    return -distance - 1 / epoch
+
+
+BOWL = {"lr": Real(1e-5, 1.0, log=True), "latent_dim": Whole(2, 50, log=True)}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cma"])
+def test_samplers_find_the_best_point_of_a_bowl(sampler):
+    best = []
+    for name in (sampler, "random"):
+        found = [
+            Exact(BOWL, bowl, epochs=1, sampler=name, pruner="none", seed=s).run(40).trials.complete[0]
+            for s in range(3)
+        ]
+        best.append(np.median([trial.value + 1 for trial in found]))  # the curve ends at -1
+    assert best[0] > -0.02
+    assert best[0] > best[1]
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "halving", "median"])
+def test_pruning_saves_epochs_and_keeps_the_best_point(pruner):
+    full = Exact(BOWL, bowl, sampler="random", pruner="none", seed=0).run(30)
+    pruned = Exact(BOWL, bowl, sampler="random", pruner=pruner, seed=0).run(30)
+    assert pruned.trials.complete[0].params == full.trials.complete[0].params
+    assert pruned.used < 0.75 * full.used
+    assert full.used == 30 * 27
+
+
+# -------------------------------------------------------------------- what fails
+
+
+def test_failing_trials_are_recorded_and_the_search_goes_on(data):
+    broken = {"class_path": "GaussianMixture", "init_args": {"components": -3}}
+    space = SMALL | {"latent_dim": 2, "epochs": 1, "prior": OneOf("StandardNormal", broken)}
+    study = pv.search(space, data, trials=8, sampler="random", **FEW)
+    assert set(study.states) == {"complete", "failed"}
+    for trial in study.trials:
+        assert (trial.state == "failed") == (trial.values["prior"] != "StandardNormal")
+    assert "components of GaussianMixture must be a whole number of 1 or more, not -3" in str(study)
+    assert math.isnan(min(study.trials, key=lambda t: t.state == "complete").value)
+
+
+def test_a_search_whose_trials_all_fail_ends_with_the_reason(data, tmp_path):
+    space = SMALL | {"latent_dim": Whole(2, 5), "epochs": 1, "prior": pv.priors.GaussianMixture(-3)}
+    said = "all 3 trials failed, the last with: components of GaussianMixture must be a whole number"
+    raises_one_sentence(lambda: pv.search(space, data, trials=3, **FEW), said)
+    said = "all 10 trials failed"  # and does not do the others
+    raises_one_sentence(lambda: pv.search(space, data, trials=100, **FEW), said)
+
+
+def test_bounds_of_other_measures_are_not_compared(data):
+    x = pv.datasets.load("digits", dequantize=True, count=120)
+    space = SMALL | {"latent_dim": 2, "epochs": 1}
+    space["likelihood"] = OneOf(pv.likelihoods.Normal(1.0), pv.likelihoods.Bernoulli())
+    study = pv.search(space, x, trials=6, sampler="random", **FEW)
+    measures = {trial.values["likelihood"]: trial.state for trial in study.trials}
+    assert sorted(measures.values()) == ["complete", "failed"]
+    assert "cannot be compared" in str(study) or "Bernoulli" in str(study)
+
+
+def test_what_cannot_be_searched_is_refused(data, tmp_path):
+    raises_one_sentence(lambda: pv.search({"latent_dim": 2}, data), "the space has no choices")
+    raises_one_sentence(lambda: pv.search(SPACE, data, trials=0), "trials")
+    raises_one_sentence(lambda: pv.search(SPACE, data, hours=-1), "hours")
+    raises_one_sentence(lambda: pv.search(SPACE, data, sampler="best"), "sampler")
+    raises_one_sentence(lambda: pv.search(SPACE, data, pruner="best"), "pruner")
+    assert not (tmp_path / "a").exists()
+
+
+def test_another_search_in_the_folder_is_refused(study, data):
+    out = study.folder
+    other = SPACE | {"epochs": 4}
+    raises_one_sentence(lambda: pv.search(other, data, out=out, **FEW), "holds another search (space.epochs")
+    fewer = pv.datasets.load("digits", binarize="threshold", count=119)
+    options = {"particles": 5, "progress": False, "out": out}
+    raises_one_sentence(lambda: pv.search(SPACE, fewer, **options), "holds another search (data")
+    raises_one_sentence(lambda: pv.fit(pv.VAE(64, 2), data, out=out), "")
+
+
+# -------------------------------------------------------------------- stopped and killed
+
+SCRIPT = """
+import sys
+import pyrovae as pv
+from pyrovae.choices import Real, Whole
+data = pv.datasets.load("digits", binarize="threshold", count=120)
+small = {"encoder": pv.networks.MLP(8), "decoder": pv.networks.MLP(8), "compile": False}
+space = small | {"latent_dim": Whole(2, 6), "lr": Real(1e-4, 1e-1, log=True), "epochs": 20}
+study = pv.search(space, data, trials=5, finalists=0, particles=5, jobs=int(sys.argv[2]), out=sys.argv[1])
+print(study)
+"""
+
+
+def started(out, jobs):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(out), str(jobs)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_trials(out, count):
+    """Wait until this number of trials has begun to train."""
+    until = time.monotonic() + 120
+    while len(list(out.glob("trials/*/last.ckpt"))) < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def in_journal(out):
+    """The trials with a result, by number, and how often each got one."""
+    finished = {}
+    for line in (out / JOURNAL).read_text().splitlines():
+        entry = json.loads(line)
+        if entry["op_code"] == 6 and entry.get("state", 0) in (1, 2, 3):
+            finished.setdefault(entry["trial_id"], []).append(entry.get("values"))
+    return finished
+
+
+def test_a_killed_search_is_continued(tmp_path):
+    """No finished trial is lost or trained again, and the others go on from their checkpoints."""
+    out = tmp_path / "a"
+    before = {}
+    for count in (2, 4):
+        process = started(out, 2)
+        wait_for_trials(out, count)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close(), process.stderr.close()
+        now = in_journal(out)
+        assert {n: v for n, v in now.items() if n in before} == before
+        before = now
+    process = started(out, 2)
+    printed, error = process.communicate(timeout=240)
+    assert process.returncode == 0, error
+    finished = in_journal(out)
+    assert sorted(finished) == list(range(5))
+    assert all(len(told) == 1 for told in finished.values())
+    assert "5 trials: " in printed
+
+
+def test_ctrl_c_gives_what_there_is(tmp_path):
+    out = tmp_path / "a"
+    process = started(out, 1)
+    wait_for_trials(out, 3)
+    process.send_signal(signal.SIGINT)
+    printed, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert "trials: " in printed
+    assert " running" in printed
+
+
+def test_two_searches_in_one_folder_are_refused(tmp_path, data):
+    out = tmp_path / "a"
+    process = started(out, 1)
+    try:
+        wait_for_trials(out, 1)
+        raises_one_sentence(lambda: pv.search(SPACE, data, out=out, **FEW), "another process is working in")
+    finally:
+        process.kill()
+        process.communicate()
