@@ -116,9 +116,7 @@ class Bandit:
     def __str__(self) -> str:
         table, total = self.table, self.settings["pulls"]
         done = (
-            f"{len(self.log)} of {total} pulls, stopped early"
-            if self.partial
-            else f"{len(self.log)} pulls"
+            f"{len(self.log)} of {total} pulls, stopped early" if self.partial else f"{len(self.log)} pulls"
         )
         width = max(len("arm"), *map(len, table.index))
         lines = [

@@ -23,7 +23,9 @@ def run(line, capsys):
 
 
 def test_a_search_and_its_continuation(tmp_path, capsys):
-    vary = "--vary latent_dim=2..6 lr=1e-3..1e-1:log prior=StandardNormal,GaussianMixture prior.components=2,3"
+    vary = (
+        "--vary latent_dim=2..6 lr=1e-3..1e-1:log prior=StandardNormal,GaussianMixture prior.components=2,3"
+    )
     status, printed = run(f"search {FEW} {vary}", capsys)
     assert status == 0, printed.err
     assert "3 trials: " in printed.out
@@ -83,4 +85,6 @@ def test_a_search_whose_trials_all_fail(tmp_path, capsys):
     line = f"search {FEW} --vary latent_dim=2,3 --prior GaussianMixture --prior.components 0"
     status, printed = run(line, capsys)
     assert status == 2
-    assert printed.err.startswith("pyrovae: all 3 trials failed, the last with: components of GaussianMixture")
+    assert printed.err.startswith(
+        "pyrovae: all 3 trials failed, the last with: components of GaussianMixture"
+    )

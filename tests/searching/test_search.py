@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 
 import pyrovae as pv
 from pyrovae.choices import OneOf, Real, Whole
@@ -59,6 +60,11 @@ def test_finalists_have_other_seeds_and_the_test_set_is_used_once(study, data, m
     assert final.test == pytest.approx(log_px.mean(), abs=1e-3)
     assert study.best.folder.parent.name == f"{int(final.winner.split()[1]):04d}"
     (record,) = json.loads((study.folder / "test.json").read_text())
+    runs = [study.folder / "trials" / path.name for path in study.folder.glob("finalists/*")]
+    runs += study.folder.glob("finalists/*/seed-*")
+    seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed"] for run in runs]
+    assert len(runs) == 2 + 2 * 2
+    assert len(set(seeds)) == 2 + 2  # those of two trials, and two of the finalists
     # The same call trains nothing and scores nothing again.
     monkeypatch.setattr("pyrovae.searching.trial.fit", None)
     monkeypatch.setattr("pyrovae.searching.trial.log_evidence", None)
@@ -187,6 +193,16 @@ def test_pruning_saves_epochs_and_keeps_the_best_point(pruner):
     assert full.used == 30 * 27
 
 
+def test_a_trial_that_ends_is_not_pruned(data, monkeypatch):
+    """Also if its last value is far behind."""
+    monkeypatch.setattr(Trials, "report", lambda self, trial, epoch, value: epoch < 3)
+    study = pv.search(SPACE, data, trials=1, **FEW)
+    assert study.states == ["complete"]
+    monkeypatch.setattr(Trials, "report", lambda self, trial, epoch, value: epoch < 2)
+    study = pv.search(SPACE, data, trials=1, **FEW)
+    assert (study.states, study.trials[0].about["epochs"]) == (["pruned"], 2)
+
+
 # -------------------------------------------------------------------- what fails
 
 
@@ -300,6 +316,27 @@ def test_a_killed_search_is_continued(tmp_path):
     assert sorted(finished) == list(range(5))
     assert all(len(told) == 1 for told in finished.values())
     assert "5 trials: " in printed
+
+
+def test_what_a_killed_process_leaves_in_the_journal(data, tmp_path):
+    """A lock, and half a line."""
+    out = tmp_path / "a"
+    one = pv.search(SPACE, data, trials=2, out=out, **FEW)
+    with (out / JOURNAL).open("ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    (out / f"{JOURNAL}.lock").symlink_to(out / JOURNAL)
+    two = pv.search(SPACE, data, trials=3, out=out, **FEW)
+    assert values(two)[:2] == values(one)
+    assert two.states == 3 * ["complete"]
+
+
+def test_a_damaged_journal_is_refused(data, tmp_path):
+    out = tmp_path / "a"
+    pv.search(SPACE, data, trials=2, out=out, **FEW)
+    lines = (out / JOURNAL).read_text().splitlines(keepends=True)
+    (out / JOURNAL).write_text("".join([*lines[:3], "nonsense\n", *lines[3:]]))
+    refused = f"{out / JOURNAL} is damaged"
+    raises_one_sentence(lambda: pv.search(SPACE, data, trials=3, out=out, **FEW), refused)
 
 
 def test_ctrl_c_gives_what_there_is(tmp_path):
