@@ -73,8 +73,8 @@ class Sweep:
         if seed not in self.runs.get(name, {}):
             known = [point for point, runs in self.runs.items() if seed in runs]
             raise InputError(
-                f"there is no finished run of {name!r} with seed {seed}: {meant_by(name, known, repr)}see the "
-                "table"
+                f"there is no finished run of {name!r} with seed {seed}: {meant_by(name, known, repr)}see "
+                "the table"
             )
         return run_of(self.folder / safe_name(name) / f"seed-{seed}")
 
