@@ -61,7 +61,7 @@ def sweep(
         data: the result of `datasets.load`, or rows, a tensor or an array (N, *event).
         seeds: the number of seeds, counted from 0, or the seeds.
         jobs: the number of runs at a time, each in its own process; 1 trains in this process.
-        out: the folder of the sweep; by default sweeps/NAME-1. An existing sweep goes on.
+        out: the folder of the sweep; by default sweeps/NAME-1. An existing sweep is resumed.
         split: the rows whose log p(x) is compared: the validation or the test set.
         method: how log p(x) is estimated; importance sampling by default.
         particles: samples for each row; by default 1000, or 16 chains.
