@@ -36,6 +36,25 @@ class Planted(NamedTuple):
 
 
 ERRORS = [
+    # ---------------------------------------------------------------- searches
+    Planted("a difference without the error over seeds", "searching/ranking.py",
+        "np.hypot(_over_seeds(array), stderr_of_mean(array.mean(0)))", "stderr_of_mean(array.mean(0))",
+        "test_ranking.py::test_the_error_covers_the_known_difference"),
+    Planted("rows are not paired where seeds are not", "searching/ranking.py",
+        "over_rows = stderr_of_mean(one.mean(0) - other.mean(0))",
+        "over_rows = np.hypot(stderr_of_mean(one.mean(0)), stderr_of_mean(other.mean(0)))",
+        "test_ranking.py::test_the_error_covers_the_known_difference"),
+    Planted("a trial is scored by log p(x, y)", "searching/trial.py", ".unlabelled()", "",
+        "test_trial.py::test_labels_do_not_make_the_bound_that_of_x_and_y"),
+    Planted("trials with all seeds have the same first weights", "searching/trial.py",
+        'torch.manual_seed(whole("seed", seed, 0))', "torch.manual_seed(0)",
+        "test_trial.py::test_a_trial_is_the_run_that_fit_makes"),
+    Planted("a process without a parent is not interrupted", "searching/worker.py",
+        "signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)", "pass",
+        "test_workers.py::test_when_the_parent_is_stopped_or_killed_a_fit_writes_its_checkpoint"),
+    Planted("the band is the deviation of all seeds' sum", "plots/sweeps.py",
+        "square / np.maximum(counts - 1, 1)", "square",
+        "test_sweeps.py::test_the_curve_is_the_mean_and_the_band_one_standard_deviation"),
     # ---------------------------------------------------------------- scores of anomalies
     Planted("typicality with one side", "tasks/kinds.py", "return np.abs(log_px - mean)",
         "return mean - log_px", "test_kinds.py::test_percentiles_of_a_gaussian_are_tail_probabilities"),

@@ -97,13 +97,13 @@ def search(
         progress: print one line for each trial.
 
     Returns:
-        A `Study`. After Ctrl-C it has the trials so far, and is marked as partial; trials that were
-        running have written a checkpoint.
+        A `Study`.
 
     Raises:
         InputError: for a space without choices, an invalid option, or a folder that holds another
             search; the failure of the trials if all of them fail.
-        KeyboardInterrupt: on Ctrl-C before the first trial is done.
+        KeyboardInterrupt: on Ctrl-C, after the study so far was printed (with `progress`); trials
+            that were running have written a checkpoint.
 
     Reference:
         Akiba et al. (2019), "Optuna"; Bergstra et al. (2011), "Algorithms for hyper-parameter
@@ -117,7 +117,7 @@ def search(
         >>> space = {"latent_dim": OneOf(2, 8), "lr": Real(1e-3, 1e-2, log=True), "epochs": 2}
         >>> study = pv.search(space, data, trials=3, finalists=0, progress=False)
         >>> study.table.shape
-        (3, 9)
+        (3, 7)
     """
     flags(progress=progress)
     space = space if isinstance(space, Space) else Space(space)
@@ -194,7 +194,6 @@ class _Searcher:
 
     def run(self, *, is_kept: bool) -> Study:
         """Do the trials and the finalists."""
-        final, is_partial = None, False
         try:
             for outcome in self.pool.run(self._next, self._report):
                 self._note(outcome)
@@ -204,16 +203,22 @@ class _Searcher:
                 self._refuse_hopeless(least=1)
             final = self.finalists.run(best, self.trials.space, self.reward["particles"], self.trials.seed)
         except KeyboardInterrupt:
-            if not self.trials.finished:
-                raise
-            is_partial = True
+            self.pool.close()  # running trials write their checkpoints
+            if self.trials.finished:
+                self._print(str(self._study(None, is_kept=is_kept)))
+            how = f"; the same search with the folder {self.folder.path} goes on" if is_kept else ""
+            done = f"{len(self.trials.finished)} of {self.most} trials"
+            raise KeyboardInterrupt(f"stopped after {done}{how}") from None
+        return self._study(final, is_kept=is_kept)
+
+    def _study(self, final: Final | None, *, is_kept: bool) -> Study:
         return Study(
             tuple(map(_record, self.trials.all)),
             self.reward["particles"],
             final,
             self._best_run(final),
             self.folder.path if is_kept else None,
-            is_partial,
+            self.trials.logs,
         )
 
     def _best_run(self, final: Final | None) -> Run | None:

@@ -61,7 +61,7 @@ def sweep(
         data: the result of `datasets.load`, or rows, a tensor or an array (N, *event).
         seeds: the number of seeds, counted from 0, or the seeds.
         jobs: the number of runs at a time, each in its own process; 1 trains in this process.
-        out: the folder of the sweep; by default sweeps/NAME-1. An existing sweep goes on.
+        out: the folder of the sweep; by default sweeps/NAME-1. An existing sweep is resumed.
         split: the rows whose log p(x) is compared: the validation or the test set.
         method: how log p(x) is estimated; importance sampling by default.
         particles: samples for each row; by default 1000, or 16 chains.
@@ -69,13 +69,13 @@ def sweep(
         progress: print a line for each run.
 
     Returns:
-        `Sweep`, whose text is the ranking. After Ctrl-C it has the finished runs and is marked as
-        partial. table.csv and sweep.png are written into the folder.
+        `Sweep`, whose text is the ranking. table.csv and sweep.png are written into the folder.
 
     Raises:
         InputError: for a space or data that cannot be used; for a folder with another sweep; if all
             runs fail, with the sentence of the first.
-        KeyboardInterrupt: on Ctrl-C before the first run is done.
+        KeyboardInterrupt: on Ctrl-C, after the table so far was written, and printed with
+            `progress`.
 
     Example:
         >>> import tempfile
@@ -103,6 +103,11 @@ def sweep(
         _refuse_failed(outcomes)
         result = Sweep(tuple(points), tuple(numbers), outcomes, folder.path, score, is_partial)
         result.save()
+    if is_partial:
+        if progress:
+            print_first(result)
+        done = f"{len(outcomes)} of {len(runs.keys)} runs"
+        raise KeyboardInterrupt(f"stopped after {done}; the same sweep with the folder {folder.path} goes on")
     return result
 
 

@@ -14,7 +14,10 @@ from pyrovae import plots
 from pyrovae.errors import InputError
 from pyrovae.evidence import Importance
 from pyrovae.files import write_whole
+from pyrovae.names import meant_by
+from pyrovae.searching.folder import safe_name
 from pyrovae.searching.ranking import Ranking, alike, rank_scored
+from pyrovae.searching.runs import run_of
 from pyrovae.searching.space import Point
 from pyrovae.searching.trial import Score, Scored, Trained
 from pyrovae.searching.workers import Done, Failed
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
     from pyrovae.plots.style import Axes
+    from pyrovae.training import Run
 
 __all__ = ["Sweep"]
 
@@ -55,6 +59,24 @@ class Sweep:
             if isinstance(outcome, Done):
                 runs.setdefault(name, {})[seed] = outcome.value
         return runs
+
+    def run(self, name: str, seed: int = 0) -> Run:
+        """A finished run with its VAE and its history, as from `fit`.
+
+        Arguments:
+            name: the name of its point.
+            seed: its seed.
+
+        Raises:
+            InputError: if there is no such run, or its folder is damaged.
+        """
+        if seed not in self.runs.get(name, {}):
+            known = [point for point, runs in self.runs.items() if seed in runs]
+            raise InputError(
+                f"there is no finished run of {name!r} with seed {seed}: {meant_by(name, known, repr)}see "
+                "the table"
+            )
+        return run_of(self.folder / safe_name(name) / f"seed-{seed}")
 
     @property
     def failures(self) -> dict[tuple[str, int], str]:

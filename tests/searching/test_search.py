@@ -90,6 +90,12 @@ def test_figures(study, kind):
     assert study.plot(kind, **options) is not None
 
 
+def test_scales_of_figures_are_those_of_the_space(study):
+    panels = study.plot("slices").child_axes
+    scales = {panel.get_title(loc="left"): panel.get_xscale() for panel in panels}
+    assert scales == {"lr": "log", "latent_dim": "linear"}
+
+
 def test_figures_that_there_are_not(study):
     raises_one_sentence(lambda: study.plot("pie"), "choose one of history")
     raises_one_sentence(lambda: study.plot("importance"), "importances need")
@@ -345,9 +351,10 @@ def test_ctrl_c_gives_what_there_is(tmp_path):
     wait_for_trials(out, 3)
     process.send_signal(signal.SIGINT)
     printed, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
+    assert process.returncode != 0
     assert "trials: " in printed
     assert " running" in printed
+    assert f"of 5 trials; the same search with the folder {out} goes on" in error
 
 
 def test_two_searches_in_one_folder_are_refused(tmp_path, data):

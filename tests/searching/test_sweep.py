@@ -52,6 +52,15 @@ def test_each_run_is_the_run_that_fit_makes(finished, data):
     np.testing.assert_allclose(own.log_px, right.log_px, atol=1e-4)
 
 
+def test_a_run_of_the_sweep_is_as_from_fit(finished):
+    run = finished.run("latent_dim=3 lr=0.001", seed=1)
+    assert (run.program.latent_dim, run.best_epoch, len(run.history["train"])) == (3, 1, 1)
+    with pytest.raises(InputError, match="did you mean 'latent_dim=1 lr=0.01' or"):
+        finished.run("latent_dim=1 lr=0.02")
+    with pytest.raises(InputError, match="with seed 7"):
+        finished.run("latent_dim=1 lr=0.01", seed=7)
+
+
 def test_the_table_has_the_mean_and_the_paired_error(finished):
     table, runs = finished.table, finished.runs
     assert list(table.index) == [

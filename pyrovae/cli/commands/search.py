@@ -43,8 +43,6 @@ def search(**options: Any) -> None:  # noqa: ANN401
         study = searching.search(**settings)
         print(study)
         _write(study, Path(out))
-        if study.partial:
-            raise KeyboardInterrupt(f"stopped early; the same command with --out {out} goes on")
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -24,7 +24,7 @@ def sweep(**options: Any) -> None:  # noqa: ANN401
 
     Each --grid gives several values to an option of `pyrovae fit`; the other options apply to all
     runs. Writes a run folder for each point and seed, table.csv and sweep.png into --out
-    (sweeps/NAME-1 by default). The same command with --out goes on where it was stopped.
+    (sweeps/NAME-1 by default). The same command with --out resumes a sweep that was stopped.
     """
     if not options["grid"]:
         raise InputError("nothing is varied: give at least one --grid, as in --grid latent_dim=2,5,10")
@@ -35,8 +35,6 @@ def sweep(**options: Any) -> None:  # noqa: ANN401
     settings = options_of(searching.sweep, options | {"space": space, "data": data})
     result = searching.sweep(**settings | {"seeds": _seeds(options)})
     print_first(result, f"written: {result.folder}: a run folder for each run, table.csv, sweep.png")
-    if result.partial:
-        raise KeyboardInterrupt(f"stopped early; the same command with --out {result.folder} goes on")
 
 
 def add_options(parser: ArgumentParser) -> None:
