@@ -224,10 +224,7 @@ def run(case: Case, out: Path, seeds: int) -> list[Seed]:
     common = {"full": case.full, "figures": False, **case.fixed}
 
     def one(name: str, seed: int, **options: Any) -> Bandit:  # noqa: ANN401
-        result = bandit(case.arms, case.data, seed=seed, out=out / f"{name}-{seed}", **common, **options)
-        if result.partial:
-            raise KeyboardInterrupt
-        return result
+        return bandit(case.arms, case.data, seed=seed, out=out / f"{name}-{seed}", **common, **options)
 
     others: dict[int, dict[str, Bandit]] = {seed: {} for seed in range(seeds)}
     others[0]["own"] = one("own", 0, pulls=case.pulls)

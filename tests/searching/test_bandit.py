@@ -495,9 +495,8 @@ def test_request_to_stop_in_the_last_step_of_a_pull_is_heard(
         return real(loop)
 
     monkeypatch.setattr(Loop, "validate", asks)
-    result = run(ARMS, data, pulls=6, policy="turns")
-    assert result.partial
-    assert len(result.pulls) == 2
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
 
 
 def test_request_to_stop_during_the_reward(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,9 +508,8 @@ def test_request_to_stop_during_the_reward(data: Data, monkeypatch: pytest.Monke
         return replace(log_evidence(*args, **options), partial=len(calls) == 2)
 
     monkeypatch.setattr(rewards, "log_evidence", stopped)
-    result = run(ARMS, data, pulls=6, policy="turns")
-    assert result.partial
-    assert len(result.pulls) == 1
+    with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
 
 
 def test_log(tmp_path: Path) -> None:
