@@ -27,7 +27,7 @@ from pyrovae.checks import count_of, flags, one_of, path_of, whole
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
-from pyrovae.searching.arms import Arm, Handover, declared
+from pyrovae.searching.arms import Arm, Handover, Requests, declared
 from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.folder import SearchFolder, data_plan, safe_name
 from pyrovae.searching.history import History
@@ -36,6 +36,7 @@ from pyrovae.searching.policies import Policy, as_policy
 from pyrovae.searching.pulls import Log, Pull
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
+from pyrovae.training import Callback
 from pyrovae.training.config import read_config
 from pyrovae.training.preparing import as_data
 from pyrovae.vae.shared import Sharable
@@ -178,6 +179,7 @@ class _Work:
         self.settings, self.data, self.folder, self.progress = settings, data, folder, progress
         self.options = options
         self.refused: dict[str, str] = {}
+        self.requests = Requests()
         self.arms: dict[str, Arm] = {}
         full = self.planned = self._planned_epochs()
         for name, own in options.items():
@@ -284,6 +286,8 @@ class _Work:
                 self.log.begin(name)
                 self.log.end(self._pull(self._arm(name)))
                 self._say()
+                if self.requests.asked():
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not self.log.pulls:
                 raise KeyboardInterrupt("stopped before the first pull was done") from None
@@ -317,13 +321,11 @@ class _Work:
                 tensors[name].copy_(saved[name])
         return Pull(arm.name, epochs=arm.epochs, seconds=time.perf_counter() - began, failed=sentence)
 
-    def _callbacks(self, arm: Arm) -> list[Handover]:
-        if not self.shared:
-            return []
+    def _callbacks(self, arm: Arm) -> list[Callback]:
         source = self._last()
-        if source is arm:
-            return []
-        return [Handover(self.shared, source, self.initial, arm.epochs)]
+        if not self.shared or source is arm:
+            return [self.requests]
+        return [self.requests, Handover(self.shared, source, self.initial, arm.epochs)]
 
     def _last(self) -> Arm | None:
         """The arm of the last pull that did not fail."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pyrovae.searching.space import Space
 from pyrovae.searching.values import Mean
 from pyrovae.seeds import seeded
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.loop import Loop
 from pyrovae.training.steps import Steps
 
 module = importlib.import_module("pyrovae.searching.bandit")
@@ -478,6 +480,36 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
     calls[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt, match="stopped before the first pull was done"):
         run(ARMS, data, pulls=6)
+
+
+def test_request_to_stop_in_the_last_step_of_a_pull_is_heard(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fit` has nothing left to stop then, and the bandit has."""
+    real, calls = Loop.validate, []
+
+    def asks(loop: Loop) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(loop)
+
+    monkeypatch.setattr(Loop, "validate", asks)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
+
+
+def test_request_to_stop_during_the_reward(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """log p(x) of the first rows only is not the reward."""
+    rewards, calls = importlib.import_module("pyrovae.searching.rewards"), []
+
+    def stopped(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        calls.append(1)
+        return replace(log_evidence(*args, **options), partial=len(calls) == 2)
+
+    monkeypatch.setattr(rewards, "log_evidence", stopped)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
 
 
 def test_log(tmp_path: Path) -> None:
