@@ -38,7 +38,7 @@ def add_fit_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
-    about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
+    about = "trusted modules outside PyroVAE that the files may name, separated by commas"
     parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
@@ -61,7 +61,7 @@ def space_of(words: list[str] | None, file: str | None, options: Mapping[str, An
     if file is not None and words:
         raise InputError("the space is given twice: use a file or --vary, not both")
     if file is not None:
-        return searching.Space.read(Path(file), fixed(options))
+        return searching.Space.read(Path(file), fixed(options), options.get("trust"))
     return searching.Space.of(words or [], fixed(options))
 
 
