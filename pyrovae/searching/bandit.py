@@ -92,11 +92,12 @@ def bandit(
         options: options of `VAE.suited` and `fit` that all arms have, such as `lr=1e-3`.
 
     Returns:
-        `Bandit`. After Ctrl-C it has the pulls that are done, and is marked as partial.
+        `Bandit`.
 
     Raises:
         InputError: for arms that cannot be declared or share an encoder, an invalid option, or a
             folder that holds another bandit; if all arms fail, with the sentence of the first.
+        KeyboardInterrupt: on Ctrl-C, after the pulls so far were printed (with `progress`).
 
     References:
         Domhan, Springenberg & Hutter (2015), "Speeding up Automatic Hyperparameter Optimization of
@@ -133,7 +134,12 @@ def bandit(
         with work.opened():
             partial = work.run()
         result = work.result(partial=partial)
-        if figures and folder is not None and not partial:
+        if partial:
+            if progress:
+                print(result, flush=True)
+            how = "" if folder is None else f"; the same bandit with the folder {folder} goes on"
+            raise KeyboardInterrupt(f"stopped after {len(work.log.pulls)} of {pulls} pulls{how}")
+        if figures and folder is not None:
             result.save_figures(folder / "figures")
         if folder is None:  # the folder now exists as long as the result
             weakref.finalize(result, stack.pop_all().close)

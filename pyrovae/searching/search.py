@@ -121,7 +121,7 @@ def search(
         >>> space = {"latent_dim": OneOf(2, 8), "lr": Real(1e-3, 1e-2, log=True), "epochs": 2}
         >>> study = pv.search(space, data, trials=3, finalists=0, progress=False)
         >>> study.table.shape
-        (3, 9)
+        (3, 7)
     """
     flags(progress=progress)
     space = space if isinstance(space, Space) else Space(space)
@@ -212,6 +212,7 @@ class _Searcher:
                 self._refuse_hopeless(least=1)
             final = self.finalists.run(best, self.trials.space, self.reward["particles"], self.trials.seed)
         except KeyboardInterrupt:
+            self.pool.close()  # running trials write their checkpoints
             if self.trials.finished:
                 self._print(str(self._study(None, is_kept=is_kept)))
             how = f"; the same search with the folder {self.folder.path} goes on" if is_kept else ""

@@ -109,7 +109,6 @@ def test_pull_of_several_epochs(data: Data) -> None:
 def test_bandit_ends_when_all_arms_are_trained(data: Data) -> None:
     result = run({"small": ARMS["small"]}, data, pulls=5, full=2)
     assert len(result.pulls) == 2
-    assert not result.partial
 
 
 # ------------------------------------------------------------------ a shared encoder
@@ -460,7 +459,7 @@ def test_folder_of_another_bandit_is_refused(data: Data, tmp_path: Path) -> None
 
 
 def test_stopped_bandit_has_the_pulls_that_are_done(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     real, calls = module.reward_of, []
 
@@ -471,12 +470,10 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
         return real(*args, **named)
 
     monkeypatch.setattr(module, "reward_of", stops)
-    result = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert result.partial
-    assert len(result.pulls) == 2
-    assert "2 of 6 pulls, stopped early" in str(result)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls; the same bandit"):
+        run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b", progress=True)
+    assert "2 of 6 pulls, stopped early" in capsys.readouterr().out
     again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert not again.partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt, match="stopped before the first pull was done"):
