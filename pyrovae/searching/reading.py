@@ -107,9 +107,9 @@ def from_text(text: str, name: str) -> Any:  # noqa: ANN401
     Raises:
         InputError: for an empty text, or one that is not a value.
     """
-    values = _range_of(text)
-    if values is not None:
-        return values
+    whole_range = _range_of(text)
+    if whole_range is not None:
+        return whole_range
     parts = [part for part in _split(text) if part.strip()]
     if not parts:
         raise InputError(f"{name} has no value: write it as in {name}=1,2")
