@@ -15,12 +15,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from pyrovae import checks
 from pyrovae.errors import InputError
 
 __all__ = ["Choice", "OneOf", "Real", "Whole"]
 
 MOST = 10_000  # values of a grid
+_SCALAR = (bool, int, float, str, type(None))
 
 
 class Choice(ABC):
@@ -120,7 +124,7 @@ class OneOf(Choice):
         options: the values.
 
     Raises:
-        InputError: for no values, or one that occurs twice.
+        InputError: for no values, or two that are equal or read alike, such as 1, 1.0 and True.
 
     Example:
         >>> from pyrovae.priors import GaussianMixture, StandardNormal
@@ -131,10 +135,10 @@ class OneOf(Choice):
     def __init__(self, *options: Any) -> None:  # noqa: ANN401
         if not options:
             raise InputError("OneOf needs at least one value, as in OneOf(32, 64)")
-        for number, option in enumerate(options):
-            if any(_is_same(option, other) for other in options[:number]):
-                raise InputError(f"{option!r} occurs twice in {self._words(options)}: leave one out")
-        self.options = options
+        self.options = tuple(map(_plain, options))
+        for number, option in enumerate(self.options):
+            if any(_is_same(option, other) for other in self.options[:number]):
+                raise InputError(f"{option!r} occurs twice in {self}: leave one out")
 
     def listed(self) -> list[Any]:
         return list(self.options)
@@ -153,5 +157,13 @@ class OneOf(Choice):
         return f"OneOf({', '.join(map(repr, options))})"
 
 
+def _plain(option: Any) -> Any:  # noqa: ANN401
+    """Numbers and lists in place of those of NumPy and torch."""
+    return option.tolist() if isinstance(option, (np.generic, np.ndarray, Tensor)) else option
+
+
 def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    """Whether two options are equal, or have the same label in the table of trials."""
+    if isinstance(one, _SCALAR) and isinstance(other, _SCALAR):
+        return one == other or str(one) == str(other)
     return type(one) is type(other) and one == other

@@ -45,7 +45,7 @@ def space_of(words: list[str] | None, file: str | None, options: Mapping[str, An
     if file is not None and words:
         raise InputError("the space is given twice: use a file or --vary, not both")
     if file is not None:
-        return searching.Space.read(Path(file), fixed(options))
+        return searching.Space.read(Path(file), fixed(options), options.get("trust"))
     return searching.Space.of(words or [], fixed(options))
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Finalists"]
 
 APART = 1_000_000  # between the seeds of trials and those of finalists
+_RESULT = ("test", "test_stderr", "verdict")
+_RECORD = {"folder", "method", *_RESULT}  # of test.json
 
 
 class Finalists:
@@ -51,6 +53,7 @@ class Finalists:
     ) -> None:
         self.folder, self.pool, self.count, self.seeds, self.say = folder, pool, count, seeds, say
         self.score = Score("validation", method)
+        self.note: str | None = None
         self.best_folder = Path()
 
     def run(
@@ -81,6 +84,7 @@ class Finalists:
                 scores.setdefault(name, []).append(outcome.value.scored)
         scores = {name: scores[name] for name in trials if name in scores and name not in failures}
         if not scores:  # none was asked for, or all failed
+            self.note = _all_failed(failures)
             return None
         ranking = rank_scored(scores)
         winner = ranking.names[0]
@@ -141,7 +145,7 @@ class Finalists:
             before.append(values)
             text = json.dumps(before, indent=2)
             write_whole(path, lambda file: file.write(text.encode()))
-        return {name: values[name] for name in ("test", "test_stderr", "verdict")} | {"tests": len(before)}
+        return {name: values[name] for name in _RESULT} | {"tests": len(before)}
 
     def _scored_test(self) -> dict[str, Any]:
         score = Score("test", self.score.method)
@@ -159,11 +163,33 @@ class Finalists:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    """The results on the test set so far.
+
+    Raises:
+        InputError: for a damaged file, since nobody knows then how often the test set was used.
+    """
     try:
         known = json.loads(path.read_text())
-    except (OSError, ValueError):
+        if all(record.keys() >= _RECORD for record in known):
+            return known
+    except FileNotFoundError:
         return []
-    return known if isinstance(known, list) else []
+    except (OSError, ValueError, TypeError, AttributeError):
+        pass
+    raise InputError(
+        f"{path} is damaged, and says how often the test set was used: restore it, or delete it to use the "
+        "test set once more"
+    )
+
+
+def _all_failed(failures: dict[str, str]) -> str | None:
+    if not failures:
+        return None
+    reason = next(iter(failures.values()))
+    return (
+        f"No finalist could be refitted, so nothing is known of the test set, and the best run is that of "
+        f"the best trial; the first failed with: {reason}"
+    )
 
 
 def _name(trial: optuna.trial.FrozenTrial) -> str:

@@ -10,6 +10,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,11 +63,11 @@ def read_outcome(folder: Path, key: Any, score: Score | None) -> Done | Failed |
             return Done(key, trial)
         about = content["scored"]
         units = Units(**_tuples(about.pop("units")))
-        with np.load(folder / "log_px.npz") as arrays:
+        with (folder / "log_px.npz").open("rb") as file, np.load(file) as arrays:
             index = arrays["index"] if "index" in arrays.files else None
             scored = Scored(arrays["log_px"], index, units, about["quantity"], about["verdict"])
         return Done(key, trial._replace(scored=scored))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, BadZipFile):
         return None
 
 

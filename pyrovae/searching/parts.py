@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pyrovae import vae
@@ -22,6 +22,7 @@ __all__ = [
     "options_of",
     "options_of_part",
     "part_of",
+    "paths_in",
     "plain",
     "replaced",
     "takes",
@@ -88,6 +89,21 @@ def part_of(value: Any, base: type | None, role: str) -> Any:  # noqa: ANN401
         if isinstance(part, base):
             return part
     raise InputError(f"{role} must be a {base.__name__}, not {value!r}: name one of {_few(base)}")
+
+
+def paths_in(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """The import paths outside the package that name parts in words."""
+    if isinstance(value, OneOf):
+        value = value.options
+    if isinstance(value, str) and "." in value and value.partition(".")[0] != "pyrovae":
+        yield value
+    elif isinstance(value, Mapping) and "class_path" in value:
+        yield from paths_in(value["class_path"])
+        for option in (value.get("init_args") or {}).values():
+            yield from () if isinstance(option, str) else paths_in(option)
+    elif isinstance(value, (list, tuple)):
+        for option in value:
+            yield from paths_in(option)
 
 
 def _built(value: Any) -> Any:  # noqa: ANN401

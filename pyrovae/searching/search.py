@@ -11,23 +11,27 @@ other seeds, and the test set is not used before the winner is known.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.checks import flags, number, path_of, whole
+from pyrovae.choices import OneOf
 from pyrovae.errors import InputError
 from pyrovae.evidence import Laplace, Method
+from pyrovae.evidence.methods import as_method
 from pyrovae.searching.finalists import Finalists
 from pyrovae.searching.folder import SearchFolder, data_plan
 from pyrovae.searching.runs import run_of
 from pyrovae.searching.space import Point, Space
 from pyrovae.searching.study import Final, Study, TrialRecord
-from pyrovae.searching.trial import Trained, trained
+from pyrovae.searching.trial import Trained, refuse_other_units, trained
 from pyrovae.searching.trials import Pruner, Sampler, Trials
 from pyrovae.searching.workers import Done, Failed, Pool, Task
 from pyrovae.sharing import is_shared
@@ -131,7 +135,7 @@ def search(
         "hours": None if hours is None else number("hours", hours, above=0.0),
         "finalists": whole("finalists", finalists, 0),
         "seeds": whole("seeds", seeds),
-        "method": Laplace() if method is None else method,
+        "method": Laplace() if method is None else as_method(method),
     }
     reward = {
         "particles": whole("particles", particles),
@@ -152,13 +156,18 @@ def search(
 
 def _epochs(space: Space, data: Data) -> int:
     """The largest number of epochs of a trial."""
-    values = space.values.get("epochs")
-    numbers = getattr(values, "options", None) or [getattr(values, "high", values)]
-    if numbers == [None]:
-        size = space.values.get("batch_size")
-        size = size if isinstance(size, int) else None
-        numbers = [chosen({"batch_size": size, "epochs": None}, Facts(len(data.train)))["epochs"]]
-    return max(whole("epochs", value) for value in numbers)
+    size = space.values.get("batch_size")
+    size = size if isinstance(size, int) else None
+    default = chosen({"batch_size": size, "epochs": None}, Facts(len(data.train)))["epochs"]
+    numbers = _largest(space.values.get("epochs"))
+    return max(whole("epochs", default if value is None else value) for value in numbers)
+
+
+def _largest(value: Any) -> list[Any]:  # noqa: ANN401
+    """The largest value of each range in a choice, and its other values."""
+    if isinstance(value, OneOf):
+        return [number for option in value.options for number in _largest(option)]
+    return [getattr(value, "high", value)]
 
 
 @contextmanager
@@ -212,20 +221,33 @@ class _Searcher:
         return self._study(final, is_kept=is_kept)
 
     def _study(self, final: Final | None, *, is_kept: bool) -> Study:
+        best = self._best_run(final)
+        if best is not None and not is_kept:
+            best = replace(best, folder=None)
         return Study(
             tuple(map(_record, self.trials.all)),
             self.reward["particles"],
             final,
-            self._best_run(final),
+            best,
             self.folder.path if is_kept else None,
             self.trials.logs,
+            self.finalists.note,
         )
 
     def _best_run(self, final: Final | None) -> Run | None:
         if final is not None:
             return run_of(self.finalists.best_folder)
         best = self.trials.complete
-        return run_of(self._path(best[0].number)) if best else None
+        if not best:
+            return None
+        folder = self._path(best[0].number)
+        try:
+            return run_of(folder)
+        except InputError as error:
+            raise InputError(
+                f"the run of the best trial, {folder}, cannot be read ({error}): restore it, or use "
+                "finalists=1 (--finalists 1), which trains it again"
+            ) from None
 
     # ---------------------------------------------------------------- trials
 
@@ -240,7 +262,11 @@ class _Searcher:
                 self._refuse_hopeless()
                 continue
             self.active[trial.number] = trial, point
-            own = {"seed": self.trials.seed + trial.number, "folder": str(self._path(trial.number))}
+            own: dict[str, Any] = {
+                "seed": self.trials.seed + trial.number,
+                "folder": str(self._path(trial.number)),
+            }
+            own["units"] = self.trials.units
             return trial.number, Task(trained, {"options": point.options, **own, **self.reward})
         return None
 
@@ -257,20 +283,13 @@ class _Searcher:
 
     def _note(self, outcome: Done | Failed) -> None:
         trial, point = self.active.pop(outcome.key)
-        if isinstance(outcome, Failed):
-            self.trials.fail(trial, outcome.sentence)
-            self._print(f"trial {trial.number}: failed: {outcome.sentence}  ({point.name})")
-            return
-        result: Trained = outcome.value
-        units = self.trials.units
-        if units is not None and result.units != units:
-            reason = (
-                f"its bound is on {result.units}, and that of other trials on {units}, which cannot be "
-                "compared: search these likelihoods apart"
-            )
+        reason = self._reason(outcome)
+        if reason is not None:
             self.trials.fail(trial, reason)
             self._print(f"trial {trial.number}: failed: {reason}  ({point.name})")
             return
+        assert isinstance(outcome, Done)
+        result: Trained = outcome.value
         about = {
             "epochs": result.epochs,
             "seconds": round(result.seconds, 2),
@@ -281,6 +300,19 @@ class _Searcher:
         word = "pruned" if result.stopped else f"{result.value:.3f}"
         at = f"{result.epochs} epochs, {result.seconds:.0f} s"
         self._print(f"trial {trial.number}: {word} ({at})  {point.name}")
+
+    def _reason(self, outcome: Done | Failed) -> str | None:
+        """Why a trial failed, or None."""
+        if isinstance(outcome, Failed):
+            return outcome.sentence
+        result: Trained = outcome.value
+        if not math.isfinite(result.value):
+            return f"its bound is {result.value}: use a lower lr, more particles or another likelihood"
+        try:  # trials that began at the same time could not know it
+            refuse_other_units(result.units, self.trials.units)
+        except InputError as error:
+            return str(error)
+        return None
 
     def _refuse_hopeless(self, least: int = HOPELESS) -> None:
         finished = self.trials.finished

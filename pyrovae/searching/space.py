@@ -13,7 +13,7 @@ A `Point` has a value in place of each choice. In YAML and on the command line
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.choices import Choice, OneOf, Real, Whole
 from pyrovae.errors import InputError
 from pyrovae.names import meant_by, named_classes
+from pyrovae.part import Declared
 from pyrovae.searching.parts import (
     ROLES,
     Choose,
@@ -32,6 +33,7 @@ from pyrovae.searching.parts import (
     options_of,
     options_of_part,
     part_of,
+    paths_in,
     plain,
     replaced,
     takes,
@@ -39,6 +41,7 @@ from pyrovae.searching.parts import (
 )
 from pyrovae.searching.reading import checked_name, from_text, read_value
 from pyrovae.training.config import read_config
+from pyrovae.trust import class_at, trusting
 
 if TYPE_CHECKING:
     import optuna
@@ -67,9 +70,10 @@ class Space:
     Arguments:
         values: name -> a value, a choice, or a part with choices. A name with a dot, such as
             "prior.components", is an option of the part that is chosen, where it has that option.
+        trust: modules outside PyroVAE whose parts may be named in words, as in ["mypackage"].
 
     Raises:
-        InputError: for a name that does not exist or cannot vary.
+        InputError: for a name that does not exist or cannot vary, or code that is not trusted.
 
     Example:
         >>> space = Space.of(["latent_dim=2,5", "prior=StandardNormal,GaussianMixture",
@@ -81,10 +85,13 @@ class Space:
         latent_dim=2 prior=GaussianMixture prior.components=4
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], trust: str | Sequence[str] | None = None) -> None:
         if not isinstance(values, Mapping):
             raise InputError(f"a space is a mapping from names to values and choices, not {values!r}")
         self.values = {checked_name(name): read_value(value, name) for name, value in values.items()}
+        for name, value in self.values.items():
+            if name in ROLES:
+                _import_parts(value, trust)
         for name in self.values:
             if "." in name:
                 self._check_inner(name)
@@ -110,16 +117,28 @@ class Space:
                 raise InputError(f"{name} is varied twice: give all its values at once")
             seen.add(name)
             values[name] = from_text(text, name)
-        return cls(values)
+        named = [path for name in seen & ROLES.keys() for path in paths_in(values[name])]
+        return cls(values, trust=[path.rpartition(".")[0] for path in named])
 
     @classmethod
-    def read(cls, path: str | Path, fixed: Mapping[str, Any] | None = None) -> Space:
+    def read(
+        cls,
+        path: str | Path,
+        fixed: Mapping[str, Any] | None = None,
+        trust: str | Sequence[str] | None = None,
+    ) -> Space:
         """A space from a YAML file, and values for the names that it leaves out.
 
+        Arguments:
+            path: the file.
+            fixed: values for all points; those of the file come first.
+            trust: modules outside PyroVAE whose parts the file may name.
+
         Raises:
-            InputError: if the file cannot be read, or is not a space.
+            InputError: if the file cannot be read, is not a space, or names code that is not
+                trusted.
         """
-        return cls({**(fixed or {}), **read_config(path)})
+        return cls({**(fixed or {}), **read_config(path)}, trust)
 
     # ---------------------------------------------------------------- points
 
@@ -186,10 +205,12 @@ class Space:
 
     def _point(self, choose: Choose) -> Point:
         values: dict[str, Any] = {}
+        words: list[str] = []
 
         def noted(choice: Choice, path: str) -> tuple[Any, Any]:
             label, value = choose(choice, path)
             values[path] = label
+            words.append(f"{path}={word(label) if isinstance(choice, Real) else _exact(label)}")
             return label, value
 
         options: dict[str, Any] = {}
@@ -199,8 +220,7 @@ class Space:
                 options[name] = part_of(chosen(value, name, noted), base, name)
                 for inner in self._inner.get(name, ()):
                     options[name] = self._with(options[name], inner, noted)
-        name = " ".join(f"{path}={word(value)}" for path, value in values.items())
-        return Point(name, values, options)
+        return Point(" ".join(words), values, options)
 
     # ---------------------------------------------------------------- options of parts
 
@@ -248,6 +268,19 @@ class Space:
 
     def __repr__(self) -> str:
         return f"Space({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+
+
+def _import_parts(value: Any, trust: str | Sequence[str] | None) -> None:  # noqa: ANN401
+    """Import the user's own parts that are named in words; later, they are known."""
+    with trusting(trust):
+        for path in paths_in(value):
+            class_at(path, Declared)
+
+
+def _exact(label: Any) -> str:  # noqa: ANN401
+    """A label in words that no other label of its choice has."""
+    short = word(label)
+    return short if not isinstance(label, float) or float(short) == label else repr(label)
 
 
 def _decide(decided: list[int], taken: list[tuple[int, int]], choice: Choice, _: str) -> tuple[Any, Any]:

@@ -56,8 +56,8 @@ class Final:
         winner: the name of the first.
         test, test_stderr: log p(x) of the test set by the winner's best run, with its error.
         verdict: whether the estimate of the test set can be trusted.
-        tests: how many winners of this search were scored on the test set; more than one if the
-            search was continued after its end.
+        tests: how often the test set was used in this search; more than once if it was continued
+            after its end with another winner or another method.
         method: how log p(x) was estimated.
         points: name -> the values of each finalist.
         failures: name -> why a finalist could not be refitted.
@@ -84,7 +84,7 @@ class Final:
             f"({self.verdict})",
         ]
         if self.tests > 1:
-            lines += [f"The test set was used for {self.tests} winners of this search"]
+            lines += [f"The test set was used {self.tests} times in this search"]
         lines += [f"{name} was not refitted: {reason}" for name, reason in self.failures.items()]
         return "\n".join(lines)
 
@@ -100,6 +100,7 @@ class Study:
         best: the winner's best run, refitted; without finalists the run of the best trial.
         folder: the folder of the search, or None.
         logs: the choices on a logarithmic scale.
+        note: why there are no finalists although some were asked for, or None.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -108,23 +109,27 @@ class Study:
     best: Run | None
     folder: Path | None = None
     logs: frozenset[str] = frozenset()
+    note: str | None = None
 
     @property
     def table(self) -> pandas.DataFrame:
-        """One row for each trial: its values, state, bound, epochs, seconds and parameters."""
+        """One row for each trial: its values, state, bound, epochs, seconds and parameters.
+
+        If `epochs` is a choice, the number that was done is in `epochs_done`.
+        """
         import pandas
 
+        paths = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
         rows = [
             {
                 "number": trial.number,
                 "state": trial.state,
                 "value": trial.value,
                 **trial.values,
-                **trial.about,
+                **{f"{name}_done" if name in paths else name: about for name, about in trial.about.items()},
             }
             for trial in self.trials
         ]
-        paths = list(dict.fromkeys(name for trial in self.trials for name in trial.values))
         others = list(dict.fromkeys(name for row in rows for name in row))
         ordered = ["number", "state", "value", *paths]
         columns = [*ordered, *(name for name in others if name not in ordered)]
@@ -194,7 +199,7 @@ class Study:
     def __str__(self) -> str:
         counts = {state: self.states.count(state) for state in ("complete", "pruned", "failed", "running")}
         said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        lines = [f"{len(self.trials)} trials: {said}"]
+        lines = [f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}: {said}"]
         ranked = sorted((t for t in self.trials if t.state == "complete"), key=lambda trial: -trial.value)
         if ranked:
             lines += [f"Best by L_{self.particles} of the validation set, in nats per observation"]
@@ -202,6 +207,8 @@ class Study:
         lines += _failures(self.trials)
         if self.final is not None:
             lines += ["", str(self.final)]
+        if self.note is not None:
+            lines += ["", self.note]
         if self.folder is not None:
             lines += ["", f"in {self.folder}"]
         return "\n".join(lines)

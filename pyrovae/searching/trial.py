@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pyrovae.datasets import Data
 
-__all__ = ["Score", "Scored", "Trained", "rows_of", "scored", "trained"]
+__all__ = ["Score", "Scored", "Trained", "refuse_other_units", "rows_of", "scored", "trained"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -108,6 +108,7 @@ def trained(
     rows: int | None = None,
     score: Score | None = None,
     reports: bool = True,
+    units: str | None = None,
 ) -> Trained:
     r"""Train a VAE in a folder, or go on with the run that is there, and report every epoch.
 
@@ -126,9 +127,10 @@ def trained(
         rows: the number of validation rows of the bound; None takes all.
         score: also estimate log p(x) of each row in this way.
         reports: whether to report each epoch; the bound of the kept weights is always computed.
+        units: the measure of other trials, as in `Trained.units`, with which this one is compared.
 
     Raises:
-        InputError: for options that cannot be used, or another run in the folder.
+        InputError: for options that cannot be used, another run in the folder, or other units.
         NumericalError: if the loss is not finite.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
 
@@ -147,7 +149,7 @@ def trained(
         vae = VAE.suited(data, **options_of(VAE.suited, options))
     _wait_for_lock(Path(folder))
     bound = Score("validation", particles=particles, rows=rows)
-    reporter = _Reporter(report, rows_of(data, bound), particles)
+    reporter = _Reporter(report, rows_of(data, bound), particles, units)
     settings = {name: value for name, value in options_of(fit, options).items() if name not in _OWN}
     run = fit(
         vae,
@@ -168,7 +170,7 @@ def trained(
         run.best_epoch,
         float(run.history["seconds"].sum()),
         sum(parameter.numel() for parameter in vae.parameters()),
-        f"{kept.quantity}, {kept.units}",
+        _units_in(kept),
         None if score is None else _plain(_evidence(vae, data, score)),
     )
 
@@ -212,17 +214,37 @@ def _wait_for_lock(folder: Path) -> None:
 class _Reporter(Callback):
     """Reports the bound of each epoch, and stops the run when told to."""
 
-    def __init__(self, report: Callable[[int, float], bool], rows: Rows, particles: int) -> None:
-        self.report, self.rows, self.particles = report, rows, particles
+    def __init__(
+        self, report: Callable[[int, float], bool], rows: Rows, particles: int, units: str | None
+    ) -> None:
+        self.report, self.rows, self.particles, self.units = report, rows, particles, units
         self.is_stopped = False
 
     def on_epoch(self, run: Running) -> Mapping[str, float]:
         bound = log_evidence(run.program, self.rows, particles=self.particles, compile=False)
         _refuse_partial(bound)
+        refuse_other_units(_units_in(bound), self.units)  # before others are compared with it
         if not self.report(run.epoch, bound.mean):
             self.is_stopped = run.epoch < run.epochs
             run.stop()
         return {f"L_{self.particles}": bound.mean}
+
+
+def refuse_other_units(units: str, others: str | None) -> None:
+    """Refuse a bound that cannot be compared with those of other trials.
+
+    Raises:
+        InputError: with both units.
+    """
+    if others is not None and units != others:
+        raise InputError(
+            f"its bound is on {units}, and that of other trials on {others}, which cannot be compared: "
+            "search these likelihoods in separate searches"
+        )
+
+
+def _units_in(evidence: Evidence) -> str:
+    return f"{evidence.quantity}, {evidence.units}"
 
 
 def _evidence(vae: VAE, data: Data, score: Score) -> Evidence:

@@ -17,9 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from pyrovae.checks import one_of
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
+from pyrovae.files import reason_of
 from pyrovae.searching.space import Point, Space
 
 if TYPE_CHECKING:
@@ -69,19 +72,21 @@ class Trials:
         if sampler == "cma":
             require("cmaes", "search", "the sampler cma")
         self.points = _shuffled(space.grid(), seed) if sampler == "grid" else []
+        storage = None if folder is None else _storage(folder)
         with _quiet(self.optuna):
             self.study = self.optuna.create_study(
                 study_name=NAME,
                 direction="maximize",
-                storage=None if folder is None else _storage(folder),
+                storage=storage,
                 pruner=self._pruner(),
                 load_if_exists=True,
             )
 
     @property
     def all(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials, in order."""
-        return self.study.get_trials(deepcopy=False)
+        """All trials that have begun, in order."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != waiting]
 
     @property
     def finished(self) -> list[optuna.trial.FrozenTrial]:
@@ -119,15 +124,15 @@ class Trials:
         """A new trial."""
         number = len(self.all)
         with _quiet(self.optuna):
-            if self.points:
+            if self.points and len(self.study.get_trials(deepcopy=False)) == number:  # none waits
                 self.study.enqueue_trial(self.points[number].values)
-            self.study.sampler = self._sampler(self.seed + number)
+            self.study.sampler = self._sampler(number)
             return self.study.ask()
 
     def again(self, number: int) -> optuna.Trial:
         """A trial that was running, with its values."""
         with _quiet(self.optuna):
-            self.study.sampler = self._sampler(self.seed + number)
+            self.study.sampler = self._sampler(number)
             return self.optuna.trial.Trial(self.study, self.all[number]._trial_id)
 
     def point(self, trial: optuna.Trial) -> Point:
@@ -162,8 +167,10 @@ class Trials:
             trial.set_user_attr("reason", reason)
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
 
-    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """The sampler of a trial; searches with other seeds share no points."""
         samplers = self.optuna.samplers
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         if self.sampler == "tpe":
             return samplers.TPESampler(n_startup_trials=FIRST, multivariate=True, group=True, seed=seed)
         if self.sampler == "gp":
@@ -191,13 +198,14 @@ def _shuffled(points: list[Point], seed: int) -> list[Point]:
 def _storage(folder: Path) -> Any:  # noqa: ANN401
     """The journal in a folder, without what a killed process left in it."""
     path = folder / JOURNAL
-    _tidy(path)
     journal = require("optuna.storages.journal", "search", "a search")
     storages = require("optuna.storages", "search", "a search")
     try:
+        _tidy(path)
         return storages.JournalStorage(journal.JournalFileBackend(str(path)))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}): restore it, or choose a new name") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        words = " ".join(visible(error).split()).rstrip(".")
+        raise InputError(f"{path} is damaged ({words}): restore it, or choose a new name") from None
 
 
 def _tidy(path: Path) -> None:
@@ -213,12 +221,21 @@ def _tidy(path: Path) -> None:
 
 @contextmanager
 def _quiet(optuna: ModuleType) -> Iterator[None]:
-    """Without optuna's messages and its warnings of experimental parts."""
+    """Without optuna's messages and its warnings of experimental parts.
+
+    Raises:
+        InputError: if the journal cannot be written, as on a full disk.
+    """
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except OSError as error:
+        raise InputError(
+            f"the trials cannot be written to {JOURNAL} ({reason_of(error)}): make room or change the "
+            "permissions, and start the same search again, which continues this one"
+        ) from error
     finally:
         optuna.logging.set_verbosity(before)

@@ -1,8 +1,12 @@
 """Searches: trials, pruning, finalists, and searches that were stopped, killed or given nonsense."""
 
+import dataclasses
+import errno
+import importlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +14,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import pyrovae as pv
 from pyrovae.choices import OneOf, Real, Whole
+from pyrovae.errors import InputError
 from pyrovae.searching import Space
+from pyrovae.searching.trial import Trained
 from pyrovae.searching.trials import JOURNAL, Trials
 from tests.support.parts import raises_one_sentence
 
@@ -366,3 +373,158 @@ def test_two_searches_in_one_folder_are_refused(tmp_path, data):
     finally:
         process.kill()
         process.communicate()
+
+
+# -------------------------------------------------------------------- faults of users and disks
+
+
+def point_names(seed, sampler="random"):
+    trials = Trials(Space(SPACE), sampler=sampler, pruner="none", epochs=3, seed=seed)
+    return [trials.point(trials.next()).name for _ in range(6)]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_searches_with_other_seeds_share_no_points(sampler):
+    """Not even with adjacent seeds, over which a user takes a median."""
+    assert not set(point_names(0, sampler)) & set(point_names(1, sampler))
+
+
+def test_a_point_of_a_grid_that_was_not_begun_is_not_lost(tmp_path):
+    """A search that is killed between two lines of the journal leaves a trial that waits."""
+    space = Space({"latent_dim": OneOf(2, 3)})
+    options = {"sampler": "grid", "pruner": "none", "epochs": 1, "seed": 0, "folder": tmp_path}
+    before = Trials(space, **options)
+    before.study.enqueue_trial(before.points[0].values)
+    trials = Trials(space, **options)
+    assert trials.all == trials.running() == []
+    for _ in range(2):
+        trial = trials.next()
+        trials.tell(trial, float(trials.point(trial).options["latent_dim"]), pruned=False, about={})
+    assert sorted(trial.value for trial in trials.all) == [2, 3]
+
+
+def test_a_method_is_checked_at_the_start(data):
+    raises_one_sentence(lambda: pv.search(SPACE, data, method="laplce"), "there is no method 'laplce'")
+    study = pv.search(SPACE, data, trials=1, seeds=1, particles=5, method="importance", progress=False)
+    assert study.final.method.startswith("Importance(")
+
+
+def test_epochs_may_be_nested_choices_or_the_default(data):
+    space = SMALL | {"epochs": OneOf(Whole(1, 2), 3, None), "latent_dim": OneOf(2, 3)}
+    study = pv.search(space, data, trials=1, **FEW)
+    assert study.table["epochs"][0] == space["epochs"].options[1] or study.states == ["complete"]
+
+
+def test_the_table_has_the_epochs_that_were_chosen_and_done(data):
+    space = SMALL | {"epochs": OneOf(2, 3)}
+    study = pv.search(space, data, trials=2, sampler="grid", **FEW)
+    stopped = dataclasses.replace(study.trials[0], state="pruned", about={"epochs": 1})
+    table = dataclasses.replace(study, trials=(stopped, study.trials[1])).table
+    assert table["epochs"].tolist() == [trial.values["epochs"] for trial in study.trials]
+    assert table["epochs_done"].tolist() == [1, study.trials[1].values["epochs"]]
+
+
+def test_other_units_fail_before_they_are_compared(data):
+    """The report of a density would end trials whose bound is a probability."""
+    space = SMALL | {"likelihood": OneOf("Bernoulli", "Normal"), "epochs": 3}
+    study = pv.search(space, data, trials=2, sampler="grid", **FEW)
+    assert sorted(study.states) == ["complete", "failed"]
+    failed = study.trials[study.states.index("failed")]
+    assert failed.number == 1
+    assert failed.reports == {}
+    assert "cannot be compared: search these likelihoods in separate searches" in failed.about["reason"]
+
+
+def test_a_bound_that_is_not_finite_is_a_failure(data, monkeypatch):
+    result = Trained(math.nan, False, 1, 1, 0.1, 10, "units")  # noqa: FBT003
+    module = importlib.import_module("pyrovae.searching.search")  # pv.search is the function
+    monkeypatch.setattr(module, "trained", lambda *_, **__: result)
+    raises_one_sentence(lambda: pv.search(SPACE, data, trials=2, **FEW), "all 2 trials failed, the last")
+
+
+def test_finalists_that_all_fail_are_mentioned(data, monkeypatch):
+    def refused(*_, **__):
+        raise InputError("no memory is left: use fewer jobs")
+
+    monkeypatch.setattr("pyrovae.searching.finalists.trained", refused)
+    study = pv.search(SPACE, data, trials=1, finalists=1, seeds=1, particles=5, progress=False)
+    assert study.final is None
+    assert study.best is not None
+    assert "No finalist could be refitted" in str(study)
+    assert "the first failed with: no memory is left" in str(study)
+
+
+def copied(study, tmp_path):
+    return shutil.copytree(study.folder, tmp_path / "copy")
+
+
+def continued(folder, data, **options):
+    options = {"trials": 6, "finalists": 2, "seeds": 2, "particles": 5, "progress": False} | options
+    return pv.search(SPACE, data, out=folder, **options)
+
+
+@pytest.mark.parametrize("text", ["[", "[5]", "5", '[{"folder": "a", "method": "Laplace(rounds=3)"}]'])
+def test_a_damaged_record_of_the_test_set_is_refused(study, data, tmp_path, text):
+    """It would say that the test set was used once when it was used twice."""
+    folder = copied(study, tmp_path)
+    (folder / "test.json").write_text(text)
+    raises_one_sentence(lambda: continued(folder, data), "test.json is damaged")
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "oo", '{"op_code": 99}'])
+def test_every_damage_of_a_journal_is_refused(study, data, tmp_path, line):
+    folder = copied(study, tmp_path)
+    journal = folder / JOURNAL
+    journal.write_text("\n".join([line, *journal.read_text().split("\n")[1:]]))
+    raises_one_sentence(lambda: continued(folder, data), "journal.log is damaged")
+
+
+def test_a_journal_that_is_a_folder_is_refused(tmp_path, data):
+    (tmp_path / JOURNAL).mkdir()
+    raises_one_sentence(lambda: pv.search(SPACE, data, out=tmp_path, **FEW), "journal.log is damaged")
+
+
+def test_a_damaged_array_of_a_finalist_is_estimated_again(study, data, tmp_path):
+    folder = copied(study, tmp_path)
+    for path in folder.glob("finalists/*/*/log_px.npz"):
+        path.write_bytes(b"PK\x03\x04oo")
+    again = continued(folder, data)
+    np.testing.assert_allclose(again.final.ranking.mean, study.final.ranking.mean)
+
+
+def test_a_full_disk_ends_the_search_with_a_sentence(data, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(optuna.trial.Trial, "report", full)
+    raises_one_sentence(lambda: pv.search(SPACE, data, trials=2, **FEW), "cannot be written to journal.log")
+
+
+def test_the_best_run_without_a_folder_is_in_memory(data):
+    """The temporary folder is gone."""
+    best = pv.search(SPACE, data, trials=1, **FEW).best
+    assert best.folder is None
+    assert len(best.history["train"]) == 3
+
+
+def test_a_deleted_run_of_the_best_trial_is_trained_again_on_demand(study, data, tmp_path):
+    folder = copied(study, tmp_path)
+    shutil.rmtree(folder / "trials")
+    said = "restore it, or use finalists=1 (--finalists 1), which trains it again"
+    raises_one_sentence(lambda: continued(folder, data, finalists=0), said)
+    assert continued(folder, data).final.winner == study.final.winner
+
+
+def test_trials_do_not_train_each_others_parts(data):
+    """A part object of the space is declared once and used by all trials."""
+    prior = pv.priors.GaussianMixture(3)
+    space = SMALL | {"prior": prior, "lr": OneOf(0.01, 0.02), "epochs": 2}
+    study = pv.search(space, data, trials=2, sampler="grid", **FEW)
+    last = study.trials[1]
+    torch.manual_seed(last.number)
+    vae = pv.VAE.suited(
+        data, prior=pv.priors.GaussianMixture(3), **{k: SMALL[k] for k in ("encoder", "decoder")}
+    )
+    pv.fit(vae, data, epochs=2, lr=last.values["lr"], seed=last.number, progress=False, compile=False)
+    bound = pv.log_evidence(vae.eval(), data.validation, particles=5).mean
+    assert last.value == pytest.approx(bound, abs=1e-4)

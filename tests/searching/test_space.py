@@ -1,7 +1,9 @@
 """Spaces: what words and files mean, which points a space has, and what is refused."""
 
 import random
+import sys
 
+import numpy as np
 import pytest
 import yaml
 
@@ -182,6 +184,10 @@ def test_the_points_declare_programs():
         (["prior=StandardNormal", "prior.components=1,2"], "has the option 'components'"),
         (["prior=GaussianMixture", "prior.componets=1,2"], "did you mean components?"),
         (["lr=[1"], "is not a value"),
+        (["lr=1e-4..1e-2:lgo"], "'1e-4..1e-2:lgo' in lr is not a range: write it as in 2..64"),
+        (["lr=1e-4...1e-2"], "is not a range"),  # not 1e-4 to .1e-2
+        (["lr=0..inf,2"], "'0..inf' in lr is not a range"),
+        (["lr=1,1.0"], "1.0 occurs twice in OneOf(1, 1.0)"),
         (["lr.low=1"], "a space has no 'lr.low'"),
     ],
 )
@@ -200,3 +206,58 @@ def test_other_faults_are_refused(tmp_path):
     raises_one_sentence(lambda: Space({"prior": {"class_path": "os.system"}}).grid(), "os.system")
     raises_one_sentence(lambda: Space.read(tmp_path / "none.yaml"), "cannot be read")
     raises_one_sentence(lambda: Space({"clip": object()}).to_dict(), "cannot be written to a file")
+    raises_one_sentence(lambda: OneOf(0, False), "False occurs twice")  # one label of optuna
+    raises_one_sentence(lambda: OneOf(None, "None"), "'None' occurs twice")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"class_path": "GaussianMixture", "components": 3}, "prior has components next to class_path"),
+        ({"choose": ["StandardNormal", "VampPrior"], "log": True}, "prior has log next to choose"),
+        ({"low": 3}, "a range in prior needs low and high"),
+        ({"low": 3, "high": 4, "lgo": True}, "a range in prior needs low and high"),
+        ({"class_path": "VampPrior", "init_args": [3]}, "init_args of VampPrior must be a mapping"),
+    ],
+)
+def test_a_mapping_that_is_almost_a_choice_is_refused(value, said):
+    raises_one_sentence(lambda: Space({"prior": value}), said)
+
+
+def test_numbers_of_yaml_and_numpy_are_numbers(tmp_path):
+    """YAML reads 1e-3 as a word."""
+    path = tmp_path / "space.yaml"
+    path.write_text("lr: [1e-3, 0.01]\nkl_warmup: {choose: [1e1, 5]}\n")
+    assert Space.read(path).values == {"lr": OneOf(0.001, 0.01), "kl_warmup": OneOf(10.0, 5)}
+    sizes = OneOf(*np.array([[3, 4], [5, 6]]))
+    space = Space({"batch_size": OneOf(*np.array([32, 64])), "decoder": "MLP", "decoder.sizes": sizes})
+    assert space.to_dict()["batch_size"] == {"choose": [32, 64]}
+    assert space.grid()[-1].name == "batch_size=64 decoder.sizes=[5, 6]"
+    assert Space.of(["lr=1e-4 .. 1e-2 :log"]).values == {"lr": Real(1e-4, 1e-2, log=True)}
+
+
+def test_points_have_different_names():
+    """A sweep has a folder for each name."""
+    names = [point.name for point in Space({"lr": OneOf(0.12341, 0.12342, 1e-3)}).grid()]
+    assert names == ["lr=0.12341", "lr=0.12342", "lr=0.001"]
+
+
+def test_parts_of_the_user_are_named_by_import_path(tmp_path, monkeypatch):
+    """Words on the command line need no trust; a file does, before any trial."""
+    (tmp_path / "own_nets_19.py").write_text(
+        "from pyrovae.networks import MLP\nclass Mine(MLP):\n    'Mine.'\nclass Other:\n    'None.'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "space.yaml"
+    path.write_text("decoder: [own_nets_19.Mine, {class_path: MLP, init_args: {sizes: [8]}}]\n")
+    raises_one_sentence(lambda: Space.read(path), "if you trust it, add trust=['own_nets_19']")
+    raises_one_sentence(lambda: Space({"decoder": "own_nets_19.Mine"}), "add trust=['own_nets_19']")
+    assert "own_nets_19" not in sys.modules
+    first, second = Space.read(path, trust="own_nets_19").grid()
+    assert type(first.options["decoder"]).__name__ == "Mine"
+    assert second.options["decoder"] == networks.MLP(8)
+    points = Space.of(["decoder=own_nets_19.Mine,MLP", "decoder.sizes=[8],[9]"]).grid()
+    assert [type(point.options["decoder"]).__name__ for point in points] == ["Mine", "Mine", "MLP", "MLP"]
+    raises_one_sentence(lambda: Space.of(["decoder=own_nets_19.Other"]), "is not a Declared")
+    raises_one_sentence(lambda: Space.of(["decoder=no_nets_19.Other"]), "cannot be imported")
+    sys.modules.pop("own_nets_19")
