@@ -12,7 +12,6 @@ the density bounded when a scale goes to zero. `positive(0 + UNIT)` is 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +103,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
     )
 
 
-def without_negligible(log_w: Tensor, dim: int | Sequence[int] = 0) -> Tensor:
+def without_negligible(log_w: Tensor, dim: int | list[int] = 0) -> Tensor:
     r"""Logarithms of weights, with \(-\infty\) for those below 1e-30 of the largest along `dim`.
 
     Such weights change no digit of a sum, and neither does their gradient, which becomes exactly 0.
@@ -123,7 +122,7 @@ def without_negligible(log_w: Tensor, dim: int | Sequence[int] = 0) -> Tensor:
     return log_w.masked_fill(log_w < largest + math.log(NEGLIGIBLE), -math.inf)
 
 
-def log_sum_exp(log_w: Tensor, dim: int | Sequence[int] = 0) -> Tensor:
+def log_sum_exp(log_w: Tensor, dim: int | list[int] = 0) -> Tensor:
     r"""The logarithm of a sum of exponentials, \(\log \sum_k e^{a_k}\), without negligible ones.
 
     Example:
