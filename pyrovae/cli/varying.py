@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyrovae import datasets, searching, training
+from pyrovae import searching, training
 from pyrovae.cli.commands import fit
 from pyrovae.errors import InputError
 from pyrovae.searching.reading import NAMES
@@ -21,28 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_fit_options", "completed", "fixed", "space_of"]
 
-_OWN: set[str | int] = {
-    "vae",
-    "data",
-    "seed",
-    "out",
-    "resume",
-    "figures",
-    "progress",
-    "callbacks",
-}
+_OWN = ("seed", "out", "resume", "figures")  # of each run
 
 
 def add_fit_options(parser: ArgumentParser) -> None:
     """Add the options of `fit` that apply to all runs."""
-    parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
-    about = "a known name (see `pyrovae datasets`), a file or a folder of images"
-    parser.add_argument("--data", type=str | None, default="digits", help=about)
-    about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
-    parser.add_argument("--trust", type=str | None, default=None, help=about)
-    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
-    parser.add_method_arguments(VAE, "suited", skip={"data"})
-    parser.add_function_arguments(training.fit, skip=_OWN)
+    fit.add_options(parser, skip=_OWN)
 
 
 def completed(options: list[Option], name: str) -> list[Option]:

@@ -111,7 +111,7 @@ def arm_images(x: ArrayLike, images: Mapping[str, ArrayLike], *, ax: Axes | None
                 "reconstruction for each image"
             )
     with style():
-        width = 0.09 * max(map(len, rows))
+        width = 0.2 + 0.1 * max(map(len, rows))
         ax, centres, _ = mosaic_of(
             np.concatenate(list(rows.values())), len(rows["original"]), ax, label_width=width
         )
@@ -126,7 +126,9 @@ def regret_curve(
     marks: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The regret after each pull: the mean over repetitions, and each repetition as a thin line.
+    """The regret after each pull: the mean over repetitions.
+
+    Of one or two policies, each repetition is a thin line.
 
     Args:
         pull: the numbers of the pulls, (t,).
@@ -143,7 +145,7 @@ def regret_curve(
     with canvas(ax, height=3.2) as ax:
         for name, colour in zip(regret, colours * len(regret), strict=False):
             values = numbers(regret[name], f"the regret of {name}", ("R", len(pull)), finite=False)
-            for own in values if len(values) > 1 else ():
+            for own in values if 1 < len(values) and len(regret) < 3 else ():
                 ax.plot(pull, own, color=colour, linewidth=0.6, alpha=0.35)
             ax.plot(pull, np.nanmean(values, 0), color=colour, label=name)
         for label, where in (marks or {}).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pyrovae.training.state import load_weights
 from pyrovae.trust import check_paths
 from pyrovae.vae import VAE
 
-__all__ = ["Arm", "Handover", "declared", "read_arms"]
+__all__ = ["Arm", "Handover", "Requests", "declared", "read_arms"]
 
 # What a bandit chooses itself.
 CHOSEN = {
@@ -142,6 +142,21 @@ class Handover(Callback):
         numbers = {name: number for number, name in enumerate(job.trained)}
         state["state"] |= {numbers[name]: moments[name] for name in self.names if name in moments}
         job.optimizer.load_state_dict(state)  # on the device of the weights
+
+
+class Requests(Callback):
+    """Remembers requests to stop: one during the last step of a run does not stop the run.
+
+    Attributes:
+        asked: returns whether the user asked to stop.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Callable[[], bool] = lambda: False
+
+    def on_start(self, run: Running) -> None:
+        """Listen to the run."""
+        self.asked = run._job.exchange.asked
 
 
 def _moments(checkpoint: Checkpoint, vae: VAE) -> dict[str, Any]:

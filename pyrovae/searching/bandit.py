@@ -27,7 +27,7 @@ from pyrovae.checks import count_of, flags, one_of, path_of, whole
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
-from pyrovae.searching.arms import Arm, Handover, declared
+from pyrovae.searching.arms import Arm, Handover, Requests, declared
 from pyrovae.searching.bandit_result import Bandit
 from pyrovae.searching.folder import SearchFolder, data_plan, safe_name
 from pyrovae.searching.history import History
@@ -36,6 +36,7 @@ from pyrovae.searching.policies import Policy, as_policy
 from pyrovae.searching.pulls import Log, Pull
 from pyrovae.searching.rewards import REWARDS, Reward, reward_of
 from pyrovae.searching.space import Space
+from pyrovae.training import Callback
 from pyrovae.training.config import read_config
 from pyrovae.training.preparing import as_data
 from pyrovae.vae.shared import Sharable
@@ -92,11 +93,12 @@ def bandit(
         options: options of `VAE.suited` and `fit` that all arms have, such as `lr=1e-3`.
 
     Returns:
-        `Bandit`. After Ctrl-C it has the pulls that are done, and is marked as partial.
+        `Bandit`.
 
     Raises:
         InputError: for arms that cannot be declared or share an encoder, an invalid option, or a
             folder that holds another bandit; if all arms fail, with the sentence of the first.
+        KeyboardInterrupt: on Ctrl-C, after the pulls so far were printed (with `progress`).
 
     References:
         Domhan, Springenberg & Hutter (2015), "Speeding up Automatic Hyperparameter Optimization of
@@ -133,7 +135,12 @@ def bandit(
         with work.opened():
             partial = work.run()
         result = work.result(partial=partial)
-        if figures and folder is not None and not partial:
+        if partial:
+            if progress:
+                print(result, flush=True)
+            how = "" if folder is None else f"; the same bandit with the folder {folder} goes on"
+            raise KeyboardInterrupt(f"stopped after {len(work.log.pulls)} of {pulls} pulls{how}")
+        if figures and folder is not None:
             result.save_figures(folder / "figures")
         if folder is None:  # the folder now exists as long as the result
             weakref.finalize(result, stack.pop_all().close)
@@ -172,6 +179,7 @@ class _Work:
         self.settings, self.data, self.folder, self.progress = settings, data, folder, progress
         self.options = options
         self.refused: dict[str, str] = {}
+        self.requests = Requests()
         self.arms: dict[str, Arm] = {}
         full = self.planned = self._planned_epochs()
         for name, own in options.items():
@@ -278,6 +286,8 @@ class _Work:
                 self.log.begin(name)
                 self.log.end(self._pull(self._arm(name)))
                 self._say()
+                if self.requests.asked():
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not self.log.pulls:
                 raise KeyboardInterrupt("stopped before the first pull was done") from None
@@ -311,13 +321,11 @@ class _Work:
                 tensors[name].copy_(saved[name])
         return Pull(arm.name, epochs=arm.epochs, seconds=time.perf_counter() - began, failed=sentence)
 
-    def _callbacks(self, arm: Arm) -> list[Handover]:
-        if not self.shared:
-            return []
+    def _callbacks(self, arm: Arm) -> list[Callback]:
         source = self._last()
-        if source is arm:
-            return []
-        return [Handover(self.shared, source, self.initial, arm.epochs)]
+        if not self.shared or source is arm:
+            return [self.requests]
+        return [self.requests, Handover(self.shared, source, self.initial, arm.epochs)]
 
     def _last(self) -> Arm | None:
         """The arm of the last pull that did not fail."""

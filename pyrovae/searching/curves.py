@@ -16,8 +16,8 @@ are alike, and a slow starter is not. An arm without a pull has the prior of the
 
 The noise of old rewards is larger (`discount`), since no shape fits a whole curve: the first
 epochs then do not decide where the last ones lead. A fifth of the gain that is still to come is
-added to the error, because the true shape is none of these. With that, 5 % or less of the ends of
-power laws, exponentials, Hill curves and sums of them were more than two errors away.
+added to the error, because the true shape is none of these. With that, 5 % of the ends of simulated
+curves (power laws, exponentials, Hill curves, and sums of them) were more than two errors away.
 
 Reference:
     Domhan, Springenberg & Hutter (2015), "Speeding up Automatic Hyperparameter Optimization of Deep
@@ -69,7 +69,7 @@ def shapes(pulls: Array, last: int) -> Array:
     return ((values - end) / (start - end))[:, :-2]
 
 
-def final_values(curves: Sequence[Array], last: int, discount: float = 0.8) -> tuple[Array, Array]:
+def final_values(curves: Sequence[Array], last: int, discount: float = 0.9) -> tuple[Array, Array]:
     """The predicted rewards of several arms after H pulls, and their standard errors.
 
     Arguments:

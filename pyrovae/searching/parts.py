@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyrovae import vae
 from pyrovae.choices import Choice, OneOf, Real, Whole
 from pyrovae.errors import InputError
-from pyrovae.guides import Guide
-from pyrovae.likelihoods import Likelihood, Mechanism
 from pyrovae.names import meant_by, named_classes
-from pyrovae.networks import Network
 from pyrovae.objectives import Objective
 from pyrovae.part import Declared, public_path
-from pyrovae.priors import Prior
 
 __all__ = [
     "ROLES",
@@ -31,15 +28,7 @@ __all__ = [
     "word",
 ]
 
-ROLES: dict[str, type] = {
-    "prior": Prior,
-    "likelihood": Likelihood,
-    "guide": Guide,
-    "encoder": Network,
-    "decoder": Network,
-    "mechanism": Mechanism,
-    "objective": Objective,
-}
+ROLES: dict[str, type] = {**vae.ROLES, "objective": Objective}
 Choose = Callable[[Choice, str], tuple[Any, Any]]  # the label and the value of a choice, by its path
 
 

@@ -106,7 +106,7 @@ class UCB(_ByValue):
         >>> UCB(Mean()).next(History(2, 9, [(0, 1.0), (0, 0.0), (1, 1.0)]))
         1
         >>> UCB()
-        UCB(value=Curve(discount=0.8))
+        UCB(value=Curve(discount=0.9))
     """
 
     def index(self, history: History) -> Array:
@@ -303,7 +303,7 @@ def as_policy(policy: str | Policy) -> Policy:
 
     Example:
         >>> as_policy("thompson"), as_policy("halving")
-        (Thompson(value=Curve(discount=0.8)), Halving(eta=2.0))
+        (Thompson(value=Curve(discount=0.9)), Halving(eta=2.0))
     """
     if isinstance(policy, Policy):
         return policy

@@ -43,12 +43,16 @@ def reward_of(kind: Reward, run: Run, data: Data, *, rows: int | None, particles
 
     Raises:
         NumericalError: if it is not finite.
+        KeyboardInterrupt: on Ctrl-C.
     """
     vae, some = run.program, data.validation[:rows].unlabelled()
     if kind == "bound":
         value = float(run.history["validation"][-1])
     elif kind == "log_px":
-        value = float(log_evidence(vae, some, particles=particles, seed=SEED).log_px.mean())
+        evidence = log_evidence(vae, some, particles=particles, seed=SEED)
+        if evidence.partial:  # Ctrl-C: the mean of some rows is another reward
+            raise KeyboardInterrupt
+        value = float(evidence.log_px.mean())
     else:
         value = _reconstruction(vae, some)
     if not torch.isfinite(torch.tensor(value)):

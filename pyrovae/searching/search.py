@@ -212,9 +212,14 @@ class _Searcher:
         return self._study(final, is_kept=is_kept)
 
     def _study(self, final: Final | None, *, is_kept: bool) -> Study:
-        records = tuple(map(_record, self.trials.all))
-        folder = self.folder.path if is_kept else None
-        return Study(records, self.reward["particles"], final, self._best_run(final), folder)
+        return Study(
+            tuple(map(_record, self.trials.all)),
+            self.reward["particles"],
+            final,
+            self._best_run(final),
+            self.folder.path if is_kept else None,
+            self.trials.logs,
+        )
 
     def _best_run(self, final: Final | None) -> Run | None:
         if final is not None:

@@ -99,6 +99,7 @@ class Study:
         final: the finalists; None without any.
         best: the winner's best run, refitted; without finalists the run of the best trial.
         folder: the folder of the search, or None.
+        logs: the choices on a logarithmic scale.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -106,6 +107,7 @@ class Study:
     final: Final | None
     best: Run | None
     folder: Path | None = None
+    logs: frozenset[str] = frozenset()
 
     @property
     def table(self) -> pandas.DataFrame:
@@ -186,6 +188,7 @@ class Study:
         if kind == "curves":
             curves = {trial.number: trial.reports for trial in self.trials}
             return draw(curves, self.states, **options)
+        options = {"log": self.logs, **options}
         return draw(self.parameters, self.values, states=self.states, **options)
 
     def __str__(self) -> str:

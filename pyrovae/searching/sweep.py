@@ -69,13 +69,13 @@ def sweep(
         progress: print a line for each run.
 
     Returns:
-        `Sweep`, whose text is the ranking. After Ctrl-C it has the finished runs and is marked as
-        partial. table.csv and sweep.png are written into the folder.
+        `Sweep`, whose text is the ranking. table.csv and sweep.png are written into the folder.
 
     Raises:
         InputError: for a space or data that cannot be used; for a folder with another sweep; if all
             runs fail, with the sentence of the first.
-        KeyboardInterrupt: on Ctrl-C before the first run is done.
+        KeyboardInterrupt: on Ctrl-C, after the table so far was written, and printed with
+            `progress`.
 
     Example:
         >>> import tempfile
@@ -103,6 +103,11 @@ def sweep(
         _refuse_failed(outcomes)
         result = Sweep(tuple(points), tuple(numbers), outcomes, folder.path, score, is_partial)
         result.save()
+    if is_partial:
+        if progress:
+            print_first(result)
+        done = f"{len(outcomes)} of {len(runs.keys)} runs"
+        raise KeyboardInterrupt(f"stopped after {done}; the same sweep with the folder {folder.path} goes on")
     return result
 
 

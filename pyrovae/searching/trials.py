@@ -109,6 +109,12 @@ class Trials:
         known = (trial.user_attrs.get("units") for trial in self.all)
         return next((units for units in known if units is not None), None)
 
+    @property
+    def logs(self) -> frozenset[str]:
+        """The choices on a logarithmic scale."""
+        every = (pair for trial in self.all for pair in trial.distributions.items())
+        return frozenset(name for name, distribution in every if getattr(distribution, "log", False))
+
     def next(self) -> optuna.Trial:
         """A new trial."""
         number = len(self.all)

@@ -45,7 +45,7 @@ class Curve(Value):
         (array([10. ,  6.8]), array([10., 12.]))
     """
 
-    def __init__(self, discount: float = 0.8) -> None:
+    def __init__(self, discount: float = 0.9) -> None:
         self.discount = number("discount of Curve", discount, above=0.0, most=1.0)
 
     def estimate(self, history: History) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """The variational autoencoder, as a declaration of parts and a Pyro program."""
 
 from pyrovae.vae.suited import filling_for, likelihood_for
-from pyrovae.vae.vae import VAE
+from pyrovae.vae.vae import ROLES, VAE
 
-__all__ = ["VAE", "filling_for", "likelihood_for"]
+__all__ = ["ROLES", "VAE", "filling_for", "likelihood_for"]

@@ -46,7 +46,17 @@ from pyrovae.vae.words import in_words
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["VAE"]
+__all__ = ["ROLES", "VAE"]
+
+# The arguments of a VAE that are parts, and their base classes.
+ROLES: dict[str, type[Part]] = {
+    "prior": Prior,
+    "likelihood": Likelihood,
+    "guide": Guide,
+    "encoder": Network,
+    "decoder": Network,
+    "mechanism": Mechanism,
+}
 
 Shape = tuple[int, ...]
 Missing = bool | Literal["zeros", "flags", "constants"]
@@ -335,16 +345,8 @@ class VAE(Observations, Shares, Declared, nn.Module):
         Raises:
             InputError: for a part that cannot be imported or built.
         """
-        bases = {
-            "prior": Prior,
-            "likelihood": Likelihood,
-            "guide": Guide,
-            "encoder": Network,
-            "decoder": Network,
-            "mechanism": Mechanism,
-        }
         options = dict(declaration)
-        parts = {name: base.from_dict(options[name]) for name, base in bases.items() if options.get(name)}
+        parts = {name: base.from_dict(options[name]) for name, base in ROLES.items() if options.get(name)}
         return cls(**(options | parts))
 
     def hyperparameters(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pyrovae.searching.space import Space
 from pyrovae.searching.values import Mean
 from pyrovae.seeds import seeded
 from pyrovae.training.checkpoint import Checkpoint
+from pyrovae.training.loop import Loop
 from pyrovae.training.steps import Steps
 
 module = importlib.import_module("pyrovae.searching.bandit")
@@ -109,7 +111,6 @@ def test_pull_of_several_epochs(data: Data) -> None:
 def test_bandit_ends_when_all_arms_are_trained(data: Data) -> None:
     result = run({"small": ARMS["small"]}, data, pulls=5, full=2)
     assert len(result.pulls) == 2
-    assert not result.partial
 
 
 # ------------------------------------------------------------------ a shared encoder
@@ -460,7 +461,7 @@ def test_folder_of_another_bandit_is_refused(data: Data, tmp_path: Path) -> None
 
 
 def test_stopped_bandit_has_the_pulls_that_are_done(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     real, calls = module.reward_of, []
 
@@ -471,16 +472,44 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
         return real(*args, **named)
 
     monkeypatch.setattr(module, "reward_of", stops)
-    result = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert result.partial
-    assert len(result.pulls) == 2
-    assert "2 of 6 pulls, stopped early" in str(result)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls; the same bandit"):
+        run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b", progress=True)
+    assert "2 of 6 pulls, stopped early" in capsys.readouterr().out
     again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")
-    assert not again.partial
     assert len(again.pulls) == 6
     calls[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt, match="stopped before the first pull was done"):
         run(ARMS, data, pulls=6)
+
+
+def test_request_to_stop_in_the_last_step_of_a_pull_is_heard(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fit` has nothing left to stop then, and the bandit has."""
+    real, calls = Loop.validate, []
+
+    def asks(loop: Loop) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(loop)
+
+    monkeypatch.setattr(Loop, "validate", asks)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
+
+
+def test_request_to_stop_during_the_reward(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """log p(x) of the first rows only is not the reward."""
+    rewards, calls = importlib.import_module("pyrovae.searching.rewards"), []
+
+    def stopped(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        calls.append(1)
+        return replace(log_evidence(*args, **options), partial=len(calls) == 2)
+
+    monkeypatch.setattr(rewards, "log_evidence", stopped)
+    with pytest.raises(KeyboardInterrupt, match="stopped after 1 of 6 pulls"):
+        run(ARMS, data, pulls=6, policy="turns")
 
 
 def test_log(tmp_path: Path) -> None:

@@ -90,6 +90,12 @@ def test_figures(study, kind):
     assert study.plot(kind, **options) is not None
 
 
+def test_scales_of_figures_are_those_of_the_space(study):
+    panels = study.plot("slices").child_axes
+    scales = {panel.get_title(loc="left"): panel.get_xscale() for panel in panels}
+    assert scales == {"lr": "log", "latent_dim": "linear"}
+
+
 def test_figures_that_there_are_not(study):
     raises_one_sentence(lambda: study.plot("pie"), "choose one of history")
     raises_one_sentence(lambda: study.plot("importance"), "importances need")

@@ -42,8 +42,6 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
         save_frame(Path(out) / "table.csv", result.table.reset_index())
         print(f"written: {out}: a run folder for each arm in arms, pulls.csv, table.csv, figures")
         print(f"the best run: {result.arms[result.chosen].folder}")
-        if result.partial:
-            raise KeyboardInterrupt(f"stopped early; the same command with --out {out} goes on")
 
 
 def add_options(parser: ArgumentParser) -> None:

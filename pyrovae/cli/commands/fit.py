@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,8 @@ def fit(**options: Any) -> None:  # noqa: ANN401
         print_first(training.fit(vae, **settings))
 
 
-def add_options(parser: ArgumentParser) -> None:
-    """Add the options of `datasets.load`, `VAE.suited` and `training.fit`."""
+def add_options(parser: ArgumentParser, skip: Collection[str] = ()) -> None:
+    """Add the options of `datasets.load`, `VAE.suited` and `training.fit`, but those to skip."""
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
@@ -63,7 +63,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--trust", type=str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
-    parser.add_function_arguments(training.fit, skip={"vae", "data", "progress", "callbacks"})
+    parser.add_function_arguments(training.fit, skip={"vae", "data", "progress", "callbacks", *skip})
 
 
 def completed(options: list[Option]) -> list[Option]:

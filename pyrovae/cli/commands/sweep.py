@@ -35,8 +35,6 @@ def sweep(**options: Any) -> None:  # noqa: ANN401
     settings = options_of(searching.sweep, options | {"space": space, "data": data})
     result = searching.sweep(**settings | {"seeds": _seeds(options)})
     print_first(result, f"written: {result.folder}: a run folder for each run, table.csv, sweep.png")
-    if result.partial:
-        raise KeyboardInterrupt(f"stopped early: resume it with the same command and --out {result.folder}")
 
 
 def add_options(parser: ArgumentParser) -> None:
