@@ -118,6 +118,11 @@ ERRORS = [
     Planted("guide's gradient through the bound of the decoder", "objectives/importance.py",
         "joint - terms.log_qz.detach()", "joint - terms.log_qz",
         "test_gradients.py::test_the_gradient_is_that_of_the_expectation"),
+    Planted("weights that underflow", "numerics.py",
+        "log_w.masked_fill(log_w < largest + math.log(NEGLIGIBLE), -math.inf)", "log_w",
+        "test_small_weights.py::test_no_denormal_number_enters_a_product_of_a_step"),
+    Planted("weights that count are left out", "numerics.py", "NEGLIGIBLE = 1e-30", "NEGLIGIBLE = 1e-3",
+        "test_numerics.py::test_value_and_gradient_are_those_of_all_weights_in_double_precision"),
     Planted("groups of stratified samples", "objectives/importance.py", "    stratified = False\n", "",
         "test_strata.py::test_a_group_is_what_its_definition_says_with_a_guide_of_several_components"),
     # ---------------------------------------------------------------- likelihoods at their borders

@@ -149,6 +149,7 @@ class Training:
 
     def __init__(self, vae: Any, data: Any, objective: Any, batch: int, *, compile: bool) -> None:
         from pyrovae.terms import Runner
+        from pyrovae.training.callbacks import Callbacks
         from pyrovae.training.fit import _job, _trained
         from pyrovae.training.loop import Loop
         from pyrovae.training.preparing import placed
@@ -164,7 +165,8 @@ class Training:
             data = placed(runner, data, torch.device("cpu"))
             trained = _trained(runner, data, objective, settings)
             job = _job(runner, data, objective, settings, trained, lambda: False)
-        self.job, self.loop = job, Loop(job, Saver(job, None), Progress(job, show=False))
+        idle = Callbacks((), job, None), lambda: None
+        self.job, self.loop = job, Loop(job, Saver(job, None), Progress(job, show=False), *idle)
         self.walk = self._steps()
 
     def run(self, steps: int) -> None:
@@ -186,7 +188,7 @@ class Training:
                 position.batch, position.step = position.batch + 1, position.step + 1
                 if position.batch < self.job.batch_count:
                     yield
-            self.loop._end_epoch(1.0, self.job.batch_count)
+            self.loop._end_epoch(1.0, self.job.batch_count, store=False)
             yield
 
 

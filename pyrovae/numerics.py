@@ -1,6 +1,7 @@
 """Conversion of user input to arrays, and numerical formulas that the whole package uses.
 
     log_mean_exp(a) = log (1/K) sum_k exp a_k          computed without overflow
+    normalised(a)_k = exp a_k / sum_j exp a_j          exactly 0 below 1e-30 of the largest
     bits_per_dim    = -log p / (D log 2) + log2 levels
     positive(r)     = softplus(r) + floor              a scale from an unconstrained number
 
@@ -32,12 +33,16 @@ __all__ = [
     "keep_freed_memory",
     "khat_threshold",
     "log_mean_exp",
+    "log_sum_exp",
+    "normalised",
     "numbers",
     "positive",
     "stderr_of_mean",
+    "without_negligible",
 ]
 
 SCALE_FLOOR = 1e-4
+NEGLIGIBLE = 1e-30  # relative to the largest weight
 Array = NDArray[np.float64]
 
 
@@ -98,6 +103,35 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
     )
 
 
+def without_negligible(log_w: Tensor, dim: int | list[int] = 0) -> Tensor:
+    r"""Logarithms of weights, with \(-\infty\) for those below 1e-30 of the largest along `dim`.
+
+    Such weights change no digit of a sum, and neither does their gradient, which becomes exactly 0.
+    Otherwise some weights would be denormal numbers (below 1.2e-38 in float32), and so would the
+    gradients of all layers at these particles. Many processors multiply denormal numbers slowly.
+
+    Arguments:
+        log_w: logarithms of weights.
+        dim: the dimension or dimensions along which the largest is taken.
+
+    Example:
+        >>> without_negligible(torch.tensor([0.0, -60.0, -100.0]))
+        tensor([  0., -60., -inf])
+    """
+    largest = log_w.detach().amax(dim, keepdim=True)
+    return log_w.masked_fill(log_w < largest + math.log(NEGLIGIBLE), -math.inf)
+
+
+def log_sum_exp(log_w: Tensor, dim: int | list[int] = 0) -> Tensor:
+    r"""The logarithm of a sum of exponentials, \(\log \sum_k e^{a_k}\), without negligible ones.
+
+    Example:
+        >>> log_sum_exp(torch.tensor([0.0, 0.0]))
+        tensor(0.6931)
+    """
+    return torch.logsumexp(without_negligible(log_w, dim), dim)
+
+
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     r"""The logarithm of a mean of exponentials, \(\log \frac1K \sum_k e^{a_k}\).
 
@@ -109,7 +143,21 @@ def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
         >>> log_mean_exp(torch.tensor([1000.0, 1000.0]))
         tensor(1000.)
     """
-    return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+    return log_sum_exp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def normalised(log_w: Tensor, dim: int = 0) -> Tensor:
+    r"""Normalised weights, \(e^{a_k} / \sum_j e^{a_j}\); exactly 0 below 1e-30 of the largest.
+
+    Arguments:
+        log_w: logarithms of the weights.
+        dim: the dimension along which the weights sum to 1.
+
+    Example:
+        >>> normalised(torch.tensor([0.0, 0.0, -100.0]))
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+    return torch.softmax(without_negligible(log_w, dim), dim)
 
 
 def bits_per_dim(log_p: float, dims: float, levels: int | None = None) -> float:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from pyrovae.checks import number, one_of
 from pyrovae.errors import InputError
+from pyrovae.numerics import normalised
 from pyrovae.objectives.base import Objective, in_place_of, weighted
 from pyrovae.terms import Draws, Terms, TracePair
 
@@ -40,6 +40,7 @@ class StickingTheLanding(Objective):
         Roeder, Wu & Duvenaud (2017), "Sticking the Landing".
 
     Example:
+        >>> import torch
         >>> ones = torch.ones(2, 3)
         >>> StickingTheLanding(2).bound(Terms(-3 * ones, -ones, -2 * ones))
         tensor([-2., -2., -2.])
@@ -75,6 +76,7 @@ class DReG(Objective):
         Carlo Objectives".
 
     Example:
+        >>> import torch
         >>> zeros = torch.zeros(2, 1)
         >>> DReG(particles=2).bound(Terms(torch.tensor([[0.0], [-100.0]]), zeros, zeros))
         tensor([-0.6931])
@@ -92,7 +94,7 @@ class DReG(Objective):
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms, score = pair.terms(), pair.score()
-        weight = torch.softmax(terms.log_weights(), 0).detach()
+        weight = normalised(terms.log_weights()).detach()
         assert pair.routing is not None
         pair.routing.weight = weight  # once here, and once in the gradient from the model to z
         path = terms.log_qz - score
@@ -123,6 +125,7 @@ class ScoreFunction(Objective):
         (2014), "Black Box Variational Inference".
 
     Example:
+        >>> import torch
         >>> ones = torch.ones(4, 3)
         >>> ScoreFunction().bound(Terms(-3 * ones, -ones, -2 * ones))
         tensor([-2., -2., -2.])
@@ -181,6 +184,7 @@ class ReweightedWakeSleep(Objective):
         Reweighted Wake-Sleep for Models with Stochastic Control Flow".
 
     Example:
+        >>> import torch
         >>> zeros = torch.zeros(2, 1)
         >>> terms = Terms(torch.tensor([[0.0], [-100.0]]), zeros, zeros)
         >>> ReweightedWakeSleep(particles=2).bound(terms)
@@ -200,7 +204,7 @@ class ReweightedWakeSleep(Objective):
 
     def ascended(self, pair: TracePair, kl_weight: Tensor | float | None = None) -> Tensor:
         terms = pair.terms()
-        weight = torch.softmax(terms.log_weights(), 0).detach()
+        weight = normalised(terms.log_weights()).detach()
         surrogate = (weight * (terms.log_px_z + terms.log_pz)).sum(0)
         if self.insomnia:
             surrogate = surrogate + self.insomnia * (weight * terms.log_qz).sum(0)

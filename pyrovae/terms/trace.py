@@ -17,7 +17,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.errors import InputError, deprecated
-from pyrovae.numerics import log_mean_exp
+from pyrovae.numerics import log_mean_exp, log_sum_exp, without_negligible
 from pyrovae.terms.draws import Detached, Draws, Routing, Stratified
 from pyrovae.terms.sites import (
     DATA,
@@ -58,7 +58,7 @@ class Terms(NamedTuple):
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over particles, (K, ..., B) -> (..., B)."""
-        return (values if self.log_v is None else values * self.log_v.exp()).mean(0)
+        return (values if self.log_v is None else values * without_negligible(self.log_v).exp()).mean(0)
 
     def log_weights(self) -> Tensor:
         """`log_w` with the weights of the strata; its log-mean-exp estimates log p(x)."""
@@ -240,7 +240,7 @@ class TracePair:
         summed_out = [log_p for log_p in parts if log_p.dim() > 2]
         if summed_out:
             joint = sum(summed_out[1:], summed_out[0])
-            flat.append(torch.logsumexp(joint, list(range(joint.dim() - 2))))
+            flat.append(log_sum_exp(joint, list(range(joint.dim() - 2))))
         return sum(flat[1:], flat[0]) if flat else like.new_zeros(self.shape)
 
     def _log_prob(self, site: dict[str, Any], shape: tuple[int, int] | None = None) -> Tensor:
