@@ -111,8 +111,7 @@ def _built(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Mapping):
         if "class_path" in value:
             path = value["class_path"]
-            named = _named(path, Declared, "class") if "." not in path else None
-            path = path if named is None else public_path(named)
+            path = path if "." in path else public_path(_named(path, None, "part"))
             return Declared.from_dict({"class_path": path, "init_args": _built(value.get("init_args") or {})})
         return {key: _built(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -120,8 +119,10 @@ def _built(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _named(name: str, base: type, role: str) -> type:
-    classes = named_classes(base)
+def _named(name: str, base: type | None, role: str) -> type:
+    """The class of this name; without a base, the part of any role."""
+    bases = [base] if base is not None else [*ROLES.values(), Declared]
+    classes = {n: cls for some in reversed(bases) for n, cls in named_classes(some).items()}
     for known, cls in classes.items():
         if known.lower() == name.lower():
             return cls
@@ -130,8 +131,8 @@ def _named(name: str, base: type, role: str) -> type:
     )
 
 
-def _few(base: type) -> str:
-    return ", ".join(named_classes(base)) if base is not Declared else "the parts in docs/parts.md"
+def _few(base: type | None) -> str:
+    return ", ".join(named_classes(base)) if base not in (None, Declared) else "the parts in docs/parts.md"
 
 
 def options_of_part(part: Any) -> list[str]:  # noqa: ANN401

@@ -11,7 +11,6 @@ were interrupted, and new scores if the rows or the method have changed.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -184,11 +183,7 @@ def _points(space: Space) -> list[Point]:
         raise InputError(
             "the space has no choices, so there is nothing to compare: vary something, as in latent_dim=2,5"
         )
-    points = space.grid()
-    name, count = Counter(point.name for point in points).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"{count} points of the grid have the name {name!r}: leave all but one out")
-    return points
+    return space.grid()
 
 
 def _plan(space: Space) -> dict[str, Any]:

@@ -91,8 +91,8 @@ LINES = {
         "there is no --prior.componets: GaussianMixture takes components"
     ),
     "fit --prior.components 3": "--prior must be named before its own options",
-    "fly": "there is no command 'fly': choose one of clusters, compare, complete, data, datasets",
-    "evalute": "there is no command 'evalute': did you mean evaluate? choose one of clusters",
+    "fly": "there is no command 'fly': choose one of bandit, clusters, compare, complete, data, datasets",
+    "evalute": "there is no command 'evalute': did you mean evaluate? choose one of bandit, clusters",
     "--verison": "there is no command '--verison': did you mean --version?",
     "evaluate": "run is missing; see --help",
     # values of the wrong kind

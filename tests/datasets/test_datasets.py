@@ -678,7 +678,7 @@ def test_streamed_held_out_rows_are_limited(monkeypatch):
 def test_names_that_lead_nowhere(tmp_path):
     message = refused("digit", match="did you mean 'digits'")
     assert all(name in message for name in (*datasets.known(), ".npy", ".npz", ".csv", ".parquet", "images"))
-    assert "did you mean 'fashion_mnist'" in refused("fashionmnist", match="not a known data set")
+    assert "did you mean 'fashion_mnist'" in refused("fashion_mnits", match="not a known data set")
     refused(tmp_path / "none.npy", match="no file or folder has this name")
     (tmp_path / "a.doc").write_text("1 2 3")
     refused(tmp_path / "a.doc", match="unknown kind")

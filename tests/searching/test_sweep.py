@@ -185,7 +185,6 @@ def test_if_all_fail_their_sentence_is_the_error(data, tmp_path):
         ({"latent_dim": OneOf(1, 2)}, {"jobs": 0}, "jobs must be"),
         ({"latent_dim": OneOf(1, 2)}, {"split": "train"}, "split must be"),
         ({"binarize": OneOf("dynamic", "static")}, {}, "changes the data"),
-        ({"lr": OneOf(0.0010000001, 0.0010000002)}, {}, "have the name 'lr=0.001'"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_a_folder_is_made(space, options, words, data, tmp_path):
