@@ -118,25 +118,24 @@ def test_a_part_from_a_module_of_the_user(tmp_path):
     assert config["prior"]["class_path"] == "my_parts_of_a_sweep.Mine"
 
 
-def interrupted(process):
-    """Press Ctrl-C, and again if Python lost it (as it does inside a destructor)."""
-    for _ in range(3):
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            return process.communicate(timeout=25)
-        except subprocess.TimeoutExpired:
-            continue
-    return process.communicate(timeout=1)
+# A process whose parent ignores SIGINT, as one in the background of a shell, ignores it too.
+FOREGROUND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pyrovae.__main__ import run
+sys.exit(run())
+"""
 
 
 def test_ctrl_c_prints_the_table_of_what_there_is():
     words = [*DATA, *SMALL, "--epochs", "60", "--particles", "5", "--out", "a"]
-    command = [sys.executable, "-m", "pyrovae", "sweep", *words, "--seeds", "50", "--jobs", "2"]
+    command = [sys.executable, "-c", FOREGROUND, "sweep", *words, "--seeds", "50", "--jobs", "2"]
     command += ["--grid", "latent_dim=1,2"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:
         while not process.stdout.readline().startswith("1/100 "):
             pass
-        out, errors = interrupted(process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "of 100 runs (stopped early)" in out
     assert errors.startswith("pyrovae: stopped after ")
