@@ -1,5 +1,6 @@
 """Where the tests find the project; the fixtures that doctests share are in the folder above."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for shared in {"pair", "demo"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def pytest_configure() -> None:
+    """Let the processes of tests hear Ctrl-C, also if pytest runs in the background of a shell.
+
+    Such a job ignores SIGINT, and so does each process that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -118,18 +118,9 @@ def test_a_part_from_a_module_of_the_user(tmp_path):
     assert config["prior"]["class_path"] == "my_parts_of_a_sweep.Mine"
 
 
-# A process whose parent ignores SIGINT, as one in the background of a shell, ignores it too.
-FOREGROUND = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from pyrovae.__main__ import run
-sys.exit(run())
-"""
-
-
 def test_ctrl_c_prints_the_table_of_what_there_is():
     words = [*DATA, *SMALL, "--epochs", "60", "--particles", "5", "--out", "a"]
-    command = [sys.executable, "-c", FOREGROUND, "sweep", *words, "--seeds", "50", "--jobs", "2"]
+    command = [sys.executable, "-m", "pyrovae", "sweep", *words, "--seeds", "50", "--jobs", "2"]
     command += ["--grid", "latent_dim=1,2"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True) as process:
         while not process.stdout.readline().startswith("1/100 "):
