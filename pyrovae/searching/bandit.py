@@ -282,7 +282,7 @@ class _Work:
                     raise InputError(next(pull.failed for pull in self.log.pulls if pull.failed))
                 if not len(self.history.open):  # all arms are trained to the end
                     break
-                name = self.log.begun or names[self.settings["policy"].next(self.history)]
+                name = self.log.pending or names[self.settings["policy"].next(self.history)]
                 self.log.begin(name)
                 self.log.end(self._pull(self._arm(name)))
                 self._say()

@@ -44,7 +44,7 @@ class Log:
 
     Attributes:
         pulls: those that are done.
-        begun: the arm of a pull that was begun and is not done, or None.
+        pending: the arm of a pull that was started and is not done, or None.
 
     Raises:
         InputError: for a file that is not such a log.
@@ -52,19 +52,19 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path, self.pulls = path, list[Pull]()
-        self.begun: str | None = None
+        self.pending: str | None = None
         if path.exists():
             self._read()
 
     def begin(self, arm: str) -> None:
         """Note that a pull begins: after a kill, the same arm goes on."""
-        self.begun = arm
+        self.pending = arm
         self._write()
 
     def end(self, pull: Pull) -> None:
         """Note a pull that is done."""
         self.pulls.append(pull)
-        self.begun = None
+        self.pending = None
         self._write()
 
     def _write(self) -> None:
@@ -73,8 +73,8 @@ class Log:
         rows.writerow(["pull", *NAMES])
         for number, pull in enumerate(self.pulls, 1):
             rows.writerow([number, *asdict(pull).values()])
-        if self.begun is not None:
-            rows.writerow([len(self.pulls) + 1, self.begun, "", "", "", ""])
+        if self.pending is not None:
+            rows.writerow([len(self.pulls) + 1, self.pending, "", "", "", ""])
         write_whole(self.path, lambda file: file.write(text.getvalue().encode()))
 
     def _read(self) -> None:
@@ -82,7 +82,7 @@ class Log:
             rows = list(csv.DictReader(io.StringIO(self.path.read_text(encoding="utf-8"))))
             for row in rows:
                 if row["reward"] == "":
-                    self.begun = row["arm"]
+                    self.pending = row["arm"]
                     continue
                 numbers = float(row["reward"]), int(row["epochs"]), float(row["seconds"])
                 self.pulls.append(Pull(row["arm"], *numbers, row["failed"]))

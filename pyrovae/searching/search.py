@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
-HOPELESS = 10  # a search ends if so many trials were done and all failed
+HOPELESS = 10  # a search ends if this number of trials were done and all failed
 
 
 def search(

@@ -212,7 +212,7 @@ def _wait_for_lock(folder: Path) -> None:
 
 
 class _Reporter(Callback):
-    """Reports the bound of each epoch, and stops the run when told to."""
+    """Reports the bound of each epoch, and stops the run if the answer is no."""
 
     def __init__(
         self, report: Callable[[int, float], bool], rows: Rows, particles: int, units: str | None

@@ -84,7 +84,7 @@ class Trials:
 
     @property
     def all(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials that have begun, in order."""
+        """All trials that were started, in order."""
         waiting = self.optuna.trial.TrialState.WAITING
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state != waiting]
 

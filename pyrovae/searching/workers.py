@@ -5,7 +5,8 @@
             ...                        # Done(key, value) or Failed(key, sentence, kind)
 
 `next_task` is called only when a process is free, after all earlier outcomes were handled, so a
-study can be asked and told in turn. With one job everything runs in the calling process.
+study gets each result before it is asked for the next trial. With one job everything runs in the
+calling process.
 
 A process that dies is replaced, and its task fails with a sentence. No process outlives the pool,
 also if the parent is killed (see `worker`). The context is sent once to each process, with

@@ -436,7 +436,7 @@ def test_killed_between_training_and_log(data: Data, tmp_path: Path, monkeypatch
     monkeypatch.setattr(module, "reward_of", dies)
     with pytest.raises(SystemExit):
         run(ARMS, data, pulls=5, out=tmp_path / "b", **options)
-    assert Log(tmp_path / "b/pulls.csv").begun == "small"
+    assert Log(tmp_path / "b/pulls.csv").pending == "small"
     again = run(ARMS, data, pulls=5, out=tmp_path / "b", **options)
     assert again.pulls[["arm", "reward"]].equals(whole.pulls[["arm", "reward"]])
 
@@ -521,7 +521,7 @@ def test_log(tmp_path: Path) -> None:
     again = Log(tmp_path / "pulls.csv")
     assert again.pulls[0] == log.pulls[0]
     assert again.pulls[1].failed == 'it "failed", so'
-    assert again.begun == "d"
+    assert again.pending == "d"
     (tmp_path / "pulls.csv").write_text("pull,arm,reward\n1,a,x\n")
     with pytest.raises(InputError, match="is not the log of a bandit"):
         Log(tmp_path / "pulls.csv")
