@@ -25,7 +25,14 @@ from pyrovae.checks import number
 from pyrovae.distributions.composed import Composed, Draw, alike, draw_index, one_hot
 from pyrovae.errors import InputError
 
-__all__ = ["Concrete", "OneHots", "check_temperature", "one_hot_pieces", "within_reach"]
+__all__ = [
+    "Concrete",
+    "OneHots",
+    "check_temperature",
+    "one_hot_pieces",
+    "refuse_many_states",
+    "within_reach",
+]
 
 MOST_STATES = 4096
 LOWEST = 0.3  # the lowest temperature at which single precision leaves room for logits
@@ -103,6 +110,19 @@ class _Pieces(Composed):
         return value.unflatten(-1, self.logits.shape[-2:])
 
 
+def refuse_many_states(count: int, what: str) -> None:
+    """Refuse a sum over more than 4096 states of `what`.
+
+    Raises:
+        InputError: with what to do.
+    """
+    if count > MOST_STATES:
+        raise InputError(
+            f"{what} have more than {MOST_STATES} states to sum over: use fewer variables or classes, or an "
+            "objective that samples them, such as ScoreFunction"
+        )
+
+
 class OneHots(_Pieces):
     """V categorical variables of C classes as V one-hot pieces; all states can be enumerated.
 
@@ -135,11 +155,7 @@ class OneHots(_Pieces):
             InputError: if there are more than 4096.
         """
         variables, classes = self.logits.shape[-2:]
-        if self.strata > MOST_STATES:
-            raise InputError(
-                f"{variables} variables of {classes} classes have more than {MOST_STATES} states to sum "
-                "over: sample the variables, or use fewer variables or classes"
-            )
+        refuse_many_states(self.strata, f"{variables} variables of {classes} classes")
         index = torch.arange(self.strata, device=self.logits.device).unsqueeze(-1)
         place = classes ** torch.arange(variables, device=self.logits.device)
         digit = index // place % classes

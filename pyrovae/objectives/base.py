@@ -12,6 +12,7 @@ from pyro.infer import ELBO as PyroELBO  # noqa: N811
 from torch import Tensor, nn
 
 from pyrovae.checks import count_of
+from pyrovae.distributions.onehot import refuse_many_states
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
 from pyrovae.terms import Draws, Terms, TracePair, check_gradients, check_sites, run, trace_once
@@ -91,8 +92,13 @@ class Objective(Declared, PyroELBO):
         Arguments:
             strata: the number of strata of the guide; each gets `particles` samples if they are
                 sampled in turn.
+
+        Raises:
+            InputError: for strata that are too many.
         """
         stratified = self.stratified and self.draws == "reparameterised"
+        if stratified:
+            refuse_many_states(strata, "the discrete latents")
         particles = self.particles * (strata if stratified else 1)
         return {"particles": particles, "draws": self.draws, "stratified": stratified}
 

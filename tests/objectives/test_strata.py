@@ -28,6 +28,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.terms import Runner
 from tests.support.curved_line import OBSERVED, ROWS, SIGMAS, Line, S, agrees, ascended, log_n
+from tests.support.parts import raises_one_sentence
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -257,3 +258,16 @@ def test_a_run_says_that_its_bound_is_stratified(capsys):
         text = capsys.readouterr().out
         assert ("15 stratified samples" in text) == said
         assert objective.note(1) == ""
+
+
+@pytest.mark.parametrize("variables", [4, 32, 400])
+def test_too_many_states_are_refused_with_an_objective_that_samples_them(variables):
+    """10^4 states are more than the limit, and 10^32 more than an integer of 64 bits."""
+    data = pv.datasets.load("digits", binarize="threshold", count=40)
+    networks = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    parts = networks | {"prior": pv.priors.Categorical(), "guide": pv.guides.Categorical()}
+    vae = pv.VAE(data.event_shape, variables, **parts)
+    few = {"epochs": 1, "progress": False, "compile": False}
+    raises_one_sentence(lambda: pv.fit(vae, data, **few), "more than 4096 states", "such as ScoreFunction")
+    run = pv.fit(vae, data, pv.objectives.ScoreFunction(), **few)
+    assert math.isfinite(run.history["validation"][0])
