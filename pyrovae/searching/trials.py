@@ -24,6 +24,7 @@ from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
 from pyrovae.files import reason_of
 from pyrovae.searching.space import Point, Space
+from pyrovae.threads import alone
 
 if TYPE_CHECKING:
     import optuna
@@ -223,19 +224,21 @@ def _tidy(path: Path) -> None:
 def _quiet(optuna: ModuleType) -> Iterator[None]:
     """Without optuna's messages and its warnings of experimental parts.
 
+    Both are settings of the process, so threads take turns.
+
     Raises:
         InputError: if the journal cannot be written, as on a full disk.
     """
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with alone, warnings.catch_warnings():
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+        warnings.simplefilter("ignore")
+        try:
             yield
-    except OSError as error:
-        raise InputError(
-            f"the trials cannot be written to {JOURNAL} ({reason_of(error)}): make room or change the "
-            "permissions, and start the same search again, which continues this one"
-        ) from error
-    finally:
-        optuna.logging.set_verbosity(before)
+        except OSError as error:
+            raise InputError(
+                f"the trials cannot be written to {JOURNAL} ({reason_of(error)}): make room or change the "
+                "permissions, and start the same search again, which continues this one"
+            ) from error
+        finally:
+            optuna.logging.set_verbosity(before)

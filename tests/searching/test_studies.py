@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Barrier, Thread
 
 import numpy as np
 import pytest
@@ -362,6 +363,25 @@ def test_ctrl_c_gives_what_there_is(tmp_path):
     assert "trials: " in printed
     assert " running" in printed
     assert f"of 5 trials; the same search with the folder {out} goes on" in error
+
+
+def test_two_threads_search_as_one_does(data, capfd):
+    """And optuna says nothing, whichever thread is the first to restore its settings."""
+    both, studies, verbosity = Barrier(2), {}, optuna.logging.get_verbosity()
+
+    def run(seed):
+        both.wait()
+        studies[seed] = pv.search(SPACE, data, trials=3, seed=seed, **FEW)
+
+    threads = [Thread(target=run, args=(seed,)) for seed in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == verbosity
+    for seed, study in studies.items():
+        assert values(study) == values(pv.search(SPACE, data, trials=3, seed=seed, **FEW))
 
 
 def test_two_searches_in_one_folder_are_refused(tmp_path, data):
