@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from pyrovae.checks import count_of
+from pyrovae.checks import count_of, one_of
 from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
+from pyrovae.evidence.predictive import Given, over_draws, predictive, shared_draws
 from pyrovae.evidence.result import Evidence, about
 from pyrovae.evidence.run import Pieces, evaluation, refuse_undefined, refuse_weightless, shown
 from pyrovae.evidence.units import units_of
@@ -37,11 +40,17 @@ def log_evidence(
     precision: Precision = "float32",
     compile: Compile = "auto",
     progress: bool = False,
+    given: Given = "posterior",
+    weights: int = 20,
 ) -> Evidence:
     r"""Estimate log p(x) of each observation, with its Monte Carlo error, ESS and k-hat.
 
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad
     z_k \sim q(z|x)\]
+
+    If all rows share some variables w (the weights of a Bayesian decoder), it is the posterior
+    predictive \(\log p(x|D) = \log \mathbb E_{q(w)}\,[p(x|w)]\): the mean over S draws of w, each
+    with samples of z of its own. The error contains both kinds of noise.
 
     With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
     \(\mathcal L_K\)) and rises to log p(x) with K. It depends only on the seed and the rows, not on
@@ -68,6 +77,9 @@ def log_evidence(
             saves time on the remaining work, True always (or refused with the reason), False never.
             The samples are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
+        given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Without shared variables
+            both are the same.
+        weights: S, the number of draws of shared variables.
 
     Returns:
         `Evidence`, with arrays of shape (N,) in nats. log p(x) is -inf for a row in which
@@ -94,7 +106,44 @@ def log_evidence(
     method, began = as_method(method), time.perf_counter()
     particles = count_of("particles", method.particles if particles is None else particles)
     _check_compile(compile, method)
-    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as every:
+    one_of("given", given, get_args(Given))
+    estimate = partial(
+        _estimate,
+        vae,
+        method=method,
+        particles=particles,
+        seed=seed,
+        chunk=chunk,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    draws = shared_draws(vae, x, context, y, count=count_of("weights", weights), seed=seed)
+    if draws is None or given == "mean":
+        one = estimate(x, context, y)
+        return one if draws is None else replace(one, given="mean")
+    each = over_draws(estimate, x, context, y, draws)
+    return replace(predictive(each), seconds=time.perf_counter() - began)
+
+
+def _estimate(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    context: Any,  # noqa: ANN401
+    y: Any,  # noqa: ANN401
+    *,
+    method: Method,
+    particles: int,
+    seed: int,
+    chunk: int | None,
+    precision: Precision,
+    compile: Compile,
+    progress: bool,
+    shared: Mapping[str, Tensor] | None = None,
+) -> Evidence:
+    """log p(x), at given values of the variables that all rows share or at their means."""
+    began = time.perf_counter()
+    with evaluation(vae, x, context, y, seed=seed, chunk=chunk, shared=shared) as every:
         units = units_of(every.runner, every.rows)
         method = method.prepared(every, particles)
         precision, remark = chosen(precision, method, every, particles)

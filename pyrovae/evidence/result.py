@@ -54,6 +54,10 @@ class Evidence(PerRow):
         partial: whether the evaluation was stopped before all observations were done.
         seconds: the time that the evaluation took.
         units: whether log p(x) is that of a probability or of a density, and in which units.
+        given: for variables w that all rows share, "posterior" if this is the mean of p(x|w) over
+            draws of w, "mean" if it is log p(x|w) at the mean of q(w); None without such variables.
+        weights: the number of draws of w.
+        weights_ess: the effective sample size of these draws, (N,); None without them.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -72,6 +76,9 @@ class Evidence(PerRow):
     partial: bool = False
     seconds: float = math.nan
     units: Units = field(default=Units(), repr=False)
+    given: str | None = None
+    weights: int = 1
+    weights_ess: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.log_px)

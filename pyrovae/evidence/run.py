@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +24,7 @@ from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.sharing import is_shared
 from pyrovae.terms import DATA, Runner, Terms
+from pyrovae.terms.global_posterior import central_values, holding
 from pyrovae.terms.sites import plate_dim, sites_of
 from pyrovae.threads import alone
 
@@ -54,14 +55,18 @@ def evaluation(
     *,
     seed: int,
     chunk: int | None,
+    shared: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Pieces]:
     """Evaluate a program on checked rows, in pieces, without side effects.
+
+    Variables that all rows share are held, so the program has local sites only.
 
     Arguments:
         vae: a `Program`, an object with a Pyro `model` and `guide`, or a pair of these functions.
         x, context, y: as for `inputs`.
         seed: seed of the samples.
         chunk: the number of (particle, row) pairs that run at once; chosen if None.
+        shared: the values of shared variables; by default the means of their posterior.
 
     Raises:
         InputError: if the program or the rows cannot be evaluated; for a value outside the support
@@ -73,7 +78,10 @@ def evaluation(
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
-        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
+        if not runner.global_sites:
+            shared = {}
+        with holding(runner, central_values(runner, rows) if shared is None else shared):
+            yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ would depend on the other rows. A context c is a second input, joined to the fir
 """
 
 from pyrovae.networks.base import Activation, Headed, Network
+from pyrovae.networks.bayesian import Bayesian
 from pyrovae.networks.convolutions import Conv1dDecoder, Conv1dEncoder
 from pyrovae.networks.dense import MLP, Gated, location_and_scale
 from pyrovae.networks.images import ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
@@ -24,6 +25,7 @@ from pyrovae.networks.wrapped import Wrapped
 __all__ = [
     "MLP",
     "Activation",
+    "Bayesian",
     "Conv1dDecoder",
     "Conv1dEncoder",
     "ConvDecoder",

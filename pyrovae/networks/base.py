@@ -54,6 +54,8 @@ class Network(Part):
     reads_missing: bool = False
     # Whether the first dimension of what it reads is time.
     reads_steps: bool = False
+    # Whether each linear layer, those of its heads too, acts once on each row.
+    once_per_row: bool = False
 
     @abstractmethod
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:

@@ -22,6 +22,7 @@ class _Dense(Network):
     """Base class: layers in sequence, applied to the flattened input with its context."""
 
     sizes: tuple[int, ...]
+    once_per_row = True
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         self.check_sizes("sizes", count=1)

@@ -90,6 +90,7 @@ class _Decoder(Network):
     activation: Activation
     hidden: tuple[int, ...] = ()
     convs: nn.ModuleList
+    once_per_row = True
 
     def attach(self, input_shape: Shape, output_shape: Shape | None = None, context_dim: int = 0) -> None:
         self.check_sizes("channels", count=1)

@@ -168,6 +168,9 @@ def _from_path(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 def is_custom(part: Part) -> bool:
     """Whether a part, or the module of a `Wrapped`, is not of this package."""
+    inner = getattr(part, "network", None)  # of a Bayesian network
+    if isinstance(inner, Part) and is_custom(inner):
+        return True
     return isinstance(part, Wrapped) or not type(part).__module__.startswith("pyrovae.")
 
 

@@ -15,7 +15,17 @@ from pyrovae.checks import count_of
 from pyrovae.distributions.onehot import refuse_many_states
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
-from pyrovae.terms import Draws, Terms, TracePair, check_gradients, check_sites, run, trace_once
+from pyrovae.terms import (
+    Draws,
+    Terms,
+    TracePair,
+    Weights,
+    check_gradients,
+    check_sites,
+    run,
+    trace_once,
+)
+from pyrovae.terms.sites import sites_of
 
 if TYPE_CHECKING:
     from pyrovae.terms import Program
@@ -44,6 +54,10 @@ class Objective(Declared, PyroELBO):
         of_batch: whether it couples the rows of a batch.
         is_exact_when_summed_out: whether it does not depend on the guide if all states are summed
             over.
+        takes_globals: whether a program may have variables that all rows share. Their
+            log p(w) - log q(w) is added outside the bounds of the rows.
+        weights: how particles draw these variables: all share one draw; each has its "own"; or
+            "auto", layer by layer where the program can do this, and else shared.
         rows: the number of training rows, after `begin` was called.
     """
 
@@ -53,6 +67,8 @@ class Objective(Declared, PyroELBO):
     anneals: bool = True
     of_batch: bool = False
     is_exact_when_summed_out: bool = False
+    takes_globals: bool = False
+    weights: Weights = "shared"
     rows: int | None = None
     _checked: tuple[Any, Any, dict[str, Any]] = (None, None, {})  # model, guide, and how they are run
 
@@ -100,7 +116,12 @@ class Objective(Declared, PyroELBO):
         if stratified:
             refuse_many_states(strata, "the discrete latents")
         particles = self.particles * (strata if stratified else 1)
-        return {"particles": particles, "draws": self.draws, "stratified": stratified}
+        return {
+            "particles": particles,
+            "draws": self.draws,
+            "stratified": stratified,
+            "weights": self.weights,
+        }
 
     def note(self, strata: int) -> str:
         """What the reported bound is, if the guide's strata change it; empty otherwise."""
@@ -114,6 +135,7 @@ class Objective(Declared, PyroELBO):
         Raises:
             InputError: with the reason.
         """
+        self._check_globals(pair)
         if self.draws != "detached":
             check_gradients(pair.guide)
         summed_out = [n for n, s in pair.guide.nodes.items() if _is_summed_out(s)]
@@ -125,8 +147,39 @@ class Objective(Declared, PyroELBO):
         with torch.no_grad():
             self.ascended(pair)
 
+    def _check_globals(self, pair: TracePair) -> None:
+        name = next((name for trace in pair.globals for name, _ in sites_of(trace)), None)
+        if name is None and self.weights == "own":
+            raise InputError("the program has no variables that all rows share: leave weights='own' out")
+        if name is not None and not self.takes_globals:
+            raise InputError(
+                f"{type(self).__name__} takes local sites only, and all rows share the site {name!r}: use "
+                "ELBO, IWAE, MIWAE, CIWAE or Renyi"
+            )
+        if pair.global_guide is not None:
+            check_gradients(pair.global_guide)
+
+    def global_share(self, pair: TracePair, rows: int | None) -> Tensor | None:
+        """(log p(w) - log q(w)) / N, the share of a row in the term of the global sites, ().
+
+        Arguments:
+            pair: the traces.
+            rows: N, the number of rows of the data set.
+
+        Raises:
+            InputError: when there are such sites and N is not known.
+        """
+        if pair.log_global is None:
+            return None
+        if rows is None:
+            raise InputError(
+                f"{type(self).__name__} needs the number of rows of the data set, since all rows share some "
+                "sites: call its begin(rows, program), or train with pv.fit"
+            )
+        return pair.log_global.mean() / rows
+
     def begin(self, rows: int, program: Program) -> None:
-        """Receive the number of training rows and the program, before the first step."""
+        """Receive the number of distinct training rows and the program, before the first step."""
         self.rows = rows
 
     def prepare(self, program: Program) -> None:
@@ -143,7 +196,9 @@ class Objective(Declared, PyroELBO):
         The first call for a model and guide runs them once more, for their plates and strata, so
         call it once before tracing it.
         """
-        return -self.ascended(self._pair(model, guide, args, kwargs)).mean()
+        pair = self._pair(model, guide, args, kwargs)
+        loss, share = -self.ascended(pair).mean(), self.global_share(pair, self.rows)
+        return loss if share is None else loss - share
 
     def _pair(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> TracePair:
         """Run guide and model; a new pair is checked."""

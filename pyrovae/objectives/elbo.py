@@ -10,16 +10,16 @@ JensenShannon   another divergence instead
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from pyrovae.checks import number
+from pyrovae.checks import number, one_of
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import Objective, weighted
-from pyrovae.terms import Latent, Terms, TracePair, distribution_name
+from pyrovae.terms import Latent, Terms, TracePair, Weights, distribution_name
 
 __all__ = ["ELBO", "Capacity", "JensenShannon", "is_product", "per_latent"]
 
@@ -42,10 +42,14 @@ class ELBO(Objective):
         free_bits: \(\lambda\), the number of nats per latent without cost.
         analytic_kl: compute the divergence from its formula instead of samples; the reported bound
             uses samples in both cases.
+        weights: how particles draw variables that all rows share, such as the weights of a Bayesian
+            decoder: all "shared"; each its "own"; or "auto", by the activations of each layer where
+            it is linear (local reparameterisation), and else shared.
 
     Raises:
-        InputError: if `particles` is below 1, or `beta` or `free_bits` is negative; by `fit`, for
-            distributions whose divergence has no known formula.
+        InputError: if `particles` is below 1, `beta` or `free_bits` is negative, or `weights` is
+            unknown; by `fit`, for distributions whose divergence has no known formula, and for
+            "own" weights of a program that does not broadcast over particles.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017),
@@ -58,10 +62,19 @@ class ELBO(Objective):
         tensor([-2., -2., -2.])
     """
 
+    takes_globals = True
+
     def __init__(
-        self, particles: int = 1, beta: float = 1.0, free_bits: float = 0.0, *, analytic_kl: bool = False
+        self,
+        particles: int = 1,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        *,
+        analytic_kl: bool = False,
+        weights: Weights = "auto",
     ) -> None:
         super().__init__(particles)
+        self.weights = one_of("weights", weights, get_args(Weights))
         self.beta = number("beta", beta, least=0)
         self.free_bits = number("free_bits", free_bits, least=0)
         self.analytic_kl = analytic_kl
@@ -125,6 +138,8 @@ class Capacity(Objective):
     """
 
     of_batch = True
+    takes_globals = True
+    weights: Weights = "auto"
 
     def __init__(self, capacity: float = 25.0, gamma: float = 100.0, particles: int = 1) -> None:
         super().__init__(particles)
@@ -170,6 +185,9 @@ class JensenShannon(Objective):
         >>> JensenShannon().bound(Terms(-3 * ones, -ones, -2 * ones))
         tensor([-2., -2., -2.])
     """
+
+    takes_globals = True
+    weights: Weights = "auto"
 
     def __init__(
         self, alpha: float = 0.5, weight: float = 1.0, *, dual: bool = False, particles: int = 1

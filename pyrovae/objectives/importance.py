@@ -37,6 +37,8 @@ __all__ = ["CIWAE", "IWAE", "MIWAE", "PIWAE", "Renyi"]
 class _Averaged(Objective):
     """Base class of bounds with the logarithm of a mean over particles."""
 
+    takes_globals = True
+
     def note(self, strata: int) -> str:
         if strata == 1:
             return ""
@@ -177,6 +179,8 @@ class MIWAE(_Grouped):
         >>> MIWAE(groups=2, particles=4).bound(Terms(zeros - 3, zeros, zeros))
         tensor([-3.])
     """
+
+    takes_globals = True
 
     def bound(self, terms: Terms) -> Tensor:
         self.refuse_strata(terms)

@@ -11,18 +11,21 @@ observation:
 
 They are read from Pyro traces, site by site, and summed over all dimensions but the particles and
 the plate named "data", for any number of sites and any Pyro program. They ignore `poutine.scale`,
-as a scale inside an importance weight would raise it to a power.
+as a scale inside an importance weight would raise it to a power. Sites outside the plate are
+variables that all rows share; their log p - log q is a term of its own (`global_sites`).
 """
 
 from typing import TYPE_CHECKING
 
 from pyrovae.errors import renamed
 from pyrovae.terms.draws import Draws
+from pyrovae.terms.global_checks import check_own_weights
+from pyrovae.terms.global_sites import Fixed, ParticlePlate, Weights
 from pyrovae.terms.program import Pair, Program, as_program
 from pyrovae.terms.rows_apart import check_rows_apart
 from pyrovae.terms.runner import Runner, trace_once
 from pyrovae.terms.sites import DATA, PARTICLES, check_gradients, check_sites, distribution_name
-from pyrovae.terms.trace import Fixed, Latent, Terms, TracePair, run, terms
+from pyrovae.terms.trace import Latent, Terms, TracePair, run, terms
 
 __all__ = [
     "DATA",
@@ -31,12 +34,15 @@ __all__ = [
     "Fixed",
     "Latent",
     "Pair",
+    "ParticlePlate",
     "Program",
     "Runner",
     "Terms",
     "TracePair",
+    "Weights",
     "as_program",
     "check_gradients",
+    "check_own_weights",
     "check_rows_apart",
     "check_sites",
     "distribution_name",

@@ -28,7 +28,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyrovae.terms.sites import DATA, PARTICLES, plate_dim, sites_of
+from pyrovae.terms.sites import DATA, PARTICLES, is_global, plate_dim, sites_of
 
 __all__ = ["Detached", "Draws", "Routing", "Stratified", "strata_of"]
 
@@ -77,7 +77,7 @@ class Routing:
     def __call__(self, guide: poutine.Trace) -> poutine.Trace:
         """The trace with a copy of each latent value."""
         copy = guide.copy()
-        for name, site in list(sites_of(copy)):
+        for name, site in [(n, s) for n, s in sites_of(copy) if not is_global(s)]:
             value = site["value"].view_as(site["value"])
             if value.requires_grad:
                 shape = _weight_shape(site)
@@ -102,6 +102,6 @@ def strata_of(guide: poutine.Trace) -> int:
 
 
 def _strata(site: Any) -> int:  # noqa: ANN401
-    """The number of strata of a site; 1 in an inner plate, where a particle has several samples."""
-    plates = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
-    return getattr(site["fn"], "strata", 1) if plates <= {DATA, PARTICLES} else 1
+    """The number of strata of a site; 1 for a global one, and in an inner plate."""
+    plates = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized} - {PARTICLES}
+    return getattr(site["fn"], "strata", 1) if plates == {DATA} else 1

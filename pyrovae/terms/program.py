@@ -11,7 +11,8 @@ it); a `VAE` overrides them, and so may a custom class:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,8 +32,9 @@ __all__ = ["Pair", "Program", "as_program"]
 class Program:
     """A Pyro model and guide over rows, with defaults for everything else.
 
-    The local sites of both are inside one plate named "data". The program is conditioned on
-    `context` and observes `y`; without either it is called with x alone.
+    The local sites of both are inside one plate named "data"; sites outside it are variables that
+    all rows share (`terms.global_sites`). The program is conditioned on `context` and observes `y`;
+    without either it is called with x alone.
 
     Attributes:
         event_shape: the shape of one observation, where the program declares it.
@@ -48,6 +50,8 @@ class Program:
         reads_missing: whether the guide was trained on rows with missing entries, and sees them.
         has_custom_parts: whether it has parts that are not of this package; `fit` then checks that
             rows do not influence each other.
+        has_globals: whether the program declares variables that all rows share; those of a
+            hand-written program are found when it runs.
         schema: the meaning of the rows' values, once the program was trained or loaded.
     """
 
@@ -60,6 +64,7 @@ class Program:
     measure: str | None = None
     reads_missing: bool = False
     has_custom_parts: bool = True
+    has_globals: bool = False
     schema: Schema | None = None
 
     def model(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -69,6 +74,22 @@ class Program:
     def guide(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """The Pyro guide of the same rows."""
         raise NotImplementedError(f"{type(self).__name__} has no guide")
+
+    def by_layer(self) -> tuple[Callable, Callable] | None:
+        """Model and guide whose random weights are integrated layer by layer, or None.
+
+        Each row and particle then has activations of its own weights (local reparameterisation), so
+        only the mean of log p(x|z) over the draws has the right expectation.
+        """
+        return None
+
+    def central_globals(self) -> dict[str, Tensor] | None:
+        """The centres of the global sites, if the program knows them without running; else None."""
+        return None
+
+    def holding(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """In the context, methods such as `decode` use these values of the global sites."""
+        return nullcontext()
 
     @property
     def module(self) -> torch.nn.Module | None:
@@ -140,6 +161,18 @@ class Program:
             None.
         """
         return None
+
+    def finish(self, some: Callable[[int], Rows], count: int) -> bool:
+        """Compute what the posterior of shared variables needs after training.
+
+        Arguments:
+            some: returns this number of training rows, or all.
+            count: the number of distinct training rows.
+
+        Returns:
+            Whether anything changed.
+        """
+        return False
 
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Draw observations (count, *event) from the model, with their latents (1, count, *shape).

@@ -13,6 +13,7 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.networks.coupling import Coupling, coupling, cure
 from pyrovae.networks.modes import tried_in_mode
+from pyrovae.terms.global_sites import values_of
 from pyrovae.terms.runner import Runner
 from pyrovae.terms.sites import DATA, plate_dim, sites_of
 from pyrovae.threads import alone
@@ -47,9 +48,11 @@ def check_rows_apart(runner: Runner, rows: Rows) -> None:
 
 
 def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
+    pair = runner.run(rows)
+    shared = values_of(pair.global_guide)
     drawn = {
         name: (site["value"], plate_dim(site, DATA) - len(site["fn"].event_shape))
-        for name, site in sites_of(runner.run(rows).guide)
+        for name, site in sites_of(pair.guide)
     }
 
     def terms(chosen: list[int], relative: float = 0.0) -> dict[str, Tensor]:
@@ -57,7 +60,7 @@ def _compare(runner: Runner, rows: Rows, *, training: bool) -> None:
         values = {name: value.index_select(dim, index) for name, (value, dim) in drawn.items()}
         if relative:
             values = {name: value * (1 + relative) for name, value in values.items()}
-        at = runner.terms_at(values, rows[index], particles=1)
+        at = runner.terms_at(shared | values, rows[index], particles=1)
         return {"log p(x|z)": at.log_px_z, "log p(z)": at.log_pz, "log q(z|x)": at.log_qz}
 
     def of_term(name: str) -> Coupling | None:

@@ -14,16 +14,17 @@ from torch import Tensor
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.terms.draws import Draws, strata_of
+from pyrovae.terms.global_checks import check_global_sites
+from pyrovae.terms.global_sites import Fixed, ParticlePlate, Weights, global_names, held
 from pyrovae.terms.program import as_program
 from pyrovae.terms.sites import (
-    PARTICLES,
     check_sites,
     depth,
     is_enumerated,
     refuse_undeclared_event,
     sites_of,
 )
-from pyrovae.terms.trace import Fixed, Terms, TracePair, run
+from pyrovae.terms.trace import Terms, TracePair, run
 from pyrovae.threads import alone
 
 __all__ = ["Runner", "trace_once"]
@@ -37,6 +38,7 @@ class Runner:
         program: the target as a `Program`.
         max_plate_nesting: the depth of the program's own plates.
         strata: the number of strata of the guide's samples, or 1.
+        global_sites: the names of the sites that all rows share, after `check`.
 
     Arguments:
         target: a `Program` (a VAE), an object with `.model` and `.guide` (an oracle), or a pair of
@@ -53,6 +55,7 @@ class Runner:
         self.module = self.program.module
         self.max_plate_nesting = 1
         self.strata = 1
+        self.global_sites: tuple[str, ...] = ()
 
     @property
     def parameter(self) -> Tensor | None:
@@ -88,12 +91,13 @@ class Runner:
         """Run the program once on two rows, check its sites, and store its plate depth and strata.
 
         Raises:
-            InputError: for a local site outside the plate "data", a site that the guide or the
-                model lacks, or a parameter in Pyro's store that the program's module does not own.
+            InputError: for a site outside the plate "data" that is not one variable for all rows, a
+                site that the guide or the model lacks, or a parameter in Pyro's store that the
+                program's module does not own.
         """
         with alone, self.isolated():
             try:
-                model, guide, *settings = trace_once(self.model, self.guide, *rows[:2].arguments)
+                model, guide, nesting, strata = trace_once(self.model, self.guide, *rows[:2].arguments)
             except InputError:
                 raise
             except ValueError as error:
@@ -101,8 +105,22 @@ class Runner:
                 raise
             check_sites(model, guide)
             self._check_owned()
-        self.max_plate_nesting, self.strata = settings
+            if names := global_names(guide, model):
+                check_global_sites(self.model, self.guide, rows[:2])
+        self.max_plate_nesting, self.strata, self.global_sites = nesting, strata, tuple(names)
         return self
+
+    @contextmanager
+    def held(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Hold the global sites at given values: the program then has local sites only."""
+        before = self.model, self.guide, self.global_sites
+        self.model = held(self.model, values, self.global_sites)
+        self.guide = held(self.guide, values, self.global_sites)
+        self.global_sites = ()
+        try:
+            yield
+        finally:
+            self.model, self.guide, self.global_sites = before
 
     def _check_owned(self) -> None:
         """Refuse parameters in the store of `isolated`, which would be lost with it."""
@@ -124,16 +142,24 @@ class Runner:
         particles: int = 1,
         draws: Draws = "reparameterised",
         stratified: bool = False,
+        weights: Weights = "shared",
     ) -> TracePair:
-        """`terms.run` of this program's model and guide on rows."""
+        """`terms.run` of this program's model and guide on rows.
+
+        With `weights="auto"` the weights of layers are integrated layer by layer where the program
+        can do this (`Program.by_layer`), and shared by the particles elsewhere.
+        """
+        by_layer = self.program.by_layer() if weights == "auto" and self.global_sites else None
+        model, guide = by_layer or (self.model, self.guide)
         return run(
-            self.model,
-            self.guide,
+            model,
+            guide,
             *rows.arguments,
             particles=particles,
             max_plate_nesting=self.max_plate_nesting,
             draws=draws,
             stratified=stratified,
+            weights=weights,
         )
 
     def terms(self, rows: Rows, *, particles: int = 1) -> Terms:
@@ -153,7 +179,7 @@ class Runner:
 
     def prior_draws(self, rows: Rows, *, particles: int) -> dict[str, Tensor]:
         """Values of the guide's sites drawn from the model's prior, each (K, B, *shape)."""
-        with alone, pyro.plate(PARTICLES, particles, dim=-1 - self.max_plate_nesting):
+        with alone, ParticlePlate(particles, -1 - self.max_plate_nesting):
             model = poutine.trace(self.model).get_trace(*rows.arguments)
         return {
             name: site["value"]

@@ -21,6 +21,7 @@ __all__ = [
     "data_size",
     "depth",
     "is_enumerated",
+    "is_global",
     "plate_dim",
     "distribution_name",
     "refuse_undeclared_event",
@@ -77,8 +78,14 @@ def plate_dim(site: dict[str, Any], name: str) -> int:
             return frame.dim
     raise InputError(
         f"the site {site['name']!r} is outside the plate {name!r}: put every local site inside "
-        f"`with pyro.plate('data', len(x))`"
+        f"`with pyro.plate('data', len(x))`, and declare a variable that all rows share as one event, with "
+        ".to_event()"
     )
+
+
+def is_global(site: Any) -> bool:  # noqa: ANN401
+    """Whether a site is outside the plate "data": one variable for all rows."""
+    return all(frame.name != DATA for frame in site["cond_indep_stack"])
 
 
 def depth(site: dict[str, Any]) -> int:
@@ -101,8 +108,10 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         InputError: for the first such site.
         ValueError: for a site with several values for a row that are not declared as one event.
     """
+    _check_same_plates(dict(sites_of(model)), dict(sites_of(guide)))
     for _, site in (*sites_of(model), *sites_of(guide)):
-        plate_dim(site, DATA)
+        if is_global(site):
+            _check_global(site)
         check_enumerated(site)
     latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
     drawn = {name for name, _ in sites_of(guide)}
@@ -116,20 +125,54 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         raise InputError(
             f"the model has no latent site {name!r}, which the guide draws: add it to the model or remove it"
         )
-    _check_auxiliary(guide, latent, auxiliary - latent)
-    if not any(site["is_observed"] for _, site in sites_of(model)):
+    for of_all in (False, True):
+        at = {name: site for name, site in sites_of(guide) if is_global(site) is of_all}
+        _check_auxiliary(at, latent, auxiliary - latent)
+    if not any(site["is_observed"] and not is_global(site) for _, site in sites_of(model)):
         raise InputError("the model observes nothing: pass the data as `obs=` of a sample site")
     for _, site in (*sites_of(model), *sites_of(guide)):
         _check_event(site)
 
 
-def _check_auxiliary(guide: poutine.Trace, latent: set[str], alone: set[str]) -> None:
+def _check_same_plates(model: dict[str, Any], guide: dict[str, Any]) -> None:
+    """Refuse a site that only one of the two has outside the plate "data"."""
+    for name in model.keys() & guide.keys():
+        pair = (model[name], guide[name])
+        if is_global(pair[0]) != is_global(pair[1]):
+            plate_dim(pair[0] if is_global(pair[0]) else pair[1], DATA)  # raises an error
+
+
+def _check_global(site: dict[str, Any]) -> None:
+    """Refuse a site outside the plate "data" that is not one latent variable for all rows."""
+    is_factor = distribution_name(site["fn"]) == "Unit"
+    shape = tuple(site["fn"].batch_shape)
+    has_rows = not is_factor and max(shape[: len(shape) - depth(site)], default=1) > 1
+    if (site["is_observed"] and not is_factor) or has_rows:
+        plate_dim(site, DATA)  # raises an error
+    if is_enumerated(site) or (not site["is_observed"] and _is_discrete(site["fn"])):
+        raise InputError(
+            f"the site {site['name']!r} is discrete and outside the plate 'data': only real variables can be "
+            "shared by all rows; put it inside the plate, or sum it out"
+        )
+
+
+def _is_discrete(fn: Any) -> bool:  # noqa: ANN401
+    try:
+        return bool(fn.support.is_discrete)
+    except NotImplementedError:
+        return False
+
+
+def _check_auxiliary(sites: dict[str, Any], latent: set[str], alone: set[str]) -> None:
     """Refuse auxiliary sites without a counterpart, unless the latents are functions of them.
+
+    The sites are the guide's local ones, or its global ones.
 
     A latent z = f(a) is a `Delta` whose log_density is the Jacobian, and q(z|x) is their product.
     Otherwise the numerator of the weight p(x, z) / q(z, a|x) would lack a density of a.
     """
-    kinds = {distribution_name(site["fn"]) for name, site in sites_of(guide) if name in latent}
+    kinds = {distribution_name(site["fn"]) for name, site in sites.items() if name in latent}
+    alone = alone & sites.keys()
     if alone and kinds != {"Delta"}:
         raise InputError(
             f"the guide's auxiliary site {min(alone)!r} has no counterpart in the model, so log p(x) would "

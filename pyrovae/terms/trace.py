@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -19,6 +18,16 @@ from torch import Tensor
 from pyrovae.errors import InputError, deprecated
 from pyrovae.numerics import log_mean_exp, log_sum_exp, without_negligible
 from pyrovae.terms.draws import Detached, Draws, Routing, Stratified
+from pyrovae.terms.global_sites import (
+    Fixed,
+    ParticlePlate,
+    Weights,
+    apart,
+    global_names,
+    held,
+    log_ratio,
+    values_of,
+)
 from pyrovae.terms.sites import (
     DATA,
     PARTICLES,
@@ -38,12 +47,15 @@ class Terms(NamedTuple):
     """The log-density terms of K particles for each of B observations, in nats, of shape (K, B).
 
     `log_v` is the logarithm of the weight of a stratified particle in a mean; None is 0.
+    `log_global` is log p(w) - log q(w) of global sites w, (K,) or (1,), for the data set as a
+    whole; None without such sites. It is not a part of `log_w`.
     """
 
     log_px_z: Tensor
     log_pz: Tensor
     log_qz: Tensor
     log_v: Tensor | None = None
+    log_global: Tensor | None = None
 
     @property
     def log_px(self) -> Tensor:
@@ -87,9 +99,10 @@ class _Call(NamedTuple):
     kwargs: dict
     particles: int
     max_plate_nesting: int
+    shared: bool = True
 
-    def plate(self) -> Any:  # noqa: ANN401
-        return pyro.plate(PARTICLES, self.particles, dim=-1 - self.max_plate_nesting)
+    def plate(self) -> ParticlePlate:
+        return ParticlePlate(self.particles, -1 - self.max_plate_nesting, shared=self.shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +110,10 @@ class TracePair:
     """The traces of a guide and of the model replayed on it.
 
     Attributes:
-        guide, model: the traces.
+        guide, model: the traces, without global sites.
         shape: (K, B), of the terms.
         routing: receives the weights of "routed" samples.
+        global_guide, global_model: the traces of the global sites, or None.
     """
 
     guide: poutine.Trace
@@ -107,6 +121,8 @@ class TracePair:
     shape: tuple[int, int]
     call: _Call
     routing: Routing | None = None
+    global_guide: poutine.Trace | None = None
+    global_model: poutine.Trace | None = None
 
     def site_log_probs(self) -> dict[str, Tensor]:
         """For each site, keyed `p(name)` or `q(name)`, its log-density of shape (..., K, B).
@@ -115,6 +131,16 @@ class TracePair:
         """
         of_model = {f"p({name})": self._log_prob(site) for name, site in sites_of(self.model)}
         return of_model | {f"q({name})": self._log_prob(site) for name, site in sites_of(self.guide)}
+
+    @property
+    def globals(self) -> list[poutine.Trace]:
+        """The traces of the global sites, of the guide and the model, where there are any."""
+        return [trace for trace in (self.global_guide, self.global_model) if trace is not None]
+
+    @cached_property
+    def log_global(self) -> Tensor | None:
+        """log p(w) - log q(w) of the global sites, (K,) or (1,); None without such sites."""
+        return log_ratio(self.global_model, self.global_guide)
 
     def terms(self) -> Terms:
         """The sums over observed sites, latent sites and the guide's sites.
@@ -126,7 +152,8 @@ class TracePair:
     @cached_property
     def _terms(self) -> Terms:
         log_px_z, log_pz = self._of_model(self.model)
-        return Terms(log_px_z, log_pz, self._of_guide(self.guide, log_px_z), self._log_v())
+        log_qz = self._of_guide(self.guide, log_px_z)
+        return Terms(log_px_z, log_pz, log_qz, self._log_v(), self.log_global)
 
     def score(self) -> Tensor:
         """log q(z|x) at detached samples, (K, B): its gradient is the score of the guide."""
@@ -192,7 +219,7 @@ class TracePair:
         count = len(rows) // len(x)
         flat = {name: z.reshape(1, len(rows), *z.shape[2:]) for name, z in latent.items()}
         context = [c.repeat(count, *[1] * (c.dim() - 1)) if isinstance(c, Tensor) else c for c in others]
-        with alone, Fixed(flat), pyro.plate(PARTICLES, 1, dim=-1 - self.call.max_plate_nesting):
+        with alone, Fixed(flat), ParticlePlate(1, -1 - self.call.max_plate_nesting):
             guide = poutine.trace(self.call.guide).get_trace(rows, *context, **self.call.kwargs)
         logs = [self._log_prob(site, (1, len(rows))) for _, site in sites_of(guide)]
         return sum(logs[1:], logs[0]).reshape(count, len(x))
@@ -281,19 +308,6 @@ def mean_of(latent: Any) -> Tensor:  # noqa: ANN401
     )
 
 
-class Fixed(Messenger):
-    """Sets latent sites to the values of a mapping."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"] = self.values[msg["name"]]
-            msg["done"] = True
-
-
 @alone
 def run(
     model: Callable,
@@ -303,6 +317,7 @@ def run(
     max_plate_nesting: int = 1,
     draws: Draws = "reparameterised",
     stratified: bool = False,
+    weights: Weights = "shared",
     **kwargs: Any,  # noqa: ANN401
 ) -> TracePair:
     """Trace the guide under a plate of K particles and replay the model on its samples.
@@ -314,8 +329,9 @@ def run(
             them.
         draws: how gradients pass through samples (see `pyrovae.terms.draws`).
         stratified: draw from each stratum in turn, where K is a multiple of the number of strata.
+        weights: whether the particles share one draw of the global sites or have their "own".
     """
-    call = _Call(model, guide, args, kwargs, particles, max_plate_nesting)
+    call = _Call(model, guide, args, kwargs, particles, max_plate_nesting, weights != "own")
     plate = call.plate()
     with ExitStack() as stack:  # outermost, to see distributions that the plates have expanded
         if draws == "detached":
@@ -329,7 +345,17 @@ def run(
     enumerated = poutine.enum(poutine.replay(model, trace=routed), -2 - max_plate_nesting)
     with plate:
         replayed = poutine.trace(enumerated).get_trace(*args, **kwargs)
-    return TracePair(drawn, replayed, (particles, data_size(replayed)), call, routing)
+    return _pair(drawn, replayed, call, routing)
+
+
+def _pair(guide: poutine.Trace, model: poutine.Trace, call: _Call, routing: Routing | None) -> TracePair:
+    """The traces without their global sites, which keep their values if a part runs again."""
+    (local_guide, global_guide), (local_model, global_model) = apart(guide), apart(model)
+    if global_guide is not None or global_model is not None:
+        names, values = global_names(guide, model), values_of(global_guide)
+        call = call._replace(model=held(call.model, values, names), guide=held(call.guide, values, names))
+    shape = (call.particles, data_size(local_model))
+    return TracePair(local_guide, local_model, shape, call, routing, global_guide, global_model)
 
 
 def terms(

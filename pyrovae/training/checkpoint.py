@@ -12,6 +12,7 @@ formats.
     format 2    labels are y, and a context is a conditioning input only
     format 3    the digest, a copy of config.yaml, and the mark of the user (`marks`)
     format 4    what chooses the weights (`keep`); before, it was the bound
+    format 5    the warm-up of variables that all rows share; before, there were none
 
 Files of formats 1 and 2 have no digest; their ZIP checksums are checked instead.
 """
@@ -35,7 +36,7 @@ from pyrovae.files import reason_of, write_whole
 
 __all__ = ["FORMAT", "Checkpoint", "upgraded_config"]
 
-FORMAT = 4
+FORMAT = 5
 SEALED = 3  # the first format with a digest
 SEAL = b"\nPyroVAE SHA-256 "
 PREPARATION = ("anew each epoch", "again every epoch")  # in the record of the data, since format 2
@@ -310,4 +311,14 @@ def _from_3(content: dict[str, Any]) -> dict[str, Any]:
     return dict(content) | {"identity": {"keep": "bound"} | content["identity"]}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 4 had no variables that all rows share."""
+    return dict(content) | {"identity": {"global_warmup": 0.0} | content["identity"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+    4: _from_4,
+}

@@ -30,7 +30,7 @@ from pyrovae.training.layout import Layout, turnable
 from pyrovae.training.step import eager_step, move, shortened
 
 if TYPE_CHECKING:
-    from pyrovae.training.job import Job
+    from pyrovae.training.job import Job, Weights
 
 __all__ = ["CompiledShare", "CompiledStep", "compiled_step"]
 
@@ -186,7 +186,12 @@ class CompiledStep:
         self.epoch, self.following = epoch, -1
 
     def _numbers(self, step: int) -> list[float]:
-        return [self.job.kl_weight(step), *self.job.update.coefficients(step + 1, self.job.lr(step))]
+        job = self.job
+        return [
+            job.kl_weight(step),
+            job.global_weight(step),
+            *job.update.coefficients(step + 1, job.lr(step)),
+        ]
 
     # ---------------------------------------------------------------- the graph
 
@@ -200,8 +205,8 @@ class CompiledStep:
     def _step(self, number: Tensor, numbers: Tensor, order: Tensor, *rest: Tensor) -> tuple[Tensor]:
         row = numbers.index_select(0, number)[0].unbind()
         batch = self._batch(number, order, rest)
-        loss, gradient, sums = gradients(self.job, batch, self._weight(row[0]))
-        self._advance(list(rest[len(self.parts) :]), gradient, row[1:], loss, sums)
+        loss, gradient, sums = gradients(self.job, batch, self._weights(row))
+        self._advance(list(rest[len(self.parts) :]), gradient, row[2:], loss, sums)
         number.add_(1)
         return (loss,)
 
@@ -209,8 +214,11 @@ class CompiledStep:
         positions = order.index_select(0, number)[0]
         return Rows(**{name: t.index_select(0, positions) for name, t in zip(self.parts, data, strict=False)})
 
-    def _weight(self, number: Tensor) -> Tensor | None:
-        return number.to(self.job.precise) if self.job.settings.kl_warmup else None
+    def _weights(self, row: Sequence[Tensor]) -> Weights:
+        """The weights of the divergences, if they change."""
+        settings, precise = self.job.settings, self.job.precise
+        rows = row[0].to(precise) if settings.kl_warmup else None
+        return rows, row[1].to(precise) if settings.global_warmup else None
 
     @torch.no_grad()
     def _advance(
@@ -253,13 +261,13 @@ class CompiledShare(CompiledStep):
     def _share(self, number: Tensor, numbers: Tensor, order: Tensor, *data: Tensor) -> tuple[Tensor]:
         row = numbers.index_select(0, number)[0].unbind()
         batch = self._batch(number, order, data)
-        own = gradients(self.job, batch, self._weight(row[0]), self.epoch.batch_size)
+        own = gradients(self.job, batch, self._weights(row), self.epoch.batch_size)
         return (packed(list(self.job.trained.values()), *own),)
 
     def _move(self, number: Tensor, numbers: Tensor, flat: Tensor, *state: Tensor) -> tuple[Tensor]:
         row = numbers.index_select(0, number)[0].unbind()
         loss, gradient, _, sums = unpacked(flat, list(self.job.trained.values()))
-        self._advance(list(state), list(gradient), row[1:], loss, sums)
+        self._advance(list(state), list(gradient), row[2:], loss, sums)
         number.add_(1)
         return (loss.clone(),)
 

@@ -79,7 +79,8 @@ def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, A
         InputError: if the folder has no run, or its config.yaml does not match the checkpoint.
     """
     path = Path(run) / "config.yaml"
-    before = {"keep": saved.identity.get("keep")}  # an option that earlier runs did not have
+    # options that earlier runs did not have
+    before = {name: saved.identity.get(name) for name in ("keep", "global_warmup")}
     if saved.config is not None:
         check_config(run, saved)
         return before | upgraded_config(saved.config)

@@ -8,6 +8,7 @@ B rows in a batch and T epochs:
     lr            0.003 for 10,000 training rows or more, else 0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
+    global_warmup T / 10, where all rows share some variables
     keep          the weights with the best objective on the validation set
     patience      T / 2, at least 20: the objective wavers while the rate is high; none if the last
                   weights are kept
@@ -35,6 +36,7 @@ OPEN = {
     "lr": None,
     "lr_schedule": None,
     "kl_warmup": None,
+    "global_warmup": None,
     "keep": None,
     "patience": AUTO,
 }
@@ -47,11 +49,13 @@ class Facts(NamedTuple):
         rows: the number of training rows.
         anneals: whether the objective has a KL divergence to weight.
         late: whether a part of the program starts after some epochs.
+        has_globals: whether the program has variables that all rows share.
     """
 
     rows: int
     anneals: bool = True
     late: bool = False
+    has_globals: bool = False
 
 
 def chosen(
@@ -89,6 +93,10 @@ def _warmup(values: Mapping[str, Any], facts: Facts) -> float:
     return whole("epochs", values["epochs"]) / 10 if facts.anneals else 0.0
 
 
+def _global_warmup(values: Mapping[str, Any], facts: Facts) -> float:
+    return whole("epochs", values["epochs"]) / 10 if facts.has_globals else 0.0
+
+
 def _patience(values: Mapping[str, Any], _: Facts) -> int | None:
     return None if values.get("keep") == "last" else max(20, whole("epochs", values["epochs"]) // 2)
 
@@ -100,6 +108,7 @@ _CHOICES: dict[str, Callable[[Mapping[str, Any], Facts], Any]] = {
     "lr": lambda _, facts: 3e-3 if facts.rows >= MANY else 2e-3,
     "lr_schedule": lambda _, facts: "constant" if facts.late else "cosine",
     "kl_warmup": _warmup,
+    "global_warmup": _global_warmup,
     "keep": lambda *_: "objective",
     "patience": _patience,
 }

@@ -25,7 +25,7 @@ from torch import Tensor
 from pyrovae import sharing
 from pyrovae.errors import NumericalError
 from pyrovae.training.batches import Epoch, mixed
-from pyrovae.training.job import Alone, Job
+from pyrovae.training.job import Alone, Job, Weights
 
 __all__ = ["Exchange", "exchange_of", "gradients", "packed", "unpacked"]
 
@@ -59,8 +59,8 @@ class Exchange(Alone):
         self.trouble: Exception | None = None
         self.is_complete = False
 
-    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
-        flat = self.added_up(lambda: self._share(job, epoch, number, weight), job, epoch, number)
+    def differentiate(self, job: Job, epoch: Epoch, number: int, weights: Weights) -> Tensor:
+        flat = self.added_up(lambda: self._share(job, epoch, number, weights), job, epoch, number)
         trained = list(job.trained.values())
         _, gradient, used, sums = unpacked(flat, trained)
         # Reading `used` waits for the GPU; a gradient in this process is also one in the sum.
@@ -106,12 +106,12 @@ class Exchange(Alone):
 
     # ---------------------------------------------------------------- pieces
 
-    def _share(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+    def _share(self, job: Job, epoch: Epoch, number: int, weights: Weights) -> Tensor:
         """This process's vector of batch `number`."""
         rows = epoch.batch(number)
         if not len(rows):
             return nothing(job)
-        loss, gradient, sums = gradients(job, rows, weight, epoch.count(number))
+        loss, gradient, sums = gradients(job, rows, weights, epoch.count(number))
         self.is_complete = all(g is not None for g in gradient)
         return packed(list(job.trained.values()), loss, gradient, sums)
 
@@ -155,10 +155,10 @@ def exchange_of(asked: Callable[[], bool], seed: int) -> Alone:
 
 
 def gradients(
-    job: Job, batch: object, weight: Tensor | float | None, count: int | None = None
+    job: Job, batch: object, weights: Weights, count: int | None = None
 ) -> tuple[Tensor, Gradient, Tensor]:
     """The loss of a batch, its gradients (or None) and its sums (`Job.loss`)."""
-    loss, sums = job.loss(batch, weight, count)  # type: ignore[arg-type]
+    loss, sums = job.loss(batch, weights, count)  # type: ignore[arg-type]
     return loss.detach(), list(torch.autograd.grad(loss, list(job.trained.values()), allow_unused=True)), sums
 
 

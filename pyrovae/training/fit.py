@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,9 +23,11 @@ from torch import Tensor
 from pyrovae import report, sharing
 from pyrovae.checks import flags, path_of, whole
 from pyrovae.compiling import Compile
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
 from pyrovae.networks import Precision
+from pyrovae.networks.modes import in_mode
 from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
@@ -101,6 +104,7 @@ def fit(
     precision: Precision = "float32",
     kl_schedule: KLSchedule = "linear",
     keep: Keep | None = None,
+    global_warmup: float | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     r"""Train a program by stochastic variational inference.
@@ -154,6 +158,9 @@ def fit(
         keep: the weights to keep: those with the best objective on the validation set, by default;
             those with the best bound on log p(x), which differs if the objective is not a bound; or
             those of the last epoch. The objective is that after the warm-up.
+        global_warmup: epochs over which the weight of the KL divergence of variables that all rows
+            share (the weights of a Bayesian decoder) grows from 0 to 1; by default a tenth of all
+            epochs, and 0 for a program without such variables.
         callbacks: objects of subclasses of `Callback`, called at the start, after each epoch and at
             the end. They may add metrics and stop the run.
 
@@ -183,7 +190,7 @@ def fit(
     objective = as_objective(ELBO() if objective is None else objective).clone()
     steps = {"optimizer": optimizer, "lr": lr, "lr_schedule": lr_schedule, "clip": clip}
     passes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "keep": keep, "patience": patience}
-    annealing = {"kl_warmup": kl_warmup, "kl_schedule": kl_schedule}
+    annealing = {"kl_warmup": kl_warmup, "kl_schedule": kl_schedule, "global_warmup": global_warmup}
     running = {"checkpoint_seconds": checkpoint_seconds, "compile": compile, "precision": precision}
     options = steps | passes | annealing | running
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
@@ -241,7 +248,10 @@ def _settings(
     options: dict[str, Any], runner: Runner, data: Data, objective: Objective, saved: dict[str, Any]
 ) -> Settings:
     """The settings, with a value for each that was left open."""
-    facts = Facts(len(data.train), objective.anneals, late=runner.program.waits_for > 0)
+    program = runner.program
+    facts = Facts(
+        len(data.train), objective.anneals, late=program.waits_for > 0, has_globals=program.has_globals
+    )
     return Settings(**chosen(options, facts, saved))
 
 
@@ -267,6 +277,10 @@ def _trained(runner: Runner, data: Data, objective: Objective, settings: Setting
     if isinstance(objective, torch.nn.Module):
         objective.to(data.validation.x)
     check_program(runner, data, objective)
+    if settings.global_warmup and not runner.global_sites:
+        raise InputError(
+            "global_warmup is for variables that all rows share, and the program has none: leave it out"
+        )
     return parameters(runner, two_rows(data)) | parameters_of(objective)
 
 
@@ -299,9 +313,19 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
     """The run with the weights that are kept."""
     if saver.best is not None:
         load_weights(job.runner, job.trained, saver.best)
+    with torch.no_grad(), in_mode(job.runner.module, training=False):
+        if job.runner.program.finish(partial(_training_rows, job.data), job.data.distinct):
+            sharing.together(saver.finish)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     folder = None if out is None else Path(out)
     return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep)
+
+
+def _training_rows(data: Data, count: int) -> Rows:
+    """The first distinct training rows, as the program reads them; validation rows of a stream."""
+    if not isinstance(data.train, Rows):
+        return data.validation[:count]
+    return data.without_jitter()[:count].as_in(data.validation)
 
 
 def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pyrovae.datasets import Data, Rows
     from pyrovae.training.batches import Epoch
 
-__all__ = ["ADVICE", "Alone", "Job"]
+__all__ = ["ADVICE", "Alone", "Job", "Weights"]
 
+# The weight of the KL divergence of the rows, and that of the global sites; None is 1.
+Weights = tuple[Tensor | float | None, Tensor | float | None]
 ADVICE = "lower lr, set clip=, or check the data"
 
 
@@ -70,25 +72,28 @@ class Job:
         """The arguments of `Runner.run` that the objective needs."""
         return self.objective.draw_options(self.runner.strata)
 
-    def loss(
-        self, rows: Rows, weight: Tensor | float | None, count: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, rows: Rows, weights: Weights, count: int | None = None) -> tuple[Tensor, Tensor]:
         """The loss, a mean over the batch, and the sums that an epoch reports.
 
         Arguments:
             rows: the batch.
-            weight: the weight of the KL divergence; None is 1.
+            weights: the weight of the KL divergence of the rows, and that of global sites; None is
+                1.
             count: the divisor of the sum over the batch, if other processes have some of its rows.
         """
         objective = self.objective
         pair = self.runner.run(rows, **self.draws)
-        plain = weight is None or (not isinstance(weight, Tensor) and weight == 1)
-        ascended = objective.ascended(pair, None if plain else weight)
+        weight, of_globals = (_plain(w) for w in weights)
+        ascended = objective.ascended(pair, weight)
+        share = objective.global_share(pair, self.data.distinct)
+        if share is not None:
+            ascended = ascended + (share if of_globals is None else of_globals * share)
         loss = -(ascended.mean() if count is None else ascended.sum() / count)
         with torch.no_grad():
             terms = pair.terms()
             kl = terms.mean(terms.log_qz - terms.log_pz)
-            columns = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
+            bound = objective.bound(terms) if share is None else objective.bound(terms) + share
+            columns = [bound, terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
             sums = torch.stack(columns).sum(1, dtype=torch.float64)
         return loss, sums
 
@@ -100,6 +105,15 @@ class Job:
     def kl_weight(self, step: int) -> float:
         """The weight of the KL divergence in a step."""
         return kl_weight(self.settings.kl_warmup, step / self.batch_count, self.settings.kl_schedule)
+
+    def global_weight(self, step: int) -> float:
+        """The weight of the divergence of global sites in a step."""
+        return kl_weight(self.settings.global_warmup, step / self.batch_count)
+
+    def weights(self, step: int) -> Weights:
+        """The weights of both divergences in a step; None without a warm-up."""
+        rows, of_all = self.settings.kl_warmup, self.settings.global_warmup
+        return self.kl_weight(step) if rows else None, self.global_weight(step) if of_all else None
 
     @property
     def keeps_objective(self) -> bool:
@@ -141,7 +155,14 @@ class Job:
         return f" (after step {self.state.position.step}, whose gradient left {names[0]} not finite)"
 
 
+def _plain(weight: Tensor | float | None) -> Tensor | float | None:
+    """A weight, or None if it is 1."""
+    return None if not isinstance(weight, Tensor) and weight == 1 else weight
+
+
 def _term(pair: TracePair, bad: list[str]) -> str:
+    if not bad and pair.log_global is not None and not torch.isfinite(pair.log_global).all():
+        return "log p(w) - log q(w) of the variables that all rows share is not"
     if not bad:
         return "every term is finite and their sum is not"
     site = bad[0][2:-1]
@@ -168,14 +189,14 @@ class Alone:
         """Whether the run was asked to stop."""
         return self.asked()
 
-    def differentiate(self, job: Job, epoch: Epoch, number: int, weight: float | None) -> Tensor:
+    def differentiate(self, job: Job, epoch: Epoch, number: int, weights: Weights) -> Tensor:
         """Set the parameters' gradients for batch `number`; returns the sums of the batch.
 
         Raises:
             NumericalError: when the loss is not finite.
         """
         rows, random = epoch.batch(number), torch.get_rng_state()
-        loss, sums = job.loss(rows, weight)
+        loss, sums = job.loss(rows, weights)
         # Reading the loss would wait for the GPU, where the sums of the epoch are checked instead.
         if not loss.is_cuda and not math.isfinite(loss.item()):
             job.explain(rows, random)

@@ -6,7 +6,9 @@ parameters along its gradient. The reported numbers are computed from the same t
     train, validation   the objective's bound on log p(x)
     objective           on the validation set, if it is not a bound and chooses the weights
     reconstruction      E_q[log p(x|z)]
-    kl                  E_q[log q(z|x) - log p(z)]        all means, in nats per observation
+    kl                  E_q[log q(z|x) - log p(z)]
+    global_kl           KL(q(w) || p(w)) / N for variables w that all rows share
+                        all means, in nats per observation; only "train" contains global_kl
 
 The validation set is split into pieces, which several processes share. The noise of a piece depends
 on its index only, so the result is that of one process. An objective that couples the rows of a
@@ -34,6 +36,7 @@ from pyrovae.terms import TracePair
 from pyrovae.training.batches import batches_of, order
 from pyrovae.training.callbacks import Callbacks
 from pyrovae.training.job import ADVICE, Job
+from pyrovae.training.preparing import two_rows
 from pyrovae.training.progress import Progress
 from pyrovae.training.saver import Saver
 from pyrovae.training.steps import Steps
@@ -43,6 +46,7 @@ __all__ = ["Loop"]
 VALIDATION_ROWS = 1024
 SOME_ROWS = 10_000
 VALIDATION_SEED = 20140416
+GLOBAL_DRAWS = 10
 
 Measure = Callable[[TracePair], Tensor]
 
@@ -153,7 +157,8 @@ class Loop:
         train, reconstruction, kl, count = state.sums.tolist()
         rows = min(steps * job.settings.batch_size, count)
         row = {"epoch": position.epoch + 1, "train": train / count} | self.validate()
-        row |= {"reconstruction": reconstruction / count, "kl": kl / count, "lr": job.lr(position.step - 1)}
+        row |= {"reconstruction": reconstruction / count, "kl": kl / count} | self._global_kl()
+        row["lr"] = job.lr(position.step - 1)
         row |= {"seconds": seconds, "data_per_second": rows / seconds}
         self._check_finite(row)
         position.epoch, position.batch = position.epoch + 1, 0
@@ -176,6 +181,20 @@ class Loop:
             return self._means(measures | {"objective": objective.ascended}, VALIDATION_ROWS)
         size = min(self.job.settings.batch_size, VALIDATION_ROWS)
         return self._means(measures, VALIDATION_ROWS) | self._means({"objective": objective.ascended}, size)
+
+    @torch.no_grad()
+    def _global_kl(self) -> dict[str, float]:
+        """The divergence of the global sites for a row, with the same noise every epoch."""
+        job = self.job
+        if not job.runner.global_sites:
+            return {}
+        rows = two_rows(job.data)
+        cuda = [rows.x.device] if rows.x.is_cuda else []
+        with torch.random.fork_rng(devices=cuda), in_mode(job.runner.module, training=False):
+            torch.manual_seed(VALIDATION_SEED)
+            ratios = [job.runner.run(rows, **job.draws).log_global for _ in range(GLOBAL_DRAWS)]
+        means = [ratio.double().mean().item() for ratio in ratios if ratio is not None]
+        return {"global_kl": -sum(means) / len(means) / job.data.distinct}
 
     @torch.no_grad()
     def _means(self, measures: Mapping[str, Measure], size: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import tried_in_mode
-from pyrovae.terms import check_rows_apart
+from pyrovae.terms import check_own_weights, check_rows_apart
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
@@ -91,6 +91,8 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
                 check_rows_apart(runner, _three_rows(data))
             with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
                 objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
+                if objective.weights == "own":
+                    check_own_weights(runner, rows)
     except InputError as error:  # Pyro appends the shapes of a trace to it
         raise InputError(str(error).splitlines()[0]) from None
     except (NumericalError, torch.OutOfMemoryError):

@@ -69,6 +69,12 @@ class Saver:
             self._write(self.folder, improved=improved)
             self._written = time.monotonic()
 
+    def finish(self) -> None:
+        """Keep the weights as they are now, after the program was finished, and write best.ckpt."""
+        self.best = weights(self.job.runner, self.job.trained)
+        if self.folder is not None:
+            self._write_best(self.folder, self.best)
+
     def begin(self) -> None:
         """Resume the run in the folder, or start a new one; a failure leaves the folder unchanged.
 

@@ -39,6 +39,7 @@ class Settings:
     precision: Precision = "float32"
     kl_schedule: KLSchedule = "linear"
     keep: Keep = "objective"
+    global_warmup: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
@@ -60,6 +61,8 @@ class Settings:
     def __str__(self) -> str:
         """The settings in one line."""
         warmup = f", the KL divergence grows over {self.kl_warmup:g} epochs" if self.kl_warmup else ""
+        if self.global_warmup:
+            warmup += f", that of global variables over {self.global_warmup:g}"
         may_stop = self.patience is not None and self.patience < self.epochs
         stops = f", ends after {self.patience} without a better {self.keep}" if may_stop else ""
         return (
@@ -74,6 +77,7 @@ class Settings:
             "batch_size": whole("batch_size", self.batch_size),
             "seed": whole("seed", self.seed, 0),
             "kl_warmup": number("kl_warmup", self.kl_warmup, least=0.0),
+            "global_warmup": number("global_warmup", self.global_warmup, least=0.0),
             "clip": None if self.clip is None else number("clip", self.clip, above=0.0),
             "patience": None if self.patience is None else whole("patience", self.patience),
             "checkpoint_seconds": number("checkpoint_seconds", self.checkpoint_seconds, least=0.0),

@@ -32,8 +32,7 @@ def eager_step(job: Job, epoch: Epoch, number: int) -> None:
     step = job.state.position.step
     for group in job.optimizer.param_groups:
         group["lr"] = job.lr(step)
-    weight = job.kl_weight(step) if job.settings.kl_warmup else None
-    sums = job.exchange.differentiate(job, epoch, number, weight)
+    sums = job.exchange.differentiate(job, epoch, number, job.weights(step))
     if job.settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(list(job.trained.values()), job.settings.clip)
     job.optimizer.step()

@@ -3,6 +3,9 @@
 model   p(z) p(x|z)    sites "z" and "x" in the plate "data"; with classes also "c", or "y";
                        with a mechanism of missing entries also "s"
 guide   q(z|x)         site "z", or "c" and "z"
+
+Variables that all rows share (the weights of a Bayesian decoder) are sites of both, outside the
+plate (`global_variables`).
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.networks.wrapped import is_custom
 from pyrovae.part import Part
-from pyrovae.terms import DATA, Program
+from pyrovae.terms import DATA
 from pyrovae.threads import alone
+from pyrovae.vae.global_variables import GlobalVariables
 from pyrovae.vae.inputs import EncoderInputs
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ _COUNT = itertools.count()
 PIECE_ROWS = 1000
 
 
-class PartsProgram(EncoderInputs, Program):
+class PartsProgram(EncoderInputs, GlobalVariables):
     """The program of a prior, a likelihood, a guide and networks.
 
     A subclass has them as attributes, and defines the distributions `encode`, `decode` and
@@ -87,7 +91,7 @@ class PartsProgram(EncoderInputs, Program):
         """
         modules = (self.prior, self.generation, self.likelihood, self.mechanism)
         self._register("generative", *(module for module in modules if module is not None))
-        with pyro.plate(DATA, self._count(x, context, y), dim=-1):
+        with self._shared("model"), pyro.plate(DATA, self._count(x, context, y), dim=-1):
             z = self.prior.sites(
                 self._flat(context),
                 **self._known(y),
@@ -100,7 +104,7 @@ class PartsProgram(EncoderInputs, Program):
         """The Pyro guide q(z|x); returns z of shape (*, B, size)."""
         modules = (self.recognition, self.q, self.constants)
         self._register("recognition", *(module for module in modules if module is not None))
-        with pyro.plate(DATA, self._count(x, context, y), dim=-1):
+        with self._shared("guide"), pyro.plate(DATA, self._count(x, context, y), dim=-1):
             return self.q.sites(**self._guide_params(x, context, y))
 
     def _of_x(self, z: Tensor, x: Tensor | None, context: Tensor | None) -> dist.TorchDistribution:

@@ -212,6 +212,7 @@ class VAE(Observations, Shares, Declared, nn.Module):
             self.generation = Headed(decoder, self.likelihood.param_shapes)
         with naming("prior", self.prior):
             self.prior.connect(self.recognition, self.q, self._input_shape(encoder))
+        self._collect_variables()
 
     @property
     def encoder(self) -> Network:  # type: ignore[override]

@@ -562,11 +562,11 @@ def test_khat_of_equal_weights_is_zero_and_of_few_unknown():
 
 def outside_the_plate():
     def model(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
         with pyro.plate("data", len(x)):
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    return model, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0))
+    return model, lambda x: pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
 
 
 def lacking_a_site():

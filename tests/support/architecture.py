@@ -12,7 +12,7 @@ PACKAGE = PROJECT / "pyrovae"
 FLOORS = {
     "words": {"errors", "interrupts", "lazy", "names"},
     "base": {"checks", "extras", "files", "memory", "numerics", "sharing", "threads", "trust"},
-    "part": {"choices", "part", "seeds"},
+    "part": {"choices", "part", "seeds", "variables"},
     "ground": {"compiling", "datasets", "distributions", "networks"},
     "terms": {"terms"},
     "parts": {"guides", "likelihoods", "measurements", "objectives", "plots", "priors"},

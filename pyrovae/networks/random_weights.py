@@ -1,0 +1,194 @@
+r"""Layers whose weights are random variables.
+
+    a = W h + b,    W_ij ~ N(m_ij, s_ij^2),   b_i ~ N(m_i, s_i^2)
+    a_i | h ~ N(m_i. h + m_i, s_i.^2 h^2 + s_i^2)         independent for each row and unit
+
+A linear layer draws its weights, or (`layerwise`) its activations: the second is the same
+distribution of the activations of a row, with less variance in the gradient, as rows do not share
+the noise. A convolution always draws its weights.
+
+Reference:
+    Kingma, Salimans & Welling (2015), "Variational Dropout and the Local Reparameterization Trick".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pyrovae.errors import InputError
+from pyrovae.variables import Variable, is_layerwise
+
+__all__ = ["NormalVariable", "PointVariable", "RandomConv", "RandomLinear", "randomised"]
+
+_CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d}
+# Layers that apply a weight in several places, or not as a linear map.
+_REFUSED = (nn.RNNBase, nn.MultiheadAttention, nn.Embedding, nn.modules.conv._ConvTransposeNd)
+START = 0.1  # the initial standard deviation of q(w), in units of that of p(w)
+TINY = 1e-20
+
+
+class _Weights(Variable):
+    """Weights with the prior N(0, scale^2 / fan_in).
+
+    Arguments:
+        start: the initial weights, the centre of q(w).
+        fan_in: the number of inputs of a unit.
+        scale: a number, or None for a learned one.
+    """
+
+    width: Tensor
+
+    def __init__(self, start: Tensor, fan_in: int, scale: float | None) -> None:
+        super().__init__()
+        self.fan_in, self.scale = fan_in, scale
+        self.loc = nn.Parameter(start.detach().clone())
+        if scale is None:
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        else:
+            self.register_buffer("width", torch.tensor(scale / math.sqrt(fan_in)), persistent=False)
+
+    @property
+    def prior_scale(self) -> Tensor:
+        """The standard deviation of p(w), ()."""
+        return self.width if self.scale is not None else self.log_scale.exp() / math.sqrt(self.fan_in)
+
+    def prior(self) -> dist.TorchDistribution:
+        shape = self.loc.shape
+        return dist.Normal(torch.zeros_like(self.loc), self.prior_scale.expand(shape)).to_event(len(shape))
+
+    def centre(self) -> Tensor:
+        return self.loc
+
+    def words(self) -> str:
+        top = "scale^2" if self.scale is None else f"{self.scale**2:g}"
+        return f"N(0, {top}/{self.fan_in})" if self.fan_in > 1 else f"N(0, {top})"
+
+
+class NormalVariable(_Weights):
+    """Weights with independent normal posteriors.
+
+    Arguments:
+        rank: the number of directions in which all weights of a network vary together; the network
+            then draws them (`Bayesian`).
+    """
+
+    def __init__(self, start: Tensor, fan_in: int, scale: float | None, rank: int = 0) -> None:
+        super().__init__(start, fan_in, scale)
+        width = (1.0 if scale is None else scale) * START / math.sqrt(fan_in)
+        self.log_width = nn.Parameter(torch.full_like(start, math.log(width)))
+        if rank:
+            self.factor = nn.Parameter(torch.randn(start.numel(), rank) * width / math.sqrt(10 * rank))
+
+    @property
+    def scales(self) -> Tensor:
+        """The standard deviations of q(w), without common directions."""
+        return self.log_width.exp()
+
+    def posterior(self) -> dist.TorchDistribution:
+        return dist.Normal(self.loc, self.scales).to_event(self.loc.dim())
+
+
+class PointVariable(_Weights):
+    """Weights that are trained to the mode of p(w | D), with a normal posterior around it.
+
+    Its widths are computed after training (`Bayesian.finish`). In training q(w) is a point.
+    """
+
+    widths: Tensor
+
+    def __init__(self, start: Tensor, fan_in: int, scale: float) -> None:
+        super().__init__(start, fan_in, scale)
+        self.register_buffer("widths", torch.full_like(start, 1e-3 * scale / math.sqrt(fan_in)))
+
+    def posterior(self) -> dist.TorchDistribution:
+        if self.training:
+            return dist.Delta(self.loc, event_dim=self.loc.dim())
+        return dist.Normal(self.loc, self.widths).to_event(self.loc.dim())
+
+
+class RandomLinear(nn.Module):
+    """A linear layer with random weights: h (*, n) -> (*, m)."""
+
+    def __init__(self, weight: Variable, bias: Variable | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, h: Tensor) -> Tensor:
+        if is_layerwise() and self.weight.is_layerwise and not self.weight.is_held:
+            return self._activations(h)
+        weight = self.weight.value
+        bias = None if self.bias is None else self.bias.value
+        if weight.dim() == 2:
+            return functional.linear(h, weight, bias)
+        # (K, 1, m, n) and (K, 1, m): each particle has its own weights, and h is (K, B, n)
+        product = h @ weight.squeeze(-3).mT
+        return product if bias is None else product + bias
+
+    def _activations(self, h: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        assert isinstance(weight, NormalVariable)
+        assert bias is None or isinstance(bias, NormalVariable)
+        mean = functional.linear(h, weight.loc, None if bias is None else bias.loc)
+        squares = None if bias is None else bias.scales.square()
+        variance = functional.linear(h.square(), weight.scales.square(), squares)
+        return mean + variance.clamp_min(TINY).sqrt() * torch.randn_like(mean)
+
+
+class RandomConv(nn.Module):
+    """A convolution with random weights, which all particles share."""
+
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d, weight: Variable, bias: Variable | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        self.convolve = _CONVOLUTIONS[type(layer)]
+        self.options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        weight = self.weight.value
+        if weight.dim() > maps.dim():
+            raise InputError("a convolution cannot have weights of its own for each particle")
+        return self.convolve(maps, weight, None if self.bias is None else self.bias.value, *self.options)
+
+
+def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: ANN401
+    """The module with random weights in all of its linear layers and convolutions.
+
+    Arguments:
+        module: a network or a head, which is changed.
+        make: returns the variable of some weights, from (weights, fan_in).
+        who: the network's name, for messages.
+
+    Raises:
+        InputError: for a layer whose weights cannot be random.
+    """
+    if type(module) is nn.Linear or type(module) in _CONVOLUTIONS:
+        return _random_layer(module, make)
+    if isinstance(module, _REFUSED):
+        raise InputError(
+            f"{who} has a layer {type(module).__name__}, whose weights cannot be random: use a network of "
+            "linear layers and convolutions, such as MLP, Gated or ConvDecoder"
+        )
+    for name, child in module.named_children():
+        setattr(module, name, randomised(child, make, who))
+    return module
+
+
+def _random_layer(layer: Any, make: Any) -> nn.Module:  # noqa: ANN401
+    fan_in = layer.weight[0].numel()
+    weight = make(layer.weight, fan_in)
+    bias = None if layer.bias is None else make(layer.bias, 1)
+    return RandomLinear(weight, bias) if type(layer) is nn.Linear else RandomConv(layer, weight, bias)
+
+
+def layers_of(module: nn.Module) -> Iterator[RandomLinear | RandomConv]:
+    """The layers with random weights."""
+    for layer in module.modules():
+        if isinstance(layer, RandomLinear | RandomConv):
+            yield layer

@@ -1,0 +1,62 @@
+"""Draws and centres of the posterior of global sites, and programs that are held there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
+from pyrovae.terms.global_sites import apart, is_global, values_of
+from pyrovae.terms.runner import Runner
+from pyrovae.terms.trace import AtMeans
+
+__all__ = ["central_values", "drawn_values", "holding"]
+
+
+@torch.no_grad()
+def drawn_values(runner: Runner, rows: Rows) -> dict[str, Tensor]:
+    """A draw of the global sites from the guide, from torch's random state."""
+    return values_of(apart(poutine.trace(runner.guide).get_trace(*rows[:1].arguments))[1])
+
+
+@torch.no_grad()
+def central_values(runner: Runner, rows: Rows) -> dict[str, Tensor]:
+    """The mean of each global site under the guide.
+
+    Raises:
+        InputError: for a site whose mean is not known.
+    """
+    known = runner.program.central_globals()
+    if known is not None:
+        return known
+    try:
+        with AtGlobalMeans():
+            return drawn_values(runner, rows)
+    except InputError:
+        raise InputError(
+            "the mean of a variable that all rows share is not known: average over draws of it instead, as "
+            "log_evidence does"
+        ) from None
+
+
+@contextmanager
+def holding(runner: Runner, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Hold the global sites of a checked program at given values, in the context.
+
+    A VAE's own methods (`decode`) use them too.
+    """
+    with runner.program.holding(values), runner.held(values):
+        yield
+
+
+class AtGlobalMeans(AtMeans):
+    """Sets latent global sites to their means."""
+
+    def _pyro_sample(self, msg: object) -> None:
+        if is_global(msg):
+            super()._pyro_sample(msg)
