@@ -24,7 +24,7 @@ from pyrovae.checks import count_of, one_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.run import Pieces
 
-__all__ = ["Draws", "Given", "Shared", "over_draws"]
+__all__ = ["WEIGHTS", "Draws", "Given", "Shared", "over_draws"]
 
 Given = Literal["posterior", "mean"]
 Values = Mapping[str, Tensor]

@@ -2,7 +2,8 @@ r"""A lower bound on log p(D) of a whole data set, if all rows share some variab
 
     log p(D) >= E_q(w)[ sum_n L(x_n | w) + log p(w) - log q(w) ]
 
-L(x_n | w) is the bound L_K of a row. The divergence of q(w) from p(w) counts once, so models with
+L(x_n | w) is the bound L_K of a row. Where KL(q(w) || p(w)) has a formula, the mean of the second
+part is known, and it replaces the draws if the error is smaller then. The divergence of q(w) from p(w) counts once, so models with
 different numbers of variables compare by the bound: more variables cost more nats.
 
 Reference:
@@ -27,6 +28,7 @@ from pyrovae.evidence.methods import Importance
 from pyrovae.evidence.predictive import Draws, over_draws
 from pyrovae.evidence.result import about, table
 from pyrovae.evidence.run import Pieces, checked, refuse_undefined, shown
+from pyrovae.networks.modes import in_mode
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
 
 __all__ = ["DataEvidence", "data_evidence"]
@@ -37,8 +39,10 @@ class DataEvidence:
     """A lower bound on log p(D) of N rows that share some variables w, in nats for the data set.
 
     Attributes:
-        bounds: sum_n L(x_n|w_s) + log p(w_s) - log q(w_s) at each draw of w, (S,).
-        log_ratios: log q(w_s) - log p(w_s), whose mean is KL(q(w) || p(w)), (S,).
+        bounds: sum_n L(x_n|w_s) + log p(w_s) - log q(w_s) at each draw of w, or with the divergence
+            in place of the difference, (S,).
+        log_ratios: log q(w_s) - log p(w_s), whose mean is KL(q(w) || p(w)), (S,); this divergence
+            itself where its formula is known.
         rows: N.
         particles: K, the samples of z for each row and draw.
         quantity: what the sum is over: "log p(x)", or with contexts and labels "log p(x | c)" etc.
@@ -86,14 +90,15 @@ class DataEvidence:
         return {name: None if is_nan(value) else value for name, value in plain.items()}
 
     def __str__(self) -> str:
+        error = "" if self.kl_stderr == 0 else f" +- {self.kl_stderr:.2f}"
         lines = [
-            ("bound on log p(D)", f"{self.bound:,.1f} +- {self.stderr:.1f} nats"),
-            ("KL(q(w) || p(w))", f"{self.kl:,.1f} +- {self.kl_stderr:.1f} nats"),
-            ("of a row", f"{self.bound / self.rows:.3f} nats"),
+            ("at least", f"{self.bound:,.2f} +- {self.stderr:.2f} nats for the data set"),
+            ("divided by the rows", f"{self.bound / self.rows:.3f} nats"),
+            ("KL(q(w) || p(w))", f"{self.kl:,.2f}{error} nats, which are subtracted once"),
         ]
         inner = self.quantity.removeprefix("log p(x").removesuffix(")")
-        head = f"log p(D{inner}) of {self.rows:,} rows that share variables, from below"
-        return table(f"{head}, {len(self.bounds)} draws of them, {self.particles:,} particles", lines)
+        head = f"log p(D{inner}) of the {self.rows:,} rows together, from {len(self.bounds)} draws of the "
+        return table(f"{head}variables w that they share, {self.particles:,} particles", lines)
 
 
 def data_evidence(
@@ -159,9 +164,25 @@ def data_evidence(
                 lambda: _bounds(pieces, particles, own, draws, progress=progress), len(every)
             )
         ratios = torch.stack([free.log_ratio(values) for values in draws.values])
-    bounds = log_px.sum(1) - ratios
+    bounds, known = log_px.sum(1) - ratios, _divergence(free.runner.program)
+    if known is not None:
+        bounds = min(bounds, log_px.sum(1) - known, key=lambda each: _stderr(each.numpy()))
+        ratios = torch.full_like(ratios, known)
     quantity = about(free.rows)["quantity"]
     return DataEvidence(bounds.numpy(), ratios.numpy(), len(free), particles, quantity)
+
+
+@torch.no_grad()
+def _divergence(program: Any) -> float | None:  # noqa: ANN401
+    """KL(q(w) || p(w)) from its formula, or None."""
+    variables = getattr(program, "global_variables", {}).values()
+    if not variables or any(hasattr(v, "factor") for v in variables):  # these have a joint posterior
+        return None
+    try:
+        with in_mode(program.module, training=False):
+            return float(sum(v.divergence().double() for v in variables))
+    except NotImplementedError:
+        return None
 
 
 def _bounds(pieces: Pieces, particles: int, own: Tensor, draws: Draws, *, progress: bool) -> Tensor:
