@@ -120,7 +120,15 @@ def log_evidence(
     )
 
 
-def at_mean(vae: Any, x: Any, *, method: str | Method, seed: int, chunk: int | None, progress: bool) -> Evidence:  # noqa: ANN401
+def at_mean(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    *,
+    method: str | Method,
+    seed: int,
+    chunk: int | None,
+    progress: bool,
+) -> Evidence:
     """log p(x), at the means of variables that all rows share, where there are such variables."""
     return _estimate(
         vae,

@@ -37,19 +37,27 @@ class Shared:
 
     Arguments:
         given: "posterior" or "mean".
-        weights: the number of draws of them; None is 20.
+        weights: the number of draws of them; None is the usual one.
+        usual: the usual number.
         is_asked: whether a caller chose these, so that they have to have an effect.
 
     Raises:
         InputError: for an unknown `given`, or draws of which no use is made.
     """
 
-    def __init__(self, given: Given = "posterior", weights: int | None = None, *, is_asked: bool = True) -> None:
+    def __init__(
+        self,
+        given: Given = "posterior",
+        weights: int | None = None,
+        *,
+        usual: int = WEIGHTS,
+        is_asked: bool = True,
+    ) -> None:
         self.given = one_of("given", given, get_args(Given))
         self.is_asked = is_asked and (weights is not None or given == "mean")
         if weights is not None and given == "mean":
             raise InputError("weights= is the number of draws for given='posterior': leave one of them out")
-        self.count = WEIGHTS if weights is None else count_of("weights", weights)
+        self.count = usual if weights is None else count_of("weights", weights)
 
     @contextmanager
     def draws(self, pieces: Pieces) -> Iterator[tuple[Pieces, Draws]]:

@@ -31,9 +31,11 @@ from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.origin import Start
 from pyrovae.evidence.result import table
-from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, shown
+from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, inputs, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
-from pyrovae.terms import Runner
+from pyrovae.terms import Program, Runner
+from pyrovae.terms.global_posterior import central_values, holding
+from pyrovae.terms.program import Pair
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -101,6 +103,8 @@ def sandwich(
     \[\mathbb E\Big[\log \tfrac1C \sum_c w_c\Big] \le \log p(x) \le
     \mathbb E\Big[-\log \tfrac1C \sum_c \tfrac1{w_c}\Big]\]
 
+    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+
     Arguments:
         vae: a `VAE`, or an object whose Pyro `model()` draws an observation if called without one.
         count: the number N of observations to simulate.
@@ -134,7 +138,7 @@ def sandwich(
         context = Rows.of(context, like=runner.parameter).x
     with evaluating(runner):
         torch.manual_seed(seed)
-        x, values = runner.program.simulate(count, context)
+        x, values = _simulated(runner, count, context)
         with (
             evaluation(vae, x, context, seed=seed, chunk=chunk) as pieces,
             shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
@@ -145,6 +149,18 @@ def sandwich(
                     bounds.append(_bounds(method, pieces, values, chains, advance))
     lower, upper = as_array(torch.stack(bounds, 1))
     return Sandwich(lengths[: len(bounds)], lower, upper, as_array(x), chains)
+
+
+def _simulated(runner: Runner, count: int, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Observations with their latents, at the means of variables that all rows share."""
+    x, values = runner.program.simulate(count, context)
+    if type(runner.program).simulate is not Program.simulate:  # a VAE draws at the means
+        return x, values
+    rows = inputs(runner, x, context)
+    if not runner.check(rows).global_sites:
+        return x, values
+    with holding(runner, central_values(runner, rows)):
+        return Pair(runner.model, runner.guide).simulate(count, context)
 
 
 def _bounds(

@@ -3,8 +3,8 @@ r"""A lower bound on log p(D) of a whole data set, if all rows share some variab
     log p(D) >= E_q(w)[ sum_n L(x_n | w) + log p(w) - log q(w) ]
 
 L(x_n | w) is the bound L_K of a row. Where KL(q(w) || p(w)) has a formula, the mean of the second
-part is known, and it replaces the draws if the error is smaller then. The divergence of q(w) from p(w) counts once, so models with
-different numbers of variables compare by the bound: more variables cost more nats.
+part is known, and it replaces the draws if the error is smaller then. The divergence counts once,
+so models with different numbers of variables compare by the bound: more variables cost more nats.
 
 Reference:
     MacKay (1992), "Bayesian Interpolation"; Kingma & Welling (2014), "Auto-Encoding Variational
@@ -154,15 +154,13 @@ def data_evidence(
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free:
         if not free.runner.global_sites:
             raise InputError(
-                "log p(D) is about variables that all rows share, and the program has none: use log_evidence, "
-                "and sum log p(x) over the rows"
+                "log p(D) is about variables that all rows share, and the program has none: sum what "
+                "log_evidence gives over the rows"
             )
         with over_draws(free, weights=weights) as (every, draws):
             own = own_rows(len(every))
             pieces = every.take(own.numpy()) if is_shared() else every
-            log_px = gathered(
-                lambda: _bounds(pieces, particles, own, draws, progress=progress), len(every)
-            )
+            log_px = gathered(lambda: _bounds(pieces, particles, own, draws, progress=progress), len(every))
         ratios = torch.stack([free.log_ratio(values) for values in draws.values])
     bounds, known = log_px.sum(1) - ratios, _divergence(free.runner.program)
     if known is not None:

@@ -69,10 +69,11 @@ class Uncertainty:
 
 @torch.no_grad()
 def split_variance(vae: Any, rows: Rows, draws: int, samples: int) -> Uncertainty:  # noqa: ANN401
-    r"""Estimate both parts from S draws of w, and K samples of z at each, from torch's random state.
+    r"""Estimate both parts from S draws of w, and K samples of z at each.
 
-    With m_sk the mean at z_sk and w_s, from_z is the mean of var_k(m_sk), and from_w is
-    var_s(mean_k m_sk) - from_z / K, since the mean over k has a variance of its own.
+    Random numbers come from torch's random state. With m_sk the mean at z_sk and w_s, from_z is the
+    mean of var_k(m_sk), and from_w is var_s(mean_k m_sk) - from_z / K, since the mean over k has a
+    variance of its own.
     """
     shape = (len(rows), *vae.event_shape)
     mean, squares, within = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))

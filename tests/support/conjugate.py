@@ -41,4 +41,6 @@ def exact(x):
     precision = 1 + len(x) / 2
     program = Conjugate(float(x.sum() / 2 / precision), precision**-0.5)
     covariance = 2 * torch.eye(len(x), dtype=torch.float64) + 1
-    return program, dist.MultivariateNormal(torch.zeros(len(x)).double(), covariance).log_prob(x[:, 0].double())
+    return program, dist.MultivariateNormal(torch.zeros(len(x)).double(), covariance).log_prob(
+        x[:, 0].double()
+    )

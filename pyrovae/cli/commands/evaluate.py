@@ -123,8 +123,8 @@ def evaluate(
     with _stopping(results) as stop:
         if method is None and bound.weights > 1:
             print_first(
-                "a second method is left out, since it would run for each draw of the shared variables: choose "
-                "one with --method"
+                "a second method is left out, since it would run for each draw of the shared variables: "
+                "choose one with --method"
             )
         elif type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
             _add_second(results, x, estimate, second, chosen=method is not None, **more)
