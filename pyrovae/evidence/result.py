@@ -15,7 +15,7 @@ from pyrovae.evidence import verdict
 from pyrovae.evidence.units import Units
 from pyrovae.numerics import as_array, bits_per_dim, khat_threshold, stderr_of_mean
 
-__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "table", "with_error"]
+__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "meaning_of", "table", "with_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +116,7 @@ class Evidence(PerRow):
     @property
     def meaning(self) -> str:
         """What was estimated, in words, as in "posterior predictive log p(x | D)"."""
-        if self.given != "posterior":
-            return self.quantity + (" at the mean of the shared variables" if self.given else "")
-        inner = self.quantity.removeprefix("log p(").removesuffix(")")
-        return f"posterior predictive log p({inner}{', ' if ' | ' in inner else ' | '}D)"
+        return meaning_of(self.quantity, self.given)
 
     @property
     def threshold(self) -> float:
@@ -241,6 +238,19 @@ class Evidence(PerRow):
         head += "".join(f", {name} {value}" for name, value in self.settings.items() if value is not None)
         head += " (stopped early: partial)" if self.partial else ""
         return table(head, lines, self.verdict)
+
+
+def meaning_of(quantity: str, given: str | None) -> str:
+    """A quantity in words that say how variables that all rows share were averaged.
+
+    Example:
+        >>> meaning_of("log p(x, y | c)", "posterior")
+        'posterior predictive log p(x, y | c, D)'
+    """
+    if given != "posterior":
+        return quantity + (" at the mean of the shared variables" if given else "")
+    inner = quantity.removeprefix("log p(").removesuffix(")")
+    return f"posterior predictive log p({inner}{', ' if ' | ' in inner else ' | '}D)"
 
 
 def table(head: str, lines: Iterable[tuple[str, str]], verdict: str = "", *, width: int = 22) -> str:
