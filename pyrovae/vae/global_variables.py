@@ -108,6 +108,12 @@ class GlobalVariables(Program):
         """The centres of q(w), by the names of the sites."""
         return {name: v.centre().detach() for name, v in self.global_variables.items()}
 
+    def global_divergence(self) -> Tensor | None:
+        """KL(q(w) || p(w)) from the formulas of the variables; None for a joint posterior."""
+        if any(hasattr(v, "factor") for v in self.global_variables.values()):
+            return None
+        return sum(v.divergence() for v in self.global_variables.values())  # type: ignore[return-value]
+
     def finish(self: Any, some: Callable[[int], Rows], count: int) -> bool:
         """Compute what the posteriors need after training.
 
