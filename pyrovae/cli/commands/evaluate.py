@@ -112,9 +112,15 @@ def evaluate(
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
     vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device, trust))
-    shared: dict[str, Any] = {"given": given, "weights": weights}
     estimate = partial(
-        log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True, **shared
+        log_evidence,
+        vae,
+        seed=seed,
+        chunk=chunk,
+        precision=precision,
+        progress=True,
+        given=given,
+        weights=weights,
     )
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
@@ -128,7 +134,7 @@ def evaluate(
             )
         elif type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
             _add_second(results, x, estimate, second, chosen=method is not None, **more)
-    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk, **shared)
+    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk, given=given, weights=weights)
     curve = _curve(bounds_of, (1,) if stop() else bounds, bound)
     others: dict[str, float] = {}
     with _stopping(results) as stop_again:
