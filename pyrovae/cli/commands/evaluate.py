@@ -127,35 +127,27 @@ def evaluate(
     results = {f"L_{particles}": bound}
     more: dict[str, int] = {"particles": particles, "chains": chains, "rows": method_rows}
     with _stopping(results) as stop:
-        if method is None and bound.weights > 1:
-            print_first(
-                "a second method is left out, since it would run for each draw of the shared variables: "
-                "choose one with --method"
-            )
-        elif type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-            _add_second(results, x, estimate, second, chosen=method is not None, **more)
+        _add_second(results, x, estimate, second, chosen=method is not None, **more)
     bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk, given=given, weights=weights)
     curve = _curve(bounds_of, (1,) if stop() else bounds, bound)
     others: dict[str, float] = {}
-    with _stopping(results) as stop_again:
-        if baseline and not stop() and not curve.partial:
-            others = together(lambda: _baselines(vae, data_set, x) if is_first() else {})
     of_data = None
-    with _stopping(results) as stop_last:
-        if not (stop() or stop_again() or curve.partial):
+    with _stopping(results) as stop_again:
+        if not stop() and not curve.partial:
+            others = together(lambda: _baselines(vae, data_set, x) if baseline and is_first() else {})
             of_data = _of_data(vae, data_set, weights, seed, chunk)
-    curve = replace(curve, partial=curve.partial or stop() or stop_again() or stop_last())
-
-    def report() -> None:
-        found = Results(split, results, curve, others, of_data)
-        print_first(found)
-        print_first("written: " + ", ".join(map(str, found.save(Path(run)))))
-
-    together(lambda: report() if is_first() else None)
+    curve = replace(curve, partial=curve.partial or stop() or stop_again())
+    together(lambda: _report(Results(split, results, curve, others, of_data), Path(run)))
     if curve.partial:
         raise KeyboardInterrupt(
             "stopped early: the finished rows are in the files with .partial in their names"
         )
+
+
+def _report(found: Results, run: Path) -> None:
+    if is_first():
+        print_first(found)
+        print_first("written: " + ", ".join(map(str, found.save(run))))
 
 
 @contextmanager
@@ -182,6 +174,15 @@ def _add_second(
     rows: int,
 ) -> None:
     """Add the second estimate; by default, some rows are annealed to check it."""
+    bound = next(iter(results.values()))
+    if bound.partial or type(second) is Importance:  # otherwise it would be L_K again
+        return
+    if bound.weights > 1 and not chosen:
+        print_first(
+            "a second method is left out, since it would run for each draw of the shared variables: choose "
+            "one with --method"
+        )
+        return
     judged = not chosen and isinstance(second, Laplace)
     count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
     method, some = second, x if isinstance(second, Laplace) else x[:rows]
