@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
 from pyrovae.networks.dense import MLP
-from pyrovae.networks.random_weights import NormalVariable, PointVariable, RandomConv, layers_of, randomised
+from pyrovae.networks.random_weights import (
+    NormalVariable,
+    PointVariable,
+    RandomConv,
+    RandomLinear,
+    layers_of,
+    randomised,
+)
 from pyrovae.variables import Variable
 
 __all__ = ["Bayesian"]
@@ -36,7 +43,8 @@ class Bayesian(Network):
     p(W))\), a bound on the log-probability log p(D) of all training rows, divided by their number.
 
     With the posterior "normal" or "lastlayer", linear layers draw activations in place of weights
-    (local reparameterisation). Weights in normalisation layers are not random.
+    (local reparameterisation). Only the weights of linear layers and convolutions are random, not
+    those of normalisation layers or other parameters of a custom module.
 
     Arguments:
         network: the network; `MLP()` by default.
@@ -51,7 +59,8 @@ class Bayesian(Network):
 
     Raises:
         InputError: if `scale` is not positive, for an unknown `posterior`, a rank below 1, a
-            network with recurrent layers, and "laplace" with a learned scale or convolutions.
+            network with other layers that have weights (recurrent ones), and "laplace" with a
+            learned scale or convolutions.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F; Blundell, Cornebise,
@@ -88,6 +97,8 @@ class Bayesian(Network):
                 "Bayesian is for decoders: all rows share its weights, and the guide's networks have weights "
                 "that are fitted; use its network as encoder"
             )
+        if isinstance(self.network, Bayesian):
+            raise InputError(f"the weights of {self.network!r} are random already: use its network")
         if self.posterior == "laplace" and self.scale == "learned":
             raise InputError(
                 "posterior='laplace' needs a fixed scale, since the mode of p(W|D) has none for a scale that "
@@ -111,6 +122,9 @@ class Bayesian(Network):
 
     def _randomise(self, module: nn.Module) -> nn.Module:
         module = randomised(module, self._variable, repr(self.network))
+        for layer in layers_of(module):
+            if isinstance(layer, RandomLinear):
+                layer.once_per_row = self.once_per_row
         if self.posterior == "laplace" and any(isinstance(layer, RandomConv) for layer in layers_of(module)):
             raise InputError(
                 f"posterior='laplace' is for linear layers, and {self.network!r} has convolutions: use "
@@ -118,15 +132,14 @@ class Bayesian(Network):
             )
         return module
 
-    def _variable(self, start: Tensor, fan_in: int) -> Variable:
+    def _variable(self, start: Tensor, fan_in: int, is_linear: bool) -> Variable:  # noqa: FBT001
         scale = None if isinstance(self.scale, str) else self.scale
         if self.posterior == "laplace":
             assert scale is not None
             return PointVariable(start, fan_in, scale)
         variable = NormalVariable(start, fan_in, scale, self.rank if self.posterior == "lowrank" else 0)
-        variable.is_layerwise = (
-            self.posterior in ("normal", "lastlayer") and start.dim() < 3 and self.once_per_row
-        )
+        is_independent = self.posterior in ("normal", "lastlayer")
+        variable.is_layerwise = is_independent and is_linear and self.once_per_row
         return variable
 
 

@@ -4,6 +4,7 @@ r"""The diagonal of the Fisher information of the weights of linear layers.
          = E[ g_i^2 h_j^2 ],                   g = d log p / da
 
 The gradients of single rows are products, so the mean of their squares needs no loop over rows.
+Where a layer acts on several steps of a row, the gradient of the row is the sum over its steps.
 
 Reference:
     Kunstner, Balles & Hennig (2019), "Limitations of the Empirical Fisher Approximation for Natural
@@ -21,6 +22,7 @@ from pyrovae.networks.random_weights import PointVariable, RandomLinear
 
 __all__ = ["diagonal_fisher"]
 
+FEW = 50  # rows whose gradients are in memory at once
 Pieces = Iterable[tuple[Tensor, Tensor | None, Callable[[dict[str, Tensor]], Tensor]]]
 
 
@@ -57,8 +59,15 @@ def _recorder(seen: dict[int, tuple[Tensor, Tensor]]) -> Callable:
 
 
 def _add(total: dict[PointVariable, Tensor], layer: RandomLinear, h: Tensor, g: Tensor) -> None:
-    squares = g.flatten(0, -2).square()
-    parts = {layer.weight: squares.mT @ h.flatten(0, -2).square(), layer.bias: squares.sum(0)}
+    if g.dim() > 2:
+        steps = [t.flatten(1, -2) for t in (g, h)]
+        pairs = zip(*(t.split(FEW) for t in steps), strict=True)
+        squares = steps[0].sum(1).square()
+        of_weight = sum((some.mT @ inputs).square().sum(0) for some, inputs in pairs)
+    else:
+        squares = g.square()
+        of_weight = squares.mT @ h.square()
+    parts = {layer.weight: of_weight, layer.bias: squares.sum(0)}
     for variable, part in parts.items():
         if isinstance(variable, PointVariable):
             total[variable] = total.get(variable, 0.0) + part

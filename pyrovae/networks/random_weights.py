@@ -67,7 +67,7 @@ class _Weights(Variable):
         return self.loc
 
     def words(self) -> str:
-        top = "scale^2" if self.scale is None else f"{self.scale**2:g}"
+        top = "s^2" if self.scale is None else f"{self.scale**2:g}"
         return f"N(0, {top}/{self.fan_in})" if self.fan_in > 1 else f"N(0, {top})"
 
 
@@ -114,7 +114,13 @@ class PointVariable(_Weights):
 
 
 class RandomLinear(nn.Module):
-    """A linear layer with random weights: h (*, n) -> (*, m)."""
+    """A linear layer with random weights: h (*, n) -> (*, m).
+
+    Attributes:
+        once_per_row: whether it acts once on each row.
+    """
+
+    once_per_row = True
 
     def __init__(self, weight: Variable, bias: Variable | None) -> None:
         super().__init__()
@@ -127,6 +133,11 @@ class RandomLinear(nn.Module):
         bias = None if self.bias is None else self.bias.value
         if weight.dim() == 2:
             return functional.linear(h, weight, bias)
+        if not self.once_per_row:
+            raise InputError(
+                "a layer that acts on several steps of a row cannot have weights of its own for each "
+                "particle: use weights='shared'"
+            )
         # (K, 1, m, n) and (K, 1, m): each particle has its own weights, and h is (K, B, n)
         product = h @ weight.squeeze(-3).mT
         return product if bias is None else product + bias
@@ -153,7 +164,9 @@ class RandomConv(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         weight = self.weight.value
         if weight.dim() > maps.dim():
-            raise InputError("a convolution cannot have weights of its own for each particle")
+            raise InputError(
+                "a convolution cannot have weights of its own for each particle: use weights='shared'"
+            )
         return self.convolve(maps, weight, None if self.bias is None else self.bias.value, *self.options)
 
 
@@ -162,7 +175,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
 
     Arguments:
         module: a network or a head, which is changed.
-        make: returns the variable of some weights, from (weights, fan_in).
+        make: returns the variable of some weights, from (weights, fan_in, is_linear).
         who: the network's name, for messages.
 
     Raises:
@@ -170,7 +183,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
     """
     if type(module) is nn.Linear or type(module) in _CONVOLUTIONS:
         return _random_layer(module, make)
-    if isinstance(module, _REFUSED):
+    if _is_refused(module):
         raise InputError(
             f"{who} has a layer {type(module).__name__}, whose weights cannot be random: use a network of "
             "linear layers and convolutions, such as MLP, Gated or ConvDecoder"
@@ -180,11 +193,18 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
     return module
 
 
+def _is_refused(module: nn.Module) -> bool:
+    """Whether a module has weights of a layer that is not known here."""
+    weight = module._parameters.get("weight")
+    is_known = isinstance(module, Variable) or weight is None or weight.dim() < 2
+    return isinstance(module, _REFUSED) or hasattr(module, "parametrizations") or not is_known
+
+
 def _random_layer(layer: Any, make: Any) -> nn.Module:  # noqa: ANN401
-    fan_in = layer.weight[0].numel()
-    weight = make(layer.weight, fan_in)
-    bias = None if layer.bias is None else make(layer.bias, 1)
-    return RandomLinear(weight, bias) if type(layer) is nn.Linear else RandomConv(layer, weight, bias)
+    fan_in, is_linear = layer.weight[0].numel(), type(layer) is nn.Linear
+    weight = make(layer.weight, fan_in, is_linear)
+    bias = None if layer.bias is None else make(layer.bias, 1, is_linear)
+    return RandomLinear(weight, bias) if is_linear else RandomConv(layer, weight, bias)
 
 
 def layers_of(module: nn.Module) -> Iterator[RandomLinear | RandomConv]:
