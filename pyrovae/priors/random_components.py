@@ -18,7 +18,9 @@ import math
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
+from pyrovae.errors import Uncapturable
 from pyrovae.variables import Variable
 
 __all__ = ["RandomMeans", "RandomWeights"]
@@ -51,7 +53,12 @@ class RandomWeights(Variable):
         return dist.Dirichlet(torch.full_like(self.log_concentration, self.concentration))
 
     def posterior(self) -> dist.TorchDistribution:
-        return dist.Dirichlet(self._concentrations())
+        concentrations = self._concentrations()
+        if isinstance(concentrations, FakeTensor) and not concentrations.is_cuda:
+            raise Uncapturable(
+                "it draws weights from a Dirichlet distribution, which has no machine code on a CPU"
+            )
+        return dist.Dirichlet(concentrations)
 
     def centre(self) -> Tensor:
         return torch.softmax(self.log_concentration, -1)
