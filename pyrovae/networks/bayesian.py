@@ -94,8 +94,7 @@ class Bayesian(Network):
         self.check_whole("rank")
         if output_shape is None:
             raise InputError(
-                "Bayesian is for decoders: all rows share its weights, and the guide's networks have weights "
-                "that are fitted; use its network as encoder"
+                "Bayesian is for decoders, since the weights of an encoder are fitted: use its network as encoder"
             )
         if isinstance(self.network, Bayesian):
             raise InputError(f"the weights of {self.network!r} are random already: use its network")
