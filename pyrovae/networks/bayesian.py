@@ -94,7 +94,8 @@ class Bayesian(Network):
         self.check_whole("rank")
         if output_shape is None:
             raise InputError(
-                "Bayesian is for decoders, since the weights of an encoder are fitted: use its network as encoder"
+                "Bayesian is for decoders, since the weights of an encoder are fitted: use its network as "
+                "encoder"
             )
         if isinstance(self.network, Bayesian):
             raise InputError(f"the weights of {self.network!r} are random already: use its network")
