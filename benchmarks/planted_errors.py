@@ -211,7 +211,7 @@ ERRORS = [
         "count.fill_(self.job.state.position.step)", "count.add_(1)",
         "test_compile.py::test_optimisers_and_schedules"),
     Planted("small last batch of several processes", "training/exchange.py",
-        "gradients(job, rows, weight, epoch.count(number))", "gradients(job, rows, weight, epoch.batch_size)",
+        "gradients(job, rows, weights, epoch.count(number))", "gradients(job, rows, weights, epoch.batch_size)",
         "test_many.py::test_two_processes_have_the_gradient_of_one"),
     Planted("code in use is deleted first", "compiling/storage.py", "key=_age)[STORED:]:",
         "key=_age, reverse=True)[STORED:]:", "test_storage.py::test_the_oldest_code_goes"),

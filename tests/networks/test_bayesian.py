@@ -22,7 +22,6 @@ from pyrovae.networks import (
     Wrapped,
 )
 from pyrovae.networks.bayesian import POSTERIORS
-from pyrovae.networks.fisher import diagonal_fisher
 from pyrovae.networks.random_weights import RandomConv, RandomLinear, layers_of
 from pyrovae.part import Declared
 from pyrovae.priors import GaussianMixture
@@ -94,7 +93,10 @@ def test_what_cannot_be_random_is_refused_with_a_cure():
         lambda: pv.VAE((4,), 2, encoder=Bayesian(MLP(5)), decoder=MLP(5)), "for decoders", "use its network"
     )
     raises_one_sentence(
-        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "convolutions", "'lastlayer'"
+        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "linear maps", "'lastlayer'"
+    )
+    raises_one_sentence(
+        lambda: vae_of(Bayesian(Transformer(4, layers=1, heads=1), posterior="laplace"), series), "'normal'"
     )
     raises_one_sentence(
         lambda: vae_of(Bayesian(MLP(5), "learned", "laplace")), "fixed scale", "posterior='normal'"
@@ -190,27 +192,6 @@ def test_biases_of_convolutions_are_drawn(network):
     for name, variable in vae.global_variables.items():
         assert (name in drawn) is (not variable.is_layerwise)
     assert any(isinstance(layer, RandomConv) for layer in layers)
-
-
-@pytest.mark.parametrize(
-    ("network", "shape"), [(MLP(5), (4,)), (Transformer(4, layers=1, heads=1), (3, 2))], ids=["MLP", "Series"]
-)
-def test_the_fisher_information_is_that_of_the_gradient_of_each_row(network, shape, float64):
-    """Also where a layer acts on several steps of a row: their gradients are added, then squared."""
-    vae = perturb(vae_of(Bayesian(network, posterior="laplace"), shape, likelihood=Normal(0.7)).double(), 0.2)
-    z, x = torch.randn(4, 2), torch.randn(4, *shape)
-
-    def log_px(params):
-        return vae.likelihood(**params).log_prob(x)
-
-    found = diagonal_fisher(vae.generation, [(z, None, log_px)])
-    for variable, value in found.items():
-        right = torch.zeros_like(variable.loc)
-        for row in range(4):
-            log_p = vae.decode(z[row : row + 1]).log_prob(x[row : row + 1]).sum()
-            right += torch.autograd.grad(log_p, variable.loc)[0].square()
-        torch.testing.assert_close(value, right)
-    assert len(found) == len(vae.global_variables)
 
 
 def test_own_weights_of_layers_that_do_not_broadcast_are_refused():

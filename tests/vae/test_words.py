@@ -46,7 +46,7 @@ def test_the_weights_of_a_decoder_are_one_line():
         (Bayesian(MLP(7), scale=2), (4,), "N(0, 4/2), N(0, 4/7); biases N(0, 4)"),
         (Bayesian(MLP(7), scale="learned"), (4,), "N(0, s^2/2), N(0, s^2/7); biases N(0, s^2)"),
         (Bayesian(MLP(7), posterior="lowrank"), (4,), "N(0, 1/2), N(0, 1/7); biases N(0, 1)"),
-        (Bayesian(MLP(7), posterior="laplace"), (4,), "N(0, 1/2), N(0, 1/7); biases N(0, 1)"),
+        (Bayesian(MLP(7), posterior="laplace"), (4,), "N(0, 1/7), biases N(0, 1)"),
         (Bayesian(Gated(7)), (4,), "N(0, 1/2), N(0, 1/7); biases N(0, 1)"),
         (Bayesian(ConvDecoder((4,))), (1, 4, 4), "N(0, 1/2), N(0, 1/36); biases N(0, 1)"),
         (
