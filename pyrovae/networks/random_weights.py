@@ -30,6 +30,7 @@ __all__ = ["NormalVariable", "RandomConv", "RandomLinear", "randomised"]
 _CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d}
 # Layers that apply a weight in several places, or not as a linear map.
 _REFUSED = (nn.RNNBase, nn.MultiheadAttention, nn.Embedding, nn.modules.conv._ConvTransposeNd)
+_FIXED = (Variable, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 START = 0.1  # the initial standard deviation of q(w), in units of that of p(w)
 TINY = 1e-20
 
@@ -178,7 +179,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
 def _is_refused(module: nn.Module) -> bool:
     """Whether a module has weights of a layer that is not known here."""
     weight = module._parameters.get("weight")
-    is_known = isinstance(module, Variable) or weight is None or weight.dim() < 2
+    is_known = isinstance(module, _FIXED) or weight is None or weight.dim() < 2
     return isinstance(module, _REFUSED) or hasattr(module, "parametrizations") or not is_known
 
 

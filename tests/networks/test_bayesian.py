@@ -4,6 +4,8 @@ import copy
 import math
 import pickle
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -25,7 +27,7 @@ from pyrovae.networks.bayesian import POSTERIORS
 from pyrovae.networks.random_weights import RandomConv, RandomLinear, layers_of
 from pyrovae.part import Declared
 from pyrovae.priors import GaussianMixture
-from pyrovae.terms import Runner
+from pyrovae.terms import DATA, Runner
 from tests.support.parts import perturb, raises_one_sentence
 
 
@@ -119,7 +121,7 @@ class Wider(nn.Linear):
     "layer",
     [
         nn.Sequential(nn.Unflatten(-1, (2, 1)), nn.Conv1d(2, 5, 1), nn.Flatten()),
-        nn.Sequential(nn.Linear(2, 5), nn.LayerNorm(5), nn.Tanh()),
+        nn.Sequential(nn.Linear(2, 5), nn.Unflatten(-1, (5, 1)), nn.LayerNorm((5, 1)), nn.Flatten()),
         Wider(2, 5),
         nn.utils.parametrizations.weight_norm(nn.Linear(2, 5)),
         nn.Sequential(nn.Unflatten(-1, (2, 1)), nn.ConvTranspose1d(2, 5, 1), nn.Flatten()),
@@ -214,3 +216,68 @@ def test_the_prior_of_the_weights_is_that_of_its_formula():
     assert weight.prior().base_dist.stddev.unique().item() == pytest.approx(1.5 / math.sqrt(7))
     assert bias.prior().base_dist.stddev.unique().item() == 1.5
     assert (weight.words(), bias.words()) == ("N(0, 2.25/7)", "N(0, 2.25)")
+
+
+# ---------------------------------------------------------------- the program
+
+
+def written(vae):
+    """The program of a decoder with one hidden layer by hand, with the VAE's posterior."""
+    known = vae.global_variables
+
+    def model(x):
+        one = torch.ones((), dtype=x.dtype)
+        value = {
+            name: pyro.sample(
+                name.replace(".", "_"),
+                dist.Normal(0 * one, 1.5 * one / math.sqrt(v.loc.shape[1] if v.loc.dim() > 1 else 1))
+                .expand(v.loc.shape)
+                .to_event(v.loc.dim()),
+            )
+            for name, v in known.items()
+        }
+        first, bias, last, bias_of_last = value.values()
+        with pyro.plate(DATA, len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2, dtype=x.dtype), 1.0).to_event(1))
+            h = torch.tanh(torch.einsum("...ij,...j->...i", first, z) + bias)
+            loc = torch.einsum("...ij,...j->...i", last, h) + bias_of_last
+            pyro.sample("x", dist.Normal(loc, 0.7).to_event(1), obs=x)
+
+    def guide(x):
+        for name, v in known.items():
+            q = dist.Normal(v.loc, v.log_width.exp()).to_event(v.loc.dim())
+            pyro.sample(name.replace(".", "_"), q)
+        with pyro.plate(DATA, len(x)):
+            pyro.sample("z", vae.encode(x))
+
+    return model, guide
+
+
+def in_double(**options):
+    decoder = Bayesian(MLP(6, activation="tanh"), scale=1.5, **options)
+    return perturb(vae_of(decoder, likelihood=Normal(0.7)).double(), 0.3)
+
+
+@pytest.mark.parametrize("weights", ["shared", "own"])
+def test_the_bound_is_that_of_the_program_written_by_hand(weights):
+    vae, rows, found = in_double(), pv.Rows(torch.randn(5, 4).double()), []
+    for target in (vae, written(vae)):
+        torch.manual_seed(3)
+        found.append(Runner(target).check(rows).run(rows, particles=3, weights=weights).terms())
+    torch.testing.assert_close(found[0].log_w, found[1].log_w)
+    torch.testing.assert_close(found[0].log_global, found[1].log_global)
+    assert found[0].log_global.shape == ((3,) if weights == "own" else (1,))
+
+
+def test_by_layer_the_bound_has_the_same_mean_and_the_divergence_of_its_formula():
+    vae, rows = in_double(), pv.Rows(torch.randn(3, 4).double())
+    runner = Runner(vae).check(rows)
+    with torch.no_grad():
+        by_layer = runner.run(rows, particles=20_000, weights="auto").terms()
+        own = runner.run(rows, particles=20_000, weights="own").terms()
+        kl = sum(v.divergence() for v in vae.global_variables.values())
+        torch.testing.assert_close(by_layer.log_global, -kl.reshape(1))
+        ratio = -own.log_global
+        assert abs(ratio.mean() - kl) < 4 * ratio.std() / len(ratio) ** 0.5
+        error = ((by_layer.log_w.var(0) + own.log_w.var(0)) / 20_000).sqrt()
+        assert ((by_layer.log_w.mean(0) - own.log_w.mean(0)).abs() < 4 * error).all()
