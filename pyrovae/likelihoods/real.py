@@ -5,9 +5,10 @@ r"""Likelihoods of real elements: a location from the decoder, and a scale.
     StudentT   log p = -(nu + 1)/2 log(1 + (x - mu)^2 / (nu s^2)) - log s + const(nu)
     LogNormal  log p = log N(log x; mu, sigma^2) - log x          amounts, durations, concentrations
 
-The scale is a fixed number, learned, predicted for each element, or (Normal only) computed from the
-residuals. The tails become heavier from Normal to Laplace to StudentT: the cost of an outlier grows
-with the square, the size, or the logarithm of its distance from mu.
+The scale is a fixed number, learned, a random variable that all rows share, predicted for each
+element, or (Normal only) computed from the residuals. The tails become heavier from Normal to
+Laplace to StudentT: the cost of an outlier grows with the square, the size, or the logarithm of its
+distance from mu.
 
 The networks work with standardised numbers u, x = m + s u, where m and s are the location and the
 spread of the training data (of log x for LogNormal; see `units`). Only encoder and decoder use u.
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from pyrovae import distributions
 from pyrovae.distributions import CalibratedNormal, LogRescaled, Rescaled
 from pyrovae.likelihoods.base import Likelihood, Shape
+from pyrovae.likelihoods.random_scale import RandomScale
 from pyrovae.likelihoods.units import FAR_IN_UNITS, limited, standard_units
 from pyrovae.numerics import SCALE_FLOOR, inverse_positive, positive
 
@@ -36,14 +38,14 @@ __all__ = ["Laplace", "LogNormal", "Normal", "StudentT"]
 
 
 class _Scaled(Likelihood):
-    """A distribution with a location and a fixed, learned or predicted scale.
+    """A distribution with a location and a fixed, learned, random or predicted scale.
 
     A subclass gives the distribution of standardised elements, `standard`.
     """
 
     advice = "every value must be a finite number"
     missing_advice = "an optimal scale needs every value: use scale='learned', or fill in what is missing"
-    words: tuple[str, ...] = ("learned", "predicted")
+    words: tuple[str, ...] = ("learned", "predicted", "bayesian")
     takes_doubles = True
     added: tuple[str, ...] = ("shift", "spread")
     rescaled: type[Rescaled] = Rescaled
@@ -78,6 +80,8 @@ class _Scaled(Likelihood):
             self.register_buffer("fixed_scale", torch.tensor(self.scale), persistent=False)
         if self.scale == "learned":
             self.raw_scale = nn.Parameter(torch.tensor(inverse_positive(0.5)))
+        if self.scale == "bayesian":
+            self.random_scale = RandomScale()
         if self.has_units:
             self._register_units()
 
@@ -100,6 +104,8 @@ class _Scaled(Likelihood):
             return positive(raw_scale)
         if self.scale == "learned":
             return positive(self.raw_scale)
+        if self.scale == "bayesian":
+            return self.random_scale.for_elements(len(self.event_shape))
         return (self.fixed_scale / self.spread).to(self.fixed_scale) if self.has_units else self.fixed_scale
 
     @abstractmethod
@@ -122,12 +128,15 @@ class _Scaled(Likelihood):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Compute m and s from training data, and initialise a learned scale at the spread."""
+        """Compute m and s from training data, and initialise a common scale at the spread."""
         shift, spread, typical = standard_units(self.read(x.double()), len(self.event_shape))
         self.shift.copy_(shift)
         self.spread.copy_(spread)
+        centre = max(typical.item(), 2 * SCALE_FLOOR)
         if self.scale == "learned":
-            self.raw_scale.fill_(inverse_positive(max(typical.item(), 2 * SCALE_FLOOR)))
+            self.raw_scale.fill_(inverse_positive(centre))
+        if self.scale == "bayesian":
+            self.random_scale.start_at(centre, int((~x.isnan()).sum()))
 
 
 class Normal(_Scaled):
@@ -140,7 +149,8 @@ class Normal(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(\sigma\) in the units of x; "learned", one \(\sigma\) for all
-            elements and rows, in units of each element's spread; "predicted", a \(\sigma_i\) from
+            elements and rows, in units of each element's spread; "bayesian", one that is a random
+            variable with a half-normal prior, in the same units; "predicted", a \(\sigma_i\) from
             the decoder for each element; or "optimal", one \(\sigma\) in closed form, in units of
             the spread.
 
@@ -157,11 +167,11 @@ class Normal(_Scaled):
         torch.Size([5])
     """
 
-    words = ("learned", "predicted", "optimal")
+    words = ("learned", "predicted", "optimal", "bayesian")
     running_variance: Tensor
     batches_seen: Tensor
 
-    def __init__(self, scale: float | Literal["learned", "predicted", "optimal"] = 0.1) -> None:
+    def __init__(self, scale: float | Literal["learned", "predicted", "optimal", "bayesian"] = 0.1) -> None:
         super().__init__()
         self.scale = scale
 
@@ -184,7 +194,8 @@ class Laplace(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(b\) in the units of x; "learned", one \(b\) for all elements
-            and rows, in units of each element's spread; or "predicted", a \(b_i\) from the decoder
+            and rows, in units of each element's spread; "bayesian", one that is a random variable
+            with a half-normal prior, in the same units; or "predicted", a \(b_i\) from the decoder
             for each element.
 
     Raises:
@@ -200,7 +211,7 @@ class Laplace(_Scaled):
         tensor([0., 0., 0., 0., 0.])
     """
 
-    def __init__(self, scale: float | Literal["learned", "predicted"] = 0.1) -> None:
+    def __init__(self, scale: float | Literal["learned", "predicted", "bayesian"] = 0.1) -> None:
         super().__init__()
         self.scale = scale
 
@@ -217,7 +228,8 @@ class StudentT(_Scaled):
         df: the degrees of freedom \(\nu\), above 1 so that the mean exists; or "learned", one
             for all elements and rows, initialised at 5.
         scale: a number, the fixed \(s\) in the units of x; "learned", one \(s\) for all elements
-            and rows, in units of each element's spread; or "predicted", an \(s_i\) from the decoder
+            and rows, in units of each element's spread; "bayesian", one that is a random variable
+            with a half-normal prior, in the same units; or "predicted", an \(s_i\) from the decoder
             for each element.
 
     Raises:
@@ -239,7 +251,7 @@ class StudentT(_Scaled):
     def __init__(
         self,
         df: float | Literal["learned"] = "learned",
-        scale: float | Literal["learned", "predicted"] = "learned",
+        scale: float | Literal["learned", "predicted", "bayesian"] = "learned",
     ) -> None:
         super().__init__()
         self.df = df
@@ -265,7 +277,8 @@ class LogNormal(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(\sigma\) of the logarithm; "learned", one \(\sigma\) for all
-            elements and rows; or "predicted", a \(\sigma_i\) from the decoder for each element.
+            elements and rows; "bayesian", one that is a random variable with a half-normal prior;
+            or "predicted", a \(\sigma_i\) from the decoder for each element.
 
     Raises:
         InputError: if `scale` is neither a positive number nor one of the words.
@@ -285,7 +298,7 @@ class LogNormal(_Scaled):
     added = ("shift", "spread", "reads_log")
     reads_log: Tensor
 
-    def __init__(self, scale: float | Literal["learned", "predicted"] = "learned") -> None:
+    def __init__(self, scale: float | Literal["learned", "predicted", "bayesian"] = "learned") -> None:
         super().__init__()
         self.scale = scale
 

@@ -19,7 +19,7 @@ from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
 from pyrovae.networks.dense import MLP
 from pyrovae.networks.laplace_head import LaplaceHead
-from pyrovae.networks.random_weights import NormalVariable, randomised
+from pyrovae.networks.random_weights import NormalVariable, RandomLinear, layers_of, randomised
 from pyrovae.variables import Variable
 
 __all__ = ["Bayesian"]
@@ -37,7 +37,8 @@ class Bayesian(Network):
     p(W))\), a bound on the log-probability log p(D) of all training rows, divided by their number.
 
     With the posterior "normal" or "lastlayer", linear layers draw activations in place of weights
-    (local reparameterisation). Weights in normalisation layers are not random.
+    (local reparameterisation). Only the weights of linear layers and convolutions are random, not
+    those of normalisation layers or other parameters of a custom module.
 
     Arguments:
         network: the network; `MLP()` by default.
@@ -52,8 +53,8 @@ class Bayesian(Network):
 
     Raises:
         InputError: if `scale` is not positive, for an unknown `posterior`, a rank below 1, a
-            network with recurrent layers, and "laplace" with a learned scale or convolutions as
-            heads.
+            network with other layers that have weights (recurrent ones), and "laplace" with a
+            learned scale or convolutions as heads.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F; Blundell, Cornebise,
@@ -87,9 +88,11 @@ class Bayesian(Network):
         self.check_whole("rank")
         if output_shape is None:
             raise InputError(
-                "Bayesian is for decoders: all rows share its weights, and the guide's networks have weights "
-                "that are fitted; use its network as encoder"
+                "Bayesian is for decoders, since the weights of an encoder are fitted: use its network as "
+                "encoder"
             )
+        if isinstance(self.network, Bayesian):
+            raise InputError(f"the weights of {self.network!r} are random already: use its network")
         if self.posterior == "laplace" and self.scale == "learned":
             raise InputError(
                 "posterior='laplace' needs a fixed scale, since the mode of p(W|D) has none for a scale that "
@@ -113,23 +116,27 @@ class Bayesian(Network):
         return self.network(value, context)
 
     def _randomise(self, module: nn.Module) -> nn.Module:
-        return randomised(module, self._variable, repr(self.network))
+        module = randomised(module, self._variable, repr(self.network))
+        for layer in layers_of(module):
+            if isinstance(layer, RandomLinear):
+                layer.once_per_row = self.once_per_row
+        return module
 
-    def _variable(self, start: Tensor, fan_in: int) -> Variable:
+    def _variable(self, start: Tensor, fan_in: int, is_linear: bool) -> Variable:  # noqa: FBT001
         scale = None if isinstance(self.scale, str) else self.scale
         variable = NormalVariable(start, fan_in, scale, self.rank if self.posterior == "lowrank" else 0)
-        in_layers = self.posterior != "lowrank" and start.dim() < 3
-        variable.is_layerwise = in_layers and self.once_per_row
+        is_independent = self.posterior in ("normal", "lastlayer")
+        variable.is_layerwise = is_independent and is_linear and self.once_per_row
         return variable
 
     def _with_curvature(self, module: nn.Module) -> nn.Module:
         assert not isinstance(self.scale, str)
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and module.bias is not None:
             return LaplaceHead(module, self.scale)
-        if not self.once_per_row or isinstance(module, nn.modules.conv._ConvNd):
+        if not self.once_per_row or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             raise InputError(
-                f"posterior='laplace' needs heads that are linear maps of a row, and {self.network!r} has "
-                "others: use posterior='normal' or 'lastlayer'"
+                f"posterior='laplace' needs heads that are linear maps of a row with a bias, and "
+                f"{self.network!r} has others: use posterior='normal' or 'lastlayer'"
             )
         for name, child in module.named_children():
             setattr(module, name, self._with_curvature(child))

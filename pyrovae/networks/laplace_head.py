@@ -81,7 +81,8 @@ class LaplaceWeights(Variable):
         return self.loc
 
     def words(self) -> str:
-        return f"N(0, {self.scale**2:g}/{self.fan_in})"
+        top = f"{self.scale**2:g}"
+        return f"N(0, {top}/{self.fan_in}), biases N(0, {top})"
 
     def divergence(self) -> Tensor:
         """KL(q(W) || p(W)) of the normal distribution; in training -log p(W) at the point."""

@@ -14,6 +14,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pyro.distributions as dist
@@ -29,6 +30,7 @@ __all__ = ["NormalVariable", "RandomConv", "RandomLinear", "randomised"]
 _CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d}
 # Layers that apply a weight in several places, or not as a linear map.
 _REFUSED = (nn.RNNBase, nn.MultiheadAttention, nn.Embedding, nn.modules.conv._ConvTransposeNd)
+_FIXED = (Variable, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 START = 0.1  # the initial standard deviation of q(w), in units of that of p(w)
 TINY = 1e-20
 
@@ -66,7 +68,7 @@ class _Weights(Variable):
         return self.loc
 
     def words(self) -> str:
-        top = "scale^2" if self.scale is None else f"{self.scale**2:g}"
+        top = "s^2" if self.scale is None else f"{self.scale**2:g}"
         return f"N(0, {top}/{self.fan_in})" if self.fan_in > 1 else f"N(0, {top})"
 
 
@@ -95,7 +97,13 @@ class NormalVariable(_Weights):
 
 
 class RandomLinear(nn.Module):
-    """A linear layer with random weights: h (*, n) -> (*, m)."""
+    """A linear layer with random weights: h (*, n) -> (*, m).
+
+    Attributes:
+        once_per_row: whether it acts once on each row.
+    """
+
+    once_per_row = True
 
     def __init__(self, weight: Variable, bias: Variable | None) -> None:
         super().__init__()
@@ -108,6 +116,11 @@ class RandomLinear(nn.Module):
         bias = None if self.bias is None else self.bias.value
         if weight.dim() == 2:
             return functional.linear(h, weight, bias)
+        if not self.once_per_row:
+            raise InputError(
+                "a layer that acts on several steps of a row cannot have weights of its own for each "
+                "particle: use weights='shared'"
+            )
         # (K, 1, m, n) and (K, 1, m): each particle has its own weights, and h is (K, B, n)
         product = h @ weight.squeeze(-3).mT
         return product if bias is None else product + bias
@@ -134,7 +147,9 @@ class RandomConv(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         weight = self.weight.value
         if weight.dim() > maps.dim():
-            raise InputError("a convolution cannot have weights of its own for each particle")
+            raise InputError(
+                "a convolution cannot have weights of its own for each particle: use weights='shared'"
+            )
         return self.convolve(maps, weight, None if self.bias is None else self.bias.value, *self.options)
 
 
@@ -143,7 +158,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
 
     Arguments:
         module: a network or a head, which is changed.
-        make: returns the variable of some weights, from (weights, fan_in).
+        make: returns the variable of some weights, from (weights, fan_in, is_linear).
         who: the network's name, for messages.
 
     Raises:
@@ -151,7 +166,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
     """
     if type(module) is nn.Linear or type(module) in _CONVOLUTIONS:
         return _random_layer(module, make)
-    if isinstance(module, _REFUSED):
+    if _is_refused(module):
         raise InputError(
             f"{who} has a layer {type(module).__name__}, whose weights cannot be random: use a network of "
             "linear layers and convolutions, such as MLP, Gated or ConvDecoder"
@@ -161,8 +176,22 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
     return module
 
 
+def _is_refused(module: nn.Module) -> bool:
+    """Whether a module has weights of a layer that is not known here."""
+    weight = module._parameters.get("weight")
+    is_known = isinstance(module, _FIXED) or weight is None or weight.dim() < 2
+    return isinstance(module, _REFUSED) or hasattr(module, "parametrizations") or not is_known
+
+
 def _random_layer(layer: Any, make: Any) -> nn.Module:  # noqa: ANN401
-    fan_in = layer.weight[0].numel()
-    weight = make(layer.weight, fan_in)
-    bias = None if layer.bias is None else make(layer.bias, 1)
-    return RandomLinear(weight, bias) if type(layer) is nn.Linear else RandomConv(layer, weight, bias)
+    fan_in, is_linear = layer.weight[0].numel(), type(layer) is nn.Linear
+    weight = make(layer.weight, fan_in, is_linear)
+    bias = None if layer.bias is None else make(layer.bias, 1, is_linear)
+    return RandomLinear(weight, bias) if is_linear else RandomConv(layer, weight, bias)
+
+
+def layers_of(module: nn.Module) -> Iterator[RandomLinear | RandomConv]:
+    """The layers with random weights."""
+    for layer in module.modules():
+        if isinstance(layer, RandomLinear | RandomConv):
+            yield layer

@@ -22,6 +22,7 @@ from pyrovae.errors import InputError
 from pyrovae.numerics import UNIT, positive
 from pyrovae.priors.base import Encodings, Labels, Prior, context_map, shifted
 from pyrovae.priors.moments import Moments, log_weights
+from pyrovae.priors.random_components import RandomMeans, RandomWeights
 from pyrovae.priors.starts import FROM_DATA, STARTS, Start, from_encodings, spread
 
 __all__ = ["GaussianMixture"]
@@ -46,6 +47,11 @@ class GaussianMixture(Prior):
     A start from the data uses the encodings, which are the means of q(z|x), after `start_epoch`
     epochs. Until then the prior is N(0, I).
 
+    With `weights="dirichlet"`, weights and means are random variables that all rows share,
+    \(\pi \sim \mathrm{Dirichlet}(a, \ldots, a)\) and \(\mu_k \sim \mathcal N(0, r^2 I)\), with a
+    Dirichlet and normals as their posterior. A component that the data do not need loses its
+    weight.
+
     Arguments:
         components: the number K of components.
         covariance: "spherical", "diagonal" or "full".
@@ -60,13 +66,18 @@ class GaussianMixture(Prior):
         floor: the smallest weight of a component, in units of 1/K, so that no component vanishes.
         prune: switch off components whose share of the encodings is below this, at the start of
             each epoch.
+        weights: "learned", or "dirichlet" for random weights and means.
+        concentration: a, of random weights; small values favour few components.
+        reach: r, the standard deviation of random means.
 
     Raises:
-        InputError: if a number is out of range, or `covariance` or `start` is unknown.
+        InputError: if a number is out of range, a word is unknown, or options exclude each other.
 
     Reference:
         Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs";
-        Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep Embedding".
+        Jiang, Zheng, Tan, Tang & Zhou (2017), "Variational Deep Embedding"; Attias (1999),
+        "Inferring Parameters and Structure of Latent Variable Models by Variational Bayes" (random
+        weights).
 
     Example:
         >>> prior = GaussianMixture(components=10)
@@ -94,6 +105,9 @@ class GaussianMixture(Prior):
         start_epoch: int = 0,
         floor: float = 0.0,
         prune: float = 0.0,
+        weights: Literal["learned", "dirichlet"] = "learned",
+        concentration: float = 0.01,
+        reach: float = 3.0,
     ) -> None:
         super().__init__()
         self.components = components
@@ -105,13 +119,21 @@ class GaussianMixture(Prior):
         self.start_epoch = start_epoch
         self.floor = floor
         self.prune = prune
+        self.weights = weights
+        self.concentration = concentration
+        self.reach = reach
 
     def attach(self, latent_dim: int, context_dim: int = 0) -> None:
         super().attach(latent_dim, context_dim)
         self._check(context_dim)
         shape = (self.components, latent_dim)
-        self._create("logits", torch.zeros(self.components))
-        self._create("loc", spread(*shape) if self.start == "spread" else torch.randn(shape))
+        means = spread(*shape) if self.start == "spread" else torch.randn(shape)
+        if self.weights == "dirichlet":
+            self.random_weights = RandomWeights(self.components, self.concentration)
+            self.random_means = RandomMeans(means, self.reach)
+        else:
+            self._create("logits", torch.zeros(self.components))
+            self._create("loc", means)
         width = 1 if self.covariance == "spherical" else latent_dim
         self._create("raw_scale", torch.full((self.components, width), UNIT))
         if self.covariance == "full":
@@ -129,6 +151,9 @@ class GaussianMixture(Prior):
         self.check_one_of("start", STARTS)
         self.check_number("floor", least=0.0, below=1.0)
         self.check_number("prune", least=0.0, below=1.0 / self.components)
+        self.check_one_of("weights", ("learned", "dirichlet"))
+        self.check_number("concentration", above=0)
+        self.check_number("reach", above=0)
         if self.start_epoch and self.start not in FROM_DATA:
             raise InputError(
                 f"start_epoch={self.start_epoch} waits for encodings, which start={self.start!r} does not "
@@ -141,6 +166,21 @@ class GaussianMixture(Prior):
         if self.prune and context_dim:
             raise InputError(
                 f"{self!r} has weights that depend on the context, and prune uses none: leave prune out"
+            )
+        if self.weights == "dirichlet":
+            self._check_random()
+
+    def _check_random(self) -> None:
+        if not self.learned:
+            raise InputError(
+                f"{self!r} would fix the means and weights whose posterior is learned: leave learned=False "
+                "out, or weights='dirichlet'"
+            )
+        name = "floor" if self.floor else "prune"
+        if self.floor or self.prune:
+            raise InputError(
+                f"{self!r} has weights with a prior, by which components stay or vanish: leave {name} out, "
+                "and set concentration (above 1 to keep components)"
             )
 
     def _create(self, name: str, value: Tensor) -> None:
@@ -167,7 +207,8 @@ class GaussianMixture(Prior):
         return dist.MixtureSameFamily(dist.Categorical(logits=logits), components)
 
     def class_logits(self, context: Tensor | None) -> Tensor:
-        logits = shifted(self._once_started(self.logits, 0.0), self.gate, context)
+        own = self.random_weights.logits() if self.weights == "dirichlet" else self.logits
+        logits = shifted(self._once_started(own, 0.0), self.gate, context)
         return log_weights(logits, self.floor, self.alive if self.prune else None)
 
     def given_class(self, c: Tensor) -> dist.TorchDistribution:
@@ -175,7 +216,8 @@ class GaussianMixture(Prior):
 
     def _tables(self) -> list[Tensor]:
         """The means (K, D), standard deviations (K, D or 1), and regressions (K, D D) if full."""
-        tables = [self._once_started(self.loc, 0.0), positive(self._once_started(self.raw_scale, UNIT))]
+        loc = self.random_means.value if self.weights == "dirichlet" else self.loc
+        tables = [self._once_started(loc, 0.0), positive(self._once_started(self.raw_scale, UNIT))]
         if self.covariance == "full":
             tables.append(self._once_started(self.regression, 0.0).flatten(1))
         return tables
@@ -219,6 +261,8 @@ class GaussianMixture(Prior):
     def put(self, weights: Tensor, loc: Tensor, covariance: Tensor) -> None:
         """Set the mixture's weights (K,), means (K, D) and covariances (K, D, D).
 
+        Random weights and means get a posterior around these, of about 100 rows.
+
         "diagonal" leaves out the correlations, and "spherical" also the differences between
         variances. All components are in use afterwards.
 
@@ -229,7 +273,12 @@ class GaussianMixture(Prior):
         if not self.learned and self.start == "spread":
             raise InputError(f"the components of {self!r} stand where they are declared: use start='random'")
         moments = Moments(weights, loc, covariance).checked(self.components, self.latent_dim)
-        for name, value in moments.parameters(self.covariance, self.floor).items():
+        values = moments.parameters(self.covariance, self.floor)
+        if self.weights == "dirichlet":
+            del values["logits"], values["loc"]
+            self.random_weights.put(weights)
+            self.random_means.put(loc, covariance.diagonal(dim1=-2, dim2=-1), weights)
+        for name, value in values.items():
             getattr(self, name).copy_(value)
         if self.start in FROM_DATA:
             self.begun.fill_(True)

@@ -5,17 +5,20 @@ Special values, such as a gate of zeros or equal components, could hide a mistak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pyrovae import variables
 from pyrovae.guides import Guide
 from pyrovae.priors import Prior
+from pyrovae.variables import Variable
 
-__all__ = ["Options", "attached", "params", "perturb"]
+__all__ = ["Options", "attached", "drawn_variables", "params", "perturb"]
 
 P = TypeVar("P", bound=nn.Module)
 Shape = tuple[int, ...]
@@ -30,6 +33,17 @@ class Options:
     context_shape: Shape | None = None
     prior: Prior | None = None
     guide: Guide | None = None
+
+
+@contextmanager
+def drawn_variables(module: nn.Module) -> Iterator[Tensor | float]:
+    """Hold the variables that all rows share at draws; returns the sum of their divergences.
+
+    Both have gradients for the parameters of their priors and posteriors.
+    """
+    shared = [part for part in module.modules() if isinstance(part, Variable)]
+    with variables.holding({v: v.posterior().rsample() for v in shared}):
+        yield sum(v.divergence() for v in shared)
 
 
 def attached(part: Any, *sizes: Any, seed: int = 0, **named: Any) -> Any:  # noqa: ANN401

@@ -16,6 +16,7 @@ from torch import nn
 
 from pyrovae.errors import InputError
 from pyrovae.part import Declared
+from pyrovae.testing.attaching import drawn_variables
 from pyrovae.testing.failures import refuse, require, same, settings
 from pyrovae.testing.subjects import Subject
 
@@ -115,8 +116,10 @@ def attaching_declares_nothing(subject: Subject) -> None:
 def gradients_reach_every_parameter(subject: Subject) -> None:
     """The results have a finite gradient for each parameter and each input."""
     part = subject.attach()
-    inputs, results = subject.use(part, torch.float64)
+    with drawn_variables(part.to(torch.float64)) as divergence:
+        inputs, results = subject.use(part, torch.float64)
     total = torch.stack([value.sin().sum() for name, value in results.items() if name != "samples"]).sum()
+    total = total + divergence
     wanted = dict(part.named_parameters()) | inputs
     require(
         not wanted or total.requires_grad,

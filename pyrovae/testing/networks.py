@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyrovae.errors import InputError
 from pyrovae.networks import MLP, Network
 from pyrovae.testing import programs
-from pyrovae.testing.attaching import attached
+from pyrovae.testing.attaching import attached, drawn_variables
 from pyrovae.testing.declarations import MODULE_CHECKS, Check
 from pyrovae.testing.failures import require, same
 from pyrovae.testing.subjects import Subject
@@ -197,9 +197,9 @@ def all_parameters_are_trained(subject: NetworkSubject) -> None:
     """Every parameter has a gradient."""
     for role in subject.roles:
         net = subject.of(role, CONTEXT)
-        net(
-            torch.randn(4, *role[0]), *([subject.context(4)] if subject.takes_context else [])
-        ).sin().sum().backward()
+        inputs = [torch.randn(4, *role[0]), *([subject.context(4)] if subject.takes_context else [])]
+        with drawn_variables(net) as divergence:
+            (net(*inputs).sin().sum() + divergence).backward()
         dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
         require(
             not dead, f"{', '.join(dead)} of {subject.name} has no gradient: use it in forward, or remove it"

@@ -123,7 +123,9 @@ def it_serves_in_a_vae(subject: PriorSubject) -> None:
     wanted = list(vae.prior.parameters())
     if not wanted or not vae.encode(rows).has_rsample:
         return
-    loss = ELBO(2).differentiable_loss(vae.model, vae.guide, *rows.arguments)
+    objective = ELBO(2)
+    objective.begin(len(rows), vae)
+    loss = objective.differentiable_loss(vae.model, vae.guide, *rows.arguments)
     for gradient in torch.autograd.grad(loss, wanted, allow_unused=True):
         if gradient is None or not gradient.isfinite().all():
             refuse(f"the ELBO of a VAE with {subject.name} has no finite gradient for it: check log_prob")

@@ -218,6 +218,8 @@ def captured(vae: VAE, objective: Objective | None = None, *, name: str | None =
     """
     name, objective = name or shown(vae.prior), objective or ELBO(2)
     rows = drawn(vae, 4)
+    if vae.has_globals:
+        objective.begin(len(rows), vae)
     given, learned = list(rows.arguments), list(vae.parameters())
     tensors = [part for part in given if part is not None]
 

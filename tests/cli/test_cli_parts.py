@@ -167,7 +167,7 @@ def test_two_parts_of_one_name_are_both_explained(capsys):
 
 def test_the_types_of_options_in_words(capsys):
     shown = said(capsys, "--axis", "likelihood", "Normal")
-    assert "scale: number, 'learned', 'predicted' or 'optimal'; default 0.1" in shown
+    assert "scale: number, 'learned', 'predicted', 'optimal' or 'bayesian'; default 0.1" in shown
     shown = said(capsys, "--axis", "network", "Wrapped")
     assert "features: whole number; required" in shown
     assert "options: mapping or None; default None" in shown

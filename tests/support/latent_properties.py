@@ -28,6 +28,7 @@ REAL_PRIORS: list[Prior] = [
     priors.GaussianMixture(3, start="spread", learned=False),
     priors.GaussianMixture(3, "spherical", "kmeans", floor=0.3),
     priors.GaussianMixture(3, explicit=True),
+    priors.GaussianMixture(3, weights="dirichlet"),
     priors.VampPrior(3),
     priors.VampPrior(4, "data"),
     *(priors.Flow(name, **SMALL) for name in EXACT),

@@ -21,4 +21,7 @@ LIKELIHOODS = [
     likelihoods.NegativeBinomial("predicted"),
     likelihoods.ZeroInflatedNegativeBinomial("predicted"),
     likelihoods.Multinomial(total=3),
+    likelihoods.Normal("bayesian"),
+    likelihoods.StudentT(df=3.0, scale="bayesian"),
+    likelihoods.LogNormal("bayesian"),
 ]

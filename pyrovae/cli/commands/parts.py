@@ -287,4 +287,4 @@ def _typed(value: Any) -> str:  # noqa: ANN401
 def _role(cls: type, axis: str) -> str:
     if axis != "network":
         return axis
-    return "decoder" if cls.__name__.endswith("Decoder") else "encoder"
+    return "decoder" if cls.__name__.endswith(("Decoder", "Bayesian")) else "encoder"
