@@ -7,7 +7,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.networks import MLP, Bayesian
-from tests.support.linear import Same
+from tests.support.linear import Same, collapse
 from tests.support.parts import raises_one_sentence
 
 
@@ -107,7 +107,7 @@ def test_reconstructions_average_over_draws():
 
 @torch.no_grad()
 def test_log_prob_is_the_predictive_density():
-    vae = linear(0.1)
+    vae = collapse(linear(0.1))
     x = vae.sample(5, seed=3)
     evidence = pv.log_evidence(vae, x, particles=2000, weights=100)
     log_p = vae.log_prob(x, particles=2000, weights=100)
