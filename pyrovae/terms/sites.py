@@ -113,6 +113,7 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         if is_global(site):
             _check_global(site)
         check_enumerated(site)
+        _check_whole(site)
     latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
     drawn = {name for name, _ in sites_of(guide)}
     if latent - drawn:
@@ -154,6 +155,16 @@ def _check_global(site: dict[str, Any]) -> None:
             f"the site {site['name']!r} is discrete and outside the plate 'data': only real variables can be "
             "shared by all rows; put it inside the plate, or sum it out"
         )
+
+
+def _check_whole(site: dict[str, Any]) -> None:
+    """Refuse a site in a subsampled plate other than "data": terms have no scale."""
+    for frame in site["cond_indep_stack"]:
+        if frame.name != DATA and frame.full_size != frame.size:
+            raise InputError(
+                f"the site {site['name']!r} is in the plate {frame.name!r}, which is subsampled, and a "
+                "term is a sum over the whole plate: leave subsample_size out"
+            )
 
 
 def _is_discrete(fn: Any) -> bool:  # noqa: ANN401
