@@ -4,7 +4,6 @@ regression          x | c, w ~ N(w . c, s^2),  w ~ N(0, I)                  conj
 Bayesian PCA        x | z, w ~ N(w z, s^2 I),  z ~ N(0, 1),  w ~ N(0, I)    quadrature over w, and NUTS
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -20,15 +19,10 @@ import pyrovae as pv
 from pyrovae.datasets import Rows
 from pyrovae.objectives import ELBO, IWAE
 from pyrovae.terms import Runner
+from tests.support.training_rows import train_on
 
 NOISE = 0.5
 QUIET = {"progress": False, "compile": False, "keep": "last", "kl_warmup": 0, "patience": None}
-
-
-def of_rows(train, test):
-    """Data whose training rows are given."""
-    data = pv.datasets.load(train.x, test=1)
-    return dataclasses.replace(data, train=train, validation=train[:2], test=test)
 
 
 # ---------------------------------------------------------------- regression
@@ -85,7 +79,7 @@ def test_fit_finds_the_posterior_from_minibatches(auto):
     """A product of normals has the posterior's mean, and the precisions of its diagonal."""
     exact = Conjugate(60)
     guide = auto(regression, init_scale=0.1)
-    data = of_rows(exact.rows, exact.rows)
+    data = train_on(exact.rows)
     pv.fit((regression, guide), data, ELBO(4, weights="own"), epochs=100, lr=0.05, batch_size=15, **QUIET)
     best = auto is AutoMultivariateNormal
     wanted = (exact.covariance.diagonal() if best else 1 / exact.precision.diagonal()).sqrt()
@@ -188,7 +182,7 @@ def test_bayesian_pca_has_the_predictive_density_of_the_exact_posterior(known, o
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(x @ reader, log_sd.exp()))
 
-    data = of_rows(Rows(known.x), Rows(known.new))
+    data = train_on(Rows(known.x), Rows(known.new))
     run = pv.fit((pca, guide), data, objective, epochs=60, lr=0.03, batch_size=10, **QUIET)
     found = pv.log_evidence((pca, guide), known.new, particles=50, weights=100, compile=False)
     assert abs(found.mean - known.predictive().mean()) < 0.02
