@@ -196,3 +196,31 @@ def test_quadrature_agrees_with_nuts(known):
     chain = MCMC(kernel, num_samples=200, warmup_steps=50, disable_progbar=True)
     chain.run(known.x)
     assert abs(known.predictive(chain.get_samples()["w"]).mean() - known.predictive().mean()) < 0.02
+
+
+@pytest.mark.usefixtures("float64")
+def test_simulated_rows_and_their_sandwich_belong_to_the_mean_of_w():
+    """The bounds enclose log p(x|w) at the mean of q(w), and x is drawn from the same distribution."""
+    loc = torch.tensor([2.0, -1.4, 0.8])
+
+    def model(x=None):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", 1 if x is None else len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            return pyro.sample("x", dist.Normal(z.unsqueeze(-1) * w, NOISE).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(loc, 0.1).to_event(1))
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.3 * x[:, 0], 0.5))
+
+    bounds = pv.sandwich((model, guide), count=60, temperatures=(30,), chains=4)
+    exact = PCA.log_px(loc.unsqueeze(0), torch.from_numpy(bounds.x).double())[0].numpy()
+    assert bounds.lower.mean() < exact.mean() + 0.05
+    assert bounds.upper.mean() > exact.mean() - 0.05
+    assert abs(bounds.lower.mean() - exact.mean()) < 0.2
+    covariance = loc.unsqueeze(-1) * loc + NOISE**2 * torch.eye(3)
+    np.testing.assert_allclose(np.cov(bounds.x.T), covariance, atol=1.2)
+    x, latents = pv.terms.as_program((model, guide)).simulate(4)
+    assert latents.keys() == {"z"}
+    assert x.shape == (4, 3)
