@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from pyrovae.errors import InputError
 from pyrovae.networks.base import Network, Shape
 from pyrovae.networks.dense import MLP
-from pyrovae.networks.random_weights import NormalVariable, PointVariable, RandomConv, layers_of, randomised
+from pyrovae.networks.laplace_head import LaplaceHead
+from pyrovae.networks.random_weights import NormalVariable, randomised
 from pyrovae.variables import Variable
 
 __all__ = ["Bayesian"]
@@ -44,14 +45,15 @@ class Bayesian(Network):
             maximises the bound on log p(D).
         posterior: "normal", independent weights; "lowrank", a normal distribution of all weights
             whose covariance is a diagonal and a matrix of low rank; "lastlayer", independent
-            weights of the heads, with fixed weights below them; or "laplace", weights at a mode of
-            p(W|D) and, after training, the normal distribution with the curvature there (of the
-            diagonal of the Fisher information).
+            weights of the heads, with fixed weights below them; or "laplace", fixed weights below
+            heads that are trained to a mode of p(W|D), and after training the normal distribution
+            with the curvature there (the Fisher information, as a Kronecker product).
         rank: the rank of "lowrank".
 
     Raises:
         InputError: if `scale` is not positive, for an unknown `posterior`, a rank below 1, a
-            network with recurrent layers, and "laplace" with a learned scale or convolutions.
+            network with recurrent layers, and "laplace" with a learned scale or convolutions as
+            heads.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F; Blundell, Cornebise,
@@ -95,7 +97,7 @@ class Bayesian(Network):
             )
         self.network.attach(input_shape, output_shape, context_dim)
         self.features = self.network.features
-        if self.posterior != "lastlayer":
+        if self.posterior in ("normal", "lowrank"):
             self._randomise(self.network)
 
     @property
@@ -104,30 +106,34 @@ class Bayesian(Network):
         return self.network.once_per_row
 
     def head(self, shape: Shape) -> nn.Module:
-        return self._randomise(self.network.head(shape))
+        head = self.network.head(shape)
+        return self._with_curvature(head) if self.posterior == "laplace" else self._randomise(head)
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         return self.network(value, context)
 
     def _randomise(self, module: nn.Module) -> nn.Module:
-        module = randomised(module, self._variable, repr(self.network))
-        if self.posterior == "laplace" and any(isinstance(layer, RandomConv) for layer in layers_of(module)):
-            raise InputError(
-                f"posterior='laplace' is for linear layers, and {self.network!r} has convolutions: use "
-                "posterior='normal' or 'lastlayer'"
-            )
-        return module
+        return randomised(module, self._variable, repr(self.network))
 
     def _variable(self, start: Tensor, fan_in: int) -> Variable:
         scale = None if isinstance(self.scale, str) else self.scale
-        if self.posterior == "laplace":
-            assert scale is not None
-            return PointVariable(start, fan_in, scale)
         variable = NormalVariable(start, fan_in, scale, self.rank if self.posterior == "lowrank" else 0)
-        variable.is_layerwise = (
-            self.posterior in ("normal", "lastlayer") and start.dim() < 3 and self.once_per_row
-        )
+        in_layers = self.posterior != "lowrank" and start.dim() < 3
+        variable.is_layerwise = in_layers and self.once_per_row
         return variable
+
+    def _with_curvature(self, module: nn.Module) -> nn.Module:
+        assert not isinstance(self.scale, str)
+        if type(module) is nn.Linear:
+            return LaplaceHead(module, self.scale)
+        if not self.once_per_row or isinstance(module, nn.modules.conv._ConvNd):
+            raise InputError(
+                f"posterior='laplace' needs heads that are linear maps of a row, and {self.network!r} has "
+                "others: use posterior='normal' or 'lastlayer'"
+            )
+        for name, child in module.named_children():
+            setattr(module, name, self._with_curvature(child))
+        return module
 
 
 def joint_posterior(variables: list[NormalVariable]) -> dist.LowRankMultivariateNormal:

@@ -14,7 +14,6 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pyro.distributions as dist
@@ -25,7 +24,7 @@ from torch.nn import functional
 from pyrovae.errors import InputError
 from pyrovae.variables import Variable, is_layerwise
 
-__all__ = ["NormalVariable", "PointVariable", "RandomConv", "RandomLinear", "randomised"]
+__all__ = ["NormalVariable", "RandomConv", "RandomLinear", "randomised"]
 
 _CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d}
 # Layers that apply a weight in several places, or not as a linear map.
@@ -93,24 +92,6 @@ class NormalVariable(_Weights):
 
     def posterior(self) -> dist.TorchDistribution:
         return dist.Normal(self.loc, self.scales).to_event(self.loc.dim())
-
-
-class PointVariable(_Weights):
-    """Weights that are trained to the mode of p(w | D), with a normal posterior around it.
-
-    Its widths are computed after training (`Bayesian.finish`). In training q(w) is a point.
-    """
-
-    widths: Tensor
-
-    def __init__(self, start: Tensor, fan_in: int, scale: float) -> None:
-        super().__init__(start, fan_in, scale)
-        self.register_buffer("widths", torch.full_like(start, 1e-3 * scale / math.sqrt(fan_in)))
-
-    def posterior(self) -> dist.TorchDistribution:
-        if self.training:
-            return dist.Delta(self.loc, event_dim=self.loc.dim())
-        return dist.Normal(self.loc, self.widths).to_event(self.loc.dim())
 
 
 class RandomLinear(nn.Module):
@@ -185,10 +166,3 @@ def _random_layer(layer: Any, make: Any) -> nn.Module:  # noqa: ANN401
     weight = make(layer.weight, fan_in)
     bias = None if layer.bias is None else make(layer.bias, 1)
     return RandomLinear(weight, bias) if type(layer) is nn.Linear else RandomConv(layer, weight, bias)
-
-
-def layers_of(module: nn.Module) -> Iterator[RandomLinear | RandomConv]:
-    """The layers with random weights."""
-    for layer in module.modules():
-        if isinstance(layer, RandomLinear | RandomConv):
-            yield layer

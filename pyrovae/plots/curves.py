@@ -29,6 +29,7 @@ _LINES = {
     "objective": (COLOURS["model"], "--"),
     "reconstruction": (COLOURS["other"], "-"),
 }
+_DIVERGENCES = {"kl": ("KL", COLOURS["warning"]), "global_kl": ("global KL", COLOURS["data"])}
 
 
 def training_curves(
@@ -42,8 +43,8 @@ def training_curves(
     Args:
         history: name -> array (E,), nats per observation; "epoch" and "train" (the bound) are
             required; "validation", "objective" (on the validation set, if it is not the bound),
-            "reconstruction" (log p(x|z)) and "kl" are optional. NaN marks a value that was not
-            measured.
+            "reconstruction" (log p(x|z)), "kl" and "global_kl" (of variables that all rows share)
+            are optional. NaN marks a value that was not measured.
         best: the epoch of the kept weights, to mark; by default the one with the best objective on
             the validation set or, without it, the highest bound.
 
@@ -88,13 +89,19 @@ def _draw_bound(ax: Axes, curves: Curves, best: int) -> None:
 
 
 def _draw_kl(ax: Axes, curves: Curves, best: int) -> None:
-    epoch, value = _measured(curves, "kl")
-    ax.plot(epoch, value, color=COLOURS["warning"], label="kl", marker="o" if len(epoch) == 1 else "")
+    ends, lowest, highest = [], 0.0, 0.0
+    for name, (words, colour) in _DIVERGENCES.items():
+        if name in curves:
+            epoch, value = _measured(curves, name)
+            ax.plot(epoch, value, color=colour, label=name, marker="o" if len(epoch) == 1 else "")
+            ends.append((words, float(value[-1]), colour))
+            lowest = min(lowest, float(value.min()))
+            highest = max(highest, float(value.max() if name == "kl" else value[len(value) // 2 :].max()))
     ax.axvline(best, color=COLOURS["data"], linewidth=0.7, linestyle=":", zorder=0)
     _frame(ax, curves, ["kl"])
-    ax.set_ylim(min(0.0, float(value.min())), 1.12 * float(value.max()) or 1.0)
+    ax.set_ylim(lowest, 1.12 * highest or 1.0)
     ax.set(xlabel="epoch", ylabel="KL, nats")
-    label_ends(ax, [("KL", float(value[-1]), COLOURS["warning"])])
+    label_ends(ax, ends)
 
 
 def _mark_best(ax: Axes, curves: Curves, best: int) -> None:
@@ -150,7 +157,7 @@ def _as_curves(history: Mapping[str, ArrayLike]) -> Curves:
         )
     epoch = numbers(history["epoch"], "history['epoch']", ("E",))
     curves = {"epoch": epoch}
-    for name in (*_LINES, "kl"):
+    for name in (*_LINES, *_DIVERGENCES):
         if name not in history:
             continue
         values = numbers(history[name], f"history[{name!r}]", epoch.shape, finite=False)

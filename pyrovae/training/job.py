@@ -92,8 +92,7 @@ class Job:
         with torch.no_grad():
             terms = pair.terms()
             kl = terms.mean(terms.log_qz - terms.log_pz)
-            bound = objective.bound(terms) if share is None else objective.bound(terms) + share
-            columns = [bound, terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
+            columns = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
             sums = torch.stack(columns).sum(1, dtype=torch.float64)
         return loss, sums
 

@@ -7,8 +7,9 @@ parameters along its gradient. The reported numbers are computed from the same t
     objective           on the validation set, if it is not a bound and chooses the weights
     reconstruction      E_q[log p(x|z)]
     kl                  E_q[log q(z|x) - log p(z)]
-    global_kl           KL(q(w) || p(w)) / N for variables w that all rows share
-                        all means, in nats per observation; only "train" contains global_kl
+    global_kl           KL(q(w) || p(w)) / N for variables w that all rows share; the mean bound on
+                        the training rows minus this is a bound on log p(D) / N
+                        all in nats per observation
 
 The validation set is split into pieces, which several processes share. The noise of a piece depends
 on its index only, so the result is that of one process. An objective that couples the rows of a

@@ -97,6 +97,6 @@ class Progress:
 
 
 def _numbers(row: Mapping[str, float], *, digits: int) -> str:
-    names = ("train", "validation", "objective", "reconstruction", "kl")
-    shown = [f"{name} {row[name]:.{digits}f}" for name in names if name in row]
+    names = ("train", "validation", "objective", "reconstruction", "kl", "global_kl")
+    shown = [f"{name.replace('_', ' ')} {row[name]:.{digits}f}" for name in names if name in row]
     return "  ".join([*shown, f"{row['data_per_second']:,.0f} rows/s"])

@@ -21,8 +21,7 @@ from torch import Tensor
 from pyrovae import variables
 from pyrovae.datasets import Rows
 from pyrovae.networks.bayesian import joint_posterior, split
-from pyrovae.networks.fisher import diagonal_fisher
-from pyrovae.networks.random_weights import PointVariable
+from pyrovae.networks.laplace_head import LaplaceWeights, fit_curvature
 from pyrovae.terms import Program
 from pyrovae.variables import Variable
 
@@ -119,16 +118,13 @@ class GlobalVariables(Program):
         Returns:
             Whether anything changed.
         """
-        if not any(isinstance(v, PointVariable) for v in self.global_variables.values()):
+        if not any(isinstance(v, LaplaceWeights) for v in self.global_variables.values()):
             return False
         rows = some(FISHER_ROWS)
         cuda = [rows.x.device] if rows.x.is_cuda else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(FISHER_SEED)
-            fisher = diagonal_fisher(self.generation, self._pairs(rows))
-        for variable, curvature in fisher.items():
-            precision = count / len(rows) * curvature + variable.prior_scale**-2
-            variable.widths.copy_(precision.rsqrt())
+            fit_curvature(self.generation, self._pairs(rows), count)
         return True
 
     def _pairs(self: Any, rows: Rows) -> Iterator[tuple[Tensor, Tensor | None, Callable]]:
