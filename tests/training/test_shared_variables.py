@@ -5,6 +5,7 @@ The guide of `Point` has no noise, so what is a statement about expectations els
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pyro
@@ -26,6 +27,7 @@ from tests.support.same_runs import assert_same_runs, binary, same, small, untim
 
 QUIET = {"progress": False, "figures": False, "compile": False, "keep": "last", "kl_warmup": 0}
 ROWS = 20
+OBJECTIVES = [ELBO(), ELBO(3, weights="own"), ELBO(2, weights="shared"), IWAE(2)]
 
 
 class Point(nn.Module):
@@ -56,7 +58,8 @@ class Point(nn.Module):
 
 
 def numbers(count=ROWS + 4):
-    return torch.randn(count, 3, generator=torch.Generator().manual_seed(2))
+    draw = torch.Generator().manual_seed(2)
+    return torch.randn(count, 3, generator=draw, dtype=torch.float32)
 
 
 def data_of(x=None, *, copies=1, **options):
@@ -69,72 +72,68 @@ def data_of(x=None, *, copies=1, **options):
     return data
 
 
-@pytest.fixture
-def doubles():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 # ---------------------------------------------------------------- batches, copies, streams, processes
 
 
-@pytest.mark.parametrize(
-    "objective", [ELBO(), ELBO(3, weights="own"), ELBO(2, weights="shared"), IWAE(2)], ids=repr
-)
-@pytest.mark.parametrize("batch_size", [20, 7, 1])
-@pytest.mark.parametrize("kind", ["rows", "copies", "stream"])
-def test_an_epoch_has_the_bound_of_the_whole_data(objective, batch_size, kind):
-    """With weights that do not move: whatever the batches, the divergence counts once for distinct rows."""
-    x = torch.utils.data.TensorDataset(numbers()) if kind == "stream" else None
-    data = data_of(x, copies=3 if kind == "copies" else 1, stream=kind == "stream")
-    point = Point()
-    options = QUIET | {"optimizer": "sgd", "lr": 1e-30, "epochs": 1, "batch_size": batch_size}
-    run = pv.fit(point, data, objective, **options)
-    rows = torch.stack(list(data.train)) if kind == "stream" else data.train.x[:ROWS]
-    assert len(rows) == data.distinct == ROWS
-    with torch.no_grad():
-        wanted = point.bound(rows).item()
-    assert run.history["train"][0] == pytest.approx(wanted, rel=1e-5)
-    divergence = -dist.Normal(0.0, 0.7).log_prob(point.w).sum().item()
-    assert run.history["global_kl"][0] == pytest.approx(divergence / ROWS, rel=1e-5)
-    total = run.history["reconstruction"] - run.history["kl"] - run.history["global_kl"]
-    assert run.history["train"][0] == pytest.approx(total[0], rel=1e-5)
-
-
-def gradients_of_a_run(settings, split=None):
-    """The gradient of each step; the weights do not move."""
+@contextmanager
+def noted_gradients():
+    """The gradient of each step of a run with the optimiser sgd."""
     gradients, move = [], torch.optim.SGD.step
 
     def noted(self):
         gradients.append(torch.cat([w.grad.flatten() for w in self.param_groups[0]["params"]]))
         return move(self)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", noted)
+        yield gradients
+
+
+def gradient_of(point, x, share=1.0):
+    """The gradient of the loss of all rows."""
+    wanted = torch.autograd.grad(-point.bound(x, share), list(point.parameters()))
+    return torch.cat([g.flatten() for g in wanted])
+
+
+STILL = QUIET | {"optimizer": "sgd", "lr": 1e-30, "epochs": 1}  # weights that do not move
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+@pytest.mark.parametrize("batch_size", [20, 7, 1])
+@pytest.mark.parametrize("kind", ["rows", "copies", "stream"])
+def test_an_epoch_has_the_gradient_of_the_bound_of_the_whole_data(objective, batch_size, kind):
+    """Whatever the batches, the divergence counts once for distinct rows."""
+    x = torch.utils.data.TensorDataset(numbers()) if kind == "stream" else None
+    data, point = data_of(x, copies=3 if kind == "copies" else 1, stream=kind == "stream"), Point()
+    with noted_gradients() as gradients:
+        run = pv.fit(point, data, objective, **STILL, batch_size=batch_size)
+    rows = torch.stack(list(data.train)) if kind == "stream" else data.train.x[:ROWS]
+    assert len(rows) == data.distinct == ROWS
+    count = len(data.train)
+    counts = torch.tensor([min(batch_size, count - start) for start in range(0, count, batch_size)])
+    found = (torch.stack(gradients) * counts.unsqueeze(-1)).sum(0) / count
+    torch.testing.assert_close(found, gradient_of(point, rows), rtol=1e-4, atol=1e-5)
+    bound, ratio = point.bound(rows).item(), dist.Normal(0.0, 0.7).log_prob(point.w).sum().item()
+    history = {name: values[0] for name, values in run.history.items()}
+    assert history["train"] - history["global_kl"] == pytest.approx(bound, rel=1e-5)
+    assert history["global_kl"] == pytest.approx(-ratio / ROWS, rel=1e-5)
+    assert history["train"] == pytest.approx(history["reconstruction"] - history["kl"], rel=1e-5)
+
+
+def gradients_of_a_run(settings):
+    """The gradient of each step in float64, and the bound of each epoch."""
     torch.set_default_dtype(torch.float64)
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.optim.SGD, "step", noted)
-            options = QUIET | {"optimizer": "sgd", "lr": 1e-30, "epochs": 1, "batch_size": ROWS} | settings
+        with noted_gradients() as gradients:
+            options = STILL | {"batch_size": ROWS} | settings
             run = pv.fit(Point().double(), data_of(numbers().double()), **options)
     finally:
         torch.set_default_dtype(torch.float32)
     return torch.stack(gradients), run.history["train"].tolist()
 
 
-@pytest.mark.parametrize("batch_size", [20, 10, 7])
-def test_the_gradients_of_an_epoch_add_up_to_that_of_the_whole_data(doubles, batch_size):
-    point = Point().double()
-    x = data_of(numbers().double()).train.x.double()
-    wanted = torch.autograd.grad(-point.bound(x), list(point.parameters()))
-    torch.set_default_dtype(torch.float32)
-    gradients, _ = gradients_of_a_run({"batch_size": batch_size})
-    counts = torch.tensor([min(batch_size, ROWS - start) for start in range(0, ROWS, batch_size)])
-    found = (gradients * counts.unsqueeze(-1)).sum(0) / ROWS
-    torch.testing.assert_close(found, torch.cat([g.flatten() for g in wanted]), rtol=1e-6, atol=1e-7)
-
-
 @pytest.mark.parametrize(
-    "settings", [{}, {"batch_size": 7}, {"batch_size": 7, "global_warmup": 2.0, "epochs": 2}]
+    "settings", [{}, {"batch_size": 19}, {"batch_size": 7, "global_warmup": 2.0, "epochs": 2}]
 )
 def test_two_processes_have_the_gradient_of_one(pair, settings):
     gradients, train = gradients_of_a_run(settings)
@@ -143,15 +142,12 @@ def test_two_processes_have_the_gradient_of_one(pair, settings):
         np.testing.assert_allclose(said, train, rtol=1e-9)
 
 
-def test_a_warm_up_of_the_global_divergence_changes_its_weight_only(doubles):
-    point = Point().double()
-    x = data_of(numbers().double()).train.x.double()
-    torch.set_default_dtype(torch.float32)
+def test_a_warm_up_of_the_global_divergence_changes_its_weight_only():
     gradients, train = gradients_of_a_run({"epochs": 4, "global_warmup": 2.0})
+    point, x = Point(), data_of(numbers()).train.x
     for found, share in zip(gradients, (0.0, 0.5, 1.0, 1.0), strict=True):
-        wanted = torch.autograd.grad(-point.bound(x, share), list(point.parameters()))
-        torch.testing.assert_close(found, torch.cat([g.flatten() for g in wanted]), rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(train, point.bound(x).item(), rtol=1e-6)  # the report is of the bound
+        torch.testing.assert_close(found.float(), gradient_of(point, x, share), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(train, point.bound(x, 0.0).item(), rtol=1e-5)  # what is reported has none
 
 
 def loss_of_batches(vae, x, count, draws):
