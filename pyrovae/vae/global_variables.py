@@ -55,7 +55,8 @@ class GlobalVariables(Program):
         for path, module in self.named_modules():
             if isinstance(module, Variable):
                 start = next((start for start in _NAMES if path.startswith(start)), "")
-                found[_NAMES.get(start, "") + path.removeprefix(start)] = module
+                name = _NAMES.get(start, "") + path.removeprefix(start)
+                found[path if name in found else name] = module
         self.global_variables = found
 
     @property

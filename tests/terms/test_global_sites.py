@@ -352,6 +352,13 @@ def test_autoguides_of_the_global_part_beside_a_latent_of_each_row(auto):
 # ---------------------------------------------------------------- what is refused
 
 
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("auto", [AutoNormal, AutoDiagonalNormal])
+def test_an_autoguide_of_local_sites_is_refused(auto):
+    """Its parameters have the size of the first batch."""
+    refused((model, auto(model)), "takes 2 rows and not 3", "shared variables only", "reads x")
+
+
 def refused(pair, *words, x=None, **options):
     x = rows_of(20) if x is None else x
     options = {"epochs": 1, "progress": False, "batch_size": 6, "compile": False} | options
@@ -467,6 +474,15 @@ def test_own_weights_are_refused_where_they_have_no_meaning():
             loc = torch.stack([z * w[0].sum(), z * w[-1].sum()], -1)
             pyro.sample("x", dist.Normal(loc, SCALE).to_event(1), obs=x)
 
+    def failing(x):  # two dimensions, whatever the particles
+        w = pyro.sample("w", PRIOR)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(w.reshape(2), SCALE).to_event(1), obs=x)
+
+    refused(
+        (failing, guide), "broadcast over particles", "weights='shared'", objective=ELBO(3, weights="own")
+    )
     refused((narrow, guide), "broadcast over particles", "weights='shared'", objective=ELBO(3, weights="own"))
     local = lambda x: poutine.block(poutine.condition(model, {"w": torch.ones(2)}), hide=["w"])(x)  # noqa: E731
     refused((local, local_guide), "no variables that all rows share", objective=ELBO(3, weights="own"))

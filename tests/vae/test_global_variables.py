@@ -233,7 +233,7 @@ def same_modules(vae):
     return all(id(variable) in own for variable in vae.global_variables.values())
 
 
-def test_copies_have_variables_of_their_own():
+def test_copies_have_foundof_their_own():
     vae = small()
     other = pv.VAE((3,), 2, likelihood=pv.likelihoods.Normal(), encoder=MLP(6), decoder=Bayesian(MLP(4, 4)))
     other.share(vae)
@@ -283,3 +283,22 @@ def test_an_error_inside_a_program_lets_go_of_its_draws():
     assert not variables.is_layerwise()
     pyro.clear_param_store()
     torch.testing.assert_close(vae.decode(torch.ones(1, 2)).mean, vae.decode(torch.ones(1, 2)).mean)
+
+
+class Loc(MLP):
+    """A network with a layer that has the name of a head."""
+
+    def attach(self, *sizes, **named):
+        super().attach(*sizes, **named)
+        self.loc = torch.nn.Module()
+        self.loc.linear = torch.nn.Linear(self.features, self.features)
+
+    def forward(self, *inputs):
+        return self.loc.linear(super().forward(*inputs))
+
+
+def test_no_variable_is_lost_if_two_layers_have_one_name():
+    vae = small(decoder=Loc(4))
+    found = [module for module in vae.modules() if isinstance(module, variables.Variable)]
+    assert len(found) == 6
+    assert set(map(id, vae.global_variables.values())) == set(map(id, found))
