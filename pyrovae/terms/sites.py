@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from pyro import poutine
@@ -23,6 +23,7 @@ __all__ = [
     "is_enumerated",
     "is_global",
     "plate_dim",
+    "refuse_auxiliary",
     "distribution_name",
     "refuse_undeclared_event",
     "sites_of",
@@ -184,12 +185,22 @@ def _check_auxiliary(sites: dict[str, Any], latent: set[str], alone: set[str]) -
     """
     kinds = {distribution_name(site["fn"]) for name, site in sites.items() if name in latent}
     alone = alone & sites.keys()
-    if alone and kinds != {"Delta"}:
-        raise InputError(
-            f"the guide's auxiliary site {min(alone)!r} has no counterpart in the model, so log p(x) would "
-            "be too high: draw a site of this name in the model too, given z, or draw z in the guide as a "
-            "Delta with the Jacobian as log_density"
-        )
+    # Of global sites, `check_global_sites` finds out which are functions.
+    if alone and kinds != {"Delta"} and not ("Delta" in kinds and is_global(sites[min(alone)])):
+        refuse_auxiliary(min(alone))
+
+
+def refuse_auxiliary(name: str) -> NoReturn:
+    """Refuse an auxiliary site of the guide.
+
+    Raises:
+        InputError: with what to do instead.
+    """
+    raise InputError(
+        f"the guide's auxiliary site {name!r} has no counterpart in the model, so log p(x) would be too "
+        "high: draw a site of this name in the model too, given z, or draw z in the guide as a Delta with "
+        "the Jacobian as log_density"
+    )
 
 
 def refuse_undeclared_event(error: ValueError) -> None:

@@ -349,7 +349,47 @@ def test_autoguides_of_the_global_part_beside_a_latent_of_each_row(auto):
     assert few.isfinite()
 
 
+def scaled_model(x):
+    """Two shared variables, one of them positive."""
+    w = pyro.sample("w", PRIOR)
+    s = pyro.sample("s", dist.LogNormal(0.0, 0.5))
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("x", dist.Normal(w, s).to_event(1), obs=x)
+
+
+@pytest.mark.parametrize("auto", AUTOGUIDES)
+def test_autoguides_of_some_shared_variables_beside_others(auto):
+    """The auxiliary sites of an autoguide give values of its own sites only."""
+    of_s = auto(poutine.block(scaled_model, hide=["w"]))
+
+    def mixed(x):
+        of_s(x)
+        pyro.sample("w", q_w())
+
+    x = rows_of()
+    Runner((scaled_model, mixed)).check(Rows(x))
+    assert_same(loss_of(ELBO(), (scaled_model, mixed), x, rows=7), pyros((scaled_model, mixed), x, rows=7))
+
+
 # ---------------------------------------------------------------- what is refused
+
+
+def test_an_auxiliary_variable_of_a_shared_one_is_refused():
+    """Its density has no counterpart, whether q(w) depends on it or nothing does; s is a point."""
+
+    def hierarchical(x):
+        a = pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1), infer={"is_auxiliary": True})
+        pyro.sample("w", dist.Normal(a, 0.3).to_event(1))
+        pyro.sample("s", dist.Delta(pyro.param("point", torch.tensor(0.7))))
+
+    def unused(x):
+        pyro.sample("a", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        pyro.sample("w", q_w())
+        pyro.sample("s", dist.Delta(pyro.param("point", torch.tensor(0.7))))
+
+    for wrong in (hierarchical, unused):
+        runner = Runner((scaled_model, wrong))
+        raises_one_sentence(lambda runner=runner: runner.check(Rows(rows_of())), "auxiliary site 'a'")
 
 
 @pytest.mark.usefixtures("float32")
