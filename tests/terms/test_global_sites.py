@@ -387,7 +387,12 @@ def test_an_auxiliary_variable_of_a_shared_one_is_refused():
         pyro.sample("w", q_w())
         pyro.sample("s", dist.Delta(pyro.param("point", torch.tensor(0.7))))
 
-    for wrong in (hierarchical, unused):
+    def both(x):
+        a = pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1), infer={"is_auxiliary": True})
+        pyro.sample("w", dist.Normal(a, 0.3).to_event(1))
+        pyro.sample("s", dist.Delta(a[..., 0].exp()))
+
+    for wrong in (hierarchical, unused, both):
         runner = Runner((scaled_model, wrong))
         raises_one_sentence(lambda runner=runner: runner.check(Rows(rows_of())), "auxiliary site 'a'")
 
