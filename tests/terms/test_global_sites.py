@@ -26,7 +26,7 @@ import pyrovae as pv
 from pyrovae import objectives
 from pyrovae.datasets import Rows
 from pyrovae.objectives import CIWAE, ELBO, IWAE, MIWAE, Capacity, JensenShannon, Objective, Renyi
-from pyrovae.terms import Runner, check_own_weights
+from pyrovae.terms import Runner, check_own_weights, run
 from tests.support.parts import raises_one_sentence
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -310,6 +310,26 @@ def test_a_module_with_random_weights():
         log_q += dist.Normal(loc, scale).log_prob(free).sum()
     log_q -= (sigma * (1 - sigma / 10)).log()  # the Jacobian of 10 sigmoid
     torch.testing.assert_close(pair.log_global, (log_p - log_q).reshape(1))
+
+
+def test_without_validation_a_prior_that_was_made_earlier_is_not_validated_and_stays_as_it_was():
+    """As in training, where a check of values would stand in the way of compiled code."""
+    priors = [dist.Normal(0.0, 1.0).expand([2]).to_event(1), dist.Normal(torch.zeros(2), 1.0).to_event(1)]
+    for prior in priors:
+        parts = [prior, prior.base_dist]
+        before = [dict(part.__dict__) for part in parts]
+
+        def with_prior(x, prior=prior):
+            w = pyro.sample("w", prior)
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("x", dist.Normal(w, SCALE).to_event(1), obs=x)
+
+        def nan(x):
+            pyro.sample("w", dist.Delta(torch.tensor([math.nan, 0.0]), event_dim=1))
+
+        with pyro.validation_enabled(False):
+            assert run(with_prior, nan, rows_of()).log_global.isnan().all()
+        assert [dict(part.__dict__) for part in parts] == before
 
 
 @pytest.mark.parametrize("auto", AUTOGUIDES)
