@@ -84,7 +84,9 @@ class LaplaceWeights(Variable):
         return f"N(0, {self.scale**2:g}/{self.fan_in})"
 
     def divergence(self) -> Tensor:
-        """KL(q(W) || p(W)) of the normal distribution."""
+        """KL(q(W) || p(W)) of the normal distribution; in training -log p(W) at the point."""
+        if self.training:
+            return -self.prior().log_prob(self.loc)
         shares = self._shares()
         return ((1 / shares - 1 + shares.log()) + (self.loc / self.widths).square()).sum() / 2
 

@@ -88,6 +88,10 @@ class Program:
         """The centres of the global sites, if the program knows them without running; else None."""
         return None
 
+    def global_divergence(self) -> Tensor | None:
+        """KL(q(w) || p(w)) of the global sites, if the program has formulas for it; else None."""
+        return None
+
     def holding(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         """In the context, methods such as `decode` use these values of the global sites."""
         return nullcontext()

@@ -109,6 +109,15 @@ class GlobalVariables(Program):
         """The centres of q(w), by the names of the sites."""
         return {name: v.centre().detach() for name, v in self.global_variables.items()}
 
+    def global_divergence(self) -> Tensor | None:
+        """KL(q(w) || p(w)) from formulas; None for a joint posterior, or without a formula."""
+        if any(hasattr(v, "factor") for v in self.global_variables.values()):
+            return None
+        try:
+            return sum(v.divergence() for v in self.global_variables.values())  # type: ignore[return-value]
+        except NotImplementedError:
+            return None
+
     def finish(self: Any, some: Callable[[int], Rows], count: int) -> bool:
         """Compute what the posteriors need after training.
 

@@ -278,7 +278,7 @@ def test_a_cut_off_checkpoint_is_one_sentence_and_the_files_stay(data, tmp_path)
 def test_a_checkpoint_of_something_else_is_refused(data, tmp_path):
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     torch.save({"weights": {}}, tmp_path / "r" / "best.ckpt")
-    with pytest.raises(InputError, match="not a PyroVAE checkpoint of format 4 or older"):
+    with pytest.raises(InputError, match="not a PyroVAE checkpoint of format 5 or older"):
         pv.load(tmp_path / "r")
     pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)  # made again from last.ckpt
     pv.load(tmp_path / "r")
@@ -320,7 +320,7 @@ def test_a_checkpoint_has_the_schema_of_the_data_and_load_gives_it_back(data, tm
     pv.fit(small(), data, out=tmp_path / "r", **QUIET)
     for which in ("best", "last"):
         assert pv.load(tmp_path / "r", which=which).schema == data.schema
-    assert checkpoint(tmp_path / "r")["format"] == 4
+    assert checkpoint(tmp_path / "r")["format"] == 5
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_no_half_file(data, tmp_path):
