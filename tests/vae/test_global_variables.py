@@ -302,3 +302,16 @@ def test_no_variable_is_lost_if_two_layers_have_one_name():
     found = [module for module in vae.modules() if isinstance(module, variables.Variable)]
     assert len(found) == 6
     assert set(map(id, vae.global_variables.values())) == set(map(id, found))
+
+
+def test_the_divergence_of_a_laplace_posterior_is_that_of_its_draws():
+    vae = small("laplace").eval()
+    for variable in vae.global_variables.values():
+        units, inputs = variable.loc.shape
+        factor = torch.randn(inputs, inputs)
+        variable.put(factor @ factor.mT, 1 + torch.rand(units))
+        with torch.no_grad():
+            variable.loc.add_(0.3)
+    runner = Runner(vae).check(rows_of())
+    ratio = torch.stack([-pair.log_global[0] for pair in draws_of(runner, rows_of(2), 400, "shared")])
+    assert apart(ratio, vae.global_divergence().detach()) < 4.5
