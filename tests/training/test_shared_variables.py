@@ -150,6 +150,23 @@ def test_a_warm_up_of_the_global_divergence_changes_its_weight_only():
     np.testing.assert_allclose(train, point.bound(x, 0.0).item(), rtol=1e-5)  # what is reported has none
 
 
+def weights_of_a_run(name):
+    """The weights that a process ends with, and what it says of the run."""
+    make, objective, settings = PROGRAMS[name]
+    options = QUIET | {"batch_size": 9, "epochs": 2} | settings
+    run = pv.fit(make(), rows_for(name), objective, **options)
+    return run.program.state_dict(), untimed(run.history)
+
+
+@pytest.mark.parametrize("name", ["normal", "lowrank", "laplace"])
+def test_two_processes_end_with_equal_weights(pair, name):
+    """Each draws its own weights; `laplace` has its curvature after the last step."""
+    (first, said), (second, too) = pair(weights_of_a_run, name)
+    assert same(first, second)
+    assert said == too
+    assert said["global_kl"][-1] > 0
+
+
 def loss_of_batches(vae, x, count, draws):
     """Losses of random batches, as `fit` computes them for N rows."""
     objective, runner = ELBO(), pv.terms.Runner(vae).check(Rows(x))
