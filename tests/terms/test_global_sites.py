@@ -179,7 +179,7 @@ def test_a_bound_of_the_rows_at_one_draw_of_w_plus_the_global_term(objective):
 
 
 def test_particles_with_shared_and_own_draws_have_one_expectation_and_own_draws_less_variance():
-    x, runs = rows_of(), 2000
+    x, runs = rows_of(), 800
     Runner((model, guide)).check(Rows(x))
     values = {}
     for weights in ("shared", "own"):
