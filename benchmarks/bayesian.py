@@ -39,6 +39,7 @@ SIZES = (100, 300, 1000, 1437)
 TEST = 360
 STEPS = 10_000
 DRAWS = 50
+PARTICLES = 200
 COLOURS = {"fixed weights": "0.4", "normal": "C0", "lastlayer": "C1", "laplace": "C2"}
 
 
@@ -46,8 +47,8 @@ def decoders(net: MLP) -> dict[str, Any]:
     """The decoders by their names."""
     return {
         FIXED: net,
-        "normal": Bayesian(net, scale=2.0),
-        "lastlayer": Bayesian(net, scale=2.0, posterior="lastlayer"),
+        "normal": Bayesian(net),
+        "lastlayer": Bayesian(net, posterior="lastlayer"),
         "laplace": Bayesian(net, posterior="laplace"),
     }
 
@@ -121,8 +122,8 @@ def result(args: argparse.Namespace, name: str, count: int, seed: int) -> dict[s
     if path.exists():
         return json.loads(path.read_text())
     vae, test = trained(args, name, count, seed), data_set(count, seed).test
-    evidence = pv.log_evidence(vae, test, particles=500, **draws(vae))
-    at_mean = evidence if name == FIXED else pv.log_evidence(vae, test, particles=500, given="mean")
+    evidence = pv.log_evidence(vae, test, particles=PARTICLES, **draws(vae))
+    at_mean = evidence if name == FIXED else pv.log_evidence(vae, test, particles=PARTICLES, given="mean")
     found = {"rows": evidence.log_px.tolist(), "log_px": evidence.mean, "at_mean": at_mean.mean}
     path.write_text(json.dumps(found))
     print(
@@ -177,7 +178,7 @@ def doubt(args: argparse.Namespace) -> None:
         vae = trained(args, name, count, 0)
         for what, x in sets.items():
             parts = vae.uncertainty(x, seed=0)
-            log_px = pv.log_evidence(vae, x, particles=500, **draws(vae)).mean
+            log_px = pv.log_evidence(vae, x, particles=PARTICLES, **draws(vae)).mean
             from_w, from_z = (np.sqrt(np.mean(np.asarray(part))) for part in (parts.weights, parts.latents))
             print(f"{name:14} {what:12} {log_px:9.2f} {from_w:10.4f} {from_z:10.4f}", flush=True)
 
