@@ -34,6 +34,7 @@ from pyrovae.evidence.result import table
 from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
 from pyrovae.terms import Runner
+from pyrovae.terms.global_posterior import simulated_at_centre
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -134,9 +135,9 @@ def sandwich(
         context = Rows.of(context, like=runner.parameter).x
     with evaluating(runner):
         torch.manual_seed(seed)
-        x, values = runner.program.simulate(count, context)
+        x, values, means = simulated_at_centre(runner, count, context)
         with (
-            evaluation(vae, x, context, seed=seed, chunk=chunk) as pieces,
+            evaluation(vae, x, context, seed=seed, chunk=chunk, shared=means) as pieces,
             shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
         ):
             bounds: list[Tensor] = []
