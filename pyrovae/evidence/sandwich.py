@@ -31,11 +31,10 @@ from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.origin import Start
 from pyrovae.evidence.result import table
-from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, inputs, shown
+from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
-from pyrovae.terms import Program, Runner
-from pyrovae.terms.global_posterior import central_values, holding
-from pyrovae.terms.program import Pair
+from pyrovae.terms import Runner
+from pyrovae.terms.global_posterior import simulated_at_centre
 
 __all__ = ["Sandwich", "sandwich"]
 
@@ -138,9 +137,9 @@ def sandwich(
         context = Rows.of(context, like=runner.parameter).x
     with evaluating(runner):
         torch.manual_seed(seed)
-        x, values = _simulated(runner, count, context)
+        x, values, means = simulated_at_centre(runner, count, context)
         with (
-            evaluation(vae, x, context, seed=seed, chunk=chunk) as pieces,
+            evaluation(vae, x, context, seed=seed, chunk=chunk, shared=means) as pieces,
             shown("bidirectional Monte Carlo", len(lengths) * count, show=progress) as advance,
         ):
             bounds: list[Tensor] = []
@@ -149,18 +148,6 @@ def sandwich(
                     bounds.append(_bounds(method, pieces, values, chains, advance))
     lower, upper = as_array(torch.stack(bounds, 1))
     return Sandwich(lengths[: len(bounds)], lower, upper, as_array(x), chains)
-
-
-def _simulated(runner: Runner, count: int, context: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Observations with their latents, at the means of variables that all rows share."""
-    x, values = runner.program.simulate(count, context)
-    if type(runner.program).simulate is not Program.simulate:  # a VAE draws at the means
-        return x, values
-    rows = inputs(runner, x, context)
-    if not runner.check(rows).global_sites:
-        return x, values
-    with holding(runner, central_values(runner, rows)):
-        return Pair(runner.model, runner.guide).simulate(count, context)
 
 
 def _bounds(

@@ -173,14 +173,11 @@ def data_evidence(
 @torch.no_grad()
 def _divergence(program: Any) -> float | None:  # noqa: ANN401
     """KL(q(w) || p(w)) from its formula, or None."""
-    variables = getattr(program, "global_variables", {}).values()
-    if not variables or any(hasattr(v, "factor") for v in variables):  # these have a joint posterior
+    if not program.has_globals:
         return None
-    try:
-        with in_mode(program.module, training=False):
-            return float(sum(v.divergence().double() for v in variables))
-    except NotImplementedError:
-        return None
+    with in_mode(program.module, training=False):
+        known = program.global_divergence()
+    return None if known is None else float(known)
 
 
 def _bounds(pieces: Pieces, particles: int, own: Tensor, draws: Draws, *, progress: bool) -> Tensor:

@@ -179,7 +179,7 @@ class Objective(Declared, PyroELBO):
         return pair.log_global.mean() / rows
 
     def begin(self, rows: int, program: Program) -> None:
-        """Receive the number of distinct training rows and the program, before the first step."""
+        """Receive the number of training rows and the program, before the first step."""
         self.rows = rows
 
     def prepare(self, program: Program) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.terms.global_sites import Fixed, apart, values_of
-from pyrovae.terms.sites import sites_of
+from pyrovae.terms.sites import distribution_name, refuse_auxiliary, sites_of
 
 __all__ = ["check_global_sites", "check_own_weights"]
 
@@ -21,7 +21,8 @@ __all__ = ["check_global_sites", "check_own_weights"]
 def check_global_sites(model: Callable, guide: Callable, rows: Rows) -> None:
     """Refuse global sites whose shape, p(w) or q(w) depends on the rows of the batch.
 
-    Such a site is a local one outside the plate "data", or a posterior of one batch.
+    Such a site is a local one outside the plate "data", or a posterior of one batch. An auxiliary
+    site of the guide must only give the values of others, as in w = f(a).
 
     Raises:
         InputError: with the name of the first such site.
@@ -29,6 +30,7 @@ def check_global_sites(model: Callable, guide: Callable, rows: Rows) -> None:
     with torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
         _, drawn = apart(poutine.trace(guide).get_trace(*rows.arguments))
         values = values_of(drawn)
+        _check_auxiliary(model, guide, values, rows)
         few = [_at(model, guide, values, some) for some in (rows, rows[:1], rows[len(rows) - 1 :])]
     for other in few[1:]:
         for name in few[0]:
@@ -38,6 +40,25 @@ def check_global_sites(model: Callable, guide: Callable, rows: Rows) -> None:
                     "distribution depends on the rows of the batch: put every local site inside "
                     "`with pyro.plate('data', len(x))`, and let the guide of a shared variable read no rows"
                 )
+
+
+def _check_auxiliary(model: Callable, guide: Callable, values: dict[str, Tensor], rows: Rows) -> None:
+    """Refuse an auxiliary site on which a density depends, or no value."""
+    sites = _at(model, guide, values, rows)
+    for name, value in values.items():
+        if len(sites.get(name, "")) == 1 and sites[name][0]["infer"].get("is_auxiliary"):
+            free = [n for n in values if n != name and not _is_delta(sites[n][0])]
+            moved = {n: values[n] for n in free} | {name: value + 0.1}
+            with Fixed(moved):
+                trace: Any = poutine.trace(guide).get_trace(*rows.arguments)
+            changed = {n for n in values if not torch.equal(trace.nodes[n]["value"], values[n])}
+            densities = all(_same([sites[n][0]], [trace.nodes[n]]) for n in free)
+            if changed == {name} or not densities:
+                refuse_auxiliary(name)
+
+
+def _is_delta(site: dict[str, Any]) -> bool:
+    return distribution_name(site["fn"]) == "Delta"
 
 
 def _at(model: Callable, guide: Callable, values: dict[str, Tensor], rows: Rows) -> dict[str, Any]:

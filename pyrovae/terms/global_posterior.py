@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.terms.global_sites import apart, is_global, values_of
+from pyrovae.terms.global_sites import Fixed, apart, is_global, values_of
 from pyrovae.terms.runner import Runner
 from pyrovae.terms.trace import AtMeans
+from pyrovae.threads import alone
 
-__all__ = ["central_values", "drawn_values", "holding"]
+__all__ = ["central_values", "drawn_values", "holding", "simulated_at_centre"]
 
 
 @torch.no_grad()
@@ -52,6 +53,23 @@ def holding(runner: Runner, values: Mapping[str, Tensor]) -> Iterator[None]:
     """
     with runner.program.holding(values), runner.held(values):
         yield
+
+
+def simulated_at_centre(
+    runner: Runner, count: int, context: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor] | None]:
+    """Observations drawn from the model, their latents, and the means of the global sites.
+
+    The model has its global sites at these means. They are None if there are no such sites, or if
+    the program itself has them there (`Program.central_globals`).
+    """
+    x, latents = runner.program.simulate(count, context)
+    rows = Rows(x, context)
+    if runner.program.central_globals() is not None or not runner.check(rows).global_sites:
+        return x, latents, None
+    means = central_values(runner, rows)
+    with alone, Fixed(means):
+        return *runner.program.simulate(count, context), means
 
 
 class AtGlobalMeans(AtMeans):

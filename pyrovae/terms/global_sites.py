@@ -126,7 +126,9 @@ def _as_validated(fn: Any) -> Iterator[None]:  # noqa: ANN401
         yield
     finally:
         for part, old in zip(parts, before, strict=True):
-            if old is not None:
+            if old is None:
+                part.__dict__.pop("_validate_args", None)
+            else:
                 part._validate_args = old
 
 

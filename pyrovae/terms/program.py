@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pyrovae.datasets.readers.memory import as_table, is_table
 from pyrovae.errors import InputError
+from pyrovae.terms.sites import is_global, sites_of
 from pyrovae.threads import alone
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Program:
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Draw observations (count, *event) from the model, with their latents (1, count, *shape).
 
+        Variables that all rows share are drawn for each observation, unless they are held.
+
         Raises:
             InputError: for a model that needs data to run, or has no site "x".
         """
@@ -194,10 +197,8 @@ class Program:
                 f"the model cannot be simulated: let it draw one observation when it is called without data "
                 f"({error})"
             ) from None
-        sites = [
-            n for n, s in traces[0].nodes.items() if s["type"] == "sample" and hasattr(s["value"], "dim")
-        ]
-        drawn = {n: torch.cat([t.nodes[n]["value"] for t in traces]) for n in sites if n != "data"}
+        names = [name for name, site in sites_of(traces[0]) if not is_global(site)]
+        drawn = {name: torch.cat([trace.nodes[name]["value"] for trace in traces]) for name in names}
         x = drawn.pop("x", None)
         if x is None:
             raise InputError("the model cannot be simulated: it has no sample site named 'x'")

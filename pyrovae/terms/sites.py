@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from pyro import poutine
@@ -23,6 +23,7 @@ __all__ = [
     "is_enumerated",
     "is_global",
     "plate_dim",
+    "refuse_auxiliary",
     "distribution_name",
     "refuse_undeclared_event",
     "sites_of",
@@ -113,6 +114,7 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
         if is_global(site):
             _check_global(site)
         check_enumerated(site)
+        _check_whole(site)
     latent = {name for name, site in sites_of(model) if not site["is_observed"] and not is_enumerated(site)}
     drawn = {name for name, _ in sites_of(guide)}
     if latent - drawn:
@@ -156,6 +158,16 @@ def _check_global(site: dict[str, Any]) -> None:
         )
 
 
+def _check_whole(site: dict[str, Any]) -> None:
+    """Refuse a site in a subsampled plate other than "data": terms have no scale."""
+    for frame in site["cond_indep_stack"]:
+        if frame.name != DATA and frame.full_size != frame.size:
+            raise InputError(
+                f"the site {site['name']!r} is in the plate {frame.name!r}, which is subsampled, and a "
+                "term is a sum over the whole plate: leave subsample_size out"
+            )
+
+
 def _is_discrete(fn: Any) -> bool:  # noqa: ANN401
     try:
         return bool(fn.support.is_discrete)
@@ -173,12 +185,22 @@ def _check_auxiliary(sites: dict[str, Any], latent: set[str], alone: set[str]) -
     """
     kinds = {distribution_name(site["fn"]) for name, site in sites.items() if name in latent}
     alone = alone & sites.keys()
-    if alone and kinds != {"Delta"}:
-        raise InputError(
-            f"the guide's auxiliary site {min(alone)!r} has no counterpart in the model, so log p(x) would "
-            "be too high: draw a site of this name in the model too, given z, or draw z in the guide as a "
-            "Delta with the Jacobian as log_density"
-        )
+    # Of global sites, `check_global_sites` finds out which are functions.
+    if alone and kinds != {"Delta"} and not ("Delta" in kinds and is_global(sites[min(alone)])):
+        refuse_auxiliary(min(alone))
+
+
+def refuse_auxiliary(name: str) -> NoReturn:
+    """Refuse an auxiliary site of the guide.
+
+    Raises:
+        InputError: with what to do instead.
+    """
+    raise InputError(
+        f"the guide's auxiliary site {name!r} has no counterpart in the model, so log p(x) would be too "
+        "high: draw a site of this name in the model too, given z, or draw z in the guide as a Delta with "
+        "the Jacobian as log_density"
+    )
 
 
 def refuse_undeclared_event(error: ValueError) -> None:

@@ -369,6 +369,7 @@ def terms(
     """The terms log p(x|z), log p(z), log q(z|x) of K samples z ~ q, each of shape (K, B).
 
     Example:
+        >>> import pyro
         >>> import pyro.distributions as dist
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):

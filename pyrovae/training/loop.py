@@ -196,7 +196,8 @@ class Loop:
         cuda = [rows.x.device] if rows.x.is_cuda else []
         with torch.random.fork_rng(devices=cuda), in_mode(job.runner.module, training=False):
             torch.manual_seed(VALIDATION_SEED)
-            ratios = [job.runner.run(rows, **job.draws).log_global for _ in range(GLOBAL_DRAWS)]
+            draws = min(GLOBAL_DRAWS, job.batch_count)  # no more than the epoch had
+            ratios = [job.runner.run(rows, **job.draws).log_global for _ in range(draws)]
         means = [ratio.double().mean().item() for ratio in ratios if ratio is not None]
         return {"global_kl": -sum(means) / len(means) / job.data.distinct}
 

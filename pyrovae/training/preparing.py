@@ -90,9 +90,11 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
             if runner.program.has_custom_parts and len(data.validation) > 1:
                 check_rows_apart(runner, _three_rows(data))
             with runner.isolated(), torch.random.fork_rng(devices=[rows.x.device] if rows.x.is_cuda else []):
-                objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
-                if objective.weights == "own":
+                if runner.program.has_custom_parts:
+                    _check_sizes(runner, rows)
+                if objective.weights == "own" and runner.global_sites:
                     check_own_weights(runner, rows)
+                objective.check(runner.run(rows, **objective.draw_options(runner.strata)))
     except InputError as error:  # Pyro appends the shapes of a trace to it
         raise InputError(str(error).splitlines()[0]) from None
     except (NumericalError, torch.OutOfMemoryError):
@@ -105,6 +107,26 @@ def check_program(runner: Runner, data: Data, objective: Objective) -> None:
             ) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise InputError(f"the program cannot take events of shape {data.event_shape}: {reason}") from error
+
+
+@torch.no_grad()
+def _check_sizes(runner: Runner, rows: Rows) -> None:
+    """Refuse a program that takes batches of one size only.
+
+    Raises:
+        InputError: with the usual reason.
+    """
+    more = rows[torch.arange(len(rows) + 1, device=rows.x.device) % len(rows)]
+    try:
+        runner.run(more).terms()
+    except (ValueError, RuntimeError, IndexError) as error:
+        if is_exhausted(error):
+            raise
+        raise InputError(
+            f"the program takes {len(rows)} rows and not {len(more)}, as an autoguide does whose sites are "
+            "those of rows: use it for shared variables only (poutine.block), and a guide that reads x for "
+            f"others ({str(error).splitlines()[0].rstrip(':')})"
+        ) from error
 
 
 def two_rows(data: Data) -> Rows:

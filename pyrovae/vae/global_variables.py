@@ -55,7 +55,8 @@ class GlobalVariables(Program):
         for path, module in self.named_modules():
             if isinstance(module, Variable):
                 start = next((start for start in _NAMES if path.startswith(start)), "")
-                found[_NAMES.get(start, "") + path.removeprefix(start)] = module
+                name = _NAMES.get(start, "") + path.removeprefix(start)
+                found[path if name in found else name] = module
         self.global_variables = found
 
     @property
@@ -109,10 +110,13 @@ class GlobalVariables(Program):
         return {name: v.centre().detach() for name, v in self.global_variables.items()}
 
     def global_divergence(self) -> Tensor | None:
-        """KL(q(w) || p(w)) from the formulas of the variables; None for a joint posterior."""
+        """KL(q(w) || p(w)) from formulas; None for a joint posterior, or without a formula."""
         if any(hasattr(v, "factor") for v in self.global_variables.values()):
             return None
-        return sum(v.divergence() for v in self.global_variables.values())  # type: ignore[return-value]
+        try:
+            return sum(v.divergence() for v in self.global_variables.values())  # type: ignore[return-value]
+        except NotImplementedError:
+            return None
 
     def finish(self: Any, some: Callable[[int], Rows], count: int) -> bool:
         """Compute what the posteriors need after training.
