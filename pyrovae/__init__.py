@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         testing,
     )
     from pyrovae.datasets import Rows
-    from pyrovae.evidence import Evidence, elpd, iwae_bound, log_evidence, to_arviz
+    from pyrovae.evidence import Evidence, data_evidence, elpd, iwae_bound, log_evidence, to_arviz
     from pyrovae.evidence.diagnose import diagnose
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
@@ -95,6 +95,7 @@ __all__ = [
     "bandit",
     "choices",
     "condition",
+    "data_evidence",
     "datasets",
     "diagnose",
     "disentanglement",
@@ -140,6 +141,7 @@ if not TYPE_CHECKING:
             "datasets": ["Rows"],
             "evidence": [
                 "Evidence",
+                "data_evidence",
                 "diagnose",
                 "elpd",
                 "gaps",

@@ -27,7 +27,7 @@ def quotable(evidence: Evidence) -> str:
     number = f"{'chains' if evidence.annealed else 'K'} = {evidence.particles:,}"
     below = "at least " if evidence.is_bound and evidence.trusted.mean() < MOST else ""
     return (
-        f"{evidence.quantity} = {below}{evidence.corrected:.2f} +- {evidence.stderr:.2f} between "
+        f"{evidence.meaning} = {below}{evidence.corrected:.2f} +- {evidence.stderr:.2f} between "
         f"observations, +- {evidence.corrected_error:.2g} Monte Carlo, {evidence.method}, {number}, "
         f"trusted for {evidence.trusted.mean():.0%} of rows"
     )

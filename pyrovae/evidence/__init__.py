@@ -18,6 +18,7 @@ from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
 from pyrovae.evidence.sandwich import Sandwich, sandwich
 from pyrovae.evidence.units import Units
+from pyrovae.evidence.whole import DataEvidence, data_evidence
 
 __all__ = [
     "AIS",
@@ -25,6 +26,7 @@ __all__ = [
     "BoundCurve",
     "Comparison",
     "Comparisons",
+    "DataEvidence",
     "Defensive",
     "Diagnosis",
     "Evidence",
@@ -35,6 +37,7 @@ __all__ = [
     "Sandwich",
     "Units",
     "compare",
+    "data_evidence",
     "diagnose",
     "elpd",
     "gaps",

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -34,8 +35,9 @@ from torch import Tensor
 from pyrovae.checks import count_of
 from pyrovae.errors import InputError
 from pyrovae.evidence.path import guide_samples
+from pyrovae.evidence.predictive import STRIDE
 from pyrovae.evidence.result import Evidence, about
-from pyrovae.evidence.run import Pieces, evaluation
+from pyrovae.evidence.run import Pieces, checked
 from pyrovae.evidence.weights import WeightSums
 from pyrovae.extras import require
 from pyrovae.numerics import as_array
@@ -58,12 +60,17 @@ def to_arviz(
     chains: int = 2,
     seed: int = 0,
     chunk: int | None = None,
+    shared: Sequence[str] = (),
 ) -> Any:  # noqa: ANN401
     """Samples and importance weights of a VAE, in ArviZ's form.
 
     The samples are independent. They are split into chains only because ArviZ expects chains. The
     group "posterior" holds samples from the guide; k-hat and ess in the group "importance" show how
     close the guide is to the posterior.
+
+    If all rows share some variables w (the weights of a Bayesian decoder), each sample has a draw
+    of its own, and the same one for all rows; the weights in the group "importance" are
+    p(x, z|w) / q(z|x). Each variable is large, so the group "shared" holds those that are named.
 
     Arguments:
         vae: a `VAE`.
@@ -73,16 +80,19 @@ def to_arviz(
         draws: samples in each chain.
         chains: the number of chains.
         seed, chunk: as for `log_evidence`.
+        shared: the names of variables that all rows share, as in `vae.global_variables`, whose
+            draws are exported.
 
     Returns:
         An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups posterior
         (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x) and
-        importance (log_w, ess, khat, log_px). The coordinate "datum" has the row numbers in the
+        importance (log_w, ess, khat, log_px); and shared and shared_prior, if variables are named.
+        The coordinate "datum" has the row numbers in the
         source, if they are known.
 
     Raises:
-        InputError: if `vae` is not a VAE, draws or chains are below 1, or the samples would not fit
-            in memory.
+        InputError: if `vae` is not a VAE, draws or chains are below 1, the samples would not fit in
+            memory, or a name in `shared` is unknown.
 
     Example:
         >>> from pyrovae.networks import MLP
@@ -98,14 +108,19 @@ def to_arviz(
         )
     is_new, chains = _is_new(), count_of("chains", chains)
     count = count_of("draws", draws) * chains
-    with evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
-        numbers = count * len(pieces) * max(math.prod(vae.event_shape), vae.prior.size)
+    _check_names(vae, shared)
+    with checked(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
+        numbers = count * max(
+            len(pieces) * max(math.prod(vae.event_shape), vae.prior.size),
+            *(vae.global_variables[name].centre().numel() for name in shared),
+            0,
+        )
         if numbers > MOST:
             raise InputError(
                 f"the predictive samples would take {numbers * 4 / 2**30:.0f} GB of memory: give fewer "
                 "observations, draws or chains"
             )
-        groups = _groups(vae, pieces, count)
+        groups = _over_draws(vae, pieces, count, shared)
     index = about(pieces.rows)["index"]
     sets = {name: _dataset(name, group, chains, index) for name, group in groups.items()}
     if not is_new:
@@ -169,28 +184,70 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
 # -------------------------------------------------------------------- the groups
 
 
+def _over_draws(vae: VAE, pieces: Pieces, count: int, names: Sequence[str]) -> dict[str, Group]:
+    """The groups, with a draw of shared variables for each sample."""
+    torch.manual_seed(pieces.seed)
+    if not pieces.runner.global_sites:
+        return _with_weights(_groups(vae, pieces, count), pieces)
+    parts, drawn = [], []
+    for number, values in enumerate(pieces.draws(count)):
+        drawn.append({name: values[name] for name in names})
+        with pieces.at(values) as held:
+            parts.append(_groups(vae, replace(held, seed=pieces.seed + STRIDE * number), 1))
+    groups = {
+        name: {key: _joined([part[name][key] for part in parts]) for key in group}
+        for name, group in parts[0].items()
+    }
+    groups["observed_data"] = parts[0]["observed_data"]
+    if names:
+        prior = {name: vae.global_variables[name].prior().sample((count,)) for name in names}
+        posterior = {name: torch.stack([values[name] for values in drawn]) for name in names}
+        for name, group in (("shared", posterior), ("shared_prior", prior)):
+            groups[name] = {key: (_dims(key, value), value) for key, value in group.items()}
+    return _with_weights(groups, pieces)
+
+
+def _joined(parts: list[tuple[tuple[str, ...], Tensor]]) -> tuple[tuple[str, ...], Tensor]:
+    return parts[0][0], torch.cat([values for _, values in parts])
+
+
+def _dims(name: str, value: Tensor) -> tuple[str, ...]:
+    return tuple(f"{name}_dim_{i}" for i in range(value.dim() - 1))
+
+
+def _check_names(vae: VAE, names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in vae.global_variables]
+    if unknown:
+        known = ", ".join(vae.global_variables) or "none"
+        raise InputError(f"rows share no variable {unknown[0]!r}: give names in shared= from {known}")
+
+
+def _with_weights(groups: dict[str, Group], pieces: Pieces) -> dict[str, Group]:
+    """The groups, with the summary of the weights."""
+    (_, log_w) = groups["importance"]["log_w"]
+    sums = WeightSums(len(pieces), len(log_w), pieces.device)
+    sums.add(log_w)
+    log_px, _, ess, khat = sums.summary()
+    groups["importance"] |= {
+        name: (("datum",), values) for name, values in (("log_px", log_px), ("ess", ess), ("khat", khat))
+    }
+    return groups
+
+
 def _groups(vae: VAE, pieces: Pieces, count: int) -> dict[str, Group]:
     """The variables of each group: the dimensions after the samples, and the values."""
-    torch.manual_seed(pieces.seed)
     rows, event = pieces.rows, tuple(f"x_dim_{i}" for i in range(len(vae.event_shape)))
     z, terms = guide_samples(pieces, count)
     is_conditional = len(rows.arguments) > 1
     shape, lead = ((count, len(rows)), ("datum",)) if is_conditional else ((count,), ())
     prior = vae.latents(rows.context, rows.y).expand(shape).sample()
-    log_w = terms.log_w.double()
-    sums = WeightSums(len(rows), count, pieces.device)
-    sums.add(log_w)
-    log_px, _, ess, khat = sums.summary()
     return {
         "posterior": {"z": (("datum", "latent"), z)},
         "posterior_predictive": {"x": (("datum", *event), _decoded(vae, z, rows.context))},
         "prior": {"z": ((*lead, "latent"), prior)},
         "prior_predictive": {"x": ((*lead, *event), _decoded(vae, prior, rows.context))},
         "observed_data": {"x": (("datum", *event), rows.x)},
-        "importance": {
-            name: (("datum",), values)
-            for name, values in (("log_w", log_w), ("log_px", log_px), ("ess", ess), ("khat", khat))
-        },
+        "importance": {"log_w": (("datum",), terms.log_w.double())},
     }
 
 

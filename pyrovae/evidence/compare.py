@@ -11,7 +11,7 @@ A probability and a density are not ranked against each other, nor are densities
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,6 +36,8 @@ class Comparison:
         quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
         bits: the mean in bits per dimension, (M,), or None if there is no such scale.
         units: whether log p(x) is that of a probability or of a density, and in which units.
+        given: for each model whose rows share variables, whether log p(x) is the "posterior"
+            predictive or that at their "mean"; None for other models.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,7 @@ class Comparison:
     quantity: str = "log p(x)"
     bits: np.ndarray | None = field(default=None, repr=False)
     units: str = ""
+    given: tuple[str | None, ...] = ()
 
     def __str__(self) -> str:
         width = max(5, *map(len, self.names))
@@ -57,7 +60,15 @@ class Comparison:
         if self.bits is not None:
             head += f"   {'bits/dim':>8}"
             rows = [f"{row}   {bits:8.4f}" for row, bits in zip(rows, self.bits, strict=True)]
-        return "\n".join([head, *rows])
+        return "\n".join([head, *rows, *self._given()])
+
+    def _given(self) -> Iterator[str]:
+        """Lines that say how the variables that rows share were averaged."""
+        words = {"posterior": "the posterior predictive log p(x | D)", "mean": "log p(x) at their means"}
+        for given, meaning in words.items():
+            names = [name for name, own in zip(self.names, self.given, strict=False) if own == given]
+            if names:
+                yield f"{', '.join(names)}: rows share variables, and this is {meaning}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +133,10 @@ def _ranked(evidences: Mapping[str, Evidence]) -> Comparison:
     """A table of models in falling order."""
     ranked = dict(sorted(evidences.items(), key=lambda item: -item[1].mean))
     best = next(iter(ranked.values()))
-    # The spread of the differences already includes the Monte Carlo error.
+    # The spread of the differences already includes the Monte Carlo error, except for the part that
+    # the rows of a model have in common.
+    common = np.array([np.hypot(e.common_error, best.common_error) for e in ranked.values()])
+    common[0] = 0.0
     differences = np.stack([evidence.log_px - best.log_px for evidence in ranked.values()])
     bits = np.array([evidence.bits_per_dim for evidence in ranked.values()])
     preparation = f" ({best.units.preparation})" if best.units.preparation else ""
@@ -131,10 +145,11 @@ def _ranked(evidences: Mapping[str, Evidence]) -> Comparison:
         np.array([evidence.mean for evidence in ranked.values()]),
         np.array([evidence.stderr for evidence in ranked.values()]),
         differences.mean(1),
-        stderr_of_mean(differences),
+        np.hypot(stderr_of_mean(differences), common),
         best.quantity,
         bits if len(best.event_shape) == 3 and not np.isnan(bits).any() else None,
         f"{best.units}{preparation}",
+        tuple(evidence.given for evidence in ranked.values()),
     )
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import counts_of
+from pyrovae.evidence.predictive import Given, Shared
 from pyrovae.evidence.result import PerRow, about, table, with_error
-from pyrovae.evidence.run import evaluation, finished, refuse_undefined, refuse_weightless, shown
+from pyrovae.evidence.run import Pieces, checked, finished, refuse_undefined, refuse_weightless, shown
 from pyrovae.memory import refuse_too_large
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
 
@@ -30,12 +31,14 @@ class BoundCurve(PerRow):
         mc_stderr: the Monte Carlo standard error of `bound`, of the same shape; nan with a
             single group.
         partial: whether the evaluation was stopped before all observations were done.
+        given: as for `Evidence`.
     """
 
     particles: tuple[int, ...]
     bound: np.ndarray = field(repr=False)
     mc_stderr: np.ndarray = field(repr=False)
     partial: bool = False
+    given: str | None = None
 
     @property
     def mean(self) -> np.ndarray:
@@ -50,7 +53,9 @@ class BoundCurve(PerRow):
     def __str__(self) -> str:
         lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
         stopped = " (stopped early: partial)" if self.partial else ""
-        return table(f"bounds on {self.quantity}, nats per observation{stopped}", lines, width=8)
+        means = {"posterior": " over the draws", "mean": " at the mean"}.get(self.given or "", "")
+        of = f"{means} of the shared variables" if means else ""
+        return table(f"bounds on {self.quantity}{of}, nats per observation{stopped}", lines, width=8)
 
 
 def iwae_bound(
@@ -63,6 +68,8 @@ def iwae_bound(
     seed: int = 0,
     chunk: int | None = None,
     progress: bool = False,
+    given: Given = "posterior",
+    weights: int | None = None,
 ) -> BoundCurve:
     r"""The bound L_K of each observation for several K, from one set of samples.
 
@@ -70,12 +77,14 @@ def iwae_bound(
     \mathrm{ELBO} = \mathcal L_1 \le \mathcal L_5 \le \dots \le \log p(x)\]
 
     For each smaller K, the samples of the largest K are split into groups, whose bounds are
-    averaged.
+    averaged. If all rows share some variables w, it is a bound on the posterior predictive
+    log p(x|D), the logarithm of the mean of K weights at each of S draws of w.
 
     Arguments:
         vae, x, context, y, seed, chunk: as for `log_evidence`.
         particles: the values of K.
         progress: show a bar with the time left.
+        given, weights: as for `log_evidence`.
 
     Returns:
         `BoundCurve`, with arrays of shape (len(particles), N) in nats. After Ctrl-C it has the
@@ -98,24 +107,35 @@ def iwae_bound(
     refuse_too_large(f"{counts[-1]:,} weights of a row", 24 * counts[-1])
     columns: list[Tensor] = []
     with (
-        evaluation(vae, x, context, y, seed=seed, chunk=chunk) as pieces,
+        checked(vae, x, context, y, seed=seed, chunk=chunk) as free,
+        Shared(given, weights).draws(free) as (pieces, draws),
         shown("bounds", len(pieces), show=progress) as advance,
         finished(columns),
     ):
-        for some in pieces.parts(counts[-1]):
-            log_w = torch.cat([terms.log_w.double() for terms in some.terms(counts[-1])])
-            refuse_undefined(torch.logsumexp(log_w, 0).cpu(), torch.arange(len(pieces))[some.where])
+        for some in pieces.parts(counts[-1] * len(draws)):
+            log_w = torch.stack([_log_w(at, counts[-1]) for at in draws.of(some)])
+            refuse_undefined(torch.logsumexp(log_w, (0, 1)).cpu(), torch.arange(len(pieces))[some.where])
             columns.append(torch.stack([_grouped(log_w, k) for k in counts]).cpu())
             advance(len(some))
     bound, error = torch.cat(columns, -1).unbind(1)
     refuse_weightless(bound[-1])
     done = pieces.rows[: bound.shape[1]]
     partial = len(done) < len(pieces)
-    return BoundCurve(counts, bound.numpy(), error.numpy(), partial=partial, **about(done))
+    return BoundCurve(counts, bound.numpy(), error.numpy(), partial=partial, given=draws.given, **about(done))
+
+
+def _log_w(pieces: Pieces, particles: int) -> Tensor:
+    return torch.cat([terms.log_w.double() for terms in pieces.terms(particles)])
 
 
 def _grouped(log_w: Tensor, k: int) -> Tensor:
-    groups = len(log_w) // k
-    bounds = log_mean_exp(log_w[: groups * k].reshape(groups, k, -1), 1)
-    error = bounds.std(0) / math.sqrt(groups) if groups > 1 else torch.full_like(bounds[0], math.nan)
+    """L_k and its error from log weights at S draws of shared variables, (S, K, B) -> (2, B)."""
+    draws, groups = len(log_w), log_w.shape[1] // k
+    parts = log_mean_exp(log_w[:, : groups * k].unflatten(1, (groups, k)), 2)
+    bounds = log_mean_exp(parts, 0)
+    if draws > 1:  # the groups share the draws, so their differences do not show the whole error
+        each = log_mean_exp(parts, 1)
+        error = (each - log_mean_exp(each, 0)).exp().std(0) / math.sqrt(draws)
+    else:
+        error = bounds.std(0) / math.sqrt(groups) if groups > 1 else torch.full_like(bounds[0], math.nan)
     return torch.stack([bounds.mean(0), error])

@@ -179,6 +179,8 @@ def diagnose(
     q(z) is the aggregate over the N observations used. Over a larger set, the information is at
     least the reported value, and KL(q(z) || p(z)) at most.
 
+    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+
     Arguments:
         vae: a `VAE`.
         x: the result of `datasets.load`, of which the test set and the same number of training rows

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
-from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrovae.checks import count_of, one_of
+from pyrovae.checks import count_of
 from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
-from pyrovae.evidence.predictive import Given, over_draws, predictive, shared_draws
+from pyrovae.evidence.predictive import Draws, Given, Shared
 from pyrovae.evidence.result import Evidence, about
-from pyrovae.evidence.run import Pieces, evaluation, refuse_undefined, refuse_weightless, shown
+from pyrovae.evidence.run import Pieces, checked, refuse_undefined, refuse_weightless, shown
 from pyrovae.evidence.units import units_of
 from pyrovae.networks import products_in
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
@@ -41,7 +40,7 @@ def log_evidence(
     compile: Compile = "auto",
     progress: bool = False,
     given: Given = "posterior",
-    weights: int = 20,
+    weights: int | None = None,
 ) -> Evidence:
     r"""Estimate log p(x) of each observation, with its Monte Carlo error, ESS and k-hat.
 
@@ -49,8 +48,9 @@ def log_evidence(
     z_k \sim q(z|x)\]
 
     If all rows share some variables w (the weights of a Bayesian decoder), it is the posterior
-    predictive \(\log p(x|D) = \log \mathbb E_{q(w)}\,[p(x|w)]\): the mean over S draws of w, each
-    with samples of z of its own. The error contains both kinds of noise.
+    predictive \(\log p(x|D) = \log \mathbb E_{q(w)}\,[p(x|w)]\): the mean of p(x|w) over S draws of
+    w, the same for all rows, each with samples of z of its own. The error contains both kinds of
+    noise, and the effective sample size of the S draws is in the result.
 
     With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
     \(\mathcal L_K\)) and rises to log p(x) with K. It depends only on the seed and the rows, not on
@@ -78,8 +78,8 @@ def log_evidence(
             The samples are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
         given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Without shared variables
-            both are the same.
-        weights: S, the number of draws of shared variables.
+            it is left out.
+        weights: S, the number of draws of shared variables; by default 20.
 
     Returns:
         `Evidence`, with arrays of shape (N,) in nats. log p(x) is -inf for a row in which
@@ -89,7 +89,8 @@ def log_evidence(
     Raises:
         InputError: for particles or chunk below 1, no rows, a wrong shape, values outside the
             support, a site that guide or model lacks, a row whose weights are not numbers, rows
-            that all have no weight, or compile=True if the method or program cannot be compiled.
+            that all have no weight, or compile=True if the method or program cannot be compiled;
+            for given="mean" or weights= of a program whose rows share no variables.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013),
@@ -103,27 +104,46 @@ def log_evidence(
         >>> bool(abs(evidence.log_px - oracle.log_px(x).numpy()).max() < 1e-4)
         True
     """
-    method, began = as_method(method), time.perf_counter()
-    particles = count_of("particles", method.particles if particles is None else particles)
-    _check_compile(compile, method)
-    one_of("given", given, get_args(Given))
-    estimate = partial(
-        _estimate,
+    return _estimate(
         vae,
-        method=method,
+        x,
+        context,
+        y,
+        method=as_method(method),
         particles=particles,
         seed=seed,
         chunk=chunk,
         precision=precision,
         compile=compile,
         progress=progress,
+        shared=Shared(given, weights),
     )
-    draws = shared_draws(vae, x, context, y, count=count_of("weights", weights), seed=seed)
-    if draws is None or given == "mean":
-        one = estimate(x, context, y)
-        return one if draws is None else replace(one, given="mean")
-    each = over_draws(estimate, x, context, y, draws)
-    return replace(predictive(each), seconds=time.perf_counter() - began)
+
+
+def at_mean(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    *,
+    method: str | Method,
+    seed: int,
+    chunk: int | None,
+    progress: bool,
+) -> Evidence:
+    """log p(x), at the means of variables that all rows share, where there are such variables."""
+    return _estimate(
+        vae,
+        x,
+        None,
+        None,
+        method=as_method(method),
+        particles=None,
+        seed=seed,
+        chunk=chunk,
+        precision="float32",
+        compile="auto",
+        progress=progress,
+        shared=Shared("mean", is_asked=False),
+    )
 
 
 def _estimate(
@@ -133,38 +153,37 @@ def _estimate(
     y: Any,  # noqa: ANN401
     *,
     method: Method,
-    particles: int,
+    particles: int | None,
     seed: int,
     chunk: int | None,
     precision: Precision,
     compile: Compile,
     progress: bool,
-    shared: Mapping[str, Tensor] | None = None,
+    shared: Shared,
 ) -> Evidence:
-    """log p(x), at given values of the variables that all rows share or at their means."""
     began = time.perf_counter()
-    with evaluation(vae, x, context, y, seed=seed, chunk=chunk, shared=shared) as every:
+    particles = count_of("particles", method.particles if particles is None else particles)
+    _check_compile(compile, method)
+    with checked(vae, x, context, y, seed=seed, chunk=chunk) as free, shared.draws(free) as (every, draws):
         units = units_of(every.runner, every.rows)
         method = method.prepared(every, particles)
         precision, remark = chosen(precision, method, every, particles)
         own = own_rows(len(every))
         pieces = every.take(own.numpy()) if is_shared() else every
         if method.compilable and compile is not False and len(own):
-            pieces = replace(pieces, evaluate=Evaluator(compile, pieces.shapes(particles), precision))
+            shapes = Counter({k: n * len(draws) for k, n in pieces.shapes(particles).items()})
+            pieces = replace(pieces, evaluate=Evaluator(compile, shapes, precision))
         with products_in(precision, every.device):
             summaries = gathered(
-                lambda: _summaries(pieces, method, particles, own, progress=progress), len(every)
+                lambda: _summaries(pieces, method, particles, own, draws, progress=progress), len(every)
             )
-    refuse_weightless(summaries[0])
-    log_px, mc_stderr, ess, khat, *bias = summaries.numpy()
-    rows = every.rows[: len(log_px)]
+    combined = draws.combined(summaries.unflatten(0, (-1, method.outputs)).numpy())
+    refuse_weightless(torch.from_numpy(combined["log_px"]))
+    rows = every.rows[: len(combined["log_px"])]
     if len(rows) < len(every):
         units = units_of(every.runner, rows)
     return Evidence(
-        log_px,
-        mc_stderr,
-        ess,
-        khat,
+        **combined,
         particles=particles,
         event_shape=tuple(rows.x.shape[1:]),
         method=method.name,
@@ -173,7 +192,6 @@ def _estimate(
         annealed=method.annealed,
         smoothed=method.smooth,
         finds_modes=method.finds_modes,
-        log_bias=bias[0] if bias else -(mc_stderr**2) / 2,
         partial=len(rows) < len(every),
         seconds=time.perf_counter() - began,
         units=units,
@@ -181,20 +199,28 @@ def _estimate(
     )
 
 
-def _summaries(pieces: Pieces, method: Method, particles: int, own: Tensor, *, progress: bool) -> Tensor:
-    done = [torch.empty(method.outputs, 0, dtype=torch.float64)]
+def _summaries(
+    pieces: Pieces, method: Method, particles: int, own: Tensor, draws: Draws, *, progress: bool
+) -> Tensor:
+    """The summaries at each draw of shared variables, (S * outputs, N)."""
+    done = [torch.empty(len(draws) * method.outputs, 0, dtype=torch.float64)]
     with shown(method.name, len(pieces), show=is_first() and progress) as advance:
         try:
             for some in method.parts(pieces, particles):
-                summary = method.summary(some, particles).cpu()
-                refuse_undefined(summary[0], own[some.where])
-                summary[1:, summary[0] == -torch.inf] = torch.nan
-                done.append(summary)
+                each = [_summary(method, at, particles, own) for at in draws.of(some)]
+                done.append(torch.cat(each))
                 advance(len(some))
         except KeyboardInterrupt:
             if len(done) == 1 or is_shared():
                 raise
     return torch.cat(done, 1)
+
+
+def _summary(method: Method, some: Pieces, particles: int, own: Tensor) -> Tensor:
+    summary = method.summary(some, particles).cpu()
+    refuse_undefined(summary[0], own[some.where])
+    summary[1:, summary[0] == -torch.inf] = torch.nan
+    return summary
 
 
 def _check_compile(compile: Compile, method: Method) -> None:

@@ -30,7 +30,7 @@ from pyrovae.checks import count_of, number
 from pyrovae.errors import InputError
 from pyrovae.evidence.ascent import missing, started_at_modes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws
-from pyrovae.evidence.estimate import log_evidence
+from pyrovae.evidence.estimate import at_mean
 from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.result import PerRow, about, mc_error_of, table
@@ -197,6 +197,8 @@ def gaps(
     the ELBO is higher there. If it stops early, the amortisation gap looks smaller and the
     approximation gap larger; `converged` and the verdict say for which observations.
 
+    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+
     Arguments:
         vae: a `VAE`.
         x, context, y: as for `log_evidence`; a hundred observations are enough for the means.
@@ -239,7 +241,7 @@ def gaps(
         number("lr", lr, above=0),
     )
     rows = inputs(Runner(vae), x, context, y)
-    evidence = log_evidence(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
+    evidence = at_mean(vae, rows, method=method, seed=seed, chunk=chunk, progress=progress)
     if evidence.weightless.any():
         raise InputError(
             f"row {evidence.numbers(evidence.weightless)[0]} has no probability under the samples, so it has "

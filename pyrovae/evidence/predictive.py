@@ -2,94 +2,166 @@ r"""The posterior predictive density of new rows, if all rows share some variabl
 
     log p(x | D) = log E_q(w)[ p(x | w) ]  ~  log (1/S) sum_s p(x | w_s)
 
-w is drawn S times from the guide, and log p(x|w_s) of each row is estimated as for a program
-without shared variables. The variance of p(x|w_s) between the draws contains the noise of the
-estimates, so it gives the error of the whole.
+w is drawn S times from the guide, and p(x|w_s) of each row is estimated as for a program without
+shared variables. The variance of p(x|w_s) between the draws contains the noise of the estimates, so
+it gives the error of the whole. All rows share the draws, so the errors of rows are not
+independent, and the error of their mean is computed from
+
+    g_s = (1/N) sum_n p(x_n | w_s) / p(x_n | D),     error of the mean = sd(g) / sqrt(S)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pyrovae.evidence.result import Evidence
-from pyrovae.evidence.run import evaluating, inputs
-from pyrovae.terms import Runner
-from pyrovae.terms.global_posterior import drawn_values
+from pyrovae.checks import count_of, one_of
+from pyrovae.errors import InputError
+from pyrovae.evidence.run import Pieces
 
-__all__ = ["Given", "over_draws", "predictive", "shared_draws"]
+__all__ = ["WEIGHTS", "Draws", "Given", "Shared", "over_draws"]
 
 Given = Literal["posterior", "mean"]
 Values = Mapping[str, Tensor]
+WEIGHTS = 20
 STRIDE = 7919  # between the seeds of draws
 
 
-def shared_draws(
-    vae: Any,  # noqa: ANN401
-    x: Any,  # noqa: ANN401
-    context: Any,  # noqa: ANN401
-    y: Any,  # noqa: ANN401
-    *,
-    count: int,
-    seed: int,
-) -> list[Values] | None:
-    """Draws of the variables that all rows share; None for a program without such variables."""
-    runner = Runner(vae)
-    rows = inputs(runner, x, context, y)
-    with evaluating(runner):
-        if not runner.check(rows).global_sites:
-            return None
-        torch.manual_seed(seed)
-        return [drawn_values(runner, rows) for _ in range(count)]
+class Shared:
+    """How the variables that all rows share are averaged.
+
+    Arguments:
+        given: "posterior" or "mean".
+        weights: the number of draws of them; None is the usual one.
+        usual: the usual number.
+        is_asked: whether a caller chose these, so that they have to have an effect.
+
+    Raises:
+        InputError: for an unknown `given`, or draws of which no use is made.
+    """
+
+    def __init__(
+        self,
+        given: Given = "posterior",
+        weights: int | None = None,
+        *,
+        usual: int = WEIGHTS,
+        is_asked: bool = True,
+    ) -> None:
+        self.given = one_of("given", given, get_args(Given))
+        self.is_asked = is_asked and (weights is not None or given == "mean")
+        if weights is not None and given == "mean":
+            raise InputError("weights= is the number of draws for given='posterior': leave one of them out")
+        self.count = usual if weights is None else count_of("weights", weights)
+
+    @contextmanager
+    def draws(self, pieces: Pieces) -> Iterator[tuple[Pieces, Draws]]:
+        """The rows at the first draw, and all draws; the means if these are asked for.
+
+        Raises:
+            InputError: for options that have no effect on a program without shared variables.
+        """
+        if not pieces.runner.global_sites:
+            if self.is_asked:
+                raise InputError(
+                    "given= and weights= are about variables that all rows share, and the program has none: "
+                    "leave them out"
+                )
+            yield pieces, Draws(None, [{}], {})
+            return
+        values = [pieces.centre()] if self.given == "mean" else pieces.draws(self.count)
+        # The draws are copied into the same tensors, so that code is compiled once for all of them.
+        slots = {name: value.clone() for name, value in values[0].items()}
+        with pieces.at(slots) as held:
+            yield held, Draws(self.given, values, slots)
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of the variables that all rows share, one after the other in the same tensors.
+
+    Attributes:
+        given: "posterior" or "mean", or None for a program without such variables.
+        values: the draws.
+        slots: the tensors at which a program is held.
+    """
+
+    given: Given | None
+    values: Sequence[Values]
+    slots: Values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def of(self, pieces: Pieces) -> Iterator[Pieces]:
+        """The rows at each draw in turn, with other samples of z for each."""
+        for number, values in enumerate(self.values):
+            for name, slot in self.slots.items():
+                slot.copy_(values[name])
+            yield replace(pieces, seed=pieces.seed + STRIDE * number)
+
+    def combined(self, summaries: np.ndarray) -> dict[str, Any]:
+        """The fields of `Evidence` from the summaries at each draw, (S, outputs, N)."""
+        if self.given != "posterior":
+            log_px, mc_stderr, ess, khat, *bias = summaries[0]
+            log_bias = bias[0] if bias else -(mc_stderr**2) / 2
+            found = {"log_px": log_px, "mc_stderr": mc_stderr, "ess": ess, "khat": khat, "log_bias": log_bias}
+            return found | {"given": self.given}
+        return _predictive(summaries)
+
+
+@contextmanager
 def over_draws(
-    estimate: partial[Evidence],
-    x: Any,  # noqa: ANN401
-    context: Any,  # noqa: ANN401
-    y: Any,  # noqa: ANN401
-    draws: Sequence[Values],
-) -> list[Evidence]:
-    """log p(x|w) for each draw of w, with other samples of z for each."""
-    seed = estimate.keywords["seed"]
-    return [estimate(x, context, y, shared=values, seed=seed + STRIDE * s) for s, values in enumerate(draws)]
+    pieces: Pieces, given: Given = "posterior", weights: int | None = None
+) -> Iterator[tuple[Pieces, Draws]]:
+    """`Shared.draws` for callers whose own options decide."""
+    with Shared(given, weights, is_asked=False).draws(pieces) as found:
+        yield found
 
 
-def predictive(each: Sequence[Evidence]) -> Evidence:
+def _predictive(summaries: np.ndarray) -> dict[str, Any]:
     """The logarithm of the mean of p(x|w) over draws of w, with its error."""
-    rows = min(len(one) for one in each)  # after Ctrl-C, the rows that all draws have
-    log_p = np.stack([one.log_px[:rows] for one in each])
+    log_p = summaries[:, 0]
     top = log_p.max(0)
     top = np.where(np.isfinite(top), top, 0.0)
     weights = np.exp(log_p - top)
-    mean = weights.mean(0)
+    mean, count = weights.mean(0), len(weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        stderr = _stderr(weights, mean, each[0].mc_stderr[:rows])
+        stderr = _stderr(weights / mean)
         log_px, weights_ess = np.log(mean) + top, weights.sum(0) ** 2 / (weights**2).sum(0)
-    first = each[0]
-    return replace(
-        first,
-        log_px=log_px,
-        mc_stderr=stderr,
-        ess=np.mean([one.ess[:rows] for one in each], axis=0),
-        khat=np.mean([one.khat[:rows] for one in each], axis=0),
-        log_bias=-(stderr**2) / 2,
-        index=None if first.index is None else first.index[:rows],
-        partial=any(one.partial for one in each),
-        given="posterior",
-        weights=len(each),
-        weights_ess=weights_ess,
-    )
+        shares = weights / weights.sum(0)
+    of_smoothing = (shares * np.nan_to_num(summaries[:, 4])).sum(0) if summaries.shape[1] > 4 else 0.0
+    of_mean, apart = _stderr((weights / mean).mean(1)), np.sqrt((stderr**2).sum()) / stderr.size
+    return {
+        "log_px": log_px,
+        "mc_stderr": stderr,
+        "ess": _mean(summaries[:, 2]),
+        "khat": _mean(summaries[:, 3]),
+        "log_bias": of_smoothing - stderr**2 / 2,
+        "given": "posterior",
+        "weights": count,
+        "weights_ess": weights_ess,
+        "common_error": float(np.sqrt(np.maximum(of_mean**2 - apart**2, 0.0))),
+    }
 
 
-def _stderr(weights: np.ndarray, mean: np.ndarray, of_first: np.ndarray) -> np.ndarray:
-    """The standard error of the logarithm of the mean over draws (S, N), (N,)."""
-    if len(weights) == 1:
-        return of_first
-    return weights.std(0, ddof=1) / np.sqrt(len(weights)) / mean
+def _stderr(values: np.ndarray) -> Any:  # noqa: ANN401
+    """The standard error of a mean over S draws, (S, *) -> (*); nan for one draw."""
+    count = len(values)
+    if count == 1:
+        return np.full(values.shape[1:], np.nan)
+    # Few draws know their own error badly: the standard deviation of Student's t.
+    widened = np.sqrt((count - 1) / (count - 3)) if count > 3 else 1.0
+    return widened * values.std(0, ddof=1) / np.sqrt(count)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean over draws, without those under which a row has no probability; nan for none."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(0) / known.sum(0)

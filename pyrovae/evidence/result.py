@@ -15,7 +15,7 @@ from pyrovae.evidence import verdict
 from pyrovae.evidence.units import Units
 from pyrovae.numerics import as_array, bits_per_dim, khat_threshold, stderr_of_mean
 
-__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "table", "with_error"]
+__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "meaning_of", "table", "with_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,8 @@ class Evidence(PerRow):
             draws of w, "mean" if it is log p(x|w) at the mean of q(w); None without such variables.
         weights: the number of draws of w.
         weights_ess: the effective sample size of these draws, (N,); None without them.
+        common_error: the part of the mean's Monte Carlo error that does not shrink with N, since
+            all observations share the draws of w; 0 without them.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -79,6 +81,7 @@ class Evidence(PerRow):
     given: str | None = None
     weights: int = 1
     weights_ess: np.ndarray | None = field(default=None, repr=False)
+    common_error: float = 0.0
 
     def __len__(self) -> int:
         return len(self.log_px)
@@ -101,12 +104,19 @@ class Evidence(PerRow):
     @property
     def stderr(self) -> float:
         """The standard error of the mean over observations; nan if the mean is minus infinity."""
-        return math.nan if self.weightless.any() else float(stderr_of_mean(self.log_px))
+        if self.weightless.any():
+            return math.nan
+        return float(np.hypot(stderr_of_mean(self.log_px), self.common_error))
 
     @property
     def mc_error(self) -> float:
         """The part of the mean's standard error due to the Monte Carlo samples."""
-        return mc_error_of(self.mc_stderr)
+        return float(np.hypot(mc_error_of(self.mc_stderr), self.common_error))
+
+    @property
+    def meaning(self) -> str:
+        """What was estimated, in words, as in "posterior predictive log p(x | D)"."""
+        return meaning_of(self.quantity, self.given)
 
     @property
     def threshold(self) -> float:
@@ -190,6 +200,10 @@ class Evidence(PerRow):
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
         }
+        if self.given is not None:
+            plain |= {"given": self.given}
+        if self.weights_ess is not None:
+            plain |= {"weights": self.weights, "median_weights_ess": float(np.nanmedian(self.weights_ess))}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in plain.items()
@@ -206,6 +220,9 @@ class Evidence(PerRow):
                 f"median {np.nanmedian(self.ess):.0f}, smallest {np.nanmin(self.ess):.0f}",
             ),
         ]
+        if self.weights_ess is not None:
+            few = f"median {np.nanmedian(self.weights_ess):.1f}, smallest {np.nanmin(self.weights_ess):.1f}"
+            lines.append(("shared variables", f"{self.weights} draws, effective sample size {few}"))
         if not math.isnan(self.doubtful) and not self.annealed:
             lines.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the observations"))
         if self.units.measure in ("density", "mixed"):
@@ -214,10 +231,26 @@ class Evidence(PerRow):
             lines.append(("bits per dimension", f"{self.bits_per_dim:.4f}"))
         lines.append(("seconds", f"{self.seconds:.1f}"))
         word = "chains" if self.annealed else "particles"
-        head = f"{self.quantity} of {len(self):,} observations by {self.method}, {self.particles:,} {word}"
+        what = self.quantity if self.given == "mean" else self.meaning
+        head = f"{what} of {len(self):,} observations by {self.method}, {self.particles:,} {word}"
+        head += ", at the mean of the shared variables" if self.given == "mean" else ""
+        head += "" if self.weights_ess is None else f", {self.weights} draws of the shared variables"
         head += "".join(f", {name} {value}" for name, value in self.settings.items() if value is not None)
         head += " (stopped early: partial)" if self.partial else ""
         return table(head, lines, self.verdict)
+
+
+def meaning_of(quantity: str, given: str | None) -> str:
+    """A quantity in words that say how variables that all rows share were averaged.
+
+    Example:
+        >>> meaning_of("log p(x, y | c)", "posterior")
+        'posterior predictive log p(x, y | c, D)'
+    """
+    if given != "posterior":
+        return quantity + (" at the mean of the shared variables" if given else "")
+    inner = quantity.removeprefix("log p(").removesuffix(")")
+    return f"posterior predictive log p({inner}{', ' if ' | ' in inner else ' | '}D)"
 
 
 def table(head: str, lines: Iterable[tuple[str, str]], verdict: str = "", *, width: int = 22) -> str:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.sharing import is_shared
 from pyrovae.terms import DATA, Runner, Terms
-from pyrovae.terms.global_posterior import central_values, holding
+from pyrovae.terms.global_posterior import central_values, drawn_values, holding
+from pyrovae.terms.global_sites import Fixed
 from pyrovae.terms.sites import plate_dim, sites_of
 from pyrovae.threads import alone
 
 __all__ = [
     "Pieces",
+    "checked",
     "eager_terms",
     "evaluating",
     "evaluation",
@@ -72,16 +74,29 @@ def evaluation(
         InputError: if the program or the rows cannot be evaluated; for a value outside the support
             of its site, the message has the row number.
     """
+    with checked(vae, x, context, y, seed=seed, chunk=chunk) as pieces:
+        with pieces.at(pieces.centre() if shared is None else shared) as held:
+            yield held
+
+
+@contextmanager
+def checked(
+    vae: Any,  # noqa: ANN401
+    x: Any,  # noqa: ANN401
+    context: Any = None,  # noqa: ANN401
+    y: Any = None,  # noqa: ANN401
+    *,
+    seed: int,
+    chunk: int | None,
+) -> Iterator[Pieces]:
+    """`evaluation` whose shared variables are still to be held, by `Pieces.at`."""
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
     pairs, seed = None if chunk is None else whole("chunk", chunk), whole("seed", seed, 0)
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
-        if not runner.global_sites:
-            shared = {}
-        with holding(runner, central_values(runner, rows) if shared is None else shared):
-            yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
+        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
 
 
 @contextmanager
@@ -186,6 +201,7 @@ class Pieces:
         pairs: the number of (particle, row) pairs that run at once.
         evaluate: computes the terms of a piece, as `eager_terms` does.
         start: the position of the first of these rows among all rows.
+        shared: the values at which the variables that all rows share are held.
     """
 
     runner: Runner
@@ -195,9 +211,33 @@ class Pieces:
     pairs: int
     evaluate: Callable[[Pieces, int, int], Terms] = eager_terms
     start: int = 0
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @contextmanager
+    def at(self, shared: Mapping[str, Tensor]) -> Iterator[Pieces]:
+        """These rows, with the variables that all rows share at given values in the context."""
+        if not self.runner.global_sites:
+            yield self
+            return
+        with holding(self.runner, shared):
+            yield replace(self, shared=shared)
+
+    def centre(self) -> Mapping[str, Tensor]:
+        """The means of the variables that all rows share."""
+        return central_values(self.runner, self.rows) if self.runner.global_sites else {}
+
+    def draws(self, count: int) -> list[Mapping[str, Tensor]]:
+        """Draws of the variables that all rows share, which depend on the seed only."""
+        if not self.runner.global_sites:
+            return []
+        return [self._draw(number) for number in range(count)]
+
+    def _draw(self, number: int) -> Mapping[str, Tensor]:
+        with KeyedDraws([number], self.seed):  # sites outside the plates are seeded by their names
+            return drawn_values(self.runner, self.rows)
 
     @property
     def device(self) -> torch.device:
@@ -208,6 +248,13 @@ class Pieces:
     def where(self) -> slice:
         """The positions of these rows among all rows."""
         return slice(self.start, self.start + len(self))
+
+    def log_ratio(self, shared: Mapping[str, Tensor]) -> Tensor:
+        """log q(w) - log p(w) at values of the variables that all rows share, (), float64."""
+        with Fixed(shared):
+            log_global = self.runner.run(self.rows[:1]).log_global
+        assert log_global is not None
+        return -log_global.double().sum().cpu()
 
     def parts(self, particles: int) -> Iterator[Pieces]:
         """Split the rows so that the particles of each part fill a piece."""

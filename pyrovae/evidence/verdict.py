@@ -7,7 +7,9 @@ stated errors, or below .05 nats. The limits are calibrated on models with known
     weights   k-hat below its threshold, an effective sample size of 100, or a tenth of K if less
     chains    an error below 1/4 nat, and an effective sample size of half the chains
 
-For samples of the guide the limits hold as far as the guide covers the posterior.
+For samples of the guide the limits hold as far as the guide covers the posterior. A mean over draws
+of variables that all rows share also needs an effective sample size of these draws of 10, or half
+of S if less, and 5 draws.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = ["LARGEST_ERROR", "LEAST_ESS", "MOST", "are_trusted", "sentence", "tru
 
 LEAST_ESS = 100
 LARGEST_ERROR = 0.25
+LEAST_DRAWS, FEWEST_DRAWS = 10, 5  # of shared variables: effective ones, and drawn ones
 # The share of trusted observations from which a mean is called trusted.
 MOST, HALF = 0.95, 0.5
 # `result.Evidence`, which imports this file.
@@ -33,7 +36,14 @@ Evidence = Any
 def trusted(evidence: Evidence) -> np.ndarray:
     """Whether the error of each observation can be trusted, (N,)."""
     mc_stderr, ess, khat = evidence.mc_stderr, evidence.ess, evidence.khat
-    return _are_trusted(mc_stderr, ess, khat, evidence.particles, annealed=evidence.annealed)
+    good = _are_trusted(mc_stderr, ess, khat, evidence.particles, annealed=evidence.annealed)
+    return good if evidence.weights_ess is None else good & _has_draws(evidence)
+
+
+def _has_draws(evidence: Evidence) -> np.ndarray:
+    """Whether enough draws of shared variables carry the estimate of each observation, (N,)."""
+    enough = evidence.weights_ess >= min(LEAST_DRAWS, evidence.weights / 2)
+    return enough & (evidence.weights >= FEWEST_DRAWS)
 
 
 def are_trusted(summary: Tensor, particles: int, *, annealed: bool) -> Tensor:
@@ -56,8 +66,21 @@ def sentence(evidence: Evidence) -> str:
         return "one particle gives the ELBO and no error; use more"
     if not evidence.annealed and evidence.particles < SMALLEST_SAMPLE:
         return "fewer than 25 particles give no k-hat; use more to know whether to trust this"
+    if evidence.weights_ess is not None and _has_draws(evidence).mean() < MOST:
+        return _of_draws(evidence)
     said = _of_chains(evidence) if evidence.annealed else _of_weights(evidence)
     return said if not evidence.weightless.any() else f"{_of_weightless(evidence)}; {said}"
+
+
+def _of_draws(evidence: Evidence) -> str:
+    count, few = evidence.weights, 1 - _has_draws(evidence).mean()
+    if count < FEWEST_DRAWS:
+        return f"fewer than {FEWEST_DRAWS} draws of the shared variables do not show their error: use more"
+    return (
+        f"not reliable: few of the {count} draws of the shared variables carry the estimate for {few:.0%} of "
+        f"the observations (effective sample size down to {evidence.weights_ess.min():.0f}), so the errors "
+        "shown are too small: use more draws (weights=) or particles"
+    )
 
 
 def _of_weightless(evidence: Evidence) -> str:

@@ -4,6 +4,9 @@ r"""Rewards of a pull, on validation rows with the same noise every time, in nat
     reconstruction   E_q[log p(x|z)], which is higher for a better reconstruction
     bound            the objective's bound on the validation set, as in the history of `fit`
 
+Variables that all rows share (the weights of a Bayesian decoder) are averaged over in log_px, which
+is then log p(x | D), and have their means in the reconstruction.
+
 Arms with different objectives or guides compare in log_px. The reconstruction ignores the KL
 divergence, so it prefers a VAE that stores more of x in z.
 
@@ -64,7 +67,8 @@ def reward_of(kind: Reward, run: Run, data: Data, *, rows: int | None, particles
 def _reconstruction(vae: VAE, rows: Rows) -> float:
     runner, total = Runner(vae), 0.0
     rows = vae.rows(rows)
-    with in_mode(vae, training=False), runner.isolated():
+    at_means = vae.holding(vae.central_globals() or {})
+    with in_mode(vae, training=False), runner.isolated(), at_means:
         for number, piece in enumerate(rows.batches(PIECE)):
             with seeded(SEED + number):
                 terms = runner.terms(piece)

@@ -45,6 +45,11 @@ class Completion:
         through: the measurement in words.
         index: row numbers in the source, or None.
         schema: the meaning of the columns, or None.
+        given: for variables w that all rows share, "posterior" for the mean over draws of w, "mean"
+            for w at its mean; None without them.
+        weights: the number of draws of w.
+        weights_ess: the effective sample size of the draws, which count in proportion to p(y|w),
+            (N,); None without them.
     """
 
     x: Tensor = field(repr=False)
@@ -63,6 +68,9 @@ class Completion:
     through: str
     index: np.ndarray | None = field(default=None, repr=False)
     schema: Schema | None = field(default=None, repr=False)
+    given: str | None = None
+    weights: int = 1
+    weights_ess: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.log_py)
@@ -167,5 +175,10 @@ class Completion:
                 f"median {np.nanmedian(self.ess):.0f}, smallest {np.nanmin(self.ess):.0f}",
             ),
         ]
+        if self.given == "mean":
+            lines.append(("shared variables", "at their mean"))
+        if self.weights_ess is not None:
+            few = f"median {np.nanmedian(self.weights_ess):.1f}, smallest {np.nanmin(self.weights_ess):.1f}"
+            lines.append(("shared variables", f"{self.weights} draws, effective sample size {few}"))
         head = f"{len(self.x):,} samples of p(x | y) for {len(self):,} rows through {self.through}"
         return table(head, lines, self.verdict)

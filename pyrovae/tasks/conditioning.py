@@ -28,13 +28,15 @@ from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.laplace import Laplace
 from pyrovae.evidence.methods import AIS, Importance, Method, as_method
 from pyrovae.evidence.posterior import Posterior
-from pyrovae.evidence.run import Pieces, evaluation, refuse_undefined, refuse_weightless, shown
+from pyrovae.evidence.predictive import Given, Shared
+from pyrovae.evidence.run import Pieces, checked, refuse_undefined, refuse_weightless, shown
 from pyrovae.measurements import Measurement, Missing, as_measurement
 from pyrovae.measurements.families import elements_of
 from pyrovae.memory import refuse_too_large
 from pyrovae.sharing import is_first
 from pyrovae.tasks.completion import Completion
 from pyrovae.tasks.measured import Measured
+from pyrovae.tasks.mixing import mixed
 from pyrovae.tasks.moments import Moments, averaged, moments_of, of_samples
 from pyrovae.terms import DATA, PARTICLES, as_program
 
@@ -42,6 +44,7 @@ __all__ = ["completed", "condition"]
 
 TOGETHER = 1024  # rows whose posteriors are found together
 DECODED = 4  # times the usual number of (particle, row) pairs are decoded at once
+WEIGHTS = 10  # draws of variables that rows share
 CHAINS = 32  # the number of annealed chains for each row, if there are no more samples to draw
 
 
@@ -58,6 +61,8 @@ def condition(
     seed: int = 0,
     chunk: int | None = None,
     progress: bool = False,
+    given: Given = "posterior",
+    weights: int | None = None,
 ) -> Completion:
     r"""Draw samples of x given a measurement y of it, p(x|y), with log p(y) and diagnostics.
 
@@ -65,7 +70,9 @@ def condition(
 
     Missing entries, half an image, noise and a low resolution are all measurements. The samples are
     of the posterior: they differ as much as y leaves open. Those of a row depend on the seed and
-    its own values only.
+    its own values only. If all rows share some variables w (the weights of a Bayesian decoder), the
+    samples are those of p(x|y, D): w is drawn several times, and each draw counts in proportion to
+    p(y|w), for each row by itself.
 
     Arguments:
         vae: a `VAE`, or any program with a site "x".
@@ -83,6 +90,8 @@ def condition(
         seed: seed of the samples.
         chunk: see `log_evidence`.
         progress: show a bar with the time left.
+        given: "posterior", or "mean" for shared variables at their mean; left out without them.
+        weights: the number of draws of shared variables; by default 10.
 
     Returns:
         `Completion`.
@@ -109,8 +118,18 @@ def condition(
     measured = Measured(vae, measurement, _event_shape(vae, y, measurement))
     y = as_program(vae).read(y)
     context = contexts_of(as_program(vae), context, Rows.of(y))
-    with evaluation(measured, y, context, labels, seed=seed, chunk=chunk) as pieces:
-        return completed(measured, pieces, draws, method, particles, progress=progress)
+    with (
+        checked(measured, y, context, labels, seed=seed, chunk=chunk) as free,
+        Shared(given, weights, usual=WEIGHTS).draws(free) as (pieces, shared),
+    ):
+        return mixed(
+            (
+                completed(measured, at, draws, method, particles, progress=progress)
+                for at in shared.of(pieces)
+            ),
+            pieces,
+            shared,
+        )
 
 
 def completed(

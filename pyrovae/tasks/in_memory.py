@@ -176,7 +176,7 @@ class Task:
             id_name=self.id_name or "id",
             particles=self.scorer.particles,
             method=self.scorer.method.name,
-            quantity=facts["quantity"],
+            quantity=self.scorer.meaning(facts["quantity"]),
             reference_rows=0 if self.reference is None else len(self.reference),
             notes=tuple(self.notes),
         )

@@ -10,7 +10,8 @@ diagnostics is `log_evidence` of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -26,6 +27,7 @@ from pyrovae.measurements.base import Custom, Measurement
 from pyrovae.measurements.families import elements_of
 from pyrovae.measurements.steps import Steps
 from pyrovae.terms import DATA, PARTICLES, Program, Runner
+from pyrovae.terms.global_posterior import holding
 from pyrovae.terms.sites import sites_of
 from pyrovae.terms.trace import Fixed
 from pyrovae.threads import alone
@@ -67,19 +69,34 @@ class Measured(Program):
     def module(self) -> torch.nn.Module | None:
         return self.inner.module
 
+    @property
+    def has_globals(self) -> bool:  # type: ignore[override]
+        """Whether the program declares variables that all rows share."""
+        return self.inner.has_globals
+
+    def central_globals(self) -> dict[str, Tensor] | None:
+        return self.inner.central_globals()
+
+    @contextmanager
+    def holding(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Hold the variables that all rows share, also in the program of x."""
+        self.runner.global_sites = tuple(values)
+        with holding(self.runner, values):
+            yield
+
     def model(self, y: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> Any:  # noqa: ANN401
         """The Pyro model p(z) p(y|z) of rows y (N, *shape)."""
         with _Measuring(self.steps, y):
-            return self.inner.model(*self._arguments(y, context, labels))
+            return self.runner.model(*self._arguments(y, context, labels))
 
     def guide(self, y: Tensor, context: Tensor | None = None, labels: Tensor | None = None) -> Any:  # noqa: ANN401
         """The Pyro guide q(z | x), with a rough x computed from y; draws x if it is a latent."""
         arguments = self._arguments(y, context, labels)
         if self.steps.is_missing:
-            return self.inner.guide(*arguments)
-        trace = poutine.trace(self.inner.guide).get_trace(*arguments)
+            return self.runner.guide(*arguments)
+        trace = poutine.trace(self.runner.guide).get_trace(*arguments)
         with poutine.block():
-            replayed = poutine.trace(poutine.replay(self.inner.model, trace=trace)).get_trace(*arguments)
+            replayed = poutine.trace(poutine.replay(self.runner.model, trace=trace)).get_trace(*arguments)
         with poutine.block(hide=[DATA]):  # the trace has the plate of the inner guide already
             plate = pyro.plate(DATA, len(y), dim=-1)
         with plate:
@@ -134,7 +151,7 @@ class Measured(Program):
         nesting = self.runner.max_plate_nesting
         arguments = self._arguments(*rows.arguments)
         with alone, Fixed(values), pyro.plate(PARTICLES, particles, dim=-1 - nesting):
-            trace = poutine.trace(self.inner.model).get_trace(*arguments)
+            trace = poutine.trace(self.runner.model).get_trace(*arguments)
         return _observed(trace)
 
     def guide_knows(self, rows: Rows) -> Tensor:

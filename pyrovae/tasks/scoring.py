@@ -3,13 +3,16 @@
 `log_evidence` evaluates rows that are all in memory. A `Scorer` evaluates one piece after another
 by the same methods. The noise of a row depends on the seed and the values of the row only, so equal
 rows have equal scores, and the pieces change nothing. Code that was compiled for one piece is used
-for all.
+for all. If rows share some variables (the weights of a Bayesian decoder), the scores are those of
+the posterior predictive log p(x | D), over 20 draws of them.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +27,9 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.draws import data_keys
 from pyrovae.evidence.methods import Method, as_method
-from pyrovae.evidence.run import Pieces, evaluation
+from pyrovae.evidence.predictive import Draws, over_draws
+from pyrovae.evidence.result import meaning_of
+from pyrovae.evidence.run import Pieces, checked
 from pyrovae.sharing import gathered, is_shared, own_rows
 
 __all__ = ["COLUMNS", "Scorer"]
@@ -73,11 +78,16 @@ class Scorer:
             )
         self._is_prepared = False
         self._evaluator: Evaluator | None = None
+        self._draws: Draws | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the scores of a row depend on, next to the weights, in plain values."""
         return {"method": self.method.to_dict(), "particles": self.particles, "seed": self.seed}
+
+    def meaning(self, quantity: str) -> str:
+        """A quantity in words that say whether variables that rows share are averaged over."""
+        return meaning_of(quantity, None if self._draws is None else self._draws.given)
 
     def piece_rows(self, numbers: int) -> int:
         """The number of rows of one piece, for rows of this number of elements."""
@@ -102,7 +112,7 @@ class Scorer:
             InputError: for rows that the model cannot score.
         """
         try:
-            with evaluation(self.vae, rows, seed=self.seed, chunk=None) as every:
+            with checked(self.vae, rows, seed=self.seed, chunk=None) as free, self._held(free) as every:
                 return self._summaries(replace(every, keys=_keys(every.rows)))
         except InputError as error:
             if not first:
@@ -110,16 +120,34 @@ class Scorer:
             shift = lambda match: f"row {int(match[1]) + first}"  # noqa: E731
             raise InputError(re.sub(r"\brow (\d+)\b", shift, str(error))) from None
 
+    @contextmanager
+    def _held(self, free: Pieces) -> Iterator[Pieces]:
+        """Rows with the variables that all rows share held, in the same tensors for all pieces."""
+        if self._draws is None:
+            with over_draws(free) as (every, self._draws):
+                yield every
+            return
+        with free.at(self._draws.slots) as every:
+            yield every
+
     def _summaries(self, every: Pieces) -> np.ndarray:
+        assert self._draws is not None
         if not self._is_prepared:
             self.prepare(self.method.prepared(every.take(slice(0, PILOT_ROWS)), self.particles))
         own = own_rows(len(every))
         pieces = every.take(own.numpy()) if is_shared() else every
         if self.method.compilable and self.compile is not False and len(own):
             pieces = replace(pieces, evaluate=self._evaluate(pieces))
-        return gathered(lambda: self._own(pieces), len(every)).numpy()
+        each = gathered(lambda: self._own(pieces), len(every)).unflatten(0, (-1, 4)).numpy()
+        combined = self._draws.combined(each)
+        return np.stack([combined[name] for name in COLUMNS])
 
     def _own(self, pieces: Pieces) -> Tensor:
+        """The summaries of this process's rows at each draw of shared variables, (S * 4, N)."""
+        assert self._draws is not None
+        return torch.cat([self._at(some) for some in self._draws.of(pieces)])
+
+    def _at(self, pieces: Pieces) -> Tensor:
         done = [torch.empty(4, 0, dtype=torch.float64)]
         if len(pieces):
             parts = pieces.parts(self.particles)
@@ -135,7 +163,8 @@ class Scorer:
         """The evaluator of all pieces, which is made for the first."""
         if self._evaluator is None:
             shape, count = pieces.shapes(self.particles).most_common(1)[0]
-            expected = max(count, int(count * self.rows / len(pieces)))
+            draws = 1 if self._draws is None else len(self._draws)
+            expected = draws * max(count, int(count * self.rows / len(pieces)))
             self._evaluator = Evaluator(self.compile, Counter({shape: expected}), "float32")
         return self._evaluator
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -19,6 +20,7 @@ from pyrovae.seeds import Seed, seeded
 from pyrovae.terms import Program, Runner
 from pyrovae.threads import alone
 from pyrovae.vae.program import PartsProgram, mean_or_draw
+from pyrovae.vae.uncertainty import Uncertainty, split_variance
 
 if TYPE_CHECKING:
     import pandas
@@ -27,6 +29,9 @@ __all__ = ["Observations"]
 
 PAIRS = 2**15  # (particle, row) pairs that run at once
 SAMPLES = 2**14  # observations that are decoded at once
+WEIGHTS = 20  # draws of variables that rows share, in a mean
+GROUPS = 100  # draws of these variables for samples; more samples share them
+STRIDE = 7919  # between the seeds of draws
 
 
 class Observations(PartsProgram):
@@ -45,6 +50,7 @@ class Observations(PartsProgram):
         *,
         particles: int = 100,
         seed: int = 0,
+        weights: int | None = None,
     ) -> Tensor:
         r"""Estimate log p(x) of each row in nats, (B,): smaller is more surprising.
 
@@ -52,7 +58,9 @@ class Observations(PartsProgram):
 
         This is the bound of `pyrovae.log_evidence` with other samples: their mean differs by the
         Monte Carlo error only. `pyrovae.score` and `log_evidence` also give errors and diagnostics,
-        and their samples do not depend on the other rows.
+        and their samples do not depend on the other rows. If all rows share some variables w (the
+        weights of a Bayesian decoder), it is the posterior predictive log p(x|D), over S draws of
+        them.
 
         Arguments:
             x: rows (B, *event), or a table.
@@ -60,6 +68,11 @@ class Observations(PartsProgram):
             y: class indices (B,), for log p(x, y).
             particles: K.
             seed: seed of the samples.
+            weights: S, by default 20.
+
+        Raises:
+            InputError: for `weights` of a VAE whose rows share no variables, and for rows that
+                cannot be scored.
 
         Example:
             >>> from pyrovae import VAE
@@ -68,7 +81,17 @@ class Observations(PartsProgram):
             torch.Size([2])
         """
         rows = self.rows(x, context, y)
-        return _bounds(self, rows, count_of("particles", particles), whole("seed", seed, 0))
+        particles, seed = count_of("particles", particles), whole("seed", seed, 0)
+        if weights is not None and not self.has_globals:
+            raise InputError("weights= is the number of draws of variables that rows share: leave it out")
+        count = count_of("weights", WEIGHTS if weights is None else weights)
+        if not self._free_globals:
+            return _bounds(self, rows, particles, seed)
+        each = []
+        for number in range(count):
+            with self._at_draw(seed, number):
+                each.append(_bounds(self, rows, particles, seed + STRIDE * number))
+        return torch.logsumexp(torch.stack(each), 0) - math.log(count)
 
     @overload
     def sample(
@@ -107,7 +130,11 @@ class Observations(PartsProgram):
     ) -> Tensor | pandas.DataFrame:
         """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
 
-        A likelihood without a known mean gives a sample in both cases.
+        A likelihood without a known mean gives a sample in both cases. Variables that all rows
+        share (the weights of a Bayesian decoder) are drawn too, from their posterior. Up to 100
+        observations each have a draw of their own; more of them share 100 draws, in groups, which
+        changes the distribution of no single observation. Inside `with vae.holding(values)` they
+        have these values.
 
         Arguments:
             count: the number of observations.
@@ -133,7 +160,7 @@ class Observations(PartsProgram):
         as_frame = one_of("as_frame", as_frame, (True, False))
         context, y = self._context(context, count), self._indices(y)
         with seeded(seed):
-            x = self._completed(self._sample(count, context, y, mean=mean), context)
+            x = self._completed(self._of_groups(count, context, y, mean=mean), context)
         return _as_table(x, self.schema) if as_frame else x
 
     def check_count(self, count: int) -> int:
@@ -148,14 +175,30 @@ class Observations(PartsProgram):
         refuse_too_large(f"{count:,} samples of {values:,} values", size)
         return count
 
-    def _sample(self, count: int, context: Tensor | None, y: Tensor | None, *, mean: bool) -> Tensor:
-        prior = self.latents(context, y)
+    def _of_groups(self, count: int, context: Tensor | None, y: Tensor | None, *, mean: bool) -> Tensor:
+        """Samples in groups of rows, of which each has a draw of the shared variables."""
+        if context is not None or y is not None:
+            self.latents(context, y)  # refuses what cannot be read
+        each = {"context": False, "y": False}
         for name, part, dims in (("context", context, len(self.context_shape or ())), ("y", y, 0)):
             batch = () if part is None else tuple(part.shape[: part.dim() - dims])
             if batch not in ((), (1,), (count,)):
                 raise InputError(
                     f"{name} has {sizes(batch)} rows for {count} observations: give one for each"
                 )
+            each[name] = batch == (count,)
+        if not self._free_globals or not count:
+            return self._sample(count, context, y, mean=mean)
+        parts = []
+        for rows in torch.arange(count).chunk(GROUPS):
+            with self._at_draw():
+                own_context = context[rows] if each["context"] else context  # type: ignore[index]
+                own_y = y[rows] if each["y"] else y  # type: ignore[index]
+                parts.append(self._sample(len(rows), own_context, own_y, mean=mean))
+        return torch.cat(parts)
+
+    def _sample(self, count: int, context: Tensor | None, y: Tensor | None, *, mean: bool) -> Tensor:
+        prior = self.latents(context, y)
         z = prior.expand((count,)).sample()
         if count <= SAMPLES:
             return self._drawn(z, context, mean=mean)
@@ -187,11 +230,19 @@ class Observations(PartsProgram):
         *,
         as_frame: Literal[False] = False,
         seed: Seed = None,
+        draws: int = 1,
     ) -> Tensor: ...
 
     @overload
     def reconstruct(
-        self, x: Any, context: Any = None, y: Any = None, *, as_frame: Literal[True], seed: Seed = None
+        self,
+        x: Any,
+        context: Any = None,
+        y: Any = None,
+        *,
+        as_frame: Literal[True],
+        seed: Seed = None,
+        draws: int = 1,
     ) -> pandas.DataFrame: ...
 
     @torch.no_grad()
@@ -203,22 +254,113 @@ class Observations(PartsProgram):
         *,
         as_frame: bool = False,
         seed: Seed = None,
+        draws: int = 1,
     ) -> Tensor | pandas.DataFrame:
         """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event).
 
-        With `as_frame`, the result is a table in the columns, words and units of the training data.
+        With more `draws` it is the mean of E[x|z] over samples of z. Variables that all rows share
+        (the weights of a Bayesian decoder) are drawn from their posterior, once for each sample of
+        z of all rows. With `as_frame`, the result is a table in the columns, words and units of the
+        training data.
 
         Arguments:
             x, context, y: rows, as for `encode`.
             as_frame: return a table.
             seed: a seed or a `torch.Generator`; by default torch's random state.
+            draws: the number of samples of z.
+
+        Raises:
+            InputError: for several draws of a likelihood without a mean.
         """
-        as_frame = one_of("as_frame", as_frame, (True, False))
+        as_frame, draws = one_of("as_frame", as_frame, (True, False)), count_of("draws", draws)
         x, context, y = self._tensors(x, context, y)
         with seeded(seed):
-            x_hat = mean_or_draw(self.decode(self.encode(x, context, y).sample(), context))
+            total: Any = 0
+            for _ in range(draws):
+                with self._at_draw():
+                    p = self.decode(self.encode(x, context, y).sample(), context)
+                    total = total + (mean_or_draw(p) if draws == 1 else self._mean(p))
+            x_hat = total if draws == 1 else total / draws
         x_hat = self._completed(x_hat, context)
         return _as_table(x_hat, self.schema) if as_frame else x_hat
+
+    def uncertainty(
+        self,
+        x: Any,
+        context: Any = None,
+        y: Any = None,
+        *,
+        draws: int = 50,
+        samples: int = 20,
+        seed: Seed = None,
+    ) -> Uncertainty:
+        r"""Split the variance of E[x|z, w] of each element into the part from z and that from w.
+
+        \[\mathrm{Var}\,m = \mathbb E_w \mathrm{Var}_z\, m + \mathrm{Var}_w \mathbb E_z\, m, \qquad
+        m = \mathbb E[x|z, w], \quad z \sim q(z|x), \quad w \sim q(w)\]
+
+        w are the variables that all rows share, such as the weights of a Bayesian decoder. The part
+        from w is large for rows unlike those of training.
+
+        Arguments:
+            x, context, y: rows, as for `encode`.
+            draws: the number of draws of w, at least 2.
+            samples: the number of samples of z for each of them, at least 2.
+            seed: a seed or a `torch.Generator`; by default torch's random state.
+
+        Returns:
+            `Uncertainty`, with unbiased estimates of shape (N, *event).
+
+        Raises:
+            InputError: for a VAE whose rows share no variables, a likelihood without a mean, and
+                fewer than two draws or samples.
+
+        Example:
+            >>> from pyrovae import VAE, networks
+            >>> vae = VAE((4,), 2, decoder=networks.Bayesian(networks.MLP(8)))
+            >>> vae.uncertainty([[0.0, 1, 1, 0]], draws=5, samples=3).total.shape
+            (1, 4)
+        """
+        if not self._free_globals:
+            raise InputError(
+                "uncertainty splits a variance between z and variables that all rows share, and here only z "
+                "varies: declare decoder=networks.Bayesian(...)"
+            )
+        draws, samples = whole("draws", draws, 2), whole("samples", samples, 2)
+        rows = self.rows(x, context, y)
+        with seeded(seed):
+            return split_variance(self, rows, draws, samples)
+
+    def _mean(self, p: Any) -> Tensor:
+        try:
+            return p.mean
+        except NotImplementedError:
+            raise InputError(f"{self.likelihood!r} has no mean, of which this would be computed") from None
+
+    # ---------------------------------------------------------------- shared variables
+
+    @property
+    def _free_globals(self) -> bool:
+        """Whether there are variables that rows share, which have no value in this context."""
+        return any(not variable.is_held for variable in self.global_variables.values())
+
+    @contextmanager
+    def _at_draw(self, seed: int | None = None, number: int = 0) -> Iterator[None]:
+        """In the context, free variables that rows share have a draw from their posterior.
+
+        Arguments:
+            seed: seed of the draws; by default torch's random state.
+            number: the number of the draw, for a seed.
+        """
+        free = {name for name, variable in self.global_variables.items() if not variable.is_held}
+        if not free:
+            yield
+            return
+        with in_mode(self, training=False):  # type: ignore[arg-type]
+            with seeded(None if seed is None else (seed + 1) * 1_000_003 + number):
+                values = self.draw_globals()
+        with self.holding({name: value for name, value in values.items() if name in free}):
+            yield
 
 
 @alone

@@ -22,8 +22,20 @@ from pyrovae.cli.runs import open_run, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence import AIS, BoundCurve, Evidence, Importance, Laplace, Method, iwae_bound, log_evidence
+from pyrovae.evidence import (
+    AIS,
+    BoundCurve,
+    DataEvidence,
+    Evidence,
+    Importance,
+    Laplace,
+    Method,
+    data_evidence,
+    iwae_bound,
+    log_evidence,
+)
 from pyrovae.evidence.precision import Precision
+from pyrovae.evidence.predictive import WEIGHTS, Given
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
 from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
@@ -61,6 +73,8 @@ def evaluate(
     temperatures: int | None = None,
     start: Literal["guide", "prior"] | None = None,
     trust: str | None = None,
+    given: Given = "posterior",
+    weights: int | None = None,
 ) -> None:
     """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
 
@@ -72,7 +86,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method; by default Laplace, with AIS on some rows as a check.
+        method: the second method; Laplace with AIS as a check, or none for a Bayesian decoder.
         chains: chains of AIS for each observation.
         method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
@@ -88,6 +102,8 @@ def evaluate(
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+        given: for a Bayesian decoder, the posterior predictive, or log p(x) at the mean weights.
+        weights: number of draws of a Bayesian decoder's weights; 20 by default.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)
@@ -96,32 +112,42 @@ def evaluate(
         raise InputError("bounds must name at least one number of particles, each 1 or more, as in [1,5,50]")
     second = _with_old_options(method, temperatures=temperatures, start=start)
     vae, data_set, x = in_turn(lambda: opened(run, data, split, rows, device, trust))
-    estimate = partial(log_evidence, vae, seed=seed, chunk=chunk, precision=precision, progress=True)
+    estimate = partial(
+        log_evidence,
+        vae,
+        seed=seed,
+        chunk=chunk,
+        precision=precision,
+        progress=True,
+        given=given,
+        weights=weights,
+    )
     bound = estimate(x, particles=particles, compile=compile)
     x = x[: len(bound)]
     results = {f"L_{particles}": bound}
     more: dict[str, int] = {"particles": particles, "chains": chains, "rows": method_rows}
     with _stopping(results) as stop:
-        if type(second) is not Importance and not bound.partial:  # otherwise it would be L_K again
-            _add_second(results, x, estimate, second, chosen=method is not None, **more)
-    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk)
+        _add_second(results, x, estimate, second, chosen=method is not None, **more)
+    bounds_of = partial(iwae_bound, vae, x, seed=seed, chunk=chunk, given=given, weights=weights)
     curve = _curve(bounds_of, (1,) if stop() else bounds, bound)
     others: dict[str, float] = {}
+    of_data = None
     with _stopping(results) as stop_again:
-        if baseline and not stop() and not curve.partial:
-            others = together(lambda: _baselines(vae, data_set, x) if is_first() else {})
+        if not stop() and not curve.partial:
+            others = together(lambda: _baselines(vae, data_set, x) if baseline and is_first() else {})
+            of_data = _of_data(vae, data_set, weights, seed, chunk)
     curve = replace(curve, partial=curve.partial or stop() or stop_again())
-
-    def report() -> None:
-        found = Results(split, results, curve, others)
-        print_first(found)
-        print_first("written: " + ", ".join(map(str, found.save(Path(run)))))
-
-    together(lambda: report() if is_first() else None)
+    together(lambda: _report(Results(split, results, curve, others, of_data), Path(run)))
     if curve.partial:
         raise KeyboardInterrupt(
             "stopped early: the finished rows are in the files with .partial in their names"
         )
+
+
+def _report(found: Results, run: Path) -> None:
+    if is_first():
+        print_first(found)
+        print_first("written: " + ", ".join(map(str, found.save(run))))
 
 
 @contextmanager
@@ -148,6 +174,15 @@ def _add_second(
     rows: int,
 ) -> None:
     """Add the second estimate; by default, some rows are annealed to check it."""
+    bound = next(iter(results.values()))
+    if bound.partial or type(second) is Importance:  # otherwise it would be L_K again
+        return
+    if bound.weights > 1 and not chosen:
+        print_first(
+            "a second method is left out, since it would run for each draw of the shared variables: choose "
+            "one with --method"
+        )
+        return
     judged = not chosen and isinstance(second, Laplace)
     count = chains if second.annealed else min(particles, LAPLACE_PARTICLES) if judged else particles
     method, some = second, x if isinstance(second, Laplace) else x[:rows]
@@ -227,6 +262,15 @@ def _extended(curve: BoundCurve, bound: Evidence) -> BoundCurve:
     return replace(curve, particles=counts, bound=values, mc_stderr=stderr)
 
 
+def _of_data(
+    vae: VAE, data: Data | None, weights: int | None, seed: int, chunk: int | None
+) -> DataEvidence | None:
+    """The bound on log p(D) of the training rows, for a model whose rows share variables."""
+    if not vae.has_globals or data is None or data.streams:
+        return None
+    return data_evidence(vae, data, weights=weights or WEIGHTS, seed=seed, chunk=chunk, progress=True)
+
+
 def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
     """log p(x) of densities without a network, if there are some for the likelihood."""
     if data is None or data.streams or data.distinct > 10_000:
@@ -248,12 +292,16 @@ def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Results:
-    """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines."""
+    """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines.
+
+    `whole` is the bound on log p(D) of the training rows, if rows share variables.
+    """
 
     split: Part
     evidences: dict[str, Evidence]
     curve: BoundCurve
     baselines: dict[str, float]
+    whole: DataEvidence | None = None
 
     @property
     def bound(self) -> Evidence:
@@ -269,6 +317,7 @@ class Results:
         lines = [str(evidence) for evidence in self.evidences.values()]
         lines += [] if self.second is None else self._difference(self.second[1])
         lines += self._quoted()
+        lines += [] if self.whole is None else [f"training rows: {self.whole}"]
         lines += [str(self.curve), *(["without a network"] if self.baselines else [])]
         lines += [f"  {name:<32} {value:.3f} nats per observation" for name, value in self.baselines.items()]
         return "\n".join(lines)
@@ -303,6 +352,7 @@ class Results:
             **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
             "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
             "baselines": self.baselines,
+            **({} if self.whole is None else {"data": self.whole.to_dict()}),
         }
         yield save_text(run / f"evidence{end}.json", json.dumps(content, indent=2))
         yield save_text(run / f"evidence{end}.csv", self._table())
@@ -315,6 +365,7 @@ class Results:
     def _table(self) -> str:
         """Estimate, error, effective sample size and k-hat of each method, by row number."""
         columns = ["log_px", "mc_stderr", "ess", "khat"]
+        columns += [] if self.bound.weights_ess is None else ["weights_ess"]
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["row", *(f"{name}_{column}" for name in self.evidences for column in columns)])
