@@ -9,6 +9,7 @@ trained with the encoder is often far from it, and an autoencoder has none at al
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -32,7 +33,7 @@ from pyrovae.training.preparing import as_data
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pyrovae.datasets import Data
 
@@ -175,12 +176,20 @@ class _Codes(Program, nn.Module):
         self._vae = (vae,)
 
     def model(self, z: Tensor, context: Tensor | None = None) -> None:
-        with pyro.plate(DATA, len(z), dim=-1):
+        with self._shared("model"), pyro.plate(DATA, len(z), dim=-1):
             pyro.sample("codes", self.prior(self._vae[0]._flat(context)), obs=z)
 
     def guide(self, z: Tensor, context: Tensor | None = None) -> None:
-        with pyro.plate(DATA, len(z), dim=-1):
+        with self._shared("guide"), pyro.plate(DATA, len(z), dim=-1):
             pass
+
+    @contextmanager
+    def _shared(self, of: str) -> Iterator[None]:
+        """Draw the prior's variables that all rows share; the others have centres."""
+        vae = self._vae[0]
+        of_others = {n: v.centre() for n, v in vae.global_variables.items() if not n.startswith("prior.")}
+        with vae.holding(of_others), vae._shared(of):
+            yield
 
     @property
     def waits_for(self) -> int:  # type: ignore[override]
