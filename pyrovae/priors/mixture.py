@@ -171,6 +171,11 @@ class GaussianMixture(Prior):
             self._check_random()
 
     def _check_random(self) -> None:
+        if self.components == 1:
+            raise InputError(
+                f"{self!r} has one component, whose weight is 1: use more components, or leave "
+                "weights='dirichlet' out"
+            )
         if not self.learned:
             raise InputError(
                 f"{self!r} would fix the means and weights whose posterior is learned: leave learned=False "

@@ -278,6 +278,7 @@ def test_a_declaration_is_written_read_and_copied():
 
 def test_options_that_exclude_each_other_are_refused_with_a_cure():
     for options, words in (
+        ({"components": 1}, ("one component", "more components")),
         ({"floor": 0.1}, ("leave floor out", "concentration")),
         ({"prune": 0.1}, ("leave prune out", "concentration")),
         ({"learned": False}, ("leave learned=False",)),
