@@ -95,7 +95,7 @@ def test_what_cannot_be_random_is_refused_with_a_cure():
         lambda: pv.VAE((4,), 2, encoder=Bayesian(MLP(5)), decoder=MLP(5)), "for decoders", "use its network"
     )
     raises_one_sentence(
-        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "linear layers", "'lastlayer'"
+        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "linear layer", "'lastlayer'"
     )
     raises_one_sentence(
         lambda: vae_of(Bayesian(Transformer(4, layers=1, heads=1), posterior="laplace"), series), "'normal'"
