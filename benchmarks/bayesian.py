@@ -6,8 +6,9 @@
 
 rows     digits, binarised at a threshold: of N rows a tenth chooses the weights to keep; log p(x) of the same
          360 test rows for each decoder and seed, minus that of the fixed decoder of the same seed
-doubt    the variance of E[x|z, W] over W, of test digits, of digits whose pixels are turned over (0 and 1
-         exchanged), and of noise; and log p(x) of each, for the largest N
+doubt    the standard deviation of E[x|z, W] from W (RMS over pixels), of test digits, of digits turned over
+         (0 and 1 exchanged), and of noise, for the largest N; log p(x); and how well each tells the rows
+         from test digits (AUROC)
 steps    the compiled step of each decoder divided by that of the fixed one: medians over rounds in which all
          take turns
 
@@ -167,20 +168,55 @@ def draw(args: argparse.Namespace, found: dict[tuple[str, int], list[dict[str, A
 
 
 def doubt(args: argparse.Namespace) -> None:
-    """Print the variance from W and log p(x) of digits, of digits turned over, and of noise."""
+    """Print and draw the variance from W and log p(x) of digits, of digits turned over, and of noise."""
     count, names = args.rows[-1], [name for name in args.decoders if name != FIXED]
     test = data_set(count, 0).test.x
     generator = torch.Generator().manual_seed(0)
     noise = torch.bernoulli(test.mean().expand(test.shape), generator=generator)
     sets = {"test digits": test, "turned over": 1 - test, "noise": noise}
-    print(f"{'decoder':14} {'rows':12} {'log p(x)':>9} {'sd from W':>10} {'sd from z':>10}")
-    for name in names:
-        vae = trained(args, name, count, 0)
-        for what, x in sets.items():
-            parts = vae.uncertainty(x, seed=0)
-            log_px = pv.log_evidence(vae, x, particles=PARTICLES, **draws(vae)).mean
-            from_w, from_z = (np.sqrt(np.mean(np.asarray(part))) for part in (parts.from_w, parts.from_z))
-            print(f"{name:14} {what:12} {log_px:9.2f} {from_w:10.4f} {from_z:10.4f}", flush=True)
+    found = {name: doubts(trained(args, name, count, 0), sets) for name in names}
+    print(f"{'decoder':14} {'rows':12} {'log p(x)':>9} {'sd from W':>10} {'sd from z':>10} {'AUROC':>18}")
+    for name, of_sets in found.items():
+        usual = of_sets["test digits"]
+        for what, (log_px, from_w, from_z) in of_sets.items():
+            areas = (area(usual[1], from_w), area(-usual[0], -log_px))
+            means = f"{log_px.mean():9.2f} {from_w.mean():10.4f} {from_z.mean():10.4f}"
+            print(f"{name:14} {what:12} {means} {areas[0]:8.3f} {areas[1]:8.3f}")
+    picture(args, found)
+
+
+def doubts(vae: pv.VAE, sets: dict[str, torch.Tensor]) -> dict[str, tuple[np.ndarray, ...]]:
+    """log p(x), and the standard deviations from W and from z (RMS over pixels), of each row."""
+    found = {}
+    for what, x in sets.items():
+        parts = vae.uncertainty(x, seed=0)
+        log_px = pv.log_evidence(vae, x, particles=PARTICLES, **draws(vae)).log_px
+        sds = [
+            np.sqrt(np.clip(part.reshape(len(x), -1).mean(1), 0, None))
+            for part in (parts.from_w, parts.from_z)
+        ]
+        found[what] = (log_px, *sds)
+    return found
+
+
+def area(usual: np.ndarray, other: np.ndarray) -> float:
+    """The probability that a row of the second set has the higher score (AUROC)."""
+    return float((other[:, None] > usual).mean() + (other[:, None] == usual).mean() / 2)
+
+
+def picture(args: argparse.Namespace, found: dict[str, dict[str, tuple[np.ndarray, ...]]]) -> None:
+    """Histograms of the standard deviation from W."""
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(2.6 * len(found), 2.6), layout="constrained", sharey=True
+    )
+    for ax, (name, of_sets) in zip(np.atleast_1d(axes), found.items(), strict=True):
+        for what, (_, from_w, _) in of_sets.items():
+            ax.hist(from_w, bins=np.linspace(0, 0.2, 41), histtype="step", density=True, label=what)
+        ax.set(title=name, xlabel="sd of E[x|z, W] from W", yticks=[])
+    np.atleast_1d(axes)[0].set_ylabel("rows")
+    np.atleast_1d(axes)[-1].legend(frameon=False, fontsize=8)
+    figure.savefig(args.out / "bayesian_doubt.png", dpi=150)
+    plt.close(figure)
 
 
 # ---------------------------------------------------------------- steps
