@@ -121,7 +121,8 @@ def data_evidence(
     This is for comparing models by their marginal likelihood: it needs no test rows, and is only
     meant for the rows on which q(w) was fitted. For a new row, `log_evidence` gives the predictive
     log p(x | D). It is a bound for every posterior q(w), also that of "laplace", and exact if q(w)
-    and q(z|x) are.
+    and q(z|x) are. Fitted parameters of the model have no divergence, such as the layers below the
+    heads for "lastlayer" and "laplace": compare models that have the same ones.
 
     Arguments:
         vae: a `VAE` with a Bayesian part, or a program with sites outside the plate "data".

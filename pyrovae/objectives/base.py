@@ -159,23 +159,29 @@ class Objective(Declared, PyroELBO):
         if pair.global_guide is not None:
             check_gradients(pair.global_guide)
 
-    def global_share(self, pair: TracePair, rows: int | None) -> Tensor | None:
+    def global_share(
+        self, pair: TracePair, rows: int | None, divergence: Tensor | None = None
+    ) -> Tensor | None:
         """(log p(w) - log q(w)) / N, the share of a row in the term of the global sites, ().
 
         Arguments:
             pair: the traces.
             rows: N, the number of rows of the data set.
+            divergence: KL(q(w) || p(w)), in place of the draws of log q(w) - log p(w).
 
         Raises:
             InputError: when there are such sites and N is not known.
         """
-        if pair.log_global is None:
+        if not pair.globals:
             return None
         if rows is None:
             raise InputError(
                 f"{type(self).__name__} needs the number of rows of the data set, since all rows share some "
                 "sites: call its begin(rows, program), or train with pv.fit"
             )
+        if divergence is not None:
+            return -divergence / rows
+        assert pair.log_global is not None
         return pair.log_global.mean() / rows
 
     def begin(self, rows: int, program: Program) -> None:
