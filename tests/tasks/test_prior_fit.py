@@ -12,7 +12,7 @@ from pyrovae.cli import main
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.objectives import Autoencoder
-from pyrovae.tasks.prior_fit import _codes, _Codes
+from pyrovae.tasks.prior_fit import _Codes, _codes
 from pyrovae.terms import Runner
 from tests.support.parts import PRIORS, raises_one_sentence
 from tests.support.same_runs import binary, same, small
