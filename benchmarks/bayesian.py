@@ -179,7 +179,7 @@ def doubt(args: argparse.Namespace) -> None:
         for what, x in sets.items():
             parts = vae.uncertainty(x, seed=0)
             log_px = pv.log_evidence(vae, x, particles=PARTICLES, **draws(vae)).mean
-            from_w, from_z = (np.sqrt(np.mean(np.asarray(part))) for part in (parts.weights, parts.latents))
+            from_w, from_z = (np.sqrt(np.mean(np.asarray(part))) for part in (parts.from_w, parts.from_z))
             print(f"{name:14} {what:12} {log_px:9.2f} {from_w:10.4f} {from_z:10.4f}", flush=True)
 
 

@@ -2,9 +2,9 @@ r"""Variables that all rows share: a tensor w with a prior p(w) and a posterior 
 
     log p(D) >= sum_n E_q(w)[ log p(x_n | w) ] - KL(q(w) || p(w))
 
-A part that has some (the layers of a Bayesian decoder, the scale of a likelihood) reads `value`:
-the draw of the program that is running, and outside a program the centre of q(w). The program draws
-each as a site outside the plate "data".
+A part with such variables (the layers of a Bayesian decoder, the scale of a likelihood) reads their
+`value`: in a running program the sample, and elsewhere the centre of q(w). The program samples each
+variable as a site outside the plate "data".
 
 Reference:
     Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F; Blundell et al. (2015),
@@ -34,7 +34,7 @@ class Variable(nn.Module, ABC):
     """Base class: a tensor with a prior and a posterior, each one event.
 
     Attributes:
-        is_layerwise: whether its layer can draw activations in place of it (`layerwise`).
+        is_layerwise: whether its layer can sample activations instead of it (`layerwise`).
     """
 
     is_layerwise: bool = False
@@ -57,13 +57,13 @@ class Variable(nn.Module, ABC):
 
     @property
     def value(self) -> Tensor:
-        """The draw of the running program, or the centre."""
+        """The sample of the running program, or the centre."""
         held = _held().get(id(self))
         return self.centre() if held is None else held
 
     @property
     def is_held(self) -> bool:
-        """Whether it has a value that was drawn or given."""
+        """Whether it has a value that was sampled or given."""
         return id(self) in _held()
 
     def divergence(self) -> Tensor:
@@ -71,7 +71,7 @@ class Variable(nn.Module, ABC):
         return torch.distributions.kl_divergence(self.posterior(), self.prior())
 
     def forward(self, *_: Any) -> Any:  # noqa: ANN401
-        raise NotImplementedError("a variable has a value, and is not called")
+        raise NotImplementedError("a variable cannot be called: read its value")
 
 
 def _held() -> Mapping[int, Tensor]:
@@ -80,7 +80,7 @@ def _held() -> Mapping[int, Tensor]:
 
 @contextmanager
 def holding(values: Mapping[Variable, Tensor]) -> Iterator[None]:
-    """Give variables their values, in this thread."""
+    """Give variables these values in the context, for this thread."""
     token = _HELD.set({**_held(), **{id(variable): value for variable, value in values.items()}})
     try:
         yield
@@ -90,7 +90,7 @@ def holding(values: Mapping[Variable, Tensor]) -> Iterator[None]:
 
 @contextmanager
 def layerwise() -> Iterator[None]:
-    """Let layers draw their activations in place of weights, where they can, in this thread."""
+    """Let layers sample activations instead of weights where they can, for this thread."""
     token = _LAYERWISE.set(True)
     try:
         yield
@@ -99,5 +99,5 @@ def layerwise() -> Iterator[None]:
 
 
 def is_layerwise() -> bool:
-    """Whether layers draw activations now."""
+    """Whether layers sample activations now."""
     return _LAYERWISE.get()

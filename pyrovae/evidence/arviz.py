@@ -68,9 +68,10 @@ def to_arviz(
     group "posterior" holds samples from the guide; k-hat and ess in the group "importance" show how
     close the guide is to the posterior.
 
-    If all rows share some variables w (the weights of a Bayesian decoder), each sample has a draw
-    of its own, and the same one for all rows; the weights in the group "importance" are
-    p(x, z|w) / q(z|x). Each variable is large, so the group "shared" holds those that are named.
+    If all rows share some variables w (the weights of a Bayesian decoder), w is sampled once for
+    each sample of z, and all rows use the same w. The weights in the group "importance" are then
+    p(x, z|w) / q(z|x). Shared variables can be large, so the group "shared" only has those that
+    are named.
 
     Arguments:
         vae: a `VAE`.
@@ -80,15 +81,14 @@ def to_arviz(
         draws: samples in each chain.
         chains: the number of chains.
         seed, chunk: as for `log_evidence`.
-        shared: the names of variables that all rows share, as in `vae.global_variables`, whose
-            draws are exported.
+        shared: the names of the variables that all rows share whose samples are exported, as in
+            `vae.global_variables`.
 
     Returns:
         An `arviz.InferenceData` (ArviZ 0.23) or `xarray.DataTree` (1.x) with the groups posterior
         (z), prior (z), posterior_predictive (x), prior_predictive (x), observed_data (x) and
-        importance (log_w, ess, khat, log_px); and shared and shared_prior, if variables are named.
-        The coordinate "datum" has the row numbers in the
-        source, if they are known.
+        importance (log_w, ess, khat, log_px), and with `shared` also shared and shared_prior. The
+        coordinate "datum" has the row numbers in the source, if they are known.
 
     Raises:
         InputError: if `vae` is not a VAE, draws or chains are below 1, the samples would not fit in
@@ -185,7 +185,7 @@ def elpd(evidence: Evidence) -> Any:  # noqa: ANN401
 
 
 def _over_draws(vae: VAE, pieces: Pieces, count: int, names: Sequence[str]) -> dict[str, Group]:
-    """The groups, with a draw of shared variables for each sample."""
+    """The groups, with the shared variables sampled once for each sample of z."""
     torch.manual_seed(pieces.seed)
     if not pieces.runner.global_sites:
         return _with_weights(_groups(vae, pieces, count), pieces)
@@ -223,7 +223,7 @@ def _check_names(vae: VAE, names: Sequence[str]) -> None:
 
 
 def _with_weights(groups: dict[str, Group], pieces: Pieces) -> dict[str, Group]:
-    """The groups, with the summary of the weights."""
+    """The groups, with a summary of the importance weights."""
     (_, log_w) = groups["importance"]["log_w"]
     sums = WeightSums(len(pieces), len(log_w), pieces.device)
     sums.add(log_w)

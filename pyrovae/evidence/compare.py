@@ -36,8 +36,8 @@ class Comparison:
         quantity: the quantity that is compared, such as "log p(x)" (see `Evidence`).
         bits: the mean in bits per dimension, (M,), or None if there is no such scale.
         units: whether log p(x) is that of a probability or of a density, and in which units.
-        given: for each model whose rows share variables, whether log p(x) is the "posterior"
-            predictive or that at their "mean"; None for other models.
+        given: for each model whose rows share variables, "posterior" if log p(x) is the posterior
+            predictive and "mean" if it is at their mean; None for other models.
     """
 
     names: tuple[str, ...]
@@ -63,8 +63,8 @@ class Comparison:
         return "\n".join([head, *rows, *self._given()])
 
     def _given(self) -> Iterator[str]:
-        """Lines that say how the variables that rows share were averaged."""
-        words = {"posterior": "the posterior predictive log p(x | D)", "mean": "log p(x) at their means"}
+        """Lines that say what log p(x) is in models whose rows share variables."""
+        words = {"posterior": "the posterior predictive log p(x | D)", "mean": "log p(x) at their mean"}
         for given, meaning in words.items():
             names = [name for name, own in zip(self.names, self.given, strict=False) if own == given]
             if names:
@@ -133,8 +133,8 @@ def _ranked(evidences: Mapping[str, Evidence]) -> Comparison:
     """A table of models in falling order."""
     ranked = dict(sorted(evidences.items(), key=lambda item: -item[1].mean))
     best = next(iter(ranked.values()))
-    # The spread of the differences already includes the Monte Carlo error, except for the part that
-    # the rows of a model have in common.
+    # The spread of the differences includes the Monte Carlo error, except for the part that all
+    # rows of a model have in common.
     common = np.array([np.hypot(e.common_error, best.common_error) for e in ranked.values()])
     common[0] = 0.0
     differences = np.stack([evidence.log_px - best.log_px for evidence in ranked.values()])

@@ -53,7 +53,7 @@ class BoundCurve(PerRow):
     def __str__(self) -> str:
         lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
         stopped = " (stopped early: partial)" if self.partial else ""
-        means = {"posterior": " over the draws", "mean": " at the mean"}.get(self.given or "", "")
+        means = {"posterior": " over the samples", "mean": " at the mean"}.get(self.given or "", "")
         of = f"{means} of the shared variables" if means else ""
         return table(f"bounds on {self.quantity}{of}, nats per observation{stopped}", lines, width=8)
 
@@ -78,7 +78,8 @@ def iwae_bound(
 
     For each smaller K, the samples of the largest K are split into groups, whose bounds are
     averaged. If all rows share some variables w, it is a bound on the posterior predictive
-    log p(x|D), the logarithm of the mean of K weights at each of S draws of w.
+    log p(x|D): the logarithm of the mean importance weight over K samples of z for each of S
+    samples of w.
 
     Arguments:
         vae, x, context, y, seed, chunk: as for `log_evidence`.
@@ -129,11 +130,11 @@ def _log_w(pieces: Pieces, particles: int) -> Tensor:
 
 
 def _grouped(log_w: Tensor, k: int) -> Tensor:
-    """L_k and its error from log weights at S draws of shared variables, (S, K, B) -> (2, B)."""
+    """L_k and its error from log weights at S samples of shared variables, (S, K, B) -> (2, B)."""
     draws, groups = len(log_w), log_w.shape[1] // k
     parts = log_mean_exp(log_w[:, : groups * k].unflatten(1, (groups, k)), 2)
     bounds = log_mean_exp(parts, 0)
-    if draws > 1:  # the groups share the draws, so their differences do not show the whole error
+    if draws > 1:  # the groups share the samples, so their differences do not show the whole error
         each = log_mean_exp(parts, 1)
         error = (each - log_mean_exp(each, 0)).exp().std(0) / math.sqrt(draws)
     else:

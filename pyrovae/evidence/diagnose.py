@@ -179,7 +179,7 @@ def diagnose(
     q(z) is the aggregate over the N observations used. Over a larger set, the information is at
     least the reported value, and KL(q(z) || p(z)) at most.
 
-    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+    Variables that all rows share, such as the weights of a Bayesian decoder, are at their mean.
 
     Arguments:
         vae: a `VAE`.

@@ -47,10 +47,10 @@ def log_evidence(
     \[\log p(x) \approx \log \frac1K \sum_{k=1}^K \frac{p(x|z_k)\, p(z_k)}{q(z_k|x)}, \quad
     z_k \sim q(z|x)\]
 
-    If all rows share some variables w (the weights of a Bayesian decoder), it is the posterior
-    predictive \(\log p(x|D) = \log \mathbb E_{q(w)}\,[p(x|w)]\): the mean of p(x|w) over S draws of
-    w, the same for all rows, each with samples of z of its own. The error contains both kinds of
-    noise, and the effective sample size of the S draws is in the result.
+    If all rows share some variables w (the weights of a Bayesian decoder), this estimates the
+    posterior predictive \(\log p(x|D) = \log \mathbb E_{q(w)}\,[p(x|w)]\), with S samples of w that
+    all rows share, and K samples of z for each row and sample of w. The error includes both kinds
+    of noise, and the result has the effective sample size of the S samples.
 
     With `method="importance"` the estimate is a lower bound in expectation (Burda et al.'s
     \(\mathcal L_K\)) and rises to log p(x) with K. It depends only on the seed and the rows, not on
@@ -77,9 +77,9 @@ def log_evidence(
             saves time on the remaining work, True always (or refused with the reason), False never.
             The samples are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
-        given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Without shared variables
-            it is left out.
-        weights: S, the number of draws of shared variables; by default 20.
+        given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Leave it out for a program
+            without shared variables.
+        weights: S, the number of samples of shared variables; by default 20.
 
     Returns:
         `Evidence`, with arrays of shape (N,) in nats. log p(x) is -inf for a row in which
@@ -89,8 +89,8 @@ def log_evidence(
     Raises:
         InputError: for particles or chunk below 1, no rows, a wrong shape, values outside the
             support, a site that guide or model lacks, a row whose weights are not numbers, rows
-            that all have no weight, or compile=True if the method or program cannot be compiled;
-            for given="mean" or weights= of a program whose rows share no variables.
+            that all have no weight, compile=True if the method or program cannot be compiled, or
+            given="mean" or weights= for a program whose rows share no variables.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), "Importance Weighted Autoencoders"; Owen (2013),
@@ -129,7 +129,7 @@ def at_mean(
     chunk: int | None,
     progress: bool,
 ) -> Evidence:
-    """log p(x), at the means of variables that all rows share, where there are such variables."""
+    """log p(x), at the mean of the variables that all rows share, if there are any."""
     return _estimate(
         vae,
         x,
@@ -202,7 +202,7 @@ def _estimate(
 def _summaries(
     pieces: Pieces, method: Method, particles: int, own: Tensor, draws: Draws, *, progress: bool
 ) -> Tensor:
-    """The summaries at each draw of shared variables, (S * outputs, N)."""
+    """The summaries at each sample of shared variables, (S * outputs, N)."""
     done = [torch.empty(len(draws) * method.outputs, 0, dtype=torch.float64)]
     with shown(method.name, len(pieces), show=is_first() and progress) as advance:
         try:

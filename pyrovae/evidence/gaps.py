@@ -197,7 +197,7 @@ def gaps(
     the ELBO is higher there. If it stops early, the amortisation gap looks smaller and the
     approximation gap larger; `converged` and the verdict say for which observations.
 
-    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+    Variables that all rows share, such as the weights of a Bayesian decoder, are at their mean.
 
     Arguments:
         vae: a `VAE`.

@@ -2,10 +2,10 @@ r"""The posterior predictive density of new rows, if all rows share some variabl
 
     log p(x | D) = log E_q(w)[ p(x | w) ]  ~  log (1/S) sum_s p(x | w_s)
 
-w is drawn S times from the guide, and p(x|w_s) of each row is estimated as for a program without
-shared variables. The variance of p(x|w_s) between the draws contains the noise of the estimates, so
-it gives the error of the whole. All rows share the draws, so the errors of rows are not
-independent, and the error of their mean is computed from
+w is sampled S times from the guide, and p(x|w_s) of each row is estimated as for a program without
+shared variables. The variance of these estimates over s includes their own noise, so it gives the
+total error. All rows share the samples of w, so the errors of rows are not independent. The error
+of their mean is computed from
 
     g_s = (1/N) sum_n p(x_n | w_s) / p(x_n | D),     error of the mean = sd(g) / sqrt(S)
 """
@@ -33,16 +33,16 @@ STRIDE = 7919  # between the seeds of draws
 
 
 class Shared:
-    """How the variables that all rows share are averaged.
+    """Whether to average over the variables that all rows share, or to use their mean.
 
     Arguments:
         given: "posterior" or "mean".
-        weights: the number of draws of them; None is the usual one.
-        usual: the usual number.
-        is_asked: whether a caller chose these, so that they have to have an effect.
+        weights: the number of samples of them; None is the default.
+        usual: the default number.
+        is_asked: whether the options are those of the user, and are refused if they have no effect.
 
     Raises:
-        InputError: for an unknown `given`, or draws of which no use is made.
+        InputError: for an unknown `given`, or a number of samples that would not be used.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Shared:
         self.given = one_of("given", given, get_args(Given))
         self.is_asked = is_asked and (weights is not None or given == "mean")
         if weights is not None and given == "mean":
-            raise InputError("weights= is the number of draws for given='posterior': leave one of them out")
+            raise InputError(
+                "weights= is the number of samples for given='posterior': leave out weights= or given='mean'"
+            )
         self.count = usual if weights is None else count_of("weights", weights)
 
     @contextmanager
     def draws(self, pieces: Pieces) -> Iterator[tuple[Pieces, Draws]]:
-        """The rows at the first draw, and all draws; the means if these are asked for.
+        """The rows at the first sample of w, and all samples; only the mean if `given` says so.
 
         Raises:
             InputError: for options that have no effect on a program without shared variables.
@@ -69,13 +71,13 @@ class Shared:
         if not pieces.runner.global_sites:
             if self.is_asked:
                 raise InputError(
-                    "given= and weights= are about variables that all rows share, and the program has none: "
+                    "given= and weights= are for variables that all rows share, and the program has none: "
                     "leave them out"
                 )
             yield pieces, Draws(None, [{}], {})
             return
         values = [pieces.centre()] if self.given == "mean" else pieces.draws(self.count)
-        # The draws are copied into the same tensors, so that code is compiled once for all of them.
+        # All samples are copied into the same tensors, so that code is compiled once.
         slots = {name: value.clone() for name, value in values[0].items()}
         with pieces.at(slots) as held:
             yield held, Draws(self.given, values, slots)
@@ -83,12 +85,12 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Draws of the variables that all rows share, one after the other in the same tensors.
+    """Samples of the variables that all rows share, put in turn into the same tensors.
 
     Attributes:
         given: "posterior" or "mean", or None for a program without such variables.
-        values: the draws.
-        slots: the tensors at which a program is held.
+        values: the samples.
+        slots: the tensors that a program reads as values of the variables.
     """
 
     given: Given | None
@@ -99,14 +101,14 @@ class Draws:
         return len(self.values)
 
     def of(self, pieces: Pieces) -> Iterator[Pieces]:
-        """The rows at each draw in turn, with other samples of z for each."""
+        """The rows at each sample of w in turn, with other samples of z for each."""
         for number, values in enumerate(self.values):
             for name, slot in self.slots.items():
                 slot.copy_(values[name])
             yield replace(pieces, seed=pieces.seed + STRIDE * number)
 
     def combined(self, summaries: np.ndarray) -> dict[str, Any]:
-        """The fields of `Evidence` from the summaries at each draw, (S, outputs, N)."""
+        """The fields of `Evidence` from the summaries at each sample, (S, outputs, N)."""
         if self.given != "posterior":
             log_px, mc_stderr, ess, khat, *bias = summaries[0]
             log_bias = bias[0] if bias else -(mc_stderr**2) / 2
@@ -119,13 +121,13 @@ class Draws:
 def over_draws(
     pieces: Pieces, given: Given = "posterior", weights: int | None = None
 ) -> Iterator[tuple[Pieces, Draws]]:
-    """`Shared.draws` for callers whose own options decide."""
+    """`Shared.draws` with options that are ignored if rows share no variables."""
     with Shared(given, weights, is_asked=False).draws(pieces) as found:
         yield found
 
 
 def _predictive(summaries: np.ndarray) -> dict[str, Any]:
-    """The logarithm of the mean of p(x|w) over draws of w, with its error."""
+    """The logarithm of the mean of p(x|w) over samples of w, with its error."""
     log_p = summaries[:, 0]
     top = log_p.max(0)
     top = np.where(np.isfinite(top), top, 0.0)
@@ -151,17 +153,17 @@ def _predictive(summaries: np.ndarray) -> dict[str, Any]:
 
 
 def _stderr(values: np.ndarray) -> Any:  # noqa: ANN401
-    """The standard error of a mean over S draws, (S, *) -> (*); nan for one draw."""
+    """The standard error of a mean over S samples, (S, *) -> (*); nan for one sample."""
     count = len(values)
     if count == 1:
         return np.full(values.shape[1:], np.nan)
-    # Few draws know their own error badly: the standard deviation of Student's t.
+    # With few samples this error is itself uncertain: use the standard deviation of Student's t.
     widened = np.sqrt((count - 1) / (count - 3)) if count > 3 else 1.0
     return widened * values.std(0, ddof=1) / np.sqrt(count)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean over draws, without those under which a row has no probability; nan for none."""
+    """The mean over samples, without those that give a row no probability; nan if none is left."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0.0).sum(0) / known.sum(0)

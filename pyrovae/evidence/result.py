@@ -54,12 +54,13 @@ class Evidence(PerRow):
         partial: whether the evaluation was stopped before all observations were done.
         seconds: the time that the evaluation took.
         units: whether log p(x) is that of a probability or of a density, and in which units.
-        given: for variables w that all rows share, "posterior" if this is the mean of p(x|w) over
-            draws of w, "mean" if it is log p(x|w) at the mean of q(w); None without such variables.
-        weights: the number of draws of w.
-        weights_ess: the effective sample size of these draws, (N,); None without them.
+        given: for variables w that all rows share, "posterior" if this is the logarithm of the mean
+            of p(x|w) over samples of w, "mean" if it is log p(x|w) at the mean of q(w); None if
+            there are no such variables.
+        weights: the number of samples of w.
+        weights_ess: the effective sample size of these samples, (N,); None without them.
         common_error: the part of the mean's Monte Carlo error that does not shrink with N, since
-            all observations share the draws of w; 0 without them.
+            all observations share the samples of w; 0 without them.
     """
 
     log_px: np.ndarray = field(repr=False)
@@ -222,7 +223,7 @@ class Evidence(PerRow):
         ]
         if self.weights_ess is not None:
             few = f"median {np.nanmedian(self.weights_ess):.1f}, smallest {np.nanmin(self.weights_ess):.1f}"
-            lines.append(("shared variables", f"{self.weights} draws, effective sample size {few}"))
+            lines.append(("shared variables", f"{self.weights} samples, effective sample size {few}"))
         if not math.isnan(self.doubtful) and not self.annealed:
             lines.append((f"k-hat above {self.threshold:.2f}", f"{self.doubtful:.1%} of the observations"))
         if self.units.measure in ("density", "mixed"):
@@ -234,14 +235,14 @@ class Evidence(PerRow):
         what = self.quantity if self.given == "mean" else self.meaning
         head = f"{what} of {len(self):,} observations by {self.method}, {self.particles:,} {word}"
         head += ", at the mean of the shared variables" if self.given == "mean" else ""
-        head += "" if self.weights_ess is None else f", {self.weights} draws of the shared variables"
+        head += "" if self.weights_ess is None else f", {self.weights} samples of the shared variables"
         head += "".join(f", {name} {value}" for name, value in self.settings.items() if value is not None)
         head += " (stopped early: partial)" if self.partial else ""
         return table(head, lines, self.verdict)
 
 
 def meaning_of(quantity: str, given: str | None) -> str:
-    """A quantity in words that say how variables that all rows share were averaged.
+    """A quantity in words, which say whether variables that all rows share were averaged over.
 
     Example:
         >>> meaning_of("log p(x, y | c)", "posterior")

@@ -61,14 +61,14 @@ def evaluation(
 ) -> Iterator[Pieces]:
     """Evaluate a program on checked rows, in pieces, without side effects.
 
-    Variables that all rows share are held, so the program has local sites only.
+    Variables that all rows share are held at a value, so the program has local sites only.
 
     Arguments:
         vae: a `Program`, an object with a Pyro `model` and `guide`, or a pair of these functions.
         x, context, y: as for `inputs`.
         seed: seed of the samples.
         chunk: the number of (particle, row) pairs that run at once; chosen if None.
-        shared: the values of shared variables; by default the means of their posterior.
+        shared: the values of shared variables; by default the mean of their posterior.
 
     Raises:
         InputError: if the program or the rows cannot be evaluated; for a value outside the support
@@ -89,7 +89,7 @@ def checked(
     seed: int,
     chunk: int | None,
 ) -> Iterator[Pieces]:
-    """`evaluation` whose shared variables are still to be held, by `Pieces.at`."""
+    """The same, without values for shared variables: use `Pieces.at` to hold them."""
     runner = Runner(vae)
     rows = inputs(runner, x, context, y)
     pairs, seed = None if chunk is None else whole("chunk", chunk), whole("seed", seed, 0)
@@ -226,11 +226,11 @@ class Pieces:
             yield replace(self, shared=shared)
 
     def centre(self) -> Mapping[str, Tensor]:
-        """The means of the variables that all rows share."""
+        """The mean of each variable that all rows share."""
         return central_values(self.runner, self.rows) if self.runner.global_sites else {}
 
     def draws(self, count: int) -> list[Mapping[str, Tensor]]:
-        """Draws of the variables that all rows share, which depend on the seed only."""
+        """Samples of the variables that all rows share, which depend on the seed only."""
         if not self.runner.global_sites:
             return []
         return [self._draw(number) for number in range(count)]

@@ -102,7 +102,7 @@ def sandwich(
     \[\mathbb E\Big[\log \tfrac1C \sum_c w_c\Big] \le \log p(x) \le
     \mathbb E\Big[-\log \tfrac1C \sum_c \tfrac1{w_c}\Big]\]
 
-    Variables that all rows share, such as the weights of a Bayesian decoder, have their means.
+    Variables that all rows share, such as the weights of a Bayesian decoder, are at their mean.
 
     Arguments:
         vae: a `VAE`, or an object whose Pyro `model()` draws an observation if called without one.

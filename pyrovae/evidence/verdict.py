@@ -7,9 +7,9 @@ stated errors, or below .05 nats. The limits are calibrated on models with known
     weights   k-hat below its threshold, an effective sample size of 100, or a tenth of K if less
     chains    an error below 1/4 nat, and an effective sample size of half the chains
 
-For samples of the guide the limits hold as far as the guide covers the posterior. A mean over draws
-of variables that all rows share also needs an effective sample size of these draws of 10, or half
-of S if less, and 5 draws.
+For samples of the guide the limits hold as far as the guide covers the posterior. A mean over S
+samples of variables that all rows share also needs at least 5 samples, and an effective sample size
+of at least 10 (or S / 2, if that is less).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ __all__ = ["LARGEST_ERROR", "LEAST_ESS", "MOST", "are_trusted", "sentence", "tru
 
 LEAST_ESS = 100
 LARGEST_ERROR = 0.25
-LEAST_DRAWS, FEWEST_DRAWS = 10, 5  # of shared variables: effective ones, and drawn ones
+LEAST_DRAWS, FEWEST_DRAWS = (
+    10,
+    5,
+)  # samples of shared variables: the least effective sample size, and the least number
 # The share of trusted observations from which a mean is called trusted.
 MOST, HALF = 0.95, 0.5
 # `result.Evidence`, which imports this file.
@@ -41,7 +44,7 @@ def trusted(evidence: Evidence) -> np.ndarray:
 
 
 def _has_draws(evidence: Evidence) -> np.ndarray:
-    """Whether enough draws of shared variables carry the estimate of each observation, (N,)."""
+    """Whether enough samples of shared variables carry the estimate of each observation, (N,)."""
     enough = evidence.weights_ess >= min(LEAST_DRAWS, evidence.weights / 2)
     return enough & (evidence.weights >= FEWEST_DRAWS)
 
@@ -76,11 +79,11 @@ def _of_draws(evidence: Evidence) -> str:
     count, few = evidence.weights, 1 - _has_draws(evidence).mean()
     least = np.nanmin(evidence.weights_ess)
     if count < FEWEST_DRAWS:
-        return f"fewer than {FEWEST_DRAWS} draws of the shared variables do not show their error: use more"
+        return f"fewer than {FEWEST_DRAWS} samples of the shared variables do not show their error: use more"
     return (
-        f"not reliable: few of the {count} draws of the shared variables carry the estimate for {few:.0%} of "
+        f"not reliable: few of the {count} samples of shared variables carry the estimate for {few:.0%} of "
         f"the observations (effective sample size down to {least:.0f}), so the errors "
-        "shown are too small: use more draws (weights=) or particles"
+        "shown are too small: use more samples (weights=) or particles"
     )
 
 

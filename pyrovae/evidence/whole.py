@@ -1,10 +1,11 @@
-r"""A lower bound on log p(D) of a whole data set, if all rows share some variables w.
+r"""A lower bound on log p(D) of a whole data set whose rows share some variables w.
 
     log p(D) >= E_q(w)[ sum_n L(x_n | w) + log p(w) - log q(w) ]
 
-L(x_n | w) is the bound L_K of a row. Where KL(q(w) || p(w)) has a formula, the mean of the second
-part is known, and it replaces the draws if the error is smaller then. The divergence counts once,
-so models with different numbers of variables compare by the bound: more variables cost more nats.
+L(x_n | w) is the bound L_K of a row. If KL(q(w) || p(w)) has a formula, it replaces the mean of
+log q(w) - log p(w) over samples wherever this gives a smaller error. The divergence counts once for
+the data set, so the bound compares models with different numbers of variables: more variables cost
+more nats.
 
 Reference:
     MacKay (1992), "Bayesian Interpolation"; Kingma & Welling (2014), "Auto-Encoding Variational
@@ -39,13 +40,13 @@ class DataEvidence:
     """A lower bound on log p(D) of N rows that share some variables w, in nats for the data set.
 
     Attributes:
-        bounds: sum_n L(x_n|w_s) + log p(w_s) - log q(w_s) at each draw of w, or with the divergence
-            in place of the difference, (S,).
-        log_ratios: log q(w_s) - log p(w_s), whose mean is KL(q(w) || p(w)), (S,); this divergence
-            itself where its formula is known.
+        bounds: sum_n L(x_n|w_s) + log p(w_s) - log q(w_s) at each sample of w, or
+            sum_n L(x_n|w_s) - KL(q(w) || p(w)), (S,).
+        log_ratios: log q(w_s) - log p(w_s), whose mean estimates KL(q(w) || p(w)), (S,); the
+            divergence itself if it has a formula.
         rows: N.
-        particles: K, the samples of z for each row and draw.
-        quantity: what the sum is over: "log p(x)", or with contexts and labels "log p(x | c)" etc.
+        particles: K, the number of samples of z for each row and sample of w.
+        quantity: what is summed: "log p(x)", or with contexts or labels "log p(x | c)" etc.
     """
 
     bounds: np.ndarray = field(repr=False)
@@ -61,12 +62,12 @@ class DataEvidence:
 
     @property
     def stderr(self) -> float:
-        """Its Monte Carlo error; nan for one draw."""
+        """Its Monte Carlo error; nan for one sample of w."""
         return _stderr(self.bounds)
 
     @property
     def kl(self) -> float:
-        """KL(q(w) || p(w)), estimated from the same draws, in nats."""
+        """KL(q(w) || p(w)) in nats, from its formula or estimated from the same samples."""
         return float(self.log_ratios.mean())
 
     @property
@@ -97,7 +98,7 @@ class DataEvidence:
             ("KL(q(w) || p(w))", f"{self.kl:,.2f}{error} nats, which are subtracted once"),
         ]
         inner = self.quantity.removeprefix("log p(x").removesuffix(")")
-        head = f"log p(D{inner}) of the {self.rows:,} rows together, from {len(self.bounds)} draws of the "
+        head = f"log p(D{inner}) of the {self.rows:,} rows together, from {len(self.bounds)} samples of the "
         return table(f"{head}variables w that they share, {self.particles:,} particles", lines)
 
 
@@ -113,31 +114,33 @@ def data_evidence(
     chunk: int | None = None,
     progress: bool = False,
 ) -> DataEvidence:
-    r"""Bound log p(D) of a data set from below, for a model whose rows share some variables.
+    r"""Compute a lower bound on log p(D) of a data set, for a model whose rows share variables w.
 
     \[\log p(D) \ge \mathbb E_{q(w)}\Big[\sum_{n=1}^N \mathcal L_K(x_n|w)\Big] -
     \mathrm{KL}(q(w) \| p(w))\]
 
-    This is for comparing models by their marginal likelihood: it needs no test rows, and is only
-    meant for the rows on which q(w) was fitted. For a new row, `log_evidence` gives the predictive
-    log p(x | D). It is a bound for every posterior q(w), also that of "laplace", and exact if q(w)
-    and q(z|x) are. Fitted parameters of the model have no divergence, such as the layers below the
+    The bound compares models by their marginal likelihood, without test rows. Use it on the rows to
+    which q(w) was fitted; for new rows, `log_evidence` gives the predictive log p(x | D). It is a
+    bound for any q(w), including that of "laplace", and exact if q(w) and q(z|x) are the exact
+    posteriors. Fitted parameters of the model have no divergence, such as the layers below the
     heads for "lastlayer" and "laplace": compare models that have the same ones.
 
     Arguments:
         vae: a `VAE` with a Bayesian part, or a program with sites outside the plate "data".
-        data: the result of `datasets.load`, whose distinct training rows are D; or D itself, as for
-            `log_evidence`.
+        data: the result of `datasets.load`, whose training rows (without copies) are D; or D
+            itself, as for `log_evidence`.
         context, y: as for `log_evidence`.
-        particles: K, for each row and draw of w; a larger K gives a tighter bound.
-        weights: S, the number of draws of w.
+        particles: K, the number of samples of z for each row and sample of w; a larger K gives a
+            tighter bound.
+        weights: S, the number of samples of w.
         seed, chunk, progress: as for `log_evidence`.
 
     Returns:
         `DataEvidence`, in nats for the data set, with its Monte Carlo error.
 
     Raises:
-        InputError: for a program without such variables, streamed data, and as for `log_evidence`.
+        InputError: for a program without such variables or for streamed data, and as
+            `log_evidence`.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F.
@@ -155,8 +158,8 @@ def data_evidence(
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free:
         if not free.runner.global_sites:
             raise InputError(
-                "log p(D) is about variables that all rows share, and the program has none: sum what "
-                "log_evidence gives over the rows"
+                "data_evidence is for variables that all rows share, and the program has none: log p(D) is "
+                "the sum of log_evidence(...).log_px"
             )
         with over_draws(free, weights=weights) as (every, draws):
             own = own_rows(len(every))
@@ -182,7 +185,7 @@ def _divergence(program: Any) -> float | None:  # noqa: ANN401
 
 
 def _bounds(pieces: Pieces, particles: int, own: Tensor, draws: Draws, *, progress: bool) -> Tensor:
-    """L_K of each row at each draw of shared variables, (S, N)."""
+    """L_K of each row at each sample of shared variables, (S, N)."""
     method, done = Importance(), [torch.empty(len(draws), 0, dtype=torch.float64)]
     with shown("log p(D)", len(pieces), show=is_first() and progress) as advance:
         for some in method.parts(pieces, particles):

@@ -5,8 +5,8 @@ r"""A scale that is a random variable, one for all elements and rows.
 
     KL(q || p) = exp(2 m + 2 w^2) / 2 - m - log w - 1/2 - log 2
 
-since E[s^2] = exp(2 m + 2 w^2). s is in units of each element's spread, so s = 1 is a likelihood
-that explains nothing.
+since E[s^2] = exp(2 m + 2 w^2). s is in units of each element's spread, so with s near 1 the
+decoder explains nothing.
 
 Reference:
     Gelman (2006), "Prior distributions for variance parameters in hierarchical models".
@@ -60,13 +60,13 @@ class RandomScale(Variable):
         return 0.5 * square - self.loc - self.log_width - 0.5 - math.log(2)
 
     def for_elements(self, dims: int) -> Tensor:
-        """The value, limited from below, with a dimension of 1 for each of the event's."""
+        """The value, limited from below, with a dimension of size 1 for each of the event."""
         value = self.value
         return value.clamp_min(SCALE_FLOOR).reshape(*value.shape, *(1,) * dims)
 
     @torch.no_grad()
     def start_at(self, centre: float, elements: int) -> None:
-        """Initialise q(s) at a centre, with the width that this number of elements leaves.
+        """Initialise q(s) at a centre, with the width for this number of elements.
 
         The standard deviation of log s for n normal elements with known means is 1 / sqrt(2 n).
         """

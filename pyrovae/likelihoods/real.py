@@ -149,8 +149,8 @@ class Normal(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(\sigma\) in the units of x; "learned", one \(\sigma\) for all
-            elements and rows, in units of each element's spread; "bayesian", one that is a random
-            variable with a half-normal prior, in the same units; "predicted", a \(\sigma_i\) from
+            elements and rows, in units of each element's spread; "bayesian", the same as a random
+            variable with a half-normal prior; "predicted", a \(\sigma_i\) from
             the decoder for each element; or "optimal", one \(\sigma\) in closed form, in units of
             the spread.
 
@@ -194,9 +194,8 @@ class Laplace(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(b\) in the units of x; "learned", one \(b\) for all elements
-            and rows, in units of each element's spread; "bayesian", one that is a random variable
-            with a half-normal prior, in the same units; or "predicted", a \(b_i\) from the decoder
-            for each element.
+            and rows, in units of each element's spread; "bayesian", the same as a random variable
+            with a half-normal prior; or "predicted", a \(b_i\) from the decoder for each element.
 
     Raises:
         InputError: if `scale` is neither a positive number nor one of the words.
@@ -228,9 +227,8 @@ class StudentT(_Scaled):
         df: the degrees of freedom \(\nu\), above 1 so that the mean exists; or "learned", one
             for all elements and rows, initialised at 5.
         scale: a number, the fixed \(s\) in the units of x; "learned", one \(s\) for all elements
-            and rows, in units of each element's spread; "bayesian", one that is a random variable
-            with a half-normal prior, in the same units; or "predicted", an \(s_i\) from the decoder
-            for each element.
+            and rows, in units of each element's spread; "bayesian", the same as a random variable
+            with a half-normal prior; or "predicted", an \(s_i\) from the decoder for each element.
 
     Raises:
         InputError: if `df` or `scale` is out of range.
@@ -277,7 +275,7 @@ class LogNormal(_Scaled):
 
     Arguments:
         scale: a number, the fixed \(\sigma\) of the logarithm; "learned", one \(\sigma\) for all
-            elements and rows; "bayesian", one that is a random variable with a half-normal prior;
+            elements and rows; "bayesian", the same as a random variable with a half-normal prior;
             or "predicted", a \(\sigma_i\) from the decoder for each element.
 
     Raises:

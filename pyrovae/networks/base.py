@@ -54,7 +54,7 @@ class Network(Part):
     reads_missing: bool = False
     # Whether the first dimension of what it reads is time.
     reads_steps: bool = False
-    # Whether each linear layer, those of its heads too, acts once on each row.
+    # Whether each linear layer acts once on each row, including those of the heads.
     once_per_row: bool = False
 
     @abstractmethod

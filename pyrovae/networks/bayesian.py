@@ -36,24 +36,25 @@ class Bayesian(Network):
     network. Training maximises \(\sum_n \mathbb E_{q(W)} \mathcal L(x_n|W) - \mathrm{KL}(q(W) \|
     p(W))\), a bound on the log-probability log p(D) of all training rows, divided by their number.
 
-    With the posterior "normal" or "lastlayer", linear layers draw activations in place of weights
-    (local reparameterisation). Only the weights of linear layers and convolutions are random, not
-    those of normalisation layers or other parameters of a custom module.
+    With the posterior "normal" or "lastlayer", linear layers sample activations instead of weights
+    during training (local reparameterisation). Only the weights of linear layers and convolutions
+    are random, not those of normalisation layers or other parameters of a custom module.
 
     Arguments:
         network: the network; `MLP()` by default.
         scale: s; or "learned", one for the weights and one for the biases of each layer, which
-            maximises the bound on log p(D).
-        posterior: "normal", independent weights; "lowrank", a normal distribution of all weights
-            whose covariance is a diagonal and a matrix of low rank; "lastlayer", independent
-            weights of the heads, with fixed weights below them; or "laplace", fixed weights below
-            heads that are trained to a mode of p(W|D), and after training the normal distribution
-            with the curvature there (the Fisher information, as a Kronecker product).
-        rank: the rank of "lowrank".
+            maximise the bound on log p(D).
+        posterior: "normal", independent normal distributions; "lowrank", a joint normal
+            distribution whose covariance is a diagonal plus a matrix of low rank; "lastlayer", as
+            "normal" for the heads only, without a distribution for the layers below; or "laplace",
+            heads that are trained to a mode of p(W|D), also without a distribution below. After
+            training it is the normal distribution with the curvature at the mode (the Fisher
+            information, as a Kronecker product).
+        rank: the rank of that matrix.
 
     Raises:
         InputError: if `scale` is not positive, for an unknown `posterior`, a rank below 1, a
-            network with other layers that have weights (recurrent ones), and "laplace" with a
+            network with layers of other kinds (such as recurrent ones), and for "laplace" with a
             learned scale or convolutions as heads.
 
     Reference:
@@ -92,11 +93,13 @@ class Bayesian(Network):
                 "encoder"
             )
         if isinstance(self.network, Bayesian):
-            raise InputError(f"the weights of {self.network!r} are random already: use its network")
+            raise InputError(
+                f"the weights of {self.network!r} are random already: use {self.network.network!r}"
+            )
         if self.posterior == "laplace" and self.scale == "learned":
             raise InputError(
-                "posterior='laplace' needs a fixed scale, since the mode of p(W|D) has none for a scale that "
-                "is learned: give a number, or use posterior='normal'"
+                "posterior='laplace' needs a fixed scale, since p(W|D) has no mode if the scale is learned: "
+                "give a number, or use posterior='normal'"
             )
         self.network.attach(input_shape, output_shape, context_dim)
         self.features = self.network.features
@@ -135,8 +138,8 @@ class Bayesian(Network):
             return LaplaceHead(module, self.scale)
         if not self.once_per_row or isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             raise InputError(
-                f"posterior='laplace' needs heads that are linear maps of a row with a bias, and "
-                f"{self.network!r} has others: use posterior='normal' or 'lastlayer'"
+                "posterior='laplace' needs heads that are linear layers with a bias, each used once per row, "
+                f"and {self.network!r} has others: use posterior='normal' or 'lastlayer'"
             )
         for name, child in module.named_children():
             setattr(module, name, self._with_curvature(child))

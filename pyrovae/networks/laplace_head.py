@@ -1,21 +1,22 @@
-r"""A linear head at a mode of p(W | D), with the normal distribution that has the curvature there.
+r"""A linear head at a mode of p(W | D), with the normal distribution of the curvature at the mode.
 
     a = W h,  h with a 1 at its end for the bias,      W = [weights, bias]  (m, n + 1)
     p(W)      N(0, R), R diagonal                      R = scale^2 / n, and scale^2 for a bias
     curvature of unit i:   g_i A + R^-1                A = E[h h'],  g_i = N E[(d log p / d a_i)^2]
 
-The rows of W are independent. With R^1/2 A R^1/2 = Q diag(a) Q', the posterior of row i is
+The rows of W are independent in q(W). With R^1/2 A R^1/2 = Q diag(a) Q', the posterior of row i is
 
     w_i = m_i + R^1/2 Q diag(1 / sqrt(g_i a + 1)) e,   e ~ N(0, I)
 
-For elements that are independent given z, this is the exact curvature of each row with its weights
-and data replaced by their means (a Kronecker product).
+For elements that are independent given z, the Fisher information of row i is the sum over
+observations of E[(d log p / d a_i)^2] h h'. Here the mean of this product over observations is
+replaced by the product of the means (a Kronecker product).
 
 Reference:
     MacKay (1992), "A Practical Bayesian Framework for Backpropagation Networks"; Ritter, Botev &
     Barber (2018), "A Scalable Laplace Approximation for Neural Networks"; Kunstner, Balles & Hennig
     (2019), "Limitations of the Empirical Fisher Approximation for Natural Gradient Descent" (why
-    the data of the curvature are drawn from the model).
+    the data for the curvature are sampled from the model).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ Pieces = Iterable[tuple[Tensor, Tensor | None, Callable[[dict[str, Tensor]], Ten
 class LaplaceWeights(Variable):
     """The weights of a linear layer, with the bias as last column.
 
-    In training q(W) is a point; afterwards (`fit_curvature`) it is the normal distribution around
-    it.
+    During training q(W) is a point. Afterwards (`fit_curvature`) it is a normal distribution around
+    this point.
 
     Arguments:
         layer: the layer with its initial weights.
@@ -74,7 +75,7 @@ class LaplaceWeights(Variable):
         return dist.TransformedDistribution(base, [turned])
 
     def _shares(self) -> Tensor:
-        """The curvature along the axes in units of that of p(W), (m, n + 1)."""
+        """The curvature along the axes, in units of the curvature of p(W), (m, n + 1)."""
         return self.gains.unsqueeze(1) * self.eigenvalues + 1
 
     def centre(self) -> Tensor:
@@ -85,7 +86,7 @@ class LaplaceWeights(Variable):
         return f"N(0, {top}/{self.fan_in}), biases N(0, {top})"
 
     def divergence(self) -> Tensor:
-        """KL(q(W) || p(W)) of the normal distribution; in training -log p(W) at the point."""
+        """KL(q(W) || p(W)) of the normal distribution; during training, -log p(W) at the point."""
         if self.training:
             return -self.prior().log_prob(self.loc)
         shares = self._shares()
@@ -102,7 +103,7 @@ class LaplaceWeights(Variable):
 
 
 class _Turned(dist.transforms.Transform):
-    """e -> m + e Q' R^1/2, for matrices whose rows are turned."""
+    """e -> m + e Q' R^1/2, applied to each row of a matrix."""
 
     domain = dist.constraints.independent(dist.constraints.real, 2)
     codomain = dist.constraints.independent(dist.constraints.real, 2)
@@ -123,7 +124,7 @@ class _Turned(dist.transforms.Transform):
 
 
 class LaplaceHead(nn.Module):
-    """A linear layer with such weights: h (*, n) -> (*, m)."""
+    """A linear layer with weights of this kind: h (*, n) -> (*, m)."""
 
     def __init__(self, layer: nn.Linear, scale: float) -> None:
         super().__init__()
@@ -139,13 +140,13 @@ class LaplaceHead(nn.Module):
 
 @torch.enable_grad()
 def fit_curvature(headed: nn.Module, pieces: Pieces, count: int) -> None:
-    """Compute the curvature of all heads with such weights.
+    """Compute the curvature of all `LaplaceHead`s of a network.
 
     Arguments:
         headed: a network with heads.
-        pieces: for some rows each, the network's input (B, D), its context, and the log-density
-            (B,) of data drawn from the distribution with given parameters.
-        count: N, the number of rows of the data set, of which the pieces may be a part.
+        pieces: for each batch of rows, the network's input (B, D), its context, and a function from
+            the network's output to the log-density (B,) of data sampled from that distribution.
+        count: N, the number of rows of the data set; the batches need not contain all of them.
     """
     heads = [module for module in headed.modules() if isinstance(module, LaplaceHead)]
     seen: dict[int, tuple[Tensor, Tensor]] = {}

@@ -3,9 +3,9 @@ r"""Layers whose weights are random variables.
     a = W h + b,    W_ij ~ N(m_ij, s_ij^2),   b_i ~ N(m_i, s_i^2)
     a_i | h ~ N(m_i. h + m_i, s_i.^2 h^2 + s_i^2)         independent for each row and unit
 
-A linear layer draws its weights, or (`layerwise`) its activations: the second is the same
-distribution of the activations of a row, with less variance in the gradient, as rows do not share
-the noise. A convolution always draws its weights.
+A linear layer samples its weights, or (`layerwise`) its activations. The activations of a single
+row have the same distribution in both cases. Sampled activations give a gradient with less
+variance, since rows do not share the noise. A convolution always samples its weights.
 
 Reference:
     Kingma, Salimans & Welling (2015), "Variational Dropout and the Local Reparameterization Trick".
@@ -77,8 +77,8 @@ class NormalVariable(_Weights):
     """Weights with independent normal posteriors.
 
     Arguments:
-        rank: the number of directions in which all weights of a network vary together; the network
-            then draws them (`Bayesian`).
+        rank: the number of directions in which all weights of a network vary together; these
+            weights are then sampled jointly (`Bayesian`).
     """
 
     def __init__(self, start: Tensor, fan_in: int, scale: float | None, rank: int = 0) -> None:
@@ -90,7 +90,7 @@ class NormalVariable(_Weights):
 
     @property
     def scales(self) -> Tensor:
-        """The standard deviations of q(w), without common directions."""
+        """The standard deviations of q(w), without the part of the common directions."""
         return self.log_width.exp()
 
     def posterior(self) -> dist.TorchDistribution:
@@ -101,7 +101,7 @@ class RandomLinear(nn.Module):
     """A linear layer with random weights: h (*, n) -> (*, m).
 
     Attributes:
-        once_per_row: whether it acts once on each row.
+        once_per_row: whether it is used once for each row.
     """
 
     once_per_row = True
@@ -119,7 +119,7 @@ class RandomLinear(nn.Module):
             return functional.linear(h, weight, bias)
         if not self.once_per_row:
             raise InputError(
-                "a layer that acts on several steps of a row cannot have weights of its own for each "
+                "a layer that is used several times for a row cannot have weights of its own for each "
                 "particle: use weights='shared'"
             )
         # (K, 1, m, n) and (K, 1, m): each particle has its own weights, and h is (K, B, n)
@@ -163,7 +163,7 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
 
     Arguments:
         module: a network or a head, which is changed.
-        make: returns the variable of some weights, from (weights, fan_in, is_linear).
+        make: returns the variable for weights, from (weights, fan_in, is_linear).
         who: the network's name, for messages.
 
     Raises:
@@ -197,7 +197,7 @@ def _randomised(module: nn.Module, make: Any, who: str, done: dict[nn.Module, nn
 
 
 def _is_refused(module: nn.Module) -> bool:
-    """Whether a module has weights of a layer that is not known here."""
+    """Whether a module has weights that cannot be made random here."""
     weight = module._parameters.get("weight")
     is_known = isinstance(module, _FIXED) or weight is None or weight.dim() < 2
     return isinstance(module, _REFUSED) or hasattr(module, "parametrizations") or not is_known

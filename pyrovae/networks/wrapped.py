@@ -168,7 +168,7 @@ def _from_path(path: str, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 def is_custom(part: Part) -> bool:
     """Whether a part, or the module of a `Wrapped`, is not of this package."""
-    inner = getattr(part, "network", None)  # of a Bayesian network
+    inner = getattr(part, "network", None)  # of a `Bayesian` decoder
     if isinstance(inner, Part) and is_custom(inner):
         return True
     return isinstance(part, Wrapped) or not type(part).__module__.startswith("pyrovae.")

@@ -56,8 +56,9 @@ class Objective(Declared, PyroELBO):
             over.
         takes_globals: whether a program may have variables that all rows share. Their
             log p(w) - log q(w) is added outside the bounds of the rows.
-        weights: how particles draw these variables: all share one draw; each has its "own"; or
-            "auto", layer by layer where the program can do this, and else shared.
+        weights: how particles sample these variables: "shared" uses one sample for all particles,
+            "own" one for each, and "auto" samples activations where the program can do this, and
+            is "shared" elsewhere.
         rows: the number of training rows, after `begin` was called.
     """
 
@@ -162,22 +163,22 @@ class Objective(Declared, PyroELBO):
     def global_share(
         self, pair: TracePair, rows: int | None, divergence: Tensor | None = None
     ) -> Tensor | None:
-        """(log p(w) - log q(w)) / N, the share of a row in the term of the global sites, ().
+        """(log p(w) - log q(w)) / N, the share of one row in the term of the global sites, ().
 
         Arguments:
             pair: the traces.
             rows: N, the number of rows of the data set.
-            divergence: KL(q(w) || p(w)), in place of the draws of log q(w) - log p(w).
+            divergence: KL(q(w) || p(w)), in place of samples of log q(w) - log p(w).
 
         Raises:
-            InputError: when there are such sites and N is not known.
+            InputError: if there are global sites and N is not known.
         """
         if not pair.globals:
             return None
         if rows is None:
             raise InputError(
                 f"{type(self).__name__} needs the number of rows of the data set, since all rows share some "
-                "sites: call its begin(rows, program), or train with pv.fit"
+                "sites: train with pv.fit, or call begin(rows, program) of the objective"
             )
         if divergence is not None:
             return -divergence / rows

@@ -42,14 +42,15 @@ class ELBO(Objective):
         free_bits: \(\lambda\), the number of nats per latent without cost.
         analytic_kl: compute the divergence from its formula instead of samples; the reported bound
             uses samples in both cases.
-        weights: how particles draw variables that all rows share, such as the weights of a Bayesian
-            decoder: all "shared"; each its "own"; or "auto", by the activations of each layer where
-            it is linear (local reparameterisation), and else shared.
+        weights: how particles sample variables that all rows share, such as the weights of a
+            Bayesian decoder: "shared" uses one sample for all particles; "own" one for each; "auto"
+            samples the activations of linear layers (local reparameterisation), and shares the
+            other variables.
 
     Raises:
         InputError: if `particles` is below 1, `beta` or `free_bits` is negative, or `weights` is
             unknown; by `fit`, for distributions whose divergence has no known formula, and for
-            "own" weights of a program that does not broadcast over particles.
+            weights="own" if the program does not broadcast over particles.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Higgins et al. (2017),

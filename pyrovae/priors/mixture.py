@@ -48,9 +48,9 @@ class GaussianMixture(Prior):
     epochs. Until then the prior is N(0, I).
 
     With `weights="dirichlet"`, weights and means are random variables that all rows share,
-    \(\pi \sim \mathrm{Dirichlet}(a, \ldots, a)\) and \(\mu_k \sim \mathcal N(0, r^2 I)\), with a
-    Dirichlet and normals as their posterior. A component that the data do not need loses its
-    weight.
+    \(\pi \sim \mathrm{Dirichlet}(a, \ldots, a)\) and \(\mu_k \sim \mathcal N(0, r^2 I)\). Their
+    posterior is a Dirichlet distribution and independent normal distributions. A component that the
+    data do not need loses its weight.
 
     Arguments:
         components: the number K of components.
@@ -67,11 +67,12 @@ class GaussianMixture(Prior):
         prune: switch off components whose share of the encodings is below this, at the start of
             each epoch.
         weights: "learned", or "dirichlet" for random weights and means.
-        concentration: a, of random weights; small values favour few components.
+        concentration: a, for random weights; small values favour few components.
         reach: r, the standard deviation of random means.
 
     Raises:
-        InputError: if a number is out of range, a word is unknown, or options exclude each other.
+        InputError: if a number is out of range, `covariance`, `start` or `weights` is unknown, or
+            options exclude each other.
 
     Reference:
         Dilokthanakul et al. (2016), "Deep Unsupervised Clustering with Gaussian Mixture VAEs";
@@ -171,16 +172,21 @@ class GaussianMixture(Prior):
             self._check_random()
 
     def _check_random(self) -> None:
+        if self.components == 1:
+            raise InputError(
+                f"{self!r} has one component, whose weight is 1: use more components, or leave "
+                "weights='dirichlet' out"
+            )
         if not self.learned:
             raise InputError(
-                f"{self!r} would fix the means and weights whose posterior is learned: leave learned=False "
-                "out, or weights='dirichlet'"
+                f"{self!r} would fix the means and weights whose posterior is learned: leave out "
+                "learned=False or weights='dirichlet'"
             )
         name = "floor" if self.floor else "prune"
         if self.floor or self.prune:
             raise InputError(
-                f"{self!r} has weights with a prior, by which components stay or vanish: leave {name} out, "
-                "and set concentration (above 1 to keep components)"
+                f"{self!r} has random weights, whose prior decides how many components are used: leave "
+                f"{name} out, and set concentration (above 1 to keep components)"
             )
 
     def _create(self, name: str, value: Tensor) -> None:
@@ -261,7 +267,7 @@ class GaussianMixture(Prior):
     def put(self, weights: Tensor, loc: Tensor, covariance: Tensor) -> None:
         """Set the mixture's weights (K,), means (K, D) and covariances (K, D, D).
 
-        Random weights and means get a posterior around these, of about 100 rows.
+        Random weights and means get the posterior that about 100 rows would give, around these.
 
         "diagonal" leaves out the correlations, and "spherical" also the differences between
         variances. All components are in use afterwards.

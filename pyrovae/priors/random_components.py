@@ -3,8 +3,8 @@ r"""Weights and means of a mixture as random variables.
     pi   ~ Dirichlet(a, ..., a)          q(pi)   = Dirichlet(a_1, ..., a_K)
     mu_k ~ N(0, r^2 I)                   q(mu_k) = N(m_k, diag s_k^2)
 
-With a below 1, weights near 0 are likely, so a component that the data do not need loses its weight
-and its mean returns to the prior.
+With a below 1, weights near 0 are likely a priori. A component that the data do not need loses its
+weight, and the posterior of its mean returns to the prior.
 
 Reference:
     Rousseau & Mengersen (2011), "Asymptotic Behaviour of the Posterior Distribution in Overfitted
@@ -25,9 +25,9 @@ from pyrovae.variables import Variable
 
 __all__ = ["RandomMeans", "RandomWeights"]
 
-# The number of rows that the initial q(pi) and q(mu) stand for.
+# The initial q(pi) and q(mu) are as wide as a posterior for this number of rows.
 ROWS = 100.0
-LEAST = 1e-4  # of a concentration; far below, draws are 0 in single precision
+LEAST = 1e-4  # of a concentration; with much smaller ones, samples are 0 in single precision
 TINY = 1e-30
 
 
@@ -55,9 +55,7 @@ class RandomWeights(Variable):
     def posterior(self) -> dist.TorchDistribution:
         concentrations = self._concentrations()
         if isinstance(concentrations, FakeTensor) and not concentrations.is_cuda:
-            raise Uncapturable(
-                "it draws weights from a Dirichlet distribution, which has no machine code on a CPU"
-            )
+            raise Uncapturable("it samples a Dirichlet distribution, which cannot be compiled for a CPU")
         return dist.Dirichlet(concentrations)
 
     def centre(self) -> Tensor:
@@ -75,7 +73,7 @@ class RandomWeights(Variable):
 
     @torch.no_grad()
     def put(self, weights: Tensor) -> None:
-        """Set the mean of q(pi), (K,); the sum of its concentrations stays."""
+        """Set the mean of q(pi), (K,), without changing the sum of its concentrations."""
         total = self._concentrations().sum()
         shares = (weights / weights.sum()).to(total).clamp_min(TINY)
         self.log_concentration.copy_((total * shares).clamp_min(LEAST).log())
@@ -114,7 +112,7 @@ class RandomMeans(Variable):
 
     @torch.no_grad()
     def put(self, loc: Tensor, variance: Tensor, weights: Tensor) -> None:
-        """Set the means of q(mu), and the widths that rows of these variances (K, D) leave."""
+        """Set the means of q(mu), and its widths for components with these variances (K, D)."""
         shares = (weights / weights.sum()).unsqueeze(-1)
         precision = ROWS * shares / variance.clamp_min(TINY) + self.reach**-2
         self.loc.copy_(loc)

@@ -4,8 +4,8 @@ r"""Rewards of a pull, on validation rows with the same noise every time, in nat
     reconstruction   E_q[log p(x|z)], which is higher for a better reconstruction
     bound            the objective's bound on the validation set, as in the history of `fit`
 
-Variables that all rows share (the weights of a Bayesian decoder) are averaged over in log_px, which
-is then log p(x | D), and have their means in the reconstruction.
+If all rows share some variables (the weights of a Bayesian decoder), log_px is the posterior
+predictive log p(x | D), and the reconstruction uses their mean.
 
 Arms with different objectives or guides compare in log_px. The reconstruction ignores the KL
 divergence, so it prefers a VAE that stores more of x in z.

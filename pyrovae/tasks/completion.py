@@ -45,11 +45,11 @@ class Completion:
         through: the measurement in words.
         index: row numbers in the source, or None.
         schema: the meaning of the columns, or None.
-        given: for variables w that all rows share, "posterior" for the mean over draws of w, "mean"
-            for w at its mean; None without them.
-        weights: the number of draws of w.
-        weights_ess: the effective sample size of the draws, which count in proportion to p(y|w),
-            (N,); None without them.
+        given: for variables w that all rows share, "posterior" if w was sampled, "mean" if it is at
+            its mean; None without such variables.
+        weights: the number of samples of w.
+        weights_ess: the effective sample size of these samples, which count in proportion to
+            p(y|w), (N,); None without them.
     """
 
     x: Tensor = field(repr=False)
@@ -179,6 +179,6 @@ class Completion:
             lines.append(("shared variables", "at their mean"))
         if self.weights_ess is not None:
             few = f"median {np.nanmedian(self.weights_ess):.1f}, smallest {np.nanmin(self.weights_ess):.1f}"
-            lines.append(("shared variables", f"{self.weights} draws, effective sample size {few}"))
+            lines.append(("shared variables", f"{self.weights} samples, effective sample size {few}"))
         head = f"{len(self.x):,} samples of p(x | y) for {len(self):,} rows through {self.through}"
         return table(head, lines, self.verdict)

@@ -44,7 +44,7 @@ __all__ = ["completed", "condition"]
 
 TOGETHER = 1024  # rows whose posteriors are found together
 DECODED = 4  # times the usual number of (particle, row) pairs are decoded at once
-WEIGHTS = 10  # draws of variables that rows share
+WEIGHTS = 10  # samples of variables that rows share
 CHAINS = 32  # the number of annealed chains for each row, if there are no more samples to draw
 
 
@@ -71,8 +71,8 @@ def condition(
     Missing entries, half an image, noise and a low resolution are all measurements. The samples are
     of the posterior: they differ as much as y leaves open. Those of a row depend on the seed and
     its own values only. If all rows share some variables w (the weights of a Bayesian decoder), the
-    samples are those of p(x|y, D): w is drawn several times, and each draw counts in proportion to
-    p(y|w), for each row by itself.
+    samples are those of p(x|y, D): w is sampled several times, and for each row these samples count
+    in proportion to p(y|w).
 
     Arguments:
         vae: a `VAE`, or any program with a site "x".
@@ -90,8 +90,8 @@ def condition(
         seed: seed of the samples.
         chunk: see `log_evidence`.
         progress: show a bar with the time left.
-        given: "posterior", or "mean" for shared variables at their mean; left out without them.
-        weights: the number of draws of shared variables; by default 10.
+        given: "posterior", or "mean" for shared variables at their mean; leave it out without them.
+        weights: the number of samples of shared variables; by default 10.
 
     Returns:
         `Completion`.

@@ -79,7 +79,7 @@ class Measured(Program):
 
     @contextmanager
     def holding(self, values: Mapping[str, Tensor]) -> Iterator[None]:
-        """Hold the variables that all rows share, also in the program of x."""
+        """Hold the variables that all rows share, here and in the program of x."""
         self.runner.global_sites = tuple(values)
         with holding(self.runner, values):
             yield

@@ -1,10 +1,10 @@
-r"""Completions at several draws of variables w that all rows share, as one.
+r"""One completion from those at several samples of variables w that all rows share.
 
     p(x | y, D) = sum_s pi_s p(x | y, w_s),      pi_s proportional to p(y | w_s),  for each row
 
-The completions come one after the other. A sample of an earlier one is replaced by one of the
-newest with probability pi_s / (pi_1 + ... + pi_s), so that in the end each sample is from draw s
-with probability pi_s, and only two completions are in memory.
+The completions come one after the other. Each sample is replaced by a sample of completion s with
+probability pi_s / (pi_1 + ... + pi_s). In the end it comes from completion s with probability pi_s,
+and only two completions are in memory at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["mixed"]
 
 
 def mixed(completions: Iterable[Completion], pieces: Pieces, shared: Draws) -> Completion:
-    """The mixture of completions of the same rows; the only one where there is one."""
+    """The mixture of completions of the same rows; a single completion is returned as it is."""
     if shared.given != "posterior":
         return replace(next(iter(completions)), given=shared.given)
     result, each = None, []
@@ -45,7 +45,7 @@ def mixed(completions: Iterable[Completion], pieces: Pieces, shared: Draws) -> C
 
 
 def _chosen(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Samples (S, N, *shape), the new ones where these are taken, (S, N)."""
+    """Samples (S, N, *shape): the new ones where `taken` (S, N) says so."""
     taken = taken.to(new.device)
     return torch.where(taken.reshape(*taken.shape, *[1] * (new.dim() - 2)), new, old)
 
@@ -79,7 +79,7 @@ def _with_moments(result: Completion, each: list[Completion], shared: Draws) -> 
 
 
 def _moments(each: list[Completion], pi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, sd and mode of the mixture; the mode has the most votes where it is not the mean."""
+    """Mean, sd and mode of the mixture; if modes are not means, the mode with the most weight."""
     means, sds, modes = (torch.stack([getattr(one, name) for one in each]) for name in ("mean", "sd", "mode"))
     weight = pi.reshape(*pi.shape, *[1] * (means.dim() - 2)).to(means.device)
 
@@ -87,11 +87,11 @@ def _moments(each: list[Completion], pi: Tensor) -> tuple[Tensor, Tensor, Tensor
         return torch.where(weight > 0, weight * values, 0.0).sum(0)
 
     nothing = (pi.sum(0) == 0).reshape(-1, *[1] * (means.dim() - 2)).to(means.device)
-    # Where y gives x, all draws have its value, without an error of rounding.
+    # Where y determines x, all completions have its value: keep it free of rounding errors.
     mean = torch.where((means == means[0]).all(0), means[0].double(), average(means.double()))
     mean = mean.masked_fill(nothing, torch.nan)
     variance = average(sds.double().square() + (means.double() - mean).square())
-    # Codes of classes have no mean, and the variance of these is that within a draw.
+    # Codes of classes have no mean: their variance is the mean of the variances.
     variance = torch.where(mean.isnan(), average(sds.double().square()), variance)
     votes = torch.stack([average((modes == mode).double()) for mode in modes])
     voted = modes.gather(0, votes.argmax(0, keepdim=True))[0]

@@ -4,7 +4,7 @@
 by the same methods. The noise of a row depends on the seed and the values of the row only, so equal
 rows have equal scores, and the pieces change nothing. Code that was compiled for one piece is used
 for all. If rows share some variables (the weights of a Bayesian decoder), the scores are those of
-the posterior predictive log p(x | D), over 20 draws of them.
+the posterior predictive log p(x | D), with 20 samples of these variables.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Scorer:
         return {"method": self.method.to_dict(), "particles": self.particles, "seed": self.seed}
 
     def meaning(self, quantity: str) -> str:
-        """A quantity in words that say whether variables that rows share are averaged over."""
+        """A quantity in words, which say whether variables that rows share are averaged over."""
         return meaning_of(quantity, None if self._draws is None else self._draws.given)
 
     def piece_rows(self, numbers: int) -> int:
@@ -122,7 +122,7 @@ class Scorer:
 
     @contextmanager
     def _held(self, free: Pieces) -> Iterator[Pieces]:
-        """Rows with the variables that all rows share held, in the same tensors for all pieces."""
+        """Rows with the shared variables held, in the same tensors for all pieces."""
         if self._draws is None:
             with over_draws(free) as (every, self._draws):
                 yield every
@@ -143,7 +143,7 @@ class Scorer:
         return np.stack([combined[name] for name in COLUMNS])
 
     def _own(self, pieces: Pieces) -> Tensor:
-        """The summaries of this process's rows at each draw of shared variables, (S * 4, N)."""
+        """The summaries of this process's rows at each sample of shared variables, (S * 4, N)."""
         assert self._draws is not None
         return torch.cat([self._at(some) for some in self._draws.of(pieces)])
 

@@ -12,7 +12,7 @@ observation:
 They are read from Pyro traces, site by site, and summed over all dimensions but the particles and
 the plate named "data", for any number of sites and any Pyro program. They ignore `poutine.scale`,
 as a scale inside an importance weight would raise it to a power. Sites outside the plate are
-variables that all rows share; their log p - log q is a term of its own (`global_sites`).
+variables that all rows share, and their log p - log q is a separate term (`global_sites`).
 """
 
 from typing import TYPE_CHECKING

@@ -102,6 +102,6 @@ def strata_of(guide: poutine.Trace) -> int:
 
 
 def _strata(site: Any) -> int:  # noqa: ANN401
-    """The number of strata of a site; 1 for a global one, and in an inner plate."""
+    """The number of strata of a site; 1 for a global site, and for one in an inner plate."""
     plates = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized} - {PARTICLES}
     return getattr(site["fn"], "strata", 1) if plates == {DATA} else 1

@@ -21,8 +21,9 @@ __all__ = ["check_global_sites", "check_own_weights"]
 def check_global_sites(model: Callable, guide: Callable, rows: Rows) -> None:
     """Refuse global sites whose shape, p(w) or q(w) depends on the rows of the batch.
 
-    Such a site is a local one outside the plate "data", or a posterior of one batch. An auxiliary
-    site of the guide must only give the values of others, as in w = f(a).
+    Such a site is a local one that was left outside the plate "data", or its guide reads the batch.
+    An auxiliary site a of the guide may only be used to compute the values of others, as in
+    w = f(a).
 
     Raises:
         InputError: with the name of the first such site.
@@ -38,12 +39,12 @@ def check_global_sites(model: Callable, guide: Callable, rows: Rows) -> None:
                 raise InputError(
                     f"the site {name!r} is outside the plate 'data', so all rows share it, and its "
                     "distribution depends on the rows of the batch: put every local site inside "
-                    "`with pyro.plate('data', len(x))`, and let the guide of a shared variable read no rows"
+                    "`with pyro.plate('data', len(x))`, and do not read rows in the guide of a shared one"
                 )
 
 
 def _check_auxiliary(model: Callable, guide: Callable, values: dict[str, Tensor], rows: Rows) -> None:
-    """Refuse an auxiliary site on which a density depends, or no value."""
+    """Refuse an auxiliary site on which another density depends, or on which no value depends."""
     sites = _at(model, guide, values, rows)
     for name, value in values.items():
         if len(sites.get(name, "")) == 1 and sites[name][0]["infer"].get("is_auxiliary"):
@@ -67,7 +68,7 @@ def _at(model: Callable, guide: Callable, values: dict[str, Tensor], rows: Rows)
         try:
             traces = [poutine.trace(guide).get_trace(*rows.arguments)]
             traces.append(poutine.trace(poutine.replay(model, trace=traces[0])).get_trace(*rows.arguments))
-        except (ValueError, RuntimeError):  # of a shape that belongs to other rows
+        except (ValueError, RuntimeError):  # the values have the shape of other rows
             return {}
     found: dict[str, Any] = {}
     for trace in traces:
@@ -84,7 +85,7 @@ def _same(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> bool:
         if a["fn"].event_shape != b["fn"].event_shape or a["fn"].batch_shape != b["fn"].batch_shape:
             return False
         if a["infer"].get("is_auxiliary") and not a["is_observed"]:
-            continue  # drawn anew, as other sites are functions of it
+            continue  # sampled again, since other sites are functions of it
         first, second = (site["fn"].log_prob(site["value"]) for site in (a, b))
         if not torch.allclose(first, second, rtol=1e-4, atol=1e-4, equal_nan=True):
             return False
@@ -95,7 +96,7 @@ def _same(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> bool:
 def check_own_weights(runner: Any, rows: Rows) -> None:  # noqa: ANN401
     """Refuse a program that does not broadcast over particles with global sites of their own.
 
-    The terms of two particles are compared with those of each particle alone.
+    The terms of two particles are compared with the terms of each particle alone.
 
     Raises:
         InputError: with what to use instead.

@@ -1,4 +1,4 @@
-"""Draws and centres of the posterior of global sites, and programs that are held there."""
+"""Samples and means of the posterior of global sites, and programs that are held there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["central_values", "drawn_values", "holding", "simulated_at_centre"]
 
 @torch.no_grad()
 def drawn_values(runner: Runner, rows: Rows) -> dict[str, Tensor]:
-    """A draw of the global sites from the guide, from torch's random state."""
+    """A sample of the global sites from the guide, with torch's random state."""
     return values_of(apart(poutine.trace(runner.guide).get_trace(*rows[:1].arguments))[1])
 
 
@@ -40,7 +40,7 @@ def central_values(runner: Runner, rows: Rows) -> dict[str, Tensor]:
             return drawn_values(runner, rows)
     except InputError:
         raise InputError(
-            "the mean of a variable that all rows share is not known: average over draws of it instead, as "
+            "the mean of a variable that all rows share is not known: average over samples of it instead, as "
             "log_evidence does"
         ) from None
 
@@ -49,7 +49,7 @@ def central_values(runner: Runner, rows: Rows) -> dict[str, Tensor]:
 def holding(runner: Runner, values: Mapping[str, Tensor]) -> Iterator[None]:
     """Hold the global sites of a checked program at given values, in the context.
 
-    A VAE's own methods (`decode`) use them too.
+    Methods of a VAE, such as `decode`, use them too.
     """
     with runner.program.holding(values), runner.held(values):
         yield
@@ -58,10 +58,10 @@ def holding(runner: Runner, values: Mapping[str, Tensor]) -> Iterator[None]:
 def simulated_at_centre(
     runner: Runner, count: int, context: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor] | None]:
-    """Observations drawn from the model, their latents, and the means of the global sites.
+    """Observations sampled from the model, their latents, and the means of the global sites.
 
-    The model has its global sites at these means. They are None if there are no such sites, or if
-    the program itself has them there (`Program.central_globals`).
+    The observations are sampled with the global sites at these means. The means are None if there
+    are no such sites, or if the program knows them itself (`Program.central_globals`).
     """
     x, latents = runner.program.simulate(count, context)
     rows = Rows(x, context)

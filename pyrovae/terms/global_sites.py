@@ -4,13 +4,13 @@ r"""Global sites: latent variables outside the plate "data", which all rows shar
 
     log p(D) >= E_q(w)[ sum_n L(x_n | w) ] - KL(q(w) || p(w))
 
-L(x_n | w) is any bound of a row. log p(w) - log q(w) counts once for the data set, so an objective
-for each row adds it divided by N. It is kept apart from the terms of the rows: no importance weight
-of a row contains it.
+L(x_n | w) is any bound on log p(x_n | w). log p(w) - log q(w) counts once for the data set, so an
+objective adds 1/N of it to each row. It is kept separate from the terms of the rows, so that it is
+in no importance weight.
 
-The particles of a row share one draw of w ("shared"), or each has a draw of its own ("own"). For
-the second, the program has to broadcast over a dimension of particles, as Pyro's
-`vectorize_particles` demands.
+The particles of a row share one sample of w ("shared"), or each has a sample of its own ("own").
+For "own", the program has to broadcast over a dimension of particles, as for Pyro's
+`vectorize_particles`.
 
 Reference:
     Kingma & Welling (2014), "Auto-Encoding Variational Bayes", appendix F; Hoffman et al. (2013),
@@ -52,7 +52,7 @@ class Fixed(Messenger):
 
 
 class ParticlePlate(pyro.plate):
-    """The plate of particles; if they share the global sites, these are outside of it.
+    """The plate of particles; global sites that the particles share are outside of it.
 
     Arguments:
         count: K.
@@ -71,7 +71,7 @@ class ParticlePlate(pyro.plate):
 
 
 def apart(trace: poutine.Trace) -> tuple[poutine.Trace, poutine.Trace | None]:
-    """Split a trace into one without global sites and one with these only, or None."""
+    """Split a trace into one without global sites and one with only these, or None."""
     names = [name for name, site in sites_of(trace) if is_global(site)]
     if not names:
         return trace, None
@@ -87,7 +87,7 @@ def values_of(trace: poutine.Trace | None) -> dict[str, Tensor]:
 
 
 def global_names(*traces: poutine.Trace) -> list[str]:
-    """The names of all global sites of some traces, in order."""
+    """The names of all global sites of these traces, in order."""
     names = [name for trace in traces for name, site in sites_of(trace) if is_global(site)]
     return list(dict.fromkeys(names))
 
@@ -102,7 +102,7 @@ def log_ratio(model: poutine.Trace | None, guide: poutine.Trace | None) -> Tenso
 
 
 def _log_prob(site: dict[str, Any]) -> Tensor:
-    """The log-density of a site, a sum over its plates but that of particles: (K,) or (1,)."""
+    """The log-density of a site, summed over all plates except that of particles, (K,) or (1,)."""
     with _as_validated(site["fn"]):
         log_p = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
     frame = next((f for f in site["cond_indep_stack"] if f.name == PARTICLES), None)
@@ -114,7 +114,7 @@ def _log_prob(site: dict[str, Any]) -> Tensor:
 
 @contextmanager
 def _as_validated(fn: Any) -> Iterator[None]:  # noqa: ANN401
-    """Check values only if Pyro does now; a `PyroSample` keeps the setting of when it was made."""
+    """Check values only if Pyro does so now; a `PyroSample` keeps the setting of its creation."""
     parts = [fn]
     while hasattr(parts[-1], "base_dist"):
         parts.append(parts[-1].base_dist)
@@ -133,12 +133,12 @@ def _as_validated(fn: Any) -> Iterator[None]:  # noqa: ANN401
 
 
 def held(program: Callable, values: Mapping[str, Tensor], names: Iterable[str]) -> Callable:
-    """A model or guide whose global sites have given values and are no sites any more.
+    """A model or guide whose global sites have given values and are no longer sites.
 
     Arguments:
         program: a Pyro callable.
         values: the values of latent global sites.
-        names: all global sites, also auxiliary ones and factors.
+        names: all global sites, including auxiliary sites and factors.
     """
     names = list(names)
 

@@ -77,19 +77,20 @@ class Program:
         raise NotImplementedError(f"{type(self).__name__} has no guide")
 
     def by_layer(self) -> tuple[Callable, Callable] | None:
-        """Model and guide whose random weights are integrated layer by layer, or None.
+        """Model and guide whose layers sample activations instead of random weights, or None.
 
-        Each row and particle then has activations of its own weights (local reparameterisation), so
-        only the mean of log p(x|z) over the draws has the right expectation.
+        Each row and particle then samples activations as if it had weights of its own (local
+        reparameterisation). Only quantities that are linear in log p(x|z) have the right
+        expectation.
         """
         return None
 
     def central_globals(self) -> dict[str, Tensor] | None:
-        """The centres of the global sites, if the program knows them without running; else None."""
+        """The centres of q(w) of the global sites, if they are known without running; else None."""
         return None
 
     def global_divergence(self) -> Tensor | None:
-        """KL(q(w) || p(w)) of the global sites, if the program has formulas for it; else None."""
+        """KL(q(w) || p(w)) of the global sites, if it has a formula; else None."""
         return None
 
     def holding(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
@@ -168,10 +169,10 @@ class Program:
         return None
 
     def finish(self, some: Callable[[int], Rows], count: int) -> bool:
-        """Compute what the posterior of shared variables needs after training.
+        """Complete the posterior of shared variables after training.
 
         Arguments:
-            some: returns this number of training rows, or all.
+            some: returns this number of training rows, or all if there are fewer.
             count: the number of distinct training rows.
 
         Returns:
@@ -182,7 +183,7 @@ class Program:
     def simulate(self, count: int, context: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Draw observations (count, *event) from the model, with their latents (1, count, *shape).
 
-        Variables that all rows share are drawn for each observation, unless they are held.
+        Variables that all rows share are sampled for each observation, unless they are held.
 
         Raises:
             InputError: for a model that needs data to run, or has no site "x".

@@ -91,9 +91,9 @@ class Runner:
         """Run the program once on two rows, check its sites, and store its plate depth and strata.
 
         Raises:
-            InputError: for a site outside the plate "data" that is not one variable for all rows, a
-                site that the guide or the model lacks, or a parameter in Pyro's store that the
-                program's module does not own.
+            InputError: for a site outside the plate "data" that depends on the rows, a site that
+                the guide or the model lacks, or a parameter in Pyro's store that the program's
+                module does not own.
         """
         with alone, self.isolated():
             try:
@@ -146,8 +146,8 @@ class Runner:
     ) -> TracePair:
         """`terms.run` of this program's model and guide on rows.
 
-        With `weights="auto"` the weights of layers are integrated layer by layer where the program
-        can do this (`Program.by_layer`), and shared by the particles elsewhere.
+        With `weights="auto"`, layers sample activations instead of weights where the program can do
+        this (`Program.by_layer`). Elsewhere the particles share the weights.
         """
         by_layer = self.program.by_layer() if weights == "auto" and self.global_sites else None
         model, guide = by_layer or (self.model, self.guide)

@@ -79,13 +79,13 @@ def plate_dim(site: dict[str, Any], name: str) -> int:
             return frame.dim
     raise InputError(
         f"the site {site['name']!r} is outside the plate {name!r}: put every local site inside "
-        f"`with pyro.plate('data', len(x))`, and declare a variable that all rows share as one event, with "
+        f"`with pyro.plate('data', len(x))`, and declare a variable that all rows share as one event with "
         ".to_event()"
     )
 
 
 def is_global(site: Any) -> bool:  # noqa: ANN401
-    """Whether a site is outside the plate "data": one variable for all rows."""
+    """Whether a site is outside the plate "data", so that all rows share it."""
     return all(frame.name != DATA for frame in site["cond_indep_stack"])
 
 
@@ -137,7 +137,7 @@ def check_sites(model: poutine.Trace, guide: poutine.Trace) -> None:
 
 
 def _check_same_plates(model: dict[str, Any], guide: dict[str, Any]) -> None:
-    """Refuse a site that only one of the two has outside the plate "data"."""
+    """Refuse a site that is outside the plate "data" in only one of model and guide."""
     for name in model.keys() & guide.keys():
         pair = (model[name], guide[name])
         if is_global(pair[0]) != is_global(pair[1]):
@@ -153,18 +153,18 @@ def _check_global(site: dict[str, Any]) -> None:
         plate_dim(site, DATA)  # raises an error
     if is_enumerated(site) or (not site["is_observed"] and _is_discrete(site["fn"])):
         raise InputError(
-            f"the site {site['name']!r} is discrete and outside the plate 'data': only real variables can be "
-            "shared by all rows; put it inside the plate, or sum it out"
+            f"the site {site['name']!r} is discrete and outside the plate 'data', and rows can share "
+            "continuous variables only: put it inside the plate, or sum it out"
         )
 
 
 def _check_whole(site: dict[str, Any]) -> None:
-    """Refuse a site in a subsampled plate other than "data": terms have no scale."""
+    """Refuse a site in a subsampled plate other than "data", since terms ignore its scale."""
     for frame in site["cond_indep_stack"]:
         if frame.name != DATA and frame.full_size != frame.size:
             raise InputError(
-                f"the site {site['name']!r} is in the plate {frame.name!r}, which is subsampled, and a "
-                "term is a sum over the whole plate: leave subsample_size out"
+                f"the site {site['name']!r} is in the plate {frame.name!r}, which is subsampled, and terms "
+                "are sums over whole plates: leave subsample_size out"
             )
 
 
@@ -178,14 +178,14 @@ def _is_discrete(fn: Any) -> bool:  # noqa: ANN401
 def _check_auxiliary(sites: dict[str, Any], latent: set[str], alone: set[str]) -> None:
     """Refuse auxiliary sites without a counterpart, unless the latents are functions of them.
 
-    The sites are the guide's local ones, or its global ones.
+    The sites are either the guide's local sites or its global sites.
 
     A latent z = f(a) is a `Delta` whose log_density is the Jacobian, and q(z|x) is their product.
     Otherwise the numerator of the weight p(x, z) / q(z, a|x) would lack a density of a.
     """
     kinds = {distribution_name(site["fn"]) for name, site in sites.items() if name in latent}
     alone = alone & sites.keys()
-    # Of global sites, `check_global_sites` finds out which are functions.
+    # For global sites, `check_global_sites` finds out which are functions of others.
     if alone and kinds != {"Delta"} and not ("Delta" in kinds and is_global(sites[min(alone)])):
         refuse_auxiliary(min(alone))
 

@@ -47,8 +47,8 @@ class Terms(NamedTuple):
     """The log-density terms of K particles for each of B observations, in nats, of shape (K, B).
 
     `log_v` is the logarithm of the weight of a stratified particle in a mean; None is 0.
-    `log_global` is log p(w) - log q(w) of global sites w, (K,) or (1,), for the data set as a
-    whole; None without such sites. It is not a part of `log_w`.
+    `log_global` is log p(w) - log q(w) of global sites w, (K,) or (1,), once for the data set; None
+    without such sites. It is not included in `log_w`.
     """
 
     log_px_z: Tensor
@@ -329,7 +329,7 @@ def run(
             them.
         draws: how gradients pass through samples (see `pyrovae.terms.draws`).
         stratified: draw from each stratum in turn, where K is a multiple of the number of strata.
-        weights: whether the particles share one draw of the global sites or have their "own".
+        weights: whether the particles share one sample of the global sites, or each has its "own".
     """
     call = _Call(model, guide, args, kwargs, particles, max_plate_nesting, weights != "own")
     plate = call.plate()
@@ -349,7 +349,7 @@ def run(
 
 
 def _pair(guide: poutine.Trace, model: poutine.Trace, call: _Call, routing: Routing | None) -> TracePair:
-    """The traces without their global sites, which keep their values if a part runs again."""
+    """The traces without their global sites, whose values are kept if a program runs again."""
     (local_guide, global_guide), (local_model, global_model) = apart(guide), apart(model)
     if global_guide is not None or global_model is not None:
         names, values = global_names(guide, model), values_of(global_guide)

@@ -37,9 +37,9 @@ class Options:
 
 @contextmanager
 def drawn_variables(module: nn.Module) -> Iterator[Tensor | float]:
-    """Hold the variables that all rows share at draws; returns the sum of their divergences.
+    """Hold the variables that all rows share at samples; returns the sum of their divergences.
 
-    Both have gradients for the parameters of their priors and posteriors.
+    Samples and divergences have gradients for the parameters of the priors and posteriors.
     """
     shared = [part for part in module.modules() if isinstance(part, Variable)]
     with variables.holding({v: v.posterior().rsample() for v in shared}):

@@ -215,7 +215,7 @@ class CompiledStep:
         return Rows(**{name: t.index_select(0, positions) for name, t in zip(self.parts, data, strict=False)})
 
     def _weights(self, row: Sequence[Tensor]) -> Weights:
-        """The weights of the divergences, if they change."""
+        """The weights of the divergences that are annealed; None for others."""
         settings, precise = self.job.settings, self.job.precise
         rows = row[0].to(precise) if settings.kl_warmup else None
         return rows, row[1].to(precise) if settings.global_warmup else None

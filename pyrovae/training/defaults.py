@@ -8,7 +8,7 @@ B rows in a batch and T epochs:
     lr            0.003 for 10,000 training rows or more, else 0.002
     lr_schedule   cosine; constant for a prior whose components start after some epochs
     kl_warmup     T / 10, where the objective has a KL divergence
-    global_warmup T / 10, where all rows share some variables
+    global_warmup T / 10, for a VAE whose rows share some variables
     keep          the weights with the best objective on the validation set
     patience      T / 2, at least 20: the objective wavers while the rate is high; none if the last
                   weights are kept
@@ -49,7 +49,7 @@ class Facts(NamedTuple):
         rows: the number of training rows.
         anneals: whether the objective has a KL divergence to weight.
         late: whether a part of the program starts after some epochs.
-        has_globals: whether the program has variables that all rows share.
+        has_globals: whether the program declares variables that all rows share.
     """
 
     rows: int

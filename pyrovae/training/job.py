@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ADVICE", "Alone", "Job", "Weights"]
 
-# The weight of the KL divergence of the rows, and that of the global sites; None is 1.
+# The weights of the KL divergence of the rows and of that of the global sites; None is 1.
 Weights = tuple[Tensor | float | None, Tensor | float | None]
 ADVICE = "lower lr, set clip=, or check the data"
 
@@ -77,8 +77,8 @@ class Job:
 
         Arguments:
             rows: the batch.
-            weights: the weight of the KL divergence of the rows, and that of global sites; None is
-                1.
+            weights: the weights of the KL divergence of the rows and of that of the global sites;
+                None is 1.
             count: the divisor of the sum over the batch, if other processes have some of its rows.
         """
         objective = self.objective

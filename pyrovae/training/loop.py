@@ -9,7 +9,8 @@ parameters along its gradient. The reported numbers are computed from the same t
     kl                  E_q[log q(z|x) - log p(z)]
     global_kl           KL(q(w) || p(w)) / N for variables w that all rows share; the mean bound on
                         the training rows minus this is a bound on log p(D) / N
-                        all in nats per observation
+
+All are in nats per observation.
 
 The validation set is split into pieces, which several processes share. The noise of a piece depends
 on its index only, so the result is that of one process. An objective that couples the rows of a
@@ -185,7 +186,7 @@ class Loop:
 
     @torch.no_grad()
     def _global_kl(self) -> dict[str, float]:
-        """The divergence of the global sites for a row; samples have the same noise every epoch."""
+        """The divergence of the global sites divided by N, with the same noise in every epoch."""
         job = self.job
         if not job.runner.global_sites:
             return {}

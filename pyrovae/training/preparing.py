@@ -114,7 +114,7 @@ def _check_sizes(runner: Runner, rows: Rows) -> None:
     """Refuse a program that takes batches of one size only.
 
     Raises:
-        InputError: with the usual reason.
+        InputError: with the most likely reason.
     """
     more = rows[torch.arange(len(rows) + 1, device=rows.x.device) % len(rows)]
     try:
@@ -123,8 +123,8 @@ def _check_sizes(runner: Runner, rows: Rows) -> None:
         if is_exhausted(error):
             raise
         raise InputError(
-            f"the program takes {len(rows)} rows and not {len(more)}, as an autoguide does whose sites are "
-            "those of rows: use it for shared variables only (poutine.block), and a guide that reads x for "
+            f"the program takes {len(rows)} rows and not {len(more)}, like an autoguide of local sites: use "
+            "an autoguide for shared variables only (poutine.block), and write a guide that reads x for the "
             f"others ({str(error).splitlines()[0].rstrip(':')})"
         ) from error
 

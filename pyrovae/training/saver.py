@@ -70,7 +70,7 @@ class Saver:
             self._written = time.monotonic()
 
     def finish(self) -> None:
-        """Keep the weights as they are now, after the program was finished, and write best.ckpt."""
+        """Keep the weights as they are now, after `Program.finish`, and write best.ckpt."""
         self.best = weights(self.job.runner, self.job.trained)
         if self.folder is not None:
             self._write_best(self.folder, self.best)

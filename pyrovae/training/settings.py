@@ -62,7 +62,7 @@ class Settings:
         """The settings in one line."""
         warmup = f", the KL divergence grows over {self.kl_warmup:g} epochs" if self.kl_warmup else ""
         if self.global_warmup:
-            warmup += f", that of global variables over {self.global_warmup:g}"
+            warmup += f", that of shared variables over {self.global_warmup:g}"
         may_stop = self.patience is not None and self.patience < self.epochs
         stops = f", ends after {self.patience} without a better {self.keep}" if may_stop else ""
         return (

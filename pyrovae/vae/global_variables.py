@@ -3,7 +3,7 @@ r"""The variables of a VAE that all rows share: the sites outside the plate "dat
     model   w ~ p(w)      one site for each variable
     guide   w ~ q(w)
 
-For training by the activations of layers (`layerwise`), the weights of linear layers are no sites.
+If layers sample activations in training (`layerwise`), the weights of linear layers are not sites.
 Their divergence is then a factor of the model, in closed form.
 """
 
@@ -36,7 +36,7 @@ __all__ = ["GlobalVariables"]
 
 JOINT = "decoder.weights"
 FACTOR = "decoder.divergence"
-# The beginnings of the names of modules, and those of sites.
+# The beginnings of the names of modules, and of the sites that belong to them.
 _NAMES = {"generation.network.network.": "decoder.", "generation.heads.": "decoder."}
 FISHER_ROWS = 10_000
 FISHER_BATCH = 500
@@ -44,7 +44,7 @@ FISHER_SEED = 19920501
 
 
 class GlobalVariables(Program):
-    """The methods of a VAE about variables that all rows share."""
+    """The methods of a VAE for variables that all rows share."""
 
     prior: Prior
     q: Guide
@@ -63,12 +63,12 @@ class GlobalVariables(Program):
 
     @property
     def has_globals(self) -> bool:  # type: ignore[override]
-        """Whether all rows share some variables, as those of a `Bayesian` decoder."""
+        """Whether all rows share some variables, such as the weights of a `Bayesian` decoder."""
         return bool(self.global_variables)
 
     @contextmanager
     def _shared(self, of: str) -> Iterator[None]:
-        """Draw the variables as sites of the "model" or the "guide", and hold them."""
+        """Sample the variables as sites of the "model" or the "guide", and hold them."""
         free = {name: v for name, v in self.global_variables.items() if not v.is_held}
         if variables.is_layerwise():
             integrated = [v for v in free.values() if v.is_layerwise]
@@ -80,8 +80,8 @@ class GlobalVariables(Program):
             yield
 
     def by_layer(self) -> tuple[Callable, Callable] | None:
-        """Model and guide whose linear layers draw activations in place of weights, or None."""
-        # A class that is summed out stands inside a logarithm, where rows need one draw of W.
+        """Model and guide whose linear layers sample activations instead of weights, or None."""
+        # If a class is summed out, all classes of a row need the same sample of W.
         is_summed_out = self.prior.states is not None and self.q.states is None
         if is_summed_out or not any(v.is_layerwise for v in self.global_variables.values()):
             return None
@@ -118,7 +118,7 @@ class GlobalVariables(Program):
 
     @torch.no_grad()
     def draw_globals(self: Any) -> dict[str, Tensor]:
-        """A draw of all variables from q(w), by the names of their sites."""
+        """A sample of all variables from q(w), by the names of their sites."""
         with in_mode(self, training=False):
             return _posterior_draws(self.global_variables, site=_drawn)
 
@@ -136,10 +136,10 @@ class GlobalVariables(Program):
             return None
 
     def finish(self: Any, some: Callable[[int], Rows], count: int) -> bool:
-        """Compute what the posteriors need after training.
+        """Complete the posteriors after training.
 
         Arguments:
-            some: returns this number of training rows, or all.
+            some: returns this number of training rows, or all if there are fewer.
             count: the number of distinct training rows.
 
         Returns:
@@ -155,7 +155,7 @@ class GlobalVariables(Program):
         return True
 
     def _pairs(self: Any, rows: Rows) -> Iterator[tuple[Tensor, Tensor | None, Callable]]:
-        """Latents of rows, contexts, and the log-density of data drawn at the decoder's output."""
+        """Latents, contexts, and the log-density of data sampled at the decoder's output."""
         for piece in rows.batches(FISHER_BATCH):
             with torch.no_grad():
                 z = self.encode(piece).sample()[..., : self.prior.visible]

@@ -29,9 +29,9 @@ __all__ = ["Observations"]
 
 PAIRS = 2**15  # (particle, row) pairs that run at once
 SAMPLES = 2**14  # observations that are decoded at once
-WEIGHTS = 20  # draws of variables that rows share, in a mean
-GROUPS = 100  # draws of these variables for samples; more samples share them
-STRIDE = 7919  # between the seeds of draws
+WEIGHTS = 20  # samples of variables that rows share, in a mean
+GROUPS = 100  # the most samples of these variables in `sample`; more observations share them
+STRIDE = 7919  # between the seeds of these samples
 
 
 class Observations(PartsProgram):
@@ -59,8 +59,8 @@ class Observations(PartsProgram):
         This is the bound of `pyrovae.log_evidence` with other samples: their mean differs by the
         Monte Carlo error only. `pyrovae.score` and `log_evidence` also give errors and diagnostics,
         and their samples do not depend on the other rows. If all rows share some variables w (the
-        weights of a Bayesian decoder), it is the posterior predictive log p(x|D), over S draws of
-        them.
+        weights of a Bayesian decoder), it is the posterior predictive log p(x|D), averaged over S
+        samples of w.
 
         Arguments:
             x: rows (B, *event), or a table.
@@ -83,7 +83,9 @@ class Observations(PartsProgram):
         rows = self.rows(x, context, y)
         particles, seed = count_of("particles", particles), whole("seed", seed, 0)
         if weights is not None and not self.has_globals:
-            raise InputError("weights= is the number of draws of variables that rows share: leave it out")
+            raise InputError(
+                "weights= is for variables that all rows share, and this VAE has none: leave it out"
+            )
         count = count_of("weights", WEIGHTS if weights is None else weights)
         if not self._free_globals:
             return _bounds(self, rows, particles, seed)
@@ -131,10 +133,10 @@ class Observations(PartsProgram):
         """Draw observations from p(x), (count, *event); with `mean`, return E[x|z] at z ~ p(z).
 
         A likelihood without a known mean gives a sample in both cases. Variables that all rows
-        share (the weights of a Bayesian decoder) are drawn too, from their posterior. Up to 100
-        observations each have a draw of their own; more of them share 100 draws, in groups, which
-        changes the distribution of no single observation. Inside `with vae.holding(values)` they
-        have these values.
+        share (the weights of a Bayesian decoder) are sampled too, from their posterior. There are
+        at most 100 samples of them: groups of observations share one if you ask for more. This does
+        not change the distribution of a single observation. Inside `with vae.holding(values)` the
+        variables have these values.
 
         Arguments:
             count: the number of observations.
@@ -176,7 +178,7 @@ class Observations(PartsProgram):
         return count
 
     def _of_groups(self, count: int, context: Tensor | None, y: Tensor | None, *, mean: bool) -> Tensor:
-        """Samples in groups of rows, of which each has a draw of the shared variables."""
+        """Samples in groups of rows, with one sample of the shared variables for each group."""
         if context is not None or y is not None:
             self.latents(context, y)  # refuses what cannot be read
         each = {"context": False, "y": False}
@@ -258,10 +260,10 @@ class Observations(PartsProgram):
     ) -> Tensor | pandas.DataFrame:
         """E[x|z], or a sample of p(x|z), at a sample z ~ q(z|x): x (B, *event) -> (B, *event).
 
-        With more `draws` it is the mean of E[x|z] over samples of z. Variables that all rows share
-        (the weights of a Bayesian decoder) are drawn from their posterior, once for each sample of
-        z of all rows. With `as_frame`, the result is a table in the columns, words and units of the
-        training data.
+        With `draws` above 1 it is the mean of E[x|z] over this number of samples of z. Variables
+        that all rows share (the weights of a Bayesian decoder) are sampled from their posterior,
+        once for each of these samples and the same for all rows. With `as_frame`, the result is a
+        table in the columns, words and units of the training data.
 
         Arguments:
             x, context, y: rows, as for `encode`.
@@ -294,17 +296,18 @@ class Observations(PartsProgram):
         samples: int = 20,
         seed: Seed = None,
     ) -> Uncertainty:
-        r"""Split the variance of E[x|z, w] of each element into the part from z and that from w.
+        r"""Split the variance of E[x|z, w] of each element into the parts from z and from w.
 
         \[\mathrm{Var}\,m = \mathbb E_w \mathrm{Var}_z\, m + \mathrm{Var}_w \mathbb E_z\, m, \qquad
         m = \mathbb E[x|z, w], \quad z \sim q(z|x), \quad w \sim q(w)\]
 
         w are the variables that all rows share, such as the weights of a Bayesian decoder. The part
-        from w is large for rows unlike those of training.
+        from w tends to be larger for rows that are unlike the training rows. The noise of p(x|z, w)
+        is not included.
 
         Arguments:
             x, context, y: rows, as for `encode`.
-            draws: the number of draws of w, at least 2.
+            draws: the number of samples of w, at least 2.
             samples: the number of samples of z for each of them, at least 2.
             seed: a seed or a `torch.Generator`; by default torch's random state.
 
@@ -312,7 +315,7 @@ class Observations(PartsProgram):
             `Uncertainty`, with unbiased estimates of shape (N, *event).
 
         Raises:
-            InputError: for a VAE whose rows share no variables, a likelihood without a mean, and
+            InputError: for a VAE whose rows share no variables, a likelihood without a mean, or
                 fewer than two draws or samples.
 
         Example:
@@ -335,22 +338,22 @@ class Observations(PartsProgram):
         try:
             return p.mean
         except NotImplementedError:
-            raise InputError(f"{self.likelihood!r} has no mean, of which this would be computed") from None
+            raise InputError(f"{self.likelihood!r} has no mean, and this is computed from means") from None
 
     # ---------------------------------------------------------------- shared variables
 
     @property
     def _free_globals(self) -> bool:
-        """Whether there are variables that rows share, which have no value in this context."""
+        """Whether there are variables that rows share and that have no value in this context."""
         return any(not variable.is_held for variable in self.global_variables.values())
 
     @contextmanager
     def _at_draw(self, seed: int | None = None, number: int = 0) -> Iterator[None]:
-        """In the context, free variables that rows share have a draw from their posterior.
+        """In the context, free variables that rows share have a value sampled from their posterior.
 
         Arguments:
-            seed: seed of the draws; by default torch's random state.
-            number: the number of the draw, for a seed.
+            seed: seed of the samples; by default torch's random state.
+            number: the index of the sample, with a seed.
         """
         free = {name for name, variable in self.global_variables.items() if not variable.is_held}
         if not free:

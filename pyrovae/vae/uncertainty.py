@@ -3,8 +3,8 @@ r"""The variance of what a Bayesian VAE predicts for a row, split by its source.
     Var[m(z, w)] = E_w Var_z m(z, w)  +  Var_w E_z m(z, w),      m(z, w) = E[x | z, w]
                    from z                from w
 
-with z ~ q(z|x) and w ~ q(w). The first part remains with any number of training rows; the second
-shrinks with it, and is large for rows unlike those of training.
+with z ~ q(z|x) and w ~ q(w). The first part remains however many training rows there are. The
+second shrinks with their number, and tends to be larger for rows that are unlike them.
 
 Reference:
     Depeweg, Hernandez-Lobato, Doshi-Velez & Udluft (2018), "Decomposition of Uncertainty in
@@ -40,7 +40,7 @@ class Uncertainty:
         mean: E[x|z, w] averaged over z and w, (N, *event).
         from_z: E_w Var_z E[x|z, w], (N, *event).
         from_w: Var_w E_z E[x|z, w], (N, *event).
-        draws: S, the number of draws of w.
+        draws: S, the number of samples of w.
         samples: K, the number of samples of z for each of them.
     """
 
@@ -69,11 +69,11 @@ class Uncertainty:
 
 @torch.no_grad()
 def split_variance(vae: Any, rows: Rows, draws: int, samples: int) -> Uncertainty:  # noqa: ANN401
-    r"""Estimate both parts from S draws of w, and K samples of z at each.
+    r"""Estimate both parts from S samples of w, and K samples of z for each of them.
 
     Random numbers come from torch's random state. With m_sk the mean at z_sk and w_s, from_z is the
-    mean of var_k(m_sk), and from_w is var_s(mean_k m_sk) - from_z / K, since the mean over k has a
-    variance of its own.
+    mean of var_k(m_sk), and from_w is var_s(mean_k m_sk) - from_z / K, since the mean over k has
+    the variance from_z / K itself.
     """
     shape = (len(rows), *vae.event_shape)
     mean, squares, within = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
@@ -90,7 +90,7 @@ def split_variance(vae: Any, rows: Rows, draws: int, samples: int) -> Uncertaint
 
 
 def _moments(vae: Any, rows: Rows, samples: int) -> Iterator[tuple[Tensor, Tensor]]:  # noqa: ANN401
-    """Mean and variance of E[x|z, w] over samples of z, of pieces of rows."""
+    """Mean and variance of E[x|z, w] over samples of z, for each batch of rows."""
     for some in rows.batches(max(1, PAIRS // samples)):
         z = vae.encode(some).sample((samples,))
         means = vae._mean(vae.decode(z, some.context)).double().cpu()

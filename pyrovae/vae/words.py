@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["in_words"]
 
 WEIGHTS = "decoder."
-MANY = 5  # different distributions of weights
+MANY = 5  # the most distributions of weights that are printed
 
 
 def in_words(vae: Any) -> str:  # noqa: ANN401
@@ -63,7 +63,7 @@ def _shared(variables: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _distinct(words: list[str]) -> str:
-    """The different ones of some distributions, in order; the first ones and the last of many."""
+    """The distinct distributions, in order; of more than `MANY`, the first few and the last."""
     distinct = list(dict.fromkeys(words))
     if len(distinct) > MANY:
         distinct[MANY - 2 : -1] = ["..."]

@@ -27,7 +27,7 @@ def test_evaluate_prints_the_predictive_density_and_log_p_of_the_data(run, capsy
     main(["evaluate", str(run), *options, "--device", "cpu"])
     printed = capsys.readouterr().out
     assert "posterior predictive log p(x | D) of 10 observations" in printed
-    assert "6 draws of the shared variables" in printed
+    assert "6 samples of the shared variables" in printed
     assert "training rows: log p(D) of the 40 rows together" in printed
     assert "choose one with --method" in printed
     found = json.loads((run / "evidence.json").read_text())

@@ -95,7 +95,7 @@ def test_what_cannot_be_random_is_refused_with_a_cure():
         lambda: pv.VAE((4,), 2, encoder=Bayesian(MLP(5)), decoder=MLP(5)), "for decoders", "use its network"
     )
     raises_one_sentence(
-        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "linear maps", "'lastlayer'"
+        lambda: vae_of(Bayesian(ConvDecoder((4,)), posterior="laplace"), image), "linear layer", "'lastlayer'"
     )
     raises_one_sentence(
         lambda: vae_of(Bayesian(Transformer(4, layers=1, heads=1), posterior="laplace"), series), "'normal'"
@@ -103,7 +103,7 @@ def test_what_cannot_be_random_is_refused_with_a_cure():
     raises_one_sentence(
         lambda: vae_of(Bayesian(MLP(5), "learned", "laplace")), "fixed scale", "posterior='normal'"
     )
-    raises_one_sentence(lambda: vae_of(Bayesian(Bayesian(MLP(5)))), "random already", "use its network")
+    raises_one_sentence(lambda: vae_of(Bayesian(Bayesian(MLP(5)))), "random already", "use MLP(5")
     for given, word in (
         ({"scale": 0.0}, "scale of Bayesian"),
         ({"scale": "fixed"}, "'learned'"),

@@ -278,9 +278,10 @@ def test_a_declaration_is_written_read_and_copied():
 
 def test_options_that_exclude_each_other_are_refused_with_a_cure():
     for options, words in (
+        ({"components": 1}, ("one component", "more components")),
         ({"floor": 0.1}, ("leave floor out", "concentration")),
         ({"prune": 0.1}, ("leave prune out", "concentration")),
-        ({"learned": False}, ("leave learned=False",)),
+        ({"learned": False}, ("leave out learned=False",)),
         ({"concentration": 0.0}, ("concentration of GaussianMixture",)),
         ({"reach": -1.0}, ("reach of GaussianMixture",)),
     ):
@@ -298,7 +299,7 @@ def test_the_default_has_the_parameters_of_older_versions():
 
 
 def test_a_draw_of_weights_is_not_compiled(monkeypatch, capsys):
-    """Torch has no machine code for it on a CPU; `auto` does not wait for the compiler to fail."""
+    """It cannot be compiled for a CPU; `auto` does not wait for the compiler to fail."""
     data, settings = pv.datasets.load(binary(58), validation=10, test=10), QUIET | {"epochs": 2}
     raises_one_sentence(
         lambda: pv.fit(small(prior=mixture()), data, **settings | {"compile": True}),

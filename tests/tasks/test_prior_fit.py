@@ -95,6 +95,14 @@ def test_the_bound_rises_by_the_value(vae, data):
     assert difference.mean() > 3 * difference.std() / math.sqrt(len(difference))
 
 
+def test_random_weights_of_a_mixture_are_fitted_as_such(vae, data):
+    """The value is about that of fitted weights."""
+    random = priors.GaussianMixture(3, weights="dirichlet")
+    mixed = pv.fit_prior(vae, data, random, epochs=60, lr=0.02, progress=False)
+    plain = pv.fit_prior(vae, data, priors.GaussianMixture(3), epochs=60, lr=0.02, progress=False)
+    assert value(mixed, data.validation) == pytest.approx(value(plain, data.validation), abs=0.1)
+
+
 def test_an_autoencoder_gets_a_prior_that_draws_its_codes(data):
     vae = small()
     pv.fit(vae, data, Autoencoder(), epochs=30, lr=0.02, **QUIET)

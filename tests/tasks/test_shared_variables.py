@@ -49,7 +49,7 @@ def test_conditioning_averages_over_draws_that_agree_with_y():
     truth = dist.Normal(0.3, (variance + 1) ** 0.5).log_prob(y[:, 0]).numpy()
     assert (np.abs(found.log_py - truth) < 4 * found.mc_stderr).all()
     assert found.given == "posterior"
-    assert "300 draws" in str(found)
+    assert "300 samples" in str(found)
 
 
 def test_conditioning_at_the_mean_uses_the_mean_everywhere():

@@ -511,7 +511,7 @@ def test_other_sites_outside_the_plate_are_refused():
 
     refused((discrete, discrete_guide), "'c'", "discrete", "outside the plate 'data'")
     refused((observed, guide), "'total'", "outside the plate 'data'")
-    refused((model, reading), "'w'", "depends on the rows", "read no rows")
+    refused((model, reading), "'w'", "depends on the rows", "do not read rows")
     refused((penalised, guide), "'penalty'", "depends on the rows")
     refused((subsampled, subsampled_guide), "'v'", "'some'", "subsample")
 

@@ -86,7 +86,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method; Laplace with AIS as a check, or none for a Bayesian decoder.
+        method: the second method; Laplace checked by AIS, or none if rows share variables.
         chains: chains of AIS for each observation.
         method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
@@ -102,8 +102,8 @@ def evaluate(
         temperatures: deprecated, use --method.temperatures.
         start: deprecated, use --method.start.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
-        given: for a Bayesian decoder, the posterior predictive, or log p(x) at the mean weights.
-        weights: number of draws of a Bayesian decoder's weights; 20 by default.
+        given: with a Bayesian decoder, average over the weights, or use their mean.
+        weights: number of samples of a Bayesian decoder's weights; 20 by default.
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)
@@ -179,8 +179,8 @@ def _add_second(
         return
     if bound.weights > 1 and not chosen:
         print_first(
-            "a second method is left out, since it would run for each draw of the shared variables: choose "
-            "one with --method"
+            "no second method, since it would run for each sample of the shared variables: choose one with "
+            "--method"
         )
         return
     judged = not chosen and isinstance(second, Laplace)
