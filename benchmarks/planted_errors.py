@@ -356,16 +356,16 @@ ERRORS = [
         "return pair.log_global.mean() / rows", "return pair.log_global.mean()",
         "test_global_sites.py::test_the_loss_of_a_batch_is_pyros_with_the_scale_of_its_rows"),
     Planted("copies of rows count as rows in the divergence", "training/job.py",
-        "share = objective.global_share(pair, self.data.distinct)",
-        "share = objective.global_share(pair, len(self.data.train))",
-        "test_shared_variables.py::test_an_epoch_has_the_gradient_of_the_bound_of_the_whole_data"),
+        "share = objective.global_share(pair, self.data.distinct,",
+        "share = objective.global_share(pair, len(self.data.train),",
+        "training/test_shared_variables.py::test_an_epoch_has_the_gradient_of_the_bound_of_the_whole_data"),
     Planted("the warm-up of the global divergence is ignored", "training/job.py",
         "(share if of_globals is None else of_globals * share)", "share",
-        "test_shared_variables.py::test_a_warm_up_of_the_global_divergence_changes_its_weight_only"),
+        "training/test_shared_variables.py::test_a_warm_up_of_the_global_divergence_changes_its_weight_only"),
     Planted("the global divergence is not divided between processes", "training/job.py",
         "ascended.sum() / count)",
         "((ascended.sum() - len(ascended) * (share or 0.0)) / count + (share or 0.0)))",
-        "test_shared_variables.py::test_two_processes_have_the_gradient_of_one"),
+        "training/test_shared_variables.py::test_two_processes_have_the_gradient_of_one"),
     Planted("log q(w) has the wrong sign", "terms/global_sites.py",
         "logs += [-_log_prob(site)", "logs += [_log_prob(site)",
         "test_global_sites.py::test_the_global_term_is_log_p_minus_log_q_and_no_weight_contains_it"),
@@ -482,7 +482,7 @@ def nodes(hint, tree):
     file, _, test = hint.partition("::")
     if file.startswith("pyrovae/"):
         return [hint]
-    found = sorted(path.relative_to(tree) for path in (tree / "tests").rglob(Path(file).name))
+    found = sorted(path.relative_to(tree) for path in (tree / "tests").rglob(file))
     return [f"{path}::{test}" if test else str(path) for path in found]
 
 

@@ -77,11 +77,12 @@ def sentence(evidence: Evidence) -> str:
 
 def _of_draws(evidence: Evidence) -> str:
     count, few = evidence.weights, 1 - _has_draws(evidence).mean()
+    least = np.nanmin(evidence.weights_ess)
     if count < FEWEST_DRAWS:
         return f"fewer than {FEWEST_DRAWS} samples of the shared variables do not show their error: use more"
     return (
         f"not reliable: few of the {count} samples of shared variables carry the estimate for {few:.0%} of "
-        f"the observations (effective sample size down to {evidence.weights_ess.min():.0f}), so the errors "
+        f"the observations (effective sample size down to {least:.0f}), so the errors "
         "shown are too small: use more samples (weights=) or particles"
     )
 

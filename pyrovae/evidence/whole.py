@@ -122,7 +122,8 @@ def data_evidence(
     The bound compares models by their marginal likelihood, without test rows. Use it on the rows to
     which q(w) was fitted; for new rows, `log_evidence` gives the predictive log p(x | D). It is a
     bound for any q(w), including that of "laplace", and exact if q(w) and q(z|x) are the exact
-    posteriors.
+    posteriors. Fitted parameters of the model have no divergence, such as the layers below the
+    heads for "lastlayer" and "laplace": compare models that have the same ones.
 
     Arguments:
         vae: a `VAE` with a Bayesian part, or a program with sites outside the plate "data".

@@ -14,6 +14,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,7 +143,9 @@ class RandomConv(nn.Module):
         super().__init__()
         self.weight, self.bias = weight, bias
         self.convolve = _CONVOLUTIONS[type(layer)]
-        self.options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        self.mode, self.around = layer.padding_mode, layer._reversed_padding_repeated_twice
+        padding = layer.padding if self.mode == "zeros" else 0
+        self.options = (layer.stride, padding, layer.dilation, layer.groups)
 
     def forward(self, maps: Tensor) -> Tensor:
         weight = self.weight.value
@@ -150,6 +153,8 @@ class RandomConv(nn.Module):
             raise InputError(
                 "a convolution cannot have weights of its own for each particle: use weights='shared'"
             )
+        if self.mode != "zeros":
+            maps = functional.pad(maps, self.around, mode=self.mode)
         return self.convolve(maps, weight, None if self.bias is None else self.bias.value, *self.options)
 
 
@@ -162,18 +167,33 @@ def randomised(module: nn.Module, make: Any, who: str) -> nn.Module:  # noqa: AN
         who: the network's name, for messages.
 
     Raises:
-        InputError: for a layer whose weights cannot be random.
+        InputError: for a layer whose weights cannot be random, or are those of another layer.
     """
+    owners = Counter(id(p) for part in module.modules() for p in part._parameters.values() if p is not None)
+    if any(count > 1 for count in owners.values()):
+        raise InputError(
+            f"{who} has two layers with the same parameter, whose draws would differ: use one layer twice"
+        )
+    return _randomised(module, make, who, {})
+
+
+def _randomised(module: nn.Module, make: Any, who: str, done: dict[nn.Module, nn.Module]) -> nn.Module:  # noqa: ANN401
+    """`randomised`, where a layer that is used twice stays one layer."""
+    if module in done:
+        return done[module]
+    done[module] = module
     if type(module) is nn.Linear or type(module) in _CONVOLUTIONS:
-        return _random_layer(module, make)
-    if _is_refused(module):
+        done[module] = _random_layer(module, make)
+    elif _is_refused(module):
         raise InputError(
             f"{who} has a layer {type(module).__name__}, whose weights cannot be random: use a network of "
             "linear layers and convolutions, such as MLP, Gated or ConvDecoder"
         )
-    for name, child in module.named_children():
-        setattr(module, name, randomised(child, make, who))
-    return module
+    else:
+        for name, child in list(module._modules.items()):
+            if child is not None:
+                setattr(module, name, _randomised(child, make, who, done))
+    return done[module]
 
 
 def _is_refused(module: nn.Module) -> bool:

@@ -160,23 +160,29 @@ class Objective(Declared, PyroELBO):
         if pair.global_guide is not None:
             check_gradients(pair.global_guide)
 
-    def global_share(self, pair: TracePair, rows: int | None) -> Tensor | None:
+    def global_share(
+        self, pair: TracePair, rows: int | None, divergence: Tensor | None = None
+    ) -> Tensor | None:
         """(log p(w) - log q(w)) / N, the share of one row in the term of the global sites, ().
 
         Arguments:
             pair: the traces.
             rows: N, the number of rows of the data set.
+            divergence: KL(q(w) || p(w)), in place of samples of log q(w) - log p(w).
 
         Raises:
             InputError: if there are global sites and N is not known.
         """
-        if pair.log_global is None:
+        if not pair.globals:
             return None
         if rows is None:
             raise InputError(
                 f"{type(self).__name__} needs the number of rows of the data set, since all rows share some "
                 "sites: train with pv.fit, or call begin(rows, program) of the objective"
             )
+        if divergence is not None:
+            return -divergence / rows
+        assert pair.log_global is not None
         return pair.log_global.mean() / rows
 
     def begin(self, rows: int, program: Program) -> None:

@@ -105,6 +105,7 @@ def fit_prior(
     data = as_data(data, Runner(vae))
     settings: dict[str, Any] = {"epochs": whole("epochs", epochs), "lr": number("lr", lr, above=0)}
     settings |= {"seed": whole("seed", seed, 0), "patience": None, "kl_warmup": 0.0, "progress": progress}
+    settings["global_warmup"] = 0.0
     new = _with_prior(vae, prior, seed)
     with seeded(seed), in_mode(new, training=False), _only_prior_learns(new):
         codes = _codes(new, data)
@@ -174,6 +175,7 @@ class _Codes(Program, nn.Module):
         self.prior = vae.prior
         self.event_shape = (vae.prior.size,)
         self._vae = (vae,)
+        self._variables = {n: v for n, v in vae.global_variables.items() if n.startswith("prior.")}
 
     def model(self, z: Tensor, context: Tensor | None = None) -> None:
         with self._shared("model"), pyro.plate(DATA, len(z), dim=-1):
@@ -185,11 +187,22 @@ class _Codes(Program, nn.Module):
 
     @contextmanager
     def _shared(self, of: str) -> Iterator[None]:
-        """Draw the prior's variables that all rows share; the others have centres."""
+        """Draw the prior's variables that all codes share, and not those of the decoder."""
         vae = self._vae[0]
-        of_others = {n: v.centre() for n, v in vae.global_variables.items() if not n.startswith("prior.")}
-        with vae.holding(of_others), vae._shared(of):
+        others = {n: v.centre() for n, v in vae.global_variables.items() if n not in self._variables}
+        with vae.holding(others), vae._shared(of):
             yield
+
+    @property
+    def has_globals(self) -> bool:  # type: ignore[override]
+        """Whether the prior has variables that all codes share."""
+        return bool(self._variables)
+
+    def central_globals(self) -> dict[str, Tensor] | None:
+        return {name: variable.centre().detach() for name, variable in self._variables.items()}
+
+    def global_divergence(self) -> Tensor | None:
+        return sum(v.divergence() for v in self._variables.values()) if self._variables else None  # type: ignore[return-value]
 
     @property
     def waits_for(self) -> int:  # type: ignore[override]
@@ -226,7 +239,7 @@ def _codes(vae: VAE, data: Data) -> Data:
     validation = Rows(torch.cat([z for z, _ in held]), _joined([c for _, c in held]))
     if not train.x.isfinite().all():
         raise InputError("some codes are not finite: fit the VAE again with a lower lr")
-    return _as_data(train[order], validation)
+    return _as_data(train[order], validation, rows)
 
 
 def _training(data: Data, rows: int, copies: int) -> list[Rows]:
@@ -244,7 +257,8 @@ def _joined(parts: list[Tensor | None]) -> Tensor | None:
     return None if parts[0] is None else torch.cat(parts)  # type: ignore[arg-type]
 
 
-def _as_data(train: Rows, validation: Rows) -> Data:
+def _as_data(train: Rows, validation: Rows, distinct: int) -> Data:
+    """Codes as a data set, in which several codes of an observation count as copies."""
     from dataclasses import replace
 
     few = torch.cat([train.x[:3], validation.x[:3]])[:3]
@@ -252,7 +266,10 @@ def _as_data(train: Rows, validation: Rows) -> Data:
     index = torch.arange(len(train) + len(validation))
     train = replace(train, index=index[: len(train)])
     validation = replace(validation, index=index[len(train) :])
-    return replace(plain, name="codes", train=train, validation=validation, test=validation[:1])
+    record = plain.record | {"repeated": len(train) - distinct}
+    return replace(
+        plain, name="codes", train=train, validation=validation, test=validation[:1], record=record
+    )
 
 
 @torch.no_grad()

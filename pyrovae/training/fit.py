@@ -160,7 +160,7 @@ def fit(
             those of the last epoch. The objective is that after the warm-up.
         global_warmup: epochs over which the weight of the KL divergence of variables that all rows
             share (the weights of a Bayesian decoder) grows from 0 to 1; by default a tenth of all
-            epochs for a `VAE` with such variables, and 0 for other programs.
+            epochs for a VAE that has some, and 0 for other programs.
         callbacks: objects of subclasses of `Callback`, called at the start, after each epoch and at
             the end. They may add metrics and stop the run.
 
@@ -322,10 +322,12 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
 
 
 def _training_rows(data: Data, count: int) -> Rows:
-    """The first distinct training rows, as the program reads them; validation rows if streamed."""
+    """Some distinct training rows, as the program reads them; validation rows of a stream."""
     if not isinstance(data.train, Rows):
         return data.validation[:count]
-    return data.without_jitter()[:count].as_in(data.validation)
+    rows = data.without_jitter()
+    count = min(count, len(rows))  # spread, since rows may be sorted
+    return rows[torch.arange(count) * len(rows) // count].as_in(data.validation)
 
 
 def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:

@@ -85,7 +85,7 @@ class Job:
         pair = self.runner.run(rows, **self.draws)
         weight, of_globals = (_plain(w) for w in weights)
         ascended = objective.ascended(pair, weight)
-        share = objective.global_share(pair, self.data.distinct)
+        share = objective.global_share(pair, self.data.distinct, self._divergence(pair))
         if share is not None:
             ascended = ascended + (share if of_globals is None else of_globals * share)
         loss = -(ascended.mean() if count is None else ascended.sum() / count)
@@ -95,6 +95,16 @@ class Job:
             columns = [objective.bound(terms), terms.mean(terms.log_px_z), kl, torch.ones_like(kl)]
             sums = torch.stack(columns).sum(1, dtype=torch.float64)
         return loss, sums
+
+    def _divergence(self, pair: TracePair) -> Tensor | None:
+        """KL(q(w) || p(w)) from formulas, where these are of all sites that were drawn; else None.
+
+        Draws know less: many weights of a Dirichlet distribution are 0 in floating point.
+        """
+        program = self.runner.program
+        if pair.global_guide is None or set(self.runner.global_sites) != set(program.central_globals() or ()):
+            return None
+        return program.global_divergence()
 
     def lr(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

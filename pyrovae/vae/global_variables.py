@@ -20,8 +20,10 @@ from torch import Tensor
 
 from pyrovae import variables
 from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
 from pyrovae.networks.bayesian import joint_posterior, split
 from pyrovae.networks.laplace_head import LaplaceWeights, fit_curvature
+from pyrovae.networks.modes import in_mode
 from pyrovae.terms import Program
 from pyrovae.variables import Variable
 
@@ -95,15 +97,30 @@ class GlobalVariables(Program):
 
     @contextmanager
     def holding(self, values: Mapping[str, Tensor]) -> Iterator[None]:
-        """Hold the variables at given values, by the names of their sites."""
+        """Hold the variables at given values, by the names of their sites.
+
+        Raises:
+            InputError: for an unknown name, or a value of another shape.
+        """
         known = self.global_variables
+        for name, value in values.items():
+            if name not in known and name != JOINT:
+                cure = f"hold one of {', '.join(known)}" if known else "leave holding out"
+                raise InputError(f"rows share no variable {name!r}: {cure}")
+            shape = known[name].centre().shape if name in known else value.shape[-1:]
+            if value.shape[-len(shape) or value.dim() :] != shape:
+                raise InputError(
+                    f"{name!r} has the shape {tuple(shape)}, and the value {tuple(value.shape)}: give one of "
+                    "this shape, as vae.draw_globals() does"
+                )
         with variables.holding({known[name]: value for name, value in values.items() if name in known}):
             yield
 
     @torch.no_grad()
-    def draw_globals(self) -> dict[str, Tensor]:
+    def draw_globals(self: Any) -> dict[str, Tensor]:
         """A sample of all variables from q(w), by the names of their sites."""
-        return _posterior_draws(self.global_variables, site=_drawn)
+        with in_mode(self, training=False):
+            return _posterior_draws(self.global_variables, site=_drawn)
 
     def central_globals(self) -> dict[str, Tensor] | None:
         """The centres of q(w), by the names of the sites."""

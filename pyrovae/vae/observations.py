@@ -331,7 +331,7 @@ class Observations(PartsProgram):
             )
         draws, samples = whole("draws", draws, 2), whole("samples", samples, 2)
         rows = self.rows(x, context, y)
-        with seeded(seed):
+        with seeded(seed), in_mode(self, training=False):  # type: ignore[arg-type]
             return split_variance(self, rows, draws, samples)
 
     def _mean(self, p: Any) -> Tensor:
@@ -359,9 +359,8 @@ class Observations(PartsProgram):
         if not free:
             yield
             return
-        with in_mode(self, training=False):  # type: ignore[arg-type]
-            with seeded(None if seed is None else (seed + 1) * 1_000_003 + number):
-                values = self.draw_globals()
+        with seeded(None if seed is None else (seed + 1) * 1_000_003 + number):
+            values = self.draw_globals()
         with self.holding({name: value for name, value in values.items() if name in free}):
             yield
 

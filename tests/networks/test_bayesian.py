@@ -140,6 +140,39 @@ def test_a_wrapped_module_has_random_weights_in_known_layers_or_is_refused(layer
     raises_one_sentence(lambda: vae_of(Bayesian(Wrapped(layer, features=5))), "cannot be random")
 
 
+class Twice(nn.Module):
+    """A layer that is used twice, or two layers with one weight."""
+
+    def __init__(self, *, layer):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2), nn.Linear(2, 5)
+        self.second = self.first if layer else nn.Linear(2, 2)
+        self.second.weight = self.first.weight
+
+    def forward(self, z):
+        return self.last(self.second(self.first(z).tanh()).tanh())
+
+
+def test_a_layer_that_is_used_twice_has_one_draw():
+    vae = vae_of(Bayesian(Wrapped(Twice(layer=True), features=5)))
+    net = vae.decoder.network.net
+    assert isinstance(net.first, RandomLinear)
+    assert net.first is net.second
+    assert len(vae.global_variables) == 6
+    with_one_weight = Bayesian(Wrapped(Twice(layer=False), features=5))
+    raises_one_sentence(lambda: vae_of(with_one_weight), "the same parameter")
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular", "reflect"])
+@pytest.mark.parametrize("padding", [1, "same"])
+def test_a_convolution_keeps_its_padding(mode, padding):
+    layer = nn.Conv1d(2, 3, 3, padding=padding, padding_mode=mode)
+    net = nn.Sequential(nn.Unflatten(-1, (2, 4)), layer, nn.Flatten())
+    vae = pv.VAE((4,), 8, encoder=MLP(5), decoder=Bayesian(Wrapped(net, features=12)))
+    z = torch.randn(5, 8)
+    torch.testing.assert_close(vae.decoder(z), net(z))
+
+
 @pytest.mark.parametrize(
     ("network", "shape"),
     [

@@ -9,8 +9,11 @@ import torch
 import pyrovae as pv
 from pyrovae import priors
 from pyrovae.cli import main
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.objectives import Autoencoder
+from pyrovae.tasks.prior_fit import _Codes, _codes
+from pyrovae.terms import Runner
 from tests.support.parts import PRIORS, raises_one_sentence
 from tests.support.same_runs import binary, same, small
 
@@ -230,3 +233,15 @@ def test_two_processes_fit_the_prior_of_one(pair, data, tmp_path):
     (one, first), (two, second) = pair(command, [*words, "--epochs", "1", "--out", str(tmp_path / "b")])
     assert (one, two) == (0, 0)
     assert same(first, second)
+
+
+def test_random_weights_have_the_posterior_of_the_rows_and_not_of_their_codes(vae):
+    few = pv.datasets.load(binary(60), validation=10, test=10)
+    new = pv.fit_prior(vae, few, priors.GaussianMixture(3, weights="dirichlet"), lr=0.02, **FEW)
+    assert Runner(_Codes(new)).check(Rows(torch.zeros(2, 2))).global_sites == (
+        "prior.random_weights",
+        "prior.random_means",
+    )
+    # The sum of the concentrations is about the number of rows, 40, which 50,000 codes would raise from 100.
+    assert new.prior.random_weights.log_concentration.exp().sum() < 90
+    assert _codes(vae, few).distinct == 40

@@ -21,6 +21,7 @@ from pyrovae.datasets import Rows
 from pyrovae.networks import MLP, Bayesian
 from pyrovae.objectives import ELBO, IWAE
 from pyrovae.threads import alone
+from pyrovae.training.fit import _training_rows
 from tests.support.captured import alike, interpreted
 from tests.support.interrupted import fit_in_pieces
 from tests.support.same_runs import assert_same_runs, binary, same, small, untimed
@@ -190,6 +191,29 @@ def test_batches_of_a_bayesian_decoder_have_one_expected_bound(posterior):
 
 
 # ---------------------------------------------------------------- compiled, resumed, in threads
+
+
+def test_a_component_without_weight_has_the_gradient_of_the_formula():
+    """Most draws of a weight with the concentration 0.01 are 0 in floating point, and have another one."""
+    vae = small(prior=pv.priors.GaussianMixture(4, weights="dirichlet"))
+    with torch.no_grad():
+        vae.prior.random_means.loc.zero_()  # equal components: rows say nothing about their weights
+        vae.prior.random_means.log_width.fill_(-30.0)
+        vae.prior.random_weights.log_concentration.copy_(torch.tensor([50.0, 0.02, 0.005, 0.01]).log())
+    parameter = vae.prior.random_weights.log_concentration
+    before, data = parameter.detach().clone(), data_of(binary(ROWS))
+    (wanted,) = torch.autograd.grad(vae.prior.random_weights.divergence(), parameter)
+    options = QUIET | {"optimizer": "sgd", "lr": 0.1, "lr_schedule": "constant", "global_warmup": 0}
+    pv.fit(vae, data, epochs=1, batch_size=len(data.train), **options)
+    moved = (before - parameter.detach()) * len(data.train) / 0.1
+    torch.testing.assert_close(moved, wanted, atol=2e-3, rtol=0.0)
+
+
+def test_the_rows_of_the_curvature_are_spread_over_the_training_rows():
+    data = data_of()
+    every = data.without_jitter().x
+    assert torch.equal(_training_rows(data, 5).x, every[[k * len(every) // 5 for k in range(5)]])
+    assert torch.equal(_training_rows(data, 10**6).x, every)
 
 
 def with_autoguide(auto):

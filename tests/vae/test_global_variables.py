@@ -23,6 +23,7 @@ from pyrovae.networks import MLP, Bayesian
 from pyrovae.objectives import ELBO
 from pyrovae.terms import Runner, run
 from tests.support.linear import Same
+from tests.support.parts import raises_one_sentence
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -333,3 +334,25 @@ def test_the_divergence_of_a_laplace_posterior_is_that_of_its_draws():
     runner = Runner(vae).check(rows_of())
     ratio = torch.stack([-pair.log_global[0] for pair in draws_of(runner, rows_of(2), 400, "shared")])
     assert apart(ratio, vae.global_divergence().detach()) < 4.5
+
+
+def test_a_draw_of_a_laplace_posterior_is_no_point_in_training_mode():
+    vae = small("laplace").train()
+    (name,) = vae.global_variables
+    vae.global_variables[name].put(torch.eye(7), torch.ones(3))
+    draws = torch.stack([vae.draw_globals()[name] for _ in range(2000)])
+    assert vae.training
+    widths = vae.global_variables[name].widths
+    torch.testing.assert_close(draws.std(0), (1 + widths**-2).rsqrt().expand(3, 7), atol=0.0, rtol=0.12)
+
+
+def test_only_values_of_known_variables_are_held():
+    vae = small()
+    for values, word in (
+        ({"decoder.wieght": torch.zeros(3, 6)}, "rows share no variable 'decoder.wieght'"),
+        ({"decoder.loc.linear.bias": torch.zeros(2)}, "has the shape (3,)"),
+        ({"decoder.loc.linear.bias": torch.zeros(())}, "has the shape (3,)"),
+    ):
+        raises_one_sentence(lambda values=values: vae.holding(values).__enter__(), word)
+    with vae.holding({"decoder.loc.linear.bias": torch.ones(3)}):
+        assert vae.global_variables["decoder.loc.linear.bias"].value.tolist() == [1.0, 1.0, 1.0]

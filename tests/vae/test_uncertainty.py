@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pyrovae as pv
-from pyrovae.networks import MLP, Bayesian
+from pyrovae.networks import MLP, Bayesian, Wrapped
 from tests.support.linear import Same, collapse
 from tests.support.parts import raises_one_sentence
 
@@ -59,6 +59,14 @@ def test_few_samples_are_not_biased():
     few = torch.stack([torch.from_numpy(vae.uncertainty(x, draws=3, samples=2).from_w) for _ in range(600)])
     error = few.std(0) / 600**0.5
     assert ((few.mean(0) - truth).abs() < 4 * error).all()
+
+
+def test_noise_of_training_is_no_uncertainty():
+    encoder = Wrapped(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.9)), features=4)
+    vae = pv.VAE((3,), 2, encoder=encoder, decoder=Bayesian(MLP(4)), seed=0)
+    x = torch.tensor([[0.0, 1.0, 1.0]])
+    parts = [vae.train(training).uncertainty(x, draws=5, samples=3, seed=0) for training in (True, False)]
+    assert parts[0].from_w.tolist() == parts[1].from_w.tolist()
 
 
 def test_a_program_without_shared_variables_has_no_such_split():
