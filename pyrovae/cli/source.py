@@ -30,7 +30,7 @@ def skeleton(folder: str, base: str) -> type:
 
     Example:
         >>> from pyrovae.names import names_of
-        >>> names_of(skeleton("networks", "Network"))[2:5]
+        >>> names_of(skeleton("networks", "Network"))[3:6]
         ['ConvDecoder', 'ConvEncoder', 'Gated']
     """
     for file in sorted(ROOT.joinpath(folder).rglob("*.py")):

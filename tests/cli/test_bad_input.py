@@ -77,7 +77,7 @@ LINES = {
     "fit --prior.help": "which prior? choose one of Autoregressive",
     "fit --likelihood Bernouli": "did you mean Bernoulli? choose one of Bernoulli, Beta",
     "fit --guide Foo": "choose one of Categorical, Classes, DiagonalNormal",
-    "fit --encoder CNN": "choose one of Conv1dDecoder, Conv1dEncoder, ConvDecoder",
+    "fit --encoder CNN": "choose one of Bayesian, Conv1dDecoder, Conv1dEncoder",
     "fit --objective VIMCO": "choose one of Autoencoder, Balanced, BetaTC, Capacity",
     "fit --prior collections.OrderedDict": "choose one of Autoregressive",
     "fit --prior no.such.Prior": "No module named 'no'",
