@@ -52,6 +52,17 @@ def test_conditioning_averages_over_draws_that_agree_with_y():
     assert "300 samples" in str(found)
 
 
+def test_samples_come_from_the_draws_that_agree_with_y():
+    """With a wide q(w), samples at draws of equal weight would lie .8 nearer to its mean."""
+    program, y = Conjugate(0.3, 3.0), torch.tensor([[4.0], [-3.0]])
+    options = {"through": Noise(1.0), "draws": 3000, "particles": 500, "method": "importance"}
+    found = pv.condition(program, y, weights=200, **options)
+    gain = 11 / 12  # 2 + 3^2, and the noise
+    expected = (0.3 + gain * (y - 0.3)).double()  # with equal weights (2 y + 0.3) / 3, .8 away
+    assert torch.allclose(found.x.double().mean(0), expected, atol=0.25)
+    assert torch.allclose(found.x.double().mean(0), found.mean.double(), atol=0.1)
+
+
 def test_conditioning_at_the_mean_uses_the_mean_everywhere():
     program, y = Conjugate(0.3, 0.8), torch.tensor([[2.0], [-1.0]])
     found = pv.condition(program, y, through=Noise(1.0), draws=50, particles=500, given="mean")
