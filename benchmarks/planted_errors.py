@@ -411,6 +411,15 @@ ERRORS = [
     Planted("the prior of weights forgets its fan-in", "networks/random_weights.py",
         "torch.tensor(scale / math.sqrt(fan_in))", "torch.tensor(scale)",
         "test_global_variables.py::test_with_the_exact_posterior_every_draw_of_the_weights_has_the_evidence"),
+    Planted("completions of all draws have equal weights", "tasks/mixing.py",
+        "log_p.softmax(0)[-1]", "torch.full_like(log_p[-1], 1 / len(log_p))",
+        "tasks/test_shared_variables.py::test_samples_come_from_the_draws_that_agree_with_y"),
+    Planted("draws of shared variables share their noise", "evidence/predictive.py",
+        "seed=pieces.seed + STRIDE * number", "seed=pieces.seed",
+        "test_predictive.py::test_the_predictive_density_and_its_errors_are_right"),
+    Planted("noise of few samples counts as uncertainty", "vae/uncertainty.py",
+        "squares / (draws - 1) - within / samples", "squares / (draws - 1)",
+        "test_uncertainty.py::test_the_parts_are_those_of_the_law_of_total_variance"),
 ]  # fmt: skip
 
 
