@@ -77,13 +77,25 @@ def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
 
 
 def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
-    """Turn the other tensors of a traced function into inputs, so that they are not constants."""
+    """Turn the other tensors of a traced function into inputs, so that they are not constants.
+
+    Views of inputs remain views, as the function may change the input.
+    """
     graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
     graph.eliminate_dead_code()
     places = [node for node in graph.nodes if node.op == "placeholder"]
+    bases = {_memory(tensor): places[i] for i, tensor in enumerate(inputs) if tensor.numel()}
     lifted: list[Tensor] = []
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         tensor = getattr(module, str(node.target))
+        if id(tensor) not in own and _memory(tensor) in bases:
+            view = (bases[_memory(tensor)], tensor.shape, tensor.stride(), tensor.storage_offset())
+            with graph.inserting_before(places[-1].next):
+                replacement = graph.call_function(torch.ops.aten.as_strided.default, view)
+            replacement.meta = dict(node.meta)
+            node.replace_all_uses_with(replacement)
+            graph.erase_node(node)
+            continue
         if id(tensor) not in own:
             own[id(tensor)] = len(places)
             lifted.append(tensor)
@@ -95,6 +107,10 @@ def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
     # Tensors left on the module would become inputs a second time.
     module = torch.fx.GraphModule(torch.nn.Module(), graph)
     return Graph(module, lifted, _key(module, [*inputs, *lifted]))
+
+
+def _memory(tensor: Tensor) -> tuple[int, torch.dtype]:
+    return tensor.untyped_storage().data_ptr(), tensor.dtype
 
 
 def _key(module: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> str:

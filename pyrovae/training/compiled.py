@@ -58,14 +58,17 @@ class CompiledStep:
         self.moving = [i for i, w in enumerate(trained) if not names or states.get(w)]
         self.weights = [trained[i] for i in self.moving]
         self.moments = [[states[w][name] for name in names] for w in self.weights]
-        linear = turnable(job.runner.module, self.weights, len(epoch.batch(0)))
-        self.layout = Layout([[self.weights[i], *self.moments[i]] for i in linear])
-        self.number = torch.zeros(1, dtype=torch.int64, device=epoch.rows.x.device)
+        groups = [[w, *of_weight] for w, of_weight in zip(self.weights, self.moments, strict=True)]
+        self.layout = Layout(groups, turnable(job.runner.module, self.weights, len(epoch.batch(0))))
+        device = epoch.rows.x.device
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        # A loop over weights reads it at every round, and can keep no number that it would compute.
+        self.row = torch.zeros(len(self._numbers(0)), dtype=job.precise, device=device)
         self.parts = [name for name in PARTS if getattr(epoch.rows, name) is not None]
         self.codes: list[Compiled] = []
         self.following = -1
         self._enter(epoch)
-        with self.layout.turned_for_now():
+        with self.layout.entered():
             self.graphs = self._traced()
 
     @property
@@ -79,7 +82,7 @@ class CompiledStep:
         Raises:
             Uncapturable: when it cannot be compiled here.
         """
-        with self.layout.turned_for_now():
+        with self.layout.entered():
             self.codes = [
                 graph.compiled(inputs)
                 for graph, inputs in zip(self.graphs, self._graph_inputs(), strict=True)
@@ -92,12 +95,13 @@ class CompiledStep:
         Raises:
             NumericalError: when the loss is not finite; nothing is updated then.
         """
-        self.layout.turn()
+        self.layout.enter()
         if epoch is not self.epoch:
             self._enter(epoch)
         if number != self.following:
             self.number.fill_(number)
         self.following = -1
+        self.row.copy_(self.table[number])
         self._take(epoch, number)
         self.following = number + 1
 
@@ -107,7 +111,7 @@ class CompiledStep:
         Raises:
             Uncapturable: when they differ by more than rounding; the eager step is kept then.
         """
-        self.layout.straighten()
+        self.layout.leave()
         device, before = epoch.rows.x.device, [t.clone() for t in self._state()]
         random = random_state(device)
         eager_step(self.job, epoch, number)
@@ -118,7 +122,7 @@ class CompiledStep:
             self._first(epoch, number)
             sharing.together(lambda: self._compare(before, eager, random_after))
         except Uncapturable:
-            self.layout.straighten()
+            self.layout.leave()
             self._put(eager)
             set_random_state(random_after, device)
             raise
@@ -130,8 +134,8 @@ class CompiledStep:
             raise Uncapturable(f"the compiled step fails: {str(error).splitlines()[0][:160]}") from error
 
     def settle(self) -> None:
-        """Give weights and optimiser torch's form again: memory layout and step counts."""
-        self.layout.straighten()
+        """Give weights and optimiser torch's form again: memory and step counts."""
+        self.layout.leave()
         for w in self.weights:
             count = self.job.optimizer.state[w].get("step")
             if count is not None:
@@ -179,10 +183,10 @@ class CompiledStep:
         order = epoch.order[: count * epoch.batch_size].view(count, epoch.batch_size)
         order = order[:, epoch.share[0] :: epoch.share[1]].contiguous()
         table = [self._numbers(first + i) for i in range(count)]
-        numbers = torch.tensor(table, dtype=torch.float64, device=epoch.rows.x.device)
-        self.data = [self.number, numbers, order, *(getattr(epoch.rows, name) for name in self.parts)]
-        moments = [moment for of_weight in self.moments for moment in of_weight]
-        self.inputs = [*self.data, job.state.sums, *self.weights, *moments]
+        self.table = torch.tensor(table, dtype=torch.float64).to(self.row)
+        self.data = [self.number, self.row, order, *(getattr(epoch.rows, name) for name in self.parts)]
+        vectors = [vector for some in self.layout.vectors for vector in some]
+        self.inputs = [*self.data, job.state.sums, *vectors]
         self.epoch, self.following = epoch, -1
 
     def _numbers(self, step: int) -> list[float]:
@@ -202,11 +206,10 @@ class CompiledStep:
         """The inputs of each graph."""
         return [self.inputs]
 
-    def _step(self, number: Tensor, numbers: Tensor, order: Tensor, *rest: Tensor) -> tuple[Tensor]:
-        row = numbers.index_select(0, number)[0].unbind()
+    def _step(self, number: Tensor, row: Tensor, order: Tensor, *rest: Tensor) -> tuple[Tensor]:
         batch = self._batch(number, order, rest)
-        loss, gradient, sums = gradients(self.job, batch, self._weights(row))
-        self._advance(list(rest[len(self.parts) :]), gradient, row[2:], loss, sums)
+        loss, gradient, sums = gradients(self.job, batch, self._weights(row.unbind()))
+        self._advance(list(rest[len(self.parts) :]), gradient, row.unbind()[2:], loss, sums)
         number.add_(1)
         return (loss,)
 
@@ -229,12 +232,12 @@ class CompiledStep:
         loss: Tensor,
         sums: Tensor,
     ) -> None:
-        """Update the sums, weights and moments in `state`."""
-        count, kinds = len(self.weights), len(self.job.update.moments)
-        weights, flat = state[1 : 1 + count], state[1 + count :]
-        moments = [flat[i * kinds : (i + 1) * kinds] for i in range(count)]
-        moving = zip((gradient[i] for i in self.moving), weights, strict=True)
-        own = [torch.zeros_like(w) if g is None else g for g, w in moving]
+        """Update the sums and the vectors of weights and moments in `state`."""
+        size = 1 + len(self.job.update.moments)
+        vectors = [state[i : i + size] for i in range(1, len(state), size)]
+        moving = zip((gradient[i] for i in self.moving), self.weights, strict=True)
+        own = self.layout.packed([torch.zeros_like(w) if g is None else g for g, w in moving])
+        weights, moments = [some[0] for some in vectors], [some[1:] for some in vectors]
         move(self.job.update, weights, moments, shortened(own, self.job.settings.clip), row, loss.isfinite())
         state[0].add_(sums)
 
@@ -258,16 +261,14 @@ class CompiledShare(CompiledStep):
         flat = exchange.added_up(lambda: first(self.data)[0], self.job, epoch, number)
         second([*self.data[:2], flat, *self.inputs[len(self.data) :]])
 
-    def _share(self, number: Tensor, numbers: Tensor, order: Tensor, *data: Tensor) -> tuple[Tensor]:
-        row = numbers.index_select(0, number)[0].unbind()
+    def _share(self, number: Tensor, row: Tensor, order: Tensor, *data: Tensor) -> tuple[Tensor]:
         batch = self._batch(number, order, data)
-        own = gradients(self.job, batch, self._weights(row), self.epoch.batch_size)
+        own = gradients(self.job, batch, self._weights(row.unbind()), self.epoch.batch_size)
         return (packed(list(self.job.trained.values()), *own),)
 
-    def _move(self, number: Tensor, numbers: Tensor, flat: Tensor, *state: Tensor) -> tuple[Tensor]:
-        row = numbers.index_select(0, number)[0].unbind()
+    def _move(self, number: Tensor, row: Tensor, flat: Tensor, *state: Tensor) -> tuple[Tensor]:
         loss, gradient, _, sums = unpacked(flat, list(self.job.trained.values()))
-        self._advance(list(state), list(gradient), row[2:], loss, sums)
+        self._advance(list(state), list(gradient), row.unbind()[2:], loss, sums)
         number.add_(1)
         return (loss.clone(),)
 

@@ -1,57 +1,100 @@
-"""The memory layout of weights during compiled steps on a CPU.
+"""The memory of weights and moments during compiled steps.
 
-A linear layer computes x W^T with W of shape (out, in). For a small batch the forward product is up
-to four times as fast if W^T is contiguous, which is more than the backward product loses. So
-compiled steps of small batches use transposed memory, with the same values and shapes but other
-strides. Pyro's store, torch's fused optimisers and checkpoints see the usual layout.
+A tensor of few numbers, such as a bias, is a part of a vector that holds all of them, so that one
+loop updates them all. The others have a vector of their own. The tensors keep their shapes and
+become views of the vectors, so modules, Pyro's store and torch's optimiser see the usual values.
+
+On a CPU some weights are stored transposed. A linear layer computes x W^T with W of shape (out,
+in). For a small batch the forward product is up to four times as fast if W^T is contiguous, which
+is more than the backward product loses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Layout", "turnable"]
 
 # Above this number of rows the cost of packing W is small compared with the product.
 SMALL_BATCH = 64
+# Below this number of entries, copying a gradient into a vector costs less than a loop of its own.
+FEW = 2048
 
 
 class Layout:
     """The memory of some weights and their moments.
 
     Arguments:
-        groups: a weight (out, in) and its moments, for each weight.
+        groups: a weight and its moments, for each weight.
+        turned: the positions of the weights (out, in) that are stored as (in, out).
+
+    Attributes:
+        vectors: lists of a vector of weights and one of each moment.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Tensor]]) -> None:
-        self.tensors = [tensor for group in groups for tensor in group]
-        self.turned = False
+    def __init__(self, groups: Sequence[Sequence[Tensor]], turned: Collection[int] = ()) -> None:
+        self.groups, self.turned = groups, set(turned)
+        self.members = _members([group[0] for group in groups])
+        self.vectors = [self._vectors(members) for members in self.members]
+        self.is_entered = False
 
-    def turn(self) -> None:
-        """Store each tensor as (in, out)."""
-        if not self.turned:
-            for tensor in self.tensors:
-                tensor.data = tensor.data.t().contiguous().t()
-        self.turned = True
+    def enter(self) -> None:
+        """Make the tensors views of the vectors, which get their values."""
+        if not self.is_entered:
+            for members, vectors in zip(self.members, self.vectors, strict=True):
+                for kind, vector in enumerate(vectors):
+                    self._bind(members, kind, vector)
+        self.is_entered = True
 
-    def straighten(self) -> None:
-        """Store each tensor as (out, in) again."""
-        if self.turned:
-            for tensor in self.tensors:
-                tensor.data = tensor.data.contiguous()
-        self.turned = False
+    def leave(self) -> None:
+        """Give each tensor contiguous memory of its own again."""
+        if self.is_entered:
+            for group in self.groups:
+                for tensor in group:
+                    tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+        self.is_entered = False
 
     @contextmanager
-    def turned_for_now(self) -> Iterator[None]:
-        """Use the (in, out) layout inside the context."""
-        self.turn()
+    def entered(self) -> Iterator[None]:
+        """Use the vectors inside the context."""
+        self.enter()
         try:
             yield
         finally:
-            self.straighten()
+            self.leave()
+
+    def packed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Tensors like the weights, one for each weight, as vectors like those of the weights."""
+        flat = [self._stored(number, tensor).reshape(-1) for number, tensor in enumerate(tensors)]
+        parts = [[flat[number] for number in members] for members in self.members]
+        return [torch.cat(some) if len(some) > 1 else some[0] for some in parts]
+
+    def _vectors(self, members: Sequence[int]) -> list[Tensor]:
+        size = sum(self.groups[number][0].numel() for number in members)
+        return [tensor.new_zeros(size) for tensor in self.groups[members[0]]]
+
+    def _bind(self, members: Sequence[int], kind: int, vector: Tensor) -> None:
+        tensors = [self.groups[number][kind] for number in members]
+        parts = vector.split([tensor.numel() for tensor in tensors])
+        for number, tensor, part in zip(members, tensors, parts, strict=True):
+            stored = self._stored(number, tensor.data)
+            tensor.data = self._stored(number, part.view(stored.shape).copy_(stored))
+
+    def _stored(self, number: int, tensor: Tensor) -> Tensor:
+        """A tensor as it is stored, and from there back to its own shape."""
+        return tensor.t() if number in self.turned else tensor
+
+
+def _members(weights: Sequence[Tensor]) -> list[list[int]]:
+    """The weights of each vector: the small ones of one type together, the others alone."""
+    together: dict[object, list[int]] = {}
+    for number, weight in enumerate(weights):
+        together.setdefault(weight.dtype if weight.numel() < FEW else number, []).append(number)
+    return list(together.values())
 
 
 def turnable(module: nn.Module | None, weights: Sequence[Tensor], rows: int) -> list[int]:

@@ -6,7 +6,7 @@ between them at any step. `coefficients` are the factors that depend on the step
 precision:
 
     m <- m + (1 - b1) (g - m)            v <- b2 v + (1 - b2) g^2
-    Adam    w <- w - c0 m / (sqrt(v) / c1 + eps)         c0 = lr / (1 - b1^t), c1 = sqrt(1 - b2^t)
+    Adam    w <- w - c0 m / (sqrt(v) c1 + eps)           c0 = lr / (1 - b1^t), c1 = 1 / sqrt(1 - b2^t)
     AdamW   w <- c2 w first                              c2 = 1 - lr * decay
     Adamax  w <- w - c0 m / u,  u <- max(b2 u, |g| + eps)
     RAdam   w <- w - m (c0 / (sqrt(v) + eps) + c1)       c0 or c1 is zero
@@ -77,12 +77,12 @@ class Adam(Optimizer):
 
     @classmethod
     def coefficients(cls, step: int, lr: float) -> tuple[float, ...]:
-        return *super().coefficients(step, lr), math.sqrt(1 - B2**step)
+        return *super().coefficients(step, lr), 1 / math.sqrt(1 - B2**step)
 
     @classmethod
     def updated(cls, w: Tensor, g: Tensor, moments: Sequence[Tensor], c: Sequence[Tensor]) -> list[Tensor]:
         m, v = _mean(moments[0], g), _mean_square(moments[1], g)
-        return [w - c[0] * (m / (v.sqrt() / c[1] + EPS)), m, v]
+        return [w - c[0] * (m / (v.sqrt() * c[1] + EPS)), m, v]
 
 
 class AdamW(Adam):
