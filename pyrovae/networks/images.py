@@ -5,7 +5,8 @@ r"""Convolutional networks for images with sides of any size, without batch norm
     residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first
 
 Each stage of an encoder halves the sides, from n to ceil(n / 2), and the decoder has the same sides
-in reverse order. There is no batch normalisation, since log p(x) of a row would then depend on the
+in reverse order. A 3x3 convolution of a map whose pixels are each repeated 2x2 times has only 16
+different weights instead of 36, and is computed as one transposed convolution with these. There is no batch normalisation, since log p(x) of a row would then depend on the
 other rows. Branches that start at zero do not need it.
 """
 
@@ -15,8 +16,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv_transpose2d, interpolate, pad
 
 from pyrovae.checks import sizes_of
 from pyrovae.errors import InputError
@@ -36,6 +38,34 @@ __all__ = ["ConvDecoder", "ConvEncoder", "ResidualDecoder", "ResidualEncoder"]
 def conv(n_in: int, n_out: int, stride: int = 1) -> nn.Module:
     """A 3x3 convolution that keeps the sides, or halves them with stride 2."""
     return started(nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1))
+
+
+def enlarged(maps: Tensor, side: tuple[int, int], layer: nn.Module) -> Tensor:
+    """A layer of `conv` applied to maps that are enlarged to a side by repeating their pixels.
+
+    Example:
+        >>> import torch
+        >>> maps, layer = torch.randn(2, 3, 5, 7), conv(3, 4)
+        >>> repeated = interpolate(maps, size=(10, 14), mode="nearest")
+        >>> torch.allclose(enlarged(maps, (10, 14), layer), layer(repeated), atol=1e-5)
+        True
+    """
+    is_doubled = side == (2 * maps.shape[-2], 2 * maps.shape[-1])
+    # Hooks change what a layer computes, and so does any other class.
+    if type(layer) is nn.Conv2d and is_doubled and not (layer._forward_pre_hooks or layer._forward_hooks):
+        return conv_transpose2d(maps, _of_repeated(layer.weight), layer.bias, stride=2, padding=1)
+    return layer(interpolate(maps, size=side, mode="nearest"))
+
+
+def _of_repeated(weight: Tensor) -> Tensor:
+    """The weights (n, m, 4, 4) of the transposed convolution that `enlarged` uses, from (m, n, 3, 3)."""
+    turned = weight.flip(-2, -1).transpose(0, 1)
+    return sum(pad(turned, (left, 1 - left, up, 1 - up)) for left in (0, 1) for up in (0, 1))  # type: ignore[return-value]
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    """Maps (N, C, H, W) in the order of memory in which a CPU convolves fastest."""
+    return maps.contiguous(memory_format=torch.channels_last) if maps.device.type == "cpu" else maps
 
 
 class ConvHead(nn.Module):
@@ -78,7 +108,7 @@ class _Encoder(Network):
         return []
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        images = value.reshape(-1, *value.shape[-3:])
+        images = _channels_last(value.reshape(-1, *value.shape[-3:]))
         maps = self.stages(images).reshape(*value.shape[:-3], -1)
         return self.last(joined(maps, context))
 
@@ -122,9 +152,9 @@ class _Decoder(Network):
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         row = joined(value, context)
-        maps = self.first(row).reshape(-1, self.channels[0], *self.sides[0])
+        maps = _channels_last(self.first(row).reshape(-1, self.channels[0], *self.sides[0]))
         for i, (side, layer) in enumerate(zip(self.sides[1:], self.convs, strict=True)):
-            maps = layer(interpolate(self.stage(i, maps), size=side, mode="nearest"))
+            maps = enlarged(self.stage(i, maps), side, layer)
         return self.act(maps).reshape(*row.shape[:-1], *maps.shape[1:])
 
     def head(self, shape: Shape) -> nn.Module:

@@ -6,7 +6,7 @@ between them at any step. `coefficients` are the factors that depend on the step
 precision:
 
     m <- m + (1 - b1) (g - m)            v <- b2 v + (1 - b2) g^2
-    Adam    w <- w - c0 m / (sqrt(v) c1 + eps)           c0 = lr / (1 - b1^t), c1 = 1 / sqrt(1 - b2^t)
+    Adam    w <- w - c0 m / (sqrt(v) c1 + eps)         c0 = lr / (1 - b1^t), c1 = 1 / sqrt(1 - b2^t)
     AdamW   w <- c2 w first                              c2 = 1 - lr * decay
     Adamax  w <- w - c0 m / u,  u <- max(b2 u, |g| + eps)
     RAdam   w <- w - m (c0 / (sqrt(v) + eps) + c1)       c0 or c1 is zero
