@@ -6,8 +6,9 @@ r"""Convolutional networks for images with sides of any size, without batch norm
 
 Each stage of an encoder halves the sides, from n to ceil(n / 2), and the decoder has the same sides
 in reverse order. A 3x3 convolution of a map whose pixels are each repeated 2x2 times has only 16
-different weights instead of 36, and is computed as one transposed convolution with these. There is no batch normalisation, since log p(x) of a row would then depend on the
-other rows. Branches that start at zero do not need it.
+different weights instead of 36, and is computed as one transposed convolution with these. There is
+no batch normalisation, since log p(x) of a row would then depend on the other rows. Branches that
+start at zero do not need it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def enlarged(maps: Tensor, side: tuple[int, int], layer: nn.Module) -> Tensor:
 
 
 def _of_repeated(weight: Tensor) -> Tensor:
-    """The weights (n, m, 4, 4) of the transposed convolution that `enlarged` uses, from (m, n, 3, 3)."""
+    """The transposed convolution (n, m, 4, 4) of `enlarged`, from the weights (m, n, 3, 3)."""
     turned = weight.flip(-2, -1).transpose(0, 1)
     return sum(pad(turned, (left, 1 - left, up, 1 - up)) for left in (0, 1) for up in (0, 1))  # type: ignore[return-value]
 
