@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -14,12 +15,14 @@ __all__ = ["compiling", "first_line", "random_state", "set_random_state", "valid
 
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Hide the compiler's warnings about missing CUDA tools."""
+    """Hide the compiler's warnings about missing CUDA tools and its own old functions."""
     log = logging.getLogger("torch.utils.cpp_extension")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         log.setLevel(level)
 

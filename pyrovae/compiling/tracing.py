@@ -18,6 +18,7 @@ from pyrovae.compiling.graph import Graph
 from pyrovae.compiling.native import OPTIONS
 from pyrovae.compiling.quiet import validation_kept
 from pyrovae.compiling.reasons import NoNumbers, python_state, reason
+from pyrovae.compiling.triangular import with_known_solves
 from pyrovae.errors import Uncapturable
 
 __all__ = ["traced"]
@@ -83,6 +84,7 @@ def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
     """
     graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
     graph.eliminate_dead_code()
+    with_known_solves(graph)
     places = [node for node in graph.nodes if node.op == "placeholder"]
     bases = {_memory(tensor): places[i] for i, tensor in enumerate(inputs) if tensor.numel()}
     lifted: list[Tensor] = []
