@@ -20,7 +20,7 @@ def system(size, *, left):
     return matrix, right if left else right.mT.contiguous()
 
 
-@pytest.mark.parametrize(("upper", "left", "unit"), itertools.product(YES_AND_NO, repeat=3))
+@pytest.mark.parametrize(("upper", "left", "unit"), [*itertools.product(YES_AND_NO, repeat=3)])
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_a_traced_solution_is_that_of_torch(size, upper, left, unit):
     def solve(matrix, right):
