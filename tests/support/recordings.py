@@ -1,0 +1,46 @@
+"""What a GPU records, on any device: a stand-in for a CUDA graph on a CPU."""
+
+import pytest
+import torch
+
+from pyrovae.compiling import Compiled, Graph, cuda
+
+GPUS = torch.cuda.device_count()
+NEEDS_GPU = pytest.mark.skipif(not GPUS, reason="no GPU")
+NEEDS_TWO = pytest.mark.skipif(GPUS < 2, reason="fewer than two GPUs")
+DEVICES = ["cpu", pytest.param("cuda", marks=NEEDS_GPU)]
+
+
+def repeated(call, restore, device):
+    """As `cuda._captured`: warm up, and give a function that repeats a call into the same outputs."""
+    for _ in range(cuda.WARMUPS):
+        call()
+        restore()
+    outputs = [output.clone() for output in call()]
+    restore()  # recording a graph computes nothing
+
+    def replay():
+        for output, new in zip(outputs, call(), strict=True):
+            output.copy_(new)
+
+    return outputs, replay
+
+
+def recording(monkeypatch, device):
+    """Record all graphs, operation by operation and without a compiler; returns the recordings.
+
+    On a CPU the recorded operations are repeated in Python, and the rest is as on a GPU: weights keep their
+    memory layout.
+    """
+    made = []
+
+    def compiled(graph, inputs):
+        made.append(cuda.recorded(graph.module, [*inputs, *graph.lifted]))
+        return Compiled(made[-1], graph.lifted, 0.0)
+
+    monkeypatch.setattr(Graph, "compiled", compiled)
+    monkeypatch.setattr(cuda, "_compiled", lambda module, inputs: torch.no_grad()(module))
+    if device == "cpu":
+        monkeypatch.setattr(cuda, "_captured", repeated)
+        monkeypatch.setattr("pyrovae.training.compiled.turnable", lambda *_: [])
+    return made
