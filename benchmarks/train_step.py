@@ -5,12 +5,13 @@
     python benchmarks/train_step.py --check
 
 Every rival (see `rivals.py`) trains the same network on the same data, on the CPU unless --device says
-otherwise, and gathers its batch by an index. In each round each takes some consecutive steps, in another order each time. "ours/it" is the
-median over rounds of the time of "PyroVAE compiled" over its own in the same round, so that a machine that
-slows down for a while slows both. A floating-point rate counts matrix products and convolutions only; its
-share is of the rate of one large product, measured in the same rounds. "compile s" is all before the third
-step, imports apart and no cache on disk. "peak MB" is that of a process of its own which takes ten steps,
-compiled torch code from the cache, and in brackets what came after the imports and the data.
+otherwise, and gathers its batch by an index. In each round each takes some consecutive steps, in another
+order each time. "ours/it" is the median over rounds of the time of "PyroVAE compiled" over its own in the
+same round, so that a machine that slows down for a while slows both. A floating-point rate counts matrix
+products and convolutions only; its share is of the rate of one large product, measured in the same rounds.
+"compile s" is all before the third step, imports apart and no cache on disk. "peak MB" is that of a process
+of its own which takes ten steps, compiled torch code from the cache, and in brackets what came after the
+imports and the data.
 """
 
 import argparse

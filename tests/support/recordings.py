@@ -8,7 +8,7 @@ from pyrovae.compiling import Compiled, Graph, cuda
 GPUS = torch.cuda.device_count()
 NEEDS_GPU = pytest.mark.skipif(not GPUS, reason="no GPU")
 NEEDS_TWO = pytest.mark.skipif(GPUS < 2, reason="fewer than two GPUs")
-DEVICES = ["cpu", pytest.param("cuda", marks=NEEDS_GPU)]
+DEVICES = [pytest.param("cpu", id="on-cpu"), pytest.param("cuda", id="on-cuda", marks=NEEDS_GPU)]
 
 
 def repeated(call, restore, device):
