@@ -9,7 +9,7 @@ them: it can be read if the run is killed. While the tests run, another process 
 caches.
 
     rates      the rate of one large matrix product, in float32, tf32 and bf16
-    tests      pytest on tests/cuda, and what other tests do on a GPU
+    tests      the tests that need a GPU; on a CPU the same ones, with a stand-in for the CUDA graph
     steps      a training step: PyroVAE, Pyro's SVI, PyTorch by hand and with torch.compile (`rivals.py`)
     evidence   L_5000 of 10,000 images; Laplace's proposal and annealing of a few
     schedule   the first minute of the schedule of Burda, Grosse & Salakhutdinov (2016): 3,280 epochs of

@@ -39,7 +39,13 @@ STEPS = (
     ("conv32", 100),
 )
 PRODUCTS = 2 * (50 * 200 + 200 * 200 + 200 * 784)  # of the decoder, for one particle of one row
-TESTS = ("tests/cuda", "tests/vae/test_vae.py", "tests/test_properties.py")
+TESTS = (
+    "tests/compiling/test_recording.py",
+    "tests/training/test_on_devices.py",
+    "tests/evidence/test_evidence_on_devices.py",
+    "tests/vae/test_vae.py",
+    "tests/test_properties.py",
+)
 IMAGES, EPOCHS, BATCH = 59_600, 3280, 20
 STAGES = [(3**i, 1e-4 * round(10 ** (1 - i / 7), 1)) for i in range(8)]
 
@@ -84,8 +90,7 @@ def tests(options: argparse.Namespace) -> Iterator[Row]:
     """Run the tests of what a GPU does differently; each failure is a row."""
     folder, failed, last = Path(__file__).resolve().parents[1], set[str](), ""
     command = [sys.executable, "-m", "pytest", *TESTS, "-v", "--no-header", "--tb", "short"]
-    chosen = "on-cpu" if options.device == "cpu" else "(cuda and not on-cpu) or on_a_gpu"
-    command += ["-p", "no:cacheprovider", "-k", chosen]
+    command += ["-p", "no:cacheprovider", *(["-k", "on-cpu"] if options.device == "cpu" else ["-m", "gpu"])]
     if importlib.util.find_spec("xdist") and (os.cpu_count() or 1) > 4:
         command += ["-n", "4"]
     with tempfile.TemporaryDirectory() as cache:

@@ -6,9 +6,35 @@ import torch
 from pyrovae.compiling import Compiled, Graph, cuda
 
 GPUS = torch.cuda.device_count()
-NEEDS_GPU = pytest.mark.skipif(not GPUS, reason="no GPU")
-NEEDS_TWO = pytest.mark.skipif(GPUS < 2, reason="fewer than two GPUs")
-DEVICES = [pytest.param("cpu", id="on-cpu"), pytest.param("cuda", id="on-cuda", marks=NEEDS_GPU)]
+
+
+def gpus(count):
+    """The marks of a test that needs this number of GPUs."""
+    reason = "no GPU" if count == 1 else f"fewer than {count} GPUs"
+    return [pytest.mark.gpu, pytest.mark.skipif(GPUS < count, reason=reason)]
+
+
+def needs_gpus(count):
+    """Mark a test that needs this number of GPUs."""
+
+    def marked(test):
+        for mark in gpus(count):
+            test = mark(test)
+        return test
+
+    return marked
+
+
+@pytest.fixture(params=[pytest.param("cpu", id="on-cpu"), pytest.param("cuda", id="on-cuda", marks=gpus(1))])
+def device(request):
+    """A CPU, with a stand-in for the CUDA graph, and a GPU."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def recordings(monkeypatch, device):
+    """Compiled code is a recorded graph, without a compiler; the recordings so far."""
+    return recording(monkeypatch, device.type)
 
 
 def repeated(call, restore, device):

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import pyrovae as pv
 from pyrovae.compiling import random_state
 from pyrovae.evidence import AIS, draws
-from tests.support.recordings import NEEDS_GPU
+from tests.support.recordings import needs_gpus
 from tests.support.same_runs import binary, small
 
 X = binary(6, (1, 4, 4), seed=4)
@@ -80,7 +80,7 @@ def test_noise_for_a_gpu_is_the_noise_for_the_cpu(monkeypatch):
     np.testing.assert_array_equal(pv.log_evidence(vae, X, particles=1100, compile=False).log_px, here)
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 def test_precision_on_a_gpu():
     vae = small().to("cuda")
     exact = pv.log_evidence(vae, X, particles=500)

@@ -13,7 +13,7 @@ from pyrovae.networks import MLP
 from pyrovae.training.compiled import CompiledStep
 from tests.support.captured import QUIET, alike
 from tests.support.cells import cell_name, declared, sample, tiny
-from tests.support.recordings import GPUS, NEEDS_GPU, NEEDS_TWO, recording
+from tests.support.recordings import GPUS, gpus, needs_gpus, recording
 from tests.support.same_runs import binary, checkpoint, same, small
 
 STEPS = 3 * 4 - 1  # of 38 rows in batches of 8: all full batches but the first
@@ -126,7 +126,7 @@ def test_a_hand_written_pair(device, recordings, steps, float64):
     assert evidence.log_px.shape == (5,)
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 def test_a_pair_on_the_cpu_trains_there_unless_told_otherwise():
     run = pv.fit(pair_on("cpu"), torch.randn(58, 3), **QUIET, compile=False)
     assert len(run.history["train"]) == 3
@@ -160,7 +160,7 @@ def test_a_resumed_run_is_the_run(device, recordings, data, tmp_path):
     assert (checkpoint(tmp_path / "parts")["random"]["cuda"] is None) == (device.type == "cpu")
 
 
-@NEEDS_TWO
+@needs_gpus(2)
 def test_a_run_on_the_second_gpu_is_one_on_the_first(data, monkeypatch, tmp_path, float64):
     """While the first is the current one, whose random state stays too."""
     recording(monkeypatch, "cuda")
@@ -182,7 +182,7 @@ def test_a_run_on_the_second_gpu_is_one_on_the_first(data, monkeypatch, tmp_path
 # ---------------------------------------------------------------- checkpoints
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
 def test_a_run_continues_on_another_device(first, then, data, tmp_path, monkeypatch):
     recording(monkeypatch, "cuda")
@@ -230,7 +230,7 @@ def run_of_two(rank, folder, compile):
     torch.distributed.destroy_process_group()
 
 
-@NEEDS_TWO
+@needs_gpus(2)
 @pytest.mark.parametrize("compile", [False, True])
 def test_two_processes_on_two_gpus_have_equal_weights(compile, tmp_path):
     torch.multiprocessing.spawn(run_of_two, (str(tmp_path), compile), nprocs=2)
@@ -241,7 +241,7 @@ def test_two_processes_on_two_gpus_have_equal_weights(compile, tmp_path):
 # ---------------------------------------------------------------- precision and the compiler
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16", pytest.param("tf32", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("precision", ["float32", "bf16", pytest.param("tf32", marks=gpus(1))])
 def test_recorded_products_have_the_precision_of_eager_ones(precision, device, recordings, steps, data):
     """Also those of convolutions; the settings of the process stay."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -251,7 +251,7 @@ def test_recorded_products_have_the_precision_of_eager_ones(precision, device, r
     assert len(steps) == STEPS
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 @pytest.mark.parametrize("conv", [False, True])
 def test_the_compilers_step_is_the_run(conv, data, steps, float64, monkeypatch, tmp_path):
     """With TorchInductor's kernels in the recorded graph."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyrovae.compiling import cuda, random_state, traced
-from tests.support.recordings import NEEDS_GPU, recording, repeated
+from tests.support.recordings import needs_gpus, recording, repeated
 
 
 def step(number, table, weight, buffer):
@@ -157,7 +157,7 @@ def test_a_recording_that_is_interrupted_leaves_nothing_behind(device, recording
     agree(cuda.recorded(graph_of(device), again), again, device)
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 def test_a_recording_that_the_driver_ends_leaves_nothing_behind(monkeypatch):
     """Waiting for the GPU is not allowed in a recording: afterwards numbers are drawn and graphs recorded."""
     device = torch.device("cuda")
@@ -183,7 +183,7 @@ def test_a_recording_that_the_driver_ends_leaves_nothing_behind(monkeypatch):
     agree(cuda.recorded(graph_of(device), again), again, device)
 
 
-@NEEDS_GPU
+@needs_gpus(1)
 def test_other_threads_may_allocate_meanwhile(monkeypatch):
     """As a thread does that prepares the next rows."""
     device, stop = torch.device("cuda"), threading.Event()
