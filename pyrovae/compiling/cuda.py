@@ -121,23 +121,37 @@ def _captured(
     call: Callable[[], list[Tensor]], restore: Callable[[], None], device: torch.device
 ) -> tuple[list[Tensor], Callable[[], None]]:
     """Warm up, and record a call; `restore` undoes what a call changes."""
+    with _aside(device) as stream:
+        for _ in range(WARMUPS):
+            call()
+            restore()  # after each, since a step counts on: the next batch may not exist
+        return _replayable(call, stream)
+
+
+@contextlib.contextmanager
+def _aside(device: torch.device) -> Iterator[torch.cuda.Stream]:
+    """Work on a stream of its own; the usual one waits for it."""
     usual, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     side.wait_stream(usual)
     try:
-        with torch.cuda.stream(side):  # also left when the recording fails, unlike torch's own
-            for _ in range(WARMUPS):
-                call()
-                restore()  # after each, since a step counts on: the next batch may not exist
-            graph = torch.cuda.CUDAGraph()
-            try:
-                # Other threads may allocate meanwhile.
-                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-                    outputs = call()
-            except BaseException:
-                _leave_capture(side)
-                raise
+        with torch.cuda.stream(side):  # also left when a recording fails, unlike torch's own
+            yield side
     finally:
         usual.wait_stream(side)
+
+
+def _replayable(
+    call: Callable[[], list[Tensor]], stream: torch.cuda.Stream
+) -> tuple[list[Tensor], Callable[[], None]]:
+    """Record a call, which computes nothing; returns its outputs and the function that replays it."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # Other threads may allocate meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            outputs = call()
+    except BaseException:
+        _leave_capture(stream)
+        raise
     return outputs, graph.replay
 
 

@@ -1,5 +1,7 @@
 """What a GPU records, on any device: a stand-in for a CUDA graph on a CPU."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -37,19 +39,24 @@ def recordings(monkeypatch, device):
     return recording(monkeypatch, device.type)
 
 
-def repeated(call, restore, device):
-    """As `cuda._captured`: warm up, and give a function that repeats a call into the same outputs."""
-    for _ in range(cuda.WARMUPS):
-        call()
-        restore()
-    outputs = [output.clone() for output in call()]
-    restore()  # recording a graph computes nothing
+def repeated(call, stream):
+    """As `cuda._replayable`: nothing is computed now, and a replay writes into the same outputs."""
+    outputs = []
 
     def replay():
-        for output, new in zip(outputs, call(), strict=True):
-            output.data.copy_(new)  # as a replay, which does not count as a change
+        new = call()
+        if not outputs:
+            outputs.extend(output.clone() for output in new)
+        for output, value in zip(outputs, new, strict=True):
+            output.data.copy_(value)  # as a replay, which does not count as a change
 
     return outputs, replay
+
+
+def on_cpu(monkeypatch):
+    """Repeat the recorded operations, without a GPU's streams."""
+    monkeypatch.setattr(cuda, "_aside", nullcontext)
+    monkeypatch.setattr(cuda, "_replayable", repeated)
 
 
 def recording(monkeypatch, device):
@@ -67,6 +74,6 @@ def recording(monkeypatch, device):
     monkeypatch.setattr(Graph, "compiled", compiled)
     monkeypatch.setattr(cuda, "_compiled", lambda module, inputs: torch.no_grad()(module))
     if device == "cpu":
-        monkeypatch.setattr(cuda, "_captured", repeated)
+        on_cpu(monkeypatch)
         monkeypatch.setattr("pyrovae.training.compiled.turnable", lambda *_: [])
     return made
