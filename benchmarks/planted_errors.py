@@ -73,7 +73,7 @@ ERRORS = [
         "test_sweeps.py::test_the_curve_is_the_mean_and_the_band_one_standard_deviation"),
     # ---------------------------------------------------------------- recorded graphs
     Planted("a warm-up step counts on", "compiling/cuda.py",
-        "                restore()  # after each", "                pass  # after each",
+        "restore()  # after each", "pass  # after each",
         "test_on_devices.py::test_an_epoch_of_a_single_batch"),
     Planted("new values in the same table are not copied", "compiling/cuda.py", " or last[1] != version", "",
         "test_recording.py::test_a_table_is_copied_once_and_again_after_a_change"),

@@ -143,7 +143,7 @@ def _aside(device: torch.device) -> Iterator[torch.cuda.Stream]:
 def _replayable(
     call: Callable[[], list[Tensor]], stream: torch.cuda.Stream
 ) -> tuple[list[Tensor], Callable[[], None]]:
-    """Record a call, which computes nothing; returns its outputs and the function that replays it."""
+    """Record a call without computing it; returns its outputs and the function that replays it."""
     graph = torch.cuda.CUDAGraph()
     try:
         # Other threads may allocate meanwhile.
