@@ -73,10 +73,10 @@ def data_of(case: Case) -> Tensor:
     return torch.bernoulli(means, generator=generator)
 
 
-def indices(rows: int, batch: int) -> Iterator[Tensor]:
-    """Whole batches of a new permutation in every epoch, without end."""
+def indices(x: Tensor, batch: int) -> Iterator[Tensor]:
+    """Whole batches of a new permutation in every epoch, without end, on the device of x."""
     while True:
-        yield from torch.randperm(rows)[: rows // batch * batch].split(batch)
+        yield from torch.randperm(len(x), device=x.device)[: len(x) // batch * batch].split(batch)
 
 
 # ---------------------------------------------------------------- networks, by hand
@@ -147,7 +147,9 @@ def positive(raw: Tensor) -> Tensor:
 class Training:
     """The loop of `pyrovae.fit`, ends of epochs included, a few steps at a time."""
 
-    def __init__(self, vae: Any, data: Any, objective: Any, batch: int, *, compile: bool) -> None:
+    def __init__(
+        self, vae: Any, data: Any, objective: Any, batch: int, *, compile: bool, device: Any = "cpu"
+    ) -> None:
         from pyrovae.terms import Runner
         from pyrovae.training.callbacks import Callbacks
         from pyrovae.training.fit import _job, _trained
@@ -162,9 +164,10 @@ class Training:
         settings = Settings(epochs=10**9, batch_size=batch, compile=compile, **usual, **never)
         runner = Runner(vae)
         with runner.isolated():
-            data = placed(runner, data, torch.device("cpu"))
+            data = placed(runner, data, torch.device(device))
             trained = _trained(runner, data, objective, settings)
             job = _job(runner, data, objective, settings, trained, lambda: False)
+        job.state.sums, self.device = job.state.sums.to(device), torch.device(device)
         idle = Callbacks((), job, None), lambda: None
         self.job, self.loop = job, Loop(job, Saver(job, None), Progress(job, show=False), *idle)
         self.walk = self._steps()
@@ -172,7 +175,7 @@ class Training:
     def run(self, steps: int) -> None:
         from pyrovae.training.loop import _training
 
-        with self.job.runner.isolated(), _training(self.job, torch.device("cpu")):
+        with self.job.runner.isolated(), _training(self.job, self.device):
             for _ in islice(self.walk, steps):
                 pass
 
@@ -208,9 +211,9 @@ class PyroVAE(Training):
             decoder=pv.networks.ConvDecoder() if case.images else mlp,
         )
         train, few = pv.Rows(x[: len(x) // batch * batch]), pv.Rows(x[:2])
-        data = replace(pv.datasets.load(x[:10]), train=train, validation=few, test=few)
+        data = replace(pv.datasets.load(x[:10].cpu()), train=train, validation=few, test=few)
         objective = pv.objectives.IWAE(case.particles) if case.particles > 1 else pv.objectives.ELBO()
-        super().__init__(vae, data, objective, batch, compile=compile)
+        super().__init__(vae, data, objective, batch, compile=compile, device=x.device)
         trained = list(self.job.trained.values())
         put_first_weights(HandVAE(case), trained)
         self.size = sum(p.numel() for p in trained)
@@ -249,8 +252,8 @@ class PyroSVI:
 
         pyro.clear_param_store()
         pyro.enable_validation(False)
-        self.x, self.batches, self.batch = x, indices(len(x), batch), batch
-        net, many = HandVAE(case), case.particles > 1
+        self.x, self.batches, self.batch = x, indices(x, batch), batch
+        net, many = HandVAE(case).to(x.device), case.particles > 1
         options = {"num_particles": case.particles, "max_plate_nesting": 1, "vectorize_particles": many}
         objective = RenyiELBO(alpha=0, **options) if many else Trace_ELBO(**options)
         self.svi = SVI(*pyro_program(case, net), pyro.optim.Adam({"lr": LR}), objective)
@@ -266,9 +269,11 @@ def pyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
     import pyro
     import pyro.distributions as dist
 
+    zeros = torch.zeros(case.latent_dim, device=next(net.parameters()).device)
+
     def prior() -> dist.TorchDistribution:
         if not case.components:
-            return dist.Normal(torch.zeros(case.latent_dim), 1.0).to_event(1)
+            return dist.Normal(zeros, 1.0).to_event(1)
         mixture = pyro.module("prior", net.prior)
         components = dist.Normal(mixture["loc"], positive(mixture["raw_scale"])).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=mixture["logits"]), components)
@@ -295,21 +300,24 @@ def pyro_program(case: Case, net: HandVAE) -> tuple[Callable, Callable]:
 class PyTorch:
     """The terms by hand on plain tensors and one fused Adam; with `compile`, the loss through torch.compile.
 
-    The optimiser's step stays as it is: compiled too, fused or not, it was never faster.
+    The optimiser's step stays as it is: compiled too, fused or not, it was never faster. On a GPU
+    torch.compile records its kernels in CUDA graphs.
     """
 
     def __init__(self, case: Case, batch: int, x: Tensor, *, compile: bool) -> None:
-        self.case, self.x, self.batches, self.net = case, x, indices(len(x), batch), HandVAE(case)
+        self.case, self.x, self.batches = case, x, indices(x, batch)
+        self.net = HandVAE(case).to(x.device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, fused=True)
         self.size = sum(p.numel() for p in self.net.parameters())
         # Another batch size in the same process must not turn the shapes into symbols.
-        self.loss = torch.compile(self._loss, dynamic=False) if compile else self._loss
+        mode = "reduce-overhead" if x.is_cuda else None
+        self.loss = torch.compile(self._loss, dynamic=False, mode=mode) if compile else self._loss
 
     def _loss(self, data: Tensor, index: Tensor) -> Tensor:
         x, particles = data[index], self.case.particles
         loc, raw = self.net.encoder(x).chunk(2, -1)
         scale = positive(raw)
-        noise = torch.randn(*([particles] if particles > 1 else []), *loc.shape)
+        noise = torch.randn(*([particles] if particles > 1 else []), *loc.shape, device=loc.device)
         z = loc + scale * noise
         log_qz = -(0.5 * noise.square() + scale.log() + HALF_LOG_2PI).sum(-1)
         log_w = self._log_px(x, self.net.decoder(z)) + self._log_pz(z) - log_qz
@@ -335,7 +343,7 @@ class PyTorch:
         return torch.logsumexp(log_components + prior["logits"].log_softmax(-1), -1)
 
     def run(self, steps: int) -> float:
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.x.device)
         for index in islice(self.batches, steps):
             loss = self.loss(self.x, index)
             loss.backward()
@@ -354,7 +362,7 @@ class NumPyro:
         from numpyro.optim import Adam
 
         jax.config.update("jax_platforms", "cpu")
-        self.batch, self.batches = batch, indices(len(x), batch)
+        self.batch, self.batches = batch, indices(x, batch)
         net, many = HandVAE(case), case.particles > 1
         objective = RenyiELBO(alpha=0, num_particles=case.particles) if many else Trace_ELBO()
         svi = SVI(*numpyro_program(case, net), Adam(LR), objective)

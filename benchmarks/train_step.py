@@ -1,15 +1,17 @@
 """One training step of a VAE: ours, Pyro's, PyTorch's by hand and compiled, NumPyro's, in turn in one run.
 
-    python benchmarks/train_step.py [--cases dense conv28 ...] [--batches 20 100] [--memory] [--out DIR]
+    python benchmarks/train_step.py [--cases dense conv28 ...] [--batches 20 100] [--device cuda] [--memory]
+                                    [--out DIR]
     python benchmarks/train_step.py --check
 
-Every rival (see `rivals.py`) trains the same network on the same data, on the CPU, and gathers its batch by
-an index. In each round each takes some consecutive steps, in another order each time. "ours/it" is the
-median over rounds of the time of "PyroVAE compiled" over its own in the same round, so that a machine that
-slows down for a while slows both. A floating-point rate counts matrix products and convolutions only; its
-share is of the rate of one large product, measured in the same rounds. "compile s" is all before the third
-step, imports apart and no cache on disk. "peak MB" is that of a process of its own which takes ten steps,
-compiled torch code from the cache, and in brackets what came after the imports and the data.
+Every rival (see `rivals.py`) trains the same network on the same data, on the CPU unless --device says
+otherwise, and gathers its batch by an index. In each round each takes some consecutive steps, in another
+order each time. "ours/it" is the median over rounds of the time of "PyroVAE compiled" over its own in the
+same round, so that a machine that slows down for a while slows both. A floating-point rate counts matrix
+products and convolutions only; its share is of the rate of one large product, measured in the same rounds.
+"compile s" is all before the third step, imports apart and no cache on disk. "peak MB" is that of a process
+of its own which takes ten steps, compiled torch code from the cache, and in brackets what came after the
+imports and the data.
 """
 
 import argparse
@@ -73,6 +75,7 @@ def main() -> None:
         limit_threads(options.threads)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cudnn.allow_tf32 = False  # the default for convolutions: here all compute in float32
     runs = [(CASES[n], batch) for n in options.cases for batch in options.batches or CASES[n].batches]
     if options.peak:
         print(*peak(*runs[0], options.only[0]))
@@ -82,9 +85,9 @@ def main() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["PYROVAE_CACHE"] = f"{cache}/torch", f"{cache}/ours"
         if options.check:
             for name in options.cases:
-                check(CASES[name], 100, options.only)
+                check(CASES[name], 100, options.only, options.device)
             return
-        found = {"machine": machine(), "runs": []}
+        found = {"machine": machine(options.device), "runs": []}
         for case, batch in runs:
             found["runs"].append(measured(case, batch, options))
             report(found["runs"][-1], found["machine"])
@@ -103,6 +106,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive_int, default=15)
     parser.add_argument("--threads", type=positive_int, help="of every rival; default each library's own")
+    parser.add_argument("--device", default="cpu", help="of every rival: cpu, or cuda without NumPyro")
     parser.add_argument("--memory", action="store_true", help="measure peak memory too, a process a rival")
     parser.add_argument(
         "--check", action="store_true", help="train at batch 100 instead, and assert agreement"
@@ -157,10 +161,10 @@ def measured(case: Case, batch: int, options: argparse.Namespace) -> dict[str, A
 def entered(case: Case, batch: int, options: argparse.Namespace) -> tuple[list[Contestant], dict[str, str]]:
     """The contestants, compiled and with their steps a round, and why others are missing."""
     torch.compiler.reset()
-    x, found, missing = data_of(case), [], {}
+    x, found, missing = data_of(case).to(options.device), [], {}
     products = Products(case, batch, x)
     for name in options.only:
-        if why := unavailable(name, case):
+        if why := unavailable(name, case, options.device):
             missing[name] = why
             continue
         try:
@@ -173,17 +177,17 @@ def entered(case: Case, batch: int, options: argparse.Namespace) -> tuple[list[C
         found.append(Contestant(name, rival, products.flops, time.perf_counter() - began))
     found += [
         Contestant(PRODUCTS, products, products.flops),
-        Contestant(LARGE, large := Square(), large.flops),
+        Contestant(LARGE, large := Square(device=options.device), large.flops),
     ]
     for contestant in found:
         contestant.steps = (contestant.name != LARGE and options.steps) or paced(contestant.rival)
     return found, missing
 
 
-def unavailable(name: str, case: Case) -> str:
+def unavailable(name: str, case: Case, device: str = "cpu") -> str:
     """Why a rival cannot compete, or ""; imports what it needs, which is no part of its timing."""
-    if name == "NumPyro scan" and case.images:
-        return "- (dense networks only)"
+    if name == "NumPyro scan" and (case.images or device != "cpu"):
+        return "- (dense networks only)" if case.images else "- (on a CPU only)"
     try:
         importlib.import_module(IMPORTS.get(name, "torch"))
     except ModuleNotFoundError as error:
@@ -213,12 +217,12 @@ def race(contestants: list[Contestant], rounds: int) -> None:
             contestant.ms.append((time.perf_counter() - began) / contestant.steps * 1e3)
 
 
-def check(case: Case, batch: int, names: list[str]) -> None:
+def check(case: Case, batch: int, names: list[str], device: str) -> None:
     """Train for 300 steps; assert that all have as many parameters, learn, and agree."""
-    sizes, firsts, lasts, x = {}, {}, {}, data_of(case)
+    sizes, firsts, lasts, x = {}, {}, {}, data_of(case).to(device)
     torch.compiler.reset()
     for name in names:
-        if not unavailable(name, case):
+        if not unavailable(name, case, device):
             rival = RIVALS[name](case, batch, x)
             sizes[name], firsts[name], _, lasts[name] = (
                 rival.size,
@@ -275,12 +279,12 @@ class Products:
 
     def __init__(self, case: Case, batch: int, x: Tensor) -> None:
         self.layers: list[tuple[nn.Module, Tensor, Tensor, bool]] = []
-        net, lead = HandVAE(case), [case.particles] if case.particles > 1 else []
+        net, lead = HandVAE(case).to(x.device), [case.particles] if case.particles > 1 else []
         for layer in (*net.encoder, *net.decoder):
             layer.register_forward_hook(self._note)
         with torch.no_grad():
             net.encoder(x[:batch])
-            net.decoder(torch.randn(*lead, batch, case.latent_dim))
+            net.decoder(torch.randn(*lead, batch, case.latent_dim, device=x.device))
         self.flops = sum(
             2 * grad.numel() * m.weight[0].numel() * (2 + wanted) for m, _, grad, wanted in self.layers
         )
@@ -301,28 +305,41 @@ class Products:
             torch.ops.aten.convolution(value, layer.weight, None, *shape)
             gradients = (wanted, True, False)
             torch.ops.aten.convolution_backward(grad, value, layer.weight, None, *shape, gradients)
+        wait_for(self.layers[0][1])
 
 
 class Square:
     """One large square product, the machine's matrix rate."""
 
-    def __init__(self, side: int = 1536) -> None:
+    def __init__(
+        self, side: int | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        side = side or (1536 if device == "cpu" else 8192)
         self.flops = 2 * side**3
-        self.a, self.b, self.out = torch.randn(3, side, side)
+        self.a, self.b, self.out = torch.randn(3, side, side, device=device).to(dtype)
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
             torch.mm(self.a, self.b, out=self.out)
+        wait_for(self.out)
+
+
+def wait_for(tensor: Tensor) -> None:
+    """Wait for the GPU of a tensor; the other contestants read a number of it."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
 
 
 # ---------------------------------------------------------------- report
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str = "cpu") -> dict[str, Any]:
     processor, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.exists():
         names = [line.partition(":")[2] for line in info.read_text().splitlines() if "model name" in line]
         processor = names[0].strip() if names else processor
+    if device != "cpu":
+        processor = torch.cuda.get_device_name(device)
     versions = {d.name: d.version for d in distributions() if d.name in PACKAGES}
     facts = {"processor": processor, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

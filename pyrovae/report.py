@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae import plots
 from pyrovae.priors import StandardNormal
+from pyrovae.seeds import random_kept
 from pyrovae.threads import alone
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def figures(
         return axes
     device = next(program.parameters()).device
     rows = data.test[:ROWS].to(device)
-    with alone, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+    with alone, random_kept(), torch.no_grad():
         torch.manual_seed(seed)
         axes |= _of_data(program, rows, data.derived)
         axes["latents"] = _latents(program, data, rows)

@@ -16,7 +16,7 @@ from pyrovae.checks import whole
 from pyrovae.errors import InputError
 from pyrovae.threads import alone
 
-__all__ = ["Seed", "check_seed", "generator_of", "seeded"]
+__all__ = ["Seed", "check_seed", "generator_of", "random_kept", "seeded"]
 
 Seed = int | torch.Generator | None
 
@@ -63,10 +63,27 @@ def seeded(seed: Seed) -> Iterator[None]:
         if seed is None:
             yield
             return
-        cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-        with torch.random.fork_rng(devices=cuda):
+        with random_kept():
             torch.manual_seed(_number(seed))
             yield
+
+
+@contextmanager
+def random_kept() -> Iterator[None]:
+    """Restore torch's random state after a block, on the CPU and on all GPUs that are in use.
+
+    `torch.manual_seed` seeds them all, so it is not enough to restore one of them.
+
+    Example:
+        >>> state = torch.get_rng_state()
+        >>> with random_kept():
+        ...     _ = torch.manual_seed(3)
+        >>> bool((torch.get_rng_state() == state).all())
+        True
+    """
+    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=cuda):
+        yield
 
 
 def _number(seed: int | torch.Generator) -> int:

@@ -95,7 +95,7 @@ class _Shared:
     cuda: list[Tensor]
     store: tuple[Any, ...]
     validation: tuple[bool, bool, bool]
-    products: str
+    products: tuple[str, bool]
 
     @classmethod
     def now(cls) -> _Shared:
@@ -105,7 +105,7 @@ class _Shared:
             torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
             (store._params, store._param_to_name, store._constraints),
             tuple(module.is_validation_enabled() for module in modules),  # type: ignore[arg-type]
-            torch.get_float32_matmul_precision(),
+            (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
         )
 
     def put(self, *, store: bool = True) -> None:
@@ -115,7 +115,8 @@ class _Shared:
             torch.cuda.set_rng_state_all(self.cuda)
         for module, enabled in zip((distributions, infer, poutine), self.validation, strict=True):
             module.enable_validation(enabled)
-        torch.set_float32_matmul_precision(self.products)
+        torch.set_float32_matmul_precision(self.products[0])
+        torch.backends.cudnn.allow_tf32 = self.products[1]
         if store:
             own = pyro.get_param_store()
             own._params, own._param_to_name, own._constraints = self.store

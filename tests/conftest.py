@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.support import PROJECT
+from tests.support.recordings import device, recordings  # noqa: F401 - fixtures
 from tests.support.two_processes import pair  # noqa: F401 - a fixture
 
 

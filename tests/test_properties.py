@@ -353,6 +353,7 @@ def everything(vae):
     return weights | modes | rng | needs
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_evidence_on_a_gpu_is_the_one_on_the_cpu():
     vae = small_vae((1, 7, 6), networks=PAIRS[-1])

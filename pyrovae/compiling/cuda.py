@@ -1,8 +1,21 @@
-"""Kernels of a graph on a GPU, recorded as a CUDA graph."""
+"""Kernels of a graph on a GPU, recorded as a CUDA graph.
+
+A CUDA graph reads and writes fixed addresses. It is recorded with the memory of the first inputs.
+Later inputs that have other memory are copied there, which overwrites the first ones, but only if
+they changed since they were last copied: the tables and the data of an epoch are copied once, not
+at every step. What the graph writes into such a copy is copied back, and the first input keeps its
+values.
+
+Random numbers come from torch's own kernels (`fallback_random`), whose generator is known to the
+graph. Compiling, warming up and recording change neither the inputs nor the random state.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,44 +25,169 @@ from pyrovae.compiling.quiet import compiling, random_state, set_random_state
 from pyrovae.compiling.storage import folder_to_write
 from pyrovae.compiling.tools import private_tools
 
-__all__ = ["recorded"]
+__all__ = ["Recording", "recorded", "written"]
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 
+OPTIONS = {
+    "fallback_random": True,  # torch's own generator and order
+    "triton.cudagraphs": False,  # the graph is recorded here
+}
+WARMUPS = 3
+
 
 def recorded(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
-    """Make a function that replays a graph; new input tensors are copied into the recorded ones."""
+    """Make a function that replays a graph; its inputs have the shapes of the recorded ones."""
+    return Recording(module, inputs)
+
+
+class Recording:
+    """The kernels of a graph, called with its inputs; returns its outputs.
+
+    An output is valid until the next call.
+
+    Arguments:
+        module: a traced function.
+        inputs: its inputs; the first decides the device.
+    """
+
+    def __init__(self, module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> None:
+        self.device = inputs[0].device
+        # Aliases, so that the memory outlives a parameter that gets other memory (`.data =`).
+        self.places = [t.detach().to(self.device) for t in inputs]
+        self.pointers = [place.data_ptr() for place in self.places]
+        self.written = written(module)
+        self.copied: list[tuple[Tensor, float] | None] = [None for _ in inputs]
+        before = {i: self.places[i].clone() for i in self.written}
+        random = random_state(self.device)
+
+        def restore() -> None:
+            for i, old in before.items():
+                self.places[i].copy_(old)
+            set_random_state(random, self.device)
+
+        with compiling(), private_tools(folder_to_write()):
+            code = _compiled(module, self.places)
+            set_random_state(random, self.device)  # the compiler times kernels on random numbers
+            self.outputs, self.replay = _captured(lambda: list(code(*self.places)), restore, self.device)
+
+    @torch.no_grad()
+    def __call__(self, values: Sequence[Tensor]) -> list[Tensor]:
+        lent: dict[int, Tensor] = {}
+        for i, value in enumerate(values):
+            if value.data_ptr() != self.pointers[i]:
+                if i in self.written:
+                    lent[i] = self.places[i].clone()
+                self._copy(i, value)
+            elif self.copied[i] is not None:
+                raise RuntimeError(f"the memory of input {i} was used for other values in the meantime")
+        self.replay()
+        for i, own in lent.items():
+            values[i].copy_(self.places[i])
+            self.places[i].copy_(own)
+        # Each is a new tensor: a replay changes the values, but not the version of a tensor.
+        return [output.detach() for output in self.outputs]
+
+    def _copy(self, i: int, value: Tensor) -> None:
+        """Copy an input to its recorded place, unless it is there already.
+
+        Raises:
+            RuntimeError: for another shape, which `copy_` might broadcast.
+        """
+        if value.shape != self.places[i].shape:
+            was, now = tuple(self.places[i].shape), tuple(value.shape)
+            raise RuntimeError(f"the graph was recorded with input {i} of shape {was}, not {now}")
+        last, version = self.copied[i], _version(value)
+        if i in self.written:
+            self.places[i].copy_(value)
+        elif last is None or last[0] is not value or last[1] != version:
+            self.places[i].copy_(value)
+            self.copied[i] = value, version
+
+
+def _version(value: Tensor) -> float:
+    """A number that changes with the values, and NaN if torch does not count the changes."""
+    return math.nan if value.is_inference() else value._version
+
+
+def _compiled(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:  # noqa: ANN401
     from torch._inductor import standalone_compile
 
-    with compiling(), private_tools(folder_to_write()):
-        code: Any = standalone_compile(module, [*inputs], dynamic_shapes="from_example_inputs")
-        outputs, replay = _record(code, inputs)
-
-    def run(values: list[Tensor]) -> list[Tensor]:
-        with torch.no_grad():
-            for recorded_input, value in zip(inputs, values, strict=True):
-                if recorded_input is not value:
-                    recorded_input.copy_(value)
-        replay()
-        return outputs
-
-    return run
+    options = {"config_patches": dict(OPTIONS)}
+    return standalone_compile(module, [*inputs], dynamic_shapes="from_example_inputs", options=options)
 
 
-def _record(code: Any, inputs: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:  # noqa: ANN401
-    """Warm up, restore the tensors and the random state that this changed, and record."""
-    device = inputs[0].device
-    before, random = [tensor.clone() for tensor in inputs], random_state(device)
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            code(*inputs)
-    torch.cuda.current_stream(device).wait_stream(stream)
-    for tensor, old in zip(inputs, before, strict=True):
-        tensor.copy_(old)
-    set_random_state(random, device)
-    recording = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(recording):
-        outputs = list(code(*inputs))
-    return outputs, recording.replay
+def _captured(
+    call: Callable[[], list[Tensor]], restore: Callable[[], None], device: torch.device
+) -> tuple[list[Tensor], Callable[[], None]]:
+    """Warm up, and record a call; `restore` undoes what a call changes."""
+    with _aside(device) as stream:
+        for _ in range(WARMUPS):
+            call()
+            restore()  # after each, since a step counts on: the next batch may not exist
+        return _replayable(call, stream)
+
+
+@contextlib.contextmanager
+def _aside(device: torch.device) -> Iterator[torch.cuda.Stream]:
+    """Work on a stream of its own; the usual one waits for it."""
+    usual, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    side.wait_stream(usual)
+    try:
+        with torch.cuda.stream(side):  # also left when a recording fails, unlike torch's own
+            yield side
+    finally:
+        usual.wait_stream(side)
+
+
+def _replayable(
+    call: Callable[[], list[Tensor]], stream: torch.cuda.Stream
+) -> tuple[list[Tensor], Callable[[], None]]:
+    """Record a call without computing it; returns its outputs and the function that replays it."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # Other threads may allocate meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            outputs = call()
+    except BaseException:
+        _leave_capture(stream)
+        raise
+    return outputs, graph.replay
+
+
+def _leave_capture(stream: torch.cuda.Stream) -> None:
+    """End the capture mode of the random generator after a failure.
+
+    Otherwise torch refuses all later random numbers ("offset increment outside graph capture",
+    issue 171263 of torch). A capture that succeeds ends it.
+    """
+    with contextlib.suppress(RuntimeError):
+        some = torch.zeros(1, device=stream.device)
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream, capture_error_mode="thread_local"):
+            some.add_(1.0)
+
+
+def written(module: torch.fx.GraphModule) -> set[int]:
+    """The positions of the inputs that a graph changes, itself or through views."""
+    nodes = list(module.graph.nodes)
+    places = [node for node in nodes if node.op == "placeholder"]
+    roots, changed = {node: i for i, node in enumerate(places)}, set[int]()
+    for node in nodes:
+        for part, is_written in _aliased(node):
+            if part in roots:
+                roots[node] = roots[part]
+                changed |= {roots[part]} if is_written else set()
+    return changed
+
+
+def _aliased(node: torch.fx.Node) -> Iterator[tuple[torch.fx.Node, bool]]:
+    """The arguments that an operation may change or view, and whether it changes them."""
+    if node.target is operator.getitem:
+        yield node.args[0], False  # type: ignore[misc]
+    schema = getattr(node.target, "_schema", None)
+    for place, argument in enumerate(() if schema is None else schema.arguments):
+        value: Any = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+        if argument.alias_info is not None:
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(part, torch.fx.Node):
+                    yield part, argument.alias_info.is_write

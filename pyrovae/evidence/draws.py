@@ -13,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections import Counter
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -128,17 +131,25 @@ class _Noise:
 
     def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
         """Noise of the shape of `like`; `fill` fills a tensor with noise from a generator."""
-        in_front = like.movedim((self.data, self.particles), (0, 1)).shape
-        out = torch.empty(*in_front[:2], math.prod(in_front[2:]), dtype=like.dtype)
-        for column, block, generator in self._generators(in_front[1]):
+        in_front, is_far = like.movedim((self.data, self.particles), (0, 1)).shape, _is_far(like)
+        shape = (*in_front[:2], math.prod(in_front[2:]))
+        # From pinned memory the GPU takes them while the CPU draws those of the next piece.
+        out = torch.empty(shape, dtype=like.dtype, pin_memory=is_far and like.is_cuda)
+
+        def draw(place: tuple[int, int, torch.Generator]) -> None:
+            column, block, generator = place
             part = out[column, block : block + BLOCK]
             if len(part) == BLOCK:
                 fill(part, generator=generator)
-                continue
+                return
             whole = torch.empty(BLOCK, out.shape[2], dtype=like.dtype)
             fill(whole, generator=generator)  # so that K particles are the first K of a larger number
             part.copy_(whole[: len(part)])
-        return out.reshape(in_front).movedim((0, 1), (self.data, self.particles)).to(like.device)
+
+        places = self._generators(in_front[1])
+        deque(_threads().map(draw, list(places)) if is_far else map(draw, places), maxlen=0)
+        noise = out.reshape(in_front).to(like.device, non_blocking=True)
+        return noise.movedim((0, 1), (self.data, self.particles))
 
     def each(self, fn: Any) -> Tensor:  # noqa: ANN401
         """A sample of a distribution, drawn for each row and block in turn."""
@@ -162,6 +173,17 @@ class _Noise:
             for block in range(0, particles, BLOCK):
                 seed = _hash(mark, self.draws.seed, key, self.draws.first + block)
                 yield column, block, torch.Generator().manual_seed(seed % 2**63)
+
+
+def _is_far(like: Tensor) -> bool:
+    """Whether another processor computes, so that all threads of the CPU may draw."""
+    return like.is_cuda
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads that draw; they leave the state of torch and Pyro alone."""
+    return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "pyrovae-noise")
 
 
 def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401

@@ -22,6 +22,7 @@ from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
+from pyrovae.seeds import random_kept
 from pyrovae.sharing import is_shared
 from pyrovae.terms import DATA, Runner, Terms
 from pyrovae.terms.global_posterior import central_values, drawn_values, holding
@@ -103,7 +104,6 @@ def checked(
 def evaluating(runner: Runner) -> Iterator[None]:
     """Disable gradients, training mode and other threads, and keep the caller's state unchanged."""
     with alone, in_mode(runner.module, training=False):
-        cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
         # Without a module, the parameters are in the store, and a guide that never ran would add
         # its parameters.
         store = pyro.get_param_store()
@@ -111,7 +111,7 @@ def evaluating(runner: Runner) -> Iterator[None]:
         with (
             store.scope(params),
             torch.no_grad(),
-            torch.random.fork_rng(devices=cuda),
+            random_kept(),
             pyro.validation_enabled(False),
         ):
             yield

@@ -28,6 +28,7 @@ from pyrovae.exploring.gaussians import effective
 from pyrovae.exploring.mixture import mixture_of
 from pyrovae.mixtures import GaussianMixture
 from pyrovae.numerics import Array, as_array, numbers, stderr_of_mean
+from pyrovae.seeds import random_kept
 from pyrovae.terms import Runner
 from pyrovae.threads import alone
 from pyrovae.training import fit
@@ -161,7 +162,7 @@ def choose(
     options = {"progress": False, "figures": False} | options
 
     def fitted(count: int) -> VAE:
-        with alone, torch.random.fork_rng(devices=[]):
+        with alone, random_kept():
             torch.manual_seed(seed)
             new = VAE.from_dict(_declared(vae, count))
         new.to(next(vae.parameters()).dtype)
@@ -212,7 +213,7 @@ def choose_plain(
     test, train = (torch.from_numpy(rows[part]) for part in (order[:count], order[count:]))
 
     def fitted(count: int) -> GaussianMixture:
-        with alone, torch.random.fork_rng(devices=[]):
+        with alone, random_kept():
             torch.manual_seed(seed)
             mixture = GaussianMixture(count, rows.shape[1], covariance).double()
         mixture.fit_em(train, seed=seed, **options)

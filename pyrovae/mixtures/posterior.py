@@ -29,6 +29,7 @@ from pyrovae.mixtures.merging import merged
 from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
 from pyrovae.mixtures.unit import in_unit
+from pyrovae.seeds import random_kept
 from pyrovae.threads import alone
 
 __all__ = ["ByPosterior", "Posterior"]
@@ -151,7 +152,7 @@ class ByPosterior(MixtureProgram):
         beliefs = Beliefs(concentration, reach, width, eta)
         steps, draws = count_of("steps", steps), count_of("draws", draws)
         unit, within, z = in_unit(self, x, start, whole("seed", seed, 0))
-        with alone, torch.random.fork_rng(devices=[]):
+        with alone, random_kept():
             if merge:
                 within = merged(within, z, lambda each: _bound(each, beliefs, z, seed))
             bayesian = Bayesian(within, beliefs, mode=False)

@@ -6,7 +6,7 @@ A log-density needs the precision of the data; the matrix products that give its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Literal, get_args
 
@@ -41,18 +41,27 @@ def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
 def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Run matrix products in a precision, and restore the caller's settings.
 
+    On a GPU this includes convolutions, which torch would compute in tf32 unless told otherwise.
+
     Raises:
         InputError: for an unknown precision, or tf32 without CUDA.
     """
     one_of("precision", precision, get_args(Precision))
     if precision == "tf32" and device.type != "cuda":
         raise InputError("precision 'tf32' needs CUDA; use float32 or bf16 on a CPU")
-    before = torch.get_float32_matmul_precision()
+    single = _on_a_gpu(tf32=precision == "tf32") if device.type == "cuda" else nullcontext()
+    with single, networks_in(torch.bfloat16 if precision == "bf16" else None):
+        yield
+
+
+@contextmanager
+def _on_a_gpu(*, tf32: bool) -> Iterator[None]:
+    """Products of float32 in tf32 or not."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
-        if precision == "tf32":
-            torch.set_float32_matmul_precision("high")
-        with networks_in(torch.bfloat16 if precision == "bf16" else None):
-            yield
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        yield
     finally:
-        if precision == "tf32":
-            torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -22,6 +22,7 @@ from pyrovae.evidence import Evidence, Importance, Method, log_evidence
 from pyrovae.evidence.units import Units
 from pyrovae.files import locked
 from pyrovae.searching.worker import GRACE
+from pyrovae.seeds import random_kept
 from pyrovae.tasks.runs import loaded, options_of
 from pyrovae.threads import alone
 from pyrovae.training import Callback, Running, fit
@@ -144,7 +145,7 @@ def trained(
         >>> trial.stopped, trial.epochs
         (True, 2)
     """
-    with alone, torch.random.fork_rng(devices=[]):  # as `pyrovae fit --seed` does
+    with alone, random_kept():  # as `pyrovae fit --seed` does
         torch.manual_seed(whole("seed", seed, 0))
         vae = VAE.suited(data, **options_of(VAE.suited, options))
     _wait_for_lock(Path(folder))

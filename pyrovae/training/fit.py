@@ -29,6 +29,7 @@ from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
 from pyrovae.networks import Precision
 from pyrovae.networks.modes import in_mode
 from pyrovae.objectives import ELBO, Objective, as_objective
+from pyrovae.seeds import random_kept
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
 from pyrovae.training.callbacks import Callback, Callbacks, check_callbacks
@@ -135,7 +136,8 @@ def fit(
             training rows, but at least 16 and at most 100.
         seed: seed of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
-            "cpu".
+            "cpu". The default of a hand-written pair is the device of the data; its parameters are
+            not moved.
         lr_schedule: cosine or linear, to zero at the last step, or constant; by default cosine, and
             constant for a prior whose components start after some epochs.
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
@@ -196,7 +198,7 @@ def fit(
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
     settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
-    with _own_state(runner, where) as give_way, ExitStack() as stack:
+    with _own_state(runner) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
@@ -218,13 +220,12 @@ def fit(
 
 
 @contextmanager
-def _own_state(runner: Runner, where: torch.device) -> Iterator[Callable[[], None]]:
+def _own_state(runner: Runner) -> Iterator[Callable[[], None]]:
     """Keep the state of torch and Pyro for a run; yields a function that lets other threads run."""
-    cuda = [where] if where.type == "cuda" else []
     with (
         taking_turns() as give_way,
         runner.isolated(),
-        torch.random.fork_rng(devices=cuda),
+        random_kept(),
         torch.enable_grad(),
     ):
         yield give_way
@@ -236,7 +237,7 @@ def _program_and_data(vae: Any, data: Any, seed: int, *, say: bool) -> tuple[Run
         runner = Runner(vae)
         return runner, as_data(data, runner)
     data = as_data(data)
-    with alone, torch.random.fork_rng(devices=[]):  # initial weights are random
+    with alone, random_kept():  # initial weights are random
         torch.manual_seed(whole("seed", seed, 0))
         choice = likelihood_for(data)
         if say:
@@ -257,6 +258,8 @@ def _settings(
 
 def _checked(runner: Runner, data: Data, device: str | None, batch_size: int) -> torch.device:
     runner.refuse_few_digits()
+    if device is None and runner.module is None:  # nothing could move the parameters of a pair
+        device = str(data.validation.x.device)
     where = usable_device(device)
     check_data(runner, data, batch_size)
     return where

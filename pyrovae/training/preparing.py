@@ -147,7 +147,7 @@ def _three_rows(data: Data) -> Rows:
 def usable_device(name: str | torch.device | None) -> torch.device:
     """The device to compute on: that of the name, else CUDA if available.
 
-    Each of several processes on a machine uses its own GPU.
+    Each of several processes on a machine uses its own GPU, if there are enough.
 
     Raises:
         InputError: for an unknown name or an unavailable device.
@@ -157,7 +157,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if device.type == "cuda" and device.index is None and sharing.is_shared():
-            device = torch.device("cuda", sharing.local_rank())
+            device = torch.device("cuda", sharing.local_rank() % torch.cuda.device_count())
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError):
         raise InputError(

@@ -22,6 +22,7 @@ import yaml
 from torch import Tensor
 
 from pyrovae import sharing
+from pyrovae.compiling import random_state, set_random_state
 from pyrovae.errors import InputError
 from pyrovae.part import filled
 from pyrovae.training.checkpoint import Checkpoint
@@ -105,7 +106,7 @@ class Saver:
         try:
             self._check_same(folder, saved)
             self._take_up(saved)
-            _put_random(saved.random or {})
+            _put_random(saved.random or {}, self.job.data.validation.x.device)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -166,7 +167,9 @@ class Saver:
             return  # keep the last good checkpoint; the next loss raises an error
         if improved:
             self._write_best(folder, learned)
-        replace(checkpoint, best=self.best, random=_random()).write(folder.last)
+        replace(checkpoint, best=self.best, random=_random(self.job.data.validation.x.device)).write(
+            folder.last
+        )
         folder.write_metrics(self.job.state.history)
 
     def _write_best(self, folder: RunFolder, best: dict[str, Tensor]) -> None:
@@ -243,15 +246,15 @@ def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
     return f"was {before} and is {now}"
 
 
-def _random() -> dict[str, Tensor | None]:
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+def _random(device: torch.device) -> dict[str, Tensor | None]:
+    """The random state of a run on a device, which need not be the current one."""
+    return {"cpu": torch.get_rng_state(), "cuda": random_state(device) if device.type == "cuda" else None}
 
 
-def _put_random(state: dict[str, Any]) -> None:
+def _put_random(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if state["cuda"] is not None and device.type == "cuda":
+        set_random_state(state["cuda"], device)
 
 
 def _config(job: Job) -> dict[str, Any]:

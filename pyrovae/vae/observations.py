@@ -16,7 +16,7 @@ from pyrovae.datasets import Rows, Schema
 from pyrovae.errors import InputError, sizes
 from pyrovae.memory import refuse_too_large
 from pyrovae.networks.modes import in_mode
-from pyrovae.seeds import Seed, seeded
+from pyrovae.seeds import Seed, random_kept, seeded
 from pyrovae.terms import Program, Runner
 from pyrovae.threads import alone
 from pyrovae.vae.program import PartsProgram, mean_or_draw
@@ -371,9 +371,8 @@ def _bounds(program: Program, rows: Rows, particles: int, seed: int) -> Tensor:
     """The importance-weighted bound L_K of each row, (B,), with samples from a seed."""
     runner = Runner(program)
     program.check_rows(rows, "x")
-    cuda = [rows.x.device] if rows.x.is_cuda else []
     done = [rows.x.new_empty(0, dtype=torch.float64)]
-    with torch.random.fork_rng(devices=cuda), in_mode(runner.module, training=False):
+    with random_kept(), in_mode(runner.module, training=False):
         torch.manual_seed(seed)
         for some in rows.batches(max(1, PAIRS // particles)):
             total = rows.x.new_full((len(some),), -math.inf, dtype=torch.float64)

@@ -111,6 +111,7 @@ def test_every_parameter_is_trained(cell):
     assert [n for n in dead if not (vae.event_shape[0] == 1 and "weight_hh" in n)] == []
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("cell", CELLS[::12], ids=cell_name)
 def test_a_combination_trains_on_a_gpu(cell):
