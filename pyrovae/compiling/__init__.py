@@ -3,6 +3,7 @@
     trace     run the function on tensors without data, and record its operations in a graph
     lift      make other tensors that it uses (parameters, buffers, closures) inputs as well
     compile   compile the graph to machine code, which is stored on disk under a hash of the graph
+    begun     compile it in another process meanwhile
     when      decide whether compiling pays, for steps of a run and pieces of an evaluation
 
 The graph has the arithmetic only, without Pyro's handlers, distributions and modules. It draws
@@ -13,6 +14,7 @@ A function is refused, with the reason, if it branches on a tensor's value in Py
 out of a tensor (`.item()`), changes Python state or prints.
 """
 
+from pyrovae.compiling.background import Build
 from pyrovae.compiling.graph import Compiled, Graph
 from pyrovae.compiling.native import compile_seconds
 from pyrovae.compiling.quiet import random_state, set_random_state
@@ -21,6 +23,7 @@ from pyrovae.compiling.tracing import traced
 from pyrovae.compiling.when import Compile, When, check_option
 
 __all__ = [
+    "Build",
     "Compile",
     "Compiled",
     "Graph",

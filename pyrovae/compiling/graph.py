@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyrovae.compiling import cuda, native
+from pyrovae.compiling import background, cuda, native
+from pyrovae.compiling.background import Build
 from pyrovae.compiling.quiet import first_line
 from pyrovae.errors import Uncapturable
 
@@ -34,6 +35,17 @@ class Graph:
     def is_stored(self) -> bool:
         """Whether it was compiled before, on this machine or a similar one."""
         return native.is_stored(self.key)
+
+    def begun(self, inputs: Sequence[Tensor]) -> Build | None:
+        """Begin to compile the graph in another process; None if that is not possible here.
+
+        Raises:
+            Uncapturable: when it cannot be begun.
+        """
+        every = [*inputs, *self.lifted]
+        if every[0].is_cuda or not background.can_start():
+            return None
+        return Build(self.module, self.key, every)
 
     def compiled(self, inputs: Sequence[Tensor]) -> Compiled:
         """Compile the graph, or load it from disk; on a GPU this gives a CUDA graph.

@@ -17,7 +17,7 @@ from pyrovae.compiling.quiet import compiling
 from pyrovae.compiling.tools import private_tools
 from pyrovae.errors import Uncapturable
 
-__all__ = ["OPTIONS", "compile_seconds", "is_stored", "loaded"]
+__all__ = ["OPTIONS", "compile_seconds", "is_stored", "loaded", "stored"]
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 
@@ -33,15 +33,25 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
     Raises:
         Uncapturable: for an operation that the code could not call.
     """
-    _refuse(module)
-    start, folder = time.perf_counter(), storage.folder_to_read()
+    folder = storage.folder_to_read()
     path = None if folder is None else storage.find(folder, key)
     if path is not None:
         with contextlib.suppress(RuntimeError, OSError):  # made on another system, or gone: compile it
             return _load(path)
+    return _load(stored(module, key, inputs))
+
+
+def stored(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Path:
+    """Compile a graph; returns the path of its machine code.
+
+    Raises:
+        Uncapturable: for an operation that the code could not call.
+    """
+    _refuse(module)
+    start = time.perf_counter()
     path = _built(module, key, inputs)
     _remember(path.parent, time.perf_counter() - start)
-    return _load(path)
+    return path
 
 
 def _refuse(module: torch.fx.GraphModule) -> None:
@@ -75,7 +85,6 @@ def _load(path: Path) -> Run:
 
 
 def _built(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Path:
-    """Compile a graph; returns the path of its machine code."""
     folder = storage.folder_to_write()
     with compiling(), storage.building(folder) as build, private_tools(folder, build):
         from torch._inductor import aot_compile

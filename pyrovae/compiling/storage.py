@@ -28,7 +28,7 @@ from pathlib import Path
 
 from pyrovae import files, sharing
 
-__all__ = ["add", "building", "cache_folder", "find", "folder_to_read", "folder_to_write"]
+__all__ = ["add", "building", "cache_folder", "find", "folder_to_read", "folder_to_write", "remove_builds"]
 
 STORED = 256  # compiled graphs on disk; the least recently used ones are removed
 MINUTES = 60.0
@@ -139,6 +139,12 @@ def building(folder: Path) -> Iterator[Path]:
     prefix = f".build-{_host()}-{os.getpid()}-"
     with tempfile.TemporaryDirectory(dir=folder, prefix=prefix, ignore_cleanup_errors=True) as build:
         yield Path(build)
+
+
+def remove_builds(folder: Path, process: int) -> None:
+    """Remove the build folders of a process of this machine."""
+    for path in folder.glob(f".build-{_host()}-{process}-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @functools.cache

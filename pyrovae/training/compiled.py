@@ -14,14 +14,16 @@ Each of several processes has two pieces of code, before and after the exchange 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pyrovae import sharing
-from pyrovae.compiling import Compiled, Graph, random_state, set_random_state, traced
+from pyrovae.compiling import Build, Compiled, Graph, random_state, set_random_state, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import Uncapturable
 from pyrovae.training.batches import Epoch
@@ -37,6 +39,7 @@ __all__ = ["CompiledShare", "CompiledStep", "compiled_step"]
 # The largest difference between a compiled and an eager step, relative to the length of the step.
 TOLERANCE = {"float32": 0.05, "tf32": 0.2, "bf16": 0.5}
 PARTS = ("x", "context", "y")
+TIMED = 3  # steps of each kind that are compared
 
 
 class CompiledStep:
@@ -89,6 +92,15 @@ class CompiledStep:
             ]
         return sum(code.seconds for code in self.codes)
 
+    def begun(self) -> Build | None:
+        """Begin to compile the step in another process; None if that is not possible here.
+
+        Raises:
+            Uncapturable: when it cannot be begun.
+        """
+        with self.layout.entered():
+            return self.graphs[0].begun(self._graph_inputs()[0])
+
     def __call__(self, epoch: Epoch, number: int) -> None:
         """Take step `number` of an epoch.
 
@@ -127,6 +139,33 @@ class CompiledStep:
             set_random_state(random_after, device)
             raise
 
+    def seconds(self, epoch: Epoch, number: int) -> tuple[float, float]:
+        """The times of an eager and of a compiled step; the steps leave no trace."""
+        before, random = [t.clone() for t in self._state()], random_state(self.number.device)
+        eager, compiled = [], []
+        for _ in range(TIMED):
+            self.layout.leave()
+            eager.append(self._timed(lambda: eager_step(self.job, epoch, number)))
+            self.layout.enter()
+            compiled.append(self._timed(lambda: self(epoch, number)))
+        self._put(before)
+        self._count(self.job.state.position.step + 1)
+        set_random_state(random, self.number.device)
+        return statistics.median(eager), statistics.median(compiled)
+
+    def _timed(self, take: Callable[[], None]) -> float:
+        """The time of the second of two steps, in seconds; the first one may find cold caches."""
+        take()
+        self._wait()
+        start = time.perf_counter()
+        take()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.number.is_cuda:
+            torch.cuda.synchronize(self.number.device)
+
     def _first(self, epoch: Epoch, number: int) -> None:
         try:
             self(epoch, number)
@@ -136,10 +175,13 @@ class CompiledStep:
     def settle(self) -> None:
         """Give weights and optimiser torch's form again: memory and step counts."""
         self.layout.leave()
+        self._count(self.job.state.position.step)
+
+    def _count(self, steps: int) -> None:
         for w in self.weights:
             count = self.job.optimizer.state[w].get("step")
             if count is not None:
-                count.fill_(self.job.state.position.step)
+                count.fill_(steps)
 
     def _take(self, epoch: Epoch, number: int) -> None:
         random = None if epoch.rows.x.is_cuda else torch.get_rng_state()

@@ -119,6 +119,7 @@ class Loop:
         try:
             yield
         finally:
+            self.steps.end()
             self.steps.settle()
 
     # ---------------------------------------------------------------- epochs

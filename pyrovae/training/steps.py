@@ -1,10 +1,13 @@
 """Eager and compiled steps: a run starts with eager ones, and `compiling.When` decides.
 
 "auto" chooses after a fixed number of steps, counted over all parts of a resumed run, whose times
-are in the checkpoint. The choice is stored in a checkpoint before the next step, so a run that is
-killed and resumed takes the same steps. A last batch of another size is an eager
-step; both kinds give the same numbers up to rounding. The first process chooses for all, and if the
-code cannot be compiled in one of them, none uses it.
+are in the checkpoint. Code that is not on disk is compiled in another process, and the run goes on
+with eager steps until it is there. Then both kinds of step are timed, and the faster one is kept.
+The choice is stored in a checkpoint before it matters, so a run that is killed and resumed keeps
+it. A last batch of another size is an eager step; both kinds give the same numbers up to rounding.
+
+Several processes compile in turn and wait for each other. The first process chooses for all, and if
+the code cannot be compiled in one of them, none uses it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ __all__ = ["Steps"]
 
 # The number of steps timed before "auto" chooses.
 TIMED = 5
+# Compiled steps are not used if they take more than this number of eager ones.
+SLOWER = 1.0
 
 
 class Steps:
@@ -45,7 +50,9 @@ class Steps:
     def __init__(self, job: Job, say: Callable[[str, str], None]) -> None:
         self.job, self.say = job, say
         self.compiled: CompiledStep | None = None
+        self.waiting: tuple[CompiledStep, compiling.Build] | None = None
         self.news: str | None = None
+        self.has_changed = False
         self.when = compiling.When(job.settings.compile, TIMED)
         self.when.seconds = job.state.seconds
         self.when.insists |= job.state.captured is True and self.when.is_open
@@ -74,17 +81,28 @@ class Steps:
             eager_step(job, epoch, number)
 
     def decide(self, epoch: Epoch) -> bool:
-        """Choose the kind of the next steps if it is time to; returns whether it did.
+        """Choose the kind of the next steps if it is time to; returns whether that was done.
 
         Arguments:
             epoch: the epoch of the last step.
         """
-        job = self.job
-        is_last = job.state.position.step >= job.settings.epochs * job.batch_count
-        if self.when.insists or not self.when.is_due or not epoch.full or is_last:
+        if self.has_changed:
+            self.has_changed = False
+            return True
+        if not epoch.full or not self._left:
+            return False
+        if self.waiting is not None:
+            return self._look(*self.waiting)
+        if self.when.insists or not self.when.is_due:
             return False
         self._choose(epoch)
-        return True
+        return self.waiting is None
+
+    def end(self) -> None:
+        """End a compilation that nothing waits for any more."""
+        if self.waiting is not None:
+            self.waiting[1].cancel()
+            self.waiting = None
 
     def settle(self) -> None:
         """Give weights and optimiser the form that checkpoints and eager steps need."""
@@ -98,9 +116,19 @@ class Steps:
         news, self.news = self.news, None
         try:
             step.check(epoch, number)
+            if not self.when.insists:
+                self._compare(step, epoch, number)
             self.say("compiled", news)
         except Uncapturable as error:
+            self.has_changed = True
             self._give_up(str(error))
+
+    def _compare(self, step: CompiledStep, epoch: Epoch, number: int) -> None:
+        eager, compiled = sharing.agreed(step.seconds(epoch, number))
+        if compiled > SLOWER * eager:
+            raise Uncapturable(
+                f"a compiled one takes {1e3 * compiled:.3g} ms, an eager one {1e3 * eager:.3g} ms"
+            )
 
     def _check_rows(self, epoch: Epoch) -> None:
         batch = self.job.state.position.batch + 1
@@ -113,10 +141,14 @@ class Steps:
         # More epochs than planned then may pay for compiling.
         return settings.compile == "auto" and state.captured is False and state.planned == settings.epochs
 
+    @property
+    def _left(self) -> int:
+        """The number of steps that are left, if no patience runs out."""
+        return self.job.settings.epochs * self.job.batch_count - self.job.state.position.step
+
     def _choose(self, epoch: Epoch) -> None:
         self.when.is_open = False
-        left = self.job.settings.epochs * self.job.batch_count - self.job.state.position.step
-        gain = sharing.agreed(self.when.gain(left))
+        gain = sharing.agreed(self.when.gain(self._left))
         try:
             if not (self.when.pays(gain) and self._compile(epoch, gain)):
                 self._stay_eager("")
@@ -133,10 +165,39 @@ class Steps:
         is_stored, needed = sharing.agreed((step.is_stored, compiling.compile_seconds()))
         if not self.when.pays(gain, is_stored=is_stored, seconds=needed):
             return False
+        if not is_stored and not self.when.insists and self._begin(step, needed):
+            return True
+        if not is_stored:
+            self.say("compiled", f"compiling once, about {needed:.0f} s")
         seconds = sharing.in_turn(step.compile)
-        self.compiled, self.job.state.captured = step, True
-        self.news = f"{'loaded' if is_stored else 'compiled'} in {seconds:.1f} s"
+        self._use(step, f"{'loaded' if is_stored else 'compiled'} in {seconds:.1f} s")
         return True
+
+    def _begin(self, step: CompiledStep, needed: float) -> bool:
+        """Begin to compile in another process, if that is possible; returns whether it is."""
+        build = None if self.job.exchange.is_shared else step.begun()
+        if build is None:
+            return False
+        self.waiting = step, build
+        self.say("compiled", f"compiling once, about {needed:.0f} s; eager ones until then")
+        self.say("eager", "")
+        return True
+
+    def _look(self, step: CompiledStep, build: compiling.Build) -> bool:
+        """Use the code of another process once it is there; returns whether the choice is made."""
+        if not build.is_done:
+            return False
+        self.waiting = None
+        try:
+            seconds = build.finish()
+            step.compile()
+            self._use(step, f"compiled in {seconds:.1f} s")
+        except Uncapturable as error:
+            self._give_up(str(error))
+        return True
+
+    def _use(self, step: CompiledStep, news: str) -> None:
+        self.compiled, self.news, self.job.state.captured = step, news, True
 
     def _stay_eager(self, why: str) -> None:
         """Take eager steps from now on; without a reason, as the remaining ones are too few."""
@@ -144,6 +205,8 @@ class Steps:
         self.say("eager", why)
 
     def _give_up(self, why: str) -> None:
+        if self.compiled is not None:
+            self.compiled.layout.leave()
         self.compiled = None
         if self.job.settings.compile is True:
             raise InputError(f"compile=True, but the step cannot be captured: {why}; use compile='auto'")

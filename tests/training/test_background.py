@@ -1,0 +1,221 @@
+"""Steps that are compiled in another process while the run goes on, and the comparison of both kinds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import pyrovae as pv
+from pyrovae.compiling import Graph, storage, traced
+from pyrovae.errors import Uncapturable
+from tests.support.captured import QUIET, interpreted, learned, willing
+from tests.support.interrupted import Crashed, crash_after
+from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small
+
+LOUD = QUIET | {"progress": True}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def code(monkeypatch):
+    return interpreted(monkeypatch)
+
+
+@pytest.fixture
+def data():
+    return pv.datasets.load(binary(58), validation=10, test=10)
+
+
+class Elsewhere:
+    """A compilation that ends after some steps, or never."""
+
+    def __init__(self, steps, why=None):
+        self.steps, self.why = steps, why
+        self.is_cancelled = self.is_begun = False
+
+    def __call__(self, graph, inputs):
+        self.is_begun = True
+        return self
+
+    @property
+    def is_done(self):
+        self.steps -= 1
+        return self.steps < 0
+
+    def finish(self):
+        if self.why:
+            raise Uncapturable(self.why)
+        return 12.3
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+def compiled_elsewhere(monkeypatch, steps, why=None):
+    willing(monkeypatch)
+    build = Elsewhere(steps, why)
+    monkeypatch.setattr(Graph, "begun", lambda graph, inputs: build(graph, inputs))
+    return build
+
+
+def said(capsys):
+    return [line for line in capsys.readouterr().out.splitlines() if " steps: " in line]
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_a_run_changes_to_compiled_steps_when_they_are_there(code, data, tmp_path, monkeypatch, capsys):
+    compiled_elsewhere(monkeypatch, 3)
+    run = pv.fit(small(), data, out=tmp_path / "r", **LOUD)
+    first, second = said(capsys)
+    assert first.startswith("compiled steps: compiling once, about 0 s; eager ones until then")
+    assert second == "compiled steps: compiled in 12.3 s"
+    # Five steps are timed and four pass until the code is there; of 12 full batches two are left then, of
+    # which the first is compared, and the last batches of epochs are small.
+    assert code.calls > 0
+    assert checkpoint(tmp_path / "r")["state"]["captured"] is True
+    eager = pv.fit(small(), data, compile=False, **QUIET)
+    torch.testing.assert_close(learned(run.program), learned(eager.program), rtol=2e-5, atol=2e-5)
+
+
+def test_a_run_that_is_killed_keeps_what_it_has_changed_to(code, data, tmp_path, monkeypatch):
+    compiled_elsewhere(monkeypatch, 2)
+    with crash_after(10), pytest.raises(Crashed):
+        pv.fit(small(), data, out=tmp_path / "r", **QUIET)
+    assert checkpoint(tmp_path / "r")["state"]["captured"] is True
+    willing(monkeypatch, 1e9)
+    calls = code.calls
+    pv.fit(small(), data, out=tmp_path / "r", resume=True, **QUIET)
+    assert code.calls > calls
+
+
+def test_a_compilation_that_fails_is_told_and_the_run_goes_on(code, data, monkeypatch, capsys):
+    compiled_elsewhere(monkeypatch, 1, "it could not be compiled: no disk")
+    run = pv.fit(small(), data, **LOUD)
+    assert said(capsys)[1:] == ["eager steps: it could not be compiled: no disk"]
+    assert same(learned(run.program), learned(pv.fit(small(), data, compile=False, **QUIET).program))
+    assert not code.calls
+
+
+@pytest.mark.parametrize("end", ["last step", "error"])
+def test_a_compilation_ends_with_its_run(code, data, monkeypatch, end):
+    build = compiled_elsewhere(monkeypatch, 10**6)
+    if end == "error":
+        monkeypatch.setattr("pyrovae.training.loop.Loop._end_epoch", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pv.fit(small(), data, **(QUIET | {"batch_size": 5}))
+    else:
+        pv.fit(small(), data, **QUIET)
+    assert build.is_begun
+    assert build.is_cancelled
+
+
+# ---------------------------------------------------------------- the faster kind
+
+
+def test_compiled_steps_that_are_slower_are_not_used(code, data, tmp_path, monkeypatch, capsys):
+    """The comparison leaves no trace: the weights are those of eager steps, but for the one checked."""
+    willing(monkeypatch)
+    monkeypatch.setattr("pyrovae.training.steps.SLOWER", -1.0)
+    run = pv.fit(small(), data, out=tmp_path / "r", **(LOUD | {"checkpoint_seconds": 1e9}))
+    line = said(capsys)[-1]
+    assert line.startswith("eager steps: a compiled one takes ")
+    assert line.count(" ms") == 2
+    assert checkpoint(tmp_path / "r")["state"]["captured"] is False
+    eager = pv.fit(small(), data, compile=False, **QUIET)
+    torch.testing.assert_close(learned(run.program), learned(eager.program), rtol=1e-6, atol=1e-6)
+
+
+def test_what_was_slower_stays_eager_in_a_resumed_run(code, data, tmp_path, monkeypatch):
+    willing(monkeypatch)
+    monkeypatch.setattr("pyrovae.training.steps.SLOWER", -1.0)
+    settings = QUIET | {"checkpoint_seconds": 1e9}
+    pv.fit(small(), data, out=tmp_path / "whole", **settings)
+    calls = code.calls
+    pv.fit(small(), data, out=tmp_path / "whole", resume=True, **settings)
+    assert code.calls == calls
+
+
+def test_a_comparison_changes_neither_weights_nor_random_numbers(code, data, tmp_path, monkeypatch):
+    willing(monkeypatch)
+    pv.fit(small(), data, out=tmp_path / "one", **QUIET)
+    monkeypatch.setattr("pyrovae.training.compiled.TIMED", 7)
+    pv.fit(small(), data, out=tmp_path / "two", **QUIET)
+    assert_same_runs(tmp_path / "one", tmp_path / "two")
+
+
+# ---------------------------------------------------------------- the other process
+
+
+def test_the_code_of_another_process_is_this_ones():
+    one, two = torch.randn(5, 5), torch.randn(5)
+    graph = traced(lambda a, b: (a @ b + 1,), [one, two])
+    build = graph.begun([one, two])
+    assert not graph.is_stored
+    assert build.finish() > 0
+    assert graph.is_stored
+    torch.testing.assert_close(graph.compiled([one, two])([one, two])[0], one @ two + 1)
+
+
+def test_a_graph_that_cannot_be_compiled_is_a_reason(monkeypatch):
+    monkeypatch.setenv("CXX", "/nowhere/compiler")
+    graph = traced(lambda a: (a.exp(),), [torch.ones(3)])
+    with pytest.raises(Uncapturable, match="^it could not be compiled: "):
+        graph.begun([torch.ones(3)]).finish()
+
+
+def test_a_cancelled_compilation_leaves_nothing():
+    graph = traced(lambda a: (a.exp() + 3,), [torch.ones(3)])
+    build = graph.begun([torch.ones(3)])
+    until(lambda: build.is_done or any(storage.cache_folder().glob(".build-*")))
+    build.cancel()
+    assert build.is_done
+    assert not any(storage.cache_folder().glob(".build-*"))
+    assert not graph.is_stored
+
+
+def test_the_other_process_ends_when_this_one_is_killed():
+    lines = (
+        "import time, torch",
+        "from pyrovae.compiling import traced",
+        "build = traced(lambda a: (a.exp() - 3,), [torch.ones(3)]).begun([torch.ones(3)])",
+        "print(build.process.pid, flush=True)",
+        "time.sleep(600)",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    until(lambda: not is_alive(child))
+
+
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def is_alive(process):
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return os.path.exists("/proc/1") is False and _answers(process)
+
+
+def _answers(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
