@@ -45,6 +45,7 @@ class Graph:
         every = [*inputs, *self.lifted]
         if every[0].is_cuda or not background.can_start():
             return None
+        native.refuse(self.module)
         return Build(self.module, self.key, every)
 
     def compiled(self, inputs: Sequence[Tensor]) -> Compiled:

@@ -17,7 +17,7 @@ from pyrovae.compiling.quiet import compiling
 from pyrovae.compiling.tools import private_tools
 from pyrovae.errors import Uncapturable
 
-__all__ = ["OPTIONS", "compile_seconds", "is_stored", "loaded", "stored"]
+__all__ = ["OPTIONS", "compile_seconds", "is_stored", "loaded", "refuse", "stored"]
 
 Run = Callable[[list[Tensor]], list[Tensor]]
 
@@ -27,12 +27,24 @@ OPTIONS = {
 }
 
 
+# Operations without an entry for compiled code, which would fail when it runs.
+_MISSING = {
+    torch.ops.aten.linalg_solve_triangular.default: (
+        "solve triangular systems with this version of torch, which the density of a MultivariateNormal needs"
+    ),
+    torch.ops.aten.linalg_cholesky_ex.default: (
+        "factorise a matrix (Cholesky), which the density of a LowRankMultivariateNormal needs"
+    ),
+}
+
+
 def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
     """Load the machine code of a graph, and compile it first if it is not on disk.
 
     Raises:
         Uncapturable: for an operation that the code could not call.
     """
+    refuse(module)
     folder = storage.folder_to_read()
     path = None if folder is None else storage.find(folder, key)
     if path is not None:
@@ -42,23 +54,23 @@ def loaded(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Run:
 
 
 def stored(module: torch.fx.GraphModule, key: str, inputs: list[Tensor]) -> Path:
-    """Compile a graph; returns the path of its machine code.
-
-    Raises:
-        Uncapturable: for an operation that the code could not call.
-    """
-    _refuse(module)
+    """Compile a graph; returns the path of its machine code."""
     start = time.perf_counter()
     path = _built(module, key, inputs)
     _remember(path.parent, time.perf_counter() - start)
     return path
 
 
-def _refuse(module: torch.fx.GraphModule) -> None:
-    if any(node.target is torch.ops.aten.linalg_solve_triangular.default for node in module.graph.nodes):
-        raise Uncapturable(
-            "compiled code cannot solve triangular systems, which the density of a MultivariateNormal needs"
-        )
+def refuse(module: torch.fx.GraphModule) -> None:
+    """Refuse a graph with an operation that the code could not call.
+
+    Raises:
+        Uncapturable: for the first one.
+    """
+    for node in module.graph.nodes:
+        for operation, words in _MISSING.items():
+            if node.target is operation:
+                raise Uncapturable(f"compiled code cannot {words}")
 
 
 def is_stored(key: str) -> bool:

@@ -36,7 +36,7 @@ def _warned() -> None:
     """Spend torch's warning, printed once in a process, that the operation is an old one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.ops.aten.triangular_solve.default(torch.ones(1, 1), torch.ones(1, 1))
+        torch.triangular_solve(torch.ones(1, 1), torch.ones(1, 1))
 
 
 def _solution(
