@@ -23,6 +23,7 @@ from torch import Tensor
 from pyrovae.compiling import Compile, Compiled, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
+from pyrovae.evidence.captured import TOLERANCE, parts_of, refuse_draws
 from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.path import latent_sites
 from pyrovae.evidence.run import Pieces, eager_terms
@@ -33,8 +34,6 @@ __all__ = ["CompiledTerms", "Evaluator"]
 
 # The number of pieces timed before "auto" chooses; the first is ignored.
 TIMED = 4
-# The largest relative difference between compiled and eager terms, by the type of the products.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
 class Evaluator:
@@ -108,12 +107,12 @@ class CompiledTerms:
         self.runner, self.count = pieces.runner, count
         self.code: Compiled | None = None
         values = _values(pieces, first, count)
-        self.sites, self.parts = list(values), list(_parts(pieces.rows))
+        self.sites, self.parts = list(values), list(parts_of(pieces.rows))
         self.example = _inputs(values, pieces.rows)
         self.kinds = _kinds(self.example)
         watched = [self.runner.module, self.runner.model, self.runner.guide]
         self.graph = traced(self._terms, self.example, watched=watched)
-        _refuse_draws(self.graph.module)
+        refuse_draws(self.graph.module)
 
     def compile(self) -> None:
         """Compile the graph, or load its code from disk.
@@ -166,25 +165,9 @@ def _values(pieces: Pieces, first: int, count: int) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in latent_sites(guide).items()}
 
 
-def _parts(rows: Rows) -> dict[str, Tensor]:
-    """The parts of rows that a program reads."""
-    return {name: part for name, part in vars(rows).items() if name != "index" and part is not None}
-
-
 def _inputs(values: dict[str, Tensor], rows: Rows) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in (*values.values(), *_parts(rows).values())]
+    return [tensor.contiguous() for tensor in (*values.values(), *parts_of(rows).values())]
 
 
 def _kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
     return [(tensor.shape, tensor.dtype) for tensor in tensors]
-
-
-def _refuse_draws(module: torch.fx.GraphModule) -> None:
-    """Refuse random numbers outside the sites, since the guide runs twice.
-
-    Raises:
-        Uncapturable: for the first one.
-    """
-    for node in module.graph.nodes:
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            raise Uncapturable(f"it draws random numbers outside its sample sites ({node.target})")
