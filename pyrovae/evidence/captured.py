@@ -224,19 +224,24 @@ class _Code:
     def _inputs(self, latents: Latents, u: Tensor) -> Iterator[tuple[list[Tensor], tuple[slice, slice]]]:
         """The inputs of each tile of u (K, B, D), and its place there."""
         particles, rows = self.tile
-        count = len(latents.rows)
         for start in range(0, u.shape[1], rows):
-            columns = torch.arange(start, start + rows).clamp(max=u.shape[1] - 1)
-            parts = [part[columns % count] for part in parts_of(latents.rows).values()]
+            columns = _places(start, rows, u.shape[1])
+            parts = [part[columns % len(part)].contiguous() for part in parts_of(latents.rows).values()]
             for first in range(0, u.shape[0], particles):
-                lines = torch.arange(first, first + particles).clamp(max=u.shape[0] - 1)
-                tile = u[lines][:, columns] if particles > 1 else u[:, columns]
                 place = slice(first, first + particles), slice(start, start + rows)
-                yield [tile.contiguous(), *(part.contiguous() for part in parts)], place
+                tile = u[place]
+                if tile.shape[:2] != self.tile:
+                    tile = u[_places(first, particles, u.shape[0])][:, columns]
+                yield [tile.contiguous(), *parts], place
 
     def _kinds(self, latents: Latents, u: Tensor) -> list[Any]:
         parts = parts_of(latents.rows)
         return [u.dtype, u.shape[2], *((name, part.shape[1:], part.dtype) for name, part in parts.items())]
+
+
+def _places(first: int, count: int, end: int) -> Tensor:
+    """Numbers from `first` on, at most the last one before `end`."""
+    return torch.arange(first, first + count).clamp(max=end - 1)
 
 
 def parts_of(rows: Rows) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ class PlainOrigin(Origin):
     def samples(self, count: int, stream: int) -> Tensor:
         if self.start == "prior":
             return self.latents.pack(self.latents.from_prior(count, stream))
-        return self.latents.pack(self.latents.from_guide(count, stream)[0])
+        return self.latents.pack(self.latents.guide_values(count, stream))
 
     def gradients(self, u: Tensor) -> tuple[Tensor, ...]:
         return self.latents.gradients(u, self.start)

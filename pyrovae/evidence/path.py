@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -28,7 +29,7 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.captured import Kind
 from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.run import Pieces
-from pyrovae.terms import DATA, Terms
+from pyrovae.terms import DATA, PARTICLES, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 
 __all__ = [
@@ -147,6 +148,13 @@ class Latents:
             pair = self.runner.run(self.rows, particles=particles)
         drawn: Any = pair.guide.nodes
         return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
+
+    def guide_values(self, particles: int, first: int = 0) -> dict[str, Tensor]:
+        """The same values without their terms: the model does not run."""
+        plate = pyro.plate(PARTICLES, particles, dim=-1 - self.runner.max_plate_nesting)
+        with KeyedDraws(self.pieces.keys, self.pieces.seed, first), plate:
+            guide: Any = poutine.trace(self.runner.guide).get_trace(*self.rows.arguments)
+        return {name: site["value"] for name, site in latent_sites(guide).items()}
 
     def from_prior(self, particles: int, first: int = 0) -> dict[str, Tensor]:
         """Values drawn from the prior."""
@@ -296,7 +304,7 @@ def _each(pairs: int, dim: int) -> tuple[int, int]:
 
 
 def _matrices(pairs: int, dim: int) -> tuple[int, int]:
-    return (1, max(1, pairs // (3 * dim)))
+    return (1, max(1, pairs // (6 * dim)))
 
 
 TOGETHER = 128  # pairs of particle and row in a tile of gradients: more are not faster on a processor

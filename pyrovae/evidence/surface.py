@@ -52,19 +52,22 @@ class Curvature(NamedTuple):
 
     def power(self, d: Tensor, exponent: float) -> Tensor:
         """A^exponent d, (*, N, D)."""
+        values = self.values.unsqueeze(-2) ** exponent
+        if self.is_full and d.shape[-2] > d.shape[-1]:  # one product with the many vectors
+            return d @ ((self.vectors * values) @ self.vectors.mT)
         y = d @ self.vectors
-        out = (y * self.values.unsqueeze(-2) ** exponent) @ self.vectors.mT
+        out = (y * values) @ self.vectors.mT
         if self.is_full:
             return out
         return out + (d - y @ self.vectors.mT) * self.rest[..., None, None] ** exponent
 
     def energy(self, d: Tensor) -> Tensor:
         """d' A d, (*, N)."""
-        y = d @ self.vectors
-        energy = (y.square() * self.values.unsqueeze(-2)).sum(-1)
+        y = d @ (self.vectors * self.values.sqrt().unsqueeze(-2))
+        energy = _squared(y)
         if self.is_full:
             return energy
-        outside = (d.square().sum(-1) - y.square().sum(-1)).clamp(min=0)
+        outside = (_squared(d) - _squared(d @ self.vectors)).clamp(min=0)
         return energy + outside * self.rest.unsqueeze(-1)
 
     def log_det(self) -> Tensor:
@@ -84,6 +87,11 @@ class Curvature(NamedTuple):
     def rows(self, index: Tensor) -> Curvature:
         """Some of the matrices, by the second axis of the batch."""
         return Curvature(*(part[:, index] for part in self))
+
+
+def _squared(d: Tensor) -> Tensor:
+    """The squared lengths of vectors (*, D), in one pass over memory."""
+    return torch.linalg.vector_norm(d, dim=-1).square()
 
 
 def positive_eigenvalues(covariance: Tensor) -> Curvature:
