@@ -14,9 +14,9 @@ import hashlib
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro.distributions as dist
@@ -29,7 +29,7 @@ from pyrovae.datasets import Rows
 from pyrovae.distributions import Columns, Composed, Rescaled
 from pyrovae.terms import DATA, PARTICLES
 
-__all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
+__all__ = ["BLOCK", "GivenNoise", "KeyedDraws", "KeyedNoise", "NotedDraws", "SiteNoise", "data_keys"]
 
 # The number of particles per generator; pieces of particles end at multiples of it.
 BLOCK = 250
@@ -86,10 +86,79 @@ class KeyedDraws(Messenger):
         try:
             if not axes.keys() >= {DATA, PARTICLES}:
                 raise _Uncut
-            msg["value"] = _draw(msg["fn"], _Noise(self, msg["name"], axes[DATA], axes[PARTICLES]))
+            msg["value"] = self._drawn(msg["fn"], msg["name"], axes[DATA], axes[PARTICLES])
             msg["done"] = True
         except _Uncut:
             torch.manual_seed(_hash(msg["name"].encode(), self.seed, self.first, self.keys[0]) % 2**63)
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        return _draw(fn, _Noise(self, name, data, particles))
+
+
+class NotedDraws(KeyedDraws):
+    """Draws sites, and notes which noise they need.
+
+    Attributes:
+        noise: the noise of each site; a site that is not a shifted and scaled noise has None.
+    """
+
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, first: int = 0) -> None:
+        super().__init__(keys, seed, first)
+        self.noise: dict[str, SiteNoise | None] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if not (msg["done"] or msg["is_observed"] or site_is_subsample(msg)):
+            self.noise[msg["name"]] = None
+        super()._pyro_sample(msg)
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        noise = _Noise(self, name, data, particles)
+        value = _draw(fn, noise)
+        if noise.shapes and _is_affine(fn):
+            self.noise[name] = SiteNoise(name, *noise.shapes)
+        return value
+
+
+class SiteNoise(NamedTuple):
+    """The noise of a site: its shape is (rows, particles, *rest) in front.
+
+    Attributes:
+        name: the name of the site.
+        rest: the other axes.
+        dtype: its type.
+    """
+
+    name: str
+    rest: torch.Size
+    dtype: torch.dtype
+
+    def drawn(self, keys: Sequence[int] | np.ndarray, seed: int, first: int, count: int) -> Tensor:
+        """The noise of particles `first` to `first + count` of rows, (B, K, *rest)."""
+        noise = _Noise(KeyedDraws(keys, seed, first), self.name, 0, 1)
+        like = torch.empty((), dtype=self.dtype).expand(len(keys), count, *self.rest)
+        return noise(like, Tensor.normal_)
+
+
+class GivenNoise(KeyedDraws):
+    """Draws sites from noise that is given.
+
+    Arguments:
+        noise: the noise of each site, (B, K, *rest).
+    """
+
+    def __init__(self, noise: Mapping[str, Tensor]) -> None:
+        super().__init__([], 0)
+        self.noise = noise
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        return _draw(fn, lambda like, fill: self.noise[name].movedim((0, 1), (data, particles)))
+
+
+def _is_affine(fn: Any) -> bool:  # noqa: ANN401
+    """Whether a sample is normal noise, scaled and shifted."""
+    while isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
+        fn = fn.base_dist
+    return isinstance(fn, (torch.distributions.Normal, torch.distributions.MultivariateNormal))
 
 
 class KeyedNoise:
@@ -125,10 +194,12 @@ class _Noise:
 
     def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int) -> None:
         self.draws, self.name, self.data, self.particles, self.calls = draws, name, data, particles, 0
+        self.shapes: tuple[torch.Size, torch.dtype] | None = None
 
     def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
         """Noise of the shape of `like`; `fill` fills a tensor with noise from a generator."""
         in_front = like.movedim((self.data, self.particles), (0, 1)).shape
+        self.shapes = in_front[2:], like.dtype
         out = torch.empty(*in_front[:2], math.prod(in_front[2:]), dtype=like.dtype)
         for column, block, generator in self._generators(in_front[1]):
             part = out[column, block : block + BLOCK]
@@ -164,7 +235,7 @@ class _Noise:
                 yield column, block, torch.Generator().manual_seed(seed % 2**63)
 
 
-def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401
+def _draw(fn: Any, noise: Any) -> Tensor:  # noqa: ANN401
     """A sample of a distribution.
 
     Raises:
