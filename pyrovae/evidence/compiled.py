@@ -1,6 +1,6 @@
 r"""Compiled evaluation: the terms of a piece by machine code, if that saves time.
 
-    outside   normal noise e (B, K, *shape) from keyed generators
+    outside   normal noise e (K, B, *shape) from keyed generators
     inside    z = m(x) + s(x) e from the guide, and log_px_z, log_pz, log_qz (K, B) there
 
 If a site of the guide is not such a z (a flow, a gamma distribution), the guide runs outside too,

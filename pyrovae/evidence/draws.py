@@ -120,7 +120,7 @@ class NotedDraws(KeyedDraws):
 
 
 class SiteNoise(NamedTuple):
-    """The noise of a site: its shape is (rows, particles, *rest) in front.
+    """The noise of a site, (K, B, *rest).
 
     Attributes:
         name: the name of the site.
@@ -133,9 +133,9 @@ class SiteNoise(NamedTuple):
     dtype: torch.dtype
 
     def drawn(self, keys: Sequence[int] | np.ndarray, seed: int, first: int, count: int) -> Tensor:
-        """The noise of particles `first` to `first + count` of rows, (B, K, *rest)."""
-        noise = _Noise(KeyedDraws(keys, seed, first), self.name, 0, 1)
-        like = torch.empty((), dtype=self.dtype).expand(len(keys), count, *self.rest)
+        """The noise of particles `first` to `first + count` of rows."""
+        noise = _Noise(KeyedDraws(keys, seed, first), self.name, data=1, particles=0)
+        like = torch.empty((), dtype=self.dtype).expand(count, len(keys), *self.rest)
         return noise(like, Tensor.normal_)
 
 
@@ -143,7 +143,7 @@ class GivenNoise(KeyedDraws):
     """Draws sites from noise that is given.
 
     Arguments:
-        noise: the noise of each site, (B, K, *rest).
+        noise: the noise of each site, (K, B, *rest).
     """
 
     def __init__(self, noise: Mapping[str, Tensor]) -> None:
@@ -151,7 +151,7 @@ class GivenNoise(KeyedDraws):
         self.noise = noise
 
     def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
-        return _draw(fn, lambda like, fill: self.noise[name].movedim((0, 1), (data, particles)))
+        return _draw(fn, lambda like, fill: self.noise[name].movedim((1, 0), (data, particles)))
 
 
 def _is_affine(fn: Any) -> bool:  # noqa: ANN401
