@@ -72,11 +72,13 @@ def log_evidence(
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
         precision: the precision of the networks' matrix products: float32, tf32 (CUDA), bf16, or
-            auto. auto uses bf16 if a pilot run with the same samples is faster and changes the mean
-            by less than its Monte Carlo error.
-        compile: run "importance" and "psis" as compiled code instead of in Python: "auto" if this
-            saves time on the remaining work, True always (or refused with the reason), False never.
-            The samples are the same, and the results are the same up to rounding.
+            auto. auto uses bf16 if matrix products in it are clearly faster on this machine, and a
+            pilot run with the same samples is faster and changes the mean by less than its Monte
+            Carlo error.
+        compile: run compiled code instead of Python: "auto" if this saves time on the remaining
+            work, False never, True always (or refused with the reason; for "importance" and "psis"
+            only). For other methods it computes densities and their derivatives. The random numbers
+            are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
         given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Leave it out for a program
             without shared variables.
