@@ -59,7 +59,7 @@ def fast_softplus(raw: Tensor) -> Tensor:
         tensor([9.3576e-14, 6.9315e-01, 3.0000e+01])
     """
     if isinstance(raw, FakeTensor) and raw.dtype == torch.float32:
-        return _traced_softplus(raw)
+        return series_softplus(raw)
     y = raw.abs().neg_().exp_()
     u = y + 1
     y -= u - 1
@@ -70,7 +70,7 @@ def fast_softplus(raw: Tensor) -> Tensor:
 ATANH = (1.0, 0.33333161, 0.20012298, 0.13982579, 0.14078889)
 
 
-def _traced_softplus(raw: Tensor) -> Tensor:
+def series_softplus(raw: Tensor) -> Tensor:
     """`fast_softplus` for compiled code, whose loop has no call of a library's logarithm.
 
     With y = e^-|raw| it is log(1 + y) = 2 atanh(s), s = y / (y + 2), to the rounding of float32.
