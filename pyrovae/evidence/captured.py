@@ -231,17 +231,25 @@ class _Code:
         particles, rows = self.tile
         for start in range(0, u.shape[1], rows):
             columns = _places(start, rows, u.shape[1])
-            parts = [part[columns % len(part)].contiguous() for part in parts_of(latents.rows).values()]
+            parts = [_plain(part[columns % len(part)]) for part in parts_of(latents.rows).values()]
             for first in range(0, u.shape[0], particles):
                 place = slice(first, first + particles), slice(start, start + rows)
                 tile = u[place]
                 if tile.shape[:2] != self.tile:
                     tile = u[_places(first, particles, u.shape[0])][:, columns]
-                yield [tile.contiguous(), *parts], place
+                yield [_plain(tile), *parts], place
 
     def _kinds(self, latents: Latents, u: Tensor) -> list[Any]:
         parts = parts_of(latents.rows)
         return [u.dtype, u.shape[2], *((name, part.shape[1:], part.dtype) for name, part in parts.items())]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A contiguous tensor with the usual strides, also along axes of size 1.
+
+    Code is stored under the strides of its inputs, and those of a slice depend on what it is from.
+    """
+    return tensor.contiguous().flatten().view(tensor.shape)
 
 
 def _places(first: int, count: int, end: int) -> Tensor:

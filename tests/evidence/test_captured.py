@@ -11,7 +11,7 @@ import torch
 import pyrovae as pv
 from pyrovae import compiling
 from pyrovae.compiling import when
-from pyrovae.evidence import AIS, captured, estimate, log_evidence, sandwich
+from pyrovae.evidence import AIS, captured, estimate, log_evidence, path, sandwich
 from pyrovae.evidence.captured import Codes
 from pyrovae.evidence.path import Latents
 from pyrovae.evidence.run import evaluation
@@ -204,6 +204,19 @@ def test_code_is_made_when_it_pays(interpreted, monkeypatch):
     assert not interpreted
 
 
+def test_stored_code_serves_any_number_of_rows(float64):
+    vae, _ = program("normal")
+    x = rows_for(vae, 9).x
+    keys = set()
+    for rows, chains in ((9, 7), (2, 7), (9, 1), (1, 4)):
+        with evaluation(vae, x[:rows], seed=0, chunk=11) as pieces:
+            latents = Latents(pieces)
+            u = latents.pack(latents.guide_values(chains))
+            kinds = (path.SLOPES, path.HESSIANS, path.DENSITIES)
+            keys.add(tuple(captured._Code(kind, latents, u).graph.key for kind in kinds))
+    assert len(keys) == 1
+
+
 def test_announced_work_counts(interpreted, monkeypatch):
     monkeypatch.setattr(when, "TRACING_SECONDS", 60.0)
     monkeypatch.setattr(when, "compile_seconds", lambda: 0.0)
@@ -211,7 +224,7 @@ def test_announced_work_counts(interpreted, monkeypatch):
     codes = Codes("auto", 3)
     gradients(oracle, codes, 4)
     assert not interpreted
-    codes.expect(pv.evidence.path.FROM_PRIOR, 10**9)
+    codes.expect(path.FROM_PRIOR, 10**9)
     gradients(oracle, codes, 1)
     assert interpreted
 
