@@ -5,6 +5,8 @@ Jacobian. Networks run in the precision of the program; what is returned is floa
 
     A = -d^2 log p(x, u) / du du',   as |A| with eigenvalues made positive:  V diag(values) V'
 
+Each is computed eagerly in pieces, or by compiled code where this saves time (`captured`).
+
 With many latents only the directions in which the surface bends most are found, by subspace
 iteration, and the others share one curvature: V diag(values) V' + rest (I - V V').
 """
