@@ -8,8 +8,8 @@ and temperature, and then frozen. The weights come from a second round with new 
 step that adapts to its own chain does not leave the distribution invariant. Weights and energies
 are kept in float64.
 
-Gradients are computed by compiled code if this saves time (`captured`). The code has the same noise,
-and the same chains unless rounding decides about an acceptance.
+Gradients are computed by compiled code if this saves time (`captured`). Noise and chains are the
+same, unless rounding decides about an acceptance.
 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
