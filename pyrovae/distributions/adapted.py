@@ -7,6 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 from torch.types import _size
@@ -57,10 +58,30 @@ def fast_softplus(raw: Tensor) -> Tensor:
         >>> fast_softplus(torch.tensor([-30.0, 0.0, 30.0]))
         tensor([9.3576e-14, 6.9315e-01, 3.0000e+01])
     """
+    if isinstance(raw, FakeTensor) and raw.dtype == torch.float32:
+        return series_softplus(raw)
     y = raw.abs().neg_().exp_()
     u = y + 1
     y -= u - 1
     return u.log_().add_(y).add_(raw.relu())
+
+
+# Of atanh(s) / s in powers of s^2 up to 1/9, interpolated at Chebyshev points: to 5e-9.
+ATANH = (1.0, 0.33333161, 0.20012298, 0.13982579, 0.14078889)
+
+
+def series_softplus(raw: Tensor) -> Tensor:
+    """`fast_softplus` for compiled code, whose loop has no call of a library's logarithm.
+
+    With y = e^-|raw| it is log(1 + y) = 2 atanh(s), s = y / (y + 2), to the rounding of float32.
+    """
+    y = (-raw.abs()).exp()
+    s = y / (y + 2)
+    square = s * s
+    series = torch.full_like(s, ATANH[-1])
+    for coefficient in reversed(ATANH[:-1]):
+        series = series * square + coefficient
+    return 2 * s * series + raw.relu()
 
 
 class _OpenUnit(constraints.Constraint):

@@ -127,16 +127,28 @@ class Adapter:
 
     def _component(self, mode: Modes, u: Tensor, v: Tensor) -> tuple[Tensor, Curvature, Tensor]:
         """Place (B, D), curvature and share (B,) from samples (B, N, D) with weights (B, N)."""
+        rows = mode.mask[0].nonzero().flatten()
+        if len(rows) < len(u):
+            return self._among(mode, rows, self._component(mode.rows(rows), u[rows], v[rows]))
         dim, total = u.shape[-1], v.sum(1)
         ess = total.square() / v.square().sum(1).clamp(min=1e-300)
         keep = (ess / (ess + 2 * dim)).reshape(-1, 1, 1)
         v = (v / total.unsqueeze(1).clamp(min=1e-300)).unsqueeze(-1)
-        mean = (v * u).sum(1, keepdim=True)
+        mean = v.mT @ u
         mean = keep * mean + (1 - keep) * mode.place[0].unsqueeze(1)
         away = u - mean
         before = mode.curvature.take(0).power(torch.eye(dim, dtype=u.dtype, device=u.device), -1.0)
         covariance = keep * ((v * away).mT @ away) + (1 - keep) * before
         return mean.squeeze(1), positive_eigenvalues((covariance + covariance.mT) / 2), total
+
+    def _among(
+        self, mode: Modes, rows: Tensor, some: tuple[Tensor, Curvature, Tensor]
+    ) -> tuple[Tensor, Curvature, Tensor]:
+        """The component of some rows among all rows; others keep their mode, without a share."""
+        place, curvature = mode.place[0].clone(), Curvature(*(p.clone() for p in mode.curvature.take(0)))
+        place[rows] = some[0]
+        curvature.put(rows, some[1])
+        return place, curvature, some[2].new_zeros(len(place)).index_copy(0, rows, some[2])
 
 
 def tempered(log_w: Tensor, target: float) -> Tensor:

@@ -8,6 +8,9 @@ and temperature, and then frozen. The weights come from a second round with new 
 step that adapts to its own chain does not leave the distribution invariant. Weights and energies
 are kept in float64.
 
+Gradients are computed by compiled code if this saves time (`captured`). Noise and chains are the
+same, unless rounding decides about an acceptance.
+
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
 References:
@@ -126,6 +129,7 @@ class Annealer:
 
     def _some_forward(self, first: int, chains: int, moves: int) -> tuple[Tensor, Tensor]:
         noise = self._noise("ais forward", first)
+        self._announce(chains, moves)
         state = self._at(self.origin.samples(chains, 10**6 * self.stream + first))
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in enumerate(pairwise(self.betas)):
@@ -143,6 +147,7 @@ class Annealer:
 
     def _some_reverse(self, u: Tensor, first: int, chains: int) -> Tensor:
         noise = self._noise("ais reverse", first)
+        self._announce(chains)
         state = self._at(u.expand(chains, *u.shape[1:]))
         log_w = torch.zeros_like(state.joint)
         for i, (before, beta) in reversed(list(enumerate(pairwise(self.betas)))):
@@ -202,6 +207,11 @@ class Annealer:
         size = BLOCK * max(1, usual // BLOCK)
         return [(first, min(size, chains - first)) for first in range(0, chains, size)]
 
+    def _announce(self, chains: int, moves: int = 0) -> None:
+        """Say how many gradients follow, so that they are compiled if this saves time."""
+        trajectories = len(self.betas) - 2 + moves
+        self.origin.announce(self.leapfrog * trajectories * chains * len(self.pieces))
+
     def _at(self, u: Tensor) -> _State:
         return _State(u, *self.origin.gradients(u))
 
@@ -225,7 +235,10 @@ class Annealer:
     def _tuned(self) -> Tensor:
         """Step sizes for each temperature and row, (T, B), from a round that is then discarded."""
         noise = self._noise("ais tuning")
-        state = self._at(self.origin.samples(self._at_once(self.chains)[0][1], 2 * 10**9))
+        chains = self._at_once(self.chains)[0][1]
+        self._announce(chains)
+        self._announce(self.chains)  # the round that counts
+        state = self._at(self.origin.samples(chains, 2 * 10**9))
         log_step, steps = self._first_step(state), []
         for number, beta in enumerate(self.betas[1:]):
             state, accept = self._hmc(state, beta, log_step.exp(), number, noise)

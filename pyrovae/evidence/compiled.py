@@ -1,11 +1,13 @@
 r"""Compiled evaluation: the terms of a piece by machine code, if that saves time.
 
-    outside   the guide runs and its sites are drawn from keyed generators        z (K, B, *shape)
-    inside    guide, prior, decoder and likelihood at z, x        log_px_z, log_pz, log_qz (K, B)
+    outside   normal noise e (K, B, *shape) from keyed generators
+    inside    z = m(x) + s(x) e from the guide, and log_px_z, log_pz, log_qz (K, B) there
 
-The samples are the same as in eager evaluation, so a compiled estimate is the same up to rounding.
-All pieces but the last ones have one shape. Code is compiled for this shape, and the others run
-eagerly. A program also runs eagerly if it cannot be compiled, or if its code gives other terms.
+If a site of the guide is not such a z (a flow, a gamma distribution), the guide runs outside too,
+and the values of its sites are the inputs instead. The noise is the same as in eager evaluation, so
+a compiled estimate is the same up to rounding. All pieces but the last ones have one shape. Code is
+compiled for this shape, and the others run eagerly. A program also runs eagerly if it cannot be
+compiled, or if its code gives other terms.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from torch import Tensor
 from pyrovae.compiling import Compile, Compiled, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
-from pyrovae.evidence.draws import KeyedDraws
+from pyrovae.evidence.captured import TOLERANCE, parts_of, refuse_draws
+from pyrovae.evidence.draws import GivenNoise, KeyedDraws, NotedDraws, SiteNoise
 from pyrovae.evidence.path import latent_sites
 from pyrovae.evidence.run import Pieces, eager_terms
 from pyrovae.networks import Precision
@@ -33,8 +36,6 @@ __all__ = ["CompiledTerms", "Evaluator"]
 
 # The number of pieces timed before "auto" chooses; the first is ignored.
 TIMED = 4
-# The largest relative difference between compiled and eager terms, by the type of the products.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 
 class Evaluator:
@@ -107,13 +108,22 @@ class CompiledTerms:
             raise Uncapturable("code is made for processors, and the program is not on one")
         self.runner, self.count = pieces.runner, count
         self.code: Compiled | None = None
-        values = _values(pieces, first, count)
-        self.sites, self.parts = list(values), list(_parts(pieces.rows))
-        self.example = _inputs(values, pieces.rows)
+        self.noise, values = _noted(pieces, first, count)
+        self.sites, self.parts = list(values), list(parts_of(pieces.rows))
+        try:
+            self._trace(pieces, first)
+        except Uncapturable:
+            if not self.noise:
+                raise
+            self.noise = {}  # the guide cannot be traced, but the rest may be
+            self._trace(pieces, first)
+        refuse_draws(self.graph.module)
+
+    def _trace(self, pieces: Pieces, first: int) -> None:
+        self.example = self._inputs(pieces, first)
         self.kinds = _kinds(self.example)
         watched = [self.runner.module, self.runner.model, self.runner.guide]
         self.graph = traced(self._terms, self.example, watched=watched)
-        _refuse_draws(self.graph.module)
 
     def compile(self) -> None:
         """Compile the graph, or load its code from disk.
@@ -126,11 +136,25 @@ class CompiledTerms:
     def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
         """The terms of a piece, each (K, B)."""
         assert self.code is not None
-        values = _values(pieces, first, count)
-        inputs = _inputs(values, pieces.rows)
-        if list(values) != self.sites or _kinds(inputs) != self.kinds:
+        inputs = self._inputs(pieces, first)
+        if _kinds(inputs) != self.kinds:
             return eager_terms(pieces, first, count)
         return Terms(*self.code(inputs))
+
+    def _inputs(self, pieces: Pieces, first: int) -> list[Tensor]:
+        """The noise of the sites or their values, and the rows; nothing for other sites."""
+        if self.noise:
+            if list(self.noise) != self.sites:
+                return []
+            of_sites = [
+                site.drawn(pieces.keys, pieces.seed, first, self.count) for site in self.noise.values()
+            ]
+        else:
+            values = _values(pieces, first, self.count)
+            if list(values) != self.sites:
+                return []
+            of_sites = list(values.values())
+        return [tensor.contiguous() for tensor in (*of_sites, *parts_of(pieces.rows).values())]
 
     def check(self, pieces: Pieces, first: int, count: int, precision: Precision) -> None:
         """Compare the terms of a piece with the eager ones.
@@ -153,38 +177,29 @@ class CompiledTerms:
         return time.perf_counter() - began
 
     def _terms(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        values = dict(zip(self.sites, tensors, strict=False))
-        rows = Rows(**dict(zip(self.parts, tensors[len(values) :], strict=True)))
-        return self.runner.terms_at(values, rows, particles=self.count)[:3]
+        of_sites = dict(zip(self.sites, tensors, strict=False))
+        rows = Rows(**dict(zip(self.parts, tensors[len(of_sites) :], strict=True)))
+        if not self.noise:
+            return self.runner.terms_at(of_sites, rows, particles=self.count)[:3]
+        with GivenNoise(of_sites):
+            return self.runner.terms(rows, particles=self.count)[:3]
 
 
-def _values(pieces: Pieces, first: int, count: int) -> dict[str, Tensor]:
+def _noted(pieces: Pieces, first: int, count: int) -> tuple[dict[str, SiteNoise], dict[str, Tensor]]:
+    """The noise of the guide's sites, none if it does not give their values, and the values."""
+    noted = NotedDraws(pieces.keys, pieces.seed, first)
+    values = _values(pieces, first, count, noted)
+    noise = {name: site for name, site in noted.noise.items() if site is not None}
+    return (noise if list(noise) == list(values) else {}), values
+
+
+def _values(pieces: Pieces, first: int, count: int, draws: KeyedDraws | None = None) -> dict[str, Tensor]:
     """The values of the guide's sites, each (K, ..., B, ..., *shape)."""
     plate = pyro.plate(PARTICLES, count, dim=-1 - pieces.runner.max_plate_nesting)
-    with KeyedDraws(pieces.keys, pieces.seed, first), plate:
+    with draws or KeyedDraws(pieces.keys, pieces.seed, first), plate:
         guide: Any = poutine.trace(pieces.runner.guide).get_trace(*pieces.rows.arguments)
     return {name: site["value"] for name, site in latent_sites(guide).items()}
 
 
-def _parts(rows: Rows) -> dict[str, Tensor]:
-    """The parts of rows that a program reads."""
-    return {name: part for name, part in vars(rows).items() if name != "index" and part is not None}
-
-
-def _inputs(values: dict[str, Tensor], rows: Rows) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in (*values.values(), *_parts(rows).values())]
-
-
 def _kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
     return [(tensor.shape, tensor.dtype) for tensor in tensors]
-
-
-def _refuse_draws(module: torch.fx.GraphModule) -> None:
-    """Refuse random numbers outside the sites, since the guide runs twice.
-
-    Raises:
-        Uncapturable: for the first one.
-    """
-    for node in module.graph.nodes:
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            raise Uncapturable(f"it draws random numbers outside its sample sites ({node.target})")

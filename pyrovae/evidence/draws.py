@@ -15,11 +15,11 @@ import inspect
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro.distributions as dist
@@ -32,7 +32,7 @@ from pyrovae.datasets import Rows
 from pyrovae.distributions import Columns, Composed, Rescaled
 from pyrovae.terms import DATA, PARTICLES
 
-__all__ = ["BLOCK", "KeyedDraws", "KeyedNoise", "data_keys"]
+__all__ = ["BLOCK", "GivenNoise", "KeyedDraws", "KeyedNoise", "NotedDraws", "SiteNoise", "data_keys"]
 
 # The number of particles per generator; pieces of particles end at multiples of it.
 BLOCK = 250
@@ -89,10 +89,79 @@ class KeyedDraws(Messenger):
         try:
             if not axes.keys() >= {DATA, PARTICLES}:
                 raise _Uncut
-            msg["value"] = _draw(msg["fn"], _Noise(self, msg["name"], axes[DATA], axes[PARTICLES]))
+            msg["value"] = self._drawn(msg["fn"], msg["name"], axes[DATA], axes[PARTICLES])
             msg["done"] = True
         except _Uncut:
             torch.manual_seed(_hash(msg["name"].encode(), self.seed, self.first, self.keys[0]) % 2**63)
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        return _draw(fn, _Noise(self, name, data, particles))
+
+
+class NotedDraws(KeyedDraws):
+    """Draws sites, and notes which noise they need.
+
+    Attributes:
+        noise: the noise of each site; a site that is not a shifted and scaled noise has None.
+    """
+
+    def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, first: int = 0) -> None:
+        super().__init__(keys, seed, first)
+        self.noise: dict[str, SiteNoise | None] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
+        if not (msg["done"] or msg["is_observed"] or site_is_subsample(msg)):
+            self.noise[msg["name"]] = None
+        super()._pyro_sample(msg)
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        noise = _Noise(self, name, data, particles)
+        value = _draw(fn, noise)
+        if noise.shapes and _is_affine(fn):
+            self.noise[name] = SiteNoise(name, *noise.shapes)
+        return value
+
+
+class SiteNoise(NamedTuple):
+    """The noise of a site, (K, B, *rest).
+
+    Attributes:
+        name: the name of the site.
+        rest: the other axes.
+        dtype: its type.
+    """
+
+    name: str
+    rest: torch.Size
+    dtype: torch.dtype
+
+    def drawn(self, keys: Sequence[int] | np.ndarray, seed: int, first: int, count: int) -> Tensor:
+        """The noise of particles `first` to `first + count` of rows."""
+        noise = _Noise(KeyedDraws(keys, seed, first), self.name, data=1, particles=0)
+        like = torch.empty((), dtype=self.dtype).expand(count, len(keys), *self.rest)
+        return noise(like, Tensor.normal_)
+
+
+class GivenNoise(KeyedDraws):
+    """Draws sites from noise that is given.
+
+    Arguments:
+        noise: the noise of each site, (K, B, *rest).
+    """
+
+    def __init__(self, noise: Mapping[str, Tensor]) -> None:
+        super().__init__([], 0)
+        self.noise = noise
+
+    def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
+        return _draw(fn, lambda like, fill: self.noise[name].movedim((1, 0), (data, particles)))
+
+
+def _is_affine(fn: Any) -> bool:  # noqa: ANN401
+    """Whether a sample is normal noise, scaled and shifted."""
+    while isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
+        fn = fn.base_dist
+    return isinstance(fn, (torch.distributions.Normal, torch.distributions.MultivariateNormal))
 
 
 class KeyedNoise:
@@ -128,10 +197,12 @@ class _Noise:
 
     def __init__(self, draws: KeyedDraws, name: str, data: int, particles: int) -> None:
         self.draws, self.name, self.data, self.particles, self.calls = draws, name, data, particles, 0
+        self.shapes: tuple[torch.Size, torch.dtype] | None = None
 
     def __call__(self, like: Tensor, fill: Callable[..., Any]) -> Tensor:
         """Noise of the shape of `like`; `fill` fills a tensor with noise from a generator."""
         in_front, is_far = like.movedim((self.data, self.particles), (0, 1)).shape, _is_far(like)
+        self.shapes = in_front[2:], like.dtype
         shape = (*in_front[:2], math.prod(in_front[2:]))
         # From pinned memory the GPU takes them while the CPU draws those of the next piece.
         out = torch.empty(shape, dtype=like.dtype, pin_memory=is_far and like.is_cuda)
@@ -186,7 +257,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "pyrovae-noise")
 
 
-def _draw(fn: Any, noise: _Noise) -> Tensor:  # noqa: ANN401
+def _draw(fn: Any, noise: Any) -> Tensor:  # noqa: ANN401
     """A sample of a distribution.
 
     Raises:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrovae.checks import count_of
 from pyrovae.compiling import Compile, check_option
 from pyrovae.errors import InputError
+from pyrovae.evidence.captured import Codes
 from pyrovae.evidence.compiled import Evaluator
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.precision import Precision, chosen
@@ -71,11 +72,13 @@ def log_evidence(
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
         precision: the precision of the networks' matrix products: float32, tf32 (CUDA), bf16, or
-            auto. auto uses bf16 if a pilot run with the same samples is faster and changes the mean
-            by less than its Monte Carlo error.
-        compile: run "importance" and "psis" as compiled code instead of in Python: "auto" if this
-            saves time on the remaining work, True always (or refused with the reason), False never.
-            The samples are the same, and the results are the same up to rounding.
+            auto. auto uses bf16 if matrix products in it are clearly faster on this machine, and a
+            pilot run with the same samples is faster and changes the mean by less than its Monte
+            Carlo error.
+        compile: run compiled code instead of Python: "auto" if this saves time on the remaining
+            work, False never, True always (or refused with the reason; for "importance" and "psis"
+            only). For other methods it computes densities and their derivatives. The random numbers
+            are the same, and the results are the same up to rounding.
         progress: show a bar with the time left.
         given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Leave it out for a program
             without shared variables.
@@ -167,9 +170,11 @@ def _estimate(
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free, shared.draws(free) as (every, draws):
         units = units_of(every.runner, every.rows)
         method = method.prepared(every, particles)
-        precision, remark = chosen(precision, method, every, particles)
+        # Code is made for one precision, so the pilots that compare precisions run without it.
+        precision, remark = chosen(precision, method, replace(every, codes=None), particles)
         own = own_rows(len(every))
         pieces = every.take(own.numpy()) if is_shared() else every
+        pieces = replace(pieces, codes=None if compile is False else Codes("auto", len(pieces)))
         if method.compilable and compile is not False and len(own):
             shapes = Counter({k: n * len(draws) for k, n in pieces.shapes(particles).items()})
             pieces = replace(pieces, evaluate=Evaluator(compile, shapes, precision))
@@ -207,6 +212,8 @@ def _summaries(
     with shown(method.name, len(pieces), show=is_first() and progress) as advance:
         try:
             for some in method.parts(pieces, particles):
+                if some.codes is not None:
+                    some.codes.begin(some.where)
                 each = [_summary(method, at, particles, own) for at in draws.of(some)]
                 done.append(torch.cat(each))
                 advance(len(some))

@@ -220,7 +220,7 @@ class Scout:
     def __init__(self, surface: Surface) -> None:
         latents = surface.latents
         self.surface = surface
-        self.of_guide = latents.pack(latents.from_guide(SCOUTS, FIRST)[0]).double()
+        self.of_guide = latents.pack(latents.guide_values(SCOUTS, FIRST)).double()
         count = 4 * SCOUTS if surface.dim <= FEW else SCOUTS
         self.of_prior = latents.pack(latents.from_prior(count, FIRST)).double()
         spread = self.of_prior.var(0).nan_to_num(nan=0.0, posinf=0.0).amax(-1)

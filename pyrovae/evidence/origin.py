@@ -43,8 +43,12 @@ class Origin(ABC):
         """Samples, (count, B, D)."""
 
     @abstractmethod
-    def gradients(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradients(self, u: Tensor) -> tuple[Tensor, ...]:
         """log start(u) and log p(x, u), (K, B), and their gradients, (K, B, D)."""
+
+    @abstractmethod
+    def announce(self, pairs: int) -> None:
+        """Say how many pairs of chain and row the gradients will be computed for."""
 
     @abstractmethod
     def stretch(self, v: Tensor, step: int) -> Tensor:
@@ -70,10 +74,13 @@ class PlainOrigin(Origin):
     def samples(self, count: int, stream: int) -> Tensor:
         if self.start == "prior":
             return self.latents.pack(self.latents.from_prior(count, stream))
-        return self.latents.pack(self.latents.from_guide(count, stream)[0])
+        return self.latents.pack(self.latents.guide_values(count, stream))
 
-    def gradients(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradients(self, u: Tensor) -> tuple[Tensor, ...]:
         return self.latents.gradients(u, self.start)
+
+    def announce(self, pairs: int) -> None:
+        self.latents.announce(self.start, pairs)
 
     def stretch(self, v: Tensor, step: int) -> Tensor:
         return v * self.scale
@@ -105,15 +112,18 @@ class ModesOrigin(Origin):
         counts = self.proposal.counts(count, offset)
         return samples_of(self.surface, self.modes, counts, 100 + stream).to(self.latents.dtype)
 
-    def gradients(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradients(self, u: Tensor) -> tuple[Tensor, ...]:
+        log_prior, joint, of_prior, of_joint = self.latents.gradients(u, "prior")
         with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            log_prior, joint = self.latents.tracked(u, "prior")
+            u, log_prior = u.detach().requires_grad_(), log_prior.requires_grad_()
             nothing = torch.full_like(log_prior, -1e30)
             log_start = self.proposal.log_density(u.double(), nothing, log_prior)
-            (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)
-            (of_joint,) = torch.autograd.grad(joint.sum(), u)
-        return log_start.detach(), joint.detach(), of_start, of_joint
+            of_modes, share = torch.autograd.grad(log_start.sum(), (u, log_prior))
+        of_start = of_modes + share.to(u).unsqueeze(-1) * of_prior
+        return log_start.detach(), joint, of_start, of_joint
+
+    def announce(self, pairs: int) -> None:
+        self.latents.announce("prior", pairs)
 
     def stretch(self, v: Tensor, step: int, units: Tensor | None = None) -> Tensor:
         rows = torch.arange(len(self.count), device=v.device)

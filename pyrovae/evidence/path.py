@@ -4,26 +4,45 @@ r"""Latents as one real vector, and the annealing path between a start and the j
 
 The start is the guide q(z|x) or the prior p(z). A latent site with a constrained support is mapped
 to the real line, u = T^-1(z), and both densities are multiplied by the same Jacobian.
+
+Densities and derivatives are computed eagerly, or by code that is compiled where this saves time
+(`captured`). The second derivatives of a row are D rows of one batched product of the gradient's
+graph, which runs once for all of them.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
-from pyrovae.evidence.draws import KeyedDraws
+from pyrovae.evidence.captured import Kind
+from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.run import Pieces
-from pyrovae.terms import DATA, Terms
+from pyrovae.terms import DATA, PARTICLES, Terms
 from pyrovae.terms.sites import plate_dim, sites_of
 
-__all__ = ["Latents", "Start", "guide_samples", "latent_sites"]
+__all__ = [
+    "DENSITIES",
+    "FROM_GUIDE",
+    "FROM_PRIOR",
+    "HESSIANS",
+    "SLOPES",
+    "Latents",
+    "Start",
+    "guide_samples",
+    "latent_sites",
+]
 
 Start = Literal["guide", "prior"]
 _NO_GRADIENT = "log p(x|z) is not differentiable in the latents, which HMC needs; use method='importance'"
@@ -78,9 +97,22 @@ class Latents:
 
     def of_model(self, pieces: Pieces) -> Latents:
         """The same latents on other rows, for log p(x, u) only: the guide does not run."""
-        other = copy.copy(self)
-        other.pieces, other.rows, other.q = pieces, pieces.rows, None
+        other = self.at_rows(pieces.rows)
+        other.pieces = pieces
         return other
+
+    def at_rows(self, rows: Rows) -> Latents:
+        """The same latents on rows that have no keys."""
+        other = copy.copy(self)
+        other.rows, other.q = rows, None
+        return other
+
+    def computed(
+        self, kind: Kind, u: Tensor, eager: Callable[[Tensor], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """A function of u, by compiled code if there is some."""
+        codes = self.pieces.codes
+        return eager(u) if codes is None else codes(kind, self, u, eager)
 
     def _site(self, name: str, site: dict[str, Any]) -> _Site:
         fn = site["fn"]
@@ -116,6 +148,13 @@ class Latents:
             pair = self.runner.run(self.rows, particles=particles)
         drawn: Any = pair.guide.nodes
         return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
+
+    def guide_values(self, particles: int, first: int = 0) -> dict[str, Tensor]:
+        """The same values without their terms: the model does not run."""
+        plate = pyro.plate(PARTICLES, particles, dim=-1 - self.runner.max_plate_nesting)
+        with KeyedDraws(self.pieces.keys, self.pieces.seed, first), plate:
+            guide: Any = poutine.trace(self.runner.guide).get_trace(*self.rows.arguments)
+        return {name: site["value"] for name, site in latent_sites(guide).items()}
 
     def from_prior(self, particles: int, first: int = 0) -> dict[str, Tensor]:
         """Values drawn from the prior."""
@@ -163,18 +202,66 @@ class Latents:
         assert self.q is not None
         return self.q.log_prob(values[self.sites[0].name])
 
-    def gradients(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gradients(self, u: Tensor, start: Start) -> tuple[Tensor, ...]:
         """log start(u) and log p(x, u), each (K, B), and their gradients in u, each (K, B, D).
 
         Raises:
             InputError: if the model is not differentiable in its latents.
         """
+        kind = self._kind(start)
+        if kind is not SLOPES:
+            return self.computed(kind, u, partial(self.slopes_of, start=start))
+        joint, of_joint = self.computed(SLOPES, u, self.slopes)
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            log_start = self.log_guide(u)
+            (of_start,) = torch.autograd.grad(log_start.sum(), u)
+        return log_start.detach(), joint, of_start, of_joint
+
+    def announce(self, start: Start, pairs: int) -> None:
+        """Say for how many pairs of particle and row `gradients` will be called."""
+        if self.pieces.codes is not None:
+            self.pieces.codes.expect(self._kind(start), pairs)
+
+    def _kind(self, start: Start) -> Kind:
+        """What `gradients` computes for log p(x, u); log q(u|x) is added if it is known."""
+        if start == "prior":
+            return FROM_PRIOR
+        return FROM_GUIDE if self.q is None else SLOPES
+
+    def slopes_of(self, u: Tensor, start: Start) -> tuple[Tensor, ...]:
+        """`gradients`, computed in Python."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             log_start, joint = self.tracked(u, start)
             (of_start,) = torch.autograd.grad(log_start.sum(), u, retain_graph=True)
             (of_joint,) = torch.autograd.grad(joint.sum(), u)
         return log_start.detach(), joint.detach(), of_start, of_joint
+
+    def slopes(self, u: Tensor) -> tuple[Tensor, ...]:
+        """log p(x, u), (K, B), and its gradient, (K, B, D), computed in Python."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            _, joint = self.tracked(u, "prior")
+            (gradient,) = torch.autograd.grad(joint.sum(), u)
+        return joint.detach(), gradient
+
+    def hessians(self, u: Tensor) -> tuple[Tensor, ...]:
+        """The second derivatives of log p(x, u), (K, B, D, D), computed in Python.
+
+        Raises:
+            RuntimeError, NotImplementedError: if an operation has no second derivative.
+        """
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            _, joint = self.tracked(u, "prior")
+            (slope,) = torch.autograd.grad(joint.sum(), u, create_graph=True)
+            if not slope.requires_grad:  # the surface is linear
+                return (u.new_zeros(*u.shape, self.dim),)
+            eye = torch.eye(self.dim, dtype=u.dtype, device=u.device)
+            each = eye[:, None, None].expand(-1, *u.shape)
+            (second,) = torch.autograd.grad(slope, u, each, is_grads_batched=True)
+        return (second.movedim(0, -1),)
 
     def tracked(self, u: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """`log_densities` at points u that require a gradient.
@@ -206,3 +293,23 @@ def guide_samples(pieces: Pieces, particles: int) -> tuple[Tensor, Terms]:
         columns.append([torch.cat(run) for run in zip(*runs, strict=True)])
     z, *log_densities = (torch.cat(column, 1) for column in zip(*columns, strict=True))
     return z, Terms(*log_densities)
+
+
+def _blocks(pairs: int, dim: int) -> tuple[int, int]:
+    return (min(pairs, BLOCK), max(1, pairs // BLOCK))
+
+
+def _each(pairs: int, dim: int) -> tuple[int, int]:
+    return (1, min(pairs, TOGETHER))
+
+
+def _matrices(pairs: int, dim: int) -> tuple[int, int]:
+    return (1, max(1, pairs // (6 * dim)))
+
+
+TOGETHER = 128  # pairs of particle and row in a tile of gradients: more are not faster on a processor
+DENSITIES = Kind("densities", lambda latents, u: latents.log_densities(u, "prior"), _blocks)
+SLOPES = Kind("slopes", Latents.slopes, _each)
+FROM_PRIOR = Kind("slopes from prior", partial(Latents.slopes_of, start="prior"), _each)
+FROM_GUIDE = Kind("slopes from guide", partial(Latents.slopes_of, start="guide"), _each)
+HESSIANS = Kind("hessians", Latents.hessians, _matrices)

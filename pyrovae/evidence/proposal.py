@@ -51,7 +51,9 @@ class Draws:
 
     def join(self, other: Draws) -> Draws:
         """The samples of both, without the densities of components."""
-        u, log_prior, log_guide, joint = map(torch.cat, zip(self.parts, other.parts, strict=True))
+        u = torch.cat([self.u.transpose(0, 1), other.u.transpose(0, 1)], 1).transpose(0, 1)
+        densities = zip(self.parts[1:], other.parts[1:], strict=True)
+        log_prior, log_guide, joint = map(torch.cat, densities)
         return Draws(u, log_prior, log_guide, joint, self.components[:0], self.log_shares[:0])
 
     def rows(self, index: Tensor) -> Draws:
@@ -138,12 +140,8 @@ class Proposal:
 
     def densities(self, u: Tensor, log_guide: Tensor, log_prior: Tensor) -> Tensor:
         """The log-densities of the components, (J, K, B)."""
-        normal, student = [], []
-        dim = u.shape[-1]
-        for m in range(len(self.modes.place)):
-            energy, half = self._energy(u, m)
-            normal.append(half - 0.5 * dim * math.log(2 * math.pi) - 0.5 * energy)
-            student.append(half + _student(energy, dim))
+        each = [self._of_mode(u, m) for m in range(len(self.modes.place))]
+        normal, student = zip(*each, strict=True)
         return torch.stack([*normal, *student, log_guide, log_prior]).nan_to_num(nan=-math.inf)
 
     def log_density(self, u: Tensor, log_guide: Tensor, log_prior: Tensor) -> Tensor:
@@ -152,13 +150,32 @@ class Proposal:
 
     def of_modes(self, u: Tensor) -> Tensor:
         """The log-density of the Student-t distribution at each mode, (M, K, B)."""
-        found = [self._energy(u, m) for m in range(len(self.modes.place))]
-        return torch.stack([half + _student(energy, u.shape[-1]) for energy, half in found])
+        return torch.stack([self._of_mode(u, m)[1] for m in range(len(self.modes.place))])
 
-    def _energy(self, u: Tensor, m: int) -> tuple[Tensor, Tensor]:
-        curvature = self.modes.curvature.take(m)
-        energy = curvature.energy((u - self.modes.place[m]).transpose(0, 1)).mT
-        return energy, 0.5 * curvature.log_det()
+    def _of_mode(self, u: Tensor, m: int) -> tuple[Tensor, Tensor]:
+        """The log-densities of the Gaussian and the Student-t distribution at a mode, (K, B).
+
+        They are not computed for rows in which both have no share.
+        """
+        rows = (self.shares[m] + self.shares[len(self.modes.place) + m] > 0).nonzero().flatten()
+        dim, curvature = u.shape[-1], self.modes.curvature.take(m).take(rows)
+        away = _of_rows(u.transpose(0, 1), rows) - self.modes.place[m, rows].unsqueeze(1)
+        energy, half = curvature.energy(away).mT, 0.5 * curvature.log_det()
+        normal = half - 0.5 * dim * math.log(2 * math.pi) - 0.5 * energy
+        return _among(u, rows, normal), _among(u, rows, half + _student(energy, dim))
+
+
+def _of_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Some of the rows of values (B, *), without a copy if they are all of them."""
+    return values if len(rows) == len(values) else values[rows]
+
+
+def _among(u: Tensor, rows: Tensor, log_density: Tensor) -> Tensor:
+    """Log-densities of some rows among those of all rows of u (K, B, D), -inf elsewhere."""
+    if len(rows) == u.shape[1]:
+        return log_density
+    everywhere = torch.full(u.shape[:2], -math.inf, dtype=log_density.dtype, device=u.device)
+    return everywhere.index_copy(1, rows, log_density)
 
 
 def _student(energy: Tensor, dim: int) -> Tensor:
@@ -190,12 +207,19 @@ def samples_of(surface: Surface, modes: Modes, counts: Tensor, stream: int) -> T
     ends, count = counts.cumsum(0), len(modes.place)
     place = torch.arange(int(ends[-1, 0]), device=counts.device).unsqueeze(1)  # (K, 1)
     which = (place.unsqueeze(0) >= ends.unsqueeze(1)).sum(0)  # (K, B), the component of each sample
-    u = modes.place.new_zeros(len(place), *modes.place.shape[1:])
-    normal, heavy = _noise(surface, u, stream)
+    # In memory the samples of a row are together, as its matrices need them.
+    rows, dim = modes.place.shape[1:]
+    by_row = modes.place.new_zeros(rows, len(place), dim)
+    u = by_row.transpose(0, 1)
+    normal, heavy = (part.transpose(0, 1) for part in _noise(surface, u, stream))
     for m in range(count):
-        spread = modes.curvature.take(m).power(normal.transpose(0, 1), -0.5).transpose(0, 1)
-        u = torch.where((which == m).unsqueeze(-1), modes.place[m] + spread, u)
-        u = torch.where((which == count + m).unsqueeze(-1), modes.place[m] + heavy * spread, u)
+        own = (counts[m] + counts[count + m] > 0).nonzero().flatten()
+        component = which.mT[own].unsqueeze(-1)
+        factor = torch.where(component == m, 1.0, heavy[own])
+        spread = modes.curvature.take(m).take(own).power(_of_rows(normal, own), -0.5)
+        sample = torch.addcmul(modes.place[m, own].unsqueeze(1), spread, factor)
+        is_own = (component == m) | (component == count + m)
+        by_row[own] = torch.where(is_own, sample, by_row[own])
     for j, source in ((2 * count, _from_guide), (2 * count + 1, _from_prior)):
         # Samples of some distributions depend on how many there are, so each number has its own.
         for number in counts[j].unique().tolist():
@@ -216,7 +240,7 @@ def _noise(surface: Surface, like: Tensor, stream: int) -> tuple[Tensor, Tensor]
 
 
 def _from_guide(surface: Surface, count: int, first: int) -> Tensor:
-    return surface.latents.pack(surface.latents.from_guide(count, first)[0])
+    return surface.latents.pack(surface.latents.guide_values(count, first))
 
 
 def _from_prior(surface: Surface, count: int, first: int) -> Tensor:

@@ -18,6 +18,7 @@ from pyrovae.checks import one_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.asked_labels import contexts_of
 from pyrovae.errors import InputError
+from pyrovae.evidence.captured import Codes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws, data_keys
 from pyrovae.memory import is_exhausted
 from pyrovae.networks.modes import in_mode
@@ -97,7 +98,8 @@ def checked(
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
-        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows))
+        codes = Codes("auto", len(rows))
+        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows), codes=codes)
 
 
 @contextmanager
@@ -202,6 +204,7 @@ class Pieces:
         evaluate: computes the terms of a piece, as `eager_terms` does.
         start: the position of the first of these rows among all rows.
         shared: the values at which the variables that all rows share are held.
+        codes: compiled code for densities and derivatives at given latents; None for none.
     """
 
     runner: Runner
@@ -212,6 +215,7 @@ class Pieces:
     evaluate: Callable[[Pieces, int, int], Terms] = eager_terms
     start: int = 0
     shared: Mapping[str, Tensor] = field(default_factory=dict)
+    codes: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

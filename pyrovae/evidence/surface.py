@@ -5,19 +5,23 @@ Jacobian. Networks run in the precision of the program; what is returned is floa
 
     A = -d^2 log p(x, u) / du du',   as |A| with eigenvalues made positive:  V diag(values) V'
 
+Each is computed eagerly in pieces, or by compiled code where this saves time (`captured`).
+
 With many latents only the directions in which the surface bends most are found, by subspace
 iteration, and the others share one curvature: V diag(values) V' + rest (I - V V').
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyrovae.evidence.draws import BLOCK
-from pyrovae.evidence.path import Latents
+from pyrovae.evidence.path import DENSITIES, HESSIANS, SLOPES, Latents
 from pyrovae.evidence.run import Pieces
 
 __all__ = ["Curvature", "Surface", "positive_eigenvalues"]
@@ -50,19 +54,22 @@ class Curvature(NamedTuple):
 
     def power(self, d: Tensor, exponent: float) -> Tensor:
         """A^exponent d, (*, N, D)."""
+        values = self.values.unsqueeze(-2) ** exponent
+        if self.is_full and d.shape[-2] > d.shape[-1]:  # one product with the many vectors
+            return d @ ((self.vectors * values) @ self.vectors.mT)
         y = d @ self.vectors
-        out = (y * self.values.unsqueeze(-2) ** exponent) @ self.vectors.mT
+        out = (y * values) @ self.vectors.mT
         if self.is_full:
             return out
         return out + (d - y @ self.vectors.mT) * self.rest[..., None, None] ** exponent
 
     def energy(self, d: Tensor) -> Tensor:
         """d' A d, (*, N)."""
-        y = d @ self.vectors
-        energy = (y.square() * self.values.unsqueeze(-2)).sum(-1)
+        y = d @ (self.vectors * self.values.sqrt().unsqueeze(-2))
+        energy = _squared(y)
         if self.is_full:
             return energy
-        outside = (d.square().sum(-1) - y.square().sum(-1)).clamp(min=0)
+        outside = (_squared(d) - _squared(d @ self.vectors)).clamp(min=0)
         return energy + outside * self.rest.unsqueeze(-1)
 
     def log_det(self) -> Tensor:
@@ -82,6 +89,11 @@ class Curvature(NamedTuple):
     def rows(self, index: Tensor) -> Curvature:
         """Some of the matrices, by the second axis of the batch."""
         return Curvature(*(part[:, index] for part in self))
+
+
+def _squared(d: Tensor) -> Tensor:
+    """The squared lengths of vectors (*, D), in one pass over memory."""
+    return torch.linalg.vector_norm(d, dim=-1).square()
 
 
 def positive_eigenvalues(covariance: Tensor) -> Curvature:
@@ -114,9 +126,15 @@ class Surface:
 
     def densities(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log p(u) and log p(x, u), each (K, B)."""
-        parts = [self.latents.log_densities(part, "prior") for part in self._cast(u).split(self.size)]
-        log_prior, joint = zip(*parts, strict=True)
-        return torch.cat(log_prior), torch.cat(joint)
+        log_prior, joint = self.latents.computed(DENSITIES, self._cast(u), self._densities)
+        return log_prior, joint
+
+    def _densities(self, u: Tensor) -> tuple[Tensor, ...]:
+        return self._in_parts(lambda part: self.latents.log_densities(part, "prior"), u)
+
+    def _in_parts(self, function: Callable[[Tensor], tuple[Tensor, ...]], u: Tensor) -> tuple[Tensor, ...]:
+        parts = [function(part) for part in u.split(self.size)]
+        return tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def log_guide(self, u: Tensor) -> Tensor:
         """log q(u|x), (K, B)."""
@@ -124,21 +142,43 @@ class Surface:
 
     def slopes(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log p(x, u), (K, B), and its gradient, (K, B, D)."""
-        joints, gradients = [], []
-        for part in self._cast(u).split(self.size):
-            joint, gradient = self._slope(part)
-            joints.append(joint.detach())
-            gradients.append(gradient.double())
-        return torch.cat(joints), torch.cat(gradients)
+        joint, gradient = self.latents.computed(SLOPES, self._cast(u), self._slopes)
+        return joint, gradient.double()
+
+    def _slopes(self, u: Tensor) -> tuple[Tensor, ...]:
+        return self._in_parts(self.latents.slopes, u)
 
     def curvature(self, u: Tensor, floor: Tensor) -> Curvature:
         """The curvature at u (K, B, D); eigenvalues are at least `floor` (B,)."""
         floor = floor.expand(u.shape[:2])
         if self.dim <= FULL:
-            eye = torch.eye(self.dim, dtype=torch.float64, device=u.device)
-            hessian = -self.products(u, eye.unsqueeze(1))
+            hessian = -self._hessians(u)
             return Curvature.of((hessian + hessian.mT) / 2, floor)
         return self._low_rank(u, floor)
+
+    def _hessians(self, u: Tensor) -> Tensor:
+        """The second derivatives at u (K, B, D), (K, B, D, D)."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about operations that cannot be batched
+                (hessian,) = self.latents.computed(HESSIANS, self._cast(u), self._matrices)
+            if hessian.isfinite().all():
+                return hessian.double()
+        except (RuntimeError, NotImplementedError):
+            pass
+        eye = torch.eye(self.dim, dtype=torch.float64, device=u.device)
+        return self.products(u, eye.unsqueeze(1))
+
+    def _matrices(self, u: Tensor) -> tuple[Tensor, ...]:
+        """The same in Python, for as many rows at once as their D products allow."""
+        rows = max(1, self.pieces.pairs // (3 * self.dim))
+        columns = torch.arange(u.shape[1], device=u.device).split(rows)
+        parts = [self._of_rows(some).hessians(at[None, some])[0] for at in u for some in columns]
+        return (torch.cat(parts, 1).unflatten(1, u.shape[:2]).squeeze(0),)
+
+    def _of_rows(self, rows: Tensor) -> Latents:
+        """The latents of some rows; they have no keys."""
+        return self.latents.at_rows(self.pieces.rows[rows.cpu().numpy()])
 
     def _low_rank(self, u: Tensor, floor: Tensor) -> Curvature:
         rng = torch.Generator().manual_seed(0)
