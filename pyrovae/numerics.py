@@ -37,6 +37,7 @@ __all__ = [
     "normalised",
     "numbers",
     "positive",
+    "series_softplus",
     "stderr_of_mean",
     "without_negligible",
 ]
@@ -214,6 +215,28 @@ def stderr_of_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:
     """Map a real number to a positive one: softplus(raw) + floor."""
     return softplus(raw) + floor
+
+
+# Of atanh(s) / s in powers of s^2 up to 1/9, interpolated at Chebyshev points: to 5e-9.
+ATANH = (1.0, 0.33333161, 0.20012298, 0.13982579, 0.14078889)
+
+
+def series_softplus(raw: Tensor) -> Tensor:
+    """log(1 + e^raw) in float32 without a logarithm, for a loop of compiled code.
+
+    With y = e^-|raw| it is log(1 + y) = 2 atanh(s), s = y / (y + 2), to the rounding of float32.
+
+    Example:
+        >>> series_softplus(torch.tensor([-30.0, 0.0, 30.0]))
+        tensor([9.3576e-14, 6.9315e-01, 3.0000e+01])
+    """
+    y = (-raw.abs()).exp()
+    s = y / (y + 2)
+    square = s * s
+    series = torch.full_like(s, ATANH[-1])
+    for coefficient in reversed(ATANH[:-1]):
+        series = series * square + coefficient
+    return 2 * s * series + raw.relu()
 
 
 def inverse_positive(value: float, floor: float = SCALE_FLOOR) -> float:

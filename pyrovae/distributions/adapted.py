@@ -19,7 +19,7 @@ from pyrovae.distributions.saddle import (
     small_excess,
     stirling_error,
 )
-from pyrovae.numerics import SCALE_FLOOR
+from pyrovae.numerics import SCALE_FLOOR, series_softplus
 
 __all__ = ["Bernoulli", "Beta", "CalibratedNormal", "StudentT", "ZeroInflated"]
 
@@ -64,24 +64,6 @@ def fast_softplus(raw: Tensor) -> Tensor:
     u = y + 1
     y -= u - 1
     return u.log_().add_(y).add_(raw.relu())
-
-
-# Of atanh(s) / s in powers of s^2 up to 1/9, interpolated at Chebyshev points: to 5e-9.
-ATANH = (1.0, 0.33333161, 0.20012298, 0.13982579, 0.14078889)
-
-
-def series_softplus(raw: Tensor) -> Tensor:
-    """`fast_softplus` for compiled code, whose loop has no call of a library's logarithm.
-
-    With y = e^-|raw| it is log(1 + y) = 2 atanh(s), s = y / (y + 2), to the rounding of float32.
-    """
-    y = (-raw.abs()).exp()
-    s = y / (y + 2)
-    square = s * s
-    series = torch.full_like(s, ATANH[-1])
-    for coefficient in reversed(ATANH[:-1]):
-        series = series * square + coefficient
-    return 2 * s * series + raw.relu()
 
 
 class _OpenUnit(constraints.Constraint):

@@ -24,7 +24,6 @@ from torch import Tensor
 from pyrovae.compiling import Compile, Compiled, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import Uncapturable
-from pyrovae.evidence.loops import Loops
 
 __all__ = ["TOLERANCE", "Codes", "Kind", "parts_of", "refuse_draws"]
 
@@ -180,7 +179,7 @@ class _Code:
             Uncapturable: if they differ by more than rounding.
         """
         assert self.code is not None
-        for found, wanted in zip(self.code(self.example), self._eager(*self.example), strict=True):
+        for found, wanted in zip(self.code(self.example), self._function(*self.example), strict=True):
             tolerance = TOLERANCE[self.example[0].dtype]
             finite = wanted[wanted.isfinite()].abs()
             size = 1 + (float(finite.max()) if len(finite) else 0.0)
@@ -215,10 +214,6 @@ class _Code:
     # ---------------------------------------------------------------- tiles
 
     def _function(self, *tensors: Tensor) -> Outputs:
-        with Loops():
-            return self._eager(*tensors)
-
-    def _eager(self, *tensors: Tensor) -> Outputs:
         rows = Rows(**dict(zip(self.parts, tensors[1:], strict=True)))
         return self.kind.function(self.latents.at_rows(rows), tensors[0])
 
