@@ -147,6 +147,8 @@ def work(pipe: int) -> None:
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)
+        for node in task.module.graph.nodes:
+            node.meta.clear()  # stand-ins for tensors of the other process
         inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in task.inputs]
         native.stored(task.module, task.key, inputs)
     except Exception as error:

@@ -23,8 +23,9 @@ __all__ = ["Compile", "When", "check_option"]
 Compile = bool | Literal["auto"]
 
 TRACING_SECONDS = 4.0
-# The share of time saved: at least this on the dense networks of docs/performance.md.
-SAVED = 0.25
+# What is saved of a call is at least this share of it, in all tables of docs/performance.md. Of a short
+# call it is more: Pyro's handlers alone take longer than OVERHEAD seconds, and up to MOST of the call.
+SAVED, OVERHEAD, MOST = 0.25, 0.003, 0.6
 
 
 def check_option(compile: Any) -> None:  # noqa: ANN401
@@ -74,7 +75,9 @@ class When:
 
     def gain(self, calls: int) -> float:
         """The seconds that compiled code may save in some calls; inf with compile=True."""
-        return math.inf if self.insists else SAVED * calls * self.usual_seconds
+        if self.insists:
+            return math.inf
+        return calls * max(SAVED * self.usual_seconds, min(OVERHEAD, MOST * self.usual_seconds))
 
     def pays(self, gain: float, *, is_stored: bool = True, seconds: float | None = None) -> bool:
         """Whether a gain exceeds the cost of tracing, and of compiling unless the code is stored.

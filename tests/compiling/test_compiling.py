@@ -362,6 +362,10 @@ def test_compiling_must_pay_for_itself(monkeypatch):
     assert when.is_due
     assert when.usual_seconds == 2.0
     assert when.gain(8) == 4.0
+    when.seconds = [9.0, 0.005, 0.005]  # a short call is mostly Pyro's
+    assert when.gain(1000) == pytest.approx(3.0)
+    when.seconds = [9.0, 0.001, 0.001]
+    assert when.gain(1000) == pytest.approx(0.6)
     for gain, is_stored, seconds, pays in (
         (4.0, True, None, True),
         (3.9, True, None, False),
