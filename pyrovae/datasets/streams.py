@@ -1,14 +1,18 @@
-"""Torch `Dataset`s that do not fit into memory: streamed row by row.
+"""Data that do not fit into memory: torch `Dataset`s and files, read a block of rows at a time.
 
     rows * values per row * 4 bytes < 2 GB  ->  a tensor;   else a stream
 
 Validation and test rows of a stream are read once and kept; its training rows are a `Stream`: a
 `Dataset` of grey rows. `Data.collate` prepares them, except that "static" binarisation is a
 function of the split seed and the row.
+
+The order of an epoch is a permutation of all rows, or for a file one of windows (`shuffling`), each
+of which is read from few places.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,11 +20,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyrovae.datasets.preparation import Preparation, generator_of
-from pyrovae.datasets.readers.items import item
+from pyrovae.datasets.readers.items import item, items_at
+from pyrovae.datasets.readers.row_files import RowFile
 from pyrovae.datasets.rows import Rows
+from pyrovae.datasets.shuffling import Chunks
 from pyrovae.datasets.source import refuse_not_finite
 
 __all__ = ["Stream"]
+
+WINDOW = 2**26  # bytes of a block of rows of a file, which are shuffled together
+BATCHES = 16  # in a block of another data set, which may be slow to read
 
 
 class Stream(Dataset[Any]):
@@ -36,6 +45,9 @@ class Stream(Dataset[Any]):
         y: class indices (N,), or None.
         missing: whether NaN is a missing entry, and not an error.
         static_seed: binarise each row with this seed and its number; None leaves it grey.
+        workers: the number of processes that read a data set; 0 reads between steps, and None reads
+            ahead in a thread.
+        draws: whether the data set uses the random generators of the program.
     """
 
     def __init__(
@@ -50,25 +62,61 @@ class Stream(Dataset[Any]):
         y: Tensor | None = None,
         static_seed: int | None = None,
         missing: bool = True,
+        workers: int | None = None,
+        draws: bool = False,
     ) -> None:
         self.dataset = dataset
         self.index = index
         self.event_shape = event_shape
         self.divisor, self.dtype = divisor, dtype
         self.context, self.y = context, y
-        self.static_seed, self.missing = static_seed, missing
+        self.static_seed, self.missing, self.workers = static_seed, missing, workers
+        self.draws = draws and not workers
+        starts = dataset.starts if isinstance(dataset, RowFile) else None
+        self.chunks = None if starts is None else Chunks.of(index, starts)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, row: int) -> Tensor:
         """One row, (*event)."""
-        number = int(self.index[row])
-        x = item(self.dataset, number, self.event_shape)[0].to(self.dtype) / self.divisor
-        refuse_not_finite(x[None], "the streamed set", first_row=number, missing=self.missing)
-        if self.static_seed is not None:
-            x = Preparation("static").apply(x, generator_of("static row", self.static_seed, number))
-        return x
+        number = self.index[row]
+        x = item(self.dataset, int(number), self.event_shape)[0].to(self.dtype) / self.divisor
+        return self._checked(x[None], number[None])[0]
+
+    def read(self, positions: Tensor) -> Tensor:
+        """The rows at some positions, (B, *event), as `__getitem__` gives them one by one.
+
+        Raises:
+            InputError: for rows that cannot be read, or are not numbers of this shape.
+        """
+        numbers = self.index[positions]
+        if isinstance(self.dataset, RowFile):
+            x = self.dataset.read(numbers).to(self.dtype)
+        else:
+            x = items_at(self.dataset, numbers, self.event_shape, self.dtype)
+        return self._checked(x if self.divisor == 1 else x / self.divisor, numbers)
+
+    def batches_in_block(self, batch_size: int) -> int:
+        """The number of full batches of this size that are read together."""
+        if self.draws:
+            return 1  # a run that is resumed goes on with the generators as they were
+        row = max(1, math.prod(self.event_shape) * self.dtype.itemsize)
+        most = len(self) if self.chunks is not None else BATCHES * batch_size
+        return max(1, min(WINDOW // row, most, len(self)) // batch_size)
+
+    def _checked(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """Rows (B, *event) that were read at these row numbers, binarised if they are so once."""
+        bad = x.isinf() if self.missing else ~x.isfinite()
+        if bool(bad.any()):
+            first = int(bad.flatten(1).any(1).int().argmax())
+            number = int(numbers[first])
+            refuse_not_finite(x[first, None], "the streamed set", first_row=number, missing=self.missing)
+        if self.static_seed is None:
+            return x
+        once = Preparation("static")
+        seeds = (generator_of("static row", self.static_seed, number) for number in numbers.tolist())
+        return torch.stack([once.apply(row, seed) for row, seed in zip(x, seeds, strict=True)])
 
     def rows(self, x: Tensor, numbers: list[int]) -> Rows:
         """Rows with the values x that were read at `numbers`, their context and labels."""

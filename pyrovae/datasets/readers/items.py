@@ -24,10 +24,21 @@ from torch.utils.data import Dataset, IterableDataset
 from pyrovae.datasets.readers.memory import dense, stacked
 from pyrovae.errors import InputError
 
-__all__ = ["LABELS", "has_records", "is_large", "is_record", "item", "length", "read_items", "records"]
+__all__ = [
+    "LABELS",
+    "has_records",
+    "is_large",
+    "is_record",
+    "item",
+    "items_at",
+    "length",
+    "read_items",
+    "records",
+]
 
 LARGE = 2 * 10**9
 LABELS = ("label", "labels", "target", "targets", "y", "class", "fine_label")
+_SHARED = ("float32", "float64", "int64", "uint8")  # types of numpy that torch shares
 _GREY = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")
 
 
@@ -97,6 +108,60 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
     """Read one row and its label (or None), and check them."""
     x, label = _parts(dataset[number], number, dataset)
     return x if shape is None else _of_shape(x, shape, number, dataset), label
+
+
+def items_at(dataset: Dataset[Any], numbers: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Read the rows of these numbers, (B, *shape), without their labels.
+
+    Raises:
+        InputError: for an item that cannot be read, or that is not numbers of this shape.
+    """
+    rows = numbers.tolist()
+    contents = _several(dataset, rows)
+    stacked = _stacked([c[0] if type(c) is tuple and c else c for c in contents], shape)
+    if stacked is not None:
+        return stacked.to(dtype)
+    pairs = zip(contents, rows, strict=True)
+    each = [_of_shape(_parts(content, row, dataset)[0], shape, row, dataset) for content, row in pairs]
+    return torch.stack([x.to(dtype) for x in each]) if each else torch.empty((0, *shape), dtype=dtype)
+
+
+def _stacked(items: list[Any], shape: tuple[int, ...]) -> Tensor | None:
+    """Tensors or arrays of one kind, as most items are, in one tensor; None for others."""
+    first = items[0] if items else None
+    if first is None or type(first) not in (Tensor, np.ndarray):
+        return None
+    kind, dtype = type(first), first.dtype
+    if not all(type(x) is kind and x.dtype == dtype and tuple(x.shape) == shape for x in items):
+        return None
+    if isinstance(first, Tensor):
+        return torch.stack(items).detach().cpu()
+    return torch.from_numpy(np.stack(items)) if dtype.isnative and dtype.name in _SHARED else None
+
+
+def _several(dataset: Any, numbers: list[int]) -> list[Any]:  # noqa: ANN401
+    """Items of a data set, by the method of torch that reads several if there is one.
+
+    Raises:
+        InputError: for an item that cannot be read.
+    """
+    where = f"one of {len(numbers)} items"
+    try:
+        if callable(getattr(dataset, "__getitems__", None)):
+            return list(dataset.__getitems__(numbers))
+        contents = []
+        for number in numbers:
+            where = f"item {number}"
+            contents.append(dataset[number])
+        return contents
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(". ")
+        raise InputError(
+            f"{where} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the data "
+            "set, or leave the item out"
+        ) from error
 
 
 def is_record(content: Any) -> bool:  # noqa: ANN401
