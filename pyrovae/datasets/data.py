@@ -192,10 +192,15 @@ class Data:
             return batch  # drawn when it was read
         return self._preparation.apply(batch.cpu(), generator).to(batch.device)
 
-    def streamed(self, batch: Tensor, numbers: list[int], generator: torch.Generator) -> Rows:
+    @property
+    def prepares_batches(self) -> bool:
+        """Whether each batch of a streamed `train` is prepared by itself, with draws of its own."""
+        return self._preparation.each_epoch or self.derived is not None
+
+    def streamed(self, batch: Tensor, numbers: list[int] | Tensor, generator: torch.Generator) -> Rows:
         """A batch (B, *event) of a streamed `train`, read at `numbers`, as prepared rows."""
         assert isinstance(self.train, Stream)
-        if not numbers:  # all of them are in other processes
+        if not len(numbers):  # all of them are in other processes
             return replace(self.train.rows(batch, numbers), context=self.validation[:0].context)
         rows = self.train.rows(self.collate(batch, generator), numbers)
         return rows if self.derived is None else self.derived.rows(rows, generator)

@@ -22,9 +22,10 @@ from torch.utils.data import Dataset
 from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.readers.items import item, items_at
 from pyrovae.datasets.readers.row_files import RowFile
-from pyrovae.datasets.rows import Rows
+from pyrovae.datasets.rows import SINGLE, Rows
 from pyrovae.datasets.shuffling import Chunks
 from pyrovae.datasets.source import refuse_not_finite
+from pyrovae.errors import InputError
 
 __all__ = ["Stream"]
 
@@ -84,18 +85,25 @@ class Stream(Dataset[Any]):
         x = item(self.dataset, int(number), self.event_shape)[0].to(self.dtype) / self.divisor
         return self._checked(x[None], number[None])[0]
 
-    def read(self, positions: Tensor) -> Tensor:
+    def read(self, positions: Tensor, out: Tensor | None = None) -> Tensor:
         """The rows at some positions, (B, *event), as `__getitem__` gives them one by one.
+
+        Arguments:
+            positions: numbers from 0 to the number of rows, in any order.
+            out: where the rows are written, of the type of this stream; by default a new tensor.
 
         Raises:
             InputError: for rows that cannot be read, or are not numbers of this shape.
         """
         numbers = self.index[positions]
+        x = torch.empty((len(numbers), *self.event_shape), dtype=self.dtype) if out is None else out
         if isinstance(self.dataset, RowFile):
-            x = self.dataset.read(numbers).to(self.dtype)
+            self.dataset.fill(numbers, x)
         else:
-            x = items_at(self.dataset, numbers, self.event_shape, self.dtype)
-        return self._checked(x if self.divisor == 1 else x / self.divisor, numbers)
+            x.copy_(items_at(self.dataset, numbers, self.event_shape, self.dtype))
+        if self.divisor != 1:
+            x /= self.divisor
+        return self._checked(x, numbers)
 
     def batches_in_block(self, batch_size: int) -> int:
         """The number of full batches of this size that are read together."""
@@ -105,20 +113,40 @@ class Stream(Dataset[Any]):
         most = len(self) if self.chunks is not None else BATCHES * batch_size
         return max(1, min(WINDOW // row, most, len(self)) // batch_size)
 
+    def _refuse_rounded(self, x: Tensor) -> None:
+        """Refuse whole numbers of a file that single precision rounds, where others did not need more."""
+        is_whole = isinstance(self.dataset, RowFile) and self.dataset.dtype == torch.int64
+        if is_whole and self.dtype == torch.float32 and bool((x.abs() > SINGLE).any()):
+            raise InputError(
+                f"the streamed set holds whole numbers up to {x.abs().max():.0f}, which single precision rounds, "
+                "and its validation rows none above 2^24: save it as float64"
+            )
+
+    @property
+    def window_words(self) -> str:
+        """How the rows of a file are shuffled, in words."""
+        assert self.chunks is not None
+        row = max(1, math.prod(self.event_shape) * self.dtype.itemsize)
+        rows, count = min(WINDOW // row or 1, len(self)), len(self.chunks.ends)
+        places = max(1, round(rows * count / len(self)))
+        return f"and shuffled in blocks of about {rows:,} rows from {places:,} of {count:,} places"
+
     def _checked(self, x: Tensor, numbers: Tensor) -> Tensor:
         """Rows (B, *event) that were read at these row numbers, binarised if they are so once."""
-        bad = x.isinf() if self.missing else ~x.isfinite()
-        if bool(bad.any()):
-            first = int(bad.flatten(1).any(1).int().argmax())
-            number = int(numbers[first])
-            refuse_not_finite(x[first, None], "the streamed set", first_row=number, missing=self.missing)
+        if not bool(x.sum().isfinite()):  # one pass; a sum may also overflow, or have missing entries
+            bad = x.isinf() if self.missing else ~x.isfinite()
+            for first in bad.flatten(1).any(1).nonzero().flatten()[:1].tolist():
+                row, number = x[first, None], int(numbers[first])
+                refuse_not_finite(row, "the streamed set", first_row=number, missing=self.missing)
+        self._refuse_rounded(x)
         if self.static_seed is None:
             return x
         once = Preparation("static")
-        seeds = (generator_of("static row", self.static_seed, number) for number in numbers.tolist())
-        return torch.stack([once.apply(row, seed) for row, seed in zip(x, seeds, strict=True)])
+        for row, number in zip(x, numbers.tolist(), strict=True):
+            row.copy_(once.apply(row, generator_of("static row", self.static_seed, number)))
+        return x
 
-    def rows(self, x: Tensor, numbers: list[int]) -> Rows:
+    def rows(self, x: Tensor, numbers: list[int] | Tensor) -> Rows:
         """Rows with the values x that were read at `numbers`, their context and labels."""
         context = None if self.context is None else self.context[numbers].to(x)
         y = None if self.y is None else self.y[numbers].to(x.device)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,15 +63,17 @@ class Blocks:
     def __init__(self, data: Data, settings: Settings) -> None:
         assert isinstance(data.train, Stream)
         self.data, self.stream, self.seed, self.size = data, data.train, settings.seed, settings.batch_size
+        self.share, self.device = (sharing.rank(), sharing.world()), data.validation.x.device
+        self.own = len(range(self.share[0], self.size, self.share[1]))  # rows of a full batch
         self.full = len(self.stream) // self.size
         self.each = min(self.stream.batches_in_block(self.size), max(1, self.full))
         self.count = max(1, math.ceil(self.full / self.each))
-        self.share = sharing.rank(), sharing.world()
-        self.device = data.validation.x.device
         self.places = self._places(self.each * self.size)
+        # Two blocks are in use at a time: one by the steps, one that is read.
+        self.buffers: list[dict[str, Tensor]] = [{}, {}]
 
     def keys(self, position: Position, epochs: int) -> Iterator[tuple[Tensor, int]]:
-        """The positions of this process's rows of each batch up to an epoch, and a seed for reading."""
+        """The positions of this process's rows of each batch, and a seed for reading them."""
         for epoch, number, first in self._numbers(position, epochs):
             positions = self._order(epoch)(*self._rows(number))
             for batch in self._batches(number, first):
@@ -91,11 +93,8 @@ class Blocks:
             positions = self._order(epoch)(*self._rows(number))
             batches = self._batches(number, first)
             own = [self._own(positions, number, batch) for batch in batches]
-            if next_rows is None:
-                grey = self.stream.read(torch.cat(own)).split([len(rows) for rows in own])
-            else:
-                grey = tuple(next_rows() for _ in own)
-            rows = self._prepared(grey, own, epoch, batches)
+            start = (batches[0] - number * self.each) * self.own
+            rows = self._filled(own, start, epoch, batches, next_rows)
             yield from self._cut(rows, number, batches, epoch)
 
     # ---------------------------------------------------------------- numbers
@@ -132,49 +131,74 @@ class Blocks:
 
     def _places(self, rows: int) -> Tensor:
         """The places of the rows of full batches: row i of a batch is the process's row i // R."""
-        own = len(range(self.share[0], self.size, self.share[1]))
         i = torch.arange(rows)
-        return (i // self.size * own + i % self.size // self.share[1]).to(self.device)
+        return (i // self.size * self.own + i % self.size // self.share[1]).to(self.device)
 
     # ---------------------------------------------------------------- rows
 
-    def _prepared(
-        self, grey: tuple[Tensor, ...], own: list[Tensor], epoch: int, batches: range
-    ) -> list[Rows]:
-        """The rows of each batch, with draws for the batch alone."""
+    def _filled(
+        self,
+        own: list[Tensor],
+        start: int,
+        epoch: int,
+        batches: range,
+        next_rows: Callable[[], Tensor] | None,
+    ) -> Rows:
+        """A buffer of rows in which those of some batches follow one another from a place on."""
+        self.buffers.reverse()
+        sizes = [len(rows) for rows in own]
+        part = slice(start, start + sum(sizes))
+        grey = torch.empty((sum(sizes), *self.stream.event_shape), dtype=self.stream.dtype)
+        if grey.dtype == self.data.validation.x.dtype:  # what is read, and what becomes of it, in one place
+            grey = self._buffer("x", grey)[part]
+        if next_rows is None:
+            self.stream.read(torch.cat(own), grey)
+        else:
+            for place in grey.split(sizes):
+                place.copy_(next_rows())
+        each = self._prepared(grey, own, epoch, batches)
+        filled = {}
+        for name in ("x", "context", "y"):
+            values = [getattr(rows, name) for rows in each]
+            if values[0] is None:
+                continue
+            filled[name] = self._buffer(name, values[0])
+            places = filled[name][part].split([len(value) for value in values])
+            for place, value in zip(places, values, strict=True):
+                if place.data_ptr() != value.data_ptr():
+                    place.copy_(value)
+        return Rows(**filled)
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        """Memory for a part of the rows of a block and of the batch after it."""
+        if name not in self.buffers[0]:
+            held_out = getattr(self.data.validation, name)
+            self.buffers[0][name] = torch.empty(
+                ((self.each + 1) * self.own, *like.shape[1:]),
+                dtype=like.dtype if held_out is None else held_out.dtype,
+                pin_memory=self.device.type == "cuda",
+            )
+        return self.buffers[0][name]
+
+    def _prepared(self, grey: Tensor, own: list[Tensor], epoch: int, batches: range) -> list[Rows]:
+        """The rows of each batch with its own draws, or of all batches if nothing is drawn."""
+        if not self.data.prepares_batches:
+            return [self.data.streamed(grey, torch.cat(own), generator(self.seed))]
         # Each process has its own draws; the first has those of a single process.
         extra = self.share[:1] if self.share[0] else ()
-        each = zip(grey, own, batches, strict=True)
         return [
-            self.data.streamed(x, rows.tolist(), generator(self.seed, epoch, batch, *extra))
-            for x, rows, batch in each
+            self.data.streamed(x, rows, generator(self.seed, epoch, batch, *extra))
+            for x, rows, batch in zip(grey.split([len(rows) for rows in own]), own, batches, strict=True)
         ]
 
-    def _cut(self, rows: list[Rows], number: int, batches: range, epoch: int) -> Iterator[Block]:
-        """The full batches as a block, and the tail as another."""
-        first, full = number * self.each, [b for b in batches if b < self.full]
+    def _cut(self, rows: Rows, number: int, batches: range, epoch: int) -> Iterator[Block]:
+        """The full batches of a buffer as a block, and the tail as another."""
+        first = number * self.each
+        full = range(batches[0] - first, min(batches[-1] + 1, self.full) - first)
         if full:
-            own = len(range(self.share[0], self.size, self.share[1]))
-            block = self._joined(rows[: len(full)], (full[0] - first) * own, self.each * own)
-            yield Block(block, self.places, first, range(full[0] - first, full[-1] + 1 - first), epoch)
-        if batches and batches[-1] >= self.full:
+            yield Block(rows[: self.each * self.own], self.places, first, full, epoch)
+        if batches[-1] >= self.full:
             tail = len(self.stream) - self.full * self.size
-            block = self._joined(rows[-1:], 0, len(rows[-1]))
-            yield Block(block, self._places(self.size)[:tail], self.full, range(1), epoch)
-
-    def _joined(self, parts: list[Rows], start: int, count: int) -> Rows:
-        """Rows one after another from a place on, among `count` rows; the others have any values."""
-        like, is_pinned = self.data.validation, self.device.type == "cuda"
-        joined = {}
-        for name in ("x", "context", "y"):
-            own = [getattr(part, name) for part in parts]
-            if own[0] is None:
-                continue
-            dtype = own[0].dtype if getattr(like, name) is None else getattr(like, name).dtype
-            values = torch.empty((count, *own[0].shape[1:]), dtype=dtype, pin_memory=is_pinned)
-            place = start
-            for part in own:
-                values[place : place + len(part)] = part
-                place += len(part)
-            joined[name] = values
-        return Rows(**joined)
+            own = len(range(self.share[0], tail, self.share[1]))
+            start = (self.full - first) * self.own
+            yield Block(rows[start : start + own], self._places(self.size)[:tail], self.full, range(1), epoch)

@@ -1,4 +1,4 @@
-"""The order of an epoch, its random generators, and a batch: functions of the seed and the epoch."""
+"""The order of an epoch and its batches, functions of the seed and the epoch."""
 
 from __future__ import annotations
 

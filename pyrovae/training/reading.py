@@ -87,6 +87,7 @@ class Reading:
             epoch = Epoch(rows, block.order, self.size, block.first, self.plan.share)
             for number in block.batches:
                 yield epoch, number
+            self.place.settle()
             if (block.first + block.batches.stop) * self.size >= len(self.stream):
                 return
 
@@ -102,6 +103,7 @@ class Place:
     def __init__(self, device: torch.device, *, fixed: bool | None = None) -> None:
         self.device, self.fixed = device, device.type != "cpu" if fixed is None else fixed
         self.rows: Rows | None = None
+        self.copied: torch.cuda.Event | None = None
 
     def put(self, rows: Rows, *, is_block: bool) -> Rows:
         """Rows on the device. Copies from pinned memory wait for the steps before them."""
@@ -114,7 +116,15 @@ class Place:
             self.rows = Rows(**{n: torch.empty_like(part, device=self.device) for n, part in parts.items()})
         for name, part in parts.items():
             getattr(self.rows, name).copy_(part, non_blocking=True)
+        if self.device.type == "cuda":
+            self.copied = torch.cuda.Event()
+            self.copied.record()
         return self.rows
+
+    def settle(self) -> None:
+        """Wait until the last rows were copied, as their memory is used again for others."""
+        if self.copied is not None:
+            self.copied.synchronize()
 
 
 class Ahead:
@@ -202,7 +212,7 @@ class _Fetched:
             x = next(self.batches)
         except RuntimeError as error:
             raise InputError(
-                f"a process that reads {self.title} ended before its time ({str(error).splitlines()[0]}): use "
+                f"a process that reads {self.title} ended too early ({str(error).splitlines()[0]}): use "
                 "fewer workers, or workers=0"
             ) from error
         if isinstance(x, Exception):

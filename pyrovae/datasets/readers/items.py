@@ -64,7 +64,12 @@ def is_large(dataset: Dataset[Any]) -> bool:
     if isinstance(dataset, IterableDataset):
         return False
     rows = length(dataset)
-    return not is_record(dataset[0]) and rows * item(dataset, 0)[0].numel() * 4 >= LARGE
+    return not is_record(dataset[0]) and is_large_as_single(rows, item(dataset, 0)[0].numel())
+
+
+def is_large_as_single(rows: int, values: int) -> bool:
+    """Whether rows of this number of values would take 2 GB or more as float32."""
+    return rows * values * 4 >= LARGE
 
 
 def read_items(
@@ -159,8 +164,8 @@ def _several(dataset: Any, numbers: list[int]) -> list[Any]:  # noqa: ANN401
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].rstrip(". ")
         raise InputError(
-            f"{where} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the data "
-            "set, or leave the item out"
+            f"{where} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the "
+            "data set, or leave the item out"
         ) from error
 
 

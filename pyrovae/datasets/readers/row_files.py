@@ -6,12 +6,14 @@ then an error that can be explained, and what was read does not count as memory 
 
 from __future__ import annotations
 
-import math
 import os
+import struct
 import warnings
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -19,13 +21,12 @@ from numpy.lib import format as npy
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pyrovae.datasets.source import as_rows
+from pyrovae.datasets.readers.arrays import has_channels_last, has_test_set, labels_among, rows_among
 from pyrovae.errors import InputError
 
-__all__ = ["CHUNK", "ArrayFile", "RowFile"]
+__all__ = ["ArrayFile", "RowFile", "opened_rows"]
 
 CHUNK = 2**19  # the bytes that are read from one place
-SHARED = ("float32", "float64", "int64", "uint8")  # types of numpy that torch shares
 
 
 class RowFile(Dataset[Any]):
@@ -33,13 +34,20 @@ class RowFile(Dataset[Any]):
 
     Attributes:
         title: the name in messages.
+        shape: the shape of all rows, (N, *event).
+        dtype: the type that the rows have in memory.
         starts: the first rows of the chunks that are read together, ascending from 0.
         note: a remark for the user, or None.
     """
 
     title: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
     starts: Tensor
     note: str | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, number: int) -> Tensor:
         """One row (*event)."""
@@ -47,6 +55,16 @@ class RowFile(Dataset[Any]):
 
     def read(self, numbers: Tensor) -> Tensor:
         """The rows of these numbers, (B, *event), in any order; fastest for few chunks.
+
+        Raises:
+            InputError: if the file has changed.
+        """
+        x = torch.empty((len(numbers), *self.shape[1:]), dtype=self.dtype)
+        self.fill(numbers, x)
+        return x
+
+    def fill(self, numbers: Tensor, x: Tensor) -> None:
+        """Write the rows of these numbers into x, (B, *event), in the type of x.
 
         Raises:
             InputError: if the file has changed.
@@ -61,7 +79,6 @@ class Layout:
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    is_fortran: bool
 
     @classmethod
     def of(cls, file: BinaryIO, end: int) -> Layout | None:
@@ -73,13 +90,61 @@ class Layout:
                 return None
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, is_fortran, dtype = read(file)
-        layout = cls(file.tell(), shape, dtype, is_fortran and len(shape) > 1)
-        is_complete = layout.offset + layout.row_bytes * (shape or (1,))[0] <= end
-        return layout if is_complete and dtype.kind in "biuf" and shape and math.prod(shape) else None
+        is_number = dtype.kind in "bif" or (dtype.kind == "u" and dtype.itemsize < 8)
+        if not is_number or 0 in (shape or (0,)) or (is_fortran and len(shape) > 1):
+            return None
+        layout = cls(file.tell(), shape, dtype)
+        return layout if layout.offset + layout.row_bytes * shape[0] <= end else None
 
     @property
     def row_bytes(self) -> int:
-        return self.dtype.itemsize * math.prod(self.shape[1:])
+        """The bytes of a row."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def in_memory(self) -> torch.dtype:
+        """The type of the rows in memory, as `source.as_rows` chooses it."""
+        kind, size = self.dtype.kind, self.dtype.itemsize
+        if kind == "f":
+            return torch.float32 if size <= 4 else torch.float64
+        return torch.uint8 if size == 1 and kind != "i" else torch.int64
+
+
+def opened_rows(path: Path) -> RowFile | None:
+    """The rows of a file that is read a few rows at a time; None for other files."""
+    ending = path.suffix.lower()
+    try:
+        if ending == ".npy" and path.is_file():
+            with path.open("rb") as file:
+                layout = Layout.of(file, path.stat().st_size)
+            return None if layout is None else ArrayFile(path, layout)
+        return _opened_npz(path) if ending == ".npz" and path.is_file() else None
+    except (OSError, ValueError, SyntaxError, BadZipFile, struct.error, NotImplementedError):
+        return None  # the reader of whole files says what is wrong
+
+
+def _opened_npz(path: Path) -> RowFile | None:
+    """The rows of an archive that is not compressed and has no test set."""
+    with ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    name = rows_among(members)
+    is_sparse = {"format", "shape", "data"} <= members.keys()
+    if name is None or is_sparse or has_test_set(members):
+        return None
+    info = members[name]
+    if info.compress_type != ZIP_STORED or info.flag_bits & 1 or not info.filename.endswith(".npy"):
+        return None
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        extra = sum(struct.unpack("<HH", file.read(4)))
+        start = file.tell() + extra
+        file.seek(start)
+        layout = Layout.of(file, start + info.file_size)
+    label = labels_among(members)
+    if label is None or layout is None:
+        return None if layout is None else ArrayFile(path, layout)
+    with path.open("rb") as file:
+        return ArrayFile(path, layout, np.load(file, allow_pickle=False)[label])
 
 
 class ArrayFile(RowFile):
@@ -88,40 +153,42 @@ class ArrayFile(RowFile):
     Arguments:
         path: the file.
         layout: where the rows are.
-        channels_last: whether the rows are images (H, W, C), which become (C, H, W).
+        targets: labels, (N,), or None.
     """
 
-    def __init__(self, path: Path, layout: Layout, *, channels_last: bool = False) -> None:
-        self.path, self.layout, self.title = path, layout, path.name
-        self.channels_last = channels_last
+    def __init__(self, path: Path, layout: Layout, targets: np.ndarray | None = None) -> None:
+        self.path, self.layout, self.title, self.dtype = path, layout, path.name, layout.in_memory
+        if targets is not None:
+            self.targets = targets
+        n, *event = layout.shape
+        self.has_channels_last = has_channels_last(layout.shape, layout.dtype)
+        self.shape = (n, *(event or [1]))
+        if self.has_channels_last:
+            self.shape = (n, event[2], *event[:2])
+            self.note = f"images of shape {tuple(event)} with channels last, read with channels first"
         self.state = _state(path)
-        self.chunk = max(1, CHUNK // max(1, layout.row_bytes))
-        self.starts = torch.arange(0, len(self), self.chunk)
-        if channels_last:
-            self.note = f"images of shape {layout.shape[1:]} with channels last, read with channels first"
+        self.chunk = max(1, CHUNK // layout.row_bytes)
+        self.starts = torch.arange(0, n, self.chunk)
 
-    def __len__(self) -> int:
-        return self.layout.shape[0]
-
-    def read(self, numbers: Tensor) -> Tensor:
+    def fill(self, numbers: Tensor, x: Tensor) -> None:
+        target = (x.permute(0, 2, 3, 1) if self.has_channels_last else x).numpy()
+        target = target[:, 0] if len(self.layout.shape) == 1 else target
         places = numbers.argsort().numpy()
         rows = numbers.numpy()[places]
-        shape, dtype = self.layout.shape[1:], self.layout.dtype
-        x = np.empty((len(rows), *shape), dtype.newbyteorder("="))
         cuts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
         with self.path.open("rb", buffering=0) as file:
-            self._check(file)
+            if _state(file.fileno()) != self.state:
+                raise self._changed()
             for place, own in zip(np.split(places, cuts), np.split(rows, cuts), strict=True):
                 if len(own):
-                    first, some = int(own[0]), self._neighbours(file, int(own[0]), int(own[-1]))
-                    x[place] = some[own - first]
-        return _as_tensor(x.transpose(0, 3, 1, 2) if self.channels_last else x, self.title)
+                    some = self._neighbours(file, int(own[0]), int(own[-1]))
+                    target[place] = some[own - own[0]]
 
-    def _neighbours(self, file: BinaryIO, first: int, last: int) -> np.ndarray:
+    def _neighbours(self, file: FileIO, first: int, last: int) -> np.ndarray:
         """Rows `first` to `last`."""
         layout = self.layout
         some = np.empty((last + 1 - first, *layout.shape[1:]), layout.dtype)
-        view = memoryview(some.reshape(-1).view(np.uint8))
+        view = memoryview(cast(Any, some.reshape(-1).view(np.uint8)))
         file.seek(layout.offset + first * layout.row_bytes)
         while len(view):
             count = file.readinto(view)
@@ -129,10 +196,6 @@ class ArrayFile(RowFile):
                 raise self._changed()
             view = view[count:]
         return some
-
-    def _check(self, file: BinaryIO) -> None:
-        if _state(file.fileno()) != self.state:
-            raise self._changed()
 
     def _changed(self) -> InputError:
         return InputError(
@@ -144,11 +207,3 @@ def _state(file: Path | int) -> tuple[int, int]:
     """The size of a file and the time of its last change."""
     state = os.stat(file)
     return state.st_size, state.st_mtime_ns
-
-
-def _as_tensor(values: np.ndarray, name: str) -> Tensor:
-    """Rows in a type that torch has, as `as_rows` gives them; without a copy if they have one."""
-    if values.dtype.name not in SHARED:
-        return as_rows(values, name)
-    x = torch.from_numpy(np.ascontiguousarray(values))
-    return x[:, None] if x.dim() == 1 else x
