@@ -7,7 +7,8 @@ batches of 100 with compiled steps: on the first 20,000 rows in memory, and on a
 `--gigabytes` from disk. Each training is a process of its own that may use `--memory` GB, of which the
 system's copy of the file (the page cache) is a part where the limit is a control group, which needs the
 rights to make one; else only the memory of the process is limited. In each round all kinds are run in turn,
-and "of memory" is the median over rounds of their rates over that of the run in memory in the same round.
+and "of memory" is the median over rounds of their rates over that of the run in memory in the same round; "by
+CPU time" compares rows per second of processor time of the training process, of all of its threads.
 The code is compiled before the rounds, in processes without a limit. The first block of a file is not
 counted, and no step is that waits for the compiler.
 
@@ -203,11 +204,13 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
     data = data_of(options.child, Path(options.folder))
     skipped = 0 if options.steps < 10 else 250
     times: list[float] = []
+    cpu: list[float] = []
 
     class Timed(loop.Steps):
         def take(self, *arguments: Any) -> None:
             super().take(*arguments)
             times.append(time.perf_counter())
+            cpu.append(time.process_time())
             if len(times) > skipped + options.steps:
                 raise Enough
 
@@ -221,8 +224,9 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
     own, of_workers = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    rate = (len(times) - 1 - skipped) * BATCH / (times[-1] - times[skipped])
-    return {"rate": rate, "peak_mb": own * 1024 / 1e6, "worker_mb": of_workers * 1024 / 1e6}
+    rows = (len(times) - 1 - skipped) * BATCH
+    rates = {"rate": rows / (times[-1] - times[skipped]), "cpu_rate": rows / (cpu[-1] - cpu[skipped])}
+    return rates | {"peak_mb": own * 1024 / 1e6, "worker_mb": of_workers * 1024 / 1e6}
 
 
 def data_of(kind: str, folder: Path) -> Any:  # noqa: ANN401
@@ -242,17 +246,18 @@ def data_of(kind: str, folder: Path) -> Any:  # noqa: ANN401
 def show(results: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> None:
     """Print the table."""
     print(
-        f"{options.gigabytes:g} GB on disk, {options.memory:g} GB of memory, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, {options.rounds} rounds of {options.steps} steps\n"
-        f"{'':10}{'rows/s':>10}{'of memory':>11}{'peak MB':>9}{'with cache':>12}"
+        f"{options.gigabytes:g} GB on disk, {options.memory:g} GB of memory, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{options.rounds} rounds of {options.steps} steps\n"
+        f"{'':10}{'rows/s':>10}{'of memory':>11}{'by CPU time':>13}{'peak MB':>9}{'with cache':>12}"
     )
-    base = [result["rate"] for result in results["memory"]]
     for kind, each in results.items():
-        ratio = statistics.median(r["rate"] / b for r, b in zip(each, base, strict=True))
+        pairs = list(zip(each, results["memory"], strict=True))
+        ratio, by_cpu = (statistics.median(r[n] / b[n] for r, b in pairs) for n in ("rate", "cpu_rate"))
         rate = statistics.median(r["rate"] for r in each)
         cache = max(r.get("group_mb", float("nan")) for r in each)
         peak = max(r["peak_mb"] for r in each)
-        print(f"{kind:10}{rate:10,.0f}{ratio:10.0%} {peak:9,.0f}{cache:12,.0f}")
+        print(f"{kind:10}{rate:10,.0f}{ratio:11.0%}{by_cpu:13.0%}{peak:9,.0f}{cache:12,.0f}")
 
 
 if __name__ == "__main__":

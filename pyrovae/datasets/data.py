@@ -215,13 +215,20 @@ class Data:
             labels=self.labels and self.labels.map(lambda part: part.to(device)),
         )
 
+    @property
+    def missing_in_columns(self) -> int:
+        """The number of missing entries in the modelled columns of a table, when it was read."""
+        columns = (self.record.get("reading") or {}).get("columns", [])
+        return sum(column["missing"] for column in columns if column["role"] == "x")
+
     def _kinds(self) -> str:
         """The line with the kinds of columns and the number of missing entries."""
         if self.columns is None:
             return ""
         kinds = Counter(column.kind for column in self.columns)
-        parts = [part for part in (self.train, self.validation, self.test) if isinstance(part, Rows)]
-        missing = sum(int(part.x.isnan().sum()) for part in parts)
+        missing = self.missing_in_columns
+        if isinstance(self.train, Rows):
+            missing = sum(int(part.x.isnan().sum()) for part in (self.train, self.validation, self.test))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 

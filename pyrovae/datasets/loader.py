@@ -10,13 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from pyrovae.checks import one_of, path_of, words_by_name
-from pyrovae.datasets.assembling import assembled, part_of
+from pyrovae.datasets.assembling import assembled, contexts_in, part_of
 from pyrovae.datasets.catalogue import canonical
-from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.contexts import Derived, Function, derived_of
 from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
@@ -176,9 +172,10 @@ def load(
     options.reading  # noqa: B018 - checks them
     if is_drawn(name) or isinstance(name, Drawn):
         name = drawn_set(name, options.count) if isinstance(name, str) else name.first(options.count)
-    rows = to_stream(name, stream, workers)
+    rows = to_stream(name, stream, workers, options.reading, schema)
     if rows is not None:
-        return _recorded(streamed(rows, options, given, derived, at_most=STREAM_ROWS, workers=workers), given)
+        sizes: dict[str, Any] = {"at_most": STREAM_ROWS, "workers": workers}
+        return _recorded(streamed(rows, options, given, derived, schema=schema, **sizes), given)
     source = noted(_source(name, options, schema, root=root, layer=layer), note)
     source = with_labels(source, given["labels"]) if "labels" in given else source
     if "context" in given and derived is None:
@@ -218,11 +215,7 @@ def _in_memory(
         labels = Splits(source.labels[cut.train], source.labels[cut.validation], tests[cut.test])
     tests = source.x if source.test_x is None else source.test_x
     grey = Splits(source.x[cut.train], source.x[cut.validation], tests[cut.test])
-    columns, context = _context_columns(source, cut.train, schema), None
-    if source.context is not None:
-        numbers = torch.from_numpy(source.context)
-        every = numbers if columns is None else contexts_of(columns, source.context, source.name)
-        context = Splits(*(every[part] for part in cut))
+    columns, context = contexts_in(source, cut, schema)
     data = assembled(source, grey, labels, Splits(*cut), options, context=context, derived=derived)
     factors = None if source.factors is None else FactorSplits.of(source.factors, *cut)
     data = replace(data, schema=replace(data.schema, context_columns=columns), factors=factors)
@@ -240,18 +233,6 @@ def _cut(source: Source, options: Options) -> Parts:
         own_test=None if source.test_x is None else len(source.test_x),
         held_out=source.held_out,
     )
-
-
-def _context_columns(
-    source: Source, train: Tensor, schema: Schema | None
-) -> tuple[ContextColumn, ...] | None:
-    """The columns of the context, standardised as in a schema or by the training rows."""
-    if source.context is None or source.context_columns is None:
-        return None
-    if schema is not None:
-        return schema.context_columns
-    pairs = zip(source.context_columns, source.context.T, strict=True)
-    return tuple(ContextColumn.of(column, values, train.numpy()) for column, values in pairs)
 
 
 def _recorded(data: Data, given: dict[str, Any]) -> Data:

@@ -114,12 +114,12 @@ class Stream(Dataset[Any]):
         return max(1, min(WINDOW // row, most, len(self)) // batch_size)
 
     def _refuse_rounded(self, x: Tensor) -> None:
-        """Refuse whole numbers of a file that single precision rounds, where others did not need more."""
+        """Refuse whole numbers that single precision rounds, as the validation rows had none."""
         is_whole = isinstance(self.dataset, RowFile) and self.dataset.dtype == torch.int64
         if is_whole and self.dtype == torch.float32 and bool((x.abs() > SINGLE).any()):
             raise InputError(
-                f"the streamed set holds whole numbers up to {x.abs().max():.0f}, which single precision rounds, "
-                "and its validation rows none above 2^24: save it as float64"
+                f"the streamed set holds whole numbers up to {x.abs().max():.0f}, which single precision "
+                "rounds, and its validation rows none above 2^24: save it as float64"
             )
 
     @property

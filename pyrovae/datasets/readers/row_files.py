@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from pyrovae.datasets.readers.arrays import has_channels_last, has_test_set, labels_among, rows_among
 from pyrovae.errors import InputError
 
-__all__ = ["ArrayFile", "RowFile", "opened_rows"]
+__all__ = ["ArrayFile", "RowFile", "opened_rows", "state_of"]
 
 CHUNK = 2**19  # the bytes that are read from one place
 
@@ -33,6 +33,7 @@ class RowFile(Dataset[Any]):
     """A file of rows.
 
     Attributes:
+        path: the file.
         title: the name in messages.
         shape: the shape of all rows, (N, *event).
         dtype: the type that the rows have in memory.
@@ -40,6 +41,7 @@ class RowFile(Dataset[Any]):
         note: a remark for the user, or None.
     """
 
+    path: Path
     title: str
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -70,6 +72,12 @@ class RowFile(Dataset[Any]):
             InputError: if the file has changed.
         """
         raise NotImplementedError
+
+    def changed(self) -> InputError:
+        """The error for a file that is no longer the one that was opened."""
+        return InputError(
+            f"{self.path} has changed since it was opened: start again with the file as it is now"
+        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,7 @@ class ArrayFile(RowFile):
         if self.has_channels_last:
             self.shape = (n, event[2], *event[:2])
             self.note = f"images of shape {tuple(event)} with channels last, read with channels first"
-        self.state = _state(path)
+        self.state = state_of(path)
         self.chunk = max(1, CHUNK // layout.row_bytes)
         self.starts = torch.arange(0, n, self.chunk)
 
@@ -177,8 +185,8 @@ class ArrayFile(RowFile):
         rows = numbers.numpy()[places]
         cuts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
         with self.path.open("rb", buffering=0) as file:
-            if _state(file.fileno()) != self.state:
-                raise self._changed()
+            if state_of(file.fileno()) != self.state:
+                raise self.changed()
             for place, own in zip(np.split(places, cuts), np.split(rows, cuts), strict=True):
                 if len(own):
                     some = self._neighbours(file, int(own[0]), int(own[-1]))
@@ -193,17 +201,12 @@ class ArrayFile(RowFile):
         while len(view):
             count = file.readinto(view)
             if not count:
-                raise self._changed()
+                raise self.changed()
             view = view[count:]
         return some
 
-    def _changed(self) -> InputError:
-        return InputError(
-            f"{self.path} has changed since it was opened: start again with the file as it is now"
-        )
 
-
-def _state(file: Path | int) -> tuple[int, int]:
+def state_of(file: Path | int) -> tuple[int, int]:
     """The size of a file and the time of its last change."""
     state = os.stat(file)
     return state.st_size, state.st_mtime_ns
