@@ -79,7 +79,10 @@ def arguments() -> argparse.Namespace:
 def write(folder: Path, options: argparse.Namespace) -> None:
     """Write the files that the kinds need, a piece at a time."""
     rows = int(options.gigabytes * 1e9 / (4 * COLUMNS))
-    array = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, COLUMNS))
+    part = np.empty((0, COLUMNS), np.float32)
+    array = (folder / "x.npy").open("wb")
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, COLUMNS)}
+    np.lib.format.write_array_header_1_0(array, header)
     rng, writer = np.random.default_rng(0), None
     if "parquet" in options.kinds:
         import pyarrow
@@ -91,7 +94,8 @@ def write(folder: Path, options: argparse.Namespace) -> None:
         )
     for start in range(0, rows, 16 * GROUP):
         some = rng.standard_normal((min(16 * GROUP, rows - start), COLUMNS), np.float32)
-        array[start : start + len(some)] = some
+        some.tofile(array)
+        part = np.concatenate([part, some[: PART - len(part)]])
         if writer is not None:
             table = pyarrow.Table.from_arrays(
                 [pyarrow.array(c) for c in np.ascontiguousarray(some.T)], schema=writer.schema
@@ -99,8 +103,8 @@ def write(folder: Path, options: argparse.Namespace) -> None:
             writer.write_table(table, row_group_size=GROUP)
     if writer is not None:
         writer.close()
-    np.save(folder / "part.npy", array[:PART])
-    array.flush()
+    np.save(folder / "part.npy", part)
+    array.close()
 
 
 def drop_cache(folder: Path) -> None:
@@ -221,12 +225,11 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
         pv.fit(vae, data, epochs=1000, batch_size=BATCH, progress=False, figures=False, compile=True)
     except Enough:
         pass
-    own, of_workers = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage counts that of the parent too
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     rows = (len(times) - 1 - skipped) * BATCH
     rates = {"rate": rows / (times[-1] - times[skipped]), "cpu_rate": rows / (cpu[-1] - cpu[skipped])}
-    return rates | {"peak_mb": own * 1024 / 1e6, "worker_mb": of_workers * 1024 / 1e6}
+    return rates | {"peak_mb": peak * 1024 / 1e6}
 
 
 def data_of(kind: str, folder: Path) -> Any:  # noqa: ANN401

@@ -116,10 +116,10 @@ class Stream(Dataset[Any]):
     def _refuse_rounded(self, x: Tensor) -> None:
         """Refuse whole numbers that single precision rounds, as the validation rows had none."""
         is_whole = isinstance(self.dataset, RowFile) and self.dataset.dtype == torch.int64
-        if is_whole and self.dtype == torch.float32 and bool((x.abs() > SINGLE).any()):
+        if is_whole and self.dtype == torch.float32 and bool((x.abs() >= SINGLE).any()):
             raise InputError(
                 f"the streamed set holds whole numbers up to {x.abs().max():.0f}, which single precision "
-                "rounds, and its validation rows none above 2^24: save it as float64"
+                "rounds, and none of 2^24 or more in its validation and test rows: save it as float64"
             )
 
     @property

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from numbers import Number
 from typing import Any
 
@@ -150,21 +151,37 @@ def _several(dataset: Any, numbers: list[int]) -> list[Any]:  # noqa: ANN401
     Raises:
         InputError: for an item that cannot be read.
     """
-    where = f"one of {len(numbers)} items"
+    several = getattr(dataset, "__getitems__", None)
+    if not callable(several):
+        return [_one(dataset, number) for number in numbers]
+    with _reading(f"one of {len(numbers)} items", dataset):
+        return list(several(numbers))
+
+
+def _one(dataset: Any, number: int) -> Any:  # noqa: ANN401
+    """An item of a data set.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:  # a context manager would double the time of a quick item
+        return dataset[number]
+    except Exception as error:
+        with _reading(f"item {number}", dataset):
+            raise error
+
+
+@contextmanager
+def _reading(what: str, dataset: object) -> Iterator[None]:
+    """Explain an error of a data set in one sentence."""
     try:
-        if callable(getattr(dataset, "__getitems__", None)):
-            return list(dataset.__getitems__(numbers))
-        contents = []
-        for number in numbers:
-            where = f"item {number}"
-            contents.append(dataset[number])
-        return contents
+        yield
     except (InputError, MemoryError):
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].rstrip(". ")
         raise InputError(
-            f"{where} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the "
+            f"{what} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the "
             "data set, or leave the item out"
         ) from error
 
@@ -181,10 +198,10 @@ def is_record(content: Any) -> bool:  # noqa: ANN401
 def _contents(dataset: Any, index: Tensor | None, count: int | None) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
     rows = length(dataset, count)
     if index is not None:
-        return ((number, dataset[number]) for number in index.tolist())
+        return ((number, _one(dataset, number)) for number in index.tolist())
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         return _first(dataset, rows)
-    return ((number, dataset[number]) for number in range(rows))
+    return ((number, _one(dataset, number)) for number in range(rows))
 
 
 def _first(dataset: Any, rows: int) -> Iterator[tuple[int, Any]]:  # noqa: ANN401

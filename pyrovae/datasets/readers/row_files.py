@@ -6,7 +6,6 @@ then an error that can be explained, and what was read does not count as memory 
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ class RowFile(Dataset[Any]):
         shape: the shape of all rows, (N, *event).
         dtype: the type that the rows have in memory.
         starts: the first rows of the chunks that are read together, ascending from 0.
+        state: the size and the time of the last change of the file.
         note: a remark for the user, or None.
     """
 
@@ -46,6 +46,7 @@ class RowFile(Dataset[Any]):
     shape: tuple[int, ...]
     dtype: torch.dtype
     starts: Tensor
+    state: tuple[int, int]
     note: str | None = None
 
     def __len__(self) -> int:
@@ -69,8 +70,18 @@ class RowFile(Dataset[Any]):
         """Write the rows of these numbers into x, (B, *event), in the type of x.
 
         Raises:
-            InputError: if the file has changed.
+            InputError: if the file has changed or cannot be read.
         """
+        try:
+            if state_of(self.path) != self.state:
+                raise self.changed()
+            self._fill(numbers, x)
+        except OSError as error:
+            raise InputError(
+                f"{self.path} can no longer be read ({error.strerror or error}): start again when it can"
+            ) from None
+
+    def _fill(self, numbers: Tensor, x: Tensor) -> None:
         raise NotImplementedError
 
     def changed(self) -> InputError:
@@ -178,15 +189,13 @@ class ArrayFile(RowFile):
         self.chunk = max(1, CHUNK // layout.row_bytes)
         self.starts = torch.arange(0, n, self.chunk)
 
-    def fill(self, numbers: Tensor, x: Tensor) -> None:
+    def _fill(self, numbers: Tensor, x: Tensor) -> None:
         target = (x.permute(0, 2, 3, 1) if self.has_channels_last else x).numpy()
         target = target[:, 0] if len(self.layout.shape) == 1 else target
         places = numbers.argsort().numpy()
         rows = numbers.numpy()[places]
         cuts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
         with self.path.open("rb", buffering=0) as file:
-            if state_of(file.fileno()) != self.state:
-                raise self.changed()
             for place, own in zip(np.split(places, cuts), np.split(rows, cuts), strict=True):
                 if len(own):
                     some = self._neighbours(file, int(own[0]), int(own[-1]))
@@ -206,7 +215,7 @@ class ArrayFile(RowFile):
         return some
 
 
-def state_of(file: Path | int) -> tuple[int, int]:
+def state_of(path: Path) -> tuple[int, int]:
     """The size of a file and the time of its last change."""
-    state = os.stat(file)
+    state = path.stat()
     return state.st_size, state.st_mtime_ns

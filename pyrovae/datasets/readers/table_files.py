@@ -69,9 +69,7 @@ class TableFile(RowFile):
         self.state = state_of(path)
         self.kept: dict[int, np.ndarray] = {}
 
-    def fill(self, numbers: Tensor, x: Tensor) -> None:
-        if state_of(self.path) != self.state:
-            raise self.changed()
+    def _fill(self, numbers: Tensor, x: Tensor) -> None:
         target, places = x.numpy(), numbers.argsort().numpy()
         rows = numbers.numpy()[places]
         groups = np.searchsorted(self.first, rows, side="right") - 1
@@ -95,7 +93,7 @@ class TableFile(RowFile):
         values = np.empty((len(table), len(columns)))
         others = []
         for place, column in enumerate(columns):
-            plain = None if self.facts.na else _plain(column, table.column(place))
+            plain = None if self.facts.na else _plain(column, table.column(column.name))
             if plain is None:
                 others.append(place)
             else:
