@@ -14,8 +14,7 @@ counted, and no step is that waits for the compiler.
 
     npy         an array of float32                       workers   a torch Dataset of rows of that array,
     parquet     a table of 784 columns of float32,                  in random order, read by two processes
-                row groups of 2,048 rows                  chunks    the same, read in a thread, with chunks
-    dataset     as "workers", read in a thread                      of 64 rows
+                row groups of 8,192 rows                  dataset   the same, read in a thread
 """
 
 import argparse
@@ -35,8 +34,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-COLUMNS, BATCH, PART, GROUP = 784, 100, 20_000, 2048
-KINDS = ("memory", "npy", "parquet", "dataset", "workers", "chunks")
+COLUMNS, BATCH, PART, GROUP = 784, 100, 20_000, 8192
+KINDS = ("memory", "npy", "parquet", "dataset", "workers")
 
 
 def main() -> None:
@@ -92,8 +91,8 @@ def write(folder: Path, options: argparse.Namespace) -> None:
         writer = pyarrow.parquet.ParquetWriter(
             folder / "x.parquet", pyarrow.schema(fields), use_dictionary=False
         )
-    for start in range(0, rows, 16 * GROUP):
-        some = rng.standard_normal((min(16 * GROUP, rows - start), COLUMNS), np.float32)
+    for start in range(0, rows, GROUP):
+        some = rng.standard_normal((min(GROUP, rows - start), COLUMNS), np.float32)
         some.tofile(array)
         part = np.concatenate([part, some[: PART - len(part)]])
         if writer is not None:
@@ -240,8 +239,6 @@ def data_of(kind: str, folder: Path) -> Any:  # noqa: ANN401
         name = {"memory": "part.npy", "npy": "x.npy", "parquet": "x.parquet"}[kind]
         return datasets.load(folder / name, stream=kind != "memory", validation=1000, test=1000)
     rows = Rows(folder / "x.npy")
-    if kind == "chunks":
-        rows.chunk = 64  # type: ignore[attr-defined]
     workers = 2 if kind == "workers" else None
     return datasets.load(rows, stream=True, workers=workers, validation=1000, test=1000)
 

@@ -246,7 +246,7 @@ def _numbers(
 
 def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarray, Column]:
     if cells.sort == "numbers" and cells.unit is None and cells.values is not None:  # 7.0 is 7
-        cells = replace(cells, words=plain_numbers(cells.values))
+        cells = replace(cells, written=plain_numbers(cells.values))
     levels = cells.levels if cells.sort == "words" and cells.levels else _different(cells)
     kind = kind or f"categorical:{max(2, len(levels))}"
     return codes_of(cells.words, levels), Column(name, kind, tuple(levels), missing=cells.missing)
@@ -255,7 +255,7 @@ def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarr
 def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.ndarray, Column]:
     """Codes in the order given by the user or the file, or in numerical order."""
     if cells.sort == "numbers" and cells.unit is None and cells.values is not None:
-        cells = replace(cells, words=plain_numbers(cells.values))
+        cells = replace(cells, written=plain_numbers(cells.values))
     levels = tuple(level.strip() for level in order.split("<")) if order.strip() else cells.levels
     present = _different(cells)
     if levels is None and cells.values is None:

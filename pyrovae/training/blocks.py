@@ -149,8 +149,8 @@ class Blocks:
         sizes = [len(rows) for rows in own]
         part = slice(start, start + sum(sizes))
         grey = torch.empty((sum(sizes), *self.stream.event_shape), dtype=self.stream.dtype)
-        if grey.dtype == self.data.validation.x.dtype:  # what is read, and what becomes of it, in one place
-            grey = self._buffer("x", grey)[part]
+        if not self.data.prepares_batches or grey.dtype == self.data.validation.x.dtype:
+            grey = self._buffer("x", grey)[part]  # they are read into their place
         if next_rows is None:
             self.stream.read(torch.cat(own), grey)
         else:

@@ -39,6 +39,7 @@ __all__ = ["Ahead", "Reading"]
 
 PATIENCE = 10.0  # seconds that the end of a run waits for an item that is being read
 AHEAD = 4  # batches that each process reads ahead
+LOST = "DataLoader worker"  # how the message begins with which torch reports a process that ended
 
 
 class Reading:
@@ -76,9 +77,11 @@ class Reading:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         for helper in self.helpers:
             helper.close()  # type: ignore[union-attr]
+        if isinstance(error, RuntimeError) and LOST in str(error):  # from a handler of torch, in any line
+            raise _ended(self.stream, error)
 
     def batches(self) -> Iterator[tuple[Epoch, int]]:
         """The remaining batches of the next epoch, each with the `Epoch` of its block."""
@@ -188,7 +191,7 @@ class _Fetched:
     """
 
     def __init__(self, stream: Stream, keys: Iterator[tuple[Tensor, int]], workers: int) -> None:
-        self.title = getattr(stream.dataset, "title", None) or type(stream.dataset).__name__
+        self.stream = stream
         loader: DataLoader[Any] = DataLoader(
             _Batches(stream),
             sampler=keys,  # type: ignore[arg-type]
@@ -211,17 +214,17 @@ class _Fetched:
         try:
             x = next(self.batches)
         except RuntimeError as error:
-            raise InputError(
-                f"a process that reads {self.title} ended too early ({str(error).splitlines()[0]}): use "
-                "fewer workers, or workers=0"
-            ) from error
+            raise _ended(self.stream, error) from error
         if isinstance(x, Exception):
             raise x
         return x
 
     def close(self) -> None:
-        """End the processes."""
-        self.batches = None  # the loader ends them when it is deleted
+        """End the processes; the loader would do so only when no traceback refers to it."""
+        shutdown = getattr(self.batches, "_shutdown_workers", None)
+        if callable(shutdown):
+            shutdown()
+        self.batches = None
 
 
 class _Batches(Dataset[Any]):
@@ -239,6 +242,15 @@ class _Batches(Dataset[Any]):
             return self.stream.read(positions)
         except InputError as error:  # a loader would add a traceback to its message
             return InputError(str(error))
+
+
+def _ended(stream: Stream, error: RuntimeError) -> InputError:
+    """The error for a process that ended before it was asked to."""
+    name = getattr(stream.dataset, "title", None) or type(stream.dataset).__name__
+    return InputError(
+        f"a process that reads {name} ended too early ({str(error).splitlines()[0].rstrip('. ')}): use fewer "
+        "workers, or workers=0"
+    )
 
 
 def _unchanged(x: Any) -> Any:  # noqa: ANN401

@@ -20,6 +20,8 @@ from pyrovae.datasets.readers.tables import Table
 
 __all__ = ["Facts", "TableFile"]
 
+SINGLE = (np.float16, np.float32, np.int8, np.uint8, np.int16, np.uint16)  # what float32 holds
+SOME = 128  # rows that are copied at once
 KEPT = 2  # groups at the borders of a window, of which the next window has the other rows
 
 
@@ -68,40 +70,55 @@ class TableFile(RowFile):
         self.starts = torch.from_numpy(np.unique(self.first))
         self.state = state_of(path)
         self.kept: dict[int, np.ndarray] = {}
+        self.spare: list[np.ndarray] = []
 
     def _fill(self, numbers: Tensor, x: Tensor) -> None:
         target, places = x.numpy(), numbers.argsort().numpy()
         rows = numbers.numpy()[places]
         groups = np.searchsorted(self.first, rows, side="right") - 1
         shares: dict[int, float] = {}
-        read: dict[int, np.ndarray] = {}
         for group in np.unique(groups).tolist():
-            own = groups == group
-            values = self._values(group)
-            target[places[own]] = values[rows[own] - self.first[group]]
-            shares[group], read[group] = own.sum() / len(values), values
-            if len(read) > KEPT:
-                del read[max(read, key=shares.__getitem__)]
-        self.kept = read
+            if group not in self.kept:
+                self.kept[group] = self._values(group)
+            own, values = groups == group, self.kept[group]
+            some, where = rows[own] - self.first[group], places[own]
+            for start in range(0, len(some), SOME):  # a copy of all would not fit into the cache
+                target[where[start : start + SOME]] = values[some[start : start + SOME]]
+            shares[group] = len(some) / len(values)
+            if len(shares) > KEPT:
+                most = max(shares, key=shares.__getitem__)
+                del shares[most]
+                self._drop(most)
+        for group in self.kept.keys() - shares.keys():
+            self._drop(group)
+
+    def _drop(self, number: int) -> None:
+        """Forget a group, whose memory is used for the next one."""
+        self.spare = [self.kept.pop(number)]
+
+    def _empty(self, rows: int, dtype: type[np.floating]) -> np.ndarray:
+        """Memory for a group: new memory costs more than what is written into it."""
+        for values in self.spare:
+            if values.shape[0] == rows and values.dtype == dtype:
+                self.spare = []
+                return values
+        return np.empty((rows, self.shape[1]), dtype)
 
     def _values(self, number: int) -> np.ndarray:
         """A group as numbers, (rows, C)."""
-        if number in self.kept:
-            return self.kept[number]
-        columns = self.facts.columns
+        columns, na = self.facts.columns, self.facts.na
         table = self.groups.group(number, [column.name for column in columns])
-        values = np.empty((len(table), len(columns)))
-        others = []
-        for place, column in enumerate(columns):
-            plain = None if self.facts.na else _plain(column, table.column(column.name))
-            if plain is None:
-                others.append(place)
-            else:
-                values[:, place] = plain
+        plain = [None if na else _plain(column, table.column(column.name)) for column in columns]
+        is_single = all(cells is not None and cells.dtype in SINGLE for cells in plain)
+        values = self._empty(len(table), np.float32 if is_single else np.float64)
+        for place, cells in enumerate(plain):
+            if cells is not None:
+                values[:, place] = cells
+        others = [place for place, cells in enumerate(plain) if cells is None]
         if others:
             frame = table.select([columns[place].name for place in others]).to_pandas()
             part = Table(frame, {"format": self.groups.kind}, first=int(self.first[number]))
-            values[:, others] = match(part, [columns[place] for place in others], self.path, na=self.facts.na)
+            values[:, others] = match(part, [columns[place] for place in others], self.path, na=na)
         return values
 
 
