@@ -18,6 +18,7 @@ import pyrovae as pv
 from pyrovae.datasets import Data, Rows
 from pyrovae.networks import MLP
 from pyrovae.training.batches import Epoch, batches_of, generator, order
+from pyrovae.training.blocks import Blocks
 from pyrovae.training.compiled import CompiledStep
 from pyrovae.training.reading import Ahead, Place
 from pyrovae.training.state import Position
@@ -201,6 +202,20 @@ def test_a_batch_does_not_depend_on_where_reading_starts(first, rows, tmp_path):
     part = batches(Position(epoch=1, batch=first))
     assert len(part) == len(whole) - first
     assert all(map(torch.equal, part, whole[first:]))
+
+
+def test_a_block_in_use_is_not_written_into(tmp_path):
+    """While steps use a block, the next one is read, into other memory."""
+    data = pv.datasets.load(array_file(tmp_path), stream=True, validation=10, test=10)
+    blocks = Blocks(data, type("Settings", (), {"seed": 5, "batch_size": 9})).read(Position(), 3)
+    last = next(blocks)
+    seen = 0
+    for block in blocks:
+        copy = last.rows.x[: 9 * last.batches.stop].clone()
+        last, following = block, last
+        assert torch.equal(copy, following.rows.x[: len(copy)])
+        seen += 1
+    assert seen == 3 * 5 - 1
 
 
 @pytest.mark.parametrize("kind", ["array", "data set"])
