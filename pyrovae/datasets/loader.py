@@ -169,18 +169,20 @@ def load(
         jitter=None if jitter is None else str(Jitter.of(jitter)),
         stream=stream if isinstance(name, (str, os.PathLike)) else None,
     )
-    options.reading  # noqa: B018 - checks them
+    reading = options.reading
     if is_drawn(name) or isinstance(name, Drawn):
         name = drawn_set(name, options.count) if isinstance(name, str) else name.first(options.count)
-    rows = to_stream(name, stream, workers, options.reading, schema)
+    rows = to_stream(name, stream, workers, reading, schema)
     if rows is not None:
-        sizes: dict[str, Any] = {"at_most": STREAM_ROWS, "workers": workers}
-        return _recorded(streamed(rows, options, given, derived, schema=schema, **sizes), given)
+        return _recorded(streamed(rows, options, given, derived, schema, STREAM_ROWS, workers), given)
     source = noted(_source(name, options, schema, root=root, layer=layer), note)
+    return _recorded(_in_memory(_with_values(source, given, derived), options, schema, derived), given)
+
+
+def _with_values(source: Source, given: dict[str, Any], derived: Derived | None) -> Source:
+    """The source with labels and a context that are given as values."""
     source = with_labels(source, given["labels"]) if "labels" in given else source
-    if "context" in given and derived is None:
-        source = with_context(source, given["context"])
-    return _recorded(_in_memory(source, options, schema, derived), given)
+    return with_context(source, given["context"]) if "context" in given and derived is None else source
 
 
 def _asked(

@@ -56,8 +56,8 @@ def scanned(groups: Groups, path: Path, options: ReadOptions) -> Facts:
         facts(table, sum(groups.sizes), known, label),
         labels,
         classes,
-        None if context is None else context.values,
-        None if context is None else context.columns,
+        context.values if context else None,
+        context.columns if context else None,
     )
 
 

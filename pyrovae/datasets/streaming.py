@@ -140,7 +140,6 @@ def streamed(
     options: Options,
     given: dict[str, Any],
     derived: Derived | None,
-    *,
     schema: Schema | None,
     at_most: int,
     workers: int | None = None,

@@ -6,6 +6,7 @@ then an error that can be explained, and what was read does not count as memory 
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -196,6 +197,8 @@ class ArrayFile(RowFile):
         rows = numbers.numpy()[places]
         cuts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
         with self.path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):  # chunks are far apart, and reading beyond one is of no use
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             for place, own in zip(np.split(places, cuts), np.split(rows, cuts), strict=True):
                 if len(own):
                     some = self._neighbours(file, int(own[0]), int(own[-1]))
