@@ -15,6 +15,7 @@ counted, and no step is that waits for the compiler.
     npy         an array of float32                       workers   a torch Dataset of rows of that array,
     parquet     a table of 784 columns of float32,                  in random order, read by two processes
                 row groups of 8,192 rows                  dataset   the same, read in a thread
+    chunks      as "dataset", with the attribute chunk = 128
 """
 
 import argparse
@@ -35,7 +36,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 COLUMNS, BATCH, PART, GROUP = 784, 100, 20_000, 8192
-KINDS = ("memory", "npy", "parquet", "dataset", "workers")
+KINDS = ("memory", "npy", "parquet", "chunks", "dataset", "workers")
 
 
 def main() -> None:
@@ -239,6 +240,8 @@ def data_of(kind: str, folder: Path) -> Any:  # noqa: ANN401
         name = {"memory": "part.npy", "npy": "x.npy", "parquet": "x.parquet"}[kind]
         return datasets.load(folder / name, stream=kind != "memory", validation=1000, test=1000)
     rows = Rows(folder / "x.npy")
+    if kind == "chunks":
+        rows.chunk = 128  # type: ignore[attr-defined]
     workers = 2 if kind == "workers" else None
     return datasets.load(rows, stream=True, workers=workers, validation=1000, test=1000)
 

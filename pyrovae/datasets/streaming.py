@@ -239,9 +239,9 @@ def _with_labels(
 
 def _notes(dataset: Dataset[Any], stream: Stream) -> list[str]:
     """Remarks on how a stream is read."""
-    if isinstance(dataset, RowFile):
+    if stream.chunks is not None:
         how = f"it is read from disk while training, {stream.window_words}"
-        return [note for note in (how, dataset.note) if note]
+        return [note for note in (how, getattr(dataset, "note", None)) if note]
     if stream.draws and stream.workers is None:
         return ["its items are random, so they are read between steps; workers=2 reads ahead"]
     return []

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyrovae.checks import whole
 from pyrovae.datasets.preparation import Preparation, generator_of
-from pyrovae.datasets.readers.items import item, items_at
+from pyrovae.datasets.readers.items import item, items_at, length
 from pyrovae.datasets.readers.row_files import RowFile
 from pyrovae.datasets.rows import SINGLE, Rows
 from pyrovae.datasets.shuffling import Chunks
@@ -73,8 +74,8 @@ class Stream(Dataset[Any]):
         self.context, self.y = context, y
         self.static_seed, self.missing, self.workers = static_seed, missing, workers
         self.draws = draws and not workers
-        starts = dataset.starts if isinstance(dataset, RowFile) else None
-        self.chunks = None if starts is None else Chunks.of(index, starts)
+        starts = _starts(dataset)
+        self.chunks = None if starts is None or self.draws else Chunks.of(index, starts)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -99,8 +100,11 @@ class Stream(Dataset[Any]):
         x = torch.empty((len(numbers), *self.event_shape), dtype=self.dtype) if out is None else out
         if isinstance(self.dataset, RowFile):
             self.dataset.fill(numbers, x)
-        else:
+        elif self.chunks is None:
             x.copy_(items_at(self.dataset, numbers, self.event_shape, self.dtype))
+        else:
+            order = numbers.argsort()  # neighbours one after another
+            x[order] = items_at(self.dataset, numbers[order], self.event_shape, self.dtype).to(x.dtype)
         if self.divisor != 1:
             x /= self.divisor
         return self._checked(x, numbers)
@@ -151,3 +155,17 @@ class Stream(Dataset[Any]):
         context = None if self.context is None else self.context[numbers].to(x)
         y = None if self.y is None else self.y[numbers].to(x.device)
         return Rows(x, context, y, self.index[numbers].to(x.device))
+
+
+def _starts(dataset: Dataset[Any]) -> Tensor | None:
+    """The first rows of the chunks of a data set, by its attribute `chunk` if it is not a file.
+
+    Raises:
+        InputError: for a chunk that is not a whole number.
+    """
+    if isinstance(dataset, RowFile):
+        return dataset.starts
+    chunk = getattr(dataset, "chunk", None)
+    if chunk is None:
+        return None
+    return torch.arange(0, length(dataset), whole("the attribute `chunk` of the data set", chunk))

@@ -319,6 +319,26 @@ def test_several_items_are_read_as_one_by_one(kind):
         assert items_at(dataset, numbers[:0], (2, 3), torch.float32).shape == (0, 2, 3)
 
 
+def test_a_data_set_may_be_read_in_chunks():
+    class Chunked(Items):
+        chunk = 5
+        read: list[int] = []
+
+        def __getitem__(self, number):
+            self.read.append(number)
+            return self.items[number]
+
+    data = datasets.load(Chunked(list(X)), stream=True, validation=3, test=3)
+    assert "from 8 of 8 places" in datasets.describe(data)
+    Chunked.read.clear()
+    window = data.train.chunks.window(0, 20, 0, 0)
+    assert torch.equal(data.train.read(window), X[data.train.index[window]])
+    assert Chunked.read == sorted(Chunked.read)
+    assert len({number // 5 for number in Chunked.read}) <= 6
+    Chunked.chunk = 0.5
+    raises_one_sentence(lambda: datasets.load(Chunked(list(X)), stream=True), "`chunk`", "whole number")
+
+
 def test_items_that_cannot_be_read_are_named():
     class Broken(Items):
         def __getitem__(self, number):
