@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pyrovae.datasets.conditions import conditions
+from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.contexts import Derived, Function
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.fingerprints import fingerprint
@@ -17,10 +19,11 @@ from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.source import Source, refuse_not_finite
+from pyrovae.datasets.split import Parts as RowNumbers
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
 
-__all__ = ["assembled", "part_of"]
+__all__ = ["assembled", "contexts_in", "part_of"]
 
 
 class Parts(NamedTuple):
@@ -105,6 +108,27 @@ def _facts(
         "columns": source.columns and {column.name: column.kind for column in source.columns},
         "reading": source.reading,
     }
+
+
+def contexts_in(
+    source: Source, cut: RowNumbers, schema: Schema | None
+) -> tuple[tuple[ContextColumn, ...] | None, Splits | None]:
+    """The columns of a context, and the context of each part.
+
+    Columns are standardised as in a schema, or by the training rows. Without columns, a context is
+    used as given.
+    """
+    if source.context is None:
+        return None, None
+    columns = None
+    if source.context_columns is not None and schema is not None:
+        columns = schema.context_columns
+    elif source.context_columns is not None:
+        pairs = zip(source.context_columns, source.context.T, strict=True)
+        columns = tuple(ContextColumn.of(column, values, cut.train.numpy()) for column, values in pairs)
+    numbers = torch.from_numpy(source.context)
+    every = numbers if columns is None else contexts_of(columns, source.context, source.name)
+    return columns, Splits(*(every[part] for part in cut))
 
 
 def part_of(splits: Splits | None, name: str) -> Tensor | None:

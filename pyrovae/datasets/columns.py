@@ -17,9 +17,9 @@ nearly every cell is unique, such as an identifier or free text, is refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from pyrovae.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["KINDS", "Column", "Encoded", "coded", "encode"]
+T = TypeVar("T")
+
+__all__ = ["KINDS", "Column", "Encoded", "coded", "encode", "encode_columns"]
 
 KINDS = (
     "normal",
@@ -132,12 +134,41 @@ def encode(
     Raises:
         InputError: for a column that cannot be read, or a kind that does not fit its values.
     """
+    series = (table.iloc[:, place].rename(str(label)) for place, label in enumerate(table.columns))
+    options: dict[str, Any] = {"kinds": kinds, "na": na, "decimal": decimal, "keep": keep}
+    result, values = encode_columns(series, where, lambda _, numbers: numbers, **options)
+    result.values = np.stack(values, 1)
+    return result
+
+
+def encode_columns(
+    series: Iterable[pandas.Series],
+    where: object,
+    each: Callable[[Column, np.ndarray], T],
+    *,
+    kinds: Mapping[str, str] | None = None,
+    na: Collection[str] = (),
+    decimal: str = ".",
+    keep: bool = False,
+) -> tuple[Encoded, list[T]]:
+    """Encode columns one at a time; returns all but their values, and a result for each column.
+
+    Arguments:
+        series: the columns, whose names are text.
+        where: the name of the table in messages.
+        each: a function of a column and its numbers (N,).
+        kinds, na, decimal, keep: as for `encode`.
+
+    Raises:
+        InputError: as from `encode`.
+    """
     kinds = kinds or {}
-    result = Encoded(np.empty((len(table), 0)), ())
-    values, columns, problems = [], [], {}
-    for place, label in enumerate(table.columns):
-        name, kind = str(label), kinds.get(str(label))
-        cells = read_cells(table.iloc[:, place].rename(name), na=na, decimal=decimal)
+    result = Encoded(np.empty((0, 0)), ())
+    results, columns, problems = [], [], {}
+    for cells_of_column in series:
+        name = str(cells_of_column.name)
+        kind = kinds.get(name)
+        cells = read_cells(cells_of_column, na=na, decimal=decimal)
         constant = None if keep or kind is not None else suspects.constant(cells)
         if constant is not None:
             result.dropped[name] = constant
@@ -147,7 +178,7 @@ def encode(
         except InputError as problem:
             problems[name] = str(problem)
             continue
-        values.append(numbers)
+        results.append(each(column, numbers))
         columns.append(column)
         if remark := "; ".join(dict.fromkeys([*cells.notes, *notes])):
             result.remarks[name] = remark
@@ -157,8 +188,8 @@ def encode(
     if not columns:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in list(result.dropped.items())[:3])
         raise InputError(f"{where} has no column that varies ({reasons}): give at least one")
-    result.values, result.columns = np.stack(values, 1), tuple(columns)
-    return result
+    result.columns = tuple(columns)
+    return result, results
 
 
 def _others(first: str, others: list[str], *, is_all: bool) -> str:
@@ -215,7 +246,7 @@ def _numbers(
 
 def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarray, Column]:
     if cells.sort == "numbers" and cells.unit is None and cells.values is not None:  # 7.0 is 7
-        cells = replace(cells, words=plain_numbers(cells.values))
+        cells = replace(cells, written=plain_numbers(cells.values))
     levels = cells.levels if cells.sort == "words" and cells.levels else _different(cells)
     kind = kind or f"categorical:{max(2, len(levels))}"
     return codes_of(cells.words, levels), Column(name, kind, tuple(levels), missing=cells.missing)
@@ -224,7 +255,7 @@ def _classes(cells: Cells, name: str, kind: str | None = None) -> tuple[np.ndarr
 def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.ndarray, Column]:
     """Codes in the order given by the user or the file, or in numerical order."""
     if cells.sort == "numbers" and cells.unit is None and cells.values is not None:
-        cells = replace(cells, words=plain_numbers(cells.values))
+        cells = replace(cells, written=plain_numbers(cells.values))
     levels = tuple(level.strip() for level in order.split("<")) if order.strip() else cells.levels
     present = _different(cells)
     if levels is None and cells.values is None:

@@ -192,10 +192,15 @@ class Data:
             return batch  # drawn when it was read
         return self._preparation.apply(batch.cpu(), generator).to(batch.device)
 
-    def streamed(self, batch: Tensor, numbers: list[int], generator: torch.Generator) -> Rows:
+    @property
+    def prepares_batches(self) -> bool:
+        """Whether each batch of a streamed `train` is prepared by itself, with draws of its own."""
+        return self._preparation.each_epoch or self.derived is not None
+
+    def streamed(self, batch: Tensor, numbers: list[int] | Tensor, generator: torch.Generator) -> Rows:
         """A batch (B, *event) of a streamed `train`, read at `numbers`, as prepared rows."""
         assert isinstance(self.train, Stream)
-        if not numbers:  # all of them are in other processes
+        if not len(numbers):  # all of them are in other processes
             return replace(self.train.rows(batch, numbers), context=self.validation[:0].context)
         rows = self.train.rows(self.collate(batch, generator), numbers)
         return rows if self.derived is None else self.derived.rows(rows, generator)
@@ -210,13 +215,20 @@ class Data:
             labels=self.labels and self.labels.map(lambda part: part.to(device)),
         )
 
+    @property
+    def missing_in_columns(self) -> int:
+        """The number of missing entries in the modelled columns of a table, when it was read."""
+        columns = (self.record.get("reading") or {}).get("columns", [])
+        return sum(column["missing"] for column in columns if column["role"] == "x")
+
     def _kinds(self) -> str:
         """The line with the kinds of columns and the number of missing entries."""
         if self.columns is None:
             return ""
         kinds = Counter(column.kind for column in self.columns)
-        parts = [part for part in (self.train, self.validation, self.test) if isinstance(part, Rows)]
-        missing = sum(int(part.x.isnan().sum()) for part in parts)
+        missing = self.missing_in_columns
+        if isinstance(self.train, Rows):
+            missing = sum(int(part.x.isnan().sum()) for part in (self.train, self.validation, self.test))
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         return f"  columns: {counts}{f'; {missing:,} entries missing' if missing else ''}\n"
 

@@ -17,6 +17,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import replace
 from lzma import LZMAError
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy as np
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.readers.arrays import ARRAYS
 from pyrovae.datasets.readers.dsprites import is_dsprites, read_dsprites
+from pyrovae.datasets.readers.groups import Groups
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.tables import TABLES, Table, named, without_row_numbers
 from pyrovae.datasets.readers.text import PACKED, ending_of
@@ -37,7 +39,17 @@ from pyrovae.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["READERS", "class_numbers_of", "is_readable", "read_file", "raw_table", "read_frame", "table_of"]
+__all__ = [
+    "READERS",
+    "class_numbers_of",
+    "is_label",
+    "is_readable",
+    "read_file",
+    "raw_table",
+    "read_frame",
+    "refuse_empty",
+    "table_of",
+]
 
 READERS = (*ARRAYS, *TABLES)
 _LABELS = ("label", "labels", "target", "y")
@@ -113,17 +125,10 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     frame = table.frame[[column for column in table.frame.columns if column not in options.drop]]
     table.dropped |= {column: "as asked" for column in options.drop if column in table.frame.columns}
     names = [c for c in frame.columns if c not in options.context]
-    found = next((c for c in names if _is_label(frame, c, options)), None) if len(names) > 1 else None
+    found = next((c for c in names if is_label(frame, c, options)), None) if len(names) > 1 else None
     label = options.labels or found
     columns = [column for column in names if column != label]
-    if len(table.frame.columns) == 0 or len(frame) == 0:
-        raise InputError(f"{where} is empty: give at least three rows and one column of numbers")
-    if not columns:
-        every = ", ".join(map(repr, table.frame.columns))
-        raise InputError(
-            f"{where} has no column left to model, as its columns ({every}) are left out, labels or context: "
-            "leave out fewer"
-        )
+    refuse_empty(columns, table, len(frame), where)
     common: dict[str, Any] = {"kinds": options.kinds, "na": options.na, "decimal": table.decimal}
     encoded = encode(frame[columns], where, **common)
     context = encode(frame[list(options.context)], where, keep=True, **common) if options.context else None
@@ -139,7 +144,19 @@ def table_source(table: Table, name: str, where: object, options: ReadOptions) -
     )
 
 
-def _is_label(table: pandas.DataFrame, column: str, options: ReadOptions) -> bool:
+def refuse_empty(columns: Collection[str], table: Table, rows: int, where: object) -> None:
+    """Refuse a table without rows, or without columns to model."""
+    if len(table.frame.columns) == 0 or rows == 0:
+        raise InputError(f"{where} is empty: give at least three rows and one column of numbers")
+    if not columns:
+        every = ", ".join(map(repr, table.frame.columns))
+        raise InputError(
+            f"{where} has no column left to model, as its columns ({every}) are left out, labels or context: "
+            "leave out fewer"
+        )
+
+
+def is_label(table: pandas.DataFrame | Groups, column: str, options: ReadOptions) -> bool:
     """Whether a column holds labels, by its name; fractions are data and not labels."""
     name = str(column).strip().lower()
     if name not in _LABELS or column in options.kinds or column in options.context:

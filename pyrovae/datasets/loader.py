@@ -10,42 +10,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
 from pyrovae.checks import one_of, path_of, words_by_name
-from pyrovae.datasets.assembling import assembled, part_of
+from pyrovae.datasets.assembling import assembled, contexts_in, part_of
 from pyrovae.datasets.catalogue import canonical
-from pyrovae.datasets.conditions import conditions
-from pyrovae.datasets.context_columns import ContextColumn, contexts_of
 from pyrovae.datasets.contexts import Derived, Function, derived_of
 from pyrovae.datasets.copies import repeated
 from pyrovae.datasets.data import Data, Splits
 from pyrovae.datasets.drawn import Drawn
 from pyrovae.datasets.drawn_sets import drawn_set, is_drawn
-from pyrovae.datasets.factor_values import FactorSplits, factors_of
+from pyrovae.datasets.factor_values import FactorSplits
 from pyrovae.datasets.find import find
 from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.datasets.jitter import Jitter
-from pyrovae.datasets.labelling import labels_of, values_of, with_context, with_labels
-from pyrovae.datasets.memory import has_columns, source_of, stored_labels, title
+from pyrovae.datasets.labelling import values_of, with_context, with_labels
+from pyrovae.datasets.memory import has_columns, source_of
 from pyrovae.datasets.options import Binarize, Options, context_option, labels_or_not
 from pyrovae.datasets.readers.arrays import noted
 from pyrovae.datasets.readers.foreign import opened
-from pyrovae.datasets.readers.items import is_large, length, read_items
 from pyrovae.datasets.rereading import source_like
 from pyrovae.datasets.schema import Schema
-from pyrovae.datasets.source import Source, as_source, refuse_not_finite
+from pyrovae.datasets.source import Source
 from pyrovae.datasets.split import Parts, own_parts
-from pyrovae.datasets.streams import Stream
+from pyrovae.datasets.streaming import streamed, to_stream
 from pyrovae.datasets.toys import TOYS
 from pyrovae.errors import InputError, deprecated
 
 __all__ = ["load"]
 
 STREAM_ROWS = 10_000
-
 
 if TYPE_CHECKING:
     Context = Any
@@ -80,6 +72,7 @@ def load(
     resize: int | None = None,
     jitter: Jittered = None,
     stream: bool | None = None,
+    workers: int | None = None,
     layer: str | None = None,
     schema: Schema | None = None,
 ) -> Data:
@@ -131,7 +124,10 @@ def load(
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
             (or a dict of these); see `datasets.jitter`.
         layer: the layer of an AnnData to read; by default its matrix X.
-        stream: read a torch `Dataset` row by row; None does so for 2 GB or more.
+        stream: read training rows from a torch `Dataset` or a file (.npy, .npz that is not
+            compressed) while training; None does so for 2 GB or more.
+        workers: the number of processes that read a torch `Dataset` that is streamed; 0 reads it
+            between steps, and None reads ahead in a thread.
         schema: the schema that a run stored: read a table with its names, words and scaling.
 
     Returns:
@@ -171,17 +167,22 @@ def load(
         header=header,
         resize=resize,
         jitter=None if jitter is None else str(Jitter.of(jitter)),
+        stream=stream if isinstance(name, (str, os.PathLike)) else None,
     )
-    options.reading  # noqa: B018 - checks them
+    reading = options.reading
     if is_drawn(name) or isinstance(name, Drawn):
         name = drawn_set(name, options.count) if isinstance(name, str) else name.first(options.count)
-    if _streams(name, stream):
-        return _recorded(_streamed(name, options, given, derived), given)
+    rows = to_stream(name, stream, workers, reading, schema)
+    if rows is not None:
+        return _recorded(streamed(rows, options, given, derived, schema, STREAM_ROWS, workers), given)
     source = noted(_source(name, options, schema, root=root, layer=layer), note)
+    return _recorded(_in_memory(_with_values(source, given, derived), options, schema, derived), given)
+
+
+def _with_values(source: Source, given: dict[str, Any], derived: Derived | None) -> Source:
+    """The source with labels and a context that are given as values."""
     source = with_labels(source, given["labels"]) if "labels" in given else source
-    if "context" in given and derived is None:
-        source = with_context(source, given["context"])
-    return _recorded(_in_memory(source, options, schema, derived), given)
+    return with_context(source, given["context"]) if "context" in given and derived is None else source
 
 
 def _asked(
@@ -206,14 +207,6 @@ def _asked(
     return context, labels, given, derived
 
 
-def _streams(data: Any, stream: bool | None) -> bool:  # noqa: ANN401, FBT001
-    if one_of("stream", stream, (True, False, None)) and not isinstance(data, Dataset):
-        raise InputError(
-            f"stream=True needs a torch Dataset, and {title(data)} is in memory: leave stream out"
-        )
-    return isinstance(data, Dataset) and (is_large(data) if stream is None else stream)
-
-
 def _in_memory(
     source: Source, options: Options, schema: Schema | None = None, derived: Derived | None = None
 ) -> Data:
@@ -224,11 +217,7 @@ def _in_memory(
         labels = Splits(source.labels[cut.train], source.labels[cut.validation], tests[cut.test])
     tests = source.x if source.test_x is None else source.test_x
     grey = Splits(source.x[cut.train], source.x[cut.validation], tests[cut.test])
-    columns, context = _context_columns(source, cut.train, schema), None
-    if source.context is not None:
-        numbers = torch.from_numpy(source.context)
-        every = numbers if columns is None else contexts_of(columns, source.context, source.name)
-        context = Splits(*(every[part] for part in cut))
+    columns, context = contexts_in(source, cut, schema)
     data = assembled(source, grey, labels, Splits(*cut), options, context=context, derived=derived)
     factors = None if source.factors is None else FactorSplits.of(source.factors, *cut)
     data = replace(data, schema=replace(data.schema, context_columns=columns), factors=factors)
@@ -248,18 +237,6 @@ def _cut(source: Source, options: Options) -> Parts:
     )
 
 
-def _context_columns(
-    source: Source, train: Tensor, schema: Schema | None
-) -> tuple[ContextColumn, ...] | None:
-    """The columns of the context, standardised as in a schema or by the training rows."""
-    if source.context is None or source.context_columns is None:
-        return None
-    if schema is not None:
-        return schema.context_columns
-    pairs = zip(source.context_columns, source.context.T, strict=True)
-    return tuple(ContextColumn.of(column, values, train.numpy()) for column, values in pairs)
-
-
 def _recorded(data: Data, given: dict[str, Any]) -> Data:
     """Record the values of context and labels, by which a run and its continuation are compared."""
     if not given:
@@ -268,53 +245,6 @@ def _recorded(data: Data, given: dict[str, Any]) -> Data:
     values = {"context": rows.context, "labels": part_of(data.labels, "train")}
     prints = {name: fingerprint(part) for name, part in values.items() if part is not None and name in given}
     return replace(data, record=data.record | prints)
-
-
-def _streamed(
-    dataset: Dataset[Any], options: Options, given: dict[str, Any], derived: Derived | None
-) -> Data:
-    options.reading.refuse_for(title(dataset))
-    if options.copies > 1:
-        raise InputError(
-            f"{title(dataset)} is streamed, and only rows in memory can be repeated: leave copies out"
-        )
-    cut = options.parts_of(length(dataset), count=options.count, at_most=STREAM_ROWS)
-    index = torch.cat([cut.validation, cut.test])
-    rows, _ = read_items(dataset, index)
-    for number in index[rows.isinf().flatten(1).any(1) if rows.dim() > 1 else rows.isinf()].tolist():
-        refuse_not_finite(read_items(dataset, torch.tensor([number]))[0], title(dataset), first_row=number)
-    source = as_source(title(dataset), rows)
-    known = stored_labels(dataset)
-    if "labels" in given:
-        known = labels_of(given["labels"], length(dataset), source.name)
-    every, names = known or (None, None)
-    names = names or getattr(dataset, "class_names", None)
-    labels = None if every is None else Splits(*(every[part] for part in cut))
-    if every is not None:
-        source = replace(source, classes=tuple(every.unique().tolist()), class_names=names)
-    elif options.context == "labels" or options.labels:
-        raise InputError(
-            f"{source.name} is streamed, and its labels are not known before all of it is read: give it an "
-            "attribute `targets` with one label for each row, or leave context and labels out"
-        )
-    if "context" in given and derived is None:
-        raise InputError(f"{source.name} is streamed, and a context is given as values: use stream=False")
-    context, y = conditions(source, labels, options)
-    stream = Stream(
-        dataset,
-        cut.train,
-        tuple(source.x.shape[1:]),
-        divisor=source.levels - 1 if source.levels else 1,
-        dtype=source.x.dtype,
-        context=part_of(context, "train"),
-        y=y,
-        static_seed=options.split_seed if options.binarize == "static" else None,
-        missing=options.binarize is None,
-    )
-    grey = Splits(source.x[:0], *source.x.split([len(cut.validation), len(cut.test)]))
-    data = assembled(source, grey, labels, Splits(*cut), options, stream, derived=derived)
-    factors = factors_of(dataset, length(dataset))
-    return data if factors is None else replace(data, factors=FactorSplits.of(factors, *cut))
 
 
 def _source(

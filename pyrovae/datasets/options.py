@@ -55,6 +55,7 @@ class Options:
     header: bool | None = None
     resize: int | None = None
     jitter: str | None = None
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -15,7 +15,7 @@ from pyrovae.datasets.columns import Column, Encoded
 from pyrovae.datasets.readers.dates import DAYS, as_dates
 from pyrovae.datasets.readers.tables import Table
 
-__all__ = ["facts_of"]
+__all__ = ["facts", "facts_of", "facts_of_column"]
 
 SHOWN_LEVELS = 20
 
@@ -23,9 +23,14 @@ SHOWN_LEVELS = 20
 def facts_of(table: Table, encoded: Encoded, context: Encoded | None, label: str | None) -> dict[str, Any]:
     """What was read of a table, in plain values."""
     columns = _columns(encoded, "x") + ([] if context is None else _columns(context, "context"))
+    return facts(table, len(table.frame), columns, label)
+
+
+def facts(table: Table, rows: int, columns: list[dict[str, Any]], label: str | None) -> dict[str, Any]:
+    """What was read of a table, from what is known of each column."""
     return {
         **table.layout,
-        "rows": len(table.frame),
+        "rows": rows,
         "notes": list(table.notes),
         "dropped": {str(name): why for name, why in table.dropped.items()},
         "labels": label,
@@ -35,10 +40,15 @@ def facts_of(table: Table, encoded: Encoded, context: Encoded | None, label: str
 
 def _columns(encoded: Encoded, role: str) -> list[dict[str, Any]]:
     pairs = zip(encoded.columns, encoded.values.T, strict=True)
-    return [_column(column, values, role, encoded.remarks.get(column.name)) for column, values in pairs]
+    return [
+        facts_of_column(column, values, role, encoded.remarks.get(column.name)) for column, values in pairs
+    ]
 
 
-def _column(column: Column, values: np.ndarray, role: str, remark: str | None) -> dict[str, Any]:
+def facts_of_column(
+    column: Column, values: np.ndarray, role: str = "x", remark: str | None = None
+) -> dict[str, Any]:
+    """What is known of a column from its values (N,), in plain values."""
     present = values[~np.isnan(values)]
     low, high = (float(present.min()), float(present.max())) if len(present) else (None, None)
     bounds: list[Any] = [low, high]

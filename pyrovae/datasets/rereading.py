@@ -20,7 +20,7 @@ from pyrovae.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["source_like"]
+__all__ = ["labels_like", "source_like"]
 
 
 def source_like(
@@ -42,7 +42,7 @@ def source_like(
         of_context = tuple(item.column for item in given)
         context = Encoded(match(table, of_context, where, **common), of_context)
     label = schema.labels if schema.labels in table.frame.columns else None
-    labels = None if label is None else _labels(table.frame[label], schema, where, options)
+    labels = None if label is None else labels_like(table.frame[label], schema, where, options)
     others = [str(name) for name in table.frame.columns]
     used = {column.name for column in (*columns, *(item.column for item in given))} | {label}
     table.dropped |= {name: "the model does not use it" for name in others if name not in used}
@@ -57,7 +57,12 @@ def source_like(
     )
 
 
-def _labels(column: object, schema: Schema, path: object, options: ReadOptions) -> np.ndarray:
+def labels_like(column: object, schema: Schema, path: object, options: ReadOptions) -> np.ndarray:
+    """Labels as the class numbers of a schema.
+
+    Raises:
+        InputError: for a class that it does not have.
+    """
     numbers, names = class_numbers_of(path, column, options)  # type: ignore[arg-type]
     known = schema.class_names or ()
     if names is None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pyro
 import torch
@@ -40,6 +40,7 @@ from pyrovae.training.callbacks import Callbacks
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.preparing import two_rows
 from pyrovae.training.progress import Progress
+from pyrovae.training.reading import Reading
 from pyrovae.training.saver import Saver
 from pyrovae.training.steps import Steps
 
@@ -84,11 +85,11 @@ class Loop:
         job.runner.program.schema = job.data.schema  # not before: a fit that is refused changes nothing
         job.state.sums = job.state.sums.to(device)
         self.callbacks.start()
-        with _training(job, device), self._settled():
+        with _training(job, device), self._settled(), self._reading() as reading:
             while not (job.is_over or job.exchange.stopped):
                 self._begin_epoch()
                 start_time, first, has_chosen = time.perf_counter(), position.batch, False
-                for epoch, number in batches_of(job.data, position, job.settings):
+                for epoch, number in batches_of(job.data, position, job.settings, reading):
                     if self.steps.decide(epoch):  # after a stop during compilation
                         self._save(now=True)
                     if not self.steps.is_interrupted:
@@ -113,6 +114,14 @@ class Loop:
 
     def _save(self, *, now: bool) -> None:
         self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
+
+    def _reading(self) -> AbstractContextManager[Reading | None]:
+        """The reading of a stream, which goes on from epoch to epoch."""
+        job = self.job
+        if not job.data.streams or job.is_over:
+            return nullcontext()
+        epochs = job.settings.epochs
+        return Reading(job.data, job.state.position, job.settings, epochs=epochs, wait=self.give_way)
 
     @contextmanager
     def _settled(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyrovae import compiling, sharing
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.training.batches import Epoch
 from pyrovae.training.compiled import CompiledStep, compiled_step
@@ -67,7 +68,7 @@ class Steps:
         """
         job = self.job
         if job.data.streams and job.state.position.epoch == 0:
-            job.exchange.announced(lambda: self._check_rows(epoch))
+            job.exchange.announced(lambda: self._check_rows(epoch.batch(number)))
         # The optimiser creates its moments in its first step.
         if self.when.insists and self.when.is_due and epoch.full and job.state.position.step:
             self._choose(epoch)
@@ -130,9 +131,9 @@ class Steps:
                 f"a compiled one takes {1e3 * compiled:.3g} ms, an eager one {1e3 * eager:.3g} ms"
             )
 
-    def _check_rows(self, epoch: Epoch) -> None:
+    def _check_rows(self, rows: Rows) -> None:
         batch = self.job.state.position.batch + 1
-        self.job.runner.program.check_rows(epoch.rows, f"batch {batch} of the training data")
+        self.job.runner.program.check_rows(rows, f"batch {batch} of the training data")
 
     # ---------------------------------------------------------------- the choice
 

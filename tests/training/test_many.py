@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
@@ -166,7 +167,9 @@ def data_of(rows=58):
 
 def fitted(settings, stream=False):
     data = data_of()
-    if stream:
+    if stream and stream is not True:  # a file
+        data = pv.datasets.load(stream, binarize="dynamic", stream=True, validation=5, test=5)
+    elif stream:
         rows = torch.utils.data.TensorDataset(
             torch.rand(29, 1, 4, 4, generator=torch.Generator().manual_seed(0))
         )
@@ -176,8 +179,11 @@ def fitted(settings, stream=False):
     return vae.state_dict(), run.history["validation"].tolist(), torch.get_rng_state()
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["in memory", "stream"])
-def test_weights_are_equal_bit_for_bit(pair, stream):
+@pytest.mark.parametrize("stream", [False, True, "x.npy"], ids=["in memory", "stream", "file"])
+def test_weights_are_equal_bit_for_bit(pair, stream, tmp_path):
+    if stream == "x.npy":
+        stream = tmp_path / stream
+        np.save(stream, torch.rand(29, 1, 4, 4, generator=torch.Generator().manual_seed(0)).numpy())
     (first, said, _), (second, too, _) = pair(fitted, RUN, stream)
     assert same(first, second)
     assert said == too

@@ -35,4 +35,4 @@ def add_options(parser: ArgumentParser) -> None:
     about = "a known name (see `pyrovae datasets`), a file or a folder of images"
     parser.add_argument("data", type=str | None, nargs="?", default=None, help=about)
     parser.add_argument("--json", type=bool, default=False, help="print the full record as JSON")
-    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
+    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "workers"})

@@ -61,7 +61,7 @@ def add_options(parser: ArgumentParser, skip: Collection[str] = ()) -> None:
     parser.add_argument("--data", type=str | None, default="digits", help=about)
     about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
     parser.add_argument("--trust", type=str | None, default=None, help=about)
-    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "stream"})
+    parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "workers"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress", "callbacks", *skip})
 

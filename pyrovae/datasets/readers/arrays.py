@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -58,21 +59,41 @@ def read_npz(path: Path) -> Source:
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     if {"format", "shape", "data"} <= arrays.keys():
         return as_source(path.name, _dense(path))
-    pairs = {tuple(sorted(k.lower().split("_"))): k for k in arrays}
+    pairs = _pairs(arrays)
     train, test = pairs.get(("train", "x")), pairs.get(("test", "x"))
     if train and test:
         labels, tests = arrays.get(pairs.get(("train", "y"), "")), arrays.get(pairs.get(("test", "y"), ""))
         return _with_test_set(path, (arrays[train], labels), (arrays[test], tests))
-    name = next((name for name in ROWS if name in arrays), None)
-    if name is None and len(arrays) != 1:
+    name = rows_among(arrays)
+    if name is None:
         names = ", ".join(sorted(arrays)) or "nothing"
         raise InputError(
             f"{path} holds {names}: name its rows 'x' (and its labels 'y'), or 'x_train' and 'x_test'"
         )
-    x, note = channels_first(arrays[name] if name else next(iter(arrays.values())))
-    labels = next((arrays[name] for name in LABELS if name in arrays), None)
-    numbers, classes = class_numbers(labels)
+    x, note = channels_first(arrays[name])
+    label = labels_among(arrays)
+    numbers, classes = class_numbers(None if label is None else arrays[label])
     return replace(noted(as_source(path.name, x, numbers), note), class_names=classes)
+
+
+def rows_among(names: Collection[str]) -> str | None:
+    """The array of an archive that has the rows: one of these names, or the only array."""
+    return next((name for name in ROWS if name in names), next(iter(names)) if len(names) == 1 else None)
+
+
+def labels_among(names: Collection[str]) -> str | None:
+    """The array of an archive that has the labels, if any."""
+    return next((name for name in LABELS if name in names), None)
+
+
+def has_test_set(names: Collection[str]) -> bool:
+    """Whether an archive has training rows and test rows."""
+    return {("train", "x"), ("test", "x")} <= _pairs(names).keys()
+
+
+def _pairs(names: Collection[str]) -> dict[tuple[str, ...], str]:
+    """The arrays by the words of their names, in alphabetical order."""
+    return {tuple(sorted(name.lower().split("_"))): name for name in names}
 
 
 def class_numbers(labels: Any) -> tuple[Any, tuple[str, ...] | None]:  # noqa: ANN401
@@ -95,11 +116,15 @@ def channels_first(x: np.ndarray) -> tuple[np.ndarray, str | None]:
     Only byte arrays of shape (N, H, W, 1), (N, H, W, 3) or (N, H, W, 4) are changed, and only if
     the second dimension is not 1, 3 or 4 too.
     """
-    last = x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
-    if x.dtype != np.uint8 or not last:
+    if not has_channels_last(x.shape, x.dtype):
         return x, None
     moved = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     return moved, f"images of shape {x.shape[1:]} with channels last, read with channels first"
+
+
+def has_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array is images of bytes (N, H, W, C), which `channels_first` changes."""
+    return dtype == np.uint8 and len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
 
 
 def noted(source: Source, *notes: str | None) -> Source:

@@ -14,7 +14,7 @@ other words are codes of two letters, NA is a word (Namibia).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ class Cells:
         sort: "numbers", "dates", "truth", "words", "mixed" (numbers next to words), "identifiers"
             or "empty".
         values: numbers, (N,), with NaN where missing; None for words.
-        words: the cells as words, (N,), with None where missing.
+        written: the cells as words, (N,), with None where missing, or a function that gives them.
         unit: the unit of the numbers, or None.
         levels: the two words of truth values or ordered levels, or None.
         notes: remarks for the user.
@@ -68,11 +68,18 @@ class Cells:
 
     sort: str
     values: np.ndarray | None
-    words: np.ndarray
+    written: np.ndarray | Callable[[], np.ndarray]
     unit: str | None = None
     levels: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
     missing: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> np.ndarray:
+        """The cells as words, (N,), with None where missing; slow to make of numbers."""
+        if callable(self.written):
+            self.written = self.written()
+        return self.written
 
 
 def read_cells(cells: pandas.Series, *, na: Collection[str] = (), decimal: str = ".") -> Cells:
@@ -149,7 +156,7 @@ def _of_numbers(cells: pandas.Series, na: Collection[str]) -> Cells:
     values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     tokens = [number for number in (number_of(word) for word in na) if number is not None]
     values = np.where(np.isin(values, tokens), np.nan, values) if tokens else values
-    result = Cells("numbers", values, _words(cells.mask(np.isnan(values))))
+    result = Cells("numbers", values, lambda: _words(cells.mask(np.isnan(values))))
     largest = np.abs(cells.dropna()).max() if cells.dtype.kind in "iu" and cells.notna().any() else 0
     if largest > EXACT:
         result.sort = "identifiers"
@@ -161,8 +168,10 @@ def _compact_dates(cells: Cells) -> Cells:
     """Read whole numbers that are all dates, such as 19580329, as dates."""
     assert cells.values is not None
     present = cells.values[~np.isnan(cells.values)]
+    if not len(present) or present.min() < 17_000_101 or present.max() > 22_001_231 or (present % 1).any():
+        return cells
     distinct = np.unique(present)
-    if len(distinct) < 3 or distinct[0] < 17_000_101 or distinct[-1] > 22_001_231 or (distinct % 1).any():
+    if len(distinct) < 3:
         return cells
     days = days_of([f"{value:.0f}" for value in distinct], compact=True)
     if days is None:

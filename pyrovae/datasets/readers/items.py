@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from numbers import Number
 from typing import Any
 
@@ -24,10 +25,21 @@ from torch.utils.data import Dataset, IterableDataset
 from pyrovae.datasets.readers.memory import dense, stacked
 from pyrovae.errors import InputError
 
-__all__ = ["LABELS", "has_records", "is_large", "is_record", "item", "length", "read_items", "records"]
+__all__ = [
+    "LABELS",
+    "has_records",
+    "is_large",
+    "is_record",
+    "item",
+    "items_at",
+    "length",
+    "read_items",
+    "records",
+]
 
 LARGE = 2 * 10**9
 LABELS = ("label", "labels", "target", "targets", "y", "class", "fine_label")
+_SHARED = ("float32", "float64", "int64", "uint8")  # types of numpy that torch shares
 _GREY = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")
 
 
@@ -53,7 +65,12 @@ def is_large(dataset: Dataset[Any]) -> bool:
     if isinstance(dataset, IterableDataset):
         return False
     rows = length(dataset)
-    return not is_record(dataset[0]) and rows * item(dataset, 0)[0].numel() * 4 >= LARGE
+    return not is_record(dataset[0]) and is_large_as_single(rows, item(dataset, 0)[0].numel())
+
+
+def is_large_as_single(rows: int, values: int) -> bool:
+    """Whether rows of this number of values would take 2 GB or more as float32."""
+    return rows * values * 4 >= LARGE
 
 
 def read_items(
@@ -99,6 +116,76 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
     return x if shape is None else _of_shape(x, shape, number, dataset), label
 
 
+def items_at(dataset: Dataset[Any], numbers: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Read the rows of these numbers, (B, *shape), without their labels.
+
+    Raises:
+        InputError: for an item that cannot be read, or that is not numbers of this shape.
+    """
+    rows = numbers.tolist()
+    contents = _several(dataset, rows)
+    stacked = _stacked([c[0] if type(c) is tuple and c else c for c in contents], shape)
+    if stacked is not None:
+        return stacked.to(dtype)
+    pairs = zip(contents, rows, strict=True)
+    each = [_of_shape(_parts(content, row, dataset)[0], shape, row, dataset) for content, row in pairs]
+    return torch.stack([x.to(dtype) for x in each]) if each else torch.empty((0, *shape), dtype=dtype)
+
+
+def _stacked(items: list[Any], shape: tuple[int, ...]) -> Tensor | None:
+    """Tensors or arrays of one kind, as most items are, in one tensor; None for others."""
+    first = items[0] if items else None
+    if first is None or type(first) not in (Tensor, np.ndarray):
+        return None
+    kind, dtype = type(first), first.dtype
+    if not all(type(x) is kind and x.dtype == dtype and tuple(x.shape) == shape for x in items):
+        return None
+    if isinstance(first, Tensor):
+        return torch.stack(items).detach().cpu()
+    return torch.from_numpy(np.stack(items)) if dtype.isnative and dtype.name in _SHARED else None
+
+
+def _several(dataset: Any, numbers: list[int]) -> list[Any]:  # noqa: ANN401
+    """Items of a data set, by the method of torch that reads several if there is one.
+
+    Raises:
+        InputError: for an item that cannot be read.
+    """
+    several = getattr(dataset, "__getitems__", None)
+    if not callable(several):
+        return [_one(dataset, number) for number in numbers]
+    with _reading(f"one of {len(numbers)} items", dataset):
+        return list(several(numbers))
+
+
+def _one(dataset: Any, number: int) -> Any:  # noqa: ANN401
+    """An item of a data set.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:  # a context manager would double the time of a quick item
+        return dataset[number]
+    except Exception as error:
+        with _reading(f"item {number}", dataset):
+            raise error
+
+
+@contextmanager
+def _reading(what: str, dataset: object) -> Iterator[None]:
+    """Explain an error of a data set in one sentence."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(". ")
+        raise InputError(
+            f"{what} of {_name(dataset)} cannot be read ({type(error).__name__}: {reason}): correct the "
+            "data set, or leave the item out"
+        ) from error
+
+
 def is_record(content: Any) -> bool:  # noqa: ANN401
     """Whether an item is a row of a table: a dict of single values."""
     return (
@@ -111,10 +198,10 @@ def is_record(content: Any) -> bool:  # noqa: ANN401
 def _contents(dataset: Any, index: Tensor | None, count: int | None) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
     rows = length(dataset, count)
     if index is not None:
-        return ((number, dataset[number]) for number in index.tolist())
+        return ((number, _one(dataset, number)) for number in index.tolist())
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         return _first(dataset, rows)
-    return ((number, dataset[number]) for number in range(rows))
+    return ((number, _one(dataset, number)) for number in range(rows))
 
 
 def _first(dataset: Any, rows: int) -> Iterator[tuple[int, Any]]:  # noqa: ANN401

@@ -29,12 +29,15 @@ IDENTIFIER = re.compile(r"(^|[_ .])(id|uuid|guid|key|code|number|nr|no)$|[a-z]I[
 
 def constant(cells: Cells) -> str | None:
     """Why a column that never varies is left out, or None."""
+    is_number = cells.sort in ("numbers", "dates") and cells.values is not None
+    values = cells.values[~np.isnan(cells.values)] if is_number and cells.values is not None else None
+    if values is not None and len(values) and values.min() != values.max():
+        return None
     present = {word for word in cells.words if word is not None}
     if not present:
         return "it has no entry"
-    if cells.sort in ("numbers", "dates") and cells.values is not None:
-        values = cells.values[~np.isnan(cells.values)]
-        present = present if values.min() != values.max() else {next(iter(present))}
+    if values is not None:
+        present = {next(iter(present))}
     only = " ".join(next(iter(present)).split())
     return (
         f"its only value is {only if len(only) <= 40 else only[:37] + '...'}" if len(present) == 1 else None
@@ -49,9 +52,11 @@ def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
         return "normal", ["dates, read as days since 1970-01-01"]
     if len(values) and np.isin(values, (0, 1)).all():
         return "bernoulli", []
-    if cells.unit is None and len(np.unique(values)) == 2 and (values % 1 == 0).all():
+    some = values[:1000]  # most columns of fractions have one here
+    is_whole = cells.unit is None and bool((some % 1 == 0).all() and (values % 1 == 0).all())
+    if is_whole and len(np.unique(values)) == 2:
         return "categorical", ["two values, read as classes"]
-    if cells.unit is None and len(values) and (values >= 0).all() and (values % 1 == 0).all():
+    if is_whole and len(values) and (values >= 0).all():
         mean, variance = values.mean(), values.var()
         if mean > FAR and variance < (mean / 5) ** 2:
             return "normal", ["whole numbers far from 0, read as real numbers"]
@@ -70,7 +75,8 @@ def _excess_kurtosis(values: np.ndarray) -> float:
     if not len(values) or values.min() == values.max():
         return 0.0
     scaled = (values - values.mean()) / np.abs(values - values.mean()).max()  # no overflow
-    return float((scaled**4).mean() / (scaled**2).mean() ** 2 - 3)
+    squares = scaled**2
+    return float((squares**2).mean() / squares.mean() ** 2 - 3)
 
 
 def remarks_on_numbers(cells: Cells, name: str) -> list[str]:
@@ -83,8 +89,8 @@ def remarks_on_numbers(cells: Cells, name: str) -> list[str]:
         return notes
     if (np.diff(values) == 1).all():
         return [*notes, f"looks like a row number, {drop}"]
-    distinct = len(np.unique(values)) == len(values)
-    if distinct and (values % 1 == 0).all() and IDENTIFIER.search(name):
+    is_named = IDENTIFIER.search(name) is not None
+    if is_named and (values % 1 == 0).all() and len(np.unique(values)) == len(values):
         return [*notes, f"looks like an identifier, {drop}"]
     return notes
 

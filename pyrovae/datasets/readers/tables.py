@@ -23,7 +23,7 @@ from pyrovae.extras import require
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["TABLES", "Table", "named", "numbered", "without_row_numbers"]
+__all__ = ["TABLES", "Table", "may_number_rows", "named", "numbered", "without_row_numbers"]
 
 ROW_NUMBERS = ("", "unnamed: 0", "rownames", "row.names", "index", "row", "rowid", "row_id", "id")
 
@@ -56,7 +56,7 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
     while True:
         frame = table.frame
         name = str(frame.columns[0]) if len(frame.columns) > 1 else "-"
-        plain = re.sub(r"^(unnamed: 0)[._]\d+$", r"\1", name.strip().lower())
+        plain = _plain_name(name)
         if plain not in ROW_NUMBERS or name in options.kinds or len(frame) < 3:
             break
         reason = _index([str(cell) for cell in frame.iloc[:, 0]], has_name=plain not in ROW_NUMBERS[:4])
@@ -70,6 +70,15 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
         table.frame = table.frame.set_axis(names, axis=1)
         table.notes.append("columns without a name are named by their place")
     return table
+
+
+def may_number_rows(name: str) -> bool:
+    """Whether a first column of this name may hold row numbers."""
+    return _plain_name(name) in ROW_NUMBERS
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"^(unnamed: 0)[._]\d+$", r"\1", name.strip().lower())
 
 
 def _index(cells: list[str], *, has_name: bool) -> str | None:
