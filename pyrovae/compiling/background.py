@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pyrovae.compiling import native, storage
 from pyrovae.compiling.quiet import first_line
+from pyrovae.compiling.sending import Line, received, sent
 from pyrovae.errors import Uncapturable
 
 __all__ = ["Build", "can_start", "work"]
@@ -46,7 +47,7 @@ class _Input(NamedTuple):
 class _Task(NamedTuple):
     """What the other process is told."""
 
-    module: torch.fx.GraphModule
+    lines: list[Line]
     key: str
     inputs: list[_Input]
     threads: int
@@ -74,7 +75,7 @@ class Build:
         self.began = time.perf_counter()
         try:
             self.folder = storage.folder_to_write()
-            task = pickle.dumps(_Task(module, key, kinds, torch.get_num_threads()))
+            task = pickle.dumps(_Task(sent(module), key, kinds, torch.get_num_threads()))
             self.process, self.pipe = self._started(task)
         except Exception as error:  # a graph that cannot be sent is compiled by nobody
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
@@ -147,10 +148,8 @@ def work(pipe: int) -> None:
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)
-        for node in task.module.graph.nodes:
-            node.meta.clear()  # stand-ins for tensors of the other process
         inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in task.inputs]
-        native.stored(task.module, task.key, inputs)
+        native.stored(received(task.lines), task.key, inputs)
     except Exception as error:
         known = isinstance(error, Uncapturable)
         print(error if known else f"it could not be compiled: {first_line(error)}")
