@@ -23,8 +23,8 @@ __all__ = ["Compile", "When", "check_option"]
 Compile = bool | Literal["auto"]
 
 TRACING_SECONDS = 4.0
-# At least this share of a call is saved, in all tables of docs/performance.md. Of a short call it is
-# more: Pyro's handlers alone take longer than OVERHEAD seconds, and up to MOST of the call.
+# At least this share of a call is saved, in all tables of docs/performance.md. Of a short call it
+# is more: Pyro's handlers alone take longer than OVERHEAD seconds, and up to MOST of the call.
 SAVED, OVERHEAD, MOST = 0.25, 0.003, 0.6
 
 
