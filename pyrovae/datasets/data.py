@@ -193,6 +193,12 @@ class Data:
         return self._preparation.apply(batch.cpu(), generator).to(batch.device)
 
     @property
+    def draws_epochs(self) -> bool:
+        """Whether the rows in memory are drawn in every epoch, with generators of their own."""
+        is_prepared = self._preparation.each_epoch or self.jitter is not None
+        return is_prepared and self.derived is None and isinstance(self.train, Rows)
+
+    @property
     def prepares_batches(self) -> bool:
         """Whether each batch of a streamed `train` is prepared by itself, with draws of its own."""
         return self._preparation.each_epoch or self.derived is not None

@@ -9,7 +9,7 @@ use the same order, and process r of R takes rows r, r + R, r + 2R, ... of each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from pyrovae.training.epochs import Epoch, generator, mixed, order
 from pyrovae.training.reading import Reading
 
 if TYPE_CHECKING:
-    from pyrovae.datasets import Data
+    from pyrovae.datasets import Data, Rows
     from pyrovae.training.settings import Settings
     from pyrovae.training.state import Position
 
@@ -26,16 +26,20 @@ __all__ = ["Epoch", "batches_of", "generator", "mixed", "order"]
 
 
 def batches_of(
-    data: Data, position: Position, settings: Settings, reading: Reading | None = None
+    data: Data,
+    position: Position,
+    settings: Settings,
+    reading: Reading | Callable[[int], Rows] | None = None,
 ) -> Iterator[tuple[Epoch, int]]:
     """Iterate over an epoch's batches, starting at a position.
 
     Each item is an `Epoch` and the number of the batch within it. An `Epoch` holds all rows if the
     data are in memory, and those of a block of batches if they are streamed. Rows have the dtype of
-    the validation set. `reading` has the blocks of a stream for several epochs.
+    the validation set. `reading` has the blocks of a stream for several epochs, or gives the rows
+    of an epoch.
     """
     epoch, first, size = position.epoch, position.batch, settings.batch_size
-    if reading is not None:
+    if isinstance(reading, Reading):
         yield from reading.batches()
         return
     if data.streams:
@@ -44,7 +48,8 @@ def batches_of(
         return
     share = sharing.rank(), sharing.world()
     index = order(len(data.train), settings.seed, epoch)
-    rows = replace(data.epoch(epoch, settings.seed), index=None).as_in(data.validation)
+    drawn = data.epoch(epoch, settings.seed) if reading is None else reading(epoch)
+    rows = replace(drawn, index=None).as_in(data.validation)
     whole = Epoch(rows, index.to(rows.x.device), size, share=share)
     for number in range(first, math.ceil(len(index) / size)):
         yield whole, number

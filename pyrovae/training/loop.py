@@ -35,6 +35,7 @@ from pyrovae.networks import products_in
 from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import TracePair
+from pyrovae.training.ahead import NextEpoch
 from pyrovae.training.batches import batches_of, order
 from pyrovae.training.callbacks import Callbacks
 from pyrovae.training.job import ADVICE, Job
@@ -115,11 +116,13 @@ class Loop:
     def _save(self, *, now: bool) -> None:
         self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
 
-    def _reading(self) -> AbstractContextManager[Reading | None]:
-        """The reading of a stream, which goes on from epoch to epoch."""
+    def _reading(self) -> AbstractContextManager[Reading | NextEpoch | None]:
+        """What is read or prepared ahead, from epoch to epoch."""
         job = self.job
-        if not job.data.streams or job.is_over:
+        if job.is_over:
             return nullcontext()
+        if not job.data.streams:
+            return NextEpoch(job.data, job.settings)
         epochs = job.settings.epochs
         return Reading(job.data, job.state.position, job.settings, epochs=epochs, wait=self.give_way)
 
