@@ -1,7 +1,8 @@
-"""The rows of the next epoch, prepared in a thread while steps use those of this one.
+"""The rows of the next epochs, prepared in threads while steps use those of this one.
 
 Binarising 60,000 images takes as long as 300 compiled steps. The rows are a function of the seed
-and the epoch, with random numbers of their own, so it makes no difference when they are drawn.
+and the epoch, with random numbers of their own, so it makes no difference when they are drawn. A GPU
+needs several threads, as it takes less time for an epoch than one thread for its rows.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NextEpoch"]
 
-LARGEST = 2**29  # bytes of the rows that are held twice
+LARGEST = 2**29  # bytes of the rows, of which those of several epochs are held
+GPU_EPOCHS = 3  # that are prepared at the same time for a GPU
 
 
 class NextEpoch:
-    """The training rows of one epoch after the other; a context that ends its thread.
+    """The training rows of one epoch after the other; a context that ends its threads.
 
     Arguments:
         data: data in memory.
@@ -30,25 +32,27 @@ class NextEpoch:
 
     def __init__(self, data: Data, settings: Settings) -> None:
         self.data, self.settings = data, settings
-        self.thread: ThreadPoolExecutor | None = None
-        self.next: tuple[int, Future[Rows]] | None = None
+        self.count = GPU_EPOCHS if data.validation.x.is_cuda else 1
+        self.threads: ThreadPoolExecutor | None = None
+        self.begun: dict[int, Future[Rows]] = {}
 
     def __enter__(self) -> Self:
         train = self.data.train
         if isinstance(train, Rows) and self.data.draws_epochs and train.x.nbytes <= LARGEST:
-            self.thread = ThreadPoolExecutor(1, "pyrovae-epoch")
+            self.threads = ThreadPoolExecutor(self.count, "pyrovae-epoch")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.thread is not None:
-            self.thread.shutdown(wait=False, cancel_futures=True)
+        if self.threads is not None:
+            self.threads.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, epoch: int) -> Rows:
-        """The rows of an epoch; begins to prepare those of the next one."""
-        ready, self.next = self.next, None
-        rows = ready[1].result() if ready is not None and ready[0] == epoch else self._rows(epoch)
-        if self.thread is not None and epoch + 1 < self.settings.epochs:
-            self.next = epoch + 1, self.thread.submit(self._rows, epoch + 1)
+        """The rows of an epoch; begins to prepare those of the next ones."""
+        rows = self.begun.pop(epoch).result() if epoch in self.begun else self._rows(epoch)
+        if self.threads is not None:
+            for later in range(epoch + 1, min(epoch + 1 + self.count, self.settings.epochs)):
+                if later not in self.begun:
+                    self.begun[later] = self.threads.submit(self._rows, later)
         return rows
 
     def _rows(self, epoch: int) -> Rows:
