@@ -1,8 +1,8 @@
 """The rows of the next epochs, prepared in threads while steps use those of this one.
 
 Binarising 60,000 images takes as long as 300 compiled steps. The rows are a function of the seed
-and the epoch, with random numbers of their own, so it makes no difference when they are drawn. A GPU
-needs several threads, as it takes less time for an epoch than one thread for its rows.
+and the epoch, with random numbers of their own, so it makes no difference when they are drawn. A
+GPU needs several threads, as it takes less time for an epoch than one thread for its rows.
 """
 
 from __future__ import annotations
