@@ -262,7 +262,7 @@ def schedule(options: argparse.Namespace) -> Iterator[Row]:
     speed, steps = done / spent, EPOCHS * math.ceil(IMAGES / BATCH)
     yield {"row": "steps a second, ends of epochs included", "value": speed, "least": 8000}
     share = per_epoch * speed * BATCH / len(data.train)
-    yield {"row": "preparing the data, of an epoch's time", "value": 100 * share, "unit": "%"}
+    yield {"row": "preparing the data by one thread, of an epoch's time", "value": 100 * share, "unit": "%"}
     yield {"row": f"epochs in {spent:.0f} s", "value": done * BATCH / len(data.train)}
     yield {
         "row": f"3,280 epochs ({steps:,} steps)",

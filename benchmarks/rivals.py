@@ -181,18 +181,20 @@ class Training:
 
     def _steps(self) -> Iterator[None]:
         """`Loop.run`, interrupted after each step: the start of an epoch must not be paid in each round."""
+        from pyrovae.training.ahead import NextEpoch
         from pyrovae.training.batches import batches_of
 
-        position = self.job.state.position
-        while True:
-            self.loop._begin_epoch()
-            for epoch, number in batches_of(self.job.data, position, self.job.settings):
-                self.loop.steps.take(epoch, number)
-                position.batch, position.step = position.batch + 1, position.step + 1
-                if position.batch < self.job.batch_count:
-                    yield
-            self.loop._end_epoch(1.0, self.job.batch_count, store=False)
-            yield
+        data, settings, position = self.job.data, self.job.settings, self.job.state.position
+        with NextEpoch(data, settings) as rows:
+            while True:
+                self.loop._begin_epoch()
+                for epoch, number in batches_of(data, position, settings, rows):
+                    self.loop.steps.take(epoch, number)
+                    position.batch, position.step = position.batch + 1, position.step + 1
+                    if position.batch < self.job.batch_count:
+                        yield
+                self.loop._end_epoch(1.0, self.job.batch_count, store=False)
+                yield
 
 
 class PyroVAE(Training):
