@@ -1,16 +1,17 @@
-"""What estimates of log p(x) cost: importance sampling, annealing, Laplace proposals, and their memory.
+"""The time and memory of estimates of log p(x): importance sampling, annealing and Laplace proposals.
 
     python benchmarks/evidence.py [--parts bounds annealing laplace memory] [--threads 2] [--out FILE.json]
 
-All use one network (784-200-200-50 and back, tanh, Bernoulli). The contestants of a part run in turn in one
+All use one network (784-200-200-50 and back, tanh, Bernoulli). The methods of a part run in turn in one
 process, and a ratio is the median of the ratios within rounds. Matrix rates count the decoder's products
-only. They are compared with one large product (2500 x 1000 x 1000), measured in the same rounds. Compiled
-code is made in a warm-up round. Its tracing and loading are in every time.
+only. They are compared with one large product (2500 x 1000 x 1000), measured in the same rounds. Code is
+compiled in a warm-up round. Every time includes tracing and loading it.
 
     bounds      L_K of binary images: compiled, eager, bfloat16, plain Pyro, one image at a time
     annealing   HMC steps from the guide, compiled and eager, on a trained network
     laplace     Laplace proposals with K = 1,000, and L_5000 of the same images
-    memory      the largest resident memory of a process that does one estimate, for several K, N and chains
+    memory      the peak resident memory of a process that computes one estimate, for several numbers of
+                particles, rows and chains
 """
 
 import argparse
@@ -93,7 +94,7 @@ def arguments() -> argparse.Namespace:
 
 
 def bounds(options: argparse.Namespace) -> dict[str, list[float]]:
-    """L_K by everything that computes it."""
+    """L_K by each method, and the matrix products alone."""
     torch.manual_seed(0)
     vae, device, particles = burda().to(options.device), options.device, options.particles
     x = torch.bernoulli(torch.rand(options.data, 1, 28, 28) * 0.3).to(device)
@@ -175,7 +176,7 @@ def products(pairs: int, device: str) -> Tensor:
 
 
 def large_product(pairs: int, device: str) -> Tensor:
-    """As many operations as the decoder's products in large matrices: the rate of the machine."""
+    """The same number of operations as the decoder's products, in large matrices: the machine's rate."""
     n, k, m = LARGE
     a, b = torch.randn(n, k, device=device), torch.randn(k, m, device=device)
     for _ in range(max(1, round(pairs * FLOPS / (2 * n * k * m)))):
@@ -255,7 +256,7 @@ def compiled_and_eager(vae: pv.VAE, x: Tensor, method: Any, particles: int) -> R
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """Compile gradients at the first call: "auto" waits until the time that it saves is known."""
+    """Compile gradients at the first call; "auto" would first time eager calls."""
     estimate.Codes = lambda compile, rows: Codes(True, rows)  # type: ignore[assignment, misc]
     try:
         yield
@@ -267,7 +268,7 @@ def at_once() -> Iterator[None]:
 
 
 def memory(options: argparse.Namespace) -> dict[str, list[float]]:
-    """The largest resident memory of one estimate, in a process of its own."""
+    """The peak resident memory of one estimate, in a process of its own."""
     print(f"\n{'':<14}{'K or chains':>12}{'rows':>8}{'peak MB':>10}{'above the start':>17}")
     peaks: dict[str, list[float]] = {}
     for case in CASES:
@@ -292,7 +293,7 @@ def alone(name: str, particles: int, rows: int, options: dict[str, Any]) -> None
 
 
 def peak_megabytes() -> float:
-    scale = 1 if sys.platform == "darwin" else 1024  # bytes on one, kilobytes on the other
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
 
@@ -300,7 +301,7 @@ def peak_megabytes() -> float:
 
 
 def timed(runs: Runs, repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each, all in every round."""
+    """Seconds of each method; each round runs all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():

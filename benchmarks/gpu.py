@@ -1,23 +1,24 @@
-"""What a GPU makes of PyroVAE: tests, training steps, log p(x), a long schedule and memory, in one table.
+"""PyroVAE on a GPU: tests, training steps, log p(x), a long schedule and memory, in one table.
 
     python benchmarks/gpu.py [--device cuda] [--minutes 8] [--out DIR] [--parts tests steps ...]
     python benchmarks/gpu.py --device cpu --quick
 
-Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so that one that fails or hangs
-leaves the others alone. Its rows are printed as they come, and DIR/gpu.json is written whole after each of
-them: it can be read if the run is killed. While the tests run, another process compiles the steps into the
-caches.
+Each part (see `gpu_parts.py`) runs in a process of its own with a time limit, so a part that fails or hangs
+does not affect the others. Rows are printed as they are measured. DIR/gpu.json is written again after each
+row, so it can be read even if the run is killed. While the tests run, another process compiles the training
+steps and stores their code.
 
     rates      the rate of one large matrix product, in float32, tf32 and bf16
-    tests      the tests that need a GPU; on a CPU the same ones, with a stand-in for the CUDA graph
+    tests      the tests that need a GPU; on a CPU the same ones, with a substitute for the CUDA graph
     steps      a training step: PyroVAE, Pyro's SVI, PyTorch by hand and with torch.compile (`rivals.py`)
     evidence   L_5000 of 10,000 images; Laplace's proposal and annealing of a few
     schedule   the first minute of the schedule of Burda, Grosse & Salakhutdinov (2016): 3,280 epochs of
                59,600 images in batches of 20, extrapolated
     memory     the peak while log p(x) is estimated, for more particles and more rows
 
-The images are MNIST if PYROVAE_DATA has it, else random ones of the same shape. A CPU gets smaller sizes, and
-its aims are not judged. --quick is for tests: the smallest sizes, in this process, and nothing is compiled.
+The images are MNIST if the folder PYROVAE_DATA has it, else random images of the same shape. On a CPU, sizes
+are smaller and the aims are not checked. --quick is for tests: it uses the smallest sizes, runs in this
+process and compiles nothing.
 """
 
 import argparse
@@ -43,7 +44,7 @@ COMPILING = "compiling"
 
 
 def main() -> int:
-    """Run the parts and print the table; returns 1 if something could not be measured."""
+    """Run the parts and print the table; return 1 if something could not be measured."""
     options = arguments()
     if options.part:
         for row in PARTS[options.part](options):
@@ -80,7 +81,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Report:
-    """Prints rows as they come, and writes all of them to a file after each."""
+    """Prints rows as they are added, and writes all of them to a file after each."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.file = None if options.out is None else options.out / "gpu.json"
@@ -108,7 +109,7 @@ class Report:
             self._write()
 
     def end(self) -> int:
-        """Say how long it took; returns the number of failures."""
+        """Print a summary and return the number of failures."""
         self.content["seconds"] = time.perf_counter() - self.began
         self._write()
         rows = self.content["rows"]
@@ -128,7 +129,7 @@ class Report:
 
 
 def run_all(report: Report, options: argparse.Namespace) -> None:
-    """Run each part in its process; the steps are compiled while the tests run."""
+    """Run each part in its own process; the steps are compiled while the tests run."""
     seconds = 60 * options.minutes
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["PYROVAE_CACHE"] = f"{cache}/torch", f"{cache}/ours"
@@ -144,7 +145,7 @@ def run_all(report: Report, options: argparse.Namespace) -> None:
 
 
 def run_part(report: Report, part: str, seconds: float, options: argparse.Namespace) -> None:
-    """Run a part in a process and add its rows, and one more if it fails or its time ends."""
+    """Run a part in a process and add its rows, and one more if it fails or runs out of time."""
     command = [sys.executable, __file__, "--part", part, "--device", options.device]
     command += ["--minutes", str(options.minutes)]
     with tempfile.TemporaryFile() if options.out is None else open(options.out / f"{part}.log", "w+b") as log:
@@ -167,7 +168,7 @@ def run_part(report: Report, part: str, seconds: float, options: argparse.Namesp
 
 
 def end(process: subprocess.Popen) -> None:
-    """End a process and those that it started."""
+    """End a process and the processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 

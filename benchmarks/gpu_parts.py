@@ -1,7 +1,7 @@
 """The parts of `gpu.py`: each is a generator of rows for its table.
 
-A row has the keys `row`, its name, and `value` with an optional `unit`, or `said`, some words. `least` or
-`most` is an aim for the value. `failed` marks what could not be measured.
+A row has a name, `row`, and either a number, `value`, with an optional `unit`, or a text, `said`.
+`least` or `most` is an aim for the value. `failed` marks rows that could not be measured.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from pyrovae.evidence.draws import KeyedDraws
 from pyrovae.evidence.run import evaluation
 from pyrovae.networks.precision import products_in
 
-# In the order of their importance, in case that the time ends.
+# In order of importance, in case the time runs out.
 STEPS = (
     *(("dense", batch) for batch in (100, 20)),
     ("iwae50", 20),
@@ -49,7 +49,7 @@ TESTS = (
 IMAGES, EPOCHS, BATCH = 59_600, 3280, 20
 STAGES = [(3**i, 1e-4 * round(10 ** (1 - i / 7), 1)) for i in range(8)]
 
-# The share of the time that a part may take.
+# The share of the total time that each part may take.
 SHARES = {"rates": 0.04, "tests": 0.27, "steps": 0.26, "evidence": 0.15, "schedule": 0.24, "memory": 0.04}
 
 Row = dict[str, Any]
@@ -70,7 +70,7 @@ def precisions(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def matrix_rate(precision: Any, options: argparse.Namespace) -> float:
-    """FLOP a second of a large product."""
+    """FLOP per second of a large product."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with products_in(precision, torch.device(options.device)):
         square = Square(256 if options.small else None, options.device, dtype)
@@ -87,7 +87,7 @@ def matrix_rate(precision: Any, options: argparse.Namespace) -> float:
 
 
 def tests(options: argparse.Namespace) -> Iterator[Row]:
-    """Run the tests of what a GPU does differently; each failure is a row."""
+    """Run the tests of code that differs on a GPU; each failure is a row."""
     folder, failed, last = Path(__file__).resolve().parents[1], set[str](), ""
     command = [sys.executable, "-m", "pytest", *TESTS, "-v", "--no-header", "--tb", "short"]
     command += ["-p", "no:cacheprovider", *(["-k", "on-cpu"] if options.device == "cpu" else ["-m", "gpu"])]
@@ -113,7 +113,7 @@ def tests(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def steps(options: argparse.Namespace) -> Iterator[Row]:
-    """Race the rivals, in the order of importance."""
+    """Time the rivals, in order of importance."""
     cases = (("dense", 20),) if options.small else STEPS
     for name, batch in cases:
         run = measured(CASES[name], batch, race(options, rounds=2 if options.small else 5))
@@ -121,7 +121,7 @@ def steps(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def race(options: argparse.Namespace, rounds: int) -> argparse.Namespace:
-    """Options of `train_step.measured`, where all compute in float32."""
+    """Options of `train_step.measured`; all rivals compute in float32."""
     torch.backends.cudnn.allow_tf32 = False
     names = [name for name in RIVALS if name != "NumPyro scan"]
     if options.quick:
@@ -153,7 +153,7 @@ def step_rows(name: str, batch: int, run: dict[str, Any]) -> Iterator[Row]:
 
 
 def compiling(options: argparse.Namespace) -> Iterator[Row]:
-    """Compile the steps that are timed later, into the caches on disk."""
+    """Compile the steps that are timed later; their code is stored on disk."""
     began = time.perf_counter()
     race_options = race(options, rounds=0)
     race_options.steps, race_options.only = 1, [OURS, "PyTorch compiled"]
@@ -188,7 +188,7 @@ def images(count: int) -> tuple[str, Tensor]:
 
 
 def evidence(options: argparse.Namespace) -> Iterator[Row]:
-    """L_5000 in each precision, from a part if all rows would take too long."""
+    """L_5000 in each precision, extrapolated from some rows if all would take too long."""
     rows, particles = (4, 500) if options.quick else (20, 500) if options.small else (10_000, 5000)
     name, grey = images(rows)
     x, vae = torch.bernoulli(grey).to(options.device), burda().to(options.device)
@@ -219,7 +219,7 @@ def timed_rows(vae: pv.VAE, x: Tensor, particles: int, precision: str = "float32
 
 
 def other_methods(vae: pv.VAE, x: Tensor, options: argparse.Namespace) -> Iterator[Row]:
-    """Sampling alone, Laplace's proposal against L_5000, and annealing."""
+    """Sampling alone, Laplace proposals compared with L_5000, and annealing."""
     count, particles = (2, 20) if options.quick else (4, 100) if options.small else (1000, 1000)
     some = x[:count]
     began = time.perf_counter()
@@ -253,7 +253,7 @@ def draw_only(vae: pv.VAE, x: Tensor, particles: int) -> None:
 
 
 def schedule(options: argparse.Namespace) -> Iterator[Row]:
-    """Train for a while, and say how long 3,280 epochs would take."""
+    """Train for a while, and extrapolate to 3,280 epochs."""
     name, training = burda_run(options)
     data = training.job.data
     yield {"row": "images", "said": f"{name}, {len(data.train):,}"}
@@ -276,7 +276,7 @@ def schedule(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def burda_run(options: argparse.Namespace) -> tuple[str, Training]:
-    """What the images are, and the run on them, binarised again every epoch."""
+    """The name of the images, and a run on them, binarised again every epoch."""
     name, grey = images(800 if options.small else IMAGES + 400)
     data = pv.datasets.load(grey, binarize="dynamic", validation=200, test=200)
     elbo, compile = pv.objectives.ELBO(), not options.quick
@@ -296,7 +296,7 @@ def rate_of(step: int) -> float:
 
 
 def trained(training: Training, seconds: float, at_once: int) -> tuple[int, float, float]:
-    """The steps in about this number of seconds, the seconds, and those that preparing an epoch takes."""
+    """Train for about `seconds`; return the steps, the seconds, and the seconds to prepare an epoch."""
     training.run(3)  # compiles
     training.job.state.sums.tolist()
     began, done = time.perf_counter(), 0
@@ -313,7 +313,7 @@ def trained(training: Training, seconds: float, at_once: int) -> tuple[int, floa
 
 
 def memory(options: argparse.Namespace) -> Iterator[Row]:
-    """The peak of an estimate with a fixed size of pieces."""
+    """The peak memory of an estimate with pieces of fixed size."""
     sizes = ((4, 100), (4, 400), (8, 100)) if options.small else ((100, 1000), (100, 20_000), (2000, 1000))
     vae, first = burda().to(options.device), 0.0
     for rows, particles in sizes:
@@ -336,7 +336,7 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def peak_of(vae: pv.VAE, x: Tensor, particles: int, chunk: int | None, options: argparse.Namespace) -> float:
-    """Bytes on a GPU, above those of program and rows; on a CPU the peak of the process so far."""
+    """Peak bytes: on a GPU beyond those of program and rows, on a CPU of the process so far."""
     if options.device == "cpu":
         pv.log_evidence(vae, x, particles=particles, chunk=chunk, compile=False)
         return high_water() * 2**20

@@ -2,15 +2,16 @@
 
     python benchmarks/streams.py [--gigabytes 5] [--memory 1] [--kinds npy parquet ...] [--steps 1500]
 
-Writes files of normal numbers, 784 to a row, and trains the dense network (784-200-200-50 and back) in
+Writes files of normal random numbers, 784 to a row, and trains the dense network (784-200-200-50 and back) in
 batches of 100 with compiled steps: on the first 20,000 rows in memory, and on all rows of a file of
-`--gigabytes` from disk. Each training is a process of its own that may use `--memory` GB, of which the
-system's copy of the file (the page cache) is a part where the limit is a control group, which needs the
-rights to make one; else only the memory of the process is limited. In each round all kinds are run in turn,
-and "of memory" is the median over rounds of their rates over that of the run in memory in the same round; "by
-CPU time" compares rows per second of processor time of the training process, of all of its threads.
-The code is compiled before the rounds, in processes without a limit. The first block of a file is not
-counted, and no step is that waits for the compiler.
+`--gigabytes` on disk. Each training runs in a process of its own that may use `--memory` GB. If the rights
+suffice, the limit is that of a control group, and the system's copy of the file (the page cache) counts too.
+Otherwise only the memory of the process is limited.
+
+Each round runs all kinds in turn. "Of memory" is the rate of a kind divided by that of the run in memory in
+the same round, and the median over rounds. "By CPU time" compares in the same way the rows per second of
+processor time, summed over all threads of the training process. The code is compiled before the rounds, in
+processes without a limit. The first 250 steps of a run, which include the wait for the code, are not counted.
 
     npy         an array of float32                       workers   a torch Dataset of rows of that array,
     parquet     a table of 784 columns of float32,                  in random order, read by two processes
@@ -108,7 +109,7 @@ def write(folder: Path, options: argparse.Namespace) -> None:
 
 
 def drop_cache(folder: Path) -> None:
-    """Ask the system to forget its copies of the files."""
+    """Ask the system to drop its copies of the files."""
     for path in folder.glob("x.*"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -121,7 +122,7 @@ def drop_cache(folder: Path) -> None:
 def run(
     kind: str, folder: str, options: argparse.Namespace, *, limited: bool, steps: int
 ) -> dict[str, float]:
-    """Train in a process of its own; what it measured."""
+    """Train in a process of its own, and return its measurements."""
     group = Group(int(options.memory * 2**30)) if limited else None
     command = [sys.executable, __file__, "--child", kind, "--folder", folder, "--steps", str(steps)]
     try:
@@ -140,7 +141,7 @@ def run(
 
 
 class Group:
-    """A limit on the memory of a process: of a control group, or of its own data only."""
+    """A limit on the memory of a process, by a control group or else on its own data only."""
 
     def __init__(self, size: int) -> None:
         self.size, self.path = size, None
@@ -168,14 +169,14 @@ class Group:
             (self.path / "cgroup.procs").write_text(str(os.getpid()))
 
     def peak(self) -> dict[str, float]:
-        """The most memory that the group used, with the page cache, in MB."""
+        """The peak memory of the group in MB, including the page cache."""
         for name in ("memory.max_usage_in_bytes", "memory.peak"):
             if self.path is not None and (self.path / name).exists():
                 return {"group_mb": int((self.path / name).read_text()) / 1e6}
         return {}
 
     def remove(self) -> None:
-        """Remove the group, which is empty."""
+        """Remove the group, which is empty by then."""
         if self.path is not None:
             self.path.rmdir()
 
@@ -184,7 +185,7 @@ class Group:
 
 
 class Rows(Dataset[Tensor]):
-    """A torch Dataset as one would write it: rows of an array that is mapped into memory."""
+    """A typical torch Dataset: the rows of an array that is mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         self.x = np.load(path, mmap_mode="r")
@@ -197,11 +198,11 @@ class Rows(Dataset[Tensor]):
 
 
 class Enough(Exception):
-    """All steps are done."""
+    """Raised when all steps are done."""
 
 
 def measured(options: argparse.Namespace) -> dict[str, float]:
-    """Train on one kind of data, and measure the rate of steps after those that are not counted."""
+    """Train on one kind of data, and measure the rate after the steps that are not counted."""
     import pyrovae as pv
     from pyrovae.training import loop
 
@@ -225,7 +226,7 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
         pv.fit(vae, data, epochs=1000, batch_size=BATCH, progress=False, figures=False, compile=True)
     except Enough:
         pass
-    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage counts that of the parent too
+    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage includes the parent's peak
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     rows = (len(times) - 1 - skipped) * BATCH
     rates = {"rate": rows / (times[-1] - times[skipped]), "cpu_rate": rows / (cpu[-1] - cpu[skipped])}

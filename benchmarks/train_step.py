@@ -75,7 +75,7 @@ def main() -> None:
         limit_threads(options.threads)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    torch.backends.cudnn.allow_tf32 = False  # the default for convolutions: here all compute in float32
+    torch.backends.cudnn.allow_tf32 = False  # torch's default is tf32 for convolutions; here all use float32
     runs = [(CASES[n], batch) for n in options.cases for batch in options.batches or CASES[n].batches]
     if options.peak:
         print(*peak(*runs[0], options.only[0]))
@@ -325,7 +325,7 @@ class Square:
 
 
 def wait_for(tensor: Tensor) -> None:
-    """Wait for the GPU of a tensor; the other contestants read a number of it."""
+    """Wait for the GPU of a tensor; the other contestants wait by reading a number."""
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)
 

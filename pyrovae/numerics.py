@@ -217,14 +217,15 @@ def positive(raw: Tensor, floor: float = SCALE_FLOOR) -> Tensor:
     return softplus(raw) + floor
 
 
-# Of atanh(s) / s in powers of s^2 up to 1/9, interpolated at Chebyshev points: to 5e-9.
+# Coefficients of atanh(s) / s in powers of s^2 <= 1/9, from Chebyshev points; error at most 5e-9.
 ATANH = (1.0, 0.33333161, 0.20012298, 0.13982579, 0.14078889)
 
 
 def series_softplus(raw: Tensor) -> Tensor:
-    """log(1 + e^raw) in float32 without a logarithm, for a loop of compiled code.
+    """log(1 + e^raw) in float32 without a logarithm, for loops of compiled code.
 
-    With y = e^-|raw| it is log(1 + y) = 2 atanh(s), s = y / (y + 2), to the rounding of float32.
+    It is max(raw, 0) + log(1 + y) with y = e^-|raw| and log(1 + y) = 2 atanh(s), s = y / (y + 2).
+    The error is that of rounding in float32.
 
     Example:
         >>> series_softplus(torch.tensor([-30.0, 0.0, 30.0]))

@@ -72,7 +72,7 @@ def seeded(seed: Seed) -> Iterator[None]:
 def random_kept() -> Iterator[None]:
     """Restore torch's random state after a block, on the CPU and on all GPUs that are in use.
 
-    `torch.manual_seed` seeds them all, so it is not enough to restore one of them.
+    `torch.manual_seed` seeds all of them, so restoring one is not enough.
 
     Example:
         >>> state = torch.get_rng_state()

@@ -4,8 +4,9 @@
     the other one   compiles, and stores the machine code as any compilation does (`storage`)
     this process    sees that the other has ended, and loads the code from disk
 
-The other process imports torch and the compiler, so neither their memory nor their time is this
-one's. It ends as soon as this one does, even if that is killed: it then reads the end of a pipe.
+The other process imports torch and the compiler, which therefore take no time and memory of this
+one. It holds the reading end of a pipe. When this process ends, even by a kill, the system closes
+the writing end, and the other process ends too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pyrovae.errors import Uncapturable
 
 __all__ = ["Build", "can_start", "work"]
 
-# Started by this text, so that the other process has the import path of this one.
+# The program of the other process, which gets the import path of this one.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from pyrovae.compiling.background import work; work({pipe})"
 
 
@@ -45,7 +46,7 @@ class _Input(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """What the other process is told."""
+    """What the other process gets."""
 
     lines: list[Line]
     key: str
@@ -77,14 +78,14 @@ class Build:
             self.folder = storage.folder_to_write()
             task = pickle.dumps(_Task(sent(module), key, kinds, torch.get_num_threads()))
             self.process, self.pipe = self._started(task)
-        except Exception as error:  # a graph that cannot be sent is compiled by nobody
+        except Exception as error:  # a graph that cannot be sent is not compiled
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
 
     def _started(self, task: bytes) -> tuple[subprocess.Popen[bytes], int]:
         theirs, ours = os.pipe()
         command = [sys.executable, "-c", _PROGRAM.format(path=sys.path, pipe=theirs)]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        # The folder may be a private one of this process. A new session gets no Ctrl-C.
+        # The folder may belong to this process only. A process in a new session gets no Ctrl-C.
         environment = os.environ | {"PYROVAE_CACHE": str(self.folder)}
         try:
             with tempfile.TemporaryFile() as file:
@@ -106,21 +107,21 @@ class Build:
         return self.process.poll() is not None
 
     def finish(self) -> float:
-        """Wait for the end of the compilation; returns the seconds since it began.
+        """Wait for the end of the compilation; returns the seconds since its start.
 
         Raises:
-            Uncapturable: with the reason, when it failed.
+            Uncapturable: with the reason, if it failed.
         """
         assert self.process.stdout is not None
         words = self.process.stdout.read().decode(errors="replace").strip()
         status = self.process.wait()
         self._close()
         if status:
-            raise Uncapturable(words or "it could not be compiled: the compiling process was ended")
+            raise Uncapturable(words or "it could not be compiled: the compiling process ended early")
         return time.perf_counter() - self.began
 
     def cancel(self) -> None:
-        """End the compilation; its files are removed."""
+        """End the compilation and remove its files."""
         if self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -137,14 +138,14 @@ class Build:
 
 
 def work(pipe: int) -> None:
-    """Compile the task on standard input; ends the process with 1 and a reason if that fails.
+    """Compile the task on standard input; exit with 1 and print the reason if this fails.
 
     Arguments:
-        pipe: the end of a pipe that the process which waits holds open.
+        pipe: the reading end of a pipe; the process that waits holds the other end open.
     """
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     try:
-        import torch._inductor.compile_fx  # before a graph is read: torch expects it
+        import torch._inductor.compile_fx  # torch needs this import before it reads a graph
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)

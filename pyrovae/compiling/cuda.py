@@ -1,13 +1,13 @@
 """Kernels of a graph on a GPU, recorded as a CUDA graph.
 
-A CUDA graph reads and writes fixed addresses. It is recorded with the memory of the first inputs.
-Later inputs that have other memory are copied there, which overwrites the first ones, but only if
-they changed since they were last copied: the tables and the data of an epoch are copied once, not
-at every step. What the graph writes into such a copy is copied back, and the first input keeps its
-values.
+A CUDA graph reads and writes fixed addresses, those of the inputs with which it was recorded. Later
+inputs with other memory are copied to these addresses, which overwrites the first inputs. They are
+copied only if they have changed since the last copy, so the data of an epoch are copied once and
+not at every step. If the graph changes an input, the new values are copied back to the caller's
+tensor, and the first input keeps its values.
 
-Random numbers come from torch's own kernels (`fallback_random`), whose generator is known to the
-graph. Compiling, warming up and recording change neither the inputs nor the random state.
+Random numbers come from torch's own kernels (`fallback_random`), whose generator is registered with
+the graph. Compiling, warming up and recording change neither the inputs nor the random state.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Recording:
 
     Arguments:
         module: a traced function.
-        inputs: its inputs; the first decides the device.
+        inputs: its inputs; the first one gives the device.
     """
 
     def __init__(self, module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> None:
         self.device = inputs[0].device
-        # Aliases, so that the memory outlives a parameter that gets other memory (`.data =`).
+        # Aliases keep the memory alive if a parameter gets other memory (`.data =`).
         self.places = [t.detach().to(self.device) for t in inputs]
         self.pointers = [place.data_ptr() for place in self.places]
         self.written = written(module)
@@ -80,19 +80,19 @@ class Recording:
                     lent[i] = self.places[i].clone()
                 self._copy(i, value)
             elif self.copied[i] is not None:
-                raise RuntimeError(f"the memory of input {i} was used for other values in the meantime")
+                raise RuntimeError(f"the memory of input {i} was used for other values between calls")
         self.replay()
         for i, own in lent.items():
             values[i].copy_(self.places[i])
             self.places[i].copy_(own)
-        # Each is a new tensor: a replay changes the values, but not the version of a tensor.
+        # New tensors, since a replay changes values without counting up a tensor's version.
         return [output.detach() for output in self.outputs]
 
     def _copy(self, i: int, value: Tensor) -> None:
-        """Copy an input to its recorded place, unless it is there already.
+        """Copy an input to its recorded address, unless the values there are up to date.
 
         Raises:
-            RuntimeError: for another shape, which `copy_` might broadcast.
+            RuntimeError: for another shape, since `copy_` might broadcast it.
         """
         if value.shape != self.places[i].shape:
             was, now = tuple(self.places[i].shape), tuple(value.shape)
@@ -106,7 +106,7 @@ class Recording:
 
 
 def _version(value: Tensor) -> float:
-    """A number that changes with the values, and NaN if torch does not count the changes."""
+    """A number that changes with the values; NaN if torch does not count the changes."""
     return math.nan if value.is_inference() else value._version
 
 
@@ -120,21 +120,21 @@ def _compiled(module: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:  # noq
 def _captured(
     call: Callable[[], list[Tensor]], restore: Callable[[], None], device: torch.device
 ) -> tuple[list[Tensor], Callable[[], None]]:
-    """Warm up, and record a call; `restore` undoes what a call changes."""
+    """Warm up and record a call; `restore` undoes the changes of a call."""
     with _aside(device) as stream:
         for _ in range(WARMUPS):
             call()
-            restore()  # after each, since a step counts on: the next batch may not exist
+            restore()  # after each, since a step counts itself, and the next batch may not exist
         return _replayable(call, stream)
 
 
 @contextlib.contextmanager
 def _aside(device: torch.device) -> Iterator[torch.cuda.Stream]:
-    """Work on a stream of its own; the usual one waits for it."""
+    """Work on a separate stream, for which the current one waits."""
     usual, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     side.wait_stream(usual)
     try:
-        with torch.cuda.stream(side):  # also left when a recording fails, unlike torch's own
+        with torch.cuda.stream(side):  # left after a failure, unlike torch's own
             yield side
     finally:
         usual.wait_stream(side)
@@ -143,10 +143,10 @@ def _aside(device: torch.device) -> Iterator[torch.cuda.Stream]:
 def _replayable(
     call: Callable[[], list[Tensor]], stream: torch.cuda.Stream
 ) -> tuple[list[Tensor], Callable[[], None]]:
-    """Record a call without computing it; returns its outputs and the function that replays it."""
+    """Record a call without running it; returns its outputs and a function that replays it."""
     graph = torch.cuda.CUDAGraph()
     try:
-        # Other threads may allocate meanwhile.
+        # Other threads may allocate memory during the recording.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             outputs = call()
     except BaseException:
@@ -158,8 +158,8 @@ def _replayable(
 def _leave_capture(stream: torch.cuda.Stream) -> None:
     """End the capture mode of the random generator after a failure.
 
-    Otherwise torch refuses all later random numbers ("offset increment outside graph capture",
-    issue 171263 of torch). A capture that succeeds ends it.
+    Otherwise torch refuses to draw random numbers ever after ("offset increment outside graph
+    capture", issue 171263 of torch). A successful capture ends the mode.
     """
     with contextlib.suppress(RuntimeError):
         some = torch.zeros(1, device=stream.device)
@@ -168,7 +168,7 @@ def _leave_capture(stream: torch.cuda.Stream) -> None:
 
 
 def written(module: torch.fx.GraphModule) -> set[int]:
-    """The positions of the inputs that a graph changes, itself or through views."""
+    """The positions of the inputs that a graph changes, directly or through views."""
     nodes = list(module.graph.nodes)
     places = [node for node in nodes if node.op == "placeholder"]
     roots, changed = {node: i for i, node in enumerate(places)}, set[int]()
@@ -181,7 +181,7 @@ def written(module: torch.fx.GraphModule) -> set[int]:
 
 
 def _aliased(node: torch.fx.Node) -> Iterator[tuple[torch.fx.Node, bool]]:
-    """The arguments that an operation may change or view, and whether it changes them."""
+    """The arguments that an operation changes or returns views of, and whether it changes them."""
     if node.target is operator.getitem:
         yield node.args[0], False  # type: ignore[misc]
     schema = getattr(node.target, "_schema", None)

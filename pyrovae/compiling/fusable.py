@@ -2,8 +2,8 @@
 
 A linear map is one library call. As a product and a sum, the sum is fused with the activation and
 later operations. tanh is slow on a CPU and slows down its loop; a sigmoid is an exponential and a
-division. softplus calls `log1p`, which takes as long as half of the matrix products of a gradient;
-here it is an exponential, a division and a short polynomial, and its derivative a sigmoid. All
+division. softplus calls `log1p`, which takes half as long as the matrix products of a gradient.
+Here it is an exponential, a division and a short polynomial, and its derivative is a sigmoid. All
 rewrites give the same numbers up to rounding.
 """
 

@@ -37,10 +37,10 @@ class Graph:
         return native.is_stored(self.key)
 
     def begun(self, inputs: Sequence[Tensor]) -> Build | None:
-        """Begin to compile the graph in another process; None if that is not possible here.
+        """Start to compile the graph in another process; None on a GPU or without such processes.
 
         Raises:
-            Uncapturable: when it cannot be begun.
+            Uncapturable: when the compilation cannot be started.
         """
         every = [*inputs, *self.lifted]
         if every[0].is_cuda or not background.can_start():

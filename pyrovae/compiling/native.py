@@ -27,7 +27,7 @@ OPTIONS = {
 }
 
 
-# Operations without an entry for compiled code, which would fail when it runs.
+# Operations that compiled code cannot call: it would fail when it runs.
 _MISSING = {
     torch.ops.aten.linalg_solve_triangular.default: (
         "solve triangular systems with this version of torch, which the density of a MultivariateNormal needs"
@@ -65,7 +65,7 @@ def refuse(module: torch.fx.GraphModule) -> None:
     """Refuse a graph with an operation that the code could not call.
 
     Raises:
-        Uncapturable: for the first one.
+        Uncapturable: with the first such operation.
     """
     for node in module.graph.nodes:
         for operation, words in _MISSING.items():

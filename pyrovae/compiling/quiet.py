@@ -15,7 +15,7 @@ __all__ = ["compiling", "first_line", "random_state", "set_random_state", "valid
 
 @contextlib.contextmanager
 def _no_remarks() -> Iterator[None]:
-    """Hide the compiler's warnings about missing CUDA tools and its own old functions."""
+    """Hide the compiler's warnings about missing CUDA tools and deprecated functions."""
     log = logging.getLogger("torch.utils.cpp_extension")
     level = log.level
     log.setLevel(logging.ERROR)

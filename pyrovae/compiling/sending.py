@@ -1,7 +1,8 @@
 """A graph as plain values, to send it to another process.
 
-The pickle of a `GraphModule` holds its Python code, which is run to read it. An operation without
-inputs, such as the memory that random numbers are drawn into, would then become a constant.
+The pickle of a `GraphModule` contains its Python code, which is traced again when it is read. An
+operation without inputs, such as the allocation of a tensor for random numbers, would then become a
+constant.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class _Result:
 
 
 class Line(NamedTuple):
-    """An operation of a graph; an operation of torch is its name."""
+    """An operation of a graph; an operation of torch is given by its name."""
 
     kind: str
     target: Any
@@ -34,7 +35,7 @@ class Line(NamedTuple):
 
 
 def sent(module: GraphModule) -> list[Line]:
-    """The operations of a graph in their order."""
+    """The operations of a graph, in order."""
     numbers = {node: number for number, node in enumerate(module.graph.nodes)}
 
     def as_result(node: Node) -> Any:  # noqa: ANN401
@@ -47,7 +48,7 @@ def sent(module: GraphModule) -> list[Line]:
 
 
 def received(lines: list[Line]) -> GraphModule:
-    """The graph of `sent`."""
+    """Rebuild the graph from the result of `sent`."""
     graph, nodes = Graph(), list[Node]()
 
     def as_node(value: Any) -> Any:  # noqa: ANN401

@@ -142,7 +142,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def remove_builds(folder: Path, process: int) -> None:
-    """Remove the build folders of a process of this machine."""
+    """Remove the build folders of a process on this machine."""
     for path in folder.glob(f".build-{_host()}-{process}-*"):
         shutil.rmtree(path, ignore_errors=True)
 

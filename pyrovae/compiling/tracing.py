@@ -80,7 +80,7 @@ def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
 def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
     """Turn the other tensors of a traced function into inputs, so that they are not constants.
 
-    Views of inputs remain views, as the function may change the input.
+    Views of inputs remain views, since the function may change the input.
     """
     graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
     graph.eliminate_dead_code()

@@ -1,8 +1,8 @@
-"""Triangular systems in a graph, in the form that compiled code can call.
+"""Triangular systems in a graph, rewritten as an operation that compiled code can call.
 
-Compiled code has no entry for `linalg_solve_triangular`, which the density of a MultivariateNormal
-and its gradient use. It has one for `triangular_solve`, which torch keeps for old programs and
-which gives the same numbers.
+Compiled code cannot call `linalg_solve_triangular`, which the density of a MultivariateNormal and
+its gradient use. It can call `triangular_solve`, which torch has deprecated. Both give the same
+numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SOLVE = torch.ops.aten.linalg_solve_triangular.default
 
 
 def with_known_solves(graph: torch.fx.Graph) -> None:
-    """Rewrite the triangular systems of a graph on a CPU, if torch has the old operation still."""
+    """Rewrite the triangular systems of a graph on a CPU, if torch still has the old operation."""
     found = [node for node in graph.nodes if node.target is _SOLVE and node.meta["val"].device.type == "cpu"]
     if not (found and hasattr(torch.ops.aten, "triangular_solve")):
         return
@@ -33,7 +33,7 @@ def with_known_solves(graph: torch.fx.Graph) -> None:
 
 @functools.cache
 def _warned() -> None:
-    """Spend torch's warning, printed once in a process, that the operation is an old one."""
+    """Use up torch's deprecation warning, which it prints once per process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.triangular_solve(torch.ones(1, 1), torch.ones(1, 1))
@@ -48,7 +48,7 @@ def _solution(
     left: bool = True,
     unitriangular: bool = False,
 ) -> Node:
-    """X with A X = B, or, if not `left`, with X A = B, which is A' X' = B'."""
+    """X with A X = B or, if not `left`, with X A = B, which is A' X' = B'."""
     aten = torch.ops.aten
     if not left:
         matrix, right = (graph.call_function(aten.mT.default, (part,)) for part in (matrix, right))

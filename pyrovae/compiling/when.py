@@ -23,8 +23,8 @@ __all__ = ["Compile", "When", "check_option"]
 Compile = bool | Literal["auto"]
 
 TRACING_SECONDS = 4.0
-# At least this share of a call is saved, in all tables of docs/performance.md. Of a short call it
-# is more: Pyro's handlers alone take longer than OVERHEAD seconds, and up to MOST of the call.
+# Compiled code saves at least the share SAVED of a call, as docs/performance.md shows. A short call
+# saves more, since Pyro's handlers alone take more than OVERHEAD seconds, or the share MOST of it.
 SAVED, OVERHEAD, MOST = 0.25, 0.003, 0.6
 
 
@@ -74,7 +74,7 @@ class When:
         return statistics.median(self.seconds[1:])
 
     def gain(self, calls: int) -> float:
-        """The seconds that compiled code may save in some calls; inf with compile=True."""
+        """The seconds that compiled code may save in a number of calls; inf with compile=True."""
         if self.insists:
             return math.inf
         return calls * max(SAVED * self.usual_seconds, min(OVERHEAD, MOST * self.usual_seconds))

@@ -115,8 +115,8 @@ def contexts_in(
 ) -> tuple[tuple[ContextColumn, ...] | None, Splits | None]:
     """The columns of a context, and the context of each part.
 
-    Columns are standardised as in a schema, or by the training rows. Without columns, a context is
-    used as given.
+    Columns are standardised as in the schema or, without one, by the training rows. A context
+    without columns is used as given.
     """
     if source.context is None:
         return None, None

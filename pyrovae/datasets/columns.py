@@ -151,12 +151,12 @@ def encode_columns(
     decimal: str = ".",
     keep: bool = False,
 ) -> tuple[Encoded, list[T]]:
-    """Encode columns one at a time; returns all but their values, and a result for each column.
+    """Encode columns one at a time; returns all but the values, and a result for each column.
 
     Arguments:
-        series: the columns, whose names are text.
+        series: the columns; their names are strings.
         where: the name of the table in messages.
-        each: a function of a column and its numbers (N,).
+        each: a function of a column and its numbers (N,), which gives the result.
         kinds, na, decimal, keep: as for `encode`.
 
     Raises:

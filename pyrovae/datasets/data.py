@@ -194,13 +194,13 @@ class Data:
 
     @property
     def draws_epochs(self) -> bool:
-        """Whether the rows in memory are drawn in every epoch, with generators of their own."""
+        """Whether rows in memory are drawn again in every epoch, with separate generators."""
         is_prepared = self._preparation.each_epoch or self.jitter is not None
         return is_prepared and self.derived is None and isinstance(self.train, Rows)
 
     @property
     def prepares_batches(self) -> bool:
-        """Whether each batch of a streamed `train` is prepared by itself, with draws of its own."""
+        """Whether each batch of a streamed `train` is prepared by itself, with its own noise."""
         return self._preparation.each_epoch or self.derived is not None
 
     def streamed(self, batch: Tensor, numbers: list[int] | Tensor, generator: torch.Generator) -> Rows:
@@ -223,7 +223,7 @@ class Data:
 
     @property
     def missing_in_columns(self) -> int:
-        """The number of missing entries in the modelled columns of a table, when it was read."""
+        """The number of missing entries that were read in the modelled columns of a table."""
         columns = (self.record.get("reading") or {}).get("columns", [])
         return sum(column["missing"] for column in columns if column["role"] == "x")
 

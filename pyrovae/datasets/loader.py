@@ -124,10 +124,10 @@ def load(
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
             (or a dict of these); see `datasets.jitter`.
         layer: the layer of an AnnData to read; by default its matrix X.
-        stream: read training rows from a torch `Dataset` or a file (.npy, .npz that is not
-            compressed) while training; None does so for 2 GB or more.
-        workers: the number of processes that read a torch `Dataset` that is streamed; 0 reads it
-            between steps, and None reads ahead in a thread.
+        stream: read the training rows of a torch `Dataset` or a file (.npy, .npz without
+            compression, .parquet, .feather) during training; None does so for 2 GB or more.
+        workers: the number of processes that read a streamed torch `Dataset`; 0 reads it between
+            steps, and None reads it ahead in a thread.
         schema: the schema that a run stored: read a table with its names, words and scaling.
 
     Returns:
@@ -180,7 +180,7 @@ def load(
 
 
 def _with_values(source: Source, given: dict[str, Any], derived: Derived | None) -> Source:
-    """The source with labels and a context that are given as values."""
+    """The source with the labels and the context that are given as values."""
     source = with_labels(source, given["labels"]) if "labels" in given else source
     return with_context(source, given["context"]) if "context" in given and derived is None else source
 

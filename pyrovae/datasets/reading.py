@@ -27,7 +27,7 @@ def facts_of(table: Table, encoded: Encoded, context: Encoded | None, label: str
 
 
 def facts(table: Table, rows: int, columns: list[dict[str, Any]], label: str | None) -> dict[str, Any]:
-    """What was read of a table, from what is known of each column."""
+    """What was read of a table, from the facts about each column."""
     return {
         **table.layout,
         "rows": rows,
@@ -48,7 +48,7 @@ def _columns(encoded: Encoded, role: str) -> list[dict[str, Any]]:
 def facts_of_column(
     column: Column, values: np.ndarray, role: str = "x", remark: str | None = None
 ) -> dict[str, Any]:
-    """What is known of a column from its values (N,), in plain values."""
+    """Facts about a column with values (N,), as plain Python values."""
     present = values[~np.isnan(values)]
     low, high = (float(present.min()), float(present.max())) if len(present) else (None, None)
     bounds: list[Any] = [low, high]

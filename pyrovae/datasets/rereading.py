@@ -61,7 +61,7 @@ def labels_like(column: object, schema: Schema, path: object, options: ReadOptio
     """Labels as the class numbers of a schema.
 
     Raises:
-        InputError: for a class that it does not have.
+        InputError: for a class that the schema does not have.
     """
     numbers, names = class_numbers_of(path, column, options)  # type: ignore[arg-type]
     known = schema.class_names or ()

@@ -1,7 +1,7 @@
-"""The columns of a table on disk that does not fit into memory, read one at a time.
+"""The columns of a streamed table, read one at a time.
 
-Kinds, levels and remarks are found from all cells of a column, as for a table in memory. Only
-labels and columns of a context are kept.
+Kinds, levels and remarks are found from all cells of a column, as for a table in memory. Only the
+labels and the columns of a context are kept in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["scanned", "scanned_like"]
 
 
 def scanned(groups: Groups, path: Path, options: ReadOptions) -> Facts:
-    """The columns of a table, as `files.table_source` finds them for one in memory.
+    """The columns of a table, found as `files.table_source` does for a table in memory.
 
     Raises:
         InputError: for a column that cannot be read, or options that name unknown columns.
@@ -62,7 +62,7 @@ def scanned(groups: Groups, path: Path, options: ReadOptions) -> Facts:
 
 
 def scanned_like(schema: Schema, groups: Groups, path: Path, options: ReadOptions) -> Facts:
-    """The columns of a table that are those of a schema, as `rereading.source_like` reads them.
+    """The columns of a schema in a table, read as by `rereading.source_like`.
 
     Raises:
         InputError: for a column that is missing, or a word that the schema does not know.
@@ -85,7 +85,7 @@ def scanned_like(schema: Schema, groups: Groups, path: Path, options: ReadOption
 
 
 def _without_row_numbers(groups: Groups, options: ReadOptions) -> Table:
-    """The columns without the first ones that number the rows; only these have cells."""
+    """A table without its first columns if they number the rows; the others have no cells."""
     count = next((i for i, name in enumerate(groups.names) if not may_number_rows(name)), len(groups.names))
     first = groups.columns(groups.names[: count + 1]) if count else groups.schema.empty_table().to_pandas()
     table = without_row_numbers(Table(first, {"format": groups.kind}), options)

@@ -1,11 +1,12 @@
-"""The order of the rows of a file in an epoch: random, and read from a few places at a time.
+"""The order of the rows of a file in an epoch: random, but read from few places at a time.
 
-    chunks    neighbouring rows of the file; their order is a permutation
-    windows   the rows of some chunks that follow one another in this order, shuffled together
+    chunks    neighbouring rows of the file; the chunks are permuted
+    windows   the rows of consecutive chunks in this order; the rows of a window are permuted
 
-So a window is read from as many places of the file as it has chunks, and every row occurs exactly
-once in an epoch. Both permutations are functions of the seed, the epoch and the first row of the
-window. A file that fits into one window is shuffled as a whole.
+A window is read from one place of the file per chunk, and every row occurs exactly once in an
+epoch. The order of the chunks is a function of the seed and the epoch. The order within a window is
+a function of the seed, the epoch and the first row. A file that fits into one window is shuffled as
+a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["Chunks"]
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """The rows of a data set by the chunk of the file in which they are.
+    """The rows of a data set, grouped by chunks of the file.
 
     Attributes:
         positions: all positions in the data set, (N,), in the order of the file.
@@ -34,11 +35,11 @@ class Chunks:
 
     @classmethod
     def of(cls, index: Tensor, starts: Tensor) -> Chunks:
-        """Group rows.
+        """Group rows by chunks.
 
         Arguments:
             index: the row number of each position, (N,).
-            starts: the first row numbers of the chunks of the file, ascending from 0.
+            starts: the first row number of each chunk of the file, ascending from 0.
 
         Example:
             >>> chunks = Chunks.of(torch.tensor([7, 2, 0, 5]), torch.tensor([0, 3, 6]))
@@ -48,10 +49,10 @@ class Chunks:
         numbers, positions = index.sort()
         borders = torch.searchsorted(numbers, starts[1:].contiguous())
         ends = torch.cat([borders, borders.new_tensor([len(index)])])
-        return cls(positions, ends[ends > 0].unique())  # a chunk may have no row of these
+        return cls(positions, ends[ends > 0].unique())  # a chunk may have none of these rows
 
     def window(self, first: int, last: int, seed: int, epoch: int) -> Tensor:
-        """The positions of rows `first` up to `last` of an epoch, if they are one of its windows.
+        """The positions of a window of an epoch: its rows from `first` up to but without `last`.
 
         Example:
             >>> chunks = Chunks.of(torch.randperm(100), torch.arange(0, 100, 5))

@@ -1,12 +1,12 @@
-"""Data that are read while a program is trained: their validation and test rows, and a `Stream`.
+"""Data that are read during training: validation and test rows in memory, and a `Stream`.
 
-    torch Dataset    any; with `workers`, several processes read it
-    .npy             an array whose rows follow one another (not in Fortran order)
+    torch Dataset    with numbered items; with `workers`, several processes read it
+    .npy             an array in C order (not in Fortran order)
     .npz             the same, if it is not compressed, with its labels
     .parquet         a table, by row groups
     .feather         a table, by record batches
 
-A set of less than 2 GB is read into memory, unless `stream` asks otherwise.
+Less than 2 GB are read into memory, unless `stream=True`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from pyrovae.memory import refuse_too_large
 
 __all__ = ["streamed", "to_stream"]
 
-GROUP = 2**28  # bytes of the largest group of rows of a table that is read as a whole
+GROUP = 2**28  # the largest size of a group of rows, in bytes as float64
 
 
 def to_stream(
@@ -63,14 +63,14 @@ def to_stream(
 
     Arguments:
         data: what was given to `load`.
-        stream: whether to stream it; None for sets of 2 GB or more.
+        stream: whether to stream it; None streams 2 GB or more.
         workers: the number of processes that read, or None.
         options: how to read a table.
         schema: the schema with which to read a table.
 
     Raises:
-        InputError: for stream=True and data that cannot be read row by row, and for workers of data
-            that they do not read.
+        InputError: for stream=True with data that cannot be streamed, and for workers with data
+            that they cannot read.
     """
     can_stream = one_of("stream", stream, (True, False, None)) is not False
     rows = _rows_of(data, options, schema, wanted=bool(stream)) if can_stream else None
@@ -81,7 +81,7 @@ def to_stream(
         )
     if workers is not None and (rows is None or isinstance(rows, RowFile)):
         raise InputError(
-            f"workers read a torch Dataset that is streamed, and {title(data)} is "
+            f"workers= is for a torch Dataset that is streamed, and {title(data)} is "
             f"{'in memory' if rows is None else 'a file, which a thread reads'}: leave workers out"
         )
     return rows
@@ -94,7 +94,7 @@ def _rows_of(
     *,
     wanted: bool,
 ) -> Dataset[Any] | None:
-    """The data as a data set with numbered items, if it is wanted or large; None for others."""
+    """A data set with numbered items if streaming is wanted or the data are large; else None."""
     if isinstance(data, Dataset):
         has_numbers = not isinstance(data, IterableDataset)
         return data if has_numbers and (wanted or is_large(data)) else None
@@ -109,11 +109,11 @@ def _rows_of(
 
 
 def _table_of(path: Path, options: ReadOptions, schema: Schema | None, *, wanted: bool) -> TableFile | None:
-    """The rows of a table on disk, if it is wanted or large.
+    """The rows of a table on disk, if streaming is wanted or the table is large.
 
     Raises:
-        InputError: for a table whose groups are too large to be read one by one, if it is wanted or
-            does not fit into memory; and for columns that cannot be read.
+        InputError: for a table with a group that is too large to be read as a whole, if streaming
+            is wanted or the table does not fit into memory; and for columns that cannot be read.
     """
     groups = groups_of(path)
     if groups is None or not sum(groups.sizes):
@@ -144,19 +144,19 @@ def streamed(
     at_most: int,
     workers: int | None = None,
 ) -> Data:
-    """A data set whose training rows are a stream.
+    """Data whose training rows are a stream.
 
     Arguments:
         dataset: the rows.
         options: the arguments of `load`.
-        given: values of the labels and the context.
+        given: labels and a context that are given as values.
         derived: the context that is computed from x, or None.
         schema: the schema with which a table was read.
-        at_most: the largest number of validation rows and of test rows.
+        at_most: the largest number of validation rows, and of test rows.
         workers: the number of processes that read.
 
     Raises:
-        InputError: for options that a stream does not have.
+        InputError: for options that a stream does not support.
     """
     if not isinstance(dataset, TableFile):
         options.reading.refuse_for(title(dataset))
@@ -194,7 +194,7 @@ def streamed(
 
 
 def _held_out(dataset: Dataset[Any], index: Tensor) -> tuple[Source, bool]:
-    """The validation and test rows, and whether reading them used the generators of the program."""
+    """The validation and test rows, and whether reading them drew from global generators."""
     before = _random_state()
     rows = dataset.read(index) if isinstance(dataset, RowFile) else read_items(dataset, index)[0]
     for row in rows.isinf().reshape(len(rows), -1).any(1).nonzero().flatten().tolist():
@@ -219,7 +219,7 @@ def _with_labels(
     """The source with its classes, and the labels of each part.
 
     Raises:
-        InputError: if labels are asked for and not known.
+        InputError: if labels are needed but not known.
     """
     known = stored_labels(dataset)
     if "labels" in given:

@@ -1,4 +1,4 @@
-"""Data that do not fit into memory: torch `Dataset`s and files, read a block of rows at a time.
+"""Data that are not read into memory: torch `Dataset`s and files, read in blocks of rows.
 
     rows * values per row * 4 bytes < 2 GB  ->  a tensor;   else a stream
 
@@ -6,8 +6,8 @@ Validation and test rows of a stream are read once and kept; its training rows a
 `Dataset` of grey rows. `Data.collate` prepares them, except that "static" binarisation is a
 function of the split seed and the row.
 
-The order of an epoch is a permutation of all rows, or for a file one of windows (`shuffling`), each
-of which is read from few places.
+The order of an epoch is a permutation of all rows. For a file, rows are permuted within windows,
+each of which is read from few places (`shuffling`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from pyrovae.errors import InputError
 
 __all__ = ["Stream"]
 
-WINDOW = 2**26  # bytes of a block of rows of a file, which are shuffled together
-BATCHES = 16  # in a block of another data set, which may be slow to read
+WINDOW = 2**26  # bytes of the rows of a file that are shuffled together
+BATCHES = 16  # in a block of any other data set, which may be slow to read
 
 
 class Stream(Dataset[Any]):
-    """The training rows of a torch `Dataset`, read one by one.
+    """The training rows of a torch `Dataset` or a file.
 
     Arguments:
         dataset: the data set.
@@ -49,7 +49,7 @@ class Stream(Dataset[Any]):
         static_seed: binarise each row with this seed and its number; None leaves it grey.
         workers: the number of processes that read a data set; 0 reads between steps, and None reads
             ahead in a thread.
-        draws: whether the data set uses the random generators of the program.
+        draws: whether reading an item draws from the global random generators.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Stream(Dataset[Any]):
         """The rows at some positions, (B, *event), as `__getitem__` gives them one by one.
 
         Arguments:
-            positions: numbers from 0 to the number of rows, in any order.
-            out: where the rows are written, of the type of this stream; by default a new tensor.
+            positions: whole numbers from 0 on, below the number of rows, in any order.
+            out: a tensor of the type of this stream to write the rows to; by default a new one.
 
         Raises:
             InputError: for rows that cannot be read, or are not numbers of this shape.
@@ -103,7 +103,7 @@ class Stream(Dataset[Any]):
         elif self.chunks is None:
             x.copy_(items_at(self.dataset, numbers, self.event_shape, self.dtype))
         else:
-            order = numbers.argsort()  # neighbours one after another
+            order = numbers.argsort()  # neighbours are read together
             x[order] = items_at(self.dataset, numbers[order], self.event_shape, self.dtype).to(x.dtype)
         if self.divisor != 1:
             x /= self.divisor
@@ -112,18 +112,18 @@ class Stream(Dataset[Any]):
     def batches_in_block(self, batch_size: int) -> int:
         """The number of full batches of this size that are read together."""
         if self.draws:
-            return 1  # a run that is resumed goes on with the generators as they were
+            return 1  # so that a resumed run continues with the stored state of the generators
         row = max(1, math.prod(self.event_shape) * self.dtype.itemsize)
         most = len(self) if self.chunks is not None else BATCHES * batch_size
         return max(1, min(WINDOW // row, most, len(self)) // batch_size)
 
     def _refuse_rounded(self, x: Tensor) -> None:
-        """Refuse whole numbers that single precision rounds, as the validation rows had none."""
+        """Refuse whole numbers that single precision rounds; the held-out rows had none."""
         is_whole = isinstance(self.dataset, RowFile) and self.dataset.dtype == torch.int64
         if is_whole and self.dtype == torch.float32 and bool((x.abs() >= SINGLE).any()):
             raise InputError(
                 f"the streamed set holds whole numbers up to {x.abs().max():.0f}, which single precision "
-                "rounds, and none of 2^24 or more in its validation and test rows: save it as float64"
+                "rounds, although its validation and test rows are all below 2^24: save it as float64"
             )
 
     @property
@@ -136,8 +136,8 @@ class Stream(Dataset[Any]):
         return f"and shuffled in blocks of about {rows:,} rows from {places:,} of {count:,} places"
 
     def _checked(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Rows (B, *event) that were read at these row numbers, binarised if they are so once."""
-        if not bool(x.sum().isfinite()):  # one pass; a sum may also overflow, or have missing entries
+        """Check rows (B, *event) with these numbers, and binarise them if this is static."""
+        if not bool(x.sum().isfinite()):  # a quick first test, which overflow or NaN may fail
             bad = x.isinf() if self.missing else ~x.isfinite()
             for first in bad.flatten(1).any(1).nonzero().flatten()[:1].tolist():
                 row, number = x[first, None], int(numbers[first])
@@ -158,10 +158,10 @@ class Stream(Dataset[Any]):
 
 
 def _starts(dataset: Dataset[Any]) -> Tensor | None:
-    """The first rows of the chunks of a data set, by its attribute `chunk` if it is not a file.
+    """The first row of each chunk: of a file, or by the attribute `chunk` of a data set.
 
     Raises:
-        InputError: for a chunk that is not a whole number.
+        InputError: for a `chunk` that is not a positive whole number.
     """
     if isinstance(dataset, RowFile):
         return dataset.starts

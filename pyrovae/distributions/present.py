@@ -72,7 +72,7 @@ class Elements(dist.Independent):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The sum of log p(value) over the present elements, in nats."""
-        missing = torch.ne(value, value)  # NaN; compiled code tests isnan one element at a time
+        missing = torch.ne(value, value)  # NaN; compiled code does not vectorise isnan
         fill = self.fill.to(value.dtype) if isinstance(self.fill, Tensor) else self.fill
         log_p = self.base_dist.log_prob(torch.where(missing, fill, value))
         log_p = torch.where(missing, log_p.new_zeros(()), log_p)

@@ -144,7 +144,7 @@ class Adapter:
     def _among(
         self, mode: Modes, rows: Tensor, some: tuple[Tensor, Curvature, Tensor]
     ) -> tuple[Tensor, Curvature, Tensor]:
-        """The component of some rows among all rows; others keep their mode, without a share."""
+        """Components for all rows from those of some; the others keep their mode, with share 0."""
         place, curvature = mode.place[0].clone(), Curvature(*(p.clone() for p in mode.curvature.take(0)))
         place[rows] = some[0]
         curvature.put(rows, some[1])

@@ -8,8 +8,8 @@ and temperature, and then frozen. The weights come from a second round with new 
 step that adapts to its own chain does not leave the distribution invariant. Weights and energies
 are kept in float64.
 
-Gradients are computed by compiled code if this saves time (`captured`). Noise and chains are the
-same, unless rounding decides about an acceptance.
+Gradients are computed by compiled code if this saves time (`captured`). The noise is the same, and
+so are the chains up to rounding, unless rounding changes whether a trajectory is accepted.
 
 From an exact posterior sample the same steps in reverse order give E[1/w] = 1/p(x), an upper bound.
 
@@ -208,7 +208,7 @@ class Annealer:
         return [(first, min(size, chains - first)) for first in range(0, chains, size)]
 
     def _announce(self, chains: int, moves: int = 0) -> None:
-        """Say how many gradients follow, so that they are compiled if this saves time."""
+        """Announce how many gradients will be needed, so that they are compiled if this pays."""
         trajectories = len(self.betas) - 2 + moves
         self.origin.announce(self.leapfrog * trajectories * chains * len(self.pieces))
 

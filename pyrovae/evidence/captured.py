@@ -1,14 +1,15 @@
-r"""Compiled code for what climbs, chains and proposals compute again and again.
+r"""Compiled log-densities and their derivatives at given latents, for chains and proposals.
 
-A `Kind` is a function of the latents u (K, B, D) of B rows: log-densities, gradients, second
-derivatives of log p(x, u). It is compiled for a tile of fixed size, and a call is cut into tiles:
+A `Kind` is a function of the latents u (K, B, D) of B rows, such as the log-densities, gradients or
+second derivatives of log p(x, u). It is compiled for a tile of fixed size, and calls are cut into
+tiles:
 
-    tile (1, P)   the K B pairs of a particle and a row are P rows of their own at a time
-    tile (K, R)   K particles of R rows at a time
+    tile (1, P)   P of the K B pairs of a particle and a row, as P rows with one particle each
+    tile (K, R)   K particles of R rows
 
-The last tile is filled up with copies, so one piece of code serves any number of chains, climbs or
-rows, and its memory does not depend on them. Kinds are compiled one by one, when the eager time
-that is likely to follow pays for it, and are compared with the eager results first.
+The last tile is filled up with copies. So one piece of code serves any number of particles and
+rows, and its memory does not depend on these numbers. A kind is compiled once the eager time that
+is likely to follow exceeds the cost. Its results are first compared with the eager ones.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["TOLERANCE", "Codes", "Kind", "parts_of", "refuse_draws"]
 
 # The largest relative difference between compiled and eager results, by the type of the products.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
-SAVED = 0.5  # the share of eager time that code saves: at least this in benchmarks/evidence.py
+SAVED = 0.5  # the share of eager time that compiled code saves, from benchmarks/evidence.py
 TIMED = 2  # the number of eager calls before a kind may be compiled; the first is ignored
 Outputs = tuple[Tensor, ...]
 Eager = Callable[[Tensor], Outputs]
@@ -41,8 +42,8 @@ class Kind(NamedTuple):
 
     Attributes:
         name: its name.
-        function: gives tensors (K, B, *) for latents and u (K, B, D).
-        tile: the particles and rows that run at once, from the number of pairs and D.
+        function: returns tensors (K, B, *) for latents and u (K, B, D).
+        tile: returns the particles and rows of a tile, from the largest number of pairs and D.
     """
 
     name: str
@@ -51,10 +52,10 @@ class Kind(NamedTuple):
 
 
 class Codes:
-    """The code of one evaluation, by kind.
+    """The compiled code of one evaluation, by kind.
 
     Arguments:
-        compile: "auto", or True to compile every kind at its first call; False for none.
+        compile: "auto"; True to compile every kind at its first call; False for no code.
         rows: the number of rows of the evaluation.
     """
 
@@ -65,15 +66,15 @@ class Codes:
     def __call__(
         self, kind: Kind, latents: Latents, u: Tensor, eager: Callable[[Tensor], Outputs]
     ) -> Outputs:
-        """The outputs of a kind at u (K, B, D), by code if there is some."""
+        """The outputs of a kind at u (K, B, D), by compiled code if there is any."""
         return self._choice(kind)(latents, u, eager, self._rows_to_come())
 
     def expect(self, kind: Kind, pairs: int) -> None:
-        """Say how many pairs of particle and row will be asked of a kind."""
+        """Announce for how many pairs of particle and row a kind will be called."""
         self._choice(kind).expected += pairs
 
     def begin(self, rows: slice) -> None:
-        """Say which of the rows are computed now."""
+        """Note which rows are evaluated next."""
         self.begun = rows.stop
 
     def _choice(self, kind: Kind) -> _Choice:
@@ -82,12 +83,12 @@ class Codes:
         return self.choices[kind.name]
 
     def _rows_to_come(self) -> float:
-        """The rows that are left, as a multiple of those that have begun; 1 if not known."""
+        """The rows left, as a multiple of those begun; at least 1, and 1 if not known."""
         return max(1.0, self.rows / self.begun - 1) if self.begun else 1.0
 
 
 class _Choice:
-    """Whether a kind runs as code: it is decided once, from the time of the eager calls."""
+    """Whether a kind runs as compiled code, decided once from the time of eager calls."""
 
     def __init__(self, kind: Kind, compile: Compile) -> None:
         self.kind, self.when = kind, When(compile, TIMED)
@@ -111,7 +112,7 @@ class _Choice:
         return self.when.insists or (self.calls >= TIMED and self.when.pays(self._gain(to_come)))
 
     def _gain(self, to_come: float) -> float:
-        """The seconds that code may save: at least as much work follows as there was."""
+        """The seconds that code may save, if at least as much work follows as there was."""
         if self.when.insists:
             return math.inf
         left = max(self.expected - self.pairs, self.pairs * to_come)
@@ -119,7 +120,7 @@ class _Choice:
 
     @property
     def rate(self) -> float:
-        """The seconds of a pair in eager calls."""
+        """The seconds per pair in eager calls."""
         return self.seconds / max(1, self.pairs)
 
     def _choose(self, latents: Latents, u: Tensor, to_come: float) -> None:
@@ -139,7 +140,7 @@ class _Choice:
 
 
 class _Code:
-    """The code of one kind.
+    """The compiled code of one kind.
 
     Arguments:
         kind: what it computes.
@@ -152,7 +153,7 @@ class _Code:
 
     def __init__(self, kind: Kind, latents: Latents, u: Tensor) -> None:
         if u.device.type != "cpu":
-            raise Uncapturable("code is made for processors, and the program is not on one")
+            raise Uncapturable("code is made for processors (CPUs), and the program is on another device")
         self.kind, self.latents, self.model = kind, latents, latents.runner.model
         self.tile = kind.tile(latents.pieces.pairs, latents.dim)
         self.pairs = math.prod(self.tile)
@@ -184,17 +185,17 @@ class _Code:
             finite = wanted[wanted.isfinite()].abs()
             size = 1 + (float(finite.max()) if len(finite) else 0.0)
             if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True):
-                raise Uncapturable("the code was compared with the program and gives other numbers")
+                raise Uncapturable("the code was compared with the program, and it gives other numbers")
 
     def seconds(self) -> float:
-        """The time of a tile."""
+        """The time of one tile, in seconds."""
         assert self.code is not None
         began = time.perf_counter()
         self.code(self.example)
         return time.perf_counter() - began
 
     def fits(self, latents: Latents, u: Tensor) -> bool:
-        """Whether these latents are of the program and the kind of rows that the code is for."""
+        """Whether the code was compiled for this program and for tensors of these types."""
         return latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
 
     def __call__(self, latents: Latents, u: Tensor) -> Outputs:
@@ -218,11 +219,11 @@ class _Code:
         return self.kind.function(self.latents.at_rows(rows), tensors[0])
 
     def _flat(self, u: Tensor) -> Tensor:
-        """The pairs of u (K, B, D) as rows of one particle, if a tile has one particle."""
+        """The pairs of u (K, B, D) as rows with one particle, if a tile has one particle."""
         return u.reshape(1, -1, u.shape[2]) if self.tile[0] == 1 else u
 
     def _inputs(self, latents: Latents, u: Tensor) -> Iterator[tuple[list[Tensor], tuple[slice, slice]]]:
-        """The inputs of each tile of u (K, B, D), and its place there."""
+        """The inputs of each tile of u (K, B, D), and the place of the tile in u."""
         particles, rows = self.tile
         for start in range(0, u.shape[1], rows):
             columns = _places(start, rows, u.shape[1])
@@ -240,15 +241,15 @@ class _Code:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A contiguous tensor with the usual strides, also along axes of size 1.
+    """A contiguous tensor with the usual strides, including those of axes of size 1.
 
-    Code is stored under the strides of its inputs, and those of a slice depend on what it is from.
+    Code is stored under the strides of its inputs, and those of a slice depend on the whole tensor.
     """
     return tensor.contiguous().flatten().view(tensor.shape)
 
 
 def _places(first: int, count: int, end: int) -> Tensor:
-    """Numbers from `first` on, at most the last one before `end`."""
+    """`count` indices from `first` on; those from `end` on are replaced by the last one."""
     return torch.arange(first, first + count).clamp(max=end - 1)
 
 
@@ -258,10 +259,10 @@ def parts_of(rows: Rows) -> dict[str, Tensor]:
 
 
 def refuse_draws(module: torch.fx.GraphModule) -> None:
-    """Refuse random numbers outside the sites, which eager code would draw in another order.
+    """Refuse random numbers outside the sample sites, which eager code would draw in another order.
 
     Raises:
-        Uncapturable: for the first one.
+        Uncapturable: with the operation that draws them.
     """
     for node in module.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):

@@ -1,13 +1,13 @@
 r"""Compiled evaluation: the terms of a piece by machine code, if that saves time.
 
     outside   normal noise e (K, B, *shape) from keyed generators
-    inside    z = m(x) + s(x) e from the guide, and log_px_z, log_pz, log_qz (K, B) there
+    inside    z = m(x) + s(x) e from the guide, and log_px_z, log_pz, log_qz (K, B) at z
 
-If a site of the guide is not such a z (a flow, a gamma distribution), the guide runs outside too,
-and the values of its sites are the inputs instead. The noise is the same as in eager evaluation, so
-a compiled estimate is the same up to rounding. All pieces but the last ones have one shape. Code is
-compiled for this shape, and the others run eagerly. A program also runs eagerly if it cannot be
-compiled, or if its code gives other terms.
+If a site of the guide has another form (a flow, a gamma distribution), the guide runs outside too,
+and the inputs are the values of its sites instead. The noise is that of eager evaluation, so a
+compiled estimate is the same up to rounding. All pieces except the last ones have the same shape.
+Code is compiled for this shape, and the other pieces run eagerly. A program also runs eagerly if it
+cannot be compiled, or if its code gives other terms.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class CompiledTerms:
 
     def __init__(self, pieces: Pieces, first: int, count: int) -> None:
         if pieces.device.type != "cpu":
-            raise Uncapturable("code is made for processors, and the program is not on one")
+            raise Uncapturable("code is made for processors (CPUs), and the program is on another device")
         self.runner, self.count = pieces.runner, count
         self.code: Compiled | None = None
         self.noise, values = _noted(pieces, first, count)
@@ -142,7 +142,7 @@ class CompiledTerms:
         return Terms(*self.code(inputs))
 
     def _inputs(self, pieces: Pieces, first: int) -> list[Tensor]:
-        """The noise of the sites or their values, and the rows; nothing for other sites."""
+        """The noise or values of the sites, and the rows; empty if the sites have changed."""
         if self.noise:
             if list(self.noise) != self.sites:
                 return []
@@ -186,7 +186,7 @@ class CompiledTerms:
 
 
 def _noted(pieces: Pieces, first: int, count: int) -> tuple[dict[str, SiteNoise], dict[str, Tensor]]:
-    """The noise of the guide's sites, none if it does not give their values, and the values."""
+    """The noise of the guide's sites, and their values; no noise if a site needs another form."""
     noted = NotedDraws(pieces.keys, pieces.seed, first)
     values = _values(pieces, first, count, noted)
     noise = {name: site for name, site in noted.noise.items() if site is not None}

@@ -99,10 +99,10 @@ class KeyedDraws(Messenger):
 
 
 class NotedDraws(KeyedDraws):
-    """Draws sites, and notes which noise they need.
+    """Draws sites, and notes which noise they use.
 
     Attributes:
-        noise: the noise of each site; a site that is not a shifted and scaled noise has None.
+        noise: the noise of each site; None for a site that is not scaled and shifted noise.
     """
 
     def __init__(self, keys: Sequence[int] | np.ndarray, seed: int, first: int = 0) -> None:
@@ -127,8 +127,8 @@ class SiteNoise(NamedTuple):
 
     Attributes:
         name: the name of the site.
-        rest: the other axes.
-        dtype: its type.
+        rest: the sizes of the other axes.
+        dtype: the type of the noise.
     """
 
     name: str
@@ -136,14 +136,14 @@ class SiteNoise(NamedTuple):
     dtype: torch.dtype
 
     def drawn(self, keys: Sequence[int] | np.ndarray, seed: int, first: int, count: int) -> Tensor:
-        """The noise of particles `first` to `first + count` of rows."""
+        """The noise of `count` particles of rows, from particle `first` on."""
         noise = _Noise(KeyedDraws(keys, seed, first), self.name, data=1, particles=0)
         like = torch.empty((), dtype=self.dtype).expand(count, len(keys), *self.rest)
         return noise(like, Tensor.normal_)
 
 
 class GivenNoise(KeyedDraws):
-    """Draws sites from noise that is given.
+    """Draws sites from given noise.
 
     Arguments:
         noise: the noise of each site, (K, B, *rest).
@@ -158,7 +158,7 @@ class GivenNoise(KeyedDraws):
 
 
 def _is_affine(fn: Any) -> bool:  # noqa: ANN401
-    """Whether a sample is normal noise, scaled and shifted."""
+    """Whether a sample of a distribution is scaled and shifted normal noise."""
     while isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
         fn = fn.base_dist
     return isinstance(fn, (torch.distributions.Normal, torch.distributions.MultivariateNormal))
@@ -204,7 +204,7 @@ class _Noise:
         in_front, is_far = like.movedim((self.data, self.particles), (0, 1)).shape, _is_far(like)
         self.shapes = in_front[2:], like.dtype
         shape = (*in_front[:2], math.prod(in_front[2:]))
-        # From pinned memory the GPU takes them while the CPU draws those of the next piece.
+        # The GPU copies from pinned memory while the CPU draws the noise of the next piece.
         out = torch.empty(shape, dtype=like.dtype, pin_memory=is_far and like.is_cuda)
 
         def draw(place: tuple[int, int, torch.Generator]) -> None:
@@ -247,13 +247,13 @@ class _Noise:
 
 
 def _is_far(like: Tensor) -> bool:
-    """Whether another processor computes, so that all threads of the CPU may draw."""
+    """Whether a GPU computes, so that all CPU threads may draw noise."""
     return like.is_cuda
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Threads that draw; they leave the state of torch and Pyro alone."""
+    """Threads that draw noise; they do not change the state of torch and Pyro."""
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "pyrovae-noise")
 
 

@@ -72,13 +72,13 @@ def log_evidence(
         chunk: the number of (particle, row) pairs that run at once, at least 250; None chooses. It
             changes memory and speed only.
         precision: the precision of the networks' matrix products: float32, tf32 (CUDA), bf16, or
-            auto. auto uses bf16 if matrix products in it are clearly faster on this machine, and a
+            auto. auto uses bf16 if its matrix products are clearly faster on this machine, and a
             pilot run with the same samples is faster and changes the mean by less than its Monte
             Carlo error.
-        compile: run compiled code instead of Python: "auto" if this saves time on the remaining
-            work, False never, True always (or refused with the reason; for "importance" and "psis"
-            only). For other methods it computes densities and their derivatives. The random numbers
-            are the same, and the results are the same up to rounding.
+        compile: run compiled code instead of Python. "auto" does so if this saves time on the
+            remaining work, and False never. True ("importance" and "psis" only) always does, or is
+            refused with the reason. For other methods, densities and their derivatives are
+            compiled. The random numbers are the same, and the results up to rounding too.
         progress: show a bar with the time left.
         given: "posterior", or "mean" for log p(x|w) at the mean of q(w). Leave it out for a program
             without shared variables.
@@ -170,7 +170,7 @@ def _estimate(
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free, shared.draws(free) as (every, draws):
         units = units_of(every.runner, every.rows)
         method = method.prepared(every, particles)
-        # Code is made for one precision, so the pilots that compare precisions run without it.
+        # Code is compiled for one precision, so the pilot runs that compare two run without it.
         precision, remark = chosen(precision, method, replace(every, codes=None), particles)
         own = own_rows(len(every))
         pieces = every.take(own.numpy()) if is_shared() else every

@@ -48,7 +48,7 @@ class Origin(ABC):
 
     @abstractmethod
     def announce(self, pairs: int) -> None:
-        """Say how many pairs of chain and row the gradients will be computed for."""
+        """Announce for how many pairs of chain and row gradients will be computed."""
 
     @abstractmethod
     def stretch(self, v: Tensor, step: int) -> Tensor:

@@ -5,9 +5,9 @@ r"""Latents as one real vector, and the annealing path between a start and the j
 The start is the guide q(z|x) or the prior p(z). A latent site with a constrained support is mapped
 to the real line, u = T^-1(z), and both densities are multiplied by the same Jacobian.
 
-Densities and derivatives are computed eagerly, or by code that is compiled where this saves time
-(`captured`). The second derivatives of a row are D rows of one batched product of the gradient's
-graph, which runs once for all of them.
+Densities and derivatives are computed eagerly, or by compiled code where this saves time
+(`captured`). The D rows of second derivatives come from one batched backward pass through the
+gradient.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Latents:
         return other
 
     def at_rows(self, rows: Rows) -> Latents:
-        """The same latents on rows that have no keys."""
+        """The same latents on other rows, without the keys from which noise is drawn."""
         other = copy.copy(self)
         other.rows, other.q = rows, None
         return other
@@ -110,7 +110,7 @@ class Latents:
     def computed(
         self, kind: Kind, u: Tensor, eager: Callable[[Tensor], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """A function of u, by compiled code if there is some."""
+        """A function of u, by compiled code if there is any."""
         codes = self.pieces.codes
         return eager(u) if codes is None else codes(kind, self, u, eager)
 
@@ -150,7 +150,7 @@ class Latents:
         return {site.name: drawn[site.name]["value"] for site in self.sites}, pair.terms()
 
     def guide_values(self, particles: int, first: int = 0) -> dict[str, Tensor]:
-        """The same values without their terms: the model does not run."""
+        """The values of `from_guide` without their terms: the model does not run."""
         plate = pyro.plate(PARTICLES, particles, dim=-1 - self.runner.max_plate_nesting)
         with KeyedDraws(self.pieces.keys, self.pieces.seed, first), plate:
             guide: Any = poutine.trace(self.runner.guide).get_trace(*self.rows.arguments)
@@ -219,12 +219,12 @@ class Latents:
         return log_start.detach(), joint, of_start, of_joint
 
     def announce(self, start: Start, pairs: int) -> None:
-        """Say for how many pairs of particle and row `gradients` will be called."""
+        """Announce for how many pairs of particle and row `gradients` will be called."""
         if self.pieces.codes is not None:
             self.pieces.codes.expect(self._kind(start), pairs)
 
     def _kind(self, start: Start) -> Kind:
-        """What `gradients` computes for log p(x, u); log q(u|x) is added if it is known."""
+        """The kind that `gradients` computes; it leaves out log q(u|x) if `q` gives it."""
         if start == "prior":
             return FROM_PRIOR
         return FROM_GUIDE if self.q is None else SLOPES
@@ -307,7 +307,7 @@ def _matrices(pairs: int, dim: int) -> tuple[int, int]:
     return (1, max(1, pairs // (6 * dim)))
 
 
-TOGETHER = 128  # pairs of particle and row in a tile of gradients: more are not faster on a processor
+TOGETHER = 128  # pairs of particle and row in a tile of gradients; more are not faster on a CPU
 DENSITIES = Kind("densities", lambda latents, u: latents.log_densities(u, "prior"), _blocks)
 SLOPES = Kind("slopes", Latents.slopes, _each)
 FROM_PRIOR = Kind("slopes from prior", partial(Latents.slopes_of, start="prior"), _each)

@@ -5,9 +5,10 @@ precision of the parameters, since a network's output is cast back before a dist
 "auto" measures whether bfloat16 is good enough. With the same samples, on some of the rows, the
 mean must change by less than its Monte Carlo error, and bfloat16 must be faster.
 
-Many processors multiply bfloat16 more slowly than float32, and their names do not tell which. So
-"auto" times matrix products in both types in turn, with the casts, which takes milliseconds. It
-stays with float32 unless they and the pilot are clearly faster. precision="bf16" is obeyed.
+Many processors multiply matrices more slowly in bfloat16 than in float32, and their names do not
+tell which. So "auto" times matrix products in both types in turn, casts included, which takes
+milliseconds. It stays with float32 unless both the products and the pilot run are clearly faster in
+bfloat16. precision="bf16" always uses bfloat16.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ __all__ = ["Precision", "chosen"]
 
 Precision = Fixed | Literal["auto"]
 PILOT_ROWS = 32
-# Products in bfloat16 must be this many times as fast, since the rest of a piece is not faster.
+# Products in bfloat16 must be WORTH times as fast, since the rest of a piece gains nothing.
 WORTH, ROUNDS = 1.2, 7
-CLEARLY = 0.95  # the share of the time in float32 below which a pilot in bfloat16 is faster
+CLEARLY = 0.95  # a pilot in bfloat16 must take less than this share of the time in float32
 
 
 def chosen(
@@ -68,17 +69,17 @@ def chosen(
 
 @functools.cache
 def speed_of_bf16(device: str, threads: int) -> float:
-    """How many times as fast as in float32 matrix products with their casts are in bfloat16.
+    """How many times as fast matrix products in bfloat16, casts included, are as in float32.
 
     Arguments:
         device: the type of the device.
-        threads: the number of threads, which is measured with as it is.
+        threads: the current number of threads; it only separates the cached results.
     """
     rows, weights = torch.ones(2000, 512, device=device), torch.ones(512, 512, device=device)
 
     def seconds(dtype: torch.dtype) -> float:
         began = time.perf_counter()
-        float((rows.to(dtype) @ weights.to(dtype)).to(torch.float32)[0, 0])  # waits for a GPU
+        float((rows.to(dtype) @ weights.to(dtype)).to(torch.float32)[0, 0])  # waits for the GPU
         return time.perf_counter() - began
 
     rounds = [(seconds(torch.float32), seconds(torch.bfloat16)) for _ in range(ROUNDS + 2)][2:]

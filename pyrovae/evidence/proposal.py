@@ -155,7 +155,7 @@ class Proposal:
     def _of_mode(self, u: Tensor, m: int) -> tuple[Tensor, Tensor]:
         """The log-densities of the Gaussian and the Student-t distribution at a mode, (K, B).
 
-        They are not computed for rows in which both have no share.
+        They are -inf, and not computed, for rows in which both have share 0.
         """
         rows = (self.shares[m] + self.shares[len(self.modes.place) + m] > 0).nonzero().flatten()
         dim, curvature = u.shape[-1], self.modes.curvature.take(m).take(rows)
@@ -166,12 +166,12 @@ class Proposal:
 
 
 def _of_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Some of the rows of values (B, *), without a copy if they are all of them."""
+    """Some rows of values (B, *); no copy is made if these are all rows."""
     return values if len(rows) == len(values) else values[rows]
 
 
 def _among(u: Tensor, rows: Tensor, log_density: Tensor) -> Tensor:
-    """Log-densities of some rows among those of all rows of u (K, B, D), -inf elsewhere."""
+    """Log-densities (K, B) for all rows of u (K, B, D) from those of some; -inf elsewhere."""
     if len(rows) == u.shape[1]:
         return log_density
     everywhere = torch.full(u.shape[:2], -math.inf, dtype=log_density.dtype, device=u.device)
@@ -207,7 +207,7 @@ def samples_of(surface: Surface, modes: Modes, counts: Tensor, stream: int) -> T
     ends, count = counts.cumsum(0), len(modes.place)
     place = torch.arange(int(ends[-1, 0]), device=counts.device).unsqueeze(1)  # (K, 1)
     which = (place.unsqueeze(0) >= ends.unsqueeze(1)).sum(0)  # (K, B), the component of each sample
-    # In memory the samples of a row are together, as its matrices need them.
+    # The samples of a row are contiguous in memory, for the matrix products of the row.
     rows, dim = modes.place.shape[1:]
     by_row = modes.place.new_zeros(rows, len(place), dim)
     u = by_row.transpose(0, 1)

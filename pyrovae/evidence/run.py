@@ -204,7 +204,7 @@ class Pieces:
         evaluate: computes the terms of a piece, as `eager_terms` does.
         start: the position of the first of these rows among all rows.
         shared: the values at which the variables that all rows share are held.
-        codes: compiled code for densities and derivatives at given latents; None for none.
+        codes: compiled code for densities and derivatives at given latents, or None.
     """
 
     runner: Runner

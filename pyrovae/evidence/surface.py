@@ -55,7 +55,7 @@ class Curvature(NamedTuple):
     def power(self, d: Tensor, exponent: float) -> Tensor:
         """A^exponent d, (*, N, D)."""
         values = self.values.unsqueeze(-2) ** exponent
-        if self.is_full and d.shape[-2] > d.shape[-1]:  # one product with the many vectors
+        if self.is_full and d.shape[-2] > d.shape[-1]:  # one product with the larger matrix
             return d @ ((self.vectors * values) @ self.vectors.mT)
         y = d @ self.vectors
         out = (y * values) @ self.vectors.mT
@@ -160,7 +160,7 @@ class Surface:
         """The second derivatives at u (K, B, D), (K, B, D, D)."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about operations that cannot be batched
+                warnings.simplefilter("ignore")  # for operations that cannot be batched
                 (hessian,) = self.latents.computed(HESSIANS, self._cast(u), self._matrices)
             if hessian.isfinite().all():
                 return hessian.double()
@@ -170,14 +170,14 @@ class Surface:
         return self.products(u, eye.unsqueeze(1))
 
     def _matrices(self, u: Tensor) -> tuple[Tensor, ...]:
-        """The same in Python, for as many rows at once as their D products allow."""
+        """The second derivatives in Python, in groups of rows whose D products fit into memory."""
         rows = max(1, self.pieces.pairs // (3 * self.dim))
         columns = torch.arange(u.shape[1], device=u.device).split(rows)
         parts = [self._of_rows(some).hessians(at[None, some])[0] for at in u for some in columns]
         return (torch.cat(parts, 1).unflatten(1, u.shape[:2]).squeeze(0),)
 
     def _of_rows(self, rows: Tensor) -> Latents:
-        """The latents of some rows; they have no keys."""
+        """The latents of some rows, without keys."""
         return self.latents.at_rows(self.pieces.rows[rows.cpu().numpy()])
 
     def _low_rank(self, u: Tensor, floor: Tensor) -> Curvature:

@@ -5,10 +5,10 @@ r"""Convolutional networks for images with sides of any size, without batch norm
     residual  with blocks h + W_2 * a(W_1 * a(h)) on each map, W_2 = 0 at first
 
 Each stage of an encoder halves the sides, from n to ceil(n / 2), and the decoder has the same sides
-in reverse order. A 3x3 convolution of a map whose pixels are each repeated 2x2 times has only 16
-different weights instead of 36, and is computed as one transposed convolution with these. There is
-no batch normalisation, since log p(x) of a row would then depend on the other rows. Branches that
-start at zero do not need it.
+in reverse order. A stage that doubles the sides repeats each pixel 2x2 times and applies a 3x3
+convolution. Both are computed as one transposed convolution, with 16 products for each pixel and
+pair of channels instead of 36. There is no batch normalisation, since log p(x) of a row would then
+depend on the other rows. Branches that start at zero do not need it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def conv(n_in: int, n_out: int, stride: int = 1) -> nn.Module:
 
 
 def enlarged(maps: Tensor, side: tuple[int, int], layer: nn.Module) -> Tensor:
-    """A layer of `conv` applied to maps that are enlarged to a side by repeating their pixels.
+    """Apply a layer of `conv` to maps that are enlarged to given sides by repeating pixels.
 
     Example:
         >>> import torch
@@ -52,20 +52,20 @@ def enlarged(maps: Tensor, side: tuple[int, int], layer: nn.Module) -> Tensor:
         True
     """
     is_doubled = side == (2 * maps.shape[-2], 2 * maps.shape[-1])
-    # Hooks change what a layer computes, and so does any other class.
+    # Hooks can change what a layer computes, and so can a subclass.
     if type(layer) is nn.Conv2d and is_doubled and not (layer._forward_pre_hooks or layer._forward_hooks):
         return conv_transpose2d(maps, _of_repeated(layer.weight), layer.bias, stride=2, padding=1)
     return layer(interpolate(maps, size=side, mode="nearest"))
 
 
 def _of_repeated(weight: Tensor) -> Tensor:
-    """The transposed convolution (n, m, 4, 4) of `enlarged`, from the weights (m, n, 3, 3)."""
+    """The weights (n, m, 4, 4) of the transposed convolution, from those of `conv` (m, n, 3, 3)."""
     turned = weight.flip(-2, -1).transpose(0, 1)
     return sum(pad(turned, (left, 1 - left, up, 1 - up)) for left in (0, 1) for up in (0, 1))  # type: ignore[return-value]
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    """Maps (N, C, H, W) in the order of memory in which a CPU convolves fastest."""
+    """Maps (N, C, H, W) in the memory format in which a CPU convolves fastest."""
     return maps.contiguous(memory_format=torch.channels_last) if maps.device.type == "cpu" else maps
 
 

@@ -41,7 +41,7 @@ def networks_in(dtype: torch.dtype | None) -> Iterator[None]:
 def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Run matrix products in a precision, and restore the caller's settings.
 
-    On a GPU this includes convolutions, which torch would compute in tf32 unless told otherwise.
+    On a GPU this includes convolutions, which torch computes in tf32 by default.
 
     Raises:
         InputError: for an unknown precision, or tf32 without CUDA.
@@ -56,7 +56,7 @@ def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _on_a_gpu(*, tf32: bool) -> Iterator[None]:
-    """Products of float32 in tf32 or not."""
+    """Compute products of float32 tensors in tf32 or in full precision."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")

@@ -1,8 +1,9 @@
-"""The rows of the next epochs, prepared in threads while steps use those of this one.
+"""The rows of the next epochs, prepared in threads while steps use the current ones.
 
 Binarising 60,000 images takes as long as 300 compiled steps. The rows are a function of the seed
-and the epoch, with random numbers of their own, so it makes no difference when they are drawn. A
-GPU needs several threads, as it takes less time for an epoch than one thread for its rows.
+and the epoch, with their own random generators, so it makes no difference when they are drawn. A
+GPU needs several threads, since it trains for an epoch in less time than one thread needs for its
+rows.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["NextEpoch"]
 
-LARGEST = 2**29  # bytes of the rows, of which those of several epochs are held
-GPU_EPOCHS = 3  # that are prepared at the same time for a GPU
+LARGEST = 2**29  # bytes of the rows of an epoch, since those of several epochs are in memory
+GPU_EPOCHS = 3  # the number of epochs that are prepared at the same time for a GPU
 
 
 class NextEpoch:
-    """The training rows of one epoch after the other; a context that ends its threads.
+    """The training rows of one epoch after another; a context that ends its threads.
 
     Arguments:
         data: data in memory.
-        settings: the seed, and the number of epochs after which nothing is prepared.
+        settings: the seed, and the number of epochs.
     """
 
     def __init__(self, data: Data, settings: Settings) -> None:
@@ -47,7 +48,7 @@ class NextEpoch:
             self.threads.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, epoch: int) -> Rows:
-        """The rows of an epoch; begins to prepare those of the next ones."""
+        """The rows of an epoch; starts to prepare those of the next ones."""
         rows = self.begun.pop(epoch).result() if epoch in self.begun else self._rows(epoch)
         if self.threads is not None:
             for later in range(epoch + 1, min(epoch + 1 + self.count, self.settings.epochs)):

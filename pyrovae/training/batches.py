@@ -35,8 +35,8 @@ def batches_of(
 
     Each item is an `Epoch` and the number of the batch within it. An `Epoch` holds all rows if the
     data are in memory, and those of a block of batches if they are streamed. Rows have the dtype of
-    the validation set. `reading` has the blocks of a stream for several epochs, or gives the rows
-    of an epoch.
+    the validation set. `reading` is what is read or prepared ahead: the blocks of a stream, or a
+    function that returns the rows of an epoch.
     """
     epoch, first, size = position.epoch, position.batch, settings.batch_size
     if isinstance(reading, Reading):

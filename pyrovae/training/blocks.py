@@ -1,12 +1,12 @@
 """Blocks of batches of a stream, which steps use like rows in memory.
 
-    block    some full batches of an epoch, one after another in one tensor; the last block of an
-             epoch has the same shape, and stale rows at its end that no step uses
+    block    consecutive full batches of an epoch in one tensor; the last block of an epoch has the
+             same shape, and may end with old rows that no step uses
     tail     the last batch of an epoch if it is smaller
 
-So compiled steps gather their rows from a block as they do from data in memory, and know one shape.
-The order of rows and the noise of their preparation are functions of (seed, epoch, batch), and do
-not depend on where a block starts.
+Compiled steps gather their rows from a block as from data in memory, and all blocks have one shape.
+The order of the rows is a function of the seed, the epoch and the batch size. The noise of their
+preparation is a function of (seed, epoch, batch). Neither depends on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = ["Block", "Blocks"]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Rows of some batches of an epoch, in main memory.
+    """The rows of some batches of an epoch, in main memory.
 
     Attributes:
         rows: this process's rows.
-        order: the place of each row of the batches in `rows`, on the device of the steps; places of
-            rows of other processes have no meaning.
-        first: the number of the first batch in the epoch.
+        order: the place in `rows` of each row of the batches, on the device of the steps; places
+            of rows of other processes have no meaning.
+        first: the number of the first batch of the block within the epoch.
         batches: the numbers of the batches that were read, counted from `first`.
         epoch: the number of the epoch.
     """
@@ -69,7 +69,7 @@ class Blocks:
         self.each = min(self.stream.batches_in_block(self.size), max(1, self.full))
         self.count = max(1, math.ceil(self.full / self.each))
         self.places = self._places(self.each * self.size)
-        # Two blocks are in use at a time: one by the steps, one that is read.
+        # Two blocks are in memory: steps use one while the other is read.
         self.buffers: list[dict[str, Tensor]] = [{}, {}]
 
     def keys(self, position: Position, epochs: int) -> Iterator[tuple[Tensor, int]]:
@@ -82,12 +82,13 @@ class Blocks:
     def read(
         self, position: Position, epochs: int, next_rows: Callable[[], Tensor] | None = None
     ) -> Iterator[Block]:
-        """The blocks from a position up to an epoch.
+        """The blocks from a position on, up to the end of an epoch.
 
         Arguments:
             position: the first batch.
             epochs: the number of the first epoch that is not read.
-            next_rows: gives the grey rows of the next of `keys`; by default they are read here.
+            next_rows: returns the grey rows of the next batch of `keys`; by default, they are read
+                here.
         """
         for epoch, number, first in self._numbers(position, epochs):
             positions = self._order(epoch)(*self._rows(number))
@@ -100,24 +101,24 @@ class Blocks:
     # ---------------------------------------------------------------- numbers
 
     def _numbers(self, position: Position, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Epoch and number of each block, and the first batch that is not done."""
+        """The epoch and number of each block, and the first batch to read in this epoch."""
         for epoch in range(position.epoch, epochs):
             first = position.batch if epoch == position.epoch else 0
             for number in range(min(first // self.each, self.count - 1), self.count):
                 yield epoch, number, first
 
     def _rows(self, number: int) -> tuple[int, int]:
-        """The first row of a block in the order of the epoch, and the end of its rows."""
+        """The range of the rows of a block in the order of the epoch."""
         rows = self.each * self.size
         return number * rows, len(self.stream) if number == self.count - 1 else (number + 1) * rows
 
     def _batches(self, number: int, first: int) -> range:
-        """The batches of a block from one on; the last block has the tail too."""
+        """The batches of a block from `first` on; the last block includes the tail."""
         start, stop = self._rows(number)
         return range(max(first, start // self.size), math.ceil(stop / self.size))
 
     def _order(self, epoch: int) -> Callable[[int, int], Tensor]:
-        """The positions of a range of rows of an epoch."""
+        """A function that returns the positions of a range of rows of an epoch."""
         chunks = self.stream.chunks
         if chunks is not None:
             return lambda first, last: chunks.window(first, last, self.seed, epoch)
@@ -130,7 +131,7 @@ class Blocks:
         return positions[start : start + self.size][self.share[0] :: self.share[1]]
 
     def _places(self, rows: int) -> Tensor:
-        """The places of the rows of full batches: row i of a batch is the process's row i // R."""
+        """The places of the rows of full batches; row i of a batch is row i // R here."""
         i = torch.arange(rows)
         return (i // self.size * self.own + i % self.size // self.share[1]).to(self.device)
 
@@ -144,13 +145,13 @@ class Blocks:
         batches: range,
         next_rows: Callable[[], Tensor] | None,
     ) -> Rows:
-        """A buffer of rows in which those of some batches follow one another from a place on."""
+        """A buffer that holds the rows of consecutive batches from place `start` on."""
         self.buffers.reverse()
         sizes = [len(rows) for rows in own]
         part = slice(start, start + sum(sizes))
         grey = torch.empty((sum(sizes), *self.stream.event_shape), dtype=self.stream.dtype)
         if not self.data.prepares_batches or grey.dtype == self.data.validation.x.dtype:
-            grey = self._buffer("x", grey)[part]  # they are read into their place
+            grey = self._buffer("x", grey)[part]  # they are read directly into the buffer
         if next_rows is None:
             self.stream.read(torch.cat(own), grey)
         else:
@@ -170,7 +171,7 @@ class Blocks:
         return Rows(**filled)
 
     def _buffer(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a part of the rows of a block and of the batch after it."""
+        """Memory for one tensor of the rows of a block and of one more batch."""
         if name not in self.buffers[0]:
             held_out = getattr(self.data.validation, name)
             self.buffers[0][name] = torch.empty(
@@ -181,10 +182,10 @@ class Blocks:
         return self.buffers[0][name]
 
     def _prepared(self, grey: Tensor, own: list[Tensor], epoch: int, batches: range) -> list[Rows]:
-        """The rows of each batch with its own draws, or of all batches if nothing is drawn."""
+        """The rows of each batch with its own noise, or of all batches if nothing is drawn."""
         if not self.data.prepares_batches:
             return [self.data.streamed(grey, torch.cat(own), generator(self.seed))]
-        # Each process has its own draws; the first has those of a single process.
+        # Each process has its own noise; that of the first is the noise of a single process.
         extra = self.share[:1] if self.share[0] else ()
         return [
             self.data.streamed(x, rows, generator(self.seed, epoch, batch, *extra))

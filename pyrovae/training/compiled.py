@@ -5,10 +5,11 @@ r"""The compiled step: a whole step of a run as compiled code.
              epoch's sums
     output   the loss
 
-Everything that changes between steps is a tensor: the code counts its steps, and reads batch,
-learning rate and KL weight from tables of the whole epoch. If the loss is not finite, nothing is
-updated. The moments are those of the torch optimiser, so eager and compiled steps can alternate.
-Each of several processes has two pieces of code, before and after the exchange of vectors.
+Everything that changes between steps is a tensor. The code counts its steps and reads the batch
+from the order of the whole epoch. Learning rate and KL weight are copied into one small tensor
+before each step. If the loss is not finite, nothing is updated. The moments are those of the torch
+optimiser, so eager and compiled steps can alternate. Each of several processes has two pieces of
+code, before and after the exchange of vectors.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ = ["CompiledShare", "CompiledStep", "compiled_step"]
 # The largest difference between a compiled and an eager step, relative to the length of the step.
 TOLERANCE = {"float32": 0.05, "tf32": 0.2, "bf16": 0.5}
 PARTS = ("x", "context", "y")
-TIMED = 3  # steps of each kind that are compared
+TIMED = 3  # the number of timings of each kind of step
 
 
 class CompiledStep:
@@ -65,7 +66,8 @@ class CompiledStep:
         self.layout = Layout(groups, turnable(job.runner.module, self.weights, len(epoch.batch(0))))
         device = epoch.rows.x.device
         self.number = torch.zeros(1, dtype=torch.int64, device=device)
-        # A loop over weights reads it at every round, and can keep no number that it would compute.
+        # The values of the schedules at a step. A loop over weights reads them in every iteration
+        # and would compute them again each time if they were expressions.
         self.row = torch.zeros(len(self._numbers(0)), dtype=job.precise, device=device)
         self.parts = [name for name in PARTS if getattr(epoch.rows, name) is not None]
         self.codes: list[Compiled] = []
@@ -93,10 +95,10 @@ class CompiledStep:
         return sum(code.seconds for code in self.codes)
 
     def begun(self) -> Build | None:
-        """Begin to compile the step in another process; None if that is not possible here.
+        """Start to compile the step in another process; None if this is not possible here.
 
         Raises:
-            Uncapturable: when it cannot be begun.
+            Uncapturable: when the compilation cannot be started.
         """
         with self.layout.entered():
             return self.graphs[0].begun(self._graph_inputs()[0])
@@ -140,7 +142,7 @@ class CompiledStep:
             raise
 
     def seconds(self, epoch: Epoch, number: int) -> tuple[float, float]:
-        """The times of an eager and of a compiled step; the steps leave no trace."""
+        """The seconds of an eager and a compiled step; what the steps change is restored."""
         before, random = [t.clone() for t in self._state()], random_state(self.number.device)
         eager, compiled = [], []
         for _ in range(TIMED):
@@ -154,7 +156,7 @@ class CompiledStep:
         return statistics.median(eager), statistics.median(compiled)
 
     def _timed(self, take: Callable[[], None]) -> float:
-        """The time of the second of two steps, in seconds; the first one may find cold caches."""
+        """The seconds of the second of two steps; caches may be cold in the first one."""
         take()
         self._wait()
         start = time.perf_counter()
@@ -173,7 +175,7 @@ class CompiledStep:
             raise Uncapturable(f"the compiled step fails: {str(error).splitlines()[0][:160]}") from error
 
     def settle(self) -> None:
-        """Give weights and optimiser torch's form again: memory and step counts."""
+        """Give weights and optimiser torch's usual memory and step counts again."""
         self.layout.leave()
         self._count(self.job.state.position.step)
 

@@ -1,4 +1,4 @@
-"""The order of an epoch and its batches, functions of the seed and the epoch."""
+"""The order of the rows in an epoch, and its batches: functions of the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
 class Epoch:
     """Rows on the device, and the order in which batches are taken from them.
 
-    These are all rows of an epoch, or a block of batches of a stream, of which some may be unread.
+    These are all rows of an epoch, or a block of batches of a stream, some of which may be unread.
 
     Attributes:
         rows: the training rows, without their row numbers.

@@ -166,7 +166,7 @@ def packed(trained: Sequence[Tensor], loss: Tensor, gradient: Gradient, sums: Te
     """The vector that a process sends at a step; both flags are zero."""
     zeros = (torch.zeros_like(w) for w in trained)
     flat = torch.cat([(z if g is None else g).reshape(-1) for g, z in zip(gradient, zeros, strict=True)])
-    used = flat.new_ones(len(gradient))  # a list of numbers would be copied to a GPU, which waits for it
+    used = flat.new_ones(len(gradient))  # copying a list of numbers to a GPU would wait for it
     for i, g in enumerate(gradient):
         if g is None:
             used[i].zero_()

@@ -136,8 +136,8 @@ def fit(
             training rows, but at least 16 and at most 100.
         seed: seed of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
-            "cpu". The default of a hand-written pair is the device of the data; its parameters are
-            not moved.
+            "cpu". A hand-written pair is trained on the device of the data by default, since its
+            parameters are not moved.
         lr_schedule: cosine or linear, to zero at the last step, or constant; by default cosine, and
             constant for a prior whose components start after some epochs.
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
@@ -258,7 +258,7 @@ def _settings(
 
 def _checked(runner: Runner, data: Data, device: str | None, batch_size: int) -> torch.device:
     runner.refuse_few_digits()
-    if device is None and runner.module is None:  # nothing could move the parameters of a pair
+    if device is None and runner.module is None:  # the parameters of a pair cannot be moved
         device = str(data.validation.x.device)
     where = usable_device(device)
     check_data(runner, data, batch_size)

@@ -1,10 +1,11 @@
 """The memory of weights and moments during compiled steps.
 
-A tensor of few numbers, such as a bias, is a part of a vector that holds all of them, so that one
-loop updates them all. The others have a vector of their own. The tensors keep their shapes and
-become views of the vectors, so modules, Pyro's store and torch's optimiser see the usual values.
+Small weights, such as biases, are parts of one vector, so that one loop updates all of them. Each
+large weight has a vector of its own. Moments are stored in the same way. The tensors keep their
+shapes and become views of the vectors, so modules, Pyro's store and torch's optimiser see the usual
+values.
 
-On a CPU some weights are stored transposed. A linear layer computes x W^T with W of shape (out,
+On a CPU, some weights are stored transposed. A linear layer computes x W^T with W of shape (out,
 in). For a small batch the forward product is up to four times as fast if W^T is contiguous, which
 is more than the backward product loses.
 """
@@ -21,7 +22,7 @@ __all__ = ["Layout", "turnable"]
 
 # Above this number of rows the cost of packing W is small compared with the product.
 SMALL_BATCH = 64
-# Below this number of entries, copying a gradient into a vector costs less than a loop of its own.
+# Below this number of entries, copying a gradient into a vector costs less than a separate loop.
 FEW = 2048
 
 
@@ -29,11 +30,11 @@ class Layout:
     """The memory of some weights and their moments.
 
     Arguments:
-        groups: a weight and its moments, for each weight.
+        groups: for each weight, the weight and its moments.
         turned: the positions of the weights (out, in) that are stored as (in, out).
 
     Attributes:
-        vectors: lists of a vector of weights and one of each moment.
+        vectors: lists, each with a vector of weights and one vector for each of their moments.
     """
 
     def __init__(self, groups: Sequence[Sequence[Tensor]], turned: Collection[int] = ()) -> None:
@@ -43,7 +44,7 @@ class Layout:
         self.is_entered = False
 
     def enter(self) -> None:
-        """Make the tensors views of the vectors, which get their values."""
+        """Copy the tensors into the vectors and make them views of these."""
         if not self.is_entered:
             for members, vectors in zip(self.members, self.vectors, strict=True):
                 for kind, vector in enumerate(vectors):
@@ -51,7 +52,7 @@ class Layout:
         self.is_entered = True
 
     def leave(self) -> None:
-        """Give each tensor contiguous memory of its own again."""
+        """Give each tensor its own contiguous memory again."""
         if self.is_entered:
             for group in self.groups:
                 for tensor in group:
@@ -68,7 +69,7 @@ class Layout:
             self.leave()
 
     def packed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Tensors like the weights, one for each weight, as vectors like those of the weights."""
+        """Pack one tensor for each weight, of its shape, into vectors like those of the weights."""
         flat = [self._stored(number, tensor).reshape(-1) for number, tensor in enumerate(tensors)]
         parts = [[flat[number] for number in members] for members in self.members]
         return [torch.cat(some) if len(some) > 1 else some[0] for some in parts]
@@ -85,12 +86,12 @@ class Layout:
             tensor.data = self._stored(number, part.view(stored.shape).copy_(stored))
 
     def _stored(self, number: int, tensor: Tensor) -> Tensor:
-        """A tensor as it is stored, and from there back to its own shape."""
+        """A tensor in the form in which it is stored, or back from it."""
         return tensor.t() if number in self.turned else tensor
 
 
 def _members(weights: Sequence[Tensor]) -> list[list[int]]:
-    """The weights of each vector: the small ones of one type together, the others alone."""
+    """The weights of each vector: the small ones of one dtype together, each large one alone."""
     together: dict[object, list[int]] = {}
     for number, weight in enumerate(weights):
         together.setdefault(weight.dtype if weight.numel() < FEW else number, []).append(number)

@@ -117,7 +117,7 @@ class Loop:
         self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
 
     def _reading(self) -> AbstractContextManager[Reading | NextEpoch | None]:
-        """What is read or prepared ahead, from epoch to epoch."""
+        """A context for the rows that are read or prepared ahead."""
         job = self.job
         if job.is_over:
             return nullcontext()

@@ -1,13 +1,13 @@
 """Reading of a stream ahead of the steps: in a thread, in other processes, or between steps.
 
-    thread      reads the next block while steps use the last one, also during validation
-    processes   `workers` of them read batches of a torch `Dataset`, and the thread puts these into
-                blocks
-    no thread   for a data set that draws random numbers: these come from the generators of the
-                program, so it is read in the same order as without blocks
+    thread      reads the next block while steps use the current one, and also during validation
+    processes   `workers` processes read batches of a torch `Dataset`, and the thread puts these
+                into blocks
+    no thread   with workers=0, or for a data set whose items are random: these draw from the global
+                generators, so they are read between steps, one batch at a time
 
-What is read does not depend on which of these reads it, or when. In a process, every batch has its
-own seed.
+The rows do not depend on who reads them or when, unless the items are random. In the processes,
+every batch of random items has its own seed.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ __all__ = ["Ahead", "Reading"]
 
 PATIENCE = 10.0  # seconds that the end of a run waits for an item that is being read
 AHEAD = 4  # batches that each process reads ahead
-LOST = "DataLoader worker"  # how the message begins with which torch reports a process that ended
+LOST = "DataLoader worker"  # the start of torch's message when a process has ended
 
 
 class Reading:
-    """The batches of a stream, from a position up to an epoch; a context that ends its helpers.
+    """The batches of a stream from a position on; a context that ends its threads and processes.
 
     Arguments:
         data: streamed data.
         position: the first batch.
         settings: the seed and the batch size.
         epochs: the number of epochs after which nothing is read.
-        wait: called again and again while a block is awaited.
+        wait: called repeatedly while waiting for a block.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Reading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         for helper in self.helpers:
             helper.close()  # type: ignore[union-attr]
-        if isinstance(error, RuntimeError) and LOST in str(error):  # from a handler of torch, in any line
+        if isinstance(error, RuntimeError) and LOST in str(error):  # raised by torch, in any line
             raise _ended(self.stream, error)
 
     def batches(self) -> Iterator[tuple[Epoch, int]]:
@@ -96,7 +96,7 @@ class Reading:
 
 
 class Place:
-    """Where steps find a block: on a GPU always in the same tensors, which compiled steps know.
+    """The rows of a block for the steps: on a GPU always the same tensors, as in the CUDA graph.
 
     Arguments:
         device: the device of the steps.
@@ -109,7 +109,7 @@ class Place:
         self.copied: torch.cuda.Event | None = None
 
     def put(self, rows: Rows, *, is_block: bool) -> Rows:
-        """Rows on the device. Copies from pinned memory wait for the steps before them."""
+        """Rows on the device; copies from pinned memory are queued after the steps before."""
         if not self.fixed:
             return rows
         if not is_block:
@@ -125,17 +125,17 @@ class Place:
         return self.rows
 
     def settle(self) -> None:
-        """Wait until the last rows were copied, as their memory is used again for others."""
+        """Wait until the last rows are copied, since their memory will be used for other rows."""
         if self.copied is not None:
             self.copied.synchronize()
 
 
 class Ahead:
-    """Takes the next item of an iterator in a thread, while the last one is in use.
+    """Takes the next item of an iterator in a thread, while the current one is in use.
 
     Arguments:
-        items: an iterator, which only the thread uses.
-        wait: called again and again while an item is awaited.
+        items: an iterator that only the thread uses.
+        wait: called repeatedly while waiting for an item.
     """
 
     def __init__(self, items: Iterator[Any], wait: Callable[[], None] = lambda: None) -> None:
@@ -172,21 +172,21 @@ class Ahead:
 
     def _run(self) -> None:
         try:
-            with torch.no_grad():  # a setting of the thread
+            with torch.no_grad():  # each thread has its own setting
                 while self.turn.acquire() and not self.is_closed:
                     self.done.put(("item", next(self.items)))
         except StopIteration:
             self.done.put(("end", None))
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             self.done.put(("error", error))
 
 
 class _Fetched:
-    """Rows that processes read.
+    """Batches of rows that other processes read.
 
     Arguments:
         stream: the data set.
-        keys: positions and a seed for each batch.
+        keys: the positions and a seed for each batch.
         workers: the number of processes.
     """
 
@@ -200,7 +200,7 @@ class _Fetched:
             prefetch_factor=AHEAD,
             collate_fn=_unchanged,
             worker_init_fn=_leave_signals,
-            generator=torch.Generator(),  # so that it does not use that of the program
+            generator=torch.Generator(),  # so that the global generator is not used
         )
         self.batches: Iterator[Any] | None = iter(loader)
 
@@ -208,7 +208,7 @@ class _Fetched:
         """The rows of the next batch.
 
         Raises:
-            InputError: from reading, or if a process ended.
+            InputError: for rows that cannot be read, or if a process has ended.
         """
         assert self.batches is not None
         try:
@@ -220,7 +220,7 @@ class _Fetched:
         return x
 
     def close(self) -> None:
-        """End the processes; the loader would do so only when no traceback refers to it."""
+        """End the processes; the loader waits until nothing refers to it, not even a traceback."""
         shutdown = getattr(self.batches, "_shutdown_workers", None)
         if callable(shutdown):
             shutdown()
@@ -228,7 +228,7 @@ class _Fetched:
 
 
 class _Batches(Dataset[Any]):
-    """The batches of a stream, each read by its key in a process."""
+    """The batches of a stream; a process reads the one with a given key."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -240,12 +240,12 @@ class _Batches(Dataset[Any]):
         random.seed(seed)
         try:
             return self.stream.read(positions)
-        except InputError as error:  # a loader would add a traceback to its message
+        except InputError as error:  # if it were raised, the loader would add a traceback
             return InputError(str(error))
 
 
 def _ended(stream: Stream, error: RuntimeError) -> InputError:
-    """The error for a process that ended before it was asked to."""
+    """The error for a process that ended unexpectedly."""
     name = getattr(stream.dataset, "title", None) or type(stream.dataset).__name__
     return InputError(
         f"a process that reads {name} ended too early ({str(error).splitlines()[0].rstrip('. ')}): use fewer "

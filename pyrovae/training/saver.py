@@ -247,7 +247,7 @@ def _difference(before: Any, now: Any) -> str:  # noqa: ANN401
 
 
 def _random(device: torch.device) -> dict[str, Tensor | None]:
-    """The random state of a run on a device, which need not be the current one."""
+    """The random state of a run on a device, which may not be torch's current device."""
     return {"cpu": torch.get_rng_state(), "cuda": random_state(device) if device.type == "cuda" else None}
 
 

@@ -2,9 +2,10 @@
 
 "auto" chooses after a fixed number of steps, counted over all parts of a resumed run, whose times
 are in the checkpoint. Code that is not on disk is compiled in another process, and the run goes on
-with eager steps until it is there. Then both kinds of step are timed, and the faster one is kept.
-The choice is stored in a checkpoint before it matters, so a run that is killed and resumed keeps
-it. A last batch of another size is an eager step; both kinds give the same numbers up to rounding.
+with eager steps until the code is ready. Then both kinds of step are timed, and the faster one is
+kept. The choice is stored in a checkpoint before the next step, so a run that is killed and resumed
+keeps it. A last batch of another size is an eager step. Both kinds give the same numbers up to
+rounding.
 
 Several processes compile in turn and wait for each other. The first process chooses for all, and if
 the code cannot be compiled in one of them, none uses it.
@@ -30,7 +31,7 @@ __all__ = ["Steps"]
 
 # The number of steps timed before "auto" chooses.
 TIMED = 5
-# Compiled steps are not used if they take more than this number of eager ones.
+# Compiled steps are not used if one takes more than this number of times as long as an eager one.
 SLOWER = 1.0
 
 
@@ -82,7 +83,7 @@ class Steps:
             eager_step(job, epoch, number)
 
     def decide(self, epoch: Epoch) -> bool:
-        """Choose the kind of the next steps if it is time to; returns whether that was done.
+        """Choose the kind of the next steps if it is time to; returns whether the choice was made.
 
         Arguments:
             epoch: the epoch of the last step.
@@ -100,7 +101,7 @@ class Steps:
         return self.waiting is None
 
     def end(self) -> None:
-        """End a compilation that nothing waits for any more."""
+        """End a compilation that is no longer needed."""
         if self.waiting is not None:
             self.waiting[1].cancel()
             self.waiting = None
@@ -144,7 +145,7 @@ class Steps:
 
     @property
     def _left(self) -> int:
-        """The number of steps that are left, if no patience runs out."""
+        """The number of steps that are left without early stopping."""
         return self.job.settings.epochs * self.job.batch_count - self.job.state.position.step
 
     def _choose(self, epoch: Epoch) -> None:
@@ -175,7 +176,7 @@ class Steps:
         return True
 
     def _begin(self, step: CompiledStep, needed: float) -> bool:
-        """Begin to compile in another process, if that is possible; returns whether it is."""
+        """Start to compile in another process if possible; returns whether it is."""
         build = None if self.job.exchange.is_shared else step.begun()
         if build is None:
             return False
@@ -185,7 +186,7 @@ class Steps:
         return True
 
     def _look(self, step: CompiledStep, build: compiling.Build) -> bool:
-        """Use the code of another process once it is there; returns whether the choice is made."""
+        """Use the code of the other process when it is ready; returns whether a choice was made."""
         if not build.is_done:
             return False
         self.waiting = None

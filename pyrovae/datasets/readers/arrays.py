@@ -77,22 +77,22 @@ def read_npz(path: Path) -> Source:
 
 
 def rows_among(names: Collection[str]) -> str | None:
-    """The array of an archive that has the rows: one of these names, or the only array."""
+    """The name of an archive's array of rows: a known name, or that of its only array."""
     return next((name for name in ROWS if name in names), next(iter(names)) if len(names) == 1 else None)
 
 
 def labels_among(names: Collection[str]) -> str | None:
-    """The array of an archive that has the labels, if any."""
+    """The name of an archive's array of labels, if it has one."""
     return next((name for name in LABELS if name in names), None)
 
 
 def has_test_set(names: Collection[str]) -> bool:
-    """Whether an archive has training rows and test rows."""
+    """Whether an archive has separate training and test rows."""
     return {("train", "x"), ("test", "x")} <= _pairs(names).keys()
 
 
 def _pairs(names: Collection[str]) -> dict[tuple[str, ...], str]:
-    """The arrays by the words of their names, in alphabetical order."""
+    """The names by their words, which are in alphabetical order."""
     return {tuple(sorted(name.lower().split("_"))): name for name in names}
 
 
@@ -123,7 +123,7 @@ def channels_first(x: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 
 def has_channels_last(shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array is images of bytes (N, H, W, C), which `channels_first` changes."""
+    """Whether an array holds byte images (N, H, W, C), which `channels_first` changes."""
     return dtype == np.uint8 and len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
 
 

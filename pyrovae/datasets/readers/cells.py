@@ -59,7 +59,7 @@ class Cells:
         sort: "numbers", "dates", "truth", "words", "mixed" (numbers next to words), "identifiers"
             or "empty".
         values: numbers, (N,), with NaN where missing; None for words.
-        written: the cells as words, (N,), with None where missing, or a function that gives them.
+        written: the cells as words, (N,), with None where missing, or a function that returns them.
         unit: the unit of the numbers, or None.
         levels: the two words of truth values or ordered levels, or None.
         notes: remarks for the user.
@@ -76,7 +76,7 @@ class Cells:
 
     @property
     def words(self) -> np.ndarray:
-        """The cells as words, (N,), with None where missing; slow to make of numbers."""
+        """The cells as words, (N,), with None where missing; slow for a column of numbers."""
         if callable(self.written):
             self.written = self.written()
         return self.written

@@ -1,6 +1,6 @@
 """Tables on disk that are stored in groups of rows: .parquet (row groups), .feather and .arrow.
 
-A group is read as a whole, and a column of all groups by itself.
+A group of rows can be read as a whole, and so can a column over all groups.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Groups:
     """The groups of a table on disk.
 
     Attributes:
-        schema: the columns and their types, a schema of pyarrow.
+        schema: the columns and their types, a pyarrow schema.
         sizes: the number of rows of each group.
         kind: the format.
     """
@@ -36,15 +36,15 @@ class Groups:
         return list(self.schema.names)
 
     def group(self, number: int, names: Sequence[str]) -> Any:  # noqa: ANN401
-        """Some columns of a group, a table of pyarrow."""
+        """Some columns of a group, as a pyarrow table."""
         raise NotImplementedError
 
     def __getitem__(self, name: str) -> pandas.Series:
-        """A column of all groups."""
+        """A column over all groups."""
         raise NotImplementedError
 
     def columns(self, names: Sequence[str]) -> pandas.DataFrame:
-        """Some columns of all groups."""
+        """Some columns over all groups."""
         import pandas
 
         return pandas.DataFrame({name: self[name] for name in names})
@@ -111,7 +111,9 @@ class _Feather(Groups):
 
 
 def groups_of(path: Path) -> Groups | None:
-    """The groups of a table on disk; None for another format, or names that are not plain.
+    """The groups of a table on disk; None for other formats, or for unusual column names.
+
+    Names are unusual if they are empty, occur twice, are not strings, or start or end with a space.
 
     Raises:
         InputError: if pyarrow is not installed.
@@ -123,7 +125,7 @@ def groups_of(path: Path) -> Groups | None:
     try:
         groups = _Parquet(path) if ending == ".parquet" else _Feather(path)
         frame = groups.schema.empty_table().to_pandas()
-    except pyarrow.ArrowInvalid:  # another version of the format; or the reader of whole files says why
+    except pyarrow.ArrowInvalid:  # the reader of whole files explains it
         return None
     names = [str(name) for name in frame.columns]
     is_plain = names == groups.names and len(set(names)) == len(names)

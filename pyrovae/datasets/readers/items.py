@@ -39,7 +39,7 @@ __all__ = [
 
 LARGE = 2 * 10**9
 LABELS = ("label", "labels", "target", "targets", "y", "class", "fine_label")
-_SHARED = ("float32", "float64", "int64", "uint8")  # types of numpy that torch shares
+_SHARED = ("float32", "float64", "int64", "uint8")  # numpy types that torch has too
 _GREY = ("1", "L", "I;16", "I;16B", "I;16L", "I", "F")
 
 
@@ -117,7 +117,7 @@ def item(dataset: Dataset[Any], number: int, shape: tuple[int, ...] | None = Non
 
 
 def items_at(dataset: Dataset[Any], numbers: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Read the rows of these numbers, (B, *shape), without their labels.
+    """Read the rows with these numbers, (B, *shape), without their labels.
 
     Raises:
         InputError: for an item that cannot be read, or that is not numbers of this shape.
@@ -133,7 +133,7 @@ def items_at(dataset: Dataset[Any], numbers: Tensor, shape: tuple[int, ...], dty
 
 
 def _stacked(items: list[Any], shape: tuple[int, ...]) -> Tensor | None:
-    """Tensors or arrays of one kind, as most items are, in one tensor; None for others."""
+    """Stack tensors or arrays of one type and shape, as most items are; None for others."""
     first = items[0] if items else None
     if first is None or type(first) not in (Tensor, np.ndarray):
         return None
@@ -146,7 +146,7 @@ def _stacked(items: list[Any], shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _several(dataset: Any, numbers: list[int]) -> list[Any]:  # noqa: ANN401
-    """Items of a data set, by the method of torch that reads several if there is one.
+    """Items of a data set, read together if it has torch's method `__getitems__`.
 
     Raises:
         InputError: for an item that cannot be read.
@@ -164,7 +164,7 @@ def _one(dataset: Any, number: int) -> Any:  # noqa: ANN401
     Raises:
         InputError: if it cannot be read.
     """
-    try:  # a context manager would double the time of a quick item
+    try:  # entering a context here would double the time of a fast item
         return dataset[number]
     except Exception as error:
         with _reading(f"item {number}", dataset):
@@ -173,7 +173,7 @@ def _one(dataset: Any, number: int) -> Any:  # noqa: ANN401
 
 @contextmanager
 def _reading(what: str, dataset: object) -> Iterator[None]:
-    """Explain an error of a data set in one sentence."""
+    """Turn an error of a data set into a one-sentence InputError."""
     try:
         yield
     except (InputError, MemoryError):

@@ -1,7 +1,7 @@
 """Arrays on disk whose rows are read a few at a time: .npy, and .npz that is not compressed.
 
-A file is read with `seek` and `read`, and not mapped into memory: a file that becomes shorter is
-then an error that can be explained, and what was read does not count as memory of the process.
+A file is read with `seek` and `read`, and is not mapped into memory. If the file becomes shorter,
+the error can then be explained, and pages of the file do not count as memory of the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pyrovae.errors import InputError
 
 __all__ = ["ArrayFile", "RowFile", "opened_rows", "state_of"]
 
-CHUNK = 2**19  # the bytes that are read from one place
+CHUNK = 2**19  # bytes that are read from one place in the file
 
 
 class RowFile(Dataset[Any]):
@@ -36,9 +36,9 @@ class RowFile(Dataset[Any]):
         path: the file.
         title: the name in messages.
         shape: the shape of all rows, (N, *event).
-        dtype: the type that the rows have in memory.
-        starts: the first rows of the chunks that are read together, ascending from 0.
-        state: the size and the time of the last change of the file.
+        dtype: the type of the rows in memory.
+        starts: the first row of each chunk of rows that are read together, ascending from 0.
+        state: the size of the file and the time of its last change.
         note: a remark for the user, or None.
     """
 
@@ -58,7 +58,7 @@ class RowFile(Dataset[Any]):
         return self.read(torch.tensor([number]))[0]
 
     def read(self, numbers: Tensor) -> Tensor:
-        """The rows of these numbers, (B, *event), in any order; fastest for few chunks.
+        """The rows with these numbers, (B, *event), in any order; fastest if in few chunks.
 
         Raises:
             InputError: if the file has changed.
@@ -68,7 +68,7 @@ class RowFile(Dataset[Any]):
         return x
 
     def fill(self, numbers: Tensor, x: Tensor) -> None:
-        """Write the rows of these numbers into x, (B, *event), in the type of x.
+        """Write the rows with these numbers into x, (B, *event), in the type of x.
 
         Raises:
             InputError: if the file has changed or cannot be read.
@@ -86,7 +86,7 @@ class RowFile(Dataset[Any]):
         raise NotImplementedError
 
     def changed(self) -> InputError:
-        """The error for a file that is no longer the one that was opened."""
+        """The error for a file that has changed since it was opened."""
         return InputError(
             f"{self.path} has changed since it was opened: start again with the file as it is now"
         )
@@ -102,7 +102,7 @@ class Layout:
 
     @classmethod
     def of(cls, file: BinaryIO, end: int) -> Layout | None:
-        """Read the header at the place of the file; None if rows cannot be read one by one."""
+        """Read the header at the file's position; None if rows cannot be read separately."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns about files of old versions
             version = npy.read_magic(file)
@@ -123,7 +123,7 @@ class Layout:
 
     @property
     def in_memory(self) -> torch.dtype:
-        """The type of the rows in memory, as `source.as_rows` chooses it."""
+        """The type of the rows in memory, the one that `source.as_rows` chooses."""
         kind, size = self.dtype.kind, self.dtype.itemsize
         if kind == "f":
             return torch.float32 if size <= 4 else torch.float64
@@ -140,7 +140,7 @@ def opened_rows(path: Path) -> RowFile | None:
             return None if layout is None else ArrayFile(path, layout)
         return _opened_npz(path) if ending == ".npz" and path.is_file() else None
     except (OSError, ValueError, SyntaxError, BadZipFile, struct.error, NotImplementedError):
-        return None  # the reader of whole files says what is wrong
+        return None  # the reader of whole files explains what is wrong
 
 
 def _opened_npz(path: Path) -> RowFile | None:
@@ -197,7 +197,7 @@ class ArrayFile(RowFile):
         rows = numbers.numpy()[places]
         cuts = np.flatnonzero(np.diff(rows // self.chunk)) + 1
         with self.path.open("rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):  # chunks are far apart, and reading beyond one is of no use
+            if hasattr(os, "posix_fadvise"):  # chunks are far apart: reading beyond one is useless
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             for place, own in zip(np.split(places, cuts), np.split(rows, cuts), strict=True):
                 if len(own):

@@ -52,7 +52,7 @@ def kind_of_numbers(cells: Cells) -> tuple[str, list[str]]:
         return "normal", ["dates, read as days since 1970-01-01"]
     if len(values) and np.isin(values, (0, 1)).all():
         return "bernoulli", []
-    some = values[:1000]  # most columns of fractions have one here
+    some = values[:1000]  # most columns with fractions have one among these
     is_whole = cells.unit is None and bool((some % 1 == 0).all() and (values % 1 == 0).all())
     if is_whole and len(np.unique(values)) == 2:
         return "categorical", ["two values, read as classes"]

@@ -1,4 +1,4 @@
-"""Tables on disk whose rows are read a group at a time, as numbers in the columns of a schema."""
+"""Tables on disk, read one group of rows at a time, as the numbers of known columns."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pyrovae.datasets.readers.tables import Table
 
 __all__ = ["Facts", "TableFile"]
 
-SINGLE = (np.float16, np.float32, np.int8, np.uint8, np.int16, np.uint16)  # what float32 holds
-SOME = 128  # rows that are copied at once
-KEPT = 2  # groups at the borders of a window, of which the next window has the other rows
+SINGLE = (np.float16, np.float32, np.int8, np.uint8, np.int16, np.uint16)  # exact in float32
+SOME = 128  # rows that are copied at a time
+KEPT = 2  # groups kept after a window, since the next window may need their other rows
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of the columns of a table on disk after one reading of all rows.
+    """What is known about the columns of a table on disk after reading all rows once.
 
     Attributes:
         columns: the columns that are modelled.
-        na: further words that stand for a missing entry.
+        na: additional words for a missing entry.
         reading: what was read, in plain values (`reading.facts_of`).
         labels: class numbers, (N,), or None.
-        class_names: the words that the classes stand for, or None.
+        class_names: the names of the classes, or None.
         context: numbers and codes of the columns that condition a model, (N, C) float64, or None.
         context_columns: the columns of the context, or None.
     """
@@ -82,7 +82,7 @@ class TableFile(RowFile):
                 self.kept[group] = self._values(group)
             own, values = groups == group, self.kept[group]
             some, where = rows[own] - self.first[group], places[own]
-            for start in range(0, len(some), SOME):  # a copy of all would not fit into the cache
+            for start in range(0, len(some), SOME):  # all rows would not fit into the cache
                 target[where[start : start + SOME]] = values[some[start : start + SOME]]
             shares[group] = len(some) / len(values)
             if len(shares) > KEPT:
@@ -93,11 +93,11 @@ class TableFile(RowFile):
             self._drop(group)
 
     def _drop(self, number: int) -> None:
-        """Forget a group, whose memory is used for the next one."""
+        """Drop a group; its memory is used again for the next one."""
         self.spare = [self.kept.pop(number)]
 
     def _empty(self, rows: int, dtype: type[np.floating]) -> np.ndarray:
-        """Memory for a group: new memory costs more than what is written into it."""
+        """Memory for a group, used again if possible: allocating takes longer than writing."""
         for values in self.spare:
             if values.shape[0] == rows and values.dtype == dtype:
                 self.spare = []
@@ -123,7 +123,7 @@ class TableFile(RowFile):
 
 
 def _plain(column: Column, cells: Any) -> np.ndarray | None:  # noqa: ANN401
-    """The cells of a column of numbers without a unit and codes; None for other columns."""
+    """The cells of a numeric column without a unit, levels or special words; else None."""
     is_plain = column.levels is None and column.unit is None and not column.missing
     types = importlib.import_module("pyarrow.types")
     if not is_plain or column.kind == "bernoulli":

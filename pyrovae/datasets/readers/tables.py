@@ -73,7 +73,7 @@ def without_row_numbers(table: Table, options: ReadOptions) -> Table:
 
 
 def may_number_rows(name: str) -> bool:
-    """Whether a first column of this name may hold row numbers."""
+    """Whether a first column with this name may hold row numbers."""
     return _plain_name(name) in ROW_NUMBERS
 
 
