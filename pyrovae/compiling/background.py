@@ -71,7 +71,12 @@ class _Task(NamedTuple):
 
 def can_start() -> bool:
     """Whether another process can compile for this one."""
-    return os.name == "posix" and bool(sys.executable)
+    return os.name == "posix" and bool(sys.executable) and os.access(sys.executable, os.X_OK)
+
+
+def _paths() -> list[str]:
+    """The import path, without entries that Python ignores."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 class Build:
@@ -99,7 +104,7 @@ class Build:
 
     def _started(self, task: bytes) -> tuple[subprocess.Popen[bytes], int]:
         theirs, ours = os.pipe()
-        command = [sys.executable, "-c", _PROGRAM.format(path=sys.path, pipe=theirs)]
+        command = [sys.executable, "-c", _PROGRAM.format(path=_paths(), pipe=theirs)]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         # The folder may be a private one of this process. A new session gets no Ctrl-C.
         environment = os.environ | {"PYROVAE_CACHE": str(self.folder)}

@@ -267,6 +267,19 @@ def test_a_graph_that_cannot_be_compiled_is_a_reason(monkeypatch):
         graph.begun([torch.ones(3)]).finish()
 
 
+def test_entries_of_the_import_path_that_python_ignores(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, storage.cache_folder(), None])
+    monkeypatch.setenv("CXX", "/nowhere/compiler")
+    graph = traced(lambda a: (a.exp() * 5,), [torch.ones(3)])
+    with pytest.raises(Uncapturable, match="nowhere"):  # so the other process did start
+        graph.begun([torch.ones(3)]).finish()
+
+
+def test_without_a_python_to_start_there_is_no_other_process(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert traced(lambda a: (a.exp(),), [torch.ones(3)]).begun([torch.ones(3)]) is None
+
+
 def test_a_cancelled_compilation_leaves_nothing():
     graph = traced(lambda a: (a.exp() + 3,), [torch.ones(3)])
     build = graph.begun([torch.ones(3)])
