@@ -138,6 +138,7 @@ class Build:
         status = self.process.wait()
         self._close()
         if status:
+            storage.remove_builds(self.folder, self.process.pid)  # it may have been killed
             raise Uncapturable(words or "it could not be compiled: the compiling process was ended")
         return time.perf_counter() - self.began
 

@@ -290,6 +290,15 @@ def test_a_cancelled_compilation_leaves_nothing():
     assert not graph.is_stored
 
 
+def test_a_compilation_that_is_killed_is_a_reason_and_leaves_nothing():
+    build = traced(lambda a: (a.exp() + 6,), [torch.ones(3)]).begun([torch.ones(3)])
+    until(lambda: any(storage.cache_folder().glob(".build-*")))
+    os.killpg(build.process.pid, signal.SIGKILL)  # as by a system without memory
+    with pytest.raises(Uncapturable, match="the compiling process was ended"):
+        build.finish()
+    assert not any(storage.cache_folder().glob(".build-*"))
+
+
 def test_the_other_process_ends_when_this_one_is_killed():
     lines = (
         "import time, torch",
