@@ -52,11 +52,17 @@ class _Task(NamedTuple):
     key: str
     inputs: list[_Input]
     threads: int
+    number: torch.dtype
 
 
 def can_start() -> bool:
     """Whether another process can compile for this one."""
-    return os.name == "posix" and bool(sys.executable)
+    return os.name == "posix" and bool(sys.executable) and os.access(sys.executable, os.X_OK)
+
+
+def _paths() -> list[str]:
+    """The import path, without entries that Python ignores."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 class Build:
@@ -76,14 +82,15 @@ class Build:
         self.began = time.perf_counter()
         try:
             self.folder = storage.folder_to_write()
-            task = pickle.dumps(_Task(sent(module), key, kinds, torch.get_num_threads()))
+            options = torch.get_num_threads(), torch.get_default_dtype()
+            task = pickle.dumps(_Task(sent(module), key, kinds, *options))
             self.process, self.pipe = self._started(task)
         except Exception as error:  # a graph that cannot be sent is not compiled
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
 
     def _started(self, task: bytes) -> tuple[subprocess.Popen[bytes], int]:
         theirs, ours = os.pipe()
-        command = [sys.executable, "-c", _PROGRAM.format(path=sys.path, pipe=theirs)]
+        command = [sys.executable, "-c", _PROGRAM.format(path=_paths(), pipe=theirs)]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         # The folder may belong to this process only. A process in a new session gets no Ctrl-C.
         environment = os.environ | {"PYROVAE_CACHE": str(self.folder)}
@@ -117,6 +124,7 @@ class Build:
         status = self.process.wait()
         self._close()
         if status:
+            storage.remove_builds(self.folder, self.process.pid)  # it may have been killed
             raise Uncapturable(words or "it could not be compiled: the compiling process ended early")
         return time.perf_counter() - self.began
 
@@ -149,6 +157,7 @@ def work(pipe: int) -> None:
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)
+        torch.set_default_dtype(task.number)  # of tensors that the graph creates
         inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in task.inputs]
         native.stored(received(task.lines), task.key, inputs)
     except Exception as error:

@@ -30,27 +30,38 @@ class Fusable(TorchFunctionMode):
         if func in (torch.tanh, Tensor.tanh) and not kwargs and _is_plain(*args):
             return 2 * torch.sigmoid(2 * args[0]) - 1
         if func is torch.nn.functional.softplus and _is_softplus(*args, **(kwargs or {})):
-            return _Softplus.apply(args[0])
+            return _Softplus.apply(args[0] if args else kwargs["input"])
         return func(*args, **(kwargs or {}))
 
 
 class _Softplus(torch.autograd.Function):
-    """log(1 + e^raw), which can be differentiated any number of times."""
+    """log(1 + e^raw), which can be differentiated any number of times, also by torch.func."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, raw: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(raw)
+    def forward(raw: Tensor) -> Tensor:
         return series_softplus(raw)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         (raw,) = ctx.saved_tensors
         return gradient * torch.sigmoid(raw)
 
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor) -> Tensor:  # noqa: ANN401
+        (raw,) = ctx.saved_tensors
+        return change * torch.sigmoid(raw)
 
-def _is_softplus(raw: Tensor, beta: float = 1.0, threshold: float = 20.0) -> bool:
+
+def _is_softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> bool:  # noqa: A002
     """Whether softplus with these options is log(1 + e^raw), to the rounding of float32."""
-    return beta == 1 and threshold >= 20 and _is_plain(raw)
+    return beta == 1 and threshold >= 20 and _is_plain(input)
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:

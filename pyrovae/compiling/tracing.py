@@ -29,6 +29,7 @@ def traced(
     inputs: Sequence[Tensor],
     *,
     watched: Sequence[Any] = (),
+    changed: Sequence[Tensor] = (),
 ) -> Graph:
     """Trace a function of tensors; nothing is computed, drawn or changed.
 
@@ -36,6 +37,8 @@ def traced(
         function: called once with stand-ins for `inputs`; returns a tuple of tensors.
         inputs: tensors with the shapes, types and devices of the graph's inputs.
         watched: modules and functions whose Python state must not change.
+        changed: the inputs that the function changes. Other tensors that it uses, such as
+            parameters, may be views of them, and are then the same views of those inputs.
 
     Raises:
         Uncapturable: with the reason, when the function cannot be traced.
@@ -50,14 +53,14 @@ def traced(
     capture = make_fx(without_numbers, tracing_mode="fake", _allow_non_fake_inputs=True)
     try:
         with contextlib.redirect_stdout(printed), validation_kept(), _buffers_kept(watched):
-            graph = _lifted(capture(*inputs), inputs)
+            graph = _lifted(capture(*inputs), inputs, changed)
     except Exception as error:
         raise Uncapturable(reason(error)) from error
     finally:
         torch.set_rng_state(random)
-    changed = sorted(name for name, value in python_state(watched).items() if before.get(name) != value)
-    if changed:
-        raise Uncapturable(f"it changes {changed[0]} in Python at every call")
+    altered = sorted(name for name, value in python_state(watched).items() if before.get(name) != value)
+    if altered:
+        raise Uncapturable(f"it changes {altered[0]} in Python at every call")
     if printed.getvalue():
         raise Uncapturable(f"it prints at every call ({printed.getvalue().splitlines()[0][:40]!r})")
     return graph
@@ -77,20 +80,22 @@ def _buffers_kept(watched: Sequence[Any]) -> Iterator[None]:
                 buffer.copy_(old)
 
 
-def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Graph:
+def _lifted(module: torch.fx.GraphModule, inputs: Sequence[Tensor], changed: Sequence[Tensor]) -> Graph:
     """Turn the other tensors of a traced function into inputs, so that they are not constants.
 
-    Views of inputs remain views, since the function may change the input.
+    Views of inputs that the function changes remain views. Any other tensor that shares memory with
+    an input, as rows of the same data may do, is an input of its own: later calls get other inputs.
     """
-    graph, own = module.graph, {id(tensor): i for i, tensor in enumerate(inputs)}
+    graph, own = module.graph, dict[int, int]()
     graph.eliminate_dead_code()
     with_known_solves(graph)
     places = [node for node in graph.nodes if node.op == "placeholder"]
-    bases = {_memory(tensor): places[i] for i, tensor in enumerate(inputs) if tensor.numel()}
+    bound = {id(tensor) for tensor in changed}
+    bases = {_memory(t): places[i] for i, t in enumerate(inputs) if id(t) in bound and t.numel()}
     lifted: list[Tensor] = []
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         tensor = getattr(module, str(node.target))
-        if id(tensor) not in own and _memory(tensor) in bases:
+        if _memory(tensor) in bases:
             view = (bases[_memory(tensor)], tensor.shape, tensor.stride(), tensor.storage_offset())
             with graph.inserting_before(places[-1].next):
                 replacement = graph.call_function(torch.ops.aten.as_strided.default, view)
@@ -119,7 +124,7 @@ def _key(module: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> str:
     shapes = [(tuple(t.shape), t.stride(), t.dtype, t.device.type) for t in tensors]
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), _processor())
     # Compiled loops depend on the number of threads.
-    settings = (torch.__version__, torch.get_num_threads(), sys.platform, OPTIONS)
+    settings = (torch.__version__, torch.get_num_threads(), torch.get_default_dtype(), sys.platform, OPTIONS)
     return hashlib.sha256(repr((str(module.graph), shapes, machine, settings)).encode()).hexdigest()[:32]
 
 

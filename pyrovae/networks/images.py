@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate, pad
 
@@ -51,11 +50,17 @@ def enlarged(maps: Tensor, side: tuple[int, int], layer: nn.Module) -> Tensor:
         >>> torch.allclose(enlarged(maps, (10, 14), layer), layer(repeated), atol=1e-5)
         True
     """
-    is_doubled = side == (2 * maps.shape[-2], 2 * maps.shape[-1])
-    # Hooks can change what a layer computes, and so can a subclass.
-    if type(layer) is nn.Conv2d and is_doubled and not (layer._forward_pre_hooks or layer._forward_hooks):
+    if side == (2 * maps.shape[-2], 2 * maps.shape[-1]) and _is_usual(layer):
         return conv_transpose2d(maps, _of_repeated(layer.weight), layer.bias, stride=2, padding=1)
     return layer(interpolate(maps, size=side, mode="nearest"))
+
+
+def _is_usual(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether a layer is as `conv` made it: no other class or options, and no hooks."""
+    if type(layer) is not nn.Conv2d or any(hooks for name, hooks in vars(layer).items() if "_hooks" in name):
+        return False
+    options = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return options == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and layer.padding_mode == "zeros"
 
 
 def _of_repeated(weight: Tensor) -> Tensor:
@@ -66,7 +71,8 @@ def _of_repeated(weight: Tensor) -> Tensor:
 
 def _channels_last(maps: Tensor) -> Tensor:
     """Maps (N, C, H, W) in the memory format in which a CPU convolves fastest."""
-    return maps.contiguous(memory_format=torch.channels_last) if maps.device.type == "cpu" else maps
+    # Under vmap tensors know only the usual memory formats.
+    return maps.movedim(1, -1).contiguous().movedim(-1, 1) if maps.device.type == "cpu" else maps
 
 
 class ConvHead(nn.Module):
@@ -79,7 +85,8 @@ class ConvHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         out = self.conv(features.flatten(0, -4) if features.dim() > 4 else features)
-        return out.reshape(*features.shape[:-3], *self.shape)
+        # Of the usual strides, as programs may expect.
+        return out.reshape(*features.shape[:-3], *self.shape).contiguous()
 
 
 class _Encoder(Network):

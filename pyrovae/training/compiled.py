@@ -145,14 +145,18 @@ class CompiledStep:
         """The seconds of an eager and a compiled step; what the steps change is restored."""
         before, random = [t.clone() for t in self._state()], random_state(self.number.device)
         eager, compiled = [], []
-        for _ in range(TIMED):
-            self.layout.leave()
-            eager.append(self._timed(lambda: eager_step(self.job, epoch, number)))
-            self.layout.enter()
-            compiled.append(self._timed(lambda: self(epoch, number)))
-        self._put(before)
-        self._count(self.job.state.position.step + 1)
-        set_random_state(random, self.number.device)
+        try:
+            for _ in range(TIMED):
+                self.layout.leave()
+                eager.append(self._timed(lambda: eager_step(self.job, epoch, number)))
+                self._put(before)  # many steps with one batch may lead far away
+                self.layout.enter()
+                compiled.append(self._timed(lambda: self(epoch, number)))
+                self._put(before)
+        finally:
+            self._put(before)
+            self._count(self.job.state.position.step + 1)
+            set_random_state(random, self.number.device)
         return statistics.median(eager), statistics.median(compiled)
 
     def _timed(self, take: Callable[[], None]) -> float:
@@ -204,8 +208,10 @@ class CompiledStep:
     def _state(self) -> list[Tensor]:
         moments = [moment for of_weight in self.moments for moment in of_weight]
         module = self.job.runner.module
-        buffers = [] if module is None else list(module.buffers())
-        return [self.job.state.sums, *(w.detach() for w in self.weights), *moments, *buffers]
+        others = [] if module is None else list(module.buffers())
+        others += [tensor for graph in self.graphs for tensor in graph.changed]
+        unique = {id(tensor): tensor.detach() for tensor in others}
+        return [self.job.state.sums, *(w.detach() for w in self.weights), *moments, *unique.values()]
 
     def _put(self, state: list[Tensor]) -> None:
         for tensor, value in zip(self._state(), state, strict=True):
@@ -215,8 +221,8 @@ class CompiledStep:
         tolerance = TOLERANCE[self.job.settings.precision]
         length = error = 0.0
         for now, old, want in zip(self._state()[1:], before[1:], eager[1:], strict=True):
-            length += (want.double() - old.double()).square().sum().item()
-            error += (now.double() - want.double()).square().sum().item()
+            length += _squared_distance(want, old)
+            error += _squared_distance(now, want)
         sums = torch.allclose(self.job.state.sums, eager[0], rtol=tolerance, atol=tolerance)
         return sums and math.sqrt(error) <= tolerance * math.sqrt(length)
 
@@ -244,7 +250,8 @@ class CompiledStep:
     # ---------------------------------------------------------------- the graph
 
     def _traced(self) -> list[Graph]:
-        return [traced(self._step, self.inputs, watched=_watched(self.job))]
+        changed = self.inputs[len(self.data) :]
+        return [traced(self._step, self.inputs, watched=_watched(self.job), changed=changed)]
 
     def _graph_inputs(self) -> list[list[Tensor]]:
         """The inputs of each graph."""
@@ -291,8 +298,11 @@ class CompiledShare(CompiledStep):
 
     def _traced(self) -> list[Graph]:
         first, second = self._graph_inputs()
-        watched = _watched(self.job)
-        return [traced(self._share, first, watched=watched), traced(self._move, second, watched=watched)]
+        watched, changed = _watched(self.job), self.inputs[len(self.data) :]
+        return [
+            traced(self._share, first, watched=watched),
+            traced(self._move, second, watched=watched, changed=changed),
+        ]
 
     def _graph_inputs(self) -> list[list[Tensor]]:
         # Only the shape of the vector is used.
@@ -315,6 +325,11 @@ class CompiledShare(CompiledStep):
         self._advance(list(state), list(gradient), row.unbind()[2:], loss, sums)
         number.add_(1)
         return (loss.clone(),)
+
+
+def _squared_distance(one: Tensor, other: Tensor) -> float:
+    """The sum of squared differences; equal infinite values, as in a mask, have none."""
+    return torch.where(one == other, 0.0, one.double() - other.double()).square().sum().item()
 
 
 def compiled_step(job: Job, epoch: Epoch) -> CompiledStep:

@@ -130,6 +130,26 @@ def test_tracing_moves_no_buffer():
     assert module.count == 0
 
 
+def test_what_shares_memory_with_an_input_keeps_its_values_when_the_input_is_another():
+    """Rows of the data, of which a batch is an input and others are used by the program."""
+    data = torch.arange(12.0)
+    kept = data[1:4]
+    graph = traced(lambda x: (x * kept + data[9:],), [data[6:9]])
+    for start in (0, 6, 8):
+        x = data[start : start + 3]
+        torch.testing.assert_close(run(graph, x)[0], x * kept + data[9:])
+
+
+def test_views_of_an_input_that_changes_change_with_it():
+    vector = torch.zeros(4)
+    part = vector[1:3]
+    graph = traced(lambda v: (part * 1, v.add_(1)[1:3] + part), [vector], changed=[vector])
+    assert not graph.lifted
+    before, after = graph.module(torch.full((4,), 5.0))
+    assert before.tolist() == [5, 5]
+    assert after.tolist() == [12, 12]
+
+
 def key(function=lambda x: (x * 2,), x=ONE):
     return traced(function, [x]).key
 
@@ -149,9 +169,13 @@ def test_the_key_is_of_what_decides_the_code():
     try:
         torch.set_num_threads(threads + 1)
         others.append(key())
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(threads)
+        others.append(key())  # tensors without a type may be made in it
     finally:
         torch.set_num_threads(threads)
-    assert len({key(), *others}) == 9
+        torch.set_default_dtype(torch.float32)
+    assert len({key(), *others}) == 10
     one, two = (traced(lambda x, scale=scale: (x * scale,), [ONE]) for scale in (SCALE, SCALE + 1))
     assert one.key == two.key
 

@@ -37,6 +37,27 @@ def test_enlarged_maps_and_their_gradients_are_those_of_two_operations(side):
         torch.testing.assert_close(a, b)
 
 
+OPTIONS = {
+    "circular": {"kernel_size": 3, "padding": 1, "padding_mode": "circular"},
+    "wide": {"kernel_size": 5, "padding": 2},
+    "dilated": {"kernel_size": 3, "padding": 2, "dilation": 2},
+    "groups": {"kernel_size": 3, "padding": 1, "groups": 2},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_layer_with_other_options_computes_what_it_computes_alone(options):
+    maps, layer = torch.randn(2, 2, 5, 5), nn.Conv2d(2, 4, **options)
+    torch.testing.assert_close(images.enlarged(maps, (10, 10), layer), in_two(maps, (10, 10), layer))
+
+
+def test_a_hook_of_the_gradient_is_called():
+    maps, layer, calls = torch.randn(2, 3, 5, 5, requires_grad=True), images.conv(3, 4), []
+    layer.register_full_backward_hook(lambda *given: calls.append(given))
+    images.enlarged(maps, (10, 10), layer).sum().backward()
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("change", ["hook", "pre-hook", "parametrisation", "class"])
 def test_a_layer_that_was_changed_computes_what_it_computes_alone(change):
     maps, layer = torch.randn(2, 3, 5, 5), images.conv(3, 4)
@@ -60,3 +81,18 @@ def test_decoders_are_the_formula_of_their_docstring(monkeypatch, decoder, shape
     found = network(z)
     monkeypatch.setattr(images, "enlarged", in_two)
     torch.testing.assert_close(found, network(z))
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Residual"])
+def test_networks_of_images_are_mapped_over_rows(kind):
+    encoder, decoder = (getattr(pv.networks, f"{kind}{part}")() for part in ("Encoder", "Decoder"))
+    encoder.attach((3, 8, 8))
+    decoder.attach((2,), (3, 8, 8))
+    for network, value in ((encoder, torch.randn(4, 3, 8, 8)), (decoder, torch.randn(4, 2))):
+        torch.testing.assert_close(torch.func.vmap(network)(value.unsqueeze(1)).squeeze(1), network(value))
+
+
+def test_parameters_of_images_have_the_usual_strides():
+    decoder = pv.networks.ConvDecoder()
+    decoder.attach((2,), (3, 8, 8))
+    assert decoder.head((3, 8, 8))(decoder(torch.randn(5, 4, 2))).is_contiguous()

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
 import pyrovae as pv
 from pyrovae.compiling import Graph, storage, traced
-from pyrovae.errors import Uncapturable
+from pyrovae.errors import NumericalError, Uncapturable
 from tests.support.captured import QUIET, interpreted, learned, willing
 from tests.support.interrupted import Crashed, crash_after
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small
@@ -153,6 +155,58 @@ def test_a_comparison_changes_neither_weights_nor_random_numbers(code, data, tmp
     assert_same_runs(tmp_path / "one", tmp_path / "two")
 
 
+def counting(calls):
+    """A hand-written pair whose guide counts its steps in a tensor that is no buffer."""
+
+    def model(x):
+        shift = pyro.param("shift", torch.zeros(16))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            logits = shift + z.sum(-1, keepdim=True)
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(x):
+        mean = pyro.param("mean", torch.zeros(2))
+        if torch.is_grad_enabled():
+            calls.detach().add_(1.0)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(mean + 0 * calls, 1.0).to_event(1))
+
+    return model, guide
+
+
+def test_a_comparison_changes_no_tensor_of_the_program(code, monkeypatch):
+    willing(monkeypatch)
+    rows, counts = torch.bernoulli(torch.full((80, 16), 0.5)), []
+    for timed in (1, 4):
+        monkeypatch.setattr("pyrovae.training.compiled.TIMED", timed)
+        pyro.clear_param_store()
+        calls = torch.zeros(())
+        pv.fit(counting(calls), rows, **QUIET)
+        counts.append(calls.item())
+    assert code.calls > 0
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("kind", ["eager", "compiled"])
+def test_a_comparison_that_fails_leaves_no_trace(code, data, tmp_path, monkeypatch, kind):
+    """A loss that is not finite in a step that is only timed is none of the run."""
+    willing(monkeypatch)
+    pv.fit(small(), data, out=tmp_path / "one", **QUIET)
+    steps = []
+
+    def timed(step, take):
+        steps.append(take())
+        if len(steps) == 1 + (kind == "compiled"):
+            raise NumericalError("the loss is not finite")
+        return 1.0
+
+    monkeypatch.setattr("pyrovae.training.compiled.CompiledStep._timed", timed)
+    pv.fit(small(), data, out=tmp_path / "two", **QUIET)
+    assert steps
+    assert_same_runs(tmp_path / "one", tmp_path / "two")
+
+
 # ---------------------------------------------------------------- the other process
 
 
@@ -166,11 +220,64 @@ def test_the_code_of_another_process_is_this_ones():
     torch.testing.assert_close(graph.compiled([one, two])([one, two])[0], one @ two + 1)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_other_process_draws_noise_and_not_a_constant():
+    """Operations without inputs, which a pickled graph would run once and for all, and their type."""
+
+    def noisy(a):
+        drawn = torch.bernoulli(torch.full((3,), 0.5)) + torch.zeros(3).normal_()
+        return (a + torch.randn(3), drawn, torch.stack(a.unbind()) * torch.tensor(float("inf")))
+
+    given = [torch.ones(3, dtype=torch.float32)]
+    graph = traced(noisy, given)
+    graph.begun(given).finish()
+    code = graph.compiled(given)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        wanted, state = noisy(*given), torch.get_rng_state()
+        torch.manual_seed(seed)
+        torch.testing.assert_close(tuple(code(given)), wanted)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_code_of_the_other_process(monkeypatch, capsys):
+    monkeypatch.setattr("pyrovae.compiling.when.TRACING_SECONDS", -1e9)
+    monkeypatch.setattr("pyrovae.training.steps.SLOWER", float("inf"))
+    data = pv.datasets.load(binary(40), validation=10, test=10)
+    seen = []
+
+    class UntilThere(pv.Callback):
+        def on_epoch(self, run):
+            seen.extend(said(capsys))
+            if len(seen) > 1:
+                run.stop()
+
+    pv.fit(small(), data, **(LOUD | {"epochs": 10**5, "patience": None}), callbacks=[UntilThere()])
+    first, second = seen
+    assert first.startswith("compiled steps: compiling once")
+    assert second.startswith("compiled steps: compiled in ")
+
+
 def test_a_graph_that_cannot_be_compiled_is_a_reason(monkeypatch):
     monkeypatch.setenv("CXX", "/nowhere/compiler")
     graph = traced(lambda a: (a.exp(),), [torch.ones(3)])
     with pytest.raises(Uncapturable, match="^it could not be compiled: "):
         graph.begun([torch.ones(3)]).finish()
+
+
+def test_entries_of_the_import_path_that_python_ignores(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, storage.cache_folder(), None])
+    monkeypatch.setenv("CXX", "/nowhere/compiler")
+    graph = traced(lambda a: (a.exp() * 5,), [torch.ones(3)])
+    with pytest.raises(Uncapturable, match="nowhere"):  # so the other process did start
+        graph.begun([torch.ones(3)]).finish()
+
+
+def test_without_a_python_to_start_there_is_no_other_process(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert traced(lambda a: (a.exp(),), [torch.ones(3)]).begun([torch.ones(3)]) is None
 
 
 def test_a_cancelled_compilation_leaves_nothing():
@@ -181,6 +288,15 @@ def test_a_cancelled_compilation_leaves_nothing():
     assert build.is_done
     assert not any(storage.cache_folder().glob(".build-*"))
     assert not graph.is_stored
+
+
+def test_a_compilation_that_is_killed_is_a_reason_and_leaves_nothing():
+    build = traced(lambda a: (a.exp() + 6,), [torch.ones(3)]).begun([torch.ones(3)])
+    until(lambda: any(storage.cache_folder().glob(".build-*")))
+    os.killpg(build.process.pid, signal.SIGKILL)  # as by a system without memory
+    with pytest.raises(Uncapturable, match="the compiling process was ended"):
+        build.finish()
+    assert not any(storage.cache_folder().glob(".build-*"))
 
 
 def test_the_other_process_ends_when_this_one_is_killed():

@@ -207,6 +207,22 @@ def test_a_buffer_is_an_input(code, data):
     assert any(tensor is run.program.generation.network.scale for tensor in code.graphs[0].lifted)
 
 
+class Masked(Buffered):
+    """A buffer with infinite values."""
+
+    def attach(self, *sizes, **named):
+        super().attach(*sizes, **named)
+        self.scale = torch.tensor([0.0, 0.0, -torch.inf])
+
+    def forward(self, *inputs):
+        return MLP.forward(self, *inputs) * self.scale.softmax(0)[0]
+
+
+def test_a_buffer_with_infinite_values(code, data):
+    alike(lambda: small(decoder=Masked()), data)
+    assert code.calls
+
+
 class Spare(Buffered):
     """A layer that nothing uses."""
 
