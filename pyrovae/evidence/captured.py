@@ -224,8 +224,9 @@ class _Code:
         return time.perf_counter() - began
 
     def fits(self, latents: Latents, u: Tensor) -> bool:
-        """Whether these latents are of the program and the kind of rows that the code is for."""
-        return latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
+        """Whether the code is for these latents and rows, and tiles are not mostly copies."""
+        is_full = 2 * len(u) > self.tile[0]  # rows that are left over cost little, particles do not
+        return is_full and latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
 
     def __call__(self, latents: Latents, u: Tensor) -> Outputs:
         """The outputs at u (K, B, D)."""
