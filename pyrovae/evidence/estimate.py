@@ -171,6 +171,7 @@ def _estimate(
     _check_compile(compile, method)
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free, shared.draws(free) as (every, draws):
         units = units_of(every.runner, every.rows)
+        every = replace(every, codes=None if compile is False else every.codes)
         method = method.prepared(every, particles)
         # Code is made for one precision, so the pilots that compare precisions run without it.
         precision, remark = chosen(precision, method, replace(every, codes=None), particles)
@@ -247,5 +248,6 @@ def _check_compile(compile: Compile, method: Method) -> None:
     check_option(compile)
     if compile is True and not method.compilable:
         raise InputError(
-            f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto'"
+            f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto', "
+            "which compiles what saves time"
         )

@@ -179,10 +179,11 @@ def _counted(surface: Surface, proposal: Proposal, particles: int) -> Draws:
     for number, first in enumerate(range(0, particles, most)):
         some = draw(surface, proposal, min(most, particles - first), FRESH + APART * number)
         parts.append(replace(some, u=some.u[:0]))
-    _, *densities = (torch.cat(each) for each in zip(*(part.parts for part in parts), strict=True))
+    u, log_prior, log_guide, joint = map(torch.cat, zip(*(part.parts for part in parts), strict=True))
     shares = [part.log_shares + math.log(len(part.joint) / particles) for part in parts]
     components = torch.cat([part.components for part in parts], 1)
-    return Draws(parts[0].u, *densities, components, torch.logsumexp(torch.stack(shares), 0))
+    log_shares = torch.logsumexp(torch.stack(shares), 0)
+    return Draws(u, log_prior, log_guide, joint, components, log_shares)
 
 
 def _most(surface: Surface) -> int:

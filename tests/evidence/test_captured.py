@@ -12,7 +12,7 @@ import pyrovae as pv
 from pyrovae import compiling
 from pyrovae.compiling import when
 from pyrovae.errors import Uncapturable
-from pyrovae.evidence import AIS, captured, estimate, log_evidence, path, sandwich
+from pyrovae.evidence import AIS, captured, estimate, log_evidence, path, run, sandwich
 from pyrovae.evidence.captured import Codes
 from pyrovae.evidence.compiled import CompiledTerms
 from pyrovae.evidence.path import Latents
@@ -227,6 +227,19 @@ def test_code_that_gives_something_else_is_not_used(monkeypatch, at_once):
     monkeypatch.setattr(compiling.Graph, "compiled", compiled)
     found = log_evidence(oracle, x, method="laplace", particles=100)
     np.testing.assert_array_equal(found.log_px, wanted.log_px)
+
+
+def test_compile_false_means_never(interpreted, monkeypatch):
+    for module in (run, estimate):
+        monkeypatch.setattr(module, "Codes", lambda compile, rows: Codes(True, rows))
+    vae, rows = program("normal")
+    for compile in (False, "auto"):
+        options = {"method": "laplace", "particles": 60, "compile": compile}
+        log_evidence(vae, rows, **options)
+        assert bool(interpreted) == (compile == "auto")
+        del interpreted[:]
+        pv.score(vae, rows, **options)
+        assert bool(interpreted) == (compile == "auto")
 
 
 class Branching(LinearGaussian):
