@@ -19,11 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx.node import map_arg
 
 from pyrovae.compiling import native, storage
 from pyrovae.compiling.quiet import first_line
@@ -43,13 +44,29 @@ class _Input(NamedTuple):
     dtype: torch.dtype
 
 
+class _Name(NamedTuple):
+    """A node of the graph, as an argument of another one."""
+
+    name: str
+
+
+class _Node(NamedTuple):
+    """A node of the graph."""
+
+    name: str
+    kind: str
+    target: Any
+    given: tuple[Any, Any]
+
+
 class _Task(NamedTuple):
     """What the other process is told."""
 
-    module: torch.fx.GraphModule
+    nodes: list[_Node]
     key: str
     inputs: list[_Input]
     threads: int
+    number: torch.dtype
 
 
 def can_start() -> bool:
@@ -74,7 +91,8 @@ class Build:
         self.began = time.perf_counter()
         try:
             self.folder = storage.folder_to_write()
-            task = pickle.dumps(_Task(module, key, kinds, torch.get_num_threads()))
+            options = torch.get_num_threads(), torch.get_default_dtype()
+            task = pickle.dumps(_Task(_nodes(module.graph), key, kinds, *options))
             self.process, self.pipe = self._started(task)
         except Exception as error:  # a graph that cannot be sent is compiled by nobody
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
@@ -135,6 +153,44 @@ class Build:
             self.process.stdout.close()
 
 
+def _nodes(graph: torch.fx.Graph) -> list[_Node]:
+    """The graph as plain values.
+
+    A graph that is pickled runs what has no inputs when it is read: noise would become a constant.
+    """
+    nodes = []
+    for node in graph.nodes:
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload):
+            target = (target.namespace, target._opname, target._overloadname)
+        given = map_arg((node.args, node.kwargs), lambda n: _Name(n.name))
+        nodes.append(_Node(node.name, node.op, target, given))
+    return nodes
+
+
+def _module(nodes: Sequence[_Node]) -> torch.fx.GraphModule:
+    """The graph of these nodes."""
+    graph, known = torch.fx.Graph(), dict[str, torch.fx.Node]()
+    for node in nodes:
+        target, (args, kwargs) = node.target, _with_nodes(node.given, known)
+        if isinstance(target, tuple):
+            space, operation, overload = target
+            target = getattr(getattr(getattr(torch.ops, space), operation), overload)
+        known[node.name] = graph.create_node(node.kind, target, args, kwargs, node.name)
+    return torch.fx.GraphModule(torch.nn.Module(), graph)
+
+
+def _with_nodes(given: Any, known: Mapping[str, torch.fx.Node]) -> Any:  # noqa: ANN401
+    """Arguments with nodes in place of their names."""
+    if isinstance(given, _Name):
+        return known[given.name]
+    if isinstance(given, (tuple, list)):
+        return type(given)(_with_nodes(part, known) for part in given)
+    if isinstance(given, dict):
+        return {name: _with_nodes(part, known) for name, part in given.items()}
+    return given
+
+
 def work(pipe: int) -> None:
     """Compile the task on standard input; ends the process with 1 and a reason if that fails.
 
@@ -147,8 +203,9 @@ def work(pipe: int) -> None:
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)
+        torch.set_default_dtype(task.number)  # of tensors that the graph creates
         inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in task.inputs]
-        native.stored(task.module, task.key, inputs)
+        native.stored(_module(task.nodes), task.key, inputs)
     except Exception as error:
         known = isinstance(error, Uncapturable)
         print(error if known else f"it could not be compiled: {first_line(error)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import getitem
 
 import torch
 from torch import Tensor
@@ -31,6 +32,15 @@ class Graph:
     module: torch.fx.GraphModule
     lifted: list[Tensor]
     key: str
+
+    @property
+    def changed(self) -> list[Tensor]:
+        """The lifted tensors that the graph changes."""
+        nodes = list(self.module.graph.nodes)
+        roots = {_root(node.args[0]) for node in nodes if node.args and _changes(node.target)}
+        places = [node for node in nodes if node.op == "placeholder"]
+        pairs = zip(places[len(places) - len(self.lifted) :], self.lifted, strict=True)
+        return [tensor for place, tensor in pairs if place in roots]
 
     @property
     def is_stored(self) -> bool:
@@ -64,6 +74,22 @@ class Graph:
         except Exception as error:
             raise Uncapturable(f"it could not be compiled: {first_line(error)}") from error
         return Compiled(run, self.lifted, time.perf_counter() - start)
+
+
+def _changes(target: object) -> bool:
+    """Whether an operation changes its first argument."""
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def _is_view(target: object) -> bool:
+    return target is getitem or (isinstance(target, torch._ops.OpOverload) and target.is_view)
+
+
+def _root(node: object) -> object:
+    """The node of which an argument is a view, or the argument itself."""
+    while isinstance(node, torch.fx.Node) and _is_view(node.target):
+        node = node.args[0]
+    return node if isinstance(node, torch.fx.Node) else None
 
 
 @dataclass(frozen=True)
