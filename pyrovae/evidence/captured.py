@@ -8,7 +8,8 @@ derivatives of log p(x, u). It is compiled for a tile of fixed size, and a call 
 
 The last tile is filled up with copies, so one piece of code serves any number of chains, climbs or
 rows, and its memory does not depend on them. Kinds are compiled one by one, when the eager time
-that is likely to follow pays for it, and are compared with the eager results first.
+that is likely to follow pays for it, by another process while calls stay eager, and are compared
+with the eager results first.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ r"""Compiled evaluation: the terms of a piece by machine code, if that saves tim
 If a site of the guide is not such a z (a flow, a gamma distribution), the guide runs outside too,
 and the values of its sites are the inputs instead. The noise is the same as in eager evaluation, so
 a compiled estimate is the same up to rounding. All pieces but the last ones have one shape. Code is
-compiled for this shape, and the others run eagerly. A program also runs eagerly if it cannot be
-compiled, or if its code gives other terms.
+compiled for this shape, in another process, and the others run eagerly. A program also runs eagerly
+if it cannot be compiled, or if its code gives other terms.
 """
 
 from __future__ import annotations

@@ -91,10 +91,10 @@ PARTS = {
 PROGRAMS = [*PARTS, "pair", "mixture of lines"]
 
 
-def close(found, wanted):
+def close(found, wanted, tolerance=1e-8):
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape
-        assert torch.allclose(a, b.to(a), rtol=1e-8, atol=1e-8)
+        assert torch.allclose(a, b.to(a), rtol=tolerance, atol=tolerance)
 
 
 # ---------------------------------------------------------------- the same numbers
@@ -356,3 +356,18 @@ def test_a_failed_evaluation_ends_the_compilation(elsewhere, monkeypatch):
         with pytest.raises(ValueError, match="failed"):
             log_evidence(oracle, oracle.sample(4), method=method, particles=particles, chunk=300)
         assert all(build.cancelled for build in Build.every)
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
+    vae, rows = program("normal")
+    with evaluation(vae, rows, seed=0, chunk=None) as pieces:
+        latents = Latents(pieces)
+        u = latents.pack(latents.guide_values(4))
+        code = captured._Code(path.SLOPES, latents, u)
+        assert not code.compile(wait=False)
+        code.making.build.process.wait()
+        assert code.compile(wait=False)
+        code.check()
+        close(code(latents, u), latents.slopes(u), 1e-4)
