@@ -92,7 +92,7 @@ class Evaluator:
             with torch.random.fork_rng(devices=[]):
                 terms = self.waiting or self._traced(pieces, first, count)
                 self.waiting = terms
-                if terms is not None and terms.compile(wait=not self.elsewhere):
+                if terms is not None and terms.compile():
                     self.waiting = None
                     self._compare(terms, pieces, first, count)
         except Uncapturable as error:
@@ -107,7 +107,7 @@ class Evaluator:
         gain = self.when.gain(self.left)
         if not self.when.pays(gain):
             return None
-        terms = CompiledTerms(pieces, first, count)
+        terms = CompiledTerms(pieces, first, count, elsewhere=self.elsewhere)
         return terms if self.when.pays(gain, is_stored=terms.graph.is_stored) else None
 
     def _compare(self, terms: CompiledTerms, pieces: Pieces, first: int, count: int) -> None:
@@ -121,15 +121,16 @@ class CompiledTerms:
 
     Arguments:
         pieces, first, count: a piece of this shape.
+        elsewhere: compile in another process.
 
     Raises:
         Uncapturable: if the program cannot be traced.
     """
 
-    def __init__(self, pieces: Pieces, first: int, count: int) -> None:
+    def __init__(self, pieces: Pieces, first: int, count: int, *, elsewhere: bool = False) -> None:
         if pieces.device.type != "cpu":
             raise Uncapturable("code is made for processors, and the program is not on one")
-        self.runner, self.count = pieces.runner, count
+        self.runner, self.count, self.elsewhere = pieces.runner, count, elsewhere
         self.code: Compiled | None = None
         self.noise, values = _noted(pieces, first, count)
         self.sites, self.parts = list(values), list(parts_of(pieces.rows))
@@ -149,13 +150,13 @@ class CompiledTerms:
         watched = [self.runner.module, self.runner.model, self.runner.guide]
         self.graph = traced(self._terms, self.example, watched=watched)
 
-    def compile(self, *, wait: bool) -> bool:
+    def compile(self) -> bool:
         """Compile the graph, or load its code from disk; returns whether the code is there.
 
         Raises:
             Uncapturable: if it cannot be compiled here.
         """
-        self.code = self.making.code(wait=wait)
+        self.code = self.making.code(wait=not self.elsewhere)
         return self.code is not None
 
     def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
