@@ -15,7 +15,7 @@ out of a tensor (`.item()`), changes Python state or prints.
 """
 
 from pyrovae.compiling.background import Build
-from pyrovae.compiling.graph import Compiled, Graph
+from pyrovae.compiling.graph import Compiled, Graph, Making
 from pyrovae.compiling.native import compile_seconds
 from pyrovae.compiling.quiet import random_state, set_random_state
 from pyrovae.compiling.storage import cache_folder
@@ -27,6 +27,7 @@ __all__ = [
     "Compile",
     "Compiled",
     "Graph",
+    "Making",
     "When",
     "cache_folder",
     "check_option",

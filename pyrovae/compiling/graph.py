@@ -14,8 +14,9 @@ from pyrovae.compiling import background, cuda, native
 from pyrovae.compiling.background import Build
 from pyrovae.compiling.quiet import first_line
 from pyrovae.errors import Uncapturable
+from pyrovae.sharing import is_shared
 
-__all__ = ["Compiled", "Graph"]
+__all__ = ["Compiled", "Graph", "Making"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,42 @@ class Compiled:
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         return self.run([*inputs, *self.lifted])
+
+
+class Making:
+    """The code of a graph, which another process compiles meanwhile if it can.
+
+    Several processes that share one evaluation compile at once, each for itself.
+
+    Arguments:
+        graph: the graph.
+        inputs: the inputs of its function.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Tensor]) -> None:
+        self.graph, self.inputs = graph, inputs
+        self.build: Build | None = None
+
+    def code(self, *, wait: bool) -> Compiled | None:
+        """The code, or None as long as another process compiles it.
+
+        Arguments:
+            wait: compile in this process, without another one.
+
+        Raises:
+            Uncapturable: when it cannot be compiled.
+        """
+        if self.build is None and not (wait or self.graph.is_stored or is_shared()):
+            self.build = self.graph.begun(self.inputs)
+        if self.build is not None:
+            if not self.build.is_done:
+                return None
+            build, self.build = self.build, None
+            build.finish()
+        return self.graph.compiled(self.inputs)
+
+    def close(self) -> None:
+        """End a compilation that nothing waits for any more."""
+        if self.build is not None:
+            self.build.cancel()
+            self.build = None

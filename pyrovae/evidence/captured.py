@@ -9,7 +9,8 @@ tiles:
 
 The last tile is filled up with copies. So one piece of code serves any number of particles and
 rows, and its memory does not depend on these numbers. A kind is compiled once the eager time that
-is likely to follow exceeds the cost. Its results are first compared with the eager ones.
+is likely to follow exceeds the cost, in another process, and calls stay eager until then. Its
+results are first compared with the eager ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrovae.compiling import Compile, Compiled, When, traced
+from pyrovae.compiling import Compile, Compiled, Making, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import Uncapturable
 
@@ -77,6 +78,11 @@ class Codes:
         """Note which rows are evaluated next."""
         self.begun = rows.stop
 
+    def close(self) -> None:
+        """End the compilations that are not done."""
+        for choice in self.choices.values():
+            choice.close()
+
     def _choice(self, kind: Kind) -> _Choice:
         if kind.name not in self.choices:
             self.choices[kind.name] = _Choice(kind, self.compile)
@@ -88,11 +94,16 @@ class Codes:
 
 
 class _Choice:
-    """Whether a kind runs as compiled code, decided once from the time of eager calls."""
+    """Whether a kind runs as compiled code, decided once from the time of eager calls.
+
+    While another process compiles, the calls stay eager.
+    """
 
     def __init__(self, kind: Kind, compile: Compile) -> None:
         self.kind, self.when = kind, When(compile, TIMED)
+        self.traced: _Code | None = None
         self.code: _Code | None = None
+        self.is_begun = False
         self.calls, self.expected, self.pairs, self.seconds = 0, 0, 0, 0.0
 
     def __call__(self, latents: Latents, u: Tensor, eager: Eager, to_come: float) -> Outputs:
@@ -108,8 +119,16 @@ class _Choice:
             self.pairs += u.shape[0] * u.shape[1]
         return outputs
 
+    def close(self) -> None:
+        """End the compilation if it is not done."""
+        self.when.is_open = False
+        if self.traced is not None:
+            self.traced.making.close()
+
     def _is_due(self, to_come: float) -> bool:
-        return self.when.insists or (self.calls >= TIMED and self.when.pays(self._gain(to_come)))
+        if self.when.insists or self.is_begun:
+            return True
+        return self.calls >= TIMED and self.when.pays(self._gain(to_come))
 
     def _gain(self, to_come: float) -> float:
         """The seconds that code may save, if at least as much work follows as there was."""
@@ -124,19 +143,29 @@ class _Choice:
         return self.seconds / max(1, self.pairs)
 
     def _choose(self, latents: Latents, u: Tensor, to_come: float) -> None:
-        with torch.random.fork_rng(devices=[]):
-            try:
-                code = _Code(self.kind, latents, u)
-                if not self.when.pays(self._gain(to_come), is_stored=code.graph.is_stored):
-                    return  # it may pay later, when more work is known to follow
-                self.when.is_open = False
-                code.compile()
-                code.check()
-            except Uncapturable:
-                self.when.is_open = False
-                return
-        if self.when.insists or code.seconds() < self.rate * code.pairs:
-            self.code = code
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._make(latents, u, to_come)
+        except Uncapturable:
+            self.when.is_open = False
+
+    def _make(self, latents: Latents, u: Tensor, to_come: float) -> None:
+        code = self.traced = self.traced or _Code(self.kind, latents, u)
+        if not self.is_begun:
+            is_stored = code.graph.is_stored
+            if not self.when.pays(self._gain(to_come), is_stored=is_stored):
+                return  # it may pay later, when more work is known to follow
+            self.is_begun = True
+        if code.compile(wait=self.when.insists):
+            self.when.is_open = False
+            code.check()
+            if self.when.insists or self._is_faster(code):
+                self.code = code
+
+    def _is_faster(self, code: _Code) -> bool:
+        """Whether the tiles of a usual call take less time than it took."""
+        tiles = math.ceil(self.pairs / max(1, self.calls - 1) / code.pairs)
+        return tiles * code.seconds() * (self.calls - 1) < self.seconds
 
 
 class _Code:
@@ -164,14 +193,16 @@ class _Code:
         runner = latents.runner
         self.graph = traced(self._function, self.example, watched=[runner.module, runner.model, runner.guide])
         refuse_draws(self.graph.module)
+        self.making = Making(self.graph, self.example)
 
-    def compile(self) -> None:
-        """Compile the graph, or load its code from disk.
+    def compile(self, *, wait: bool) -> bool:
+        """Compile the graph, or load its code from disk; returns whether the code is there.
 
         Raises:
             Uncapturable: if it cannot be compiled here.
         """
-        self.code = self.graph.compiled(self.example)
+        self.code = self.making.code(wait=wait)
+        return self.code is not None
 
     def check(self) -> None:
         """Compare the outputs at the example with the eager ones.
@@ -195,8 +226,9 @@ class _Code:
         return time.perf_counter() - began
 
     def fits(self, latents: Latents, u: Tensor) -> bool:
-        """Whether the code was compiled for this program and for tensors of these types."""
-        return latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
+        """Whether the code was compiled for these latents and rows, and no tile is mostly copies."""
+        is_full = 2 * len(u) > self.tile[0]  # rows that are left over cost little, particles do not
+        return is_full and latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
 
     def __call__(self, latents: Latents, u: Tensor) -> Outputs:
         """The outputs at u (K, B, D)."""

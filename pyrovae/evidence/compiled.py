@@ -6,8 +6,8 @@ r"""Compiled evaluation: the terms of a piece by machine code, if that saves tim
 If a site of the guide has another form (a flow, a gamma distribution), the guide runs outside too,
 and the inputs are the values of its sites instead. The noise is that of eager evaluation, so a
 compiled estimate is the same up to rounding. All pieces except the last ones have the same shape.
-Code is compiled for this shape, and the other pieces run eagerly. A program also runs eagerly if it
-cannot be compiled, or if its code gives other terms.
+Code is compiled for this shape, in another process, and the other pieces run eagerly. A program
+also runs eagerly if it cannot be compiled, or if its code gives other terms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.compiling import Compile, Compiled, When, traced
+from pyrovae.compiling import Compile, Compiled, Making, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.evidence.captured import TOLERANCE, parts_of, refuse_draws
@@ -46,21 +46,31 @@ class Evaluator:
             remaining pieces would save more time than compiling costs.
         shapes: the number of pieces of each shape (K, B).
         precision: the precision of the networks' products.
+        elsewhere: compile in another process while pieces are eager; then `close` must be called.
 
     Raises:
         InputError: for compile=True if the terms cannot be compiled.
     """
 
-    def __init__(self, compile: Compile, shapes: Counter[tuple[int, int]], precision: Precision) -> None:
+    def __init__(
+        self,
+        compile: Compile,
+        shapes: Counter[tuple[int, int]],
+        precision: Precision,
+        *,
+        elsewhere: bool = False,
+    ) -> None:
         self.when, self.precision = When(compile, TIMED), precision
+        self.elsewhere = elsewhere and not self.when.insists
         self.shape, self.left = shapes.most_common(1)[0]
         self.compiled: CompiledTerms | None = None
+        self.waiting: CompiledTerms | None = None
 
     def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
         """The terms of particles `first` to `first + count` of B rows, each (K, B)."""
         if (count, len(pieces)) != self.shape:
             return eager_terms(pieces, first, count)
-        if self.when.is_due:
+        if self.waiting is not None or self.when.is_due:
             self._choose(pieces, first, count)
         self.left -= 1
         if self.compiled is not None:
@@ -68,26 +78,39 @@ class Evaluator:
         with self.when.timing():
             return eager_terms(pieces, first, count)
 
+    def close(self) -> None:
+        """End the compilation if it is not done."""
+        self.when.is_open = False
+        if self.waiting is not None:
+            self.waiting.making.close()
+            self.waiting = None
+
     def _choose(self, pieces: Pieces, first: int, count: int) -> None:
         self.when.is_open = False
-        gain = self.when.gain(self.left)
-        if not self.when.pays(gain):
-            return
         try:
             # The attempt must not change the random state, for programs that draw outside sites.
             with torch.random.fork_rng(devices=[]):
-                self._compile(pieces, first, count, gain)
+                terms = self.waiting or self._traced(pieces, first, count)
+                self.waiting = terms
+                if terms is not None and terms.compile():
+                    self.waiting = None
+                    self._compare(terms, pieces, first, count)
         except Uncapturable as error:
+            self.waiting = None
             if self.when.insists:
                 raise InputError(
                     f"compile=True, but log p(x) cannot be compiled: {error}; use compile='auto'"
                 ) from error
 
-    def _compile(self, pieces: Pieces, first: int, count: int, gain: float) -> None:
-        terms = CompiledTerms(pieces, first, count)
-        if not self.when.pays(gain, is_stored=terms.graph.is_stored):
-            return
-        terms.compile()
+    def _traced(self, pieces: Pieces, first: int, count: int) -> CompiledTerms | None:
+        """The graph of the terms, if it pays to compile it."""
+        gain = self.when.gain(self.left)
+        if not self.when.pays(gain):
+            return None
+        terms = CompiledTerms(pieces, first, count, elsewhere=self.elsewhere)
+        return terms if self.when.pays(gain, is_stored=terms.graph.is_stored) else None
+
+    def _compare(self, terms: CompiledTerms, pieces: Pieces, first: int, count: int) -> None:
         terms.check(pieces, first, count, self.precision)
         if self.when.insists or terms.seconds(pieces, first, count) < self.when.usual_seconds:
             self.compiled = terms
@@ -98,15 +121,16 @@ class CompiledTerms:
 
     Arguments:
         pieces, first, count: a piece of this shape.
+        elsewhere: compile in another process.
 
     Raises:
         Uncapturable: if the program cannot be traced.
     """
 
-    def __init__(self, pieces: Pieces, first: int, count: int) -> None:
+    def __init__(self, pieces: Pieces, first: int, count: int, *, elsewhere: bool = False) -> None:
         if pieces.device.type != "cpu":
             raise Uncapturable("code is made for processors (CPUs), and the program is on another device")
-        self.runner, self.count = pieces.runner, count
+        self.runner, self.count, self.elsewhere = pieces.runner, count, elsewhere
         self.code: Compiled | None = None
         self.noise, values = _noted(pieces, first, count)
         self.sites, self.parts = list(values), list(parts_of(pieces.rows))
@@ -118,6 +142,7 @@ class CompiledTerms:
             self.noise = {}  # the guide cannot be traced, but the rest may be
             self._trace(pieces, first)
         refuse_draws(self.graph.module)
+        self.making = Making(self.graph, self.example)
 
     def _trace(self, pieces: Pieces, first: int) -> None:
         self.example = self._inputs(pieces, first)
@@ -125,13 +150,14 @@ class CompiledTerms:
         watched = [self.runner.module, self.runner.model, self.runner.guide]
         self.graph = traced(self._terms, self.example, watched=watched)
 
-    def compile(self) -> None:
-        """Compile the graph, or load its code from disk.
+    def compile(self) -> bool:
+        """Compile the graph, or load its code from disk; returns whether the code is there.
 
         Raises:
             Uncapturable: if it cannot be compiled here.
         """
-        self.code = self.graph.compiled(self.example)
+        self.code = self.making.code(wait=not self.elsewhere)
+        return self.code is not None
 
     def __call__(self, pieces: Pieces, first: int, count: int) -> Terms:
         """The terms of a piece, each (K, B)."""

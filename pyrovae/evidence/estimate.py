@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -169,16 +171,17 @@ def _estimate(
     _check_compile(compile, method)
     with checked(vae, x, context, y, seed=seed, chunk=chunk) as free, shared.draws(free) as (every, draws):
         units = units_of(every.runner, every.rows)
+        every = replace(every, codes=None if compile is False else every.codes)
         method = method.prepared(every, particles)
         # Code is compiled for one precision, so the pilot runs that compare two run without it.
         precision, remark = chosen(precision, method, replace(every, codes=None), particles)
         own = own_rows(len(every))
         pieces = every.take(own.numpy()) if is_shared() else every
-        pieces = replace(pieces, codes=None if compile is False else Codes("auto", len(pieces)))
+        evaluator = None
         if method.compilable and compile is not False and len(own):
             shapes = Counter({k: n * len(draws) for k, n in pieces.shapes(particles).items()})
-            pieces = replace(pieces, evaluate=Evaluator(compile, shapes, precision))
-        with products_in(precision, every.device):
+            evaluator = Evaluator(compile, shapes, precision, elsewhere=True)
+        with products_in(precision, every.device), _compiled(pieces, compile, evaluator) as pieces:
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, draws, progress=progress), len(every)
             )
@@ -202,6 +205,17 @@ def _estimate(
         units=units,
         **about(rows),
     )
+
+
+@contextmanager
+def _compiled(pieces: Pieces, compile: Compile, evaluator: Evaluator | None) -> Iterator[Pieces]:
+    """The pieces with what compiles their work, which ends in the context."""
+    with ExitStack() as ends:
+        codes = None if compile is False else ends.enter_context(closing(Codes("auto", len(pieces))))
+        pieces = replace(pieces, codes=codes)
+        if evaluator is not None:
+            pieces = replace(pieces, evaluate=ends.enter_context(closing(evaluator)))
+        yield pieces
 
 
 def _summaries(
@@ -234,5 +248,6 @@ def _check_compile(compile: Compile, method: Method) -> None:
     check_option(compile)
     if compile is True and not method.compilable:
         raise InputError(
-            f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto'"
+            f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto', "
+            "which compiles what saves time"
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ STEEP = 1.5  # the largest coefficient of a control variate, in units of the mea
 PILOT = 500  # samples of the first proposal, which decide whether to adapt it
 MOVED = 100  # samples that are moved, if fewer are wanted
 FRESH = 50  # the stream of the samples that count
+APART = 1000  # between the streams of their pieces
 MARGIN = 0.2  # k-hat must be this far below its threshold
 
 
@@ -83,7 +85,7 @@ class Laplace(Method):
         summary = torch.empty(4, len(pieces), dtype=torch.float64, device=pieces.device)
         for rows, proposal in self._proposals(scout, scout.modes(), particles):
             surface = scout.rows(rows).surface
-            summary[:, rows] = summary_of(draw(surface, proposal, particles, FRESH))
+            summary[:, rows] = summary_of(_counted(surface, proposal, particles))
         return _with_rounding(summary, scout.surface.latents.dtype)
 
     def posterior(self, pieces: Pieces, particles: int) -> Posterior:
@@ -115,7 +117,7 @@ class Laplace(Method):
             yield good, plain.rows(good)
         if len(poor):
             adapter = Adapter(scout.rows(poor), modes.rows(poor), pilot.rows(poor))
-            adapted = adapter.run(self.rounds, max(PILOT, particles))
+            adapted = adapter.run(self.rounds, min(max(PILOT, particles), _most(scout.surface)))
             for worse, proposal in ((False, adapted), (True, plain.rows(poor))):
                 rows = (adapter.is_worse == worse).nonzero().flatten()
                 if len(rows):
@@ -166,6 +168,27 @@ class _Mover:
             return origin.stretch(v, number, units)
 
         return moved(u, surface.slopes, stretch, KeyedNoise(keys, seed, "moves"))
+
+
+def _counted(surface: Surface, proposal: Proposal, particles: int) -> Draws:
+    """The K samples of each row that count; without their places if they are very many."""
+    most = _most(surface)
+    if particles <= most:
+        return draw(surface, proposal, particles, FRESH)
+    parts = []
+    for number, first in enumerate(range(0, particles, most)):
+        some = draw(surface, proposal, min(most, particles - first), FRESH + APART * number)
+        parts.append(replace(some, u=some.u[:0]))
+    u, log_prior, log_guide, joint = map(torch.cat, zip(*(part.parts for part in parts), strict=True))
+    shares = [part.log_shares + math.log(len(part.joint) / particles) for part in parts]
+    components = torch.cat([part.components for part in parts], 1)
+    log_shares = torch.logsumexp(torch.stack(shares), 0)
+    return Draws(u, log_prior, log_guide, joint, components, log_shares)
+
+
+def _most(surface: Surface) -> int:
+    """The largest number of samples of a row that are kept together."""
+    return max(PILOT, MEMORY // surface.dim)
 
 
 def _with_rounding(summary: Tensor, dtype: torch.dtype) -> Tensor:

@@ -60,7 +60,7 @@ def chosen(
     coarse, coarse_seconds = _measured(method, pilot, particles, "bf16")
     change = (coarse[0] - exact[0]).mean().abs()
     error = exact[1].square().mean().sqrt() / math.sqrt(len(pieces))  # of the mean over all rows
-    gain = speed_of_bf16(pieces.device.type, torch.get_num_threads())
+    gain = agreed(speed_of_bf16(pieces.device.type, torch.get_num_threads()))
     is_faster = gain > WORTH and coarse_seconds < CLEARLY * seconds
     best: Fixed = agreed("bf16" if is_faster and bool(change < error) else "float32")
     moves = f"bf16 moves the mean by {change:.1g}, its error is {error:.1g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,8 +98,8 @@ def checked(
     keep_freed_memory()
     with evaluating(runner):
         _check(runner, rows)
-        codes = Codes("auto", len(rows))
-        yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows), codes=codes)
+        with closing(Codes("auto", len(rows))) as codes:
+            yield Pieces(runner, rows, seed, data_keys(rows), pairs or _usual_pairs(rows), codes=codes)
 
 
 @contextmanager

@@ -158,16 +158,18 @@ class Surface:
 
     def _hessians(self, u: Tensor) -> Tensor:
         """The second derivatives at u (K, B, D), (K, B, D, D)."""
+        eye = torch.eye(self.dim, dtype=torch.float64, device=u.device).unsqueeze(1)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # for operations that cannot be batched
                 (hessian,) = self.latents.computed(HESSIANS, self._cast(u), self._matrices)
-            if hessian.isfinite().all():
-                return hessian.double()
         except (RuntimeError, NotImplementedError):
-            pass
-        eye = torch.eye(self.dim, dtype=torch.float64, device=u.device)
-        return self.products(u, eye.unsqueeze(1))
+            return self.products(u, eye)
+        hessian = hessian.double()
+        odd = (~hessian.isfinite()).flatten(2).any(-1).any(0).nonzero().flatten()
+        if len(odd):  # the others do not depend on which rows are next to them
+            hessian[:, odd] = self.of_model(odd).products(u[:, odd], eye)
+        return hessian
 
     def _matrices(self, u: Tensor) -> tuple[Tensor, ...]:
         """The second derivatives in Python, in groups of rows whose D products fit into memory."""

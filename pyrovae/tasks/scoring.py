@@ -74,7 +74,8 @@ class Scorer:
         check_option(compile)
         if compile is True and not self.method.compilable:
             raise InputError(
-                f"compile=True is for 'importance' and 'psis', not for {self.method.name}: use compile='auto'"
+                f"compile=True is for 'importance' and 'psis', not for {self.method.name}: use "
+                "compile='auto', which compiles what saves time"
             )
         self._is_prepared = False
         self._evaluator: Evaluator | None = None
@@ -113,7 +114,8 @@ class Scorer:
         """
         try:
             with checked(self.vae, rows, seed=self.seed, chunk=None) as free, self._held(free) as every:
-                return self._summaries(replace(every, keys=_keys(every.rows)))
+                codes = None if self.compile is False else every.codes
+                return self._summaries(replace(every, keys=_keys(every.rows), codes=codes))
         except InputError as error:
             if not first:
                 raise

@@ -11,8 +11,10 @@ import torch
 import pyrovae as pv
 from pyrovae import compiling
 from pyrovae.compiling import when
-from pyrovae.evidence import AIS, captured, estimate, log_evidence, path, sandwich
+from pyrovae.errors import Uncapturable
+from pyrovae.evidence import AIS, captured, estimate, log_evidence, path, run, sandwich
 from pyrovae.evidence.captured import Codes
+from pyrovae.evidence.compiled import CompiledTerms
 from pyrovae.evidence.path import Latents
 from pyrovae.evidence.run import evaluation
 from pyrovae.evidence.surface import Surface
@@ -34,6 +36,7 @@ def interpreted(monkeypatch):
         return compiling.Compiled(lambda given: run(self, given), self.lifted, 0.0)
 
     monkeypatch.setattr(compiling.Graph, "compiled", compiled)
+    monkeypatch.setattr(compiling.Graph, "begun", lambda self, inputs: None)
     monkeypatch.setattr(captured._Code, "seconds", lambda self: 0.0)
     return calls
 
@@ -88,10 +91,10 @@ PARTS = {
 PROGRAMS = [*PARTS, "pair", "mixture of lines"]
 
 
-def close(found, wanted):
+def close(found, wanted, tolerance=1e-8):
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape
-        assert torch.allclose(a, b.to(a), rtol=1e-8, atol=1e-8)
+        assert torch.allclose(a, b.to(a), rtol=tolerance, atol=tolerance)
 
 
 # ---------------------------------------------------------------- the same numbers
@@ -226,6 +229,19 @@ def test_code_that_gives_something_else_is_not_used(monkeypatch, at_once):
     np.testing.assert_array_equal(found.log_px, wanted.log_px)
 
 
+def test_compile_false_means_never(interpreted, monkeypatch):
+    for module in (run, estimate):
+        monkeypatch.setattr(module, "Codes", lambda compile, rows: Codes(True, rows))
+    vae, rows = program("normal")
+    for compile in (False, "auto"):
+        options = {"method": "laplace", "particles": 60, "compile": compile}
+        log_evidence(vae, rows, **options)
+        assert bool(interpreted) == (compile == "auto")
+        del interpreted[:]
+        pv.score(vae, rows, **options)
+        assert bool(interpreted) == (compile == "auto")
+
+
 class Branching(LinearGaussian):
     def model(self, x=None):
         if x is not None and x.sum() > 1e9:
@@ -249,3 +265,109 @@ def test_discrete_latents_are_refused_as_before(at_once):
     x = oracle.sample(3)
     for method in ("ais", "laplace"):
         raises_one_sentence(lambda m=method: log_evidence(oracle, x, method=m), "discrete")
+
+
+# ---------------------------------------------------------------- compiling in another process
+
+
+def test_a_kind_is_traced_once(interpreted, monkeypatch):
+    made = []
+    trace = captured.traced
+    monkeypatch.setattr(captured, "traced", lambda *a, **k: made.append(1) or trace(*a, **k))
+    monkeypatch.setattr(when, "TRACING_SECONDS", 0.0)
+    monkeypatch.setattr(when, "compile_seconds", lambda: 1e9)
+    monkeypatch.setattr(compiling.Graph, "is_stored", False)
+    gradients(LinearGaussian.random(4, 2), Codes("auto", 3), 20)
+    assert len(made) == 1
+    assert not interpreted
+
+
+class Build:
+    """A compilation elsewhere that is done when it was asked a number of times."""
+
+    every = ()
+
+    def __init__(self, asked, error=None):
+        self.left, self.error, self.cancelled = asked, error, False
+        Build.every = (*Build.every, self)
+
+    @property
+    def is_done(self):
+        self.left -= 1
+        return self.left < 0
+
+    def finish(self):
+        if self.error:
+            raise Uncapturable(self.error)
+        return 0.0
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.fixture
+def elsewhere(interpreted, monkeypatch):
+    """Code is compiled by another process, which takes as long as the fixture is told to wait."""
+    monkeypatch.setattr(when, "TRACING_SECONDS", 0.0)
+    monkeypatch.setattr(when, "compile_seconds", lambda: 0.0)
+    monkeypatch.setattr(compiling.Graph, "is_stored", False)
+    monkeypatch.setattr(CompiledTerms, "seconds", lambda *_: 0.0)
+    monkeypatch.setattr(Build, "every", ())
+
+    def begins(asked, error=None):
+        monkeypatch.setattr(compiling.Graph, "begun", lambda self, inputs: Build(asked, error))
+
+    return begins
+
+
+METHODS = [("importance", 8000), (AIS(5, start="guide"), 6), ("laplace", 600)]
+
+
+@pytest.mark.parametrize(("method", "particles"), METHODS)
+@pytest.mark.parametrize(("asked", "error"), [(0, None), (1, None), (10**9, None), (1, "no compiler")])
+def test_calls_are_eager_until_the_code_is_there(
+    method, particles, asked, error, interpreted, elsewhere, capfd, float64
+):
+    oracle = LinearGaussian.random(4, 2, guide_scale=0.7)
+    x = oracle.sample(4)
+    elsewhere(asked, error)
+    found, wanted = (
+        log_evidence(oracle, x, method=method, particles=particles, chunk=300, compile=c)
+        for c in ("auto", False)
+    )
+    np.testing.assert_allclose(found.log_px, wanted.log_px, rtol=0, atol=1e-9)
+    assert Build.every
+    assert bool(interpreted) == (asked < 10**9 and error is None)
+    assert all(build.cancelled == (asked == 10**9) for build in Build.every)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failed_evaluation_ends_the_compilation(elsewhere, monkeypatch):
+    class Failing(LinearGaussian):
+        def model(self, x=None):
+            if Build.every:
+                raise ValueError("failed")
+            return super().model(x)
+
+    elsewhere(10**9)
+    oracle = Failing.random(4, 2, guide_scale=0.7)
+    for method, particles in METHODS:
+        monkeypatch.setattr(Build, "every", ())
+        with pytest.raises(ValueError, match="failed"):
+            log_evidence(oracle, oracle.sample(4), method=method, particles=particles, chunk=300)
+        assert all(build.cancelled for build in Build.every)
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
+    vae, rows = program("normal")
+    with evaluation(vae, rows, seed=0, chunk=None) as pieces:
+        latents = Latents(pieces)
+        u = latents.pack(latents.guide_values(4))
+        code = captured._Code(path.SLOPES, latents, u)
+        assert not code.compile(wait=False)
+        code.making.build.process.wait()
+        assert code.compile(wait=False)
+        code.check()
+        close(code(latents, u), latents.slopes(u), 1e-4)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pyrovae as pv
-from pyrovae.evidence import Laplace, log_evidence
+from pyrovae.evidence import Laplace, laplace, log_evidence
 from pyrovae.evidence.adapting import Adapter, tempered
 from pyrovae.evidence.draws import BLOCK
 from pyrovae.evidence.modes import Scout
@@ -226,3 +226,57 @@ def test_rounds_are_a_number_of_0_or_more():
     oracle = Curve()
     x = oracle.sample(5)
     assert np.isfinite(log_evidence(oracle, x, method=Laplace(0), particles=3).log_px).all()
+
+
+def test_very_many_samples_are_drawn_in_pieces(monkeypatch):
+    oracle = LinearGaussianMixture.random(4, 2, components=3)
+    x = oracle.sample(5)
+    whole, _ = errors(oracle, x, particles=6000)
+    monkeypatch.setattr(laplace, "MEMORY", 2 * 900)
+    pieces, error = errors(oracle, x, particles=6000)
+    assert (np.abs(error) < 4 * pieces.mc_stderr + 1e-9).all()
+    np.testing.assert_allclose(pieces.ess, whole.ess, rtol=0.2)
+    np.testing.assert_allclose(errors(oracle, x, particles=900)[0].log_px, oracle.log_px(x), atol=0.05)
+    with surface_of(oracle, x) as rows:
+        scout = Scout(Surface(rows))
+        proposal = Proposal.at(scout.modes())
+        draws = laplace._counted(scout.surface, proposal, 6000)
+    assert draws.components.shape[1:] == draws.joint.shape == (6000, 5)
+    counts = sum(proposal.counts(n) for n in (900,) * 6 + (600,))
+    assert torch.allclose(draws.log_shares.exp() * 6000, counts.double())
+    # The densities of samples of a mixture are those of its components: E[q_j / q] = 1.
+    ratios = (draws.components - draws.log_q).exp().mean(1)[counts.amin(1) > 0]
+    assert torch.allclose(ratios, torch.ones(()), atol=0.2)
+
+
+def test_rows_without_second_derivatives_leave_others_alone():
+    class Kink(torch.autograd.Function):
+        """A function whose second derivative is not a number below -1."""
+
+        @staticmethod
+        def forward(ctx, u):
+            ctx.save_for_backward(u)
+            return -(u**4)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (u,) = ctx.saved_tensors
+            one = torch.where(u < -1, u * 0, 1.0).sqrt() + (u < -1)
+            return gradient * -4 * u**3 * one
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.factor("bend", Kink.apply(z))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+    u = torch.tensor([[0.5], [-2.0], [1.0]]).unsqueeze(0)
+    with evaluation((model, guide), torch.zeros(3), seed=0, chunk=None) as pieces:
+        found = Surface(pieces)._hessians(u).flatten()
+    exact = -2 - 12 * u.flatten() ** 2
+    assert torch.allclose(found[[0, 2]], exact[[0, 2]], rtol=1e-13)
+    assert torch.isclose(found[1], exact[1], rtol=1e-4)
