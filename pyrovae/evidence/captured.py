@@ -226,7 +226,7 @@ class _Code:
         return time.perf_counter() - began
 
     def fits(self, latents: Latents, u: Tensor) -> bool:
-        """Whether the code was compiled for these latents and rows, and no tile is mostly copies."""
+        """Whether the code is for these latents and rows, and no tile is mostly copies."""
         is_full = 2 * len(u) > self.tile[0]  # rows that are left over cost little, particles do not
         return is_full and latents.runner.model is self.model and self._kinds(latents, u) == self.kinds
 
