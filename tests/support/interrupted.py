@@ -3,12 +3,14 @@
 import os
 import resource
 import signal
+import time
 from contextlib import contextmanager
 
 import pytest
 
 import pyrovae as pv
 from pyrovae.training.steps import Steps
+from tests.support.same_runs import checkpoint
 
 
 class Crashed(Exception):
@@ -62,3 +64,14 @@ def file_limit(size: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def wait_for_step(process, folder, step):
+    """Wait until a checkpoint of a later step is there, or the process has ended."""
+    while process.poll() is None:
+        try:
+            if checkpoint(folder)["state"]["position"]["step"] >= step:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.002)

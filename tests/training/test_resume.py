@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pyro
@@ -20,7 +19,14 @@ from pyrovae.terms import Runner
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.saver import Saver
-from tests.support.interrupted import Crashed, crash_after, file_limit, fit_in_pieces, stop_after
+from tests.support.interrupted import (
+    Crashed,
+    crash_after,
+    file_limit,
+    fit_in_pieces,
+    stop_after,
+    wait_for_step,
+)
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small, table, untimed
 
 QUIET = {"progress": False, "figures": False, "batch_size": 8, "epochs": 3}
@@ -397,17 +403,6 @@ def start(out, *options):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, text=True, **pipes)
-
-
-def wait_for_step(process, folder, step):
-    """Wait until a checkpoint of a later step is there, or the process has ended."""
-    while process.poll() is None:
-        try:
-            if checkpoint(folder)["state"]["position"]["step"] >= step:
-                return
-        except FileNotFoundError:
-            pass
-        time.sleep(0.002)
 
 
 @pytest.fixture(scope="module")

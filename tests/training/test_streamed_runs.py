@@ -23,10 +23,9 @@ from pyrovae.training.compiled import CompiledStep
 from pyrovae.training.reading import Ahead, Place
 from pyrovae.training.state import Position
 from tests.support.captured import alike, interpreted, learned
-from tests.support.interrupted import Crashed, crash_after, fit_in_pieces, stop_after
+from tests.support.interrupted import Crashed, crash_after, fit_in_pieces, stop_after, wait_for_step
 from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import assert_same_runs, checkpoint, same, small, untimed
-from tests.training.test_resume import wait_for_step
 
 QUIET = {"progress": False, "figures": False, "batch_size": 9, "epochs": 2, "kl_warmup": 0}
 QUIET |= {"lr": 1e-2, "lr_schedule": "constant", "compile": False}
