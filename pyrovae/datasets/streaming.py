@@ -100,12 +100,17 @@ def _rows_of(
         return data if has_numbers and (wanted or is_large(data)) else None
     if not isinstance(data, (str, os.PathLike)) or (isinstance(data, str) and canonical(data) is not None):
         return None
-    path = Path(data).expanduser()
+    try:
+        path = Path(data).expanduser()
+        if not path.is_file():
+            return None
+    except (OSError, RuntimeError, ValueError):
+        return None  # no file has this name, as the reader of whole files explains
     array = opened_rows(path)
     if array is not None:
         is_wanted = wanted or is_large_as_single(array.shape[0], math.prod(array.shape[1:]))
         return array if is_wanted else None
-    return _table_of(path, options, schema, wanted=wanted) if path.is_file() else None
+    return _table_of(path, options, schema, wanted=wanted)
 
 
 def _table_of(path: Path, options: ReadOptions, schema: Schema | None, *, wanted: bool) -> TableFile | None:

@@ -79,7 +79,13 @@ class Reading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         for helper in self.helpers:
-            helper.close()  # type: ignore[union-attr]
+            try:
+                helper.close()  # type: ignore[union-attr]
+            except RuntimeError as late:
+                if LOST not in str(late):
+                    raise
+                error = late
+                helper.close()  # type: ignore[union-attr]
         if isinstance(error, RuntimeError) and LOST in str(error):  # raised by torch, in any line
             raise _ended(self.stream, error)
 

@@ -38,8 +38,8 @@ class Settings:
     compile: Compile = "auto"
     precision: Precision = "float32"
     kl_schedule: KLSchedule = "linear"
-    keep: Keep = "objective"
     global_warmup: float = 0.0
+    keep: Keep = "objective"
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))

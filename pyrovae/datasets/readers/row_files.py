@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
@@ -111,7 +112,7 @@ class Layout:
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, is_fortran, dtype = read(file)
         is_number = dtype.kind in "bif" or (dtype.kind == "u" and dtype.itemsize < 8)
-        if not is_number or 0 in (shape or (0,)) or (is_fortran and len(shape) > 1):
+        if not is_number or min(shape, default=0) <= 0 or (is_fortran and len(shape) > 1):
             return None
         layout = cls(file.tell(), shape, dtype)
         return layout if layout.offset + layout.row_bytes * shape[0] <= end else None
@@ -139,7 +140,7 @@ def opened_rows(path: Path) -> RowFile | None:
                 layout = Layout.of(file, path.stat().st_size)
             return None if layout is None else ArrayFile(path, layout)
         return _opened_npz(path) if ending == ".npz" and path.is_file() else None
-    except (OSError, ValueError, SyntaxError, BadZipFile, struct.error, NotImplementedError):
+    except (OSError, ValueError, SyntaxError, TokenError, BadZipFile, struct.error, NotImplementedError):
         return None  # the reader of whole files explains what is wrong
 
 
