@@ -86,7 +86,8 @@ class Reading:
                     raise
                 error = late
                 helper.close()  # type: ignore[union-attr]
-        if isinstance(error, RuntimeError) and LOST in str(error):  # raised by torch, in any line
+        is_cut = bool(self.stream.workers) and isinstance(error, (EOFError, ConnectionError))
+        if is_cut or (isinstance(error, RuntimeError) and LOST in str(error)):  # by torch, in any line
             raise _ended(self.stream, error)
 
     def batches(self) -> Iterator[tuple[Epoch, int]]:
@@ -250,12 +251,12 @@ class _Batches(Dataset[Any]):
             return InputError(str(error))
 
 
-def _ended(stream: Stream, error: RuntimeError) -> InputError:
+def _ended(stream: Stream, error: BaseException | None) -> InputError:
     """The error for a process that ended unexpectedly."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
     name = getattr(stream.dataset, "title", None) or type(stream.dataset).__name__
     return InputError(
-        f"a process that reads {name} ended too early ({str(error).splitlines()[0].rstrip('. ')}): use fewer "
-        "workers, or workers=0"
+        f"a process that reads {name} ended too early ({first.rstrip('. ')}): use fewer workers, or workers=0"
     )
 
 
