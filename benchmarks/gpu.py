@@ -133,14 +133,14 @@ def run_all(report: Report, options: argparse.Namespace) -> None:
     seconds = 60 * options.minutes
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["PYROVAE_CACHE"] = f"{cache}/torch", f"{cache}/ours"
-        beside = None
+        making = None
         if {"tests", "steps"} <= set(options.parts) and (os.cpu_count() or 1) > 4:
             given = (report, COMPILING, SHARES["tests"] * seconds, options)
-            beside = threading.Thread(target=run_part, args=given, daemon=True)
-            beside.start()
+            making = threading.Thread(target=run_part, args=given, daemon=True)
+            making.start()
         for part in options.parts:
-            if part != "tests" and beside is not None:
-                beside.join()  # nothing else runs on the GPU while something is timed
+            if part != "tests" and making is not None:
+                making.join()  # nothing else runs on the GPU while something is timed
             run_part(report, part, SHARES[part] * seconds, options)
 
 

@@ -3,7 +3,7 @@
     trace     run the function on tensors without data, and record its operations in a graph
     lift      make other tensors that it uses (parameters, buffers, closures) inputs as well
     compile   compile the graph to machine code, which is stored on disk under a hash of the graph
-    begun     compile it in another process, while this one goes on
+    start     compile it in another process, while this one goes on
     when      decide whether compiling pays, for steps of a run and pieces of an evaluation
 
 The graph has the arithmetic only, without Pyro's handlers, distributions and modules. It draws

@@ -52,7 +52,7 @@ class _Task(NamedTuple):
     key: str
     inputs: list[_Input]
     threads: int
-    number: torch.dtype
+    dtype: torch.dtype
 
 
 def can_start() -> bool:
@@ -157,7 +157,7 @@ def work(pipe: int) -> None:
 
         task: _Task = pickle.load(sys.stdin.buffer)
         torch.set_num_threads(task.threads)
-        torch.set_default_dtype(task.number)  # of tensors that the graph creates
+        torch.set_default_dtype(task.dtype)  # of tensors that the graph creates
         inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in task.inputs]
         native.stored(received(task.lines), task.key, inputs)
     except Exception as error:

@@ -47,7 +47,7 @@ class Graph:
         """Whether it was compiled before, on this machine or a similar one."""
         return native.is_stored(self.key)
 
-    def begun(self, inputs: Sequence[Tensor]) -> Build | None:
+    def start(self, inputs: Sequence[Tensor]) -> Build | None:
         """Start to compile the graph in another process; None on a GPU or without such processes.
 
         Raises:
@@ -132,7 +132,7 @@ class Making:
             Uncapturable: when it cannot be compiled.
         """
         if self.build is None and not (wait or self.graph.is_stored or is_shared()):
-            self.build = self.graph.begun(self.inputs)
+            self.build = self.graph.start(self.inputs)
         if self.build is not None:
             if not self.build.is_done:
                 return None

@@ -77,7 +77,7 @@ def to_stream(
     if rows is None and stream:
         raise InputError(
             "stream=True needs a torch Dataset with numbered items, or a file of rows (.npy, .npz without "
-            f"compression, .parquet, .feather), and {title(data)} is neither: leave stream out"
+            f"compression, .parquet, .feather), and {title(data)} {_why_not(data)}: leave stream out"
         )
     if workers is not None and (rows is None or isinstance(rows, RowFile)):
         raise InputError(
@@ -85,6 +85,13 @@ def to_stream(
             f"{'in memory' if rows is None else 'a file, which a thread reads'}: leave workers out"
         )
     return rows
+
+
+def _why_not(data: Any) -> str:  # noqa: ANN401
+    """Why data cannot be streamed."""
+    ending = Path(data).suffix.lower() if isinstance(data, (str, os.PathLike)) else ""
+    is_file = ending in (".npy", ".npz", ".parquet", ".feather", ".arrow")
+    return f"is neither{', as it is damaged, empty, in parts, compressed or by columns' if is_file else ''}"
 
 
 def _rows_of(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +26,9 @@ from torch import Tensor
 from pyrovae.compiling import Compile, Compiled, Making, When, traced
 from pyrovae.datasets import Rows
 from pyrovae.errors import Uncapturable
+from pyrovae.networks.precision import product_dtype
 
-__all__ = ["TOLERANCE", "Codes", "Kind", "parts_of", "refuse_draws"]
+__all__ = ["Codes", "Kind", "parts_of", "refuse_draws", "refuse_other"]
 
 # The largest relative difference between compiled and eager results, by the type of the products.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
@@ -61,7 +62,7 @@ class Codes:
     """
 
     def __init__(self, compile: Compile, rows: int) -> None:
-        self.compile, self.rows, self.begun = compile, rows, 0
+        self.compile, self.rows, self.reached = compile, rows, 0
         self.choices: dict[str, _Choice] = {}
 
     def __call__(
@@ -76,7 +77,7 @@ class Codes:
 
     def begin(self, rows: slice) -> None:
         """Note which rows are evaluated next."""
-        self.begun = rows.stop
+        self.reached = rows.stop
 
     def close(self) -> None:
         """End the compilations that are not done."""
@@ -89,8 +90,8 @@ class Codes:
         return self.choices[kind.name]
 
     def _rows_to_come(self) -> float:
-        """The rows left, as a multiple of those begun; at least 1, and 1 if not known."""
-        return max(1.0, self.rows / self.begun - 1) if self.begun else 1.0
+        """The rows left, as a multiple of those reached; at least 1, and 1 if not known."""
+        return max(1.0, self.rows / self.reached - 1) if self.reached else 1.0
 
 
 class _Choice:
@@ -103,7 +104,7 @@ class _Choice:
         self.kind, self.when = kind, When(compile, TIMED)
         self.traced: _Code | None = None
         self.code: _Code | None = None
-        self.is_begun = False
+        self.is_started = False
         self.calls, self.expected, self.pairs, self.seconds = 0, 0, 0, 0.0
 
     def __call__(self, latents: Latents, u: Tensor, eager: Eager, to_come: float) -> Outputs:
@@ -126,7 +127,7 @@ class _Choice:
             self.traced.making.close()
 
     def _is_due(self, to_come: float) -> bool:
-        if self.when.insists or self.is_begun:
+        if self.when.insists or self.is_started:
             return True
         return self.calls >= TIMED and self.when.pays(self._gain(to_come))
 
@@ -151,11 +152,11 @@ class _Choice:
 
     def _make(self, latents: Latents, u: Tensor, to_come: float) -> None:
         code = self.traced = self.traced or _Code(self.kind, latents, u)
-        if not self.is_begun:
+        if not self.is_started:
             is_stored = code.graph.is_stored
             if not self.when.pays(self._gain(to_come), is_stored=is_stored):
                 return  # it may pay later, when more work is known to follow
-            self.is_begun = True
+            self.is_started = True
         if code.compile(wait=self.when.insists):
             self.when.is_open = False
             code.check()
@@ -211,12 +212,7 @@ class _Code:
             Uncapturable: if they differ by more than rounding.
         """
         assert self.code is not None
-        for found, wanted in zip(self.code(self.example), self._function(*self.example), strict=True):
-            tolerance = TOLERANCE[self.example[0].dtype]
-            finite = wanted[wanted.isfinite()].abs()
-            size = 1 + (float(finite.max()) if len(finite) else 0.0)
-            if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * size, equal_nan=True):
-                raise Uncapturable("the code was compared with the program, and it gives other numbers")
+        refuse_other(self.code(self.example), self._function(*self.example), self.example[0].dtype)
 
     def seconds(self) -> float:
         """The time of one tile, in seconds."""
@@ -288,6 +284,24 @@ def _places(first: int, count: int, end: int) -> Tensor:
 def parts_of(rows: Rows) -> dict[str, Tensor]:
     """The parts of rows that a program reads."""
     return {name: part for name, part in vars(rows).items() if name != "index" and part is not None}
+
+
+def refuse_other(found: Sequence[Tensor], wanted: Sequence[Tensor], dtype: torch.dtype) -> None:
+    """Refuse code whose outputs differ from those of the program by more than rounding.
+
+    Arguments:
+        found, wanted: the outputs of the code and of the program.
+        dtype: the type in which they were computed, but for the networks' matrix products.
+
+    Raises:
+        Uncapturable: if they differ.
+    """
+    tolerance = TOLERANCE[product_dtype() or dtype]
+    for one, other in zip(found, wanted, strict=True):
+        finite = other[other.isfinite()].abs()
+        size = 1 + (float(finite.max()) if len(finite) else 0.0)
+        if not torch.allclose(one, other, rtol=tolerance, atol=tolerance * size, equal_nan=True):
+            raise Uncapturable("the code was compared with the program and gives other terms")
 
 
 def refuse_draws(module: torch.fx.GraphModule) -> None:

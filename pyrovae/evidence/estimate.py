@@ -180,7 +180,7 @@ def _estimate(
         evaluator = None
         if method.compilable and compile is not False and len(own):
             shapes = Counter({k: n * len(draws) for k, n in pieces.shapes(particles).items()})
-            evaluator = Evaluator(compile, shapes, precision, elsewhere=True)
+            evaluator = Evaluator(compile, shapes, elsewhere=True)
         with products_in(precision, every.device), _compiled(pieces, compile, evaluator) as pieces:
             summaries = gathered(
                 lambda: _summaries(pieces, method, particles, own, draws, progress=progress), len(every)

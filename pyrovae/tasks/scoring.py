@@ -167,7 +167,7 @@ class Scorer:
             shape, count = pieces.shapes(self.particles).most_common(1)[0]
             draws = 1 if self._draws is None else len(self._draws)
             expected = draws * max(count, int(count * self.rows / len(pieces)))
-            self._evaluator = Evaluator(self.compile, Counter({shape: expected}), "float32")
+            self._evaluator = Evaluator(self.compile, Counter({shape: expected}))
         return self._evaluator
 
 

@@ -35,7 +35,7 @@ class NextEpoch:
         self.data, self.settings = data, settings
         self.count = GPU_EPOCHS if data.validation.x.is_cuda else 1
         self.threads: ThreadPoolExecutor | None = None
-        self.begun: dict[int, Future[Rows]] = {}
+        self.futures: dict[int, Future[Rows]] = {}
 
     def __enter__(self) -> Self:
         train = self.data.train
@@ -49,11 +49,11 @@ class NextEpoch:
 
     def __call__(self, epoch: int) -> Rows:
         """The rows of an epoch; starts to prepare those of the next ones."""
-        rows = self.begun.pop(epoch).result() if epoch in self.begun else self._rows(epoch)
+        rows = self.futures.pop(epoch).result() if epoch in self.futures else self._rows(epoch)
         if self.threads is not None:
             for later in range(epoch + 1, min(epoch + 1 + self.count, self.settings.epochs)):
-                if later not in self.begun:
-                    self.begun[later] = self.threads.submit(self._rows, later)
+                if later not in self.futures:
+                    self.futures[later] = self.threads.submit(self._rows, later)
         return rows
 
     def _rows(self, epoch: int) -> Rows:

@@ -94,14 +94,14 @@ class CompiledStep:
             ]
         return sum(code.seconds for code in self.codes)
 
-    def begun(self) -> Build | None:
+    def start(self) -> Build | None:
         """Start to compile the step in another process; None if this is not possible here.
 
         Raises:
             Uncapturable: when the compilation cannot be started.
         """
         with self.layout.entered():
-            return self.graphs[0].begun(self._graph_inputs()[0])
+            return self.graphs[0].start(self._graph_inputs()[0])
 
     def __call__(self, epoch: Epoch, number: int) -> None:
         """Take step `number` of an epoch.

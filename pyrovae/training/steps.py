@@ -180,7 +180,7 @@ class Steps:
 
     def _begin(self, step: CompiledStep, needed: float) -> bool:
         """Start to compile in another process if possible; returns whether it is."""
-        build = None if self.job.exchange.is_shared else step.begun()
+        build = None if self.job.exchange.is_shared else step.start()
         if build is None:
             return False
         self.waiting = step, build

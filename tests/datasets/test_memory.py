@@ -7,29 +7,17 @@ import pandas
 import pytest
 import torch
 from scipy import sparse
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pyrovae as pv
 from pyrovae import datasets
 from pyrovae.likelihoods import Mixed, Normal
 from pyrovae.networks import MLP
+from tests.support.items import Items
 from tests.support.parts import raises_one_sentence
 
 QUIET = {"progress": False, "figures": False}
 X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-
-
-class Items(Dataset):
-    """A torch data set of these items."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, number):
-        return self.items[number]
 
 
 class Iterated(IterableDataset):

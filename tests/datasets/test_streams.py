@@ -6,12 +6,13 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from pyrovae import datasets
 from pyrovae.datasets.readers.items import items_at
 from pyrovae.datasets.shuffling import Chunks
 from pyrovae.errors import InputError
+from tests.support.items import Items
 from tests.support.parts import raises_one_sentence
 
 RNG = np.random.default_rng(0)
@@ -280,19 +281,6 @@ def test_a_table_that_cannot_be_streamed_says_why(tmp_path):
 
 
 # ---------------------------------------------------------------- data sets of torch
-
-
-class Items(Dataset):
-    """Items as they are given."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, number):
-        return self.items[number]
 
 
 X = torch.randn(40, 2, 3, generator=torch.Generator().manual_seed(0))

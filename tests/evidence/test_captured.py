@@ -36,7 +36,7 @@ def interpreted(monkeypatch):
         return compiling.Compiled(lambda given: run(self, given), self.lifted, 0.0)
 
     monkeypatch.setattr(compiling.Graph, "compiled", compiled)
-    monkeypatch.setattr(compiling.Graph, "begun", lambda self, inputs: None)
+    monkeypatch.setattr(compiling.Graph, "start", lambda self, inputs: None)
     monkeypatch.setattr(captured._Code, "seconds", lambda self: 0.0)
     return calls
 
@@ -315,7 +315,7 @@ def elsewhere(interpreted, monkeypatch):
     monkeypatch.setattr(Build, "every", ())
 
     def begins(asked, error=None):
-        monkeypatch.setattr(compiling.Graph, "begun", lambda self, inputs: Build(asked, error))
+        monkeypatch.setattr(compiling.Graph, "start", lambda self, inputs: Build(asked, error))
 
     return begins
 

@@ -167,7 +167,7 @@ def evaluate(compile, monkeypatch, *, pieces=20, compile_seconds=0.0, tracing=0.
         return eager_terms(*given)
 
     monkeypatch.setattr(compiled, "eager_terms", counted)
-    evaluator = Evaluator(compile, Counter({(250, 1): pieces}), "float32")
+    evaluator = Evaluator(compile, Counter({(250, 1): pieces}))
     with evaluation(oracle, oracle.sample(1), seed=0, chunk=None) as one:
         for i in range(pieces):
             terms = evaluator(one, 250 * i, 250)
@@ -237,7 +237,7 @@ def test_code_that_gives_something_else_is_not_used(monkeypatch):
 
 def test_a_guide_of_changing_shape_runs_eagerly(interpreted):
     vae = small_vae((5,), 2)
-    evaluator = Evaluator(True, Counter({(250, 1): 9}), "float32")
+    evaluator = Evaluator(True, Counter({(250, 1): 9}))
     with evaluation(vae, rows_for(vae, 1), seed=0, chunk=None) as pieces:
         evaluator(pieces, 0, 250)
         evaluator.compiled.sites = ["y"]

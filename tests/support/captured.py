@@ -32,14 +32,14 @@ def interpreted(monkeypatch):
         return Compiled(run, graph.lifted, 0.0)
 
     monkeypatch.setattr(Graph, "compiled", compiled)
-    monkeypatch.setattr(Graph, "begun", lambda graph, inputs: None)
+    monkeypatch.setattr(Graph, "start", lambda graph, inputs: None)
     monkeypatch.setattr("pyrovae.training.steps.SLOWER", math.inf)
     return made
 
 
 def willing(monkeypatch, seconds=0.0):
     """`auto` compiles where it would gain this number of seconds, in this process."""
-    monkeypatch.setattr(Graph, "begun", lambda graph, inputs: None)
+    monkeypatch.setattr(Graph, "start", lambda graph, inputs: None)
     monkeypatch.setattr("pyrovae.compiling.when.TRACING_SECONDS", seconds)
     monkeypatch.setattr("pyrovae.compiling.compile_seconds", lambda: 0.0)
 

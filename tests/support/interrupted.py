@@ -66,9 +66,9 @@ def file_limit(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def wait_for_step(process, folder, step):
-    """Wait until a checkpoint of a later step is there, or the process has ended."""
-    while process.poll() is None:
+def wait_for_step(processes, folder, step):
+    """Wait until a checkpoint of a later step is there, or a process has ended."""
+    while all(process.poll() is None for process in processes):
         try:
             if checkpoint(folder)["state"]["position"]["step"] >= step:
                 return

@@ -41,10 +41,10 @@ class Elsewhere:
 
     def __init__(self, steps, why=None):
         self.steps, self.why = steps, why
-        self.is_cancelled = self.is_begun = False
+        self.is_cancelled = self.is_started = False
 
     def __call__(self, graph, inputs):
-        self.is_begun = True
+        self.is_started = True
         return self
 
     @property
@@ -64,7 +64,7 @@ class Elsewhere:
 def compiled_elsewhere(monkeypatch, steps, why=None):
     willing(monkeypatch)
     build = Elsewhere(steps, why)
-    monkeypatch.setattr(Graph, "begun", lambda graph, inputs: build(graph, inputs))
+    monkeypatch.setattr(Graph, "start", lambda graph, inputs: build(graph, inputs))
     return build
 
 
@@ -117,7 +117,7 @@ def test_a_compilation_ends_with_its_run(code, data, monkeypatch, end):
             pv.fit(small(), data, **(QUIET | {"batch_size": 5}))
     else:
         pv.fit(small(), data, **QUIET)
-    assert build.is_begun
+    assert build.is_started
     assert build.is_cancelled
 
 
@@ -213,7 +213,7 @@ def test_a_comparison_that_fails_leaves_no_trace(code, data, tmp_path, monkeypat
 def test_the_code_of_another_process_is_this_ones():
     one, two = torch.randn(5, 5), torch.randn(5)
     graph = traced(lambda a, b: (a @ b + 1,), [one, two])
-    build = graph.begun([one, two])
+    build = graph.start([one, two])
     assert not graph.is_stored
     assert build.finish() > 0
     assert graph.is_stored
@@ -231,7 +231,7 @@ def test_the_other_process_draws_noise_and_not_a_constant():
 
     given = [torch.ones(3, dtype=torch.float32)]
     graph = traced(noisy, given)
-    graph.begun(given).finish()
+    graph.start(given).finish()
     code = graph.compiled(given)
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -264,7 +264,7 @@ def test_a_graph_that_cannot_be_compiled_is_a_reason(monkeypatch):
     monkeypatch.setenv("CXX", "/nowhere/compiler")
     graph = traced(lambda a: (a.exp(),), [torch.ones(3)])
     with pytest.raises(Uncapturable, match="^it could not be compiled: "):
-        graph.begun([torch.ones(3)]).finish()
+        graph.start([torch.ones(3)]).finish()
 
 
 def test_entries_of_the_import_path_that_python_ignores(monkeypatch):
@@ -272,17 +272,17 @@ def test_entries_of_the_import_path_that_python_ignores(monkeypatch):
     monkeypatch.setenv("CXX", "/nowhere/compiler")
     graph = traced(lambda a: (a.exp() * 5,), [torch.ones(3)])
     with pytest.raises(Uncapturable, match="nowhere"):  # so the other process did start
-        graph.begun([torch.ones(3)]).finish()
+        graph.start([torch.ones(3)]).finish()
 
 
 def test_without_a_python_to_start_there_is_no_other_process(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert traced(lambda a: (a.exp(),), [torch.ones(3)]).begun([torch.ones(3)]) is None
+    assert traced(lambda a: (a.exp(),), [torch.ones(3)]).start([torch.ones(3)]) is None
 
 
 def test_a_cancelled_compilation_leaves_nothing():
     graph = traced(lambda a: (a.exp() + 3,), [torch.ones(3)])
-    build = graph.begun([torch.ones(3)])
+    build = graph.start([torch.ones(3)])
     until(lambda: build.is_done or any(storage.cache_folder().glob(".build-*")))
     build.cancel()
     assert build.is_done
@@ -291,7 +291,7 @@ def test_a_cancelled_compilation_leaves_nothing():
 
 
 def test_a_compilation_that_is_killed_is_a_reason_and_leaves_nothing():
-    build = traced(lambda a: (a.exp() + 6,), [torch.ones(3)]).begun([torch.ones(3)])
+    build = traced(lambda a: (a.exp() + 6,), [torch.ones(3)]).start([torch.ones(3)])
     until(lambda: any(storage.cache_folder().glob(".build-*")))
     os.killpg(build.process.pid, signal.SIGKILL)  # as by a system without memory
     with pytest.raises(Uncapturable, match="the compiling process ended early"):
@@ -303,7 +303,7 @@ def test_the_other_process_ends_when_this_one_is_killed():
     lines = (
         "import time, torch",
         "from pyrovae.compiling import traced",
-        "build = traced(lambda a: (a.exp() - 3,), [torch.ones(3)]).begun([torch.ones(3)])",
+        "build = traced(lambda a: (a.exp() - 3,), [torch.ones(3)]).start([torch.ones(3)])",
         "print(build.process.pid, flush=True)",
         "time.sleep(600)",
     )

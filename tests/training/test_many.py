@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,6 +26,7 @@ from pyrovae.training.compiled import CompiledShare, CompiledStep
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.job import Job
 from pyrovae.training.steps import Steps
+from tests.support.interrupted import wait_for_step
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small, table
 from tests.support.two_processes import SECONDS
 
@@ -444,16 +444,6 @@ def ended(processes):
         for process in processes:
             process.kill()
     return [(process.returncode, *text) for process, text in zip(processes, said, strict=True)]
-
-
-def wait_for_step(processes, folder, step):
-    while all(process.poll() is None for process in processes):
-        try:
-            if checkpoint(folder)["state"]["position"]["step"] >= step:
-                return
-        except FileNotFoundError:
-            pass
-        time.sleep(0.01)
 
 
 def test_a_killed_process_ends_the_other_and_one_resumes(tmp_path, capsys):

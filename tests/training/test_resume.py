@@ -419,7 +419,7 @@ def test_a_run_that_is_killed_three_times(tmp_path, never_stopped):
     folder = tmp_path / "r"
     for step in (2, 40, 90):
         process = start(folder, "--resume", "--checkpoint_seconds", "0")
-        wait_for_step(process, folder, step)
+        wait_for_step([process], folder, step)
         process.kill()
         assert process.wait() == -signal.SIGKILL, process.stderr.read()
         process.stderr.close()
@@ -435,7 +435,7 @@ def test_a_run_that_is_killed_three_times(tmp_path, never_stopped):
 def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     folder = tmp_path / "r"
     process = start(folder, "--checkpoint_seconds", "0")
-    wait_for_step(process, folder, 30)
+    wait_for_step([process], folder, 30)
     process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == 130, error
@@ -450,7 +450,7 @@ def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
 def test_a_second_process_is_kept_out(tmp_path, capsys):
     folder = tmp_path / "r"
     first = start(folder, "--checkpoint_seconds", "0")
-    wait_for_step(first, folder, 1)
+    wait_for_step([first], folder, 1)
     first.send_signal(signal.SIGSTOP)
     try:
         assert main(["fit", "--out", str(folder), "--resume"]) == 2

@@ -303,7 +303,7 @@ def test_a_run_from_a_file_that_is_killed_and_resumed(tmp_path):
     folder = tmp_path / "r"
     for step in (5, 60):
         process = start(folder, "--resume")
-        wait_for_step(process, folder, step)
+        wait_for_step([process], folder, step)
         process.kill()
         assert process.wait() == -signal.SIGKILL, process.stderr.read()
         process.stderr.close()
