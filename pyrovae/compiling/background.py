@@ -29,6 +29,7 @@ from torch import Tensor
 from pyrovae.compiling import native, storage
 from pyrovae.compiling.quiet import first_line
 from pyrovae.compiling.sending import Line, received, sent
+from pyrovae.compiling.tools import remove_headers
 from pyrovae.errors import Uncapturable
 
 __all__ = ["Build", "can_start", "work"]
@@ -79,7 +80,7 @@ class Build:
 
     def __init__(self, module: torch.fx.GraphModule, key: str, inputs: Sequence[Tensor]) -> None:
         kinds = [_Input(tuple(t.shape), t.stride(), t.dtype) for t in inputs]
-        self.began = time.perf_counter()
+        self.began = time.time()
         try:
             self.folder = storage.folder_to_write()
             options = torch.get_num_threads(), torch.get_default_dtype()
@@ -126,7 +127,7 @@ class Build:
         if status:
             storage.remove_builds(self.folder, self.process.pid)  # it may have been killed
             raise Uncapturable(words or "it could not be compiled: the compiling process ended early")
-        return time.perf_counter() - self.began
+        return time.time() - self.began
 
     def cancel(self) -> None:
         """End the compilation and remove its files."""
@@ -136,6 +137,7 @@ class Build:
             self.process.wait()
         self._close()
         storage.remove_builds(self.folder, self.process.pid)
+        remove_headers(self.folder / "tools" / "headers", self.began)
 
     def _close(self) -> None:
         with contextlib.suppress(OSError):
@@ -151,7 +153,8 @@ def work(pipe: int) -> None:
     Arguments:
         pipe: the reading end of a pipe; the process that waits holds the other end open.
     """
-    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: None)  # for the compilers, in the same process group
+    threading.Thread(target=_end_with, args=(pipe, time.time()), daemon=True).start()
     try:
         import torch._inductor.compile_fx  # torch needs this import before it reads a graph
 
@@ -168,9 +171,12 @@ def work(pipe: int) -> None:
     os._exit(0)
 
 
-def _end_with(pipe: int) -> None:
+def _end_with(pipe: int, start: float) -> None:
     """End this process and its compilers when the other end of the pipe is closed."""
     os.read(pipe, 1)
+    folder = storage.cache_folder()
     with contextlib.suppress(OSError):
-        storage.remove_builds(storage.cache_folder(), os.getpid())
+        os.killpg(0, signal.SIGTERM)
+        storage.remove_builds(folder, os.getpid())
+        remove_headers(folder / "tools" / "headers", start)
     os.killpg(0, signal.SIGKILL)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["private_tools"]
+__all__ = ["private_tools", "remove_headers"]
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def private_tools(folder: Path, build: Path | None = None) -> Iterator[None]:
         if build is not None:
             _end_compilers(build)
         failed = type(error).__name__ == "CppCompileError"  # possibly because of a truncated header
-        _remove_headers(tools / "headers", 0.0 if failed else start)
+        remove_headers(tools / "headers", 0.0 if failed else start)
         raise
 
 
@@ -101,8 +101,8 @@ def _end_compilers(build: Path) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _remove_headers(folder: Path, since: float) -> None:
-    """Remove precompiled headers that may be truncated."""
+def remove_headers(folder: Path, since: float) -> None:
+    """Remove precompiled headers that may be truncated: those made since a time."""
     for path in folder.glob("*.gch"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime >= since:

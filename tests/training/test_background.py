@@ -284,8 +284,10 @@ def test_a_cancelled_compilation_leaves_nothing():
     graph = traced(lambda a: (a.exp() + 3,), [torch.ones(3)])
     build = graph.start([torch.ones(3)])
     until(lambda: build.is_done or any(storage.cache_folder().glob(".build-*")))
+    half = half_a_header()
     build.cancel()
     assert build.is_done
+    assert not half.exists()
     assert not any(storage.cache_folder().glob(".build-*"))
     assert not graph.is_stored
 
@@ -310,8 +312,20 @@ def test_the_other_process_ends_when_this_one_is_killed():
     command = [sys.executable, "-c", "\n".join(lines)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
+        until(lambda: any(storage.cache_folder().glob(".build-*")))
+        half = half_a_header()
         parent.send_signal(signal.SIGKILL)
     until(lambda: not is_alive(child))
+    assert not half.exists()
+    assert not any(storage.cache_folder().glob(".build-*"))
+
+
+def half_a_header():
+    """A precompiled header that a compiler was writing when it was killed."""
+    folder = storage.cache_folder() / "tools/headers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "half.gch").write_bytes(b"gpch")
+    return folder / "half.gch"
 
 
 def until(condition, seconds=120):
