@@ -19,6 +19,7 @@ from pyrovae.evidence.path import Latents
 from pyrovae.evidence.run import evaluation
 from pyrovae.evidence.surface import Surface
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
+from tests.support.captured import cache_with_tools
 from tests.support.linear import rows_for
 from tests.support.parts import raises_one_sentence, small_vae
 
@@ -154,8 +155,8 @@ def test_sandwich_compiles_too(interpreted, monkeypatch, float64):
 
 
 @pytest.mark.slow
-def test_machine_code_gives_the_eager_numbers(tmp_path, monkeypatch, at_once):
-    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
+def test_machine_code_gives_the_eager_numbers(tmp_path, tmp_path_factory, monkeypatch, at_once):
+    monkeypatch.setenv("PYROVAE_CACHE", cache_with_tools(tmp_path / "cache", tmp_path_factory))
     vae, rows = program("normal")
     for method, particles in ((AIS(5, start="guide"), 6), (pv.evidence.Laplace(2), 120)):
         found, wanted = (
@@ -163,7 +164,7 @@ def test_machine_code_gives_the_eager_numbers(tmp_path, monkeypatch, at_once):
             for how in ("auto", False)
         )
         np.testing.assert_allclose(found.log_px, wanted.log_px, rtol=0, atol=1e-4)
-    assert len(list(tmp_path.glob("*.so"))) == 3
+    assert len(list((tmp_path / "cache").glob("*.so"))) == 3
 
 
 # ---------------------------------------------------------------- the choice
@@ -359,8 +360,8 @@ def test_a_failed_evaluation_ends_the_compilation(elsewhere, monkeypatch):
 
 
 @pytest.mark.slow
-def test_another_process_makes_the_same_code(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
+def test_another_process_makes_the_same_code(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", cache_with_tools(tmp_path / "cache", tmp_path_factory))
     vae, rows = program("normal")
     with evaluation(vae, rows, seed=0, chunk=None) as pieces:
         latents = Latents(pieces)

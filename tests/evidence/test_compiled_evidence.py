@@ -15,6 +15,7 @@ from pyrovae.evidence import compiled, log_evidence
 from pyrovae.evidence.compiled import CompiledTerms, Evaluator
 from pyrovae.evidence.run import eager_terms, evaluation
 from pyrovae.oracles import LatentClass, LinearGaussian, LinearGaussianMixture
+from tests.support.captured import cache_with_tools
 from tests.support.cells import cell_name, cover, declared, space
 from tests.support.linear import labelled_vae, rows_for
 from tests.support.parts import PAIRS, raises_one_sentence, small_vae
@@ -67,8 +68,8 @@ def test_a_compiled_cell_gives_the_eager_numbers(cell, interpreted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bernoulli", "mixture, context"])
-def test_machine_code_gives_the_eager_numbers(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path))
+def test_machine_code_gives_the_eager_numbers(name, tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", cache_with_tools(tmp_path / "cache", tmp_path_factory))
     more = {
         "prior": pv.priors.GaussianMixture(3),
         "likelihood": pv.likelihoods.Normal("predicted"),
@@ -77,10 +78,10 @@ def test_machine_code_gives_the_eager_numbers(name, tmp_path, monkeypatch):
     vae = small_vae((6,), 3, networks=PAIRS[0], **({} if name == "bernoulli" else more))
     rows = rows_for(vae, 4)
     same(*both(vae, rows, particles=600, chunk=500))
-    assert len(list(tmp_path.glob("*.so"))) == 1
-    before = (tmp_path / "seconds").stat().st_mtime_ns
+    assert len(list((tmp_path / "cache").glob("*.so"))) == 1
+    before = (tmp_path / "cache" / "seconds").stat().st_mtime_ns
     same(*both(vae, rows, particles=600, chunk=500))
-    assert (tmp_path / "seconds").stat().st_mtime_ns == before  # it was found, not made again
+    assert (tmp_path / "cache" / "seconds").stat().st_mtime_ns == before  # it was found, not made again
 
 
 @pytest.mark.parametrize("method", ["importance", "psis"])

@@ -1,6 +1,7 @@
 """The captured step in tests: its graph run operation by operation, and two runs compared."""
 
 import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,6 +36,16 @@ def interpreted(monkeypatch):
     monkeypatch.setattr(Graph, "start", lambda graph, inputs: None)
     monkeypatch.setattr("pyrovae.training.steps.SLOWER", math.inf)
     return made
+
+
+def cache_with_tools(folder, factory):
+    """A cache without code, which shares what the compiler makes once, in half a minute, with other tests."""
+    base = factory.getbasetemp()
+    tools = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiler-tools"
+    tools.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "tools").symlink_to(tools)
+    return str(folder)
 
 
 def willing(monkeypatch, seconds=0.0):

@@ -14,7 +14,7 @@ import torch
 import pyrovae as pv
 from pyrovae.compiling import Graph, storage, traced
 from pyrovae.errors import NumericalError, Uncapturable
-from tests.support.captured import QUIET, interpreted, learned, willing
+from tests.support.captured import QUIET, cache_with_tools, interpreted, learned, willing
 from tests.support.interrupted import Crashed, crash_after
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small
 
@@ -22,8 +22,8 @@ LOUD = QUIET | {"progress": True}
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYROVAE_CACHE", str(tmp_path / "cache"))
+def cache(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("PYROVAE_CACHE", cache_with_tools(tmp_path / "cache", tmp_path_factory))
 
 
 @pytest.fixture
