@@ -42,7 +42,6 @@ from pyrovae.vae import VAE
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
     from pyrovae.evidence import Method
-    from pyrovae.priors import Prior
     from pyrovae.vae.vae import Missing, Shape
 
 __all__ = ["VAEEstimator"]
@@ -183,21 +182,22 @@ class VAEEstimator(BaseEstimator):
         return self
 
     def _train(self, data: Data, seed: int) -> None:
-        parts = {name: part_of(getattr(self, name), base, name) for name, base in ROLES.items()}
+        options = self.get_params(deep=False)
+        options |= {name: value for name, value in self._usual(data).items() if options[name] is None}
+        parts = {name: _built(name, options[name]) for name in ROLES}
         objective = parts.pop("objective")
-        parts["prior"] = parts["prior"] or self._usual_prior(data)
         with seeded(seed):  # initial weights are random
             vae = VAE.suited(data, latent_dim=self.latent_dim, missing=self.missing, **parts)
-        settings = {name: getattr(self, name) for name in SETTINGS}
+        settings = {name: options[name] for name in SETTINGS}
         run = fit(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
         # Results in single precision would depend on the number of rows, in their last digits.
         self.vae_ = run.program.double() if _is_on_cpu(run.program) else run.program
         self.history_, self.best_epoch_ = run.history, run.best_epoch
         self.n_iter_, self._seed = len(run.history["epoch"]), seed
 
-    def _usual_prior(self, data: Data) -> Prior | None:
-        """The prior if none is given; None is that of `VAE`."""
-        return None
+    def _usual(self, data: Data) -> dict[str, Any]:
+        """Parameters in place of those that are None; others that are None suit the data."""
+        return {}
 
     def _complete(self, X: Any, weights: NDArray | None) -> None:
         """Compute what an estimator derives from the training rows."""
@@ -251,16 +251,18 @@ class VAEEstimator(BaseEstimator):
             own = self.get_params(deep=False)
             if role not in own:
                 super().set_params(**{role: None})  # refuses the name
-            base = ROLES.get(role)
-            part = part_of(own[role], base, role) if base is not None else own[role]
-            setattr(self, role, with_parameters(role, part, changes))
+            setattr(self, role, with_parameters(role, _built(role, own[role]), changes))
         return self
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
         return tags
+
+
+def _built(role: str, part: Any) -> Any:
+    """A part, built if it is a name or a declaration."""
+    return part_of(part, ROLES[role], role) if role in ROLES and isinstance(part, str | dict) else part
 
 
 def _is_on_cpu(vae: VAE) -> bool:

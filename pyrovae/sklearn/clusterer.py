@@ -12,8 +12,7 @@ from sklearn.base import ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyrovae.checks import whole
-from pyrovae.priors import GaussianMixture, Prior
-from pyrovae.priors.starts import Start
+from pyrovae.priors import GaussianMixture
 from pyrovae.sklearn.base import VAEEstimator
 from pyrovae.sklearn.latents import class_shares
 from pyrovae.sklearn.rows import new_rows
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VAEClusterer"]
 
-START: Start = "fit"
-
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class VAEClusterer(ClusterMixin, VAEEstimator):
@@ -33,14 +30,15 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
 
     \[p(c|x) \approx \mathbb E_{q(z|x)}[p(c|z)], \qquad p(z) = \sum_c \pi_c N(z; \mu_c, \Sigma_c)\]
 
-    The prior is N(0, I) for the first `start_epoch` epochs. Then its components start at clusters
-    of the encodings, see `priors.GaussianMixture`. Clusters are numbered by the number of training
-    rows in them, the largest first; components without any are last.
+    The prior is N(0, I) for half of the epochs, in which the weight of the KL divergence grows.
+    Then its components start at clusters of the encodings. Few rows need more epochs or a larger
+    `lr` than usual: the encodings must differ when the components start. Clusters are numbered by
+    the number of training rows in them, the largest first; components without rows are last.
 
     Arguments:
         n_clusters: the number of components.
         prior: another prior with components, in place of `n_clusters`. By default
-            `GaussianMixture(n_clusters, "full", start="fit", start_epoch=...)`, with a start after
+            `GaussianMixture(n_clusters, "full", start="fit", start_epoch=...)`, which starts after
             half of the epochs.
         The others are described in `VAEEstimator`.
 
@@ -82,7 +80,14 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
         self.components_ = np.argsort(-sizes, kind="stable")
         self.labels_ = shares[:, self.components_].argmax(1)
 
-    def _usual_prior(self, data: Data) -> Prior:
+    def _usual(self, data: Data) -> dict[str, Any]:
+        """A mixture that starts after half of the epochs, in which the KL divergence grows.
+
+        With its full weight from the beginning, q(z|x) would tell few rows apart at the start.
+        """
+        if self.prior is not None:
+            return {}
         open_settings = {"batch_size": self.batch_size, "epochs": self.epochs}
-        epochs = chosen(open_settings, Facts(len(data.train)))["epochs"]
-        return GaussianMixture(self.n_clusters, "full", START, start_epoch=whole("epochs", epochs) // 2)
+        half = whole("epochs", chosen(open_settings, Facts(len(data.train)))["epochs"]) // 2
+        prior = GaussianMixture(self.n_clusters, "full", "fit", start_epoch=half)
+        return {"prior": prior} | ({"kl_warmup": half} if self.objective is None else {})

@@ -33,6 +33,8 @@ class VAEDensity(DensityMixin, VAEEstimator):
         (5, 2)
     """
 
+    score = VAEEstimator.score  # the mixin has one that gives nothing
+
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows from p(x): an array (n_samples, F), or a DataFrame for a model of one.
 

@@ -130,15 +130,18 @@ def frame_of(estimator: Any, X: Any) -> Any:
 
 
 def _of_array(schema: Schema, x: NDArray) -> Rows:
+    """Rows in float64: whether single precision holds them would depend on the other rows."""
+    values = torch.from_numpy(x.astype(np.float64))
     if schema.levels is None:
-        return schema.of_array(x, "X")
-    known = x[~np.isnan(x)] if x.dtype.kind == "f" else x
-    if (known % 1 != 0).any():  # a piece of the rows may look as if it were scaled
+        return Rows(values)
+    top = schema.levels - 1
+    is_level = values.isnan() | (values % 1 == 0) & (values >= 0) & (values <= top)
+    if not bool(is_level.all()):
         raise InputError(
-            f"X holds {known[known % 1 != 0][0]:g}, and the estimator was fitted on integer levels 0 to "
-            f"{schema.levels - 1}: give such levels"
+            f"X holds {values[~is_level][0]:g}, and the estimator was fitted on integer levels 0 to {top}: "
+            "give such levels"
         )
-    return schema.of_array(x, "X", are_levels=True)
+    return Rows(values / top)
 
 
 # -------------------------------------------------------------------- results
