@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -60,13 +61,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VAEEstim
             ValueError: for latents of another size, and a likelihood without a known mean.
         """
         check_is_fitted(self)
-        z = check_array(X)
+        z = check_array(X, dtype=np.float64)
         if z.shape[1] != self._n_features_out:
             raise InputError(
                 f"X has {z.shape[1]} latents, and the model has {self._n_features_out}: give the result of "
                 "transform"
             )
-        return in_units(self, decoded(self.vae_, torch.from_numpy(z)))
+        return in_units(self, decoded(self.vae_, torch.tensor(z)))
 
     @property
     def _n_features_out(self) -> int:
