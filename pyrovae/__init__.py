@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         plots,
         priors,
         searching,
+        sklearn,
         tasks,
         testing,
     )
@@ -127,6 +128,7 @@ __all__ = [
     "score_file",
     "search",
     "searching",
+    "sklearn",
     "sweep",
     "tasks",
     "testing",
