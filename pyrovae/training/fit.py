@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,6 +40,7 @@ from pyrovae.training.loop import Loop
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.preparing import as_data, check_data, check_program, placed, two_rows, usable_device
 from pyrovae.training.progress import Progress
+from pyrovae.training.run import Run
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep, Settings
@@ -51,34 +51,6 @@ if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
 __all__ = ["Run", "fit"]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """The result of `fit`.
-
-    Attributes:
-        program: the trained VAE (or pair), with the kept weights.
-        history: name -> array with one entry per epoch; bounds in nats per observation.
-        best_epoch: the epoch of the kept weights.
-        folder: the run folder, or None.
-        keep: what chose them: the "objective" or the "bound" on the validation set, or "last".
-    """
-
-    program: Any
-    history: dict[str, np.ndarray] = field(repr=False)
-    best_epoch: int
-    folder: Path | None = None
-    keep: Keep = "objective"
-
-    def __str__(self) -> str:
-        at = self.best_epoch - 1
-        where = f", in {self.folder}" if self.folder else ""
-        which = "the last one kept" if self.keep == "last" else f"best at {self.best_epoch}"
-        value = f"bound {self.history['validation'][at]:.3f}"
-        if "objective" in self.history:  # another function than the bound
-            value = f"objective {self.history['objective'][at]:.3f} ({value})"
-        return f"{len(self.history['epoch'])} epochs, {which}: validation {value} nats per observation{where}"
 
 
 def fit(
