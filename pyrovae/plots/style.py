@@ -57,7 +57,8 @@ CLASSES = (
 OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of a legend
 
 Square = tuple[tuple[float, float], tuple[float, float]]
-WIDTH = 6.0  # inches: 600 pixels at a notebook's 100 dpi
+WIDTH = 6.0  # inches
+DPI, SHARPNESS = 100, 2  # on the page of a notebook; a picture has twice as many pixels
 
 _RC: dict[Any, Any] = {
     "font.size": 9.0,
@@ -128,6 +129,7 @@ def _new_axes(height: float, width: float) -> Axes:
     panel = figure.add_subplot()
     # A notebook calls this to display the figure; pyplot would normally provide it.
     figure._repr_png_ = panel._repr_png_ = partial(_as_png, figure)
+    figure._repr_mimebundle_ = panel._repr_mimebundle_ = partial(_as_bundle, figure)
     return panel
 
 
@@ -218,10 +220,17 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float =
         ax.text(1.015, height, name, color=colour, transform=ax.transAxes, ha="left", va="center")
 
 
-def _as_png(figure: Figure) -> bytes:
+def _as_png(figure: Figure, dpi: int = DPI) -> bytes:
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def _as_bundle(figure: Figure, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, int]]]:
+    """A picture for screens with small pixels, and the size at which it is shown."""
+    width, height = (round(DPI * inches) for inches in figure.get_size_inches())
+    size = {"width": width, "height": height}
+    return {"image/png": _as_png(figure, SHARPNESS * DPI)}, {"image/png": size}
 
 
 def _spread(heights: list[float], gap: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""A VAE in a notebook: its three lines, what each part has to learn, and its declaration as code."""
+"""A VAE in a notebook: its distributions, the parameters of its parts, its declaration as code."""
 
 from __future__ import annotations
 
