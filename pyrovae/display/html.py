@@ -13,35 +13,38 @@ from html import escape
 
 from pyrovae.errors import visible
 
-__all__ = ["Html", "code", "escaped", "facts", "joined", "page", "section", "sentence", "table"]
+__all__ = ["Html", "block", "code", "escaped", "facts", "joined", "page", "section", "sentence", "table"]
 
 LONGEST = 300  # characters of a cell
 MOST = 30  # rows of a table
 
 STYLE = """
 .pyrovae{font-size:13px;line-height:1.45;margin:.2em 0;color:inherit}
-.pyrovae .pv-head{font-weight:600;margin:0 0 .25em}
-.pyrovae p{margin:.25em 0;max-width:56em}
+.pyrovae .pv-head{font-weight:600;margin:0 0 .25em!important}
+.pyrovae p{margin:.25em 0!important;max-width:56em}
 .pyrovae .pv-good,.pyrovae .pv-bad{border-left:3px solid #009e73;padding-left:.6em}
 .pyrovae .pv-bad{border-left-color:#d55e00}
 .pyrovae details{margin:.15em 0}
 .pyrovae summary{cursor:pointer;width:fit-content;opacity:.8}
 .pyrovae details>*:not(summary){margin-left:1.1em}
-.pyrovae pre{font-size:12px;line-height:1.4;color:inherit;background:rgba(128,128,128,.12);
-border:none;border-radius:3px;padding:.5em .7em;margin:.3em 0;overflow-x:auto;white-space:pre}
-.pyrovae table{font-size:12px;border-collapse:collapse;border:none;margin:.25em 0;color:inherit}
+.pyrovae pre{font-size:12px;line-height:1.4;color:inherit;background:rgba(128,128,128,.12)!important;
+border:none;border-radius:3px;padding:.5em .7em!important;margin:.3em 0!important;overflow-x:auto;white-space:pre}
+.pyrovae .pv-wide{overflow-x:auto}
+.pyrovae table{font-size:12px;border-collapse:collapse;border:none;margin:.25em 0!important;color:inherit}
 .pyrovae tr{background:none!important}
-.pyrovae th,.pyrovae td{border:none;padding:.1em 1.2em .1em 0;text-align:left;vertical-align:middle;
-max-width:46em;white-space:normal;background:none}
-.pyrovae td.pv-n,.pyrovae th.pv-n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.pyrovae th,.pyrovae td{border:none;padding:.1em 1.2em .1em 0!important;text-align:left!important;
+vertical-align:middle;max-width:46em!important;white-space:normal;background:none}
+.pyrovae td.pv-n,.pyrovae th.pv-n{text-align:right!important;font-variant-numeric:tabular-nums;
+white-space:nowrap}
 .pyrovae th{font-weight:600}
 .pyrovae thead th{border-bottom:1px solid rgba(128,128,128,.5)}
 .pyrovae td.pv-columns{font-family:monospace;white-space:pre}
 .pyrovae .pv-facts th{font-weight:400;opacity:.75;white-space:nowrap}
-.pyrovae mark{color:inherit;background:rgba(0,114,178,.22);padding:0 .2em}
+.pyrovae mark{color:inherit;background:rgba(47,143,208,.35);padding:0 .2em}
 .pyrovae img{image-rendering:pixelated;margin:.1em 0;vertical-align:middle;max-width:none}
 .pyrovae svg{display:block;margin:.2em 0;max-width:100%}
 """
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"\s*([-+−]?([\d,]*\.?\d+(e[-+]?\d+)?|nan|inf)( ?%)?( (\+-|±) [\d.]+\w*)?)?\s*")
 
 
@@ -72,8 +75,13 @@ def page(head: object, *blocks: object) -> str:
         >>> page("5 < 6").endswith('<p class="pv-head">5 &lt; 6</p></div>')
         True
     """
-    body = joined(Html(f'<p class="pv-head">{escaped(head)}</p>'), *blocks)
-    return f'<style>{STYLE.strip()}</style><div class="pyrovae">{body}</div>'
+    title = Html(f'<p class="pv-head">{escaped(head)}</p>')
+    return f"<style>{STYLE.strip()}</style>{block(title, *blocks)}"
+
+
+def block(*blocks: object) -> Html:
+    """Blocks in the style of a page, which must come before them."""
+    return Html(f'<div class="pyrovae">{joined(*blocks)}</div>')
 
 
 def joined(*blocks: object) -> Html:
@@ -131,7 +139,8 @@ def table(columns: Sequence[object], rows: Iterable[Sequence[object]], *, most: 
         for row in shown
     )
     more = sentence(f"and {left:,} more") if left > 0 else ""
-    return Html(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}")
+    filled = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return Html(f'<div class="pv-wide">{filled}</div>{more}')
 
 
 def _value(value: object) -> str:
@@ -147,4 +156,5 @@ def _short(value: object) -> Html:
 
 
 def _are_numbers(cells: Sequence[object]) -> bool:
-    return all(not isinstance(cell, Html) and _NUMBER.fullmatch(str(cell)) for cell in cells)
+    texts = [_TAG.sub("", cell) if isinstance(cell, Html) else str(cell) for cell in cells]
+    return any(texts) and all(_NUMBER.fullmatch(text) for text in texts)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +19,10 @@ from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
+from pyrovae.plots.notebook import displayed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 else:
     Axes = Any  # so that a module can use the name without importing matplotlib
@@ -58,7 +56,6 @@ OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  #
 
 Square = tuple[tuple[float, float], tuple[float, float]]
 WIDTH = 6.0  # inches
-DPI, SHARPNESS = 100, 2  # on the page of a notebook; a picture has twice as many pixels
 
 _RC: dict[Any, Any] = {
     "font.size": 9.0,
@@ -127,9 +124,7 @@ def _new_axes(height: float, width: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     panel = figure.add_subplot()
-    # A notebook calls this to display the figure; pyplot would normally provide it.
-    figure._repr_png_ = panel._repr_png_ = partial(_as_png, figure)
-    figure._repr_mimebundle_ = panel._repr_mimebundle_ = partial(_as_bundle, figure)
+    displayed(figure, panel)
     return panel
 
 
@@ -218,19 +213,6 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float =
     heights = _spread([height for height, _, _ in placed], gap)
     for height, (_, name, colour) in zip(heights, placed, strict=True):
         ax.text(1.015, height, name, color=colour, transform=ax.transAxes, ha="left", va="center")
-
-
-def _as_png(figure: Figure, dpi: int = DPI) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def _as_bundle(figure: Figure, **_: object) -> tuple[dict[str, bytes], dict[str, dict[str, int]]]:
-    """A picture for screens with small pixels, and the size at which it is shown."""
-    width, height = (round(DPI * inches) for inches in figure.get_size_inches())
-    size = {"width": width, "height": height}
-    return {"image/png": _as_png(figure, SHARPNESS * DPI)}, {"image/png": size}
 
 
 def _spread(heights: list[float], gap: float) -> list[float]:

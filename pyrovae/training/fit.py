@@ -191,10 +191,9 @@ def fit(
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
-        if result.stopped:
-            shown.tell(result.stopped)
-        elif figures:  # in all processes; only the first has a folder
+        if figures and not result.stopped:  # in all processes; only the first has a folder
             sharing.together(lambda: _draw(result, data, folder))
+        shown.end(result)
         return result
 
 

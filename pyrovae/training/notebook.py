@@ -1,17 +1,20 @@
 """The progress of a fit in a notebook: one output with a bar, the last numbers and curves.
 
-It is updated in place, at most twice a second, and its last state stays in the notebook. The same
-is there as text, for programs that show no HTML.
+It is updated in place, at most twice a second. In the end it is the result, which stays in the
+notebook. The same is there as text, for programs that show no HTML.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyrovae.display import curves, html
 from pyrovae.training.views import Row, View, numbers
+
+if TYPE_CHECKING:
+    from pyrovae.training.run import Run
 
 __all__ = ["Notebook"]
 
@@ -37,6 +40,7 @@ class Notebook(View):
         self.started, self.shown = time.monotonic(), float("-inf")
         self.first, self.is_running = done, True
         self.handle: Any = None
+        self.result: Run | None = None
 
     def start(self) -> None:
         from IPython.display import display
@@ -57,7 +61,11 @@ class Notebook(View):
 
     def tell(self, line: str) -> None:
         self.lines.append(line)
-        self._show(now=not self.is_running)
+        self._show()
+
+    def end(self, run: Run) -> None:
+        self.result = run
+        self._show(now=True)
 
     def epoch(self, title: str, row: Row, done: int, following: str) -> None:
         self.done, self.title = done, following
@@ -74,20 +82,22 @@ class Notebook(View):
             self.handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        text = "\n".join([*self.lines, *filter(None, [self.numbers])])
+        last = self.numbers if self.result is None else str(self.result)
+        text = "\n".join([*self.lines, *filter(None, [last])])
         return {"text/plain": text or self.title, "text/html": self._html()}
 
     def _html(self) -> str:
         drawn = {name: values for name, values in self.history.items() if values and name in CURVES}
         pictures = curves(drawn, self.history["epoch"]) if drawn else ""
-        said = (html.sentence(line) for line in self.lines)
+        said = [html.sentence(line) for line in self.lines]
+        if self.result is not None:
+            return f"{self.result._html()}{html.block(html.section('messages of the training', *said))}"
         return html.page(self._head(), self._bar(), html.sentence(self.numbers), pictures, *said)
 
     def _head(self) -> str:
         seconds = time.monotonic() - self.started
         if not self.is_running:
-            is_whole = self.done >= self.total
-            return f"{'trained' if is_whole else 'ended'} after {self.done:,} steps, {_words(seconds)}"
+            return f"ended after {self.done:,} steps, {_words(seconds)}"
         steps = self.done - self.first
         left = f", {_words((self.total - self.done) * seconds / steps)} left" if steps else ""
         return f"{self.title}, {_words(seconds)}{left}"

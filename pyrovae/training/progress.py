@@ -13,6 +13,7 @@ from pyrovae.training.views import Lines, Row, Terminal, View
 
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
+    from pyrovae.training.run import Run
 
 __all__ = ["Progress"]
 
@@ -77,6 +78,11 @@ class Progress:
         title, self.number = f"epoch {done}/{self.epochs}", min(done + 1, self.epochs)
         if self.view is not None:
             self.view.epoch(title, row, done * self.steps, f"{self._epoch()}{self.kind}")
+
+    def end(self, run: Run) -> None:
+        """Show the result of the run."""
+        if self.view is not None:
+            self.view.end(run)
 
     def _epoch(self) -> str:
         return f"epoch {self.number}/{self.epochs}"

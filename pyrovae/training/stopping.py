@@ -29,10 +29,14 @@ def words_of_stop(job: Job, folder: Path | None) -> str:
     position, best, epochs = job.state.position, job.state.best_epoch, job.settings.epochs
     chosen = "" if job.settings.keep == "last" else ", the best so far"
     kept = f"epoch {best}{chosen}" if best else "the last step"
-    go_on = f"fit with out={str(folder)!r} and resume=True" if folder else "a fit with out= can be resumed"
+    go_on = (
+        f"go on with out={str(folder)!r} and resume=True"
+        if folder
+        else "a new fit starts from these; with out= it could be resumed"
+    )
     return (
         f"stopped in epoch {position.epoch + 1} of {epochs}, after {position.step} steps: the program has "
-        f"the weights of {kept}; to go on, {go_on}"
+        f"the weights of {kept}; {go_on}"
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyrovae.training.run import Run
 
 __all__ = ["Lines", "Row", "Terminal", "View", "numbers"]
 
@@ -30,6 +33,11 @@ class View:
 
     def epoch(self, title: str, row: Row, done: int, following: str) -> None:
         """Show the numbers of an epoch, after `done` steps, and what follows it."""
+
+    def end(self, run: Run) -> None:
+        """Show the result; on a terminal, the caller prints it."""
+        if run.stopped:
+            self.tell(run.stopped)
 
 
 def numbers(row: Row, *, digits: int) -> str:
