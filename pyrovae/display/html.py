@@ -28,7 +28,8 @@ STYLE = """
 .pyrovae summary{cursor:pointer;width:fit-content;opacity:.8}
 .pyrovae details>*:not(summary){margin-left:1.1em}
 .pyrovae pre{font-size:12px;line-height:1.4;color:inherit;background:rgba(128,128,128,.12)!important;
-border:none;border-radius:3px;padding:.5em .7em!important;margin:.3em 0!important;overflow-x:auto;white-space:pre}
+border:none;border-radius:3px;padding:.5em .7em!important;margin:.3em 0!important;
+overflow-x:auto;white-space:pre}
 .pyrovae .pv-wide{overflow-x:auto}
 .pyrovae table{font-size:12px;border-collapse:collapse;border:none;margin:.25em 0!important;color:inherit}
 .pyrovae tr{background:none!important}
