@@ -66,8 +66,9 @@ if TYPE_CHECKING:
         traverse,
     )
     from pyrovae.training.callbacks import Callback
-    from pyrovae.training.fit import Run, fit
+    from pyrovae.training.fit import fit
     from pyrovae.training.loading import load
+    from pyrovae.training.run import Run
     from pyrovae.vae import VAE
 
 __version__ = "0.1.0"

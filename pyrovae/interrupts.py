@@ -6,16 +6,32 @@
 
 Requests within half a second count once. Otherwise a second key press would interrupt the writing
 of results that the first one asked for.
+
+In IPython, the kernel of a notebook included, nobody calls these functions, and an interrupt raises
+KeyboardInterrupt. `Cell` lets a fit end with its weights instead.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
+from typing import Any
 
-__all__ = ["AGAIN", "SIGNALS", "STATUS", "Presses", "ending", "let_go_of_terminal", "running", "starting"]
+__all__ = [
+    "AGAIN",
+    "SIGNALS",
+    "STATUS",
+    "Cell",
+    "Presses",
+    "ending",
+    "let_go_of_terminal",
+    "running",
+    "shell",
+    "starting",
+]
 
 AGAIN = 0.5  # seconds
 STATUS = 130  # the exit status of a command that was stopped
@@ -36,6 +52,39 @@ class Presses:
         is_new = now - self.last > AGAIN
         self.last = now if is_new else self.last
         return is_new
+
+
+def shell() -> Any:  # noqa: ANN401
+    """The running IPython, in a terminal or in a notebook, or None; IPython is not imported."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+class Cell:
+    """The cell that IPython runs. After an interrupt, it may end what it does, but not begin more.
+
+    Otherwise an interrupt in a loop of fits would end one of them only.
+    """
+
+    _stopped: tuple[int, int] | None = None
+
+    @staticmethod
+    def now() -> tuple[int, int] | None:
+        """What identifies the cell; None outside IPython."""
+        running = shell()
+        return None if running is None else (id(running), running.execution_count)
+
+    @classmethod
+    def stop(cls) -> bool:
+        """Note that the user has interrupted this cell; returns whether there is one."""
+        cls._stopped = cls.now()
+        return cls._stopped is not None
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise KeyboardInterrupt if the user has interrupted this cell."""
+        if cls._stopped is not None and cls._stopped == cls.now():
+            raise KeyboardInterrupt("the cell was interrupted before: run it again to go on")
 
 
 class _State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,9 @@ def lazy(
         try:
             if name.startswith("_"):
                 raise ModuleNotFoundError(name=path)
-            module = importlib.import_module(path)
+            with warnings.catch_warnings():  # Pyro imports tqdm, which asks for widgets that we do not use
+                warnings.filterwarnings("ignore", "IProgress not found")
+                module = importlib.import_module(path)
         except ModuleNotFoundError as error:
             if error.name != path:
                 raise

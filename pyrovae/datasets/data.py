@@ -28,6 +28,8 @@ from pyrovae.datasets.preparation import Preparation, generator_of
 from pyrovae.datasets.rows import Rows
 from pyrovae.datasets.schema import Schema
 from pyrovae.datasets.streams import Stream
+from pyrovae.datasets.view import view
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, deprecated, visible
 
 __all__ = ["Data", "Splits"]
@@ -50,8 +52,8 @@ class Splits:
         return f"Splits({', '.join(shapes)})"
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
+@dataclass(frozen=True, eq=False, repr=False)
+class Data(Displayed):
     """A data set: training, validation and test rows, and how they were made.
 
     Attributes:
@@ -246,7 +248,9 @@ class Data:
     def _preparation(self) -> Preparation:
         return Preparation(self.binarize, self.dequantize, self.levels)
 
-    def __repr__(self) -> str:
+    _html = view
+
+    def __str__(self) -> str:
         rows, classes = self.record["rows"], self.record["classes"]
         counts = ", ".join(f"{count:,} {part}" for part, count in rows.items())
         kind = f", {classes} classes" if classes else ""

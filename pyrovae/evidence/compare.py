@@ -12,19 +12,22 @@ A probability and a density are not ranked against each other, nor are densities
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pyrovae.display import Displayed, Html, html
 from pyrovae.errors import InputError
 from pyrovae.evidence.result import Evidence
 from pyrovae.numerics import bits_per_dim, stderr_of_mean
+from pyrovae.plots.comparisons import ranking
+from pyrovae.plots.style import Axes
 
 __all__ = ["Comparison", "Comparisons", "compare"]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Displayed):
     """Models in falling order of mean log p(x), in nats per observation.
 
     Attributes:
@@ -41,12 +44,12 @@ class Comparison:
     """
 
     names: tuple[str, ...]
-    mean: np.ndarray = field(repr=False)
-    stderr: np.ndarray = field(repr=False)
-    difference: np.ndarray = field(repr=False)
-    difference_stderr: np.ndarray = field(repr=False)
+    mean: np.ndarray
+    stderr: np.ndarray
+    difference: np.ndarray
+    difference_stderr: np.ndarray
     quantity: str = "log p(x)"
-    bits: np.ndarray | None = field(default=None, repr=False)
+    bits: np.ndarray | None = None
     units: str = ""
     given: tuple[str | None, ...] = ()
 
@@ -62,6 +65,26 @@ class Comparison:
             rows = [f"{row}   {bits:8.4f}" for row, bits in zip(rows, self.bits, strict=True)]
         return "\n".join([head, *rows, *self._given()])
 
+    def _html(self) -> str:
+        return html.page(f"{self.names[0]} has the highest {self.quantity}", self.as_table())
+
+    def as_table(self) -> Html:
+        """The models as a table in HTML."""
+        names = ["model", self.quantity, "error", "to best", "paired error"]
+        columns = [self.mean, self.stderr, self.difference, self.difference_stderr]
+        cells = [list(self.names), *([f"{value:.3f}" for value in column] for column in columns)]
+        if self.bits is not None:
+            names.append("bits/dim")
+            cells.append([f"{value:.4f}" for value in self.bits])
+        units = html.sentence(f"nats per observation; {self.units}" if self.units else "nats per observation")
+        notes = (html.sentence(line) for line in self._given())
+        return html.joined(html.table(names, zip(*cells, strict=True)), units, *notes)
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the differences from the best model, with two paired standard errors."""
+        gaps = self.difference, self.difference_stderr
+        return ranking(self.names, *gaps, quantity=self.quantity, ax=ax)
+
     def _given(self) -> Iterator[str]:
         """Lines that say what log p(x) is in models whose rows share variables."""
         words = {"posterior": "the posterior predictive log p(x | D)", "mean": "log p(x) at their mean"}
@@ -71,8 +94,8 @@ class Comparison:
                 yield f"{', '.join(names)}: rows share variables, and this is {meaning}"
 
 
-@dataclass(frozen=True, eq=False)
-class Comparisons:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparisons(Displayed):
     """Tables of models that cannot all be ranked with each other.
 
     Attributes:
@@ -93,6 +116,13 @@ class Comparisons:
         if self.common is not None:
             lines += ["", f"{self.common.quantity}: {self.common.units}", str(self.common)]
         return "\n".join(lines)
+
+    def _html(self) -> str:
+        every = [*self.tables, *([] if self.common is None else [self.common])]
+        return html.page(
+            "These models have log p(x) of different kinds, which cannot be ranked with each other",
+            *(table.as_table() for table in every),
+        )
 
 
 def compare(evidences: Mapping[str, Evidence]) -> Comparison | Comparisons:

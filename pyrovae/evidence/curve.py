@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,19 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import counts_of
+from pyrovae.display import Html, Summary, curves
 from pyrovae.evidence.predictive import Given, Shared
-from pyrovae.evidence.result import PerRow, about, table, with_error
+from pyrovae.evidence.result import PerRow, about, with_error
 from pyrovae.evidence.run import Pieces, checked, finished, refuse_undefined, refuse_weightless, shown
 from pyrovae.memory import refuse_too_large
 from pyrovae.numerics import log_mean_exp, stderr_of_mean
+from pyrovae.plots.diagnostics import bound_curve
+from pyrovae.plots.style import Axes
 
 __all__ = ["BoundCurve", "iwae_bound"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoundCurve(PerRow):
     """L_K for several K, in nats.
 
@@ -35,8 +38,8 @@ class BoundCurve(PerRow):
     """
 
     particles: tuple[int, ...]
-    bound: np.ndarray = field(repr=False)
-    mc_stderr: np.ndarray = field(repr=False)
+    bound: np.ndarray
+    mc_stderr: np.ndarray
     partial: bool = False
     given: str | None = None
 
@@ -50,12 +53,20 @@ class BoundCurve(PerRow):
         """The standard error of each mean over observations."""
         return stderr_of_mean(self.bound)
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         lines = [(f"L_{k}", with_error(bound)) for k, bound in zip(self.particles, self.bound, strict=True)]
         stopped = " (stopped early: partial)" if self.partial else ""
         means = {"posterior": " over the samples", "mean": " at the mean"}.get(self.given or "", "")
         of = f"{means} of the shared variables" if means else ""
-        return table(f"bounds on {self.quantity}{of}, nats per observation{stopped}", lines, width=8)
+        return Summary(f"bounds on {self.quantity}{of}, nats per observation{stopped}", lines, width=8)
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the bound against the number of particles, with two standard errors."""
+        return bound_curve(self.particles, self.mean, self.stderr, ax=ax)
+
+    def _sections(self) -> Sequence[Html]:
+        drawn = curves({"bound": self.mean}, self.particles, label="particles", is_log=True)
+        return [drawn] if len(self.particles) > 1 else []
 
 
 def iwae_bound(

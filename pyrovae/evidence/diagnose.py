@@ -19,7 +19,8 @@ Reference:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,15 @@ from torch import Tensor
 
 from pyrovae.checks import count_of, whole
 from pyrovae.datasets import Data, Rows
+from pyrovae.display import Html, Summary, html
 from pyrovae.errors import InputError
 from pyrovae.evidence.marginals import kl_of_marginals, log_marginals_of, means
 from pyrovae.evidence.path import guide_samples
-from pyrovae.evidence.result import PerRow, about, table, with_error
+from pyrovae.evidence.result import PerRow, about, with_error
 from pyrovae.evidence.run import CELLS, Pieces, evaluation
 from pyrovae.numerics import as_array, stderr_of_mean
+from pyrovae.plots.diagnostics import latent_kl
+from pyrovae.plots.style import Axes
 from pyrovae.seeds import generator_of
 from pyrovae.vae import VAE
 
@@ -44,7 +48,7 @@ ACTIVE = 0.01
 COLLAPSED = 0.05  # nats
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis(PerRow):
     """The ELBO of N observations split into its parts, in nats.
 
@@ -66,16 +70,16 @@ class Diagnosis(PerRow):
         particles: samples per observation.
     """
 
-    reconstruction: np.ndarray = field(repr=False)
-    kl: np.ndarray = field(repr=False)
-    mutual_information: np.ndarray = field(repr=False)
-    marginal_kl: np.ndarray = field(repr=False)
-    total_correlation: np.ndarray = field(repr=False)
-    kl_per_dim: np.ndarray = field(repr=False)
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    mutual_information: np.ndarray
+    marginal_kl: np.ndarray
+    total_correlation: np.ndarray
+    kl_per_dim: np.ndarray
     kl_method: str
     factorised: bool
-    activity: np.ndarray = field(repr=False)
-    train_elbo: np.ndarray | None = field(repr=False)
+    activity: np.ndarray
+    train_elbo: np.ndarray | None
     particles: int
 
     def __len__(self) -> int:
@@ -135,7 +139,7 @@ class Diagnosis(PerRow):
             verdict += f"; I(x; z) is at its maximum log N, N = {len(self):,}: the true split may differ"
         return verdict
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         parts = [
             ("ELBO", self.elbo, ""),
             ("  reconstruction", self.reconstruction, "minus the distortion"),
@@ -149,7 +153,18 @@ class Diagnosis(PerRow):
             lines.append(("train - test gap", f"{gap:10.3f} +- {error:<7.3f}   of the ELBO"))
         lines.append(("KL per latent", f"  {self._of_latents()}"))
         head = f"bound on {self.quantity} of {len(self):,} observations, {self.particles} samples each"
-        return table(f"{head}, nats per observation", lines, self.verdict)
+        return Summary(f"{head}, nats per observation", lines, self.verdict, is_good=not self.collapsed)
+
+    def _sections(self) -> Sequence[Html]:
+        order = np.argsort(-np.nan_to_num(self.kl_per_dim, nan=-np.inf), kind="stable")
+        rows = [[f"{j}", f"{self.kl_per_dim[j]:.3f}", f"{self.activity[j]:.3f}"] for j in order]
+        names = ["latent", "KL, nats", "variance of E[z|x]"]
+        return [html.section(f"{len(rows)} latents, by KL", html.table(names, rows))]
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the KL of each latent, and the mean KL split in two."""
+        parts = float(self.mutual_information.mean()), float(self.marginal_kl.mean())
+        return latent_kl(self.kl_per_dim, self.activity, *parts, threshold=ACTIVE, ax=ax)
 
     def _of_latents(self) -> str:
         if not self.kl_method:

@@ -27,16 +27,19 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrovae.checks import count_of, number
+from pyrovae.display import Summary
 from pyrovae.errors import InputError
 from pyrovae.evidence.ascent import missing, started_at_modes
 from pyrovae.evidence.draws import BLOCK, KeyedDraws
 from pyrovae.evidence.estimate import at_mean
 from pyrovae.evidence.marginals import means
 from pyrovae.evidence.methods import Method
-from pyrovae.evidence.result import PerRow, about, mc_error_of, table
+from pyrovae.evidence.result import PerRow, about, mc_error_of
 from pyrovae.evidence.run import Pieces, evaluation, inputs, shown
 from pyrovae.guides import FullRankNormal
 from pyrovae.numerics import SCALE_FLOOR, as_array, inverse_softplus, stderr_of_mean
+from pyrovae.plots.diagnostics import inference_gaps
+from pyrovae.plots.style import Axes
 from pyrovae.terms import DATA, PARTICLES, Runner
 from pyrovae.vae import VAE
 
@@ -52,7 +55,7 @@ Params = dict[str, Tensor]
 Family = Callable[[Params], dist.TorchDistribution]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gaps(PerRow):
     """log p(x) of N observations, and the ELBOs below it, in nats.
 
@@ -72,20 +75,20 @@ class Gaps(PerRow):
         particles: samples for each reported ELBO.
     """
 
-    log_px: np.ndarray = field(repr=False)
-    elbo: np.ndarray = field(repr=False)
-    best: np.ndarray = field(repr=False)
-    richer: np.ndarray = field(repr=False)
-    log_px_stderr: np.ndarray = field(repr=False)
-    elbo_stderr: np.ndarray = field(repr=False)
-    best_stderr: np.ndarray = field(repr=False)
-    amortisation_stderr: np.ndarray = field(repr=False)
-    gain_stderr: np.ndarray = field(repr=False)
+    log_px: np.ndarray
+    elbo: np.ndarray
+    best: np.ndarray
+    richer: np.ndarray
+    log_px_stderr: np.ndarray
+    elbo_stderr: np.ndarray
+    best_stderr: np.ndarray
+    amortisation_stderr: np.ndarray
+    gain_stderr: np.ndarray
     guide: str
     method: str
     steps: int
     particles: int
-    missing: np.ndarray | None = field(default=None, repr=False, kw_only=True)
+    missing: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.log_px)
@@ -153,7 +156,7 @@ class Gaps(PerRow):
         share = float(np.clip(self.gain.mean() / self.approximation.mean(), 0, 1))
         return f"the larger part is the family's (approximation): full covariance closes {share:.0%} of it"
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         parts = [
             (self.quantity, self.log_px, self.log_px_stderr),
             ("approximation gap", self.approximation, self.approximation_stderr),
@@ -170,7 +173,13 @@ class Gaps(PerRow):
             f"{self.quantity} - ELBO of {len(self):,} observations, nats per observation; {self.quantity} "
             f"by {self.method}; {self.guide} ascended {self.steps:,} steps"
         )
-        return table(head, lines, self.verdict, width=24)
+        is_good = bool(self.converged.all())
+        return Summary(head, lines, self.verdict, width=24, is_good=is_good)
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the steps from log p(x) down to the ELBO."""
+        means = (float(values.mean()) for values in (self.log_px, self.best, self.elbo, self.richer))
+        return inference_gaps(*means, ax=ax)
 
 
 def gaps(

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from pyrovae import plots
+from pyrovae.checks import one_of
 from pyrovae.datasets import Rows
+from pyrovae.display import Displayed, Html, Summary, html
+from pyrovae.errors import InputError
 from pyrovae.evidence import verdict
 from pyrovae.evidence.units import Units
 from pyrovae.numerics import as_array, bits_per_dim, khat_threshold, stderr_of_mean
+from pyrovae.plots.style import Axes
 
-__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "meaning_of", "table", "with_error"]
+__all__ = ["Evidence", "PerRow", "about", "mc_error_of", "meaning_of", "with_error"]
+
+SHOWN = 10  # rows that a notebook lists
 
 
-@dataclass(frozen=True, eq=False)
-class PerRow:
+@dataclass(frozen=True, eq=False, repr=False)
+class PerRow(Displayed):
     """A result about N observations.
 
     Attributes:
@@ -28,11 +34,11 @@ class PerRow:
             "log p(x, y | c)".
     """
 
-    index: np.ndarray | None = field(default=None, repr=False, kw_only=True)
+    index: np.ndarray | None = field(default=None, kw_only=True)
     quantity: str = field(default="log p(x)", kw_only=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evidence(PerRow):
     """log p(x) of N observations, in nats.
 
@@ -63,10 +69,10 @@ class Evidence(PerRow):
             all observations share the samples of w; 0 without them.
     """
 
-    log_px: np.ndarray = field(repr=False)
-    mc_stderr: np.ndarray = field(repr=False)
-    ess: np.ndarray = field(repr=False)
-    khat: np.ndarray = field(repr=False)
+    log_px: np.ndarray
+    mc_stderr: np.ndarray
+    ess: np.ndarray
+    khat: np.ndarray
     particles: int
     event_shape: tuple[int, ...]
     method: str = "importance sampling"
@@ -75,13 +81,13 @@ class Evidence(PerRow):
     annealed: bool = False
     smoothed: bool = False
     finds_modes: bool = False
-    log_bias: np.ndarray | None = field(default=None, repr=False)
+    log_bias: np.ndarray | None = None
     partial: bool = False
     seconds: float = math.nan
-    units: Units = field(default=Units(), repr=False)
+    units: Units = Units()
     given: str | None = None
     weights: int = 1
-    weights_ess: np.ndarray | None = field(default=None, repr=False)
+    weights_ess: np.ndarray | None = None
     common_error: float = 0.0
 
     def __len__(self) -> int:
@@ -210,7 +216,7 @@ class Evidence(PerRow):
             for name, value in plain.items()
         }
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         lines = [
             ("mean", f"{self.mean:.3f} nats per observation"),
             ("standard error", f"{self.stderr:.3f}"),
@@ -238,7 +244,45 @@ class Evidence(PerRow):
         head += "" if self.weights_ess is None else f", {self.weights} samples of the shared variables"
         head += "".join(f", {name} {value}" for name, value in self.settings.items() if value is not None)
         head += " (stopped early: partial)" if self.partial else ""
-        return table(head, lines, self.verdict)
+        is_good = bool(self.trusted.mean() >= verdict.MOST)
+        return Summary(head, lines, self.verdict, is_good=is_good)
+
+    def plot(self, kind: Literal["weights", "log_px"] = "weights", *, ax: Axes | None = None) -> Axes:
+        """Draw how far each observation can be trusted, or their log p(x).
+
+        Arguments:
+            kind: "weights" for the k-hat and the effective sample size of each observation (of
+                chains, the latter only tells whether they agree), or "log_px" for a histogram.
+            ax: axes to draw on.
+
+        Raises:
+            InputError: for another kind, or if some observations have no weight at all.
+        """
+        if one_of("kind", kind, ("weights", "log_px")) == "log_px":
+            finite = self.log_px[~self.weightless]
+            return plots.log_px_histogram(finite, float(stderr_of_mean(finite)), name=self.meaning, ax=ax)
+        if self.weightless.any():
+            rows = self.numbers(self.weightless)
+            raise InputError(
+                f"{len(rows)} observations have no weights to draw (the first is row {rows[0]}): leave them "
+                "out, or use kind='log_px'"
+            )
+        return plots.weights(self.khat, self.ess, self.particles, ax=ax)
+
+    def _sections(self) -> Sequence[Html]:
+        poor = np.flatnonzero(~self.trusted)
+        if not len(poor) or self.particles < 2:
+            return ()
+        order = poor[np.argsort(-np.nan_to_num(self.mc_stderr[poor], nan=np.inf), kind="stable")][:SHOWN]
+        columns = (self.log_px, self.mc_stderr, self.ess, self.khat)
+        numbers = order if self.index is None else self.index[order]
+        rows = [
+            [f"{number}", *(f"{column[i]:.{d}f}" for column, d in zip(columns, (2, 3, 0, 2), strict=True))]
+            for i, number in zip(order, numbers, strict=True)
+        ]
+        names = ["row", self.quantity, "Monte Carlo error", "effective sample size", "k-hat"]
+        title = f"{len(poor):,} rows whose error is not to be trusted, the largest errors first"
+        return [html.section(title, html.table(names, rows))]
 
 
 def meaning_of(quantity: str, given: str | None) -> str:
@@ -252,13 +296,6 @@ def meaning_of(quantity: str, given: str | None) -> str:
         return quantity + (" at the mean of the shared variables" if given else "")
     inner = quantity.removeprefix("log p(").removesuffix(")")
     return f"posterior predictive log p({inner}{', ' if ' | ' in inner else ' | '}D)"
-
-
-def table(head: str, lines: Iterable[tuple[str, str]], verdict: str = "", *, width: int = 22) -> str:
-    """A headline, names with their values, and a sentence about them."""
-    said = textwrap.fill(verdict, 96, initial_indent="  ", subsequent_indent="  ")
-    rows = [f"  {name:<{width}} {value}".rstrip() for name, value in lines]
-    return "\n".join([head, *rows, *([said] if verdict else [])])
 
 
 def with_error(values: np.ndarray) -> str:

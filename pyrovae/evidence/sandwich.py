@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,22 @@ from torch import Tensor
 from pyrovae.checks import count_of, counts_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.asked_labels import contexts_of
+from pyrovae.display import Displayed, Summary
 from pyrovae.evidence.annealing import Schedule
 from pyrovae.evidence.methods import AIS
 from pyrovae.evidence.origin import Start
-from pyrovae.evidence.result import table
 from pyrovae.evidence.run import Pieces, evaluating, evaluation, finished, shown
 from pyrovae.numerics import as_array, log_mean_exp, stderr_of_mean
+from pyrovae.plots.diagnostics import gap_curve
+from pyrovae.plots.style import Axes
 from pyrovae.terms import Runner
 from pyrovae.terms.global_posterior import simulated_at_centre
 
 __all__ = ["Sandwich", "sandwich"]
 
 
-@dataclass(frozen=True, eq=False)
-class Sandwich:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sandwich(Displayed):
     """Bounds on log p(x) of N simulated observations for several lengths of the schedule, in nats.
 
     Attributes:
@@ -52,9 +54,9 @@ class Sandwich:
     """
 
     temperatures: tuple[int, ...]
-    lower: np.ndarray = field(repr=False)
-    upper: np.ndarray = field(repr=False)
-    x: np.ndarray = field(repr=False)
+    lower: np.ndarray
+    upper: np.ndarray
+    x: np.ndarray
     chains: int
 
     @property
@@ -72,7 +74,7 @@ class Sandwich:
         """The standard error of each mean gap over observations."""
         return stderr_of_mean(self.upper - self.lower)
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         columns = self.temperatures, self.lower.mean(1), self.upper.mean(1), self.gaps, self.gap_errors
         lines = [
             (f"T = {t}", f"{low:10.3f} <= log p(x) <= {high:9.3f}   gap {gap:.3f} +- {error:.3f}")
@@ -80,7 +82,13 @@ class Sandwich:
         ]
         count = self.lower.shape[1]
         head = f"log p(x) of {count:,} simulated observations between AIS bounds, {self.chains} chains"
-        return table(head, lines, width=10)
+        return Summary(head, lines, width=10)
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw both bounds against the length of the schedule, with two standard errors."""
+        bounds = self.lower, self.upper
+        means, errors = [bound.mean(1) for bound in bounds], [stderr_of_mean(bound) for bound in bounds]
+        return gap_curve(self.temperatures, *means, *errors, ax=ax)
 
 
 def sandwich(

@@ -15,7 +15,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ from torch import Tensor
 
 from pyrovae.checks import count_of
 from pyrovae.datasets import Data
+from pyrovae.display import Displayed, Summary
 from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Importance
 from pyrovae.evidence.predictive import Draws, over_draws
-from pyrovae.evidence.result import about, table
+from pyrovae.evidence.result import about
 from pyrovae.evidence.run import Pieces, checked, refuse_undefined, shown
 from pyrovae.networks.modes import in_mode
 from pyrovae.sharing import gathered, is_first, is_shared, own_rows
@@ -35,8 +36,8 @@ from pyrovae.sharing import gathered, is_first, is_shared, own_rows
 __all__ = ["DataEvidence", "data_evidence"]
 
 
-@dataclass(frozen=True, eq=False)
-class DataEvidence:
+@dataclass(frozen=True, eq=False, repr=False)
+class DataEvidence(Displayed):
     """A lower bound on log p(D) of N rows that share some variables w, in nats for the data set.
 
     Attributes:
@@ -49,8 +50,8 @@ class DataEvidence:
         quantity: what is summed: "log p(x)", or with contexts or labels "log p(x | c)" etc.
     """
 
-    bounds: np.ndarray = field(repr=False)
-    log_ratios: np.ndarray = field(repr=False)
+    bounds: np.ndarray
+    log_ratios: np.ndarray
     rows: int
     particles: int
     quantity: str = "log p(x)"
@@ -90,7 +91,7 @@ class DataEvidence:
         is_nan = lambda value: isinstance(value, float) and math.isnan(value)  # noqa: E731
         return {name: None if is_nan(value) else value for name, value in plain.items()}
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         error = "" if self.kl_stderr == 0 else f" +- {self.kl_stderr:.2f}"
         lines = [
             ("at least", f"{self.bound:,.2f} +- {self.stderr:.2f} nats for the data set"),
@@ -99,7 +100,7 @@ class DataEvidence:
         ]
         inner = self.quantity.removeprefix("log p(x").removesuffix(")")
         head = f"log p(D{inner}) of the {self.rows:,} rows together, from {len(self.bounds)} samples of the "
-        return table(f"{head}variables w that they share, {self.particles:,} particles", lines)
+        return Summary(f"{head}variables w that they share, {self.particles:,} particles", lines)
 
 
 def data_evidence(

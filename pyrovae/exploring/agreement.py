@@ -16,12 +16,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 
@@ -34,8 +35,8 @@ Integers = NDArray[np.int64]
 MEASURES = ("accuracy", "nmi", "ari", "purity")
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Agreement(Displayed):
     """Components compared with labels.
 
     Attributes:
@@ -55,9 +56,9 @@ class Agreement:
     nmi: float
     ari: float
     purity: float
-    confusion: Integers = field(repr=False)
-    matching: Integers = field(repr=False)
-    classes: Integers = field(repr=False)
+    confusion: Integers
+    matching: Integers
+    classes: Integers
     plain: float | None = None
 
     def table(self) -> pd.DataFrame:
@@ -75,8 +76,8 @@ class Agreement:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Agreements:
+@dataclass(frozen=True, eq=False, repr=False)
+class Agreements(Displayed):
     """Agreement of several runs with labels, one entry each, (S,); prints median and range."""
 
     accuracy: Array

@@ -14,7 +14,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from pyrovae.checks import number, one_of, whole
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.evidence import log_evidence
 from pyrovae.exploring.gaussians import effective
@@ -31,7 +32,7 @@ from pyrovae.numerics import Array, as_array, numbers, stderr_of_mean
 from pyrovae.seeds import random_kept
 from pyrovae.terms import Runner
 from pyrovae.threads import alone
-from pyrovae.training import fit
+from pyrovae.training import fit_to_end
 from pyrovae.training.preparing import as_data
 from pyrovae.vae import VAE
 
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choose", "choose_plain"]
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
+@dataclass(frozen=True, eq=False, repr=False)
+class Choice(Displayed):
     """Numbers of components, compared by log p(x) of held-out rows; it prints as a table.
 
     Attributes:
@@ -56,10 +57,10 @@ class Choice:
     """
 
     components: tuple[int, ...]
-    programs: tuple[Any, ...] = field(repr=False)
-    log_px: Array = field(repr=False)
-    mc_stderr: Array = field(repr=False)
-    effective: Array = field(repr=False)
+    programs: tuple[Any, ...]
+    log_px: Array
+    mc_stderr: Array
+    effective: Array
 
     @property
     def mean(self) -> Array:
@@ -166,7 +167,7 @@ def choose(
             torch.manual_seed(seed)
             new = VAE.from_dict(_declared(vae, count))
         new.to(next(vae.parameters()).dtype)
-        fit(new, data, objective, seed=seed, **options)
+        fit_to_end(new, data, objective, seed=seed, **options)
         return new
 
     def score(new: VAE) -> tuple[Array, Array, float]:

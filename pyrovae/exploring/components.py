@@ -10,12 +10,13 @@ Weights are those of the prior; counts and nats refer to the explored rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrovae.display import Displayed
 from pyrovae.exploring.gaussians import effective, overlaps
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.reading import Encoding
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Components", "components_of"]
 
 
-@dataclass(frozen=True, eq=False)
-class Components:
+@dataclass(frozen=True, eq=False, repr=False)
+class Components(Displayed):
     """K components as arrays; it prints as a table.
 
     Attributes:
@@ -42,13 +43,13 @@ class Components:
             For classes that share one p(z), as in M2, all are 1.
     """
 
-    weight: Array = field(repr=False)
-    mean: Array = field(repr=False)
-    covariance: Array = field(repr=False)
-    hard: NDArray[np.int64] = field(repr=False)
-    soft: Array = field(repr=False)
-    kl: Array = field(repr=False)
-    overlap: Array = field(repr=False)
+    weight: Array
+    mean: Array
+    covariance: Array
+    hard: NDArray[np.int64]
+    soft: Array
+    kl: Array
+    overlap: Array
 
     def __len__(self) -> int:
         return len(self.weight)

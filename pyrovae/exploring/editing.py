@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence
 from pyrovae.exploring.gaussians import merged, split
@@ -36,8 +37,8 @@ FORMS = ("spherical", "diagonal", "full")
 PARTS = ("weight", "mean", "covariance")
 
 
-@dataclass(frozen=True, eq=False)
-class Edit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Edit(Displayed):
     """A VAE with another prior, and the effect of the change.
 
     Attributes:
@@ -47,10 +48,10 @@ class Edit:
         after: log p(x) of the rows under the new VAE.
     """
 
-    vae: VAE = field(repr=False)
+    vae: VAE
     what: str
-    before: Evidence = field(repr=False)
-    after: Evidence = field(repr=False)
+    before: Evidence
+    after: Evidence
 
     @property
     def change(self) -> Array:

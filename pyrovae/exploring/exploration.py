@@ -14,7 +14,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.checks import count_of, number, one_of, whole
 from pyrovae.datasets import Data, Rows
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, deprecated
 from pyrovae.evidence import Evidence, log_evidence
 from pyrovae.evidence.run import inputs
@@ -36,6 +37,7 @@ from pyrovae.exploring.pictures import Pictures
 from pyrovae.exploring.projection import Projection, plane_of
 from pyrovae.exploring.reading import Encoding, Reader
 from pyrovae.exploring.summary import Observation, summary
+from pyrovae.exploring.view import view
 from pyrovae.exploring.walks import Along, Walk, axis_of, path_between
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots.style import Axes
@@ -47,8 +49,8 @@ __all__ = ["Exploration", "explore"]
 Split = Literal["test", "validation", "train"]
 
 
-@dataclass(frozen=True, eq=False)
-class Exploration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Exploration(Displayed):
     """The result of `explore`; prints a summary.
 
     Attributes:
@@ -63,20 +65,23 @@ class Exploration:
     """
 
     vae: VAE
-    rows: Rows = field(repr=False)
-    labels: Integers | None = field(repr=False)
-    components: Components = field(repr=False)
+    rows: Rows
+    labels: Integers | None
+    components: Components
     particles: int
     seed: int
-    reader: Reader = field(repr=False)
-    encoding: Encoding = field(repr=False)
-    names: Integers | None = field(repr=False, default=None)
+    reader: Reader
+    encoding: Encoding
+    names: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __str__(self) -> str:
-        return summary(self)
+        return str(summary(self))
+
+    def _html(self) -> str:
+        return view(self)
 
     # ---------------------------------------------------------------- data
 
@@ -234,6 +239,18 @@ class Exploration:
     def map(self) -> Projection:
         """A plane in latent space that separates the components."""
         return plane_of(self.reader.mixture, self.z)
+
+    def plot(self, kind: str = "map", *, ax: Axes | None = None) -> Axes:
+        """Draw one figure: "map", "components", "axes", "walks", "overlap", "doubt" or "confusion".
+
+        Arguments:
+            kind: the figure; see `pyrovae.exploring.pictures` for what each needs.
+            ax: axes to draw on.
+
+        Raises:
+            InputError: for a figure that is unknown or does not apply.
+        """
+        return Pictures(self).plot(kind, ax)
 
     def figures(self, *names: str) -> dict[str, Axes]:
         """Draw all figures that apply, or those named; see `pyrovae.exploring.pictures`."""

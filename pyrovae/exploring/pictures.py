@@ -26,6 +26,8 @@ from pyrovae.report import is_image
 
 __all__ = ["Pictures"]
 
+Draw = Callable[[Axes | None], Axes]
+
 SAMPLES, STEPS, SHOWN = 12, 9, 15
 
 
@@ -41,30 +43,38 @@ class Pictures:
         Raises:
             InputError: if a name is unknown or does not apply.
         """
-        pictures = self._applying()
         for name in names:
-            if name not in pictures:
-                raise InputError(
-                    f"there is no picture {name!r} of this exploration: choose from {', '.join(pictures)}"
-                )
-        return {name: pictures[name]() for name in names or pictures}
+            self._checked(name)
+        return {name: self._applying()[name](None) for name in names or self._applying()}
 
-    def _applying(self) -> dict[str, Callable[[], Axes]]:
+    def plot(self, name: str, ax: Axes | None) -> Axes:
+        """Draw one figure on the axes; errors as for `figures`."""
+        return self._checked(name)(ax)
+
+    def _checked(self, name: str) -> Draw:
+        pictures = self._applying()
+        if name not in pictures:
+            raise InputError(
+                f"there is no picture {name!r} of this exploration: choose from {', '.join(pictures)}"
+            )
+        return pictures[name]
+
+    def _applying(self) -> dict[str, Draw]:
         ex = self.ex
         several, own_places = len(ex.components) > 1, not ex.reader.mixture.classed
         images = is_image(ex.vae.event_shape)
-        every: dict[str, tuple[bool, Callable[[], Axes]]] = {
+        every: dict[str, tuple[bool, Draw]] = {
             "map": (ex.z.shape[1] > 1, self._map),
             "components": (images, self._components),
             "axes": (images, self._axes),
             "walks": (images and several and own_places, self._walks),
-            "overlap": (several and own_places, lambda: draw.overlap(ex.components.overlap)),
-            "doubt": (several, lambda: draw.doubt(ex.doubt, len(ex.components))),
+            "overlap": (several and own_places, lambda ax: draw.overlap(ex.components.overlap, ax=ax)),
+            "doubt": (several, lambda ax: draw.doubt(ex.doubt, len(ex.components), ax=ax)),
             "confusion": (ex.agreement is not None, self._confusion),
         }
         return {name: picture for name, (applies, picture) in every.items() if applies}
 
-    def _map(self) -> Axes:
+    def _map(self, ax: Axes | None) -> Axes:
         ex, plane, parts = self.ex, self.ex.map, self.ex.components
         ellipses = [plane.ellipse(m, s) for m, s in zip(parts.mean, parts.covariance, strict=True)]
         means, covariances = (np.stack(column) for column in zip(*ellipses, strict=True))
@@ -76,30 +86,32 @@ class Pictures:
             density=ex.log_pz if plane.identity else None,
             names=("$z_1$", "$z_2$") if plane.identity else ("direction 1", "direction 2"),
             numbering=[""] * len(parts) if ex.reader.mixture.classed else None,  # all are at one place
+            ax=ax,
         )
 
     def _largest(self) -> list[int]:
         """The components with the largest weights, as many as a page shows, in order of index."""
         return sorted(int(k) for k in np.argsort(-self.ex.components.weight, kind="stable")[:SHOWN])
 
-    def _components(self) -> Axes:
+    def _components(self, ax: Axes | None) -> Axes:
         ex, shown = self.ex, self._largest()
         images = np.stack([ex.samples(k, SAMPLES, seed=ex.seed) for k in shown])
-        return draw.component_grid(images, ex.components.weight[shown], names=[str(k) for k in shown])
+        return draw.component_grid(images, ex.components.weight[shown], names=[str(k) for k in shown], ax=ax)
 
-    def _axes(self) -> Axes:
+    def _axes(self, ax: Axes | None) -> Axes:
         shown = self._largest()
-        return draw.walks(np.stack([self.ex.axis(k, steps=STEPS).x for k in shown]), [str(k) for k in shown])
+        images = np.stack([self.ex.axis(k, steps=STEPS).x for k in shown])
+        return draw.walks(images, [str(k) for k in shown], ax=ax)
 
-    def _walks(self) -> Axes:
+    def _walks(self, ax: Axes | None) -> Axes:
         parts = self.ex.components
         a = int(parts.weight.argmax())
         used = parts.weight >= 0.1 / len(parts)
         b = int(np.where(used, parts.overlap[a], 2.0).argmin())
         both = [self.ex.walk(a, b, STEPS, along) for along in get_args(Along)]
         images, heights = (np.stack([getattr(walk, name) for walk in both]) for name in ("x", "log_pz"))
-        return draw.walks(images, [f"{a} to {b}, {walk.along}" for walk in both], log_pz=heights)
+        return draw.walks(images, [f"{a} to {b}, {walk.along}" for walk in both], log_pz=heights, ax=ax)
 
-    def _confusion(self) -> Axes:
+    def _confusion(self, ax: Axes | None) -> Axes:
         agreement = self.ex.agreement
-        return draw.confusion(agreement.confusion, agreement.matching, list(agreement.classes))
+        return draw.confusion(agreement.confusion, agreement.matching, list(agreement.classes), ax=ax)

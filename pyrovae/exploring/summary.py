@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrovae.display import Displayed, Summary
 from pyrovae.numerics import Array
 
 __all__ = ["Observation", "summary"]
@@ -16,8 +17,8 @@ SURE = 0.9
 FEW = 0.1  # as a fraction of an equal share of the rows: a component below it is hardly used
 
 
-@dataclass(frozen=True, eq=False)
-class Observation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Observation(Displayed):
     """One row of an exploration, with the model's results for it.
 
     Attributes:
@@ -36,13 +37,13 @@ class Observation:
 
     number: int
     index: int
-    x: NDArray = field(repr=False)
+    x: NDArray
     label: int | None
-    mean: Array = field(repr=False)
-    sd: Array = field(repr=False)
-    responsibilities: Array = field(repr=False)
-    responsibility_sd: Array = field(repr=False)
-    reconstruction: NDArray = field(repr=False)
+    mean: Array
+    sd: Array
+    responsibilities: Array
+    responsibility_sd: Array
+    reconstruction: NDArray
     log_px: float
     log_px_se: float
 
@@ -59,7 +60,7 @@ class Observation:
         return f"observation {self.number}{row}{label}: component {components}; {evidence}"
 
 
-def summary(ex: Any) -> str:  # noqa: ANN401
+def summary(ex: Any) -> Summary:  # noqa: ANN401
     """The main facts, one per line."""
     parts, count = ex.components, len(ex.components)
     share = parts.soft / len(ex)
@@ -82,7 +83,7 @@ def summary(ex: Any) -> str:  # noqa: ANN401
     if "evidence" in vars(ex):  # estimated at the first use
         rows["log p(x)"] = f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"
     head = f"a mixture of {count} components over {ex.z.shape[1]} latents, explored with {len(ex):,} rows"
-    return "\n".join([head, *(f"  {name:<14} {text}" for name, text in rows.items())])
+    return Summary(head, list(rows.items()), width=14)
 
 
 def _closest(ex: Any) -> str:  # noqa: ANN401

@@ -33,7 +33,7 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -41,6 +41,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrovae.display import Displayed
 from pyrovae.exploring.gaussians import principal
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.numerics import Array
@@ -63,8 +64,8 @@ class Density(Protocol):
         """Points (M, D), double -> (M,)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Walk:
+@dataclass(frozen=True, eq=False, repr=False)
+class Walk(Displayed):
     """Steps through latent space, decoded.
 
     Attributes:
@@ -74,9 +75,9 @@ class Walk:
         along: a description of the path.
     """
 
-    z: Array = field(repr=False)
-    x: NDArray = field(repr=False)
-    log_pz: Array = field(repr=False)
+    z: Array
+    x: NDArray
+    log_pz: Array
     along: str = "straight"
 
     def __len__(self) -> int:

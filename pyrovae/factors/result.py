@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrovae.display import Displayed
 from pyrovae.numerics import Array
 from pyrovae.plots.factors import factor_information
 from pyrovae.plots.style import Axes
@@ -42,8 +43,8 @@ class Score:
     choices: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Disentanglement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Disentanglement(Displayed):
     """How well D latents stand for F known factors; prints a table.
 
     Attributes:
@@ -58,9 +59,9 @@ class Disentanglement:
     """
 
     scores: tuple[Score, ...]
-    mutual_information: Array = field(repr=False)
-    shuffled_information: Array = field(repr=False)
-    entropy: Array = field(repr=False)
+    mutual_information: Array
+    shuffled_information: Array
+    entropy: Array
     factors: tuple[str, ...]
     rows: int
     left_out: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import whole
+from pyrovae.display import Displayed
 from pyrovae.mixtures.moments import Start
 from pyrovae.mixtures.program import MixtureProgram
 from pyrovae.mixtures.unit import in_unit
@@ -30,8 +31,8 @@ __all__ = ["Ascent", "ByGradient", "ascended"]
 INNER = 20  # steps of L-BFGS between two recorded values
 
 
-@dataclass(frozen=True, eq=False)
-class Ascent:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ascent(Displayed):
     """The progress of a fit.
 
     Attributes:

@@ -24,6 +24,7 @@ from torch.distributions import ExpTransform, constraints, transform_to
 
 from pyrovae.checks import count_of, whole
 from pyrovae.datasets import Rows
+from pyrovae.display import Displayed
 from pyrovae.mixtures.bayes import COMPONENTS, Bayesian, Beliefs
 from pyrovae.mixtures.merging import merged
 from pyrovae.mixtures.moments import Start
@@ -38,8 +39,8 @@ FEW = 8
 TRIL = transform_to(constraints.lower_cholesky)
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(Displayed):
     """Samples of the parameters from q(theta).
 
     Attributes:

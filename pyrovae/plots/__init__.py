@@ -11,6 +11,7 @@ and the panels are `ax.child_axes`. The style is set for the drawing only, not g
 
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
+from pyrovae.plots.comparisons import log_px_histogram, ranking
 from pyrovae.plots.curves import training_curves
 from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, latent_kl, weights
 from pyrovae.plots.factors import factor_information
@@ -46,10 +47,12 @@ __all__ = [
     "latent_kl",
     "latent_map",
     "latent_scatter",
+    "log_px_histogram",
     "manifold",
     "overlap",
     "posterior_density",
     "prior_density",
+    "ranking",
     "reconstructions",
     "regret_curve",
     "samples_1d",

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +19,10 @@ from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
+from pyrovae.plots.notebook import displayed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 else:
     Axes = Any  # so that a module can use the name without importing matplotlib
@@ -57,7 +55,7 @@ CLASSES = (
 OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of a legend
 
 Square = tuple[tuple[float, float], tuple[float, float]]
-WIDTH = 6.0  # inches: 600 pixels at a notebook's 100 dpi
+WIDTH = 6.0  # inches
 
 _RC: dict[Any, Any] = {
     "font.size": 9.0,
@@ -126,8 +124,7 @@ def _new_axes(height: float, width: float) -> Axes:
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
     panel = figure.add_subplot()
-    # A notebook calls this to display the figure; pyplot would normally provide it.
-    figure._repr_png_ = panel._repr_png_ = partial(_as_png, figure)
+    displayed(figure, panel)
     return panel
 
 
@@ -216,12 +213,6 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float =
     heights = _spread([height for height, _, _ in placed], gap)
     for height, (_, name, colour) in zip(heights, placed, strict=True):
         ax.text(1.015, height, name, color=colour, transform=ax.transAxes, ha="left", va="center")
-
-
-def _as_png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
 
 
 def _spread(heights: list[float], gap: float) -> list[float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae.datasets import Data
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
@@ -29,7 +30,7 @@ __all__ = ["Bandit"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bandit:
+class Bandit(Displayed):
     """The result of `bandit`; prints the table.
 
     Attributes:
@@ -135,8 +136,6 @@ class Bandit:
                 lines.append(f"  {name:<{width}}  {int(row['pulls']):>5}  {row['reward']:>10.3f}  {final}")
         return "\n".join(lines)
 
-    __repr__ = __str__
-
     # ---------------------------------------------------------------- regret
 
     def regret(self, full: Bandit | Mapping[str, Any]) -> pandas.DataFrame:
@@ -191,11 +190,15 @@ class Bandit:
 
     # ---------------------------------------------------------------- figures
 
-    def plot(self) -> Axes:
+    def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the rewards of all arms over the pulls; see also `plot_pulls`, `plot_arms`."""
         names = list(self.arms)
         return arm_rewards(
-            names, self.history.arm, self.history.reward, unit=f"{self.reward}, nats per observation"
+            names,
+            self.history.arm,
+            self.history.reward,
+            unit=f"{self.reward}, nats per observation",
+            ax=ax,
         )
 
     def plot_pulls(self) -> Axes:

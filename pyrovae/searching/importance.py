@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrovae.checks import whole
+from pyrovae.display import Displayed, Summary
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 from pyrovae.plots.trials import Column, columns_of, low_fence, trials_of
@@ -52,9 +53,9 @@ FOLDS, DONORS, TREES = 10, 20, 100
 ABSENT = -0.5  # the place of a missing value; ranks are from 0 to 1
 
 
-@dataclass(frozen=True)
-class Importance:
-    """The importance of each hyperparameter, the most important first.
+@dataclass(frozen=True, repr=False)
+class Importance(Displayed):
+    """The importance of each hyperparameter, the most important first; prints a table.
 
     Attributes:
         names: the paths of the hyperparameters, (P,).
@@ -72,6 +73,13 @@ class Importance:
     explained: float
     trials: int
     note: str | None = None
+
+    def _summary(self) -> Summary:
+        head = f"shares of the variance of the bound over {self.trials} trials"
+        pairs = zip(self.names, self.shares, self.errors, strict=True)
+        lines = [(name, f"{share:6.1%} +- {error:.1%}") for name, share, error in pairs]
+        wide = max(map(len, self.names), default=0)
+        return Summary(head, [] if self.note else lines, self.note or "", wide)
 
     def frame(self) -> DataFrame:
         """A table with the columns hyperparameter, share and error."""

@@ -18,14 +18,17 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyrovae import plots
+from pyrovae.display import Displayed, Html, html
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers, stderr_of_mean
+from pyrovae.plots.style import Axes
 from pyrovae.searching.trial import Scored
 
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Ranking", "alike", "rank", "rank_scored"]
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ranking(Displayed):
     """Declarations in falling order of mean log p(x), in nats per observation.
 
     Attributes:
@@ -51,12 +54,12 @@ class Ranking:
     """
 
     names: tuple[str, ...]
-    mean: np.ndarray = field(repr=False)
-    stderr: np.ndarray = field(repr=False)
-    spread: np.ndarray = field(repr=False)
-    seeds: np.ndarray = field(repr=False)
-    difference: np.ndarray = field(repr=False)
-    difference_stderr: np.ndarray = field(repr=False)
+    mean: np.ndarray
+    stderr: np.ndarray
+    spread: np.ndarray
+    seeds: np.ndarray
+    difference: np.ndarray
+    difference_stderr: np.ndarray
     quantity: str = "log p(x)"
     units: str = ""
 
@@ -82,6 +85,25 @@ class Ranking:
                 f"{self.difference[i]:8.3f} {self.difference_stderr[i]:12.3f}"
             )
         return "\n".join(lines)
+
+    def _html(self) -> str:
+        return html.page(f"{self.names[0]} has the highest {self.quantity}", self.as_table())
+
+    def as_table(self) -> Html:
+        """The declarations as a table in HTML, in nats per observation."""
+        arrays = {self.quantity: self.mean, "error": self.stderr}
+        if bool((self.seeds > 1).any()):
+            arrays |= {"seeds": self.seeds, "spread": self.spread}
+        arrays |= {"to best": self.difference, "paired error": self.difference_stderr}
+        cells = [
+            [f"{v}" if values is self.seeds else f"{v:.3f}" for v in values] for values in arrays.values()
+        ]
+        return html.table(["declaration", *arrays], zip(self.names, *cells, strict=True))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the differences from the best, with two paired standard errors."""
+        gaps = self.difference, self.difference_stderr
+        return plots.ranking(self.names, *gaps, quantity=self.quantity, ax=ax)
 
 
 def rank(log_px: Mapping[str, ArrayLike], *, quantity: str = "log p(x)", units: str = "") -> Ranking:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae import plots
+from pyrovae.display import Displayed, Html, html
 from pyrovae.errors import InputError
 from pyrovae.searching.importance import Importance, importance, predicted_ends
 from pyrovae.searching.parts import word
@@ -47,8 +48,8 @@ class TrialRecord:
     about: dict[str, Any] = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
-class Final:
+@dataclass(frozen=True, eq=False, repr=False)
+class Final(Displayed):
     """The finalists, refitted with several seeds, and the winner's log p(x) of the test set.
 
     Attributes:
@@ -70,8 +71,17 @@ class Final:
     verdict: str
     tests: int
     method: str
-    points: dict[str, dict[str, Any]] = field(repr=False)
-    failures: dict[str, str] = field(repr=False)
+    points: dict[str, dict[str, Any]]
+    failures: dict[str, str]
+
+    def _html(self) -> str:
+        return html.page(f"The winner is {self.winner}", self.as_blocks())
+
+    def as_blocks(self) -> Html:
+        """The finalists, and log p(x) of the winner on the test set, in HTML."""
+        head, lines = str(self).split(str(self.ranking), 1)
+        said = (html.sentence(line) for line in lines.strip().splitlines())
+        return html.joined(html.sentence(head.strip()), self.ranking.as_table(), *said)
 
     def __str__(self) -> str:
         words = _words(self.points[self.winner])
@@ -89,8 +99,8 @@ class Final:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, eq=False)
-class Study:
+@dataclass(frozen=True, eq=False, repr=False)
+class Study(Displayed):
     """The result of `search`.
 
     Attributes:
@@ -196,11 +206,32 @@ class Study:
         options = {"log": self.logs, **options}
         return draw(self.parameters, self.values, states=self.states, **options)
 
-    def __str__(self) -> str:
+    def _html(self) -> str:
+        said = html.sentence(f"best by L_{self.particles} of the validation set, in nats per observation")
+        best = [[f"{t.number}", f"{t.value:.3f}", _words(t.values)] for t in self._ranked()[:SHOWN]]
+        trials = html.joined(said, html.table(["trial", "bound", "values"], best))
+        final = "" if self.final is None else self.final.as_blocks()
+        others = [*_failures(self.trials), *filter(None, (self.note,)), *self._where()]
+        return html.page(
+            self._head(),
+            final,
+            html.section("trials", trials if best else "", is_open=self.final is None),
+            *map(html.sentence, others),
+        )
+
+    def _head(self) -> str:
         counts = {state: self.states.count(state) for state in ("complete", "pruned", "failed", "running")}
         said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        lines = [f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}: {said}"]
-        ranked = sorted((t for t in self.trials if t.state == "complete"), key=lambda trial: -trial.value)
+        return f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}: {said}"
+
+    def _ranked(self) -> list[TrialRecord]:
+        return sorted((t for t in self.trials if t.state == "complete"), key=lambda trial: -trial.value)
+
+    def _where(self) -> list[str]:
+        return [] if self.folder is None else [f"in {self.folder}"]
+
+    def __str__(self) -> str:
+        lines, ranked = [self._head()], self._ranked()
         if ranked:
             lines += [f"Best by L_{self.particles} of the validation set, in nats per observation"]
             lines += [_line(trial) for trial in ranked[:SHOWN]]
@@ -209,8 +240,7 @@ class Study:
             lines += ["", str(self.final)]
         if self.note is not None:
             lines += ["", self.note]
-        if self.folder is not None:
-            lines += ["", f"in {self.folder}"]
+        lines += [line for where in self._where() for line in ("", where)]
         return "\n".join(lines)
 
 

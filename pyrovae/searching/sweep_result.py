@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae import plots
+from pyrovae.display import Displayed, html
 from pyrovae.errors import InputError
 from pyrovae.evidence import Importance
 from pyrovae.files import write_whole
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Sweep"]
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Displayed):
     """The runs of a grid, each with several seeds, and their log p(x) of the same rows.
 
     Attributes:
@@ -44,9 +45,9 @@ class Sweep:
         partial: whether the sweep was stopped before all runs were done.
     """
 
-    points: tuple[Point, ...] = field(repr=False)
+    points: tuple[Point, ...]
     seeds: tuple[int, ...]
-    outcomes: dict[tuple[str, int], Done | Failed] = field(repr=False)
+    outcomes: dict[tuple[str, int], Done | Failed]
     folder: Path
     score: Score
     partial: bool = False
@@ -137,6 +138,14 @@ class Sweep:
             seed, run = next(iter(self.runs[name].items()))
             parts.append(f"{name}, seed {seed}: {_scored(run).verdict}")
         return "\n".join([*parts, *self._failed()])
+
+    def _html(self) -> str:
+        head, *others = self._head().splitlines()
+        tables = [
+            html.joined(html.sentence(r.units) if len(self.rankings) > 1 else "", r.as_table())
+            for r in self.rankings
+        ]
+        return html.page(head, *map(html.sentence, others), *tables, *map(html.sentence, self._failed()))
 
     def _failed(self) -> list[str]:
         """A line for each reason of each point."""

@@ -25,7 +25,7 @@ from pyrovae.searching.worker import GRACE
 from pyrovae.seeds import random_kept
 from pyrovae.tasks.runs import loaded, options_of
 from pyrovae.threads import alone
-from pyrovae.training import Callback, Running, fit
+from pyrovae.training import Callback, Running, fit, fit_to_end
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def trained(
     bound = Score("validation", particles=particles, rows=rows)
     reporter = _Reporter(report, rows_of(data, bound), particles, units)
     settings = {name: value for name, value in options_of(fit, options).items() if name not in _OWN}
-    run = fit(
+    run = fit_to_end(
         vae,
         data,
         **settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyrovae.checks import count_of, flags, number, whole
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, visible
 from pyrovae.exploring.space import Space
 from pyrovae.names import meant_by
@@ -29,8 +30,8 @@ __all__ = ["Attributes", "both_limits"]
 _ARRAYS = ("direction", "mean", "sd", "distance", "auc", "auc_stderr", "lower", "upper")
 
 
-@dataclass(frozen=True, eq=False)
-class Attributes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Attributes(Displayed):
     """Directions of A attributes in the latent space of a VAE; prints a table.
 
     Attributes:
@@ -58,16 +59,16 @@ class Attributes:
             of the residuals of a regression on them.
     """
 
-    vae: VAE = field(repr=False)
+    vae: VAE
     names: tuple[str, ...]
-    direction: Array = field(repr=False)
-    mean: Array = field(repr=False)
-    sd: Array = field(repr=False)
-    distance: Array = field(repr=False)
-    auc: Array = field(repr=False)
-    auc_stderr: Array = field(repr=False)
-    lower: Array = field(repr=False)
-    upper: Array = field(repr=False)
+    direction: Array
+    mean: Array
+    sd: Array
+    distance: Array
+    auc: Array
+    auc_stderr: Array
+    lower: Array
+    upper: Array
     typical: float
     rows: int
     held_out: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,8 +12,11 @@ from torch import Tensor
 
 from pyrovae.checks import number, whole
 from pyrovae.datasets import Schema
+from pyrovae.display import Displayed, Html, Summary, html, thumbnails
 from pyrovae.errors import InputError
-from pyrovae.evidence.result import table
+from pyrovae.numerics import as_array
+from pyrovae.report import is_image
+from pyrovae.tasks.figures import as_images, completions
 
 if TYPE_CHECKING:
     import pandas
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
+SHOWN = 8  # rows that a notebook shows
 
-@dataclass(frozen=True, eq=False)
-class Completion:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Completion(Displayed):
     """Samples of p(x|y) for N measurements y.
 
     Attributes:
@@ -52,25 +57,25 @@ class Completion:
             p(y|w), (N,); None without them.
     """
 
-    x: Tensor = field(repr=False)
-    values: Mapping[str, Tensor] = field(repr=False)
-    mean: Tensor = field(repr=False)
-    sd: Tensor = field(repr=False)
-    mode: Tensor = field(repr=False)
-    y: Tensor = field(repr=False)
-    log_py: np.ndarray = field(repr=False)
-    mc_stderr: np.ndarray = field(repr=False)
-    ess: np.ndarray = field(repr=False)
-    khat: np.ndarray = field(repr=False)
-    trusted: np.ndarray = field(repr=False)
-    method: np.ndarray = field(repr=False)
-    particles: np.ndarray = field(repr=False)
+    x: Tensor
+    values: Mapping[str, Tensor]
+    mean: Tensor
+    sd: Tensor
+    mode: Tensor
+    y: Tensor
+    log_py: np.ndarray
+    mc_stderr: np.ndarray
+    ess: np.ndarray
+    khat: np.ndarray
+    trusted: np.ndarray
+    method: np.ndarray
+    particles: np.ndarray
     through: str
-    index: np.ndarray | None = field(default=None, repr=False)
-    schema: Schema | None = field(default=None, repr=False)
+    index: np.ndarray | None = None
+    schema: Schema | None = None
     given: str | None = None
     weights: int = 1
-    weights_ess: np.ndarray | None = field(default=None, repr=False)
+    weights_ess: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.log_py)
@@ -127,20 +132,26 @@ class Completion:
             raise InputError(f"draw is {draw}, and there are {count} samples: give a number below {count}")
         return self.schema.frame(self.x[draw])
 
-    def plot(self, truth: Any = None, rows: int = 8, draws: int = 5) -> Axes:  # noqa: ANN401
+    def plot(
+        self,
+        truth: Any = None,  # noqa: ANN401
+        rows: int = 8,
+        draws: int = 5,
+        *,
+        ax: Axes | None = None,
+    ) -> Axes:
         """Draw images: the measurement, samples, the mean, and the truth if it is given.
 
         Arguments:
             truth: the true x (N, *event).
             rows: the number of images.
             draws: the number of samples of each.
+            ax: axes to draw on.
 
         Raises:
             InputError: for observations that are not images.
         """
-        from pyrovae.tasks.figures import completions
-
-        return completions(self, truth, rows, draws)
+        return completions(self, truth, rows, draws, ax=ax)
 
     @property
     def verdict(self) -> str:
@@ -162,7 +173,7 @@ class Completion:
             "disagreeing chains, and may miss a part of the posterior: give more particles, or method='ais'"
         )
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         names, counts = np.unique(self.method, return_counts=True)
         used = ", ".join(f"{name} for {count:,}" for name, count in zip(names, counts, strict=True))
         finite = self.log_py[np.isfinite(self.log_py)]
@@ -181,4 +192,17 @@ class Completion:
             few = f"median {np.nanmedian(self.weights_ess):.1f}, smallest {np.nanmin(self.weights_ess):.1f}"
             lines.append(("shared variables", f"{self.weights} samples, effective sample size {few}"))
         head = f"{len(self.x):,} samples of p(x | y) for {len(self):,} rows through {self.through}"
-        return table(head, lines, self.verdict)
+        return Summary(head, lines, self.verdict, is_good=bool(self.trusted.all()))
+
+    def _sections(self) -> Sequence[Html]:
+        event, some = tuple(self.mean.shape[1:]), slice(SHOWN)
+        if is_image(event):
+            y = as_images(as_array(self.y[some], float), event)
+            both = (("what was measured", y), ("the mean of x given y", self.mean[some]))
+            return [html.joined(html.sentence(name), thumbnails(images)) for name, images in both]
+        if self.schema is None or self.schema.columns is None:
+            return ()
+        frame = self.schema.frame(self.mode[some])
+        rows = [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
+        title = f"the first {len(rows)} rows, completed"
+        return [html.section(title, html.table(list(frame.columns), rows), is_open=True)]

@@ -16,12 +16,19 @@ from pyrovae.report import is_image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["completions"]
+__all__ = ["as_images", "completions"]
 
 MISSING = (0.35, 0.55, 0.85)  # the colour of pixels that are not known
 
 
-def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 5) -> Axes:  # noqa: ANN401
+def completions(
+    completion: Any,  # noqa: ANN401
+    truth: Any = None,  # noqa: ANN401
+    rows: int = 8,
+    draws: int = 5,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw measurements, samples, means, and the truth if it is given, a column for each image.
 
     Missing pixels of the measurement are blue. Values outside [0, 1] are clipped.
@@ -31,6 +38,7 @@ def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 
         truth: the true x (N, *event).
         rows: the number of images, from the first on.
         draws: the number of samples of each, at most those that were drawn.
+        ax: axes to draw on.
 
     Raises:
         InputError: for observations that are not images, or a truth of another shape.
@@ -43,7 +51,7 @@ def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 
         )
     rows = min(whole("rows", rows), len(completion))
     draws = min(whole("draws", draws, 0), len(completion.x))
-    lines = [("given", _as_large(as_array(completion.y, float), event)[:rows])]
+    lines = [("given", as_images(as_array(completion.y, float), event)[:rows])]
     names = ["samples", *[""] * (draws - 1)]
     lines += [(names[s], completion.x[s, :rows].numpy()) for s in range(draws)]
     lines.append(("mean", completion.mean[:rows].numpy()))
@@ -57,13 +65,13 @@ def completions(completion: Any, truth: Any = None, rows: int = 8, draws: int = 
         lines.append(("truth", given[:rows]))
     images = np.concatenate([_coloured(line) for _, line in lines])
     with style():
-        ax, places, _ = mosaic_of(images, rows, None, label_width=0.7)
+        ax, places, _ = mosaic_of(images, rows, ax, label_width=0.7)
         named = [(place, name) for place, (name, _) in zip(places, lines, strict=True) if name]
         ax.set_yticks([place for place, _ in named], [name for _, name in named])
     return ax
 
 
-def _as_large(y: np.ndarray, event: tuple[int, ...]) -> np.ndarray:
+def as_images(y: np.ndarray, event: tuple[int, ...]) -> np.ndarray:
     """Measurements as images of the size of x: small ones magnified, or in the middle."""
     if y.ndim != 4 or y.shape[1] != event[0]:
         return np.full((len(y), *event), np.nan)

@@ -14,6 +14,7 @@ import torch
 from pyrovae.datasets.incoming import Asked, Incoming, incoming
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.memory import is_table
+from pyrovae.display import Displayed, Html, html
 from pyrovae.errors import InputError, visible
 from pyrovae.evidence.methods import Method
 from pyrovae.evidence.run import shown
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["PIECE", "Imputation", "impute", "opened"]
 
 PIECE = 2000  # rows of a table that are imputed together
+SHOWN, COLUMNS = 8, 12  # of the table that a notebook shows
 Fills = list[tuple[int, np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True, eq=False)
-class Imputation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Imputation(Displayed):
     """A table whose empty cells are filled.
 
     Attributes:
@@ -46,14 +48,14 @@ class Imputation:
         notes: remarks.
     """
 
-    frame: pandas.DataFrame = field(repr=False)
-    doubt: np.ndarray = field(repr=False)
-    trusted: np.ndarray = field(repr=False)
+    frame: pandas.DataFrame
+    doubt: np.ndarray
+    trusted: np.ndarray
     cells: int
     notes: tuple[str, ...] = ()
-    _table: Any = field(default=None, repr=False)
-    _fills: Sequence[Fills] = field(default=(), repr=False)
-    _cells: Any = field(default=None, repr=False)
+    _table: Any = None
+    _fills: Sequence[Fills] = field(default=())
+    _cells: Any = None
 
     @cached_property
     def frames(self) -> list[pandas.DataFrame]:
@@ -69,6 +71,29 @@ class Imputation:
         if poor:
             text.append(f"  the samples of {poor:,} rows come from few weights: give more particles")
         return "\n".join([*text, *(f"  note: {visible(note)}" for note in self.notes)])
+
+    def _html(self) -> str:
+        head, *others = str(self).splitlines()
+        return html.page(head, *(html.sentence(line.strip()) for line in others), self._filled_rows())
+
+    def _filled_rows(self) -> Html:
+        """The first rows that were filled, with the new cells marked."""
+        rows = np.flatnonzero(~np.isnan(self.doubt))[:SHOWN]
+        if self._table is None or not len(rows):
+            return Html()
+        now, before = (frame.iloc[rows, :COLUMNS] for frame in (self.frame, self._table))
+        cells = [
+            [f"{row}", f"{self.doubt[row]:.2f}", *(_cell(*each) for each in zip(new, old, strict=True))]
+            for row, new, old in zip(rows, now.to_numpy(object), before.to_numpy(object), strict=True)
+        ]
+        title = f"the first {len(rows)} rows that were filled"
+        return html.section(title, html.table(["row", "doubt", *now.columns], cells), is_open=True)
+
+
+def _cell(new: Any, old: Any) -> Html | str:  # noqa: ANN401
+    """A cell of a table; one that was filled is marked."""
+    words = f"{new:.6g}" if isinstance(new, float) else str(new)
+    return words if new == old or str(new) == str(old) else Html(f"<mark>{html.escaped(words)}</mark>")
 
 
 def impute(

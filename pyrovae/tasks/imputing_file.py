@@ -20,6 +20,7 @@ from pyrovae.datasets.incoming import Asked, Incoming, Piece
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.text import ending_of
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, visible
 from pyrovae.evidence.methods import Method, as_method
 from pyrovae.evidence.run import shown
@@ -36,8 +37,8 @@ __all__ = ["Filled", "impute_file"]
 TEXT = (".csv", ".tsv", ".txt")
 
 
-@dataclass(frozen=True)
-class Filled:
+@dataclass(frozen=True, repr=False)
+class Filled(Displayed):
     """A file whose empty cells are filled.
 
     Attributes:

@@ -18,6 +18,7 @@ from pyrovae.compiling import Compile
 from pyrovae.datasets.incoming import Asked
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, visible
 from pyrovae.evidence import Method
 from pyrovae.evidence.run import shown
@@ -32,8 +33,8 @@ from pyrovae.tasks.result import Scores
 __all__ = ["Written", "file_key", "score_file"]
 
 
-@dataclass(frozen=True)
-class Written:
+@dataclass(frozen=True, repr=False)
+class Written(Displayed):
     """A file of scores.
 
     Attributes:

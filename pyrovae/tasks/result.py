@@ -6,12 +6,13 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
 from pyrovae.files import write_whole
@@ -26,8 +27,8 @@ SHOWN = 5
 ANOMALY = ("background", "anomaly", "anomaly_stderr")
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Displayed):
     """log p(x) of N rows, in nats, in the order of the data.
 
     Attributes:
@@ -53,13 +54,13 @@ class Scores:
             without one.
     """
 
-    row: np.ndarray = field(repr=False)
-    log_px: np.ndarray = field(repr=False)
-    mc_stderr: np.ndarray = field(repr=False)
-    ess: np.ndarray = field(repr=False)
-    khat: np.ndarray = field(repr=False)
-    percentile: np.ndarray | None = field(default=None, repr=False)
-    id: np.ndarray | None = field(default=None, repr=False)
+    row: np.ndarray
+    log_px: np.ndarray
+    mc_stderr: np.ndarray
+    ess: np.ndarray
+    khat: np.ndarray
+    percentile: np.ndarray | None = None
+    id: np.ndarray | None = None
     id_name: str = "id"
     particles: int = 100
     method: str = "importance sampling"
@@ -67,9 +68,9 @@ class Scores:
     reference_rows: int = 0
     notes: tuple[str, ...] = ()
     kind: str = "log_px"
-    anomaly: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
-    anomaly_stderr: np.ndarray = field(default=None, repr=False)  # type: ignore[arg-type]
-    background: np.ndarray | None = field(default=None, repr=False)
+    anomaly: np.ndarray = None  # type: ignore[assignment]
+    anomaly_stderr: np.ndarray = None  # type: ignore[assignment]
+    background: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Without another score, that of "log_px"."""

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.checks import number
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
 from pyrovae.tasks.result import Scores
@@ -34,8 +35,8 @@ from pyrovae.tasks.result import Scores
 __all__ = ["AUROC", "auroc"]
 
 
-@dataclass(frozen=True)
-class AUROC:
+@dataclass(frozen=True, repr=False)
+class AUROC(Displayed):
     """The area under the ROC curve.
 
     Attributes:

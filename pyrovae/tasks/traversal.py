@@ -15,7 +15,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pyrovae.checks import count_of, number, one_of, whole
 from pyrovae.datasets import Data
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError
 from pyrovae.exploring.space import Space
 from pyrovae.numerics import Array
@@ -39,8 +40,8 @@ __all__ = ["Directions", "Traversal", "traverse"]
 Directions = Literal["latent", "principal"]
 
 
-@dataclass(frozen=True, eq=False)
-class Traversal:
+@dataclass(frozen=True, eq=False, repr=False)
+class Traversal(Displayed):
     """An observation decoded along R directions, in falling order of their change; prints a table.
 
     Attributes:
@@ -58,14 +59,14 @@ class Traversal:
     """
 
     names: tuple[str, ...]
-    by: Array = field(repr=False)
-    z: Array = field(repr=False)
-    x: NDArray = field(repr=False)
-    log_pz: Array = field(repr=False)
-    direction: Array = field(repr=False)
-    sd: Array = field(repr=False)
-    change: Array = field(repr=False)
-    scale: Array = field(repr=False)
+    by: Array
+    z: Array
+    x: NDArray
+    log_pz: Array
+    direction: Array
+    sd: Array
+    change: Array
+    scale: Array
     columns: tuple[str, ...] | None = None
 
     def __len__(self) -> int:

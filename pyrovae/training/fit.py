@@ -7,11 +7,8 @@ all, and only the first writes and prints.
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +21,8 @@ from pyrovae import report, sharing
 from pyrovae.checks import flags, path_of, whole
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Rows
-from pyrovae.errors import InputError, NumericalError
-from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
+from pyrovae.errors import InputError
+from pyrovae.interrupts import Cell
 from pyrovae.networks import Precision
 from pyrovae.networks.modes import in_mode
 from pyrovae.objectives import ELBO, Objective, as_objective
@@ -41,44 +38,18 @@ from pyrovae.training.loop import Loop
 from pyrovae.training.optimizers import OPTIMIZERS
 from pyrovae.training.preparing import as_data, check_data, check_program, placed, two_rows, usable_device
 from pyrovae.training.progress import Progress
+from pyrovae.training.run import Run
 from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep, Settings
-from pyrovae.training.state import State, load_weights, parameters, parameters_of
+from pyrovae.training.state import State, parameters, parameters_of
+from pyrovae.training.stopping import failures, is_stopped, load_best, stop_requests, words_of_stop
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
     from pyrovae.datasets import Data
 
-__all__ = ["Run", "fit"]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """The result of `fit`.
-
-    Attributes:
-        program: the trained VAE (or pair), with the kept weights.
-        history: name -> array with one entry per epoch; bounds in nats per observation.
-        best_epoch: the epoch of the kept weights.
-        folder: the run folder, or None.
-        keep: what chose them: the "objective" or the "bound" on the validation set, or "last".
-    """
-
-    program: Any
-    history: dict[str, np.ndarray] = field(repr=False)
-    best_epoch: int
-    folder: Path | None = None
-    keep: Keep = "objective"
-
-    def __str__(self) -> str:
-        at = self.best_epoch - 1
-        where = f", in {self.folder}" if self.folder else ""
-        which = "the last one kept" if self.keep == "last" else f"best at {self.best_epoch}"
-        value = f"bound {self.history['validation'][at]:.3f}"
-        if "objective" in self.history:  # another function than the bound
-            value = f"objective {self.history['objective'][at]:.3f} ({value})"
-        return f"{len(self.history['epoch'])} epochs, {which}: validation {value} nats per observation{where}"
+__all__ = ["Run", "fit", "fit_to_end"]
 
 
 def fit(
@@ -171,7 +142,9 @@ def fit(
             cannot be used; for a program that another thread trains.
         NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
-        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written. The program then has the best
+            weights so far. In IPython and notebooks, an interrupt returns the run instead, with
+            `Run.stopped`; a second one raises, and so does another fit in the same cell.
 
     Reference:
         Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Hoffman et al. (2013),
@@ -185,6 +158,7 @@ def fit(
         >>> len(run.history["train"])
         2
     """
+    Cell.check()
     out = None if out is None else path_of("out", out)
     flags(resume=resume, figures=figures, progress=progress)
     callbacks = check_callbacks(callbacks)
@@ -204,19 +178,34 @@ def fit(
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
         stack.enter_context(claimed(trained.values()))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
-        with _stop_requests() as asked:
-            job = _job(runner, data, objective, settings, trained, asked)
+        with stop_requests() as asked:
+            job = _job(runner, data, objective, settings, trained, asked.is_set)
             saver = Saver(job, folder)
             sharing.together(saver.begin)
             saver.spread()
-            with _failures(job, saver, out), Progress(job, show=progress and sharing.is_first()) as shown:
+            with (
+                failures(job, saver, out, asked),
+                Progress(job, show=progress and sharing.is_first()) as shown,
+            ):
                 called = Callbacks(callbacks, job, None if out is None else Path(out))
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
-        if figures:  # in all processes; only the first has a folder
+        if figures and not result.stopped:  # in all processes; only the first has a folder
             sharing.together(lambda: _draw(result, data, folder))
+        shown.end(result)
         return result
+
+
+def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
+    """As `fit`, but an interrupt raises KeyboardInterrupt everywhere.
+
+    For functions that use the result, which half a training would falsify.
+    """
+    run = fit(*args, **options)
+    if run.stopped:
+        raise KeyboardInterrupt(run.stopped)
+    return run
 
 
 @contextmanager
@@ -314,14 +303,15 @@ def _job(
 
 def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
     """The run with the weights that are kept."""
-    if saver.best is not None:
-        load_weights(job.runner, job.trained, saver.best)
+    load_best(job, saver)
     with torch.no_grad(), in_mode(job.runner.module, training=False):
         if job.runner.program.finish(partial(_training_rows, job.data), job.data.distinct):
             sharing.together(saver.finish)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     folder = None if out is None else Path(out)
-    return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep)
+    stopped = words_of_stop(job, folder) if is_stopped(job) else ""
+    settings = vars(job.settings)
+    return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep, settings, stopped)
 
 
 def _training_rows(data: Data, count: int) -> Rows:
@@ -338,49 +328,3 @@ def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:
         report.save_figures(
             result.program, data, folder.figures, history=result.history, best=result.best_epoch
         )
-
-
-@contextmanager
-def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator[None]:
-    """Add to the error of a run that failed or was stopped how to resume it."""
-    checkpoint = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
-    how = f"; resume it with resume=True (--resume true) in {out}" if out else ""
-    try:
-        yield
-    except NumericalError as error:
-        raise NumericalError(f"{error}{checkpoint}") from None
-    except sharing.Lost as error:
-        with suppress(InputError):  # the failed step has changed nothing
-            saver.save(now=True)
-        raise sharing.Lost(f"{error}, in step {job.state.position.step + 1}{how}") from error
-    if job.exchange.stopped and not job.is_over:
-        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}")
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the current step.
-
-    A second one stops at once, except under torchrun, which sends one itself.
-    """
-    asked, presses = threading.Event(), Presses()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, _: object) -> None:
-        if number not in SIGNALS[:2]:
-            let_go_of_terminal()
-        if presses.is_new() and asked.is_set() and not sharing.is_shared():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {n: h for n, h in before.items() if n in SIGNALS[:2] or h is not signal.SIG_IGN}  # as by nohup
-    try:
-        for number in before:
-            signal.signal(number, ask)
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,15 +1,19 @@
-"""Progress of a fit: a bar on a terminal, one line per epoch elsewhere (a file, a notebook)."""
+"""Progress of a fit: a bar on a terminal, a bar and curves in a notebook, or a line per epoch."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pyrovae.errors import visible
+from pyrovae.interrupts import shell
+from pyrovae.training.notebook import Notebook
+from pyrovae.training.views import Lines, Row, Terminal, View
 
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
+    from pyrovae.training.run import Run
 
 __all__ = ["Progress"]
 
@@ -23,80 +27,62 @@ class Progress:
     """
 
     def __init__(self, job: Job, *, show: bool = True) -> None:
-        self.epochs, self.steps, self.show = job.settings.epochs, job.batch_count, show
-        done, steps, epochs = job.state.position.step, self.steps, self.epochs
+        self.epochs, self.steps = job.settings.epochs, job.batch_count
+        done = job.state.position.step
         self.kind, self.settings = "", str(job.settings)
         self.note = job.objective.note(job.runner.strata)
-        self.number = min(done // steps + 1, epochs)
-        self.live: Any = None
-        if show and sys.stdout.isatty():
-            self._draw(done)
+        self.number = min(done // self.steps + 1, self.epochs)
+        self.view: View | None = None
+        if show:
+            self.view = self._view(done, job.state.history)
 
-    def _draw(self, done: int) -> None:
-        """Draw two lines: a progress bar, and the numbers of the last epoch."""
-        from rich.console import Console, Group
-        from rich.live import Live
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-        from rich.text import Text
-
-        left = (TextColumn("left"), TimeRemainingColumn(compact=True))
-        self.bar = Bar(TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), *left)
-        self.task = self.bar.add_task(
-            self._epoch(self.number), total=self.epochs * self.steps, completed=done
-        )
-        self.text = Text()
-        self.live = Live(Group(self.bar, self.text), console=Console(), refresh_per_second=4)
+    def _view(self, done: int, history: Mapping[str, list[float]]) -> View:
+        total = self.epochs * self.steps
+        if getattr(shell(), "kernel", None) is not None:
+            return Notebook(self._epoch(), total, done, history)
+        return Terminal(self._epoch(), total, done) if sys.stdout.isatty() else Lines()
 
     def __enter__(self) -> Self:
-        if self.live is not None:
-            self.live.start()
+        if self.view is not None:
+            self.view.start()
         self.tell(self.settings)
         if self.note:
             self.tell(self.note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
+        if self.view is not None:
+            self.view.stop()
 
     def step(self, done: int) -> None:
         """Show that `done` steps of the run are done."""
-        if self.live is not None and done % 10 == 0:
-            self.bar.update(self.task, completed=done)
+        if self.view is not None and done % 10 == 0:
+            self.view.step(done)
 
     def say(self, kind: str, why: str) -> None:
         """Show the kind of the next steps, and why, if that is given, in a separate line."""
         self.kind = f", {kind}"
-        if self.live is not None:
-            self.bar.update(self.task, description=f"{self._epoch(self.number)}{self.kind}")
+        if self.view is not None:
+            self.view.now(f"{self._epoch()}{self.kind}")
         if why:
             self.tell(f"{kind} steps: {why}")
 
     def tell(self, line: str) -> None:
-        """Print a line."""
-        line = visible(line, lines=True)
-        if self.live is not None:
-            self.live.console.print(line, highlight=False, markup=False)
-        elif self.show:
-            print(line, flush=True)
+        """Show a line that stays."""
+        if self.view is not None:
+            self.view.tell(visible(line, lines=True))
 
-    def epoch(self, row: Mapping[str, float]) -> None:
+    def epoch(self, row: Row) -> None:
         """Show the results of an epoch."""
         done = int(row["epoch"])
-        if self.live is not None:
-            self.number = min(done + 1, self.epochs)
-            following = f"{self._epoch(self.number)}{self.kind}"
-            self.bar.update(self.task, completed=done * self.steps, description=following)
-            self.text.plain = _numbers(row, digits=2)
-        elif self.show:
-            print(f"{self._epoch(done)}  {_numbers(row, digits=3)}", flush=True)
+        title, self.number = f"epoch {done}/{self.epochs}", min(done + 1, self.epochs)
+        if self.view is not None:
+            self.view.epoch(title, row, done * self.steps, f"{self._epoch()}{self.kind}")
 
-    def _epoch(self, number: int) -> str:
-        return f"epoch {number}/{self.epochs}"
+    def end(self, run: Run) -> None:
+        """Show the result of the run."""
+        if self.view is not None:
+            self.view.end(run)
 
-
-def _numbers(row: Mapping[str, float], *, digits: int) -> str:
-    names = ("train", "validation", "objective", "reconstruction", "kl", "global_kl")
-    shown = [f"{name.replace('_', ' ')} {row[name]:.{digits}f}" for name in names if name in row]
-    return "  ".join([*shown, f"{row['data_per_second']:,.0f} rows/s"])
+    def _epoch(self) -> str:
+        return f"epoch {self.number}/{self.epochs}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.datasets import Rows
+from pyrovae.display import Displayed
 from pyrovae.numerics import as_array
 
 __all__ = ["Uncertainty", "split_variance"]
@@ -30,8 +31,8 @@ __all__ = ["Uncertainty", "split_variance"]
 PAIRS = 2**14  # (sample, row) pairs that are decoded at once
 
 
-@dataclass(frozen=True, eq=False)
-class Uncertainty:
+@dataclass(frozen=True, eq=False, repr=False)
+class Uncertainty(Displayed):
     """The variance of E[x|z, w] of N rows, in the squared units of x, from each of its sources.
 
     The parts are unbiased estimates, so a small one may be below 0.
@@ -44,9 +45,9 @@ class Uncertainty:
         samples: K, the number of samples of z for each of them.
     """
 
-    mean: np.ndarray = field(repr=False)
-    from_z: np.ndarray = field(repr=False)
-    from_w: np.ndarray = field(repr=False)
+    mean: np.ndarray
+    from_z: np.ndarray
+    from_w: np.ndarray
     draws: int
     samples: int
 

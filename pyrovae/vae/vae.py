@@ -27,6 +27,7 @@ from pyrovae.checks import check_flags, count_of, shown, whole
 from pyrovae.datasets import Rows
 from pyrovae.datasets.asked_labels import contexts_of, one_hot_of
 from pyrovae.datasets.rows import class_indices, numbers
+from pyrovae.display import Displayed
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError, sizes
 from pyrovae.guides import DiagonalNormal, Guide
@@ -41,6 +42,7 @@ from pyrovae.vae.inputs import Constants, filling_of
 from pyrovae.vae.observations import Observations
 from pyrovae.vae.shared import Shares
 from pyrovae.vae.suited import filling_for, latent_dim_for, likelihood_for, networks_for
+from pyrovae.vae.view import view
 from pyrovae.vae.words import in_words
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ Shape = tuple[int, ...]
 Missing = bool | Literal["zeros", "flags", "constants"]
 
 
-class VAE(Observations, Shares, Declared, nn.Module):
+class VAE(Observations, Shares, Displayed, Declared, nn.Module):
     r"""A variational autoencoder, declared by its parts.
 
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]
@@ -369,8 +371,10 @@ class VAE(Observations, Shares, Declared, nn.Module):
         if self.mechanism is not None:
             yield "mechanism", self.mechanism
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return in_words(self)
+
+    _html = view
 
     __hash__ = object.__hash__
 

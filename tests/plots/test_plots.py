@@ -5,6 +5,7 @@ Each property is checked for a table of all plots; what was drawn is read back f
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from PIL import Image
 
 import pyrovae as pv
 from pyrovae import plots, report
@@ -65,6 +67,8 @@ TABLE = {
     "compare, 5": lambda **k: plots.compare(Z, Z * 1.1, **k),
     "bound_curve": lambda **k: plots.bound_curve([1, 5, 50], [-9.0, -8.0, -7.9], [0.2, 0.1, 0.1], -7.85, **k),
     "weights": lambda **k: plots.weights(KHAT, ESS, 100, **k),
+    "log_px_histogram": lambda **k: plots.log_px_histogram(TRAIN, 0.4, **k),
+    "ranking": lambda **k: plots.ranking(["b", "a", "c"], [0.0, -1.2, -3.0], [0.0, 0.4, np.nan], **k),
     "gap_curve": lambda **k: plots.gap_curve(
         [10, 1000], [-9, -8.01], [-7, -8.0], [0.2, 0.1], [0.2, 0.1], -8.0, **k
     ),
@@ -475,6 +479,30 @@ def test_conditional_samples_draw_each_image_at_its_place():
     )
     raises_one_sentence(lambda: plots.conditional_samples(given[:1], samples), "for each row")
     raises_one_sentence(lambda: plots.conditional_samples(given, given), "some for each image")
+
+
+# In a notebook
+
+
+def test_a_notebook_gets_twice_the_pixels_and_the_size_of_the_page():
+    ax = plots.latent_scatter(Z[:, 2:4], LABELS)
+    (kind, picture), (_, size) = (next(iter(part.items())) for part in ax._repr_mimebundle_())
+    assert kind == "image/png"
+    width, height = Image.open(io.BytesIO(picture)).size
+    assert (width, height) == (2 * size["width"], 2 * size["height"])
+    small = Image.open(io.BytesIO(ax._repr_png_())).size
+    assert small == (size["width"], size["height"])
+
+
+def test_a_palette_changes_no_picture_visibly():
+    """Pictures of few colours are equal; photographs keep all of theirs."""
+    for images in (IMAGES, RNG.uniform(size=(4, 3, 16, 16))):
+        ax, buffer = plots.image_grid(images), io.BytesIO()
+        ax.figure.savefig(buffer, format="png", dpi=200)
+        want = np.asarray(Image.open(buffer).convert("RGB"), float)
+        shown = Image.open(io.BytesIO(ax._repr_mimebundle_()[0]["image/png"]))
+        assert np.abs(np.asarray(shown.convert("RGB"), float) - want).mean() < 0.5
+        assert (shown.mode == "P") == (images is IMAGES)
 
 
 # Nothing global
