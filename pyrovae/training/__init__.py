@@ -10,7 +10,7 @@ r"""Training: stochastic variational inference on any guide and model.
     folder, checkpoint, config, state       files of a run, and their content
     marks, sources                          whose run it is, and of which data
     batches, schedules, settings, progress
-    callbacks                               code of the user, called by a run
+    callbacks, calling                      code of the user, called by a run
 """
 
 from pyrovae.training.callbacks import Callback, Running
