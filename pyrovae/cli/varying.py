@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_fit_options", "completed", "fixed", "space_of"]
 
-_OWN = ("seed", "out", "resume", "figures")  # of each run
+_OWN = ("seed", "out", "resume", "figures", "track")  # of each run
 
 
 def add_fit_options(parser: ArgumentParser) -> None:
