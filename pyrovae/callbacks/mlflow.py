@@ -66,10 +66,10 @@ class MLflow(Tracker):
 
     @property
     def client(self) -> Any:  # noqa: ANN401
-        """The client of MLflow with which the run was written."""
+        """A client of MLflow for the place of the run."""
         import mlflow
 
-        return mlflow.MlflowClient(tracking_uri=self._address)
+        return mlflow.MlflowClient(tracking_uri=self._address or self.uri)
 
     def open(self, run: Running) -> None:
         """Create a run, or go on with the one of the checkpoint."""
