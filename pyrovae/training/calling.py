@@ -283,7 +283,7 @@ def _plain(value: Any, name: str) -> Any:  # noqa: ANN401
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise InputError(
-        f"state of {name} has a {type(value).__name__}, which a checkpoint cannot hold: use tensors, "
+        f"state of {name} has an object that a checkpoint cannot hold ({type(value).__name__}): use tensors, "
         "numbers, strings, and dicts and lists of these"
     )
 

@@ -361,12 +361,9 @@ def test_the_command_line_tracks_and_tracks_again_when_it_resumes(tmp_path, monk
     read = scalars("runs/cli/tensorboard")
     assert [step for step, _ in read["validation"]] == [1, 2]
     with quiet():
-        client = MLflow(uri=database)
-        client._address = database
-        client = client.client
-        (read,) = client.search_runs(
-            [client.get_experiment_by_name("pyrovae").experiment_id], "run_name = 'cli'"
-        )
+        client = MLflow(uri=database).client
+        experiment = client.get_experiment_by_name("pyrovae").experiment_id
+        (read,) = client.search_runs([experiment], "run_name = 'cli'")
         assert [m.step for m in client.get_metric_history(read.info.run_id, "validation")] == [1, 2]
     assert read.info.status == "FINISHED"
     assert "track: [tensorboard, mlflow]" in (tmp_path / "runs/cli/config.yaml").read_text()
