@@ -68,9 +68,16 @@ class ExponentialAverage(Declared, Callback):
 
     def on_step(self, run: Running) -> None:
         """Add the weights of this step."""
+        self._lay_out(run.weights)
         self.count += 1
         share = (1 - self.decay) / (1 - self.decay**self.count)
         torch._foreach_lerp_(list(self.average.values()), list(run.weights.values()), share)
+
+    def _lay_out(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the average the strides of the weights, as different ones take ten times as long."""
+        for name, weight in weights.items():
+            if self.average[name].stride() != weight.stride():
+                self.average[name] = torch.empty_like(weight).copy_(self.average[name])
 
     def on_change(self, run: Running) -> None:
         """Start again."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.errors import InputError
 from pyrovae.part import Declared
 from pyrovae.training import Callback, Running
 
@@ -62,14 +63,25 @@ class Tracker(Declared, Callback):
     # ---------------------------------------------------------------- what `fit` calls
 
     def on_start(self, run: Running) -> None:
-        """Open the tracker, and write the epochs that it lacks."""
+        """Open the tracker, and write the epochs that it lacks.
+
+        Raises:
+            InputError: if it cannot be opened.
+        """
         self._is_open = self._has_warned = False
         self._paused_until = -math.inf
         self._logged = min(self._logged, run.epoch)
-        with quiet():
-            self.open(run)
-            self._is_open = True
-            self._log_missing(run)
+        try:
+            with quiet():
+                self.open(run)
+                self._is_open = True
+                self._log_missing(run)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{type(self).__name__} cannot be opened: {_reason(error)}; correct this, or leave it out"
+            ) from error
 
     def on_epoch(self, run: Running) -> None:
         """Write the metrics of the last epoch, and its pictures."""
@@ -127,10 +139,9 @@ class Tracker(Declared, Callback):
             self._paused_until = now + max(LEAST, PATIENCE * (now - start))
             if not self._has_warned:
                 self._has_warned = True
-                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
                 warnings.warn(
                     f"{type(self).__name__} has failed, and the run goes on without it; it will try again "
-                    f"({reason})",
+                    f"({type(error).__name__}: {_reason(error)})",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -169,6 +180,11 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
             is_plain = value is None or isinstance(value, (bool, int, float, str))
             options[name] = value if is_plain else str(value)
     return options
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -170,3 +170,27 @@ def test_two_processes_keep_the_same_average(pair, tmp_path):
     assert bounds == too
     assert evidence == also
     assert (np.asarray(evidence) > np.asarray(bounds)).all()  # five particles, and one
+
+
+def failing_run(out, method):
+    """The error of a run of two processes, in the first of which a callback fails."""
+
+    def fail(self, run):
+        if run.step == 5:
+            raise ZeroDivisionError("my own mistake")
+
+    data = pv.datasets.load(binary(58), validation=10, test=10)
+    callback = type("Fail", (pv.Callback,), {method: fail})()
+    try:
+        pv.fit(small(), data, out=out, callbacks=[callback], **QUIET)
+    except Exception as error:
+        return type(error).__name__, *getattr(error, "__notes__", ())
+    return None
+
+
+@pytest.mark.parametrize("method", ["on_step", "on_epoch"])
+def test_an_error_of_a_callback_ends_both_processes(pair, tmp_path, method):
+    first, second = pair(failing_run, tmp_path / "a", method)
+    assert first == ("ZeroDivisionError", f"raised by {method} of the callback Fail")
+    assert second[0] == "Lost"
+    assert checkpoint(tmp_path / "a")["state"]["position"]["step"] == 5

@@ -316,6 +316,20 @@ def test_a_tracker_that_loses_its_server_warns_once_and_loses_no_epoch(data, wai
     assert tracker.status == "finished"
 
 
+def test_a_tracker_that_cannot_be_opened_is_a_sentence_and_closes_the_others(data, tmp_path):
+    class Broken(Frail):
+        def open(self, run):
+            raise ConnectionError("there is no key. Log in.")
+
+    first = Frail()
+    raises_one_sentence(
+        lambda: pv.fit(vae(), data, out=tmp_path / "a", callbacks=[first, Broken()], **QUIET),
+        "Broken cannot be opened: there is no key",
+    )
+    assert first.status == "failed"
+    assert not (tmp_path / "a/config.yaml").exists()
+
+
 def test_trackers_see_the_metrics_of_all_other_callbacks(data):
     tracker = Frail()
     fit(data, None, tracker)  # which is first in the list
