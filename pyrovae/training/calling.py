@@ -37,6 +37,7 @@ class Callbacks:
     Attributes:
         steppers: those that are called after each step.
         failure: the error to raise after the next checkpoint.
+        all_failed: whether all processes have one.
     """
 
     def __init__(self, all: Sequence[Callback], job: Job, folder: Path | None) -> None:
@@ -45,6 +46,7 @@ class Callbacks:
         self.steppers = [c for c in all if has_own(c, "on_step") and sharing.is_first()]
         self.averaging = next((c for c in all if has_own(c, "kept_weights")), None)
         self.failure: Exception | None = None
+        self.all_failed = False
         self._names = _names(all)
         self._started: list[Callback] = []
         self._unused: dict[str, Any] = {}
@@ -86,7 +88,7 @@ class Callbacks:
         try:
             self._each(call)
         except Exception as error:  # the epoch is saved first
-            self.failure = error
+            self.failure, self.all_failed = self.failure or error, True
             return added
         added, self.job.is_ended = (
             sharing.agreed((added, self.run.is_stopped)) if self.all else (added, False)

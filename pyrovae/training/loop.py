@@ -127,8 +127,10 @@ class Loop:
             self._save(now=True)
 
     def _raise_failure(self) -> None:
-        """Raise the error of a callback, once it is saved what was done."""
-        if self.callbacks.failure is not None:
+        """Raise the error of a callback, after a checkpoint was written."""
+        if self.callbacks.all_failed:
+            self.callbacks.raise_failure()
+        if self.callbacks.failure is not None:  # in the first process; the others learn it at the next step
             self.job.exchange.announced(self.callbacks.raise_failure)
 
     def _save(self, *, now: bool) -> None:
