@@ -17,6 +17,7 @@ import pyrovae as pv
 from pyrovae import cli
 from pyrovae.callbacks import Images, MLflow, TensorBoard, Tracker, WandB, trackers
 from pyrovae.callbacks.tracker import quiet
+from pyrovae.cli.parsing import parse
 from tests.support.interrupted import Crashed, crash_after, stop_after
 from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import binary, small
@@ -381,6 +382,7 @@ def test_the_command_line_tracks_and_tracks_again_when_it_resumes(tmp_path, monk
         assert [m.step for m in client.get_metric_history(read.info.run_id, "validation")] == [1, 2]
     assert read.info.status == "FINISHED"
     assert "track: [tensorboard, mlflow]" in (tmp_path / "runs/cli/config.yaml").read_text()
+    parse(["sweep", "--config", "runs/cli/config.yaml", "--grid", "latent_dim=2,3"])  # without them
     capsys.readouterr()
     assert cli.main(["fit", "--data", "digits", "--track", "tensorbord"]) == 2
     assert "there is no tracker 'tensorbord': did you mean tensorboard? " in capsys.readouterr().err
