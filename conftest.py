@@ -20,6 +20,7 @@ import torch
 matplotlib.use("Agg")  # no window
 os.environ["MPLBACKEND"] = "Agg"  # also in the processes that tests start
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="pyrovae-tests-")  # not the user's own key
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # tests send nothing
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
 

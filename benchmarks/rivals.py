@@ -151,7 +151,7 @@ class Training:
         self, vae: Any, data: Any, objective: Any, batch: int, *, compile: bool, device: Any = "cpu"
     ) -> None:
         from pyrovae.terms import Runner
-        from pyrovae.training.callbacks import Callbacks
+        from pyrovae.training.calling import Callbacks
         from pyrovae.training.fit import _job, _trained
         from pyrovae.training.loop import Loop
         from pyrovae.training.preparing import placed

@@ -17,6 +17,7 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae import (
+        callbacks,
         choices,
         datasets,
         evidence,
@@ -95,6 +96,7 @@ __all__ = [
     "attributes",
     "auroc",
     "bandit",
+    "callbacks",
     "choices",
     "condition",
     "data_evidence",

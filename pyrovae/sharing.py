@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "Lost",
     "add_up",
     "agreed",
+    "by_itself",
     "gathered",
     "in_turn",
     "is_first",
@@ -85,13 +87,30 @@ def print_first(*things: object) -> None:
         print(*(visible(thing, lines=True) for thing in things), sep="\n", flush=True)
 
 
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Inside the context this process works as if there were no others, which wait for it."""
+    token = _by_itself.set(True)
+    try:
+        yield
+    finally:
+        _by_itself.reset(token)
+
+
+_by_itself = ContextVar("by_itself", default=False)
+
+
 def world() -> int:
     """The number of processes."""
+    if _by_itself.get():
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """The index of this process, from 0."""
+    if _by_itself.get():
+        return 0
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from pyrovae import searching, training
 from pyrovae.cli.commands import fit
 from pyrovae.errors import InputError
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_fit_options", "completed", "fixed", "space_of"]
 
-_OWN = ("seed", "out", "resume", "figures")  # of each run
+_OWN = ("seed", "out", "resume", "figures", "track")  # of each run
 
 
 def add_fit_options(parser: ArgumentParser) -> None:
@@ -33,7 +35,14 @@ def completed(options: list[Option], name: str) -> list[Option]:
     """Read config files as `fit` does, and put all options of this name into one list."""
     words = [word for key, value in options if key == name for word in _words(value)]
     others = fit.completed([(key, value) for key, value in options if key != name])
+    others = [(key, _untracked(value) if key == "config" else value) for key, value in others]
     return [*others, *([(name, json.dumps(words))] if words else [])]
+
+
+def _untracked(config: str | None) -> str:
+    """The options of a config file as text, without the trackers of its run."""
+    values = {name: value for name, value in yaml.safe_load(config or "{}").items() if name != "track"}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def space_of(words: list[str] | None, file: str | None, options: Mapping[str, Any]) -> searching.Space:

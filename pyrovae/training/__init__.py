@@ -11,7 +11,7 @@ r"""Training: stochastic variational inference on any guide and model.
     run                                     the result of `fit`
     marks, sources                          whose run it is, and of which data
     batches, schedules, settings, progress
-    callbacks                               code of the user, called by a run
+    callbacks, calling                      code of the user, called by a run
 """
 
 from pyrovae.training.callbacks import Callback, Running

@@ -1,32 +1,40 @@
-"""Callbacks: code of the user that `fit` calls at the start, after each epoch and at the end.
+"""Callbacks: code of the user that `fit` calls during a run.
 
-    on_start(run)    before the first step, also of a run that is resumed
-    on_epoch(run)    after the validation of an epoch; may return more metrics, or stop the run
-    on_end(run)      after the last step, also if the user stopped the run
+    on_start(run)               before the first step, also of a run that is resumed
+    on_step(run)                after each step, in training mode
+    on_change(run)              when a prior starts or loses components between two epochs
+    on_epoch(run)               after the validation of an epoch; may return more metrics, or stop
+    on_checkpoint(run, path)    after a checkpoint was written
+    on_end(run)                 at the end; `run.status` says how the run ended
 
 A callback sees the program in evaluation mode with the weights of this moment. Random numbers that
-it draws do not change those of the run. Of several processes only the first calls it.
+it draws do not change those of the run. Of several processes only the first calls it, and it may
+evaluate the program as if it were alone.
+
+What a callback keeps between epochs is lost when a run is killed, unless `state` returns it:
+checkpoints contain it, and `load_state` gets it when the run is resumed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
+from torch import Tensor
 
-from pyrovae import sharing
 from pyrovae.errors import InputError
-from pyrovae.networks import products_in
-from pyrovae.networks.modes import in_mode
+from pyrovae.training.config import config_of_job
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pyrovae.datasets import Data
     from pyrovae.training.job import Job
 
-__all__ = ["Callback", "Callbacks", "Running", "check_callbacks"]
+__all__ = ["Callback", "Running", "Status", "check_callbacks", "has_own"]
+
+Status = Literal["running", "finished", "stopped", "interrupted", "failed"]
 
 
 class Running:
@@ -34,6 +42,9 @@ class Running:
 
     Attributes:
         metrics: the numbers of the last epoch by name, as in `Run.history`.
+        images: pictures of the last epoch by name, (H, W, 3) of bytes, for trackers to show.
+        status: "running"; at the end "finished", "stopped" by a callback, "interrupted" by Ctrl-C
+            or another signal, or "failed" with an error.
         is_stopped: whether a callback has stopped the run.
         folder: the run folder, or None.
     """
@@ -41,6 +52,8 @@ class Running:
     def __init__(self, job: Job, folder: Path | None) -> None:
         self._job, self.folder = job, folder
         self.metrics: dict[str, float] = {}
+        self.images: dict[str, np.ndarray] = {}
+        self.status: Status = "running"
         self.is_stopped = False
 
     @property
@@ -54,6 +67,21 @@ class Running:
         return self._job.data
 
     @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that are trained, by name; not copies, so they must not be changed."""
+        return self._job.trained
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options of the run, as in config.yaml."""
+        return config_of_job(self._job)
+
+    @property
+    def step(self) -> int:
+        """The number of steps that are done."""
+        return self._job.state.position.step
+
+    @property
     def epoch(self) -> int:
         """The number of epochs that are done."""
         return self._job.state.position.epoch
@@ -64,8 +92,13 @@ class Running:
         return self._job.settings.epochs
 
     @property
+    def best_epoch(self) -> int:
+        """The epoch of the weights that are kept, without the last epoch; 0 for none."""
+        return self._job.state.best_epoch
+
+    @property
     def history(self) -> Mapping[str, Sequence[float]]:
-        """Name -> the numbers of all epochs before the last."""
+        """Name -> the numbers of all epochs; in `on_epoch`, of those before the last."""
         return self._job.state.history
 
     def stop(self) -> None:
@@ -75,6 +108,12 @@ class Running:
 
 class Callback:
     """The base of callbacks; each method does nothing unless a subclass defines it.
+
+    If a method raises an error, the run is saved and ends with this error.
+
+    Attributes:
+        comes_last: whether it is called after all others, so that it sees their metrics.
+        word: what `pyrovae fit --track` calls it; config.yaml then names it.
 
     Example:
         >>> import pyrovae as pv
@@ -93,79 +132,50 @@ class Callback:
         1
     """
 
+    comes_last: ClassVar[bool] = False
+    word: ClassVar[str | None] = None
+
     def on_start(self, run: Running) -> None:
         """Called before the first step."""
+
+    def on_step(self, run: Running) -> None:
+        """Called after each step, in training mode; it should be fast, and must change nothing."""
+
+    def on_change(self, run: Running) -> None:
+        """Called when a prior has started or lost components, and before the next step."""
 
     def on_epoch(self, run: Running) -> Mapping[str, float] | None:
         """Called after each epoch; returns metrics for `Run.history`, if any."""
 
+    def on_checkpoint(self, run: Running, path: Path) -> None:
+        """Called after best.ckpt or last.ckpt was written."""
+
     def on_end(self, run: Running) -> None:
-        """Called after the last step."""
+        """Called at the end, with the weights that are kept if the run ended without an error.
 
+        Figures are in the run folder by then. `run.status` says how the run ended.
+        """
 
-class Callbacks:
-    """The callbacks of a run, called in their order.
+    def kept_weights(self, run: Running) -> Mapping[str, Tensor] | None:
+        """Weights by name to validate and to keep in place of those of the last step, or None.
 
-    Arguments:
-        all: the callbacks.
-        job: the run.
-        folder: its folder, or None.
-    """
+        Called after each epoch. At most one callback of a run may define it.
+        """
 
-    def __init__(self, all: Sequence[Callback], job: Job, folder: Path | None) -> None:
-        self.all, self.job = all, job
-        self.run = Running(job, folder)
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs: tensors, plain values, and dicts and lists of these."""
+        return {}
 
-    def start(self) -> None:
-        """Call `on_start`."""
-        self._each(lambda callback: callback.on_start(self.run))
-
-    def epoch(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Call `on_epoch`; returns the metrics that were added, and stops the run if asked."""
-        added: dict[str, float] = {}
-
-        def call(callback: Callback) -> None:
-            self.run.metrics = {**metrics, **added}
-            added.update(_numbers(callback.on_epoch(self.run), callback, self.run.metrics))
-
-        self._each(call)
-        added, self.job.is_ended = (
-            sharing.agreed((added, self.run.is_stopped)) if self.all else (added, False)
-        )
-        return added
-
-    def end(self) -> None:
-        """Call `on_end`."""
-        self._each(lambda callback: callback.on_end(self.run))
-
-    def _each(self, call: Callable[[Callback], None]) -> None:
-        if not self.all:
-            return
-
-        def work() -> None:
-            if sharing.is_first():
-                with self._apart():
-                    for callback in self.all:
-                        call(callback)
-
-        sharing.together(work)
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """Evaluation mode, full precision and random numbers of its own."""
-        device = self.job.data.validation.x.device
-        module = self.job.runner.module
-        cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), in_mode(module, training=False):
-            with products_in("float32", device), torch.no_grad():
-                yield
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Called before `on_start` with what `state` returned, which is empty for a new run."""
 
 
 def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:  # noqa: ANN401
-    """The callbacks as a tuple.
+    """The callbacks in the order in which they are called.
 
     Raises:
-        InputError: for anything else than a list of callbacks.
+        InputError: for anything else than a list of callbacks, one that is given twice, or two that
+            choose the weights.
     """
     is_list = isinstance(callbacks, (list, tuple))
     given = tuple(callbacks) if is_list else (callbacks,)
@@ -175,22 +185,14 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:  # noqa: ANN401
                 f"callbacks must be objects of subclasses of pyrovae.Callback, not {callback!r}: derive its "
                 "class from it, and give an object"
             )
-    return given
+    if len({id(callback) for callback in given}) < len(given):
+        raise InputError("callbacks names one object twice: give each once")
+    average = [type(callback).__name__ for callback in given if has_own(callback, "kept_weights")]
+    if len(average) > 1:
+        raise InputError(f"both {average[0]} and {average[1]} choose the weights that are kept: give one")
+    return tuple(sorted(given, key=lambda callback: callback.comes_last))
 
 
-def _numbers(
-    metrics: Mapping[str, float] | None, callback: Callback, known: Mapping[str, float]
-) -> dict[str, float]:
-    if metrics is None:
-        return {}
-    name = type(callback).__name__
-    if not isinstance(metrics, Mapping):
-        raise InputError(f"on_epoch of {name} must return metrics by name or None, not {metrics!r}")
-    for metric, value in metrics.items():
-        if metric in known:
-            raise InputError(f"on_epoch of {name} returns {metric!r}, which exists: choose another name")
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            raise InputError(f"{metric!r} of {name} must be a number, not {value!r}") from None
-    return {str(metric): float(value) for metric, value in metrics.items()}
+def has_own(callback: Callback, method: str) -> bool:
+    """Whether a callback defines a method itself."""
+    return getattr(type(callback), method) is not getattr(Callback, method)

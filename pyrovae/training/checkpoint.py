@@ -59,6 +59,7 @@ class Checkpoint:
         source: hashes of the data (`sources`), or None for a run of an older version.
         config: the options in config.yaml, or None for a run of an older version.
         mark: makes the user's own code trusted (`marks`); or None.
+        callbacks: the states of callbacks by name, in last.ckpt only; older versions ignore them.
     """
 
     declaration: dict[str, Any] | None
@@ -74,6 +75,7 @@ class Checkpoint:
     source: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     mark: str | None = None
+    callbacks: dict[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         """Write the checkpoint completely or not at all.
@@ -201,7 +203,7 @@ def _size(value: Any, sizes: dict[int, float] | None = None) -> float:  # noqa: 
 
 
 LARGEST = 10**7
-_PLAIN = ("declaration", "identity", "schema", "source", "config")
+_PLAIN = ("declaration", "identity", "schema", "source", "config", "callbacks")
 _TENSORS = ("weights", "of_objective", "best")
 _KINDS: dict[str, Any] = {
     "declaration": (dict, type(None)),
@@ -217,6 +219,7 @@ _KINDS: dict[str, Any] = {
     "source": (dict, type(None)),
     "config": (dict, type(None)),
     "mark": (str, type(None)),
+    "callbacks": (dict, type(None)),
 }
 
 

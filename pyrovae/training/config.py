@@ -12,18 +12,30 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pyrovae.errors import InputError
 from pyrovae.training.checkpoint import Checkpoint, upgraded_config
+from pyrovae.vae import filling_for
 
-__all__ = ["FREE", "LARGEST", "check_config", "config_of_run", "read_config", "resumed_config"]
+if TYPE_CHECKING:
+    from pyrovae.training.job import Job
+
+__all__ = [
+    "FREE",
+    "LARGEST",
+    "check_config",
+    "config_of_job",
+    "config_of_run",
+    "read_config",
+    "resumed_config",
+]
 
 LARGEST = 2**20
 # Settings that may change when a run is resumed.
-FREE = {"epochs", "patience", "checkpoint_seconds", "compile"}
+FREE = {"epochs", "patience", "checkpoint_seconds", "compile", "track"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,6 +78,20 @@ def _problem(error: Exception) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     line = f" in line {mark.line + 1}" if mark is not None else ""
     return f"{problem or str(error).splitlines()[0]}{line}"
+
+
+def config_of_job(job: Job) -> dict[str, Any]:
+    """The options of the run as the command line reads them, in one flat mapping."""
+    declaration = dict(job.runner.program.declaration() or {})
+    for derived in ("event_shape", "context_shape", "missing"):  # the data give these
+        declaration.pop(derived, None)
+    filling = getattr(job.runner.program, "missing", None)  # what the encoder of a VAE reads
+    if filling is not None and filling != filling_for(job.data):
+        declaration["missing"] = filling
+    training = {"objective": job.objective.to_dict(), **vars(job.settings)}
+    return yaml.safe_load(
+        yaml.safe_dump({**job.data.declaration, **declaration, **training}, sort_keys=False)
+    )
 
 
 def config_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, Any]:

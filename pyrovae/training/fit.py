@@ -29,7 +29,8 @@ from pyrovae.objectives import ELBO, Objective, as_objective
 from pyrovae.seeds import random_kept
 from pyrovae.terms import Runner
 from pyrovae.threads import alone, claimed, taking_turns
-from pyrovae.training.callbacks import Callback, Callbacks, check_callbacks
+from pyrovae.training.callbacks import Callback, check_callbacks
+from pyrovae.training.calling import Callbacks
 from pyrovae.training.defaults import Facts, chosen, settings_of_run
 from pyrovae.training.exchange import exchange_of
 from pyrovae.training.folder import RunFolder
@@ -134,8 +135,8 @@ def fit(
         global_warmup: epochs over which the weight of the KL divergence of variables that all rows
             share (the weights of a Bayesian decoder) grows from 0 to 1; by default a tenth of all
             epochs for a VAE that has some, and 0 for other programs.
-        callbacks: objects of subclasses of `Callback`, called at the start, after each epoch and at
-            the end. They may add metrics and stop the run.
+        callbacks: objects of subclasses of `Callback`, such as those in `pyrovae.callbacks`, called
+            at the start, after each epoch and at the end. They may add metrics and stop the run.
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
@@ -180,14 +181,15 @@ def fit(
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
         with stop_requests() as asked:
             job = _job(runner, data, objective, settings, trained, asked.is_set)
-            saver = Saver(job, folder)
+            called = Callbacks(callbacks, job, None if out is None else Path(out))
+            saver = Saver(job, folder, called)
             sharing.together(saver.begin)
             saver.spread()
+            stack.enter_context(called.ending())
             with (
                 failures(job, saver, out, asked),
                 Progress(job, show=progress and sharing.is_first()) as shown,
             ):
-                called = Callbacks(callbacks, job, None if out is None else Path(out))
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)

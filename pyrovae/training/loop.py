@@ -37,7 +37,7 @@ from pyrovae.numerics import keep_freed_memory
 from pyrovae.terms import TracePair
 from pyrovae.training.ahead import NextEpoch
 from pyrovae.training.batches import batches_of, order
-from pyrovae.training.callbacks import Callbacks
+from pyrovae.training.calling import Callbacks
 from pyrovae.training.job import ADVICE, Job
 from pyrovae.training.preparing import two_rows
 from pyrovae.training.progress import Progress
@@ -62,7 +62,7 @@ class Loop:
         job: the run.
         saver: writes the checkpoints.
         progress: shows the epochs.
-        callbacks: called at the start, after each epoch and at the end.
+        callbacks: called at the start, after each step and after each epoch.
         give_way: called between steps; lets other threads run.
     """
 
@@ -85,7 +85,7 @@ class Loop:
         keep_freed_memory()
         job.runner.program.schema = job.data.schema  # not before: a fit that is refused changes nothing
         job.state.sums = job.state.sums.to(device)
-        self.callbacks.start()
+        self._start_callbacks()
         with _training(job, device), self._settled(), self._reading() as reading:
             while not (job.is_over or job.exchange.stopped):
                 self._begin_epoch()
@@ -99,11 +99,14 @@ class Loop:
                         break
                     position.batch += 1
                     position.step += 1
+                    if self.callbacks.steppers:
+                        self.callbacks.step()
                     self.progress.step(position.step)
                     self.give_way()
                     has_chosen = self.steps.decide(epoch)
                     if position.batch < job.batch_count:
                         self._save(now=has_chosen)
+                        self._raise_failure()
                         if job.exchange.stopped:
                             break
                 else:
@@ -111,9 +114,27 @@ class Loop:
                     self._end_epoch(seconds, job.batch_count - first, store=has_chosen)
         if not job.is_over or position.step > start:
             self._save(now=True)
-        self.callbacks.end()
+
+    def _start_callbacks(self) -> None:
+        """A new run that cannot start leaves no checkpoint."""
+        try:
+            self.callbacks.start()
+        except BaseException:
+            if not self.job.state.position.step:
+                self.saver.forget()
+            raise
+        if not self.job.is_over and self.callbacks.states():
+            self._save(now=True)
+
+    def _raise_failure(self) -> None:
+        """Raise the error of a callback, after a checkpoint was written."""
+        if self.callbacks.all_failed:
+            self.callbacks.raise_failure()
+        if self.callbacks.failure is not None:  # in the first process; the others learn it at the next step
+            self.job.exchange.announced(self.callbacks.raise_failure)
 
     def _save(self, *, now: bool) -> None:
+        now = now or self.callbacks.failure is not None
         self.job.exchange.announced(lambda: self.saver.save(now=now, settle=self.steps.settle))
 
     def _reading(self) -> AbstractContextManager[Reading | NextEpoch | None]:
@@ -151,6 +172,7 @@ class Loop:
             state = {name: w.cpu() for name, w in job.runner.module.state_dict().items()}
             job.runner.module.load_state_dict(sharing.agreed(state))
         job.state.best_validation = -math.inf  # that was another program
+        self.callbacks.change()
         self.progress.tell(
             f"epoch {position.epoch + 1}: {change or 'the program changed in another process'}"
         )
@@ -168,6 +190,23 @@ class Loop:
 
     def _end_epoch(self, seconds: float, steps: int, *, store: bool) -> None:
         self.steps.settle()
+        position, state = self.job.state.position, self.job.state
+        with self.callbacks.kept_weights():
+            row = self._numbers(seconds, steps)
+            position.epoch, position.batch = position.epoch + 1, 0
+            row |= self.callbacks.epoch(row)
+            _append(state.history, row)
+            state.sums.zero_()
+            value = row.get("objective", row["validation"])
+            if self.job.settings.keep == "last" or value > state.best_validation:
+                state.best_validation, state.best_epoch = value, position.epoch
+                self.saver.keep()
+        self._save(now=store or position.epoch == state.best_epoch)
+        self.progress.epoch(row)
+        self._raise_failure()
+
+    def _numbers(self, seconds: float, steps: int) -> dict[str, float]:
+        """The numbers of an epoch of this number of steps."""
         job, position, state = self.job, self.job.state.position, self.job.state
         train, reconstruction, kl, count = state.sums.tolist()
         rows = min(steps * job.settings.batch_size, count)
@@ -176,15 +215,7 @@ class Loop:
         row["lr"] = job.lr(position.step - 1)
         row |= {"seconds": seconds, "data_per_second": rows / seconds}
         self._check_finite(row)
-        position.epoch, position.batch = position.epoch + 1, 0
-        row |= self.callbacks.epoch(row)
-        _append(state.history, row)
-        state.sums.zero_()
-        value = row.get("objective", row["validation"])
-        if job.settings.keep == "last" or value > state.best_validation:
-            state.best_validation, state.best_epoch = value, position.epoch
-        self._save(now=store or position.epoch == state.best_epoch)
-        self.progress.epoch(row)
+        return row
 
     def validate(self) -> dict[str, float]:
         """The mean bound on the validation set, and the objective if it chooses the weights."""

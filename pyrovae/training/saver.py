@@ -18,20 +18,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from pyrovae import sharing
 from pyrovae.compiling import random_state, set_random_state
 from pyrovae.errors import InputError
 from pyrovae.part import filled
+from pyrovae.training.calling import Callbacks
 from pyrovae.training.checkpoint import Checkpoint
-from pyrovae.training.config import FREE
+from pyrovae.training.config import FREE, config_of_job
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.marks import mark_of, names_marked
 from pyrovae.training.sources import source_of
 from pyrovae.training.state import State, copies, load_weights, weights
-from pyrovae.vae import filling_for
 
 if TYPE_CHECKING:
     from pyrovae.training.job import Job
@@ -45,12 +44,18 @@ class Saver:
     Arguments:
         job: the run.
         folder: the run folder; None keeps the best weights in memory only.
+        callbacks: the callbacks, whose states are stored and which are called; None for none.
     """
 
-    def __init__(self, job: Job, folder: RunFolder | None) -> None:
+    def __init__(self, job: Job, folder: RunFolder | None, callbacks: Callbacks | None = None) -> None:
         self.job, self.folder = job, folder
+        self.callbacks = Callbacks((), job, None) if callbacks is None else callbacks
         self.best: dict[str, Tensor] | None = None
         self._written = time.monotonic()
+
+    def keep(self) -> None:
+        """Keep the weights as they are now, until others are better."""
+        self.best = weights(self.job.runner, self.job.trained)
 
     def save(self, *, now: bool, settle: Callable[[], None] = lambda: None) -> None:
         """Write checkpoints, if it is time to.
@@ -61,8 +66,6 @@ class Saver:
         """
         position, state = self.job.state.position, self.job.state
         improved = position.batch == 0 and 0 < position.epoch == state.best_epoch
-        if improved:
-            self.best = weights(self.job.runner, self.job.trained)
         if self.folder is not None and (
             now or time.monotonic() - self._written >= self.job.settings.checkpoint_seconds
         ):
@@ -72,9 +75,15 @@ class Saver:
 
     def finish(self) -> None:
         """Keep the weights as they are now, after `Program.finish`, and write best.ckpt."""
-        self.best = weights(self.job.runner, self.job.trained)
-        if self.folder is not None:
+        self.keep()
+        if self.folder is not None and self.best is not None:
             self._write_best(self.folder, self.best)
+            self.callbacks.checkpoint(self.folder.best)
+
+    def forget(self) -> None:
+        """Remove the files of a run that could not start."""
+        if self.folder is not None:
+            self.folder.forget()
 
     def begin(self) -> None:
         """Resume the run in the folder, or start a new one; a failure leaves the folder unchanged.
@@ -87,6 +96,7 @@ class Saver:
         if folder is not None and folder.resume and folder.last.exists():
             self._restore(folder)
             return
+        self.callbacks.load({})
         data, settings = self.job.data, self.job.settings
         rows = data.validation if data.streams else data.epoch(0, settings.seed)
         self.job.runner.program.start_from(rows.x.to(data.validation.x.dtype))
@@ -149,6 +159,7 @@ class Saver:
         job.optimizer.load_state_dict(saved.optimizer)
         job.state = State.from_dict(saved.state)
         self.best = saved.best
+        self.callbacks.load(saved.callbacks)
 
     # ---------------------------------------------------------------- files
 
@@ -157,38 +168,59 @@ class Saver:
         """The record of a run's data, options and author in its checkpoints."""
         if self.folder is None:
             return {}
-        job, now = self.job, _of_run(self.job, {})
-        return {"source": source_of(job.data), "config": _config(job), "mark": mark_of(now.declarations())}
+        job, now = self.job, self._of_run({})
+        return {"source": source_of(job.data), "config": self._config(), "mark": mark_of(now.declarations())}
 
     def _write(self, folder: RunFolder, *, improved: bool) -> None:
         checkpoint = self._checkpoint()
         learned = checkpoint.weights
         if not all(torch.isfinite(w).all() for w in learned.values() if w.is_floating_point()):
             return  # keep the last good checkpoint; the next loss raises an error
-        if improved:
-            self._write_best(folder, learned)
+        if improved and self.best is not None:
+            self._write_best(folder, self.best)
         replace(checkpoint, best=self.best, random=_random(self.job.data.validation.x.device)).write(
             folder.last
         )
         folder.write_metrics(self.job.state.history)
+        for path in (folder.best, folder.last) if improved else (folder.last,):
+            self.callbacks.checkpoint(path)
 
     def _write_best(self, folder: RunFolder, best: dict[str, Tensor]) -> None:
-        saved = replace(_of_run(self.job, best), epoch=self.job.state.best_epoch, **self._about)
+        saved = replace(self._of_run(best), epoch=self.job.state.best_epoch, **self._about)
         saved.write(folder.best)
 
     def _checkpoint(self) -> Checkpoint:
         """The state of the run."""
         job, objective = self.job, self.job.objective
         return replace(
-            _of_run(job, weights(job.runner, job.trained)),
+            self._of_run(weights(job.runner, job.trained)),
             of_objective=copies(objective.state_dict()) if isinstance(objective, torch.nn.Module) else {},
             optimizer=job.optimizer.state_dict(),
             state=job.state.to_dict(),
+            callbacks=self.callbacks.states(),
             **self._about,
         )
 
+    def _of_run(self, learned: dict[str, Tensor]) -> Checkpoint:
+        """A checkpoint of these weights, with everything that must not change in a resumed run."""
+        job, settings = self.job, self.job.settings
+        # A schedule that ends at the last step depends on the number of epochs.
+        free = FREE if settings.lr_schedule == "constant" else FREE - {"epochs"}
+        fixed = {"lr_schedule": settings.lr_schedule}  # compared first
+        fixed |= {name: value for name, value in vars(settings).items() if name not in free}
+        # what was read is for people: the same numbers are the same data
+        data = {name: value for name, value in job.data.record.items() if name != "reading"}
+        about = {"objective": job.objective.to_dict(), "data": data}
+        identity = {**about, **fixed, "average": self.callbacks.average}
+        return Checkpoint(job.runner.program.declaration(), identity, job.data.schema.to_dict(), learned)
+
+    def _config(self) -> dict[str, Any]:
+        """The options in config.yaml."""
+        words = self.callbacks.words
+        return config_of_job(self.job) | ({"track": words} if words else {})
+
     def _check_same(self, folder: RunFolder, saved: Checkpoint) -> None:
-        now, settings = _of_run(self.job, {}), self.job.settings
+        now, settings = self._of_run({}), self.job.settings
         if filled(saved.declaration) != filled(now.declaration):
             raise InputError(
                 f"{folder.last} belongs to another declaration: declare as in {folder.path / 'config.yaml'}, "
@@ -211,19 +243,6 @@ class Saver:
                 f"{folder.path} holds a run that is already in epoch {done['epoch'] + (done['batch'] > 0)}: "
                 f"resume with more than epochs={epochs}, or choose a new name"
             )
-
-
-def _of_run(job: Job, learned: dict[str, Tensor]) -> Checkpoint:
-    """A checkpoint of these weights, with everything that must not change in a resumed run."""
-    settings = job.settings
-    # A schedule that ends at the last step depends on the number of epochs.
-    free = FREE if settings.lr_schedule == "constant" else FREE - {"epochs"}
-    fixed = {"lr_schedule": settings.lr_schedule}  # compared first
-    fixed |= {name: value for name, value in vars(settings).items() if name not in free}
-    # what was read is for people: the same numbers are the same data
-    data = {name: value for name, value in job.data.record.items() if name != "reading"}
-    identity = {"objective": job.objective.to_dict(), "data": data, **fixed}
-    return Checkpoint(job.runner.program.declaration(), identity, job.data.schema.to_dict(), learned)
 
 
 def _refuse_another(own: Checkpoint, first: Checkpoint) -> None:
@@ -255,17 +274,3 @@ def _put_random(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and device.type == "cuda":
         set_random_state(state["cuda"], device)
-
-
-def _config(job: Job) -> dict[str, Any]:
-    """The options of the run as the command line reads them, in one flat mapping."""
-    declaration = dict(job.runner.program.declaration() or {})
-    for derived in ("event_shape", "context_shape", "missing"):  # the data give these
-        declaration.pop(derived, None)
-    filling = getattr(job.runner.program, "missing", None)  # what the encoder of a VAE reads
-    if filling is not None and filling != filling_for(job.data):
-        declaration["missing"] = filling
-    training = {"objective": job.objective.to_dict(), **vars(job.settings)}
-    return yaml.safe_load(
-        yaml.safe_dump({**job.data.declaration, **declaration, **training}, sort_keys=False)
-    )

@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 import pyrovae
 
-EXTRAS = ["app", "arviz", "excel", "parquet", "search"]
+EXTRAS = ["app", "arviz", "excel", "mlflow", "parquet", "search", "tensorboard", "wandb"]
 PACKAGED = ["pyproject.toml", "LICENSE", "README.md", "pyrovae", "tests", "conftest.py"]
 
 
@@ -128,6 +128,10 @@ for call in (
     lambda: pv.elpd(evidence),
     lambda: pv.datasets.load("t.parquet"),
     lambda: pv.datasets.load("t.xlsx"),
+    lambda: pv.callbacks.TensorBoard(),
+    lambda: pv.callbacks.MLflow(),
+    lambda: pv.callbacks.WandB(),
+    lambda: pv.callbacks.Pruning(None),
 ):
     try:
         call()
@@ -139,7 +143,7 @@ print(main(["explore", "r"]))
 
 def test_what_an_extra_is_for_is_refused_without_it_and_the_rest_works(project, pyproject, tmp_path):
     groups = pyproject["project"]["optional-dependencies"]
-    absent = {Requirement(line).name for name in EXTRAS for line in groups[name]} | {"arviz_stats"}
+    absent = {Requirement(line).name for name in EXTRAS for line in groups[name]} | {"arviz_stats", "mlflow"}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_EXTRAS.format(absent=absent)],
         capture_output=True,
@@ -153,6 +157,10 @@ def test_what_an_extra_is_for_is_refused_without_it_and_the_rest_works(project, 
         "what goes to ArviZ needs the extra `arviz`: pip install 'pyrovae[arviz]'",
         "reading t.parquet needs the extra `parquet`: pip install 'pyrovae[parquet]'",
         "reading t.xlsx needs the extra `excel`: pip install 'pyrovae[excel]'",
+        "TensorBoard needs the extra `tensorboard`: pip install 'pyrovae[tensorboard]'",
+        "MLflow needs the extra `mlflow`: pip install 'pyrovae[mlflow]'",
+        "WandB needs the extra `wandb`: pip install 'pyrovae[wandb]'",
+        "Pruning needs the extra `search`: pip install 'pyrovae[search]'",
         "2",
     ]
     assert done.stderr.endswith("the app needs the extra `app`: pip install 'pyrovae[app]'\n")

@@ -19,7 +19,7 @@ FLOORS = {
     "programs": {"mixtures", "oracles", "vae"},
     "pictures": {"report"},
     "verbs": {"baselines", "evidence", "training"},
-    "exploring": {"exploring", "testing"},
+    "exploring": {"callbacks", "exploring", "testing"},
     "tasks": {"factors", "tasks"},
     "searching": {"searching"},
     "interfaces": {"__init__", "__main__", "app", "cli", "sklearn"},

@@ -1,12 +1,14 @@
 """Callbacks: what they see, what they add, and that they change nothing else."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 import pyrovae as pv
+from tests.support.interrupted import stop_after
 from tests.support.parts import raises_one_sentence
 
 QUIET = {"progress": False, "figures": False, "compile": False, "lr_schedule": "constant", "kl_warmup": 0}
@@ -98,3 +100,132 @@ def test_what_is_not_a_callback_is_refused(data):
         lambda: pv.fit(vae(), data, callbacks=[print], **QUIET), "subclasses of pyrovae.Callback"
     )
     raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=3, **QUIET), "subclasses of pyrovae.Callback")
+
+
+class All(pv.Callback):
+    """Notes every call, and counts the steps of all parts of a run."""
+
+    def __init__(self, fails=""):
+        self.fails, self.calls, self.steps = fails, [], 0
+
+    def note(self, what, *rest):
+        self.calls.append((what, *rest))
+        if what == self.fails:
+            raise ZeroDivisionError("my own mistake")
+
+    def on_start(self, run):
+        self.note("start", run.status)
+
+    def on_step(self, run):
+        torch.rand(3)
+        self.steps += 1
+        if run.step in (1, 5):
+            self.note("step", run.step)
+
+    def on_epoch(self, run):
+        self.note("epoch", run.epoch)
+
+    def on_checkpoint(self, run, path):
+        assert path.is_file()
+        self.note("checkpoint", path.name)
+
+    def on_end(self, run):
+        self.note("end", run.status)
+
+    def state(self):
+        return {"steps": self.steps, "nested": {"tensors": [torch.ones(2)]}}
+
+    def load_state(self, state):
+        self.steps = state.get("steps", 0)
+
+
+def test_the_order_of_all_calls(data, tmp_path):
+    called = All()
+    run = pv.fit(vae(), data, epochs=1, batch_size=20, out=tmp_path / "a", callbacks=[called], **QUIET)
+    both = [("checkpoint", "best.ckpt"), ("checkpoint", "last.ckpt")]
+    started = [("start", "running"), ("checkpoint", "last.ckpt")]  # with its state
+    steps = [("step", 1), ("step", 5), ("epoch", 1)]
+    assert called.calls == [*started, *steps, *both, *both, ("end", "finished")]
+    plain = pv.fit(vae(), data, epochs=1, batch_size=20, **QUIET)
+    np.testing.assert_array_equal(run.history["train"], plain.history["train"])
+
+
+def test_the_end_has_the_weights_that_are_kept_and_the_figures(data, tmp_path):
+    found = {}
+
+    class End(pv.Callback):
+        def on_end(self, run):
+            found["weights"] = {name: w.clone() for name, w in run.program.state_dict().items()}
+            found["figures"] = {path.name for path in (run.folder / "figures").iterdir()}
+
+    options = QUIET | {"figures": True, "epochs": 4, "lr": 1.0, "clip": 1.0}
+    run = pv.fit(vae(), data, out=tmp_path / "a", callbacks=[End()], **options)
+    assert run.best_epoch < 4
+    kept = torch.load(tmp_path / "a/best.ckpt", weights_only=True)["weights"]
+    assert all(torch.equal(kept[name], weight) for name, weight in found["weights"].items())
+    assert "training.png" in found["figures"]
+
+
+@pytest.mark.parametrize("stop", ["callback", "ctrl-c"])
+def test_a_state_is_resumed(data, tmp_path, stop):
+    out, options = tmp_path / "a", {"epochs": 3, "batch_size": 20, **QUIET}
+    first, second = All(), All()
+    if stop == "callback":
+        pv.fit(vae(), data, out=out, callbacks=[first, Stop(1)], **options)
+        assert first.calls[-1] == ("end", "stopped")
+    else:
+        with stop_after(9), pytest.raises(KeyboardInterrupt):
+            pv.fit(vae(), data, out=out, callbacks=[first], **options)
+        assert first.calls[-1] == ("end", "interrupted")
+    with stop_after(15), pytest.raises(KeyboardInterrupt):  # without it, the state is kept
+        pv.fit(vae(), data, out=out, resume=True, **options)
+    pv.fit(vae(), data, out=out, resume=True, callbacks=[second], **options)
+    assert second.steps == first.steps + 6
+    third = All()
+    pv.fit(vae(), data, callbacks=[third], **options)
+    assert third.steps == 21
+
+
+@pytest.mark.parametrize("method", ["step", "epoch", "checkpoint", "end"])
+def test_an_error_of_a_callback_says_whose_it_is_and_loses_no_work(data, tmp_path, method):
+    out, options = tmp_path / "a", {"epochs": 2, "batch_size": 20, "checkpoint_seconds": 1e6, **QUIET}
+    whole = pv.fit(vae(), data, **options)
+    failing, other = All(method), All()
+    said = re.escape(f"raised by on_{method} of the callback All")
+    with pytest.raises(ZeroDivisionError, match=said):
+        pv.fit(vae(), data, out=out, callbacks=[failing, other], **options)
+    assert other.calls[-1] == ("end", "finished" if method == "end" else "failed")
+    saved = torch.load(out / "last.ckpt", weights_only=True)["state"]["position"]["step"]
+    assert saved == {"step": 1, "epoch": 7, "checkpoint": 0, "end": 14}[method]
+    resumed = pv.fit(vae(), data, out=out, resume=True, **options)
+    np.testing.assert_array_equal(resumed.history["validation"], whole.history["validation"])
+
+
+def test_what_a_checkpoint_cannot_hold_is_refused_at_once(data, tmp_path):
+    class Odd(pv.Callback):
+        def state(self):
+            return {"run": object()}
+
+        def load_state(self, state):
+            assert not state
+
+    raises_one_sentence(
+        lambda: pv.fit(vae(), data, out=tmp_path / "a", callbacks=[Odd()], **QUIET),
+        "state of Odd has an object that a checkpoint cannot hold",
+    )
+    pv.fit(vae(), data, epochs=1, out=tmp_path / "b", callbacks=[All()], **QUIET)
+
+    class Other(pv.Callback):
+        def load_state(self, state):
+            state["nothing"]
+
+    Other.__name__ = "All"
+    raises_one_sentence(
+        lambda: pv.fit(vae(), data, epochs=1, out=tmp_path / "b", resume=True, callbacks=[Other()], **QUIET),
+        "the state of All in the checkpoint does not match",
+    )
+
+
+def test_one_object_is_given_once(data):
+    stop = Stop(1)
+    raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=[stop, stop], **QUIET), "one object twice")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pyrovae import datasets, training
+from pyrovae.callbacks import trackers
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.datasets.drawn_sets import is_drawn
 from pyrovae.errors import InputError
@@ -39,6 +40,7 @@ def fit(**options: Any) -> None:  # noqa: ANN401
     Writes a run folder, --out (runs/NAME-1 by default), with config, checkpoints, metrics and
     figures.
     """
+    options["callbacks"] = together(lambda: trackers(options["track"]))
     data = in_turn(lambda: load_data(options))
     if data.columns is not None:
         print_first(datasets.describe(data, lines=12))
@@ -61,6 +63,9 @@ def add_options(parser: ArgumentParser, skip: Collection[str] = ()) -> None:
     parser.add_argument("--data", type=str | None, default="digits", help=about)
     about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
     parser.add_argument("--trust", type=str | None, default=None, help=about)
+    if "track" not in skip:
+        about = "where to write metrics for other tools: tensorboard, mlflow, wandb, or several of them"
+        parser.add_argument("--track", type=list[str] | str | None, default=None, help=about)
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "workers"})
     parser.add_method_arguments(VAE, "suited", skip={"data"})
     parser.add_function_arguments(training.fit, skip={"vae", "data", "progress", "callbacks", *skip})
