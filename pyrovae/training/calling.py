@@ -111,7 +111,9 @@ class Callbacks:
         except BaseException as error:
             self._end(_status(error, self.run), error)
             raise
-        self._end("stopped" if self.run.is_stopped else "finished")
+        # In a notebook an interrupt ends the context without an error.
+        is_interrupted = self.job.exchange.stopped and not self.job.is_over
+        self._end("interrupted" if is_interrupted else "stopped" if self.run.is_stopped else "finished")
 
     def raise_failure(self) -> None:
         """Raise the error of a callback."""

@@ -69,6 +69,18 @@ def test_so_it_has_after_an_interrupt_at_once(data, best):
 # -------------------------------------------------------------------- in IPython
 
 
+def test_a_callback_learns_that_a_returned_run_was_interrupted(shell, data):
+    class Ending(pv.Callback):
+        def on_end(self, run):
+            self.status = run.status
+
+    ending = Ending()
+    with stop_after(STEPS_AN_EPOCH + 2):
+        run = pv.fit(small(), data, callbacks=[ending], **QUIET)
+    assert run.stopped
+    assert ending.status == "interrupted"
+
+
 def test_in_ipython_the_run_is_returned_with_its_best_weights(shell, data, best, tmp_path):
     vae, folder = small(), tmp_path / "run"
     handler = signal.getsignal(signal.SIGINT)
