@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VAEClusterer"]
 
+CLIP = 5.0
+
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class VAEClusterer(ClusterMixin, VAEEstimator):
@@ -31,7 +33,7 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
     \[p(c|x) \approx \mathbb E_{q(z|x)}[p(c|z)], \qquad p(z) = \sum_c \pi_c N(z; \mu_c, \Sigma_c)\]
 
     The prior is N(0, I) for half of the epochs, in which the weight of the KL divergence grows.
-    Then its components start at clusters of the encodings. Few rows need more epochs or a larger
+    Then its components start at clusters of the encodings. Unless given, `clip` is 5. Few rows need more epochs or a larger
     `lr` than usual: the encodings must differ when the components start. Clusters are numbered by
     the number of training rows in them, the largest first; components without rows are last.
 
@@ -84,10 +86,12 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
         """A mixture that starts after half of the epochs, in which the KL divergence grows.
 
         With its full weight from the beginning, q(z|x) would tell few rows apart at the start.
+        With a small weight, the divergence may become large: gradients are clipped.
         """
         if self.prior is not None:
             return {}
         open_settings = {"batch_size": self.batch_size, "epochs": self.epochs}
         half = whole("epochs", chosen(open_settings, Facts(len(data.train)))["epochs"]) // 2
         prior = GaussianMixture(self.n_clusters, "full", "fit", start_epoch=half)
-        return {"prior": prior} | ({"kl_warmup": half} if self.objective is None else {})
+        warmup = {"kl_warmup": half, "clip": CLIP} if self.objective is None else {}
+        return {"prior": prior} | warmup
