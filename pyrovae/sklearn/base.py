@@ -177,6 +177,7 @@ class VAEEstimator(BaseEstimator):
         seed = seed_of(self.random_state)
         weights = weights_of(sample_weight, X)
         data = training_data(self, X, weights, seed)
+        self._check(data)
         self._train(data, seed)
         self._complete(X, weights)
         return self
@@ -194,6 +195,9 @@ class VAEEstimator(BaseEstimator):
         self.vae_ = run.program.double() if _is_on_cpu(run.program) else run.program
         self.history_, self.best_epoch_ = run.history, run.best_epoch
         self.n_iter_, self._seed = len(run.history["epoch"]), seed
+
+    def _check(self, data: Data) -> None:
+        """Refuse data that the estimator has no use for."""
 
     def _usual(self, data: Data) -> dict[str, Any]:
         """Parameters in place of those that are None; others that are None suit the data."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VAEClusterer"]
 
+CLIP = 5.0
+
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class VAEClusterer(ClusterMixin, VAEEstimator):
@@ -31,9 +33,10 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
     \[p(c|x) \approx \mathbb E_{q(z|x)}[p(c|z)], \qquad p(z) = \sum_c \pi_c N(z; \mu_c, \Sigma_c)\]
 
     The prior is N(0, I) for half of the epochs, in which the weight of the KL divergence grows.
-    Then its components start at clusters of the encodings. Few rows need more epochs or a larger
-    `lr` than usual: the encodings must differ when the components start. Clusters are numbered by
-    the number of training rows in them, the largest first; components without rows are last.
+    Then its components start at clusters of the encodings. Unless given, `clip` is 5. Few rows need
+    more epochs or a larger `lr` than usual, since the encodings must differ when the components
+    start. Clusters are numbered by the number of training rows in them, the largest first;
+    components without rows are last.
 
     Arguments:
         n_clusters: the number of components.
@@ -50,7 +53,7 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
         >>> import numpy as np
         >>> from sklearn.datasets import make_blobs
         >>> x, y = make_blobs(150, random_state=0)
-        >>> model = VAEClusterer(2, n_clusters=3, epochs=30, encoder="MLP", random_state=0)
+        >>> model = VAEClusterer(2, n_clusters=3, epochs=10, encoder="MLP", random_state=0)
         >>> labels = model.fit_predict(x)
         >>> model.predict_proba(x).shape
         (150, 3)
@@ -84,10 +87,12 @@ class VAEClusterer(ClusterMixin, VAEEstimator):
         """A mixture that starts after half of the epochs, in which the KL divergence grows.
 
         With its full weight from the beginning, q(z|x) would tell few rows apart at the start.
+        With a small weight, the divergence may become large: gradients are clipped.
         """
         if self.prior is not None:
             return {}
         open_settings = {"batch_size": self.batch_size, "epochs": self.epochs}
         half = whole("epochs", chosen(open_settings, Facts(len(data.train)))["epochs"]) // 2
         prior = GaussianMixture(self.n_clusters, "full", "fit", start_epoch=half)
-        return {"prior": prior} | ({"kl_warmup": half} if self.objective is None else {})
+        warmup = {"kl_warmup": half, "clip": CLIP} if self.objective is None else {}
+        return {"prior": prior} | warmup

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,13 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyrovae.checks import count_of, one_of
+from pyrovae.errors import InputError
 from pyrovae.sklearn.base import VAEEstimator
 from pyrovae.sklearn.rows import array_of, distinct, frame_of, in_units, new_rows
 from pyrovae.tasks import condition, impute
+
+if TYPE_CHECKING:
+    from pyrovae.datasets import Data
 
 __all__ = ["Strategy", "VAEImputer"]
 
@@ -86,6 +90,15 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, VAEEstimator):
         if self.vae_.schema.columns is not None:
             return self._table(X, count).frames
         return self._filled(X, "x", count)
+
+    def _check(self, data: Data) -> None:
+        """Refuse a column without any entry, of which nothing can be learned."""
+        missing = torch.cat([part.x.isnan().flatten(1) for part in (data.train, data.validation)]).all(0)
+        if bool(missing.any()):
+            raise InputError(
+                f"column {int(missing.nonzero()[0])} of X has no entry that is known: drop it, as nothing can "
+                "be filled in"
+            )
 
     def _table(self, X: Any, draws: int) -> Any:
         frame = frame_of(self, X)

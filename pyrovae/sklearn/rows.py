@@ -58,15 +58,16 @@ def training_data(estimator: Any, X: Any, weights: NDArray | None, seed: int) ->
         raise InputError(
             f"n_samples = {len(source)}, and {FEWEST} rows are needed to split them: give more rows"
         )
-    kinds = estimator.kinds if is_frame(source) else None
-    data = datasets.load(
-        source, validation=estimator.validation_fraction, test=1, split_seed=seed, kinds=kinds
-    )
+    share, kinds = estimator.validation_fraction, estimator.kinds
+    data = datasets.load(source, validation=share, test=1, split_seed=seed, kinds=kinds)
     data = _training_on_test_rows(data)
     return data if weights is None else weighted(data, torch.from_numpy(weights))
 
 
 def _read_first(estimator: Any, X: Any) -> Any:
+    option, other = ("event_shape", "an array") if is_frame(X) else ("kinds", "a DataFrame")
+    if getattr(estimator, option) is not None:
+        raise InputError(f"{option} is for {other}, and X is a {type(X).__name__}: leave {option} out")
     if is_frame(X):
         validate_data(estimator, X, skip_check_array=True)
         return X

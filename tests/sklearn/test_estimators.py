@@ -300,6 +300,20 @@ def test_options_that_do_not_fit_are_refused(x, options, message):
         VAEOutlierDetector(**FAST | options).fit(x)
 
 
+def test_options_of_other_rows_are_refused(x, frame):
+    with pytest.raises(InputError, match="kinds is for a DataFrame"):
+        VAEDensity(2, kinds={"a": "normal"}, **FAST).fit(x)
+    with pytest.raises(InputError, match="event_shape is for an array"):
+        VAEDensity(2, event_shape=(3, 1), **FAST).fit(frame)
+
+
+def test_a_column_that_nobody_knows_is_not_filled(x):
+    x = np.where(np.arange(4) == 2, np.nan, x)
+    assert np.isfinite(VAEDensity(2, **FAST).fit(x).score(x))
+    with pytest.raises(InputError, match="column 2 of X has no entry"):
+        VAEImputer(2, **FAST).fit(x)
+
+
 def test_unknown_parameters_are_refused(x):
     with pytest.raises(ValueError, match="Invalid parameter 'size'"):
         VAEDensity(prior=pv.priors.GaussianMixture()).set_params(prior__size=3)

@@ -54,7 +54,7 @@ def test_the_density_is_that_of_the_weighted_rows():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, (100, 1)), rng.normal(20, 1, (100, 1))])
     weights = np.repeat([9.0, 1.0], 100)
-    model = VAEDensity(1, **FAST | {"epochs": 60, "lr": 0.02}).fit(x, sample_weight=weights)
+    model = VAEDensity(1, **FAST | {"epochs": 30, "lr": 0.04}).fit(x, sample_weight=weights)
     assert (model.sample(2000, random_state=0) > 10).mean() == pytest.approx(0.1, abs=0.06)
 
 
