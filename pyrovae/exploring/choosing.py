@@ -32,7 +32,7 @@ from pyrovae.numerics import Array, as_array, numbers, stderr_of_mean
 from pyrovae.seeds import random_kept
 from pyrovae.terms import Runner
 from pyrovae.threads import alone
-from pyrovae.training import fit_to_end
+from pyrovae.training import fit_to_end as fit
 from pyrovae.training.preparing import as_data
 from pyrovae.vae import VAE
 
@@ -167,7 +167,7 @@ def choose(
             torch.manual_seed(seed)
             new = VAE.from_dict(_declared(vae, count))
         new.to(next(vae.parameters()).dtype)
-        fit_to_end(new, data, objective, seed=seed, **options)
+        fit(new, data, objective, seed=seed, **options)
         return new
 
     def score(new: VAE) -> tuple[Array, Array, float]:

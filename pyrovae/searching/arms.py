@@ -18,7 +18,8 @@ from pyrovae.searching.space import Space
 from pyrovae.seeds import seeded
 from pyrovae.tasks.runs import options_of
 from pyrovae.terms import Runner
-from pyrovae.training import Callback, Run, fit, fit_to_end
+from pyrovae.training import Callback, Run
+from pyrovae.training import fit_to_end as fit
 from pyrovae.training.callbacks import Running
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import read_config
@@ -88,8 +89,7 @@ class Arm:
     def train(self, epochs: int, callbacks: Sequence[Callback] = ()) -> Run:
         """Train until this number of epochs is done; from the checkpoint, if there is one."""
         options = self.training | {"epochs": epochs}
-        options |= {"out": self.folder, "resume": True, "callbacks": callbacks}
-        run = fit_to_end(self.vae, self.data, **options)
+        run = fit(self.vae, self.data, **options, out=self.folder, resume=True, callbacks=callbacks)
         self.epochs = epochs
         return run
 

@@ -25,7 +25,8 @@ from pyrovae.searching.worker import GRACE
 from pyrovae.seeds import random_kept
 from pyrovae.tasks.runs import loaded, options_of
 from pyrovae.threads import alone
-from pyrovae.training import Callback, Running, fit, fit_to_end
+from pyrovae.training import Callback, Running
+from pyrovae.training import fit_to_end as fit
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def trained(
     bound = Score("validation", particles=particles, rows=rows)
     reporter = _Reporter(report, rows_of(data, bound), particles, units)
     settings = {name: value for name, value in options_of(fit, options).items() if name not in _OWN}
-    run = fit_to_end(
+    run = fit(
         vae,
         data,
         **settings,

@@ -28,7 +28,7 @@ from pyrovae.seeds import seeded
 from pyrovae.sharing import print_first
 from pyrovae.tasks.runs import training_rows
 from pyrovae.terms import DATA, Program, Runner
-from pyrovae.training import fit_to_end
+from pyrovae.training import fit_to_end as fit
 from pyrovae.training.preparing import as_data
 from pyrovae.vae import VAE
 
@@ -113,8 +113,7 @@ def fit_prior(
         program = _Codes(new)
         before = _value(vae, codes.validation)
         batch = min(whole("batch_size", batch_size), len(codes.train))
-        device = str(_like(new).device)
-        fit_to_end(program, codes, batch_size=batch, figures=False, device=device, **settings)
+        fit(program, codes, batch_size=batch, figures=False, device=str(_like(new).device), **settings)
         after = _value(new, codes.validation)
     if progress:
         print_first(_compared(vae, new, before, after))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,6 +199,7 @@ def fit(
         return result
 
 
+@wraps(fit, assigned=())  # for its signature
 def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
     """As `fit`, but an interrupt raises KeyboardInterrupt everywhere.
 
