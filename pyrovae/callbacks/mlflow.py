@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,7 +35,8 @@ class MLflow(Tracker):
     Arguments:
         experiment: its name, by default "pyrovae"; it is created if it does not exist.
         uri: the address of a server or a database, as "http://localhost:5000" or
-            "sqlite:///runs.db"; by default as MLFLOW_TRACKING_URI or MLflow choose.
+            "sqlite:///runs.db", next to which the artifacts of a new experiment are; by default as
+            MLFLOW_TRACKING_URI or MLflow choose.
         run_name: the name of the run, by default that of the run folder.
 
     Raises:
@@ -127,7 +129,9 @@ class MLflow(Tracker):
     def _experiment_id(self, client: Any) -> str:  # noqa: ANN401
         name = self.experiment or "pyrovae"
         known = client.get_experiment_by_name(name)
-        return client.create_experiment(name) if known is None else known.experiment_id
+        if known is not None:
+            return known.experiment_id
+        return client.create_experiment(name, artifact_location=_files_of(self._address or "", name))
 
     def _describe(self, client: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401
         """Write the parameters that the run does not have; they cannot be changed later."""
@@ -140,7 +144,6 @@ class MLflow(Tracker):
             self.client.log_batch(self.run_id, params=params[first : first + MOST])
 
     def _upload(self, name: str, picture: np.ndarray, epoch: int) -> None:
-        from pathlib import Path
         from tempfile import TemporaryDirectory
 
         from PIL import Image
@@ -149,6 +152,14 @@ class MLflow(Tracker):
             path = Path(folder) / f"epoch_{epoch:04d}.png"
             Image.fromarray(picture).save(path)
             self.client.log_artifact(self.run_id, str(path), name)
+
+
+def _files_of(address: str, experiment: str) -> str | None:
+    """The folder for artifacts: next to a database; else MLflow chooses, in the working folder."""
+    kind, _, path = address.partition(":///")
+    if kind != "sqlite" or not path:
+        return None
+    return (Path(path).resolve().parent / "mlruns" / _name(experiment).replace("/", "_")).as_uri()
 
 
 def _name(name: str) -> str:
