@@ -86,8 +86,9 @@ def bandit(
         full: the number of pulls after which an arm is trained to the end, and is not pulled
             again; by default `pulls`.
         seed: seed of the initial weights, the training and the policy.
-        out: the folder; by default a temporary one, which exists as long as the result. The same
-            call goes on with a bandit that was stopped, and may ask for more pulls.
+        out: the folder of the bandit; by default bandits/NAME-1. In Python, a temporary one, which
+            exists as long as the result. The same call goes on with a bandit that was stopped, and
+            may ask for more pulls.
         figures: save figures in `out` at the end.
         progress: print a line for each pull.
         options: options of `VAE.suited` and `fit` that all arms have, such as `lr=1e-3`.

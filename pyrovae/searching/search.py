@@ -97,7 +97,7 @@ def search(
         method: how log p(x) of finalists is estimated; by default `Laplace()`.
         jobs: the number of trials at a time, each in a process.
         seed: seed of the search; trial n is trained with seed + n.
-        out: the folder of the search; by default a temporary one.
+        out: the folder of the search; by default studies/NAME-1. In Python, a temporary one.
         progress: print one line for each trial.
 
     Returns:

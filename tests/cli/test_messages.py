@@ -18,7 +18,7 @@ INNER = [".x=1", ".init_args=3", ".class_path=3", ".help=x", ".x.y={}"]
 def options_of(command):
     """The options of a command, with those of two classes."""
     try:
-        parse([command, "--help"])
+        parse([command, "--help", "all"])
     except SystemExit:
         return
 

@@ -12,4 +12,15 @@ A command that takes its options from other functions defines two more functions
     completed(options)        returns the given (name, value) pairs, with those that follow
 """
 
-__all__ = ()
+__all__ = ("PURPOSES",)
+
+# How `pyrovae --help` groups the commands, in the order in which they are used.
+PURPOSES = {
+    "start": ("demo", "datasets", "data", "parts"),
+    "train": ("fit", "fit-prior", "figures"),
+    "evaluate": ("evaluate", "compare", "disentangle", "clusters"),
+    "use": ("sample", "reconstruct", "score", "impute", "complete", "denoise", "enlarge", "edit"),
+    "explore": ("explore", "traverse"),
+    "search": ("search", "sweep", "bandit"),
+    "tools": ("share", "export", "completion"),
+}

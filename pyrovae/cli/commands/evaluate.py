@@ -17,6 +17,7 @@ import numpy as np
 
 from pyrovae import baselines, plots
 from pyrovae.checks import count_of, whole
+from pyrovae.cli.helping import Section
 from pyrovae.cli.quoting import cost_of, duration, quotable, referee
 from pyrovae.cli.runs import open_run, rows_of, save_text
 from pyrovae.compiling import Compile
@@ -44,9 +45,18 @@ from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
 from pyrovae.vae import VAE
 
-__all__ = ["Part", "evaluate", "opened"]
+__all__ = ["SECTIONS", "Part", "evaluate", "opened"]
 
 AIS_ROWS = 1000
+SECTIONS = (
+    Section(
+        "estimates",
+        "particles method chains method_rows bounds baseline",
+        "given weights temperatures start",
+    ),
+    Section("data", "split rows data"),
+    Section("computing", "seed device precision compile", "chunk trust"),
+)
 Part = Literal["train", "validation", "test", "all"]
 REFEREE_ROWS = 50  # observations for which annealing checks the second method
 LAPLACE_PARTICLES = 1000
@@ -76,7 +86,7 @@ def evaluate(
     given: Given = "posterior",
     weights: int | None = None,
 ) -> None:
-    """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
+    """Estimate log p(x) in two ways, and say which one to quote.
 
     The first estimate is importance sampling with K particles, a lower bound called L_K in papers;
     the second is --method. Writes evidence.json, evidence.csv (one row for each observation), and
@@ -86,7 +96,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method; Laplace checked by AIS, or none if rows share variables.
+        method: the second method; by default Laplace, checked by AIS.
         chains: chains of AIS for each observation.
         method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
@@ -104,6 +114,10 @@ def evaluate(
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
         given: with a Bayesian decoder, average over the weights, or use their mean.
         weights: number of samples of a Bayesian decoder's weights; 20 by default.
+
+    Example:
+        pyrovae evaluate runs/mog
+        pyrovae evaluate runs/mog --method AIS --method.temperatures 200
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)

@@ -40,7 +40,7 @@ def fit_prior(
     data: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Fit a prior to the codes of a trained VAE or autoencoder, and write the result as a new run.
+    """Fit a prior to the codes of a run, and write it as a new run.
 
     Encoder and decoder stay as they are. The new run has config.yaml, best.ckpt and figures;
     `pyrovae compare RUN NEW` gives the difference of log p(x).
@@ -55,6 +55,10 @@ def fit_prior(
         seed: seed of the samples, the first weights and the order.
         data: name, file or folder, if the run's data came from memory or have moved.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae fit-prior runs/mog
+        pyrovae fit-prior runs/mog --prior Flow --out runs/flow
     """
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
     vae, data_set = open_run(run, data, trust)
