@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from pyrovae.cures import cure
 from pyrovae.datasets.readers import suspects
 from pyrovae.datasets.readers.cells import Cells, number_of, plain_numbers, read_cells
 from pyrovae.datasets.readers.dates import DAYS, example_of
@@ -292,10 +293,11 @@ def _refuse_infinite(cells: Cells, name: str, where: object) -> None:
     if len(places):
         one = len(places) == 1
         words = ",".join(sorted({str(cells.words[place]) for place in places})[:3])
+        missing = cure(f"na={words!r}", f"--na={words}")
         raise InputError(
             f"column {name!r} of {where} has {len(places)} value{'s' * (not one)} that "
             f"{'is' if one else 'are'} infinite, the first ({cells.words[places[0]]}) in row {places[0]}: "
-            f"read {'it' if one else 'them'} as missing with na={words!r} (--na={words}), or leave the "
+            f"read {'it' if one else 'them'} as missing with {missing}, or leave the "
             f"column out with {suspects.dropping(name)}"
         )
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from pyrovae import sharing
 from pyrovae.checks import count_of, flags, one_of, path_of, whole
+from pyrovae.cures import again, cure
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
@@ -139,7 +140,8 @@ def bandit(
         if partial:
             if progress:
                 print(result, flush=True)
-            how = "" if folder is None else f"; the same bandit with the folder {folder} goes on"
+            how = cure(f"the same bandit with the folder {folder}", again(out=folder))
+            how = "" if folder is None else f"; go on with {how}"
             raise KeyboardInterrupt(f"stopped after {len(work.log.pulls)} of {pulls} pulls{how}")
         if figures and folder is not None:
             result.save_figures(folder / "figures")

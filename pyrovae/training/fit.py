@@ -23,6 +23,7 @@ from torch import Tensor
 from pyrovae import report, sharing
 from pyrovae.checks import flags, path_of, whole
 from pyrovae.compiling import Compile
+from pyrovae.cures import command, cure, resuming
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.interrupts import SIGNALS, Presses, let_go_of_terminal
@@ -345,7 +346,7 @@ def _draw(result: Run, data: Data, folder: RunFolder | None) -> None:
 def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator[None]:
     """Add to the error of a run that failed or was stopped how to resume it."""
     checkpoint = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
-    how = f"; resume it with resume=True (--resume true) in {out}" if out else ""
+    how = f"; resume it with {resuming(out)}" if out else ""
     try:
         yield
     except NumericalError as error:
@@ -355,7 +356,9 @@ def _failures(job: Job, saver: Saver, out: str | os.PathLike | None) -> Iterator
             saver.save(now=True)
         raise sharing.Lost(f"{error}, in step {job.state.position.step + 1}{how}") from error
     if job.exchange.stopped and not job.is_over:
-        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}")
+        drawing = cure("", f", or draw its figures so far with {command('figures', out)}")
+        drawn = drawing if out and job.state.best_epoch else ""
+        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}{drawn}")
 
 
 @contextmanager

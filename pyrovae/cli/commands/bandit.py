@@ -10,6 +10,7 @@ from pyrovae.cli import varying
 from pyrovae.cli.commands.fit import named_folder
 from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of, save_frame
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.searching import Policy, Space
 from pyrovae.searching.arms import read_arms
@@ -53,7 +54,8 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
         print(result)
         save_frame(Path(out) / "table.csv", result.table.reset_index())
         print(f"written: {out}: a run folder for each arm in arms, pulls.csv, table.csv, figures")
-        print(f"the best run: {result.arms[result.chosen].folder}")
+        best = result.arms[result.chosen].folder
+        print(f"the best run: {best} (evaluate: {command('evaluate', best)})")
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 
 from pyrovae import evidence
-from pyrovae.cli.commands.evaluate import Part, opened
+from pyrovae.cli.commands.evaluate import opened
+from pyrovae.cli.results import Part
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence

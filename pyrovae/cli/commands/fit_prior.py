@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import report, sharing, tasks
 from pyrovae.cli.runs import open_run
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.priors import GaussianMixture, Prior
 from pyrovae.training.checkpoint import Checkpoint
@@ -68,7 +69,7 @@ def fit_prior(
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
         new = tasks.fit_prior(vae, data_set, prior, **settings)
         sharing.together(lambda: _write(folder, Path(run), new, data_set))
-    sharing.print_first(f"written: {path} (compare: pyrovae compare {run} {path})")
+    sharing.print_first(f"written: {path} (compare: {command('compare', run, path)})")
 
 
 def _folder(path: Path, stack: ExitStack) -> RunFolder | None:

@@ -10,6 +10,7 @@ from pyrovae.cli import varying
 from pyrovae.cli.commands.fit import named_folder
 from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of, save_frame
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.searching import Study
 
@@ -84,4 +85,4 @@ def _write(study: Study, folder: Path) -> None:
         drawn.append(plots.save(ax, folder / f"{kind}.png").name)
     print(f"written: {folder}: table.csv, {', '.join(drawn)}")
     if study.best is not None and study.best.folder is not None:
-        print(f"the best run: {study.best.folder} (evaluate: pyrovae evaluate {study.best.folder})")
+        print(f"the best run: {study.best.folder} (evaluate: {command('evaluate', study.best.folder)})")
