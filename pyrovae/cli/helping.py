@@ -28,7 +28,7 @@ from pyrovae.names import meant_by
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-__all__ = ["Entry", "Help", "Section", "help_of", "part_help"]
+__all__ = ["Entry", "Help", "Section", "help_of", "part_entries", "part_help"]
 
 LEAST, MOST = 60, 100  # columns
 COLUMN = 26  # where the descriptions start
@@ -224,16 +224,22 @@ def help_of(command: str, function: Callable, parser: ArgumentParser, sections: 
 
 def part_help(role: str, cls: type, command: str) -> str:
     """The options of a part, as they are typed after its name."""
-    text = described(cls)
-    about = dict(text.arguments)
-    lines = [f"{cls.__name__}: {_worded(text.summary)}", ""]
-    for p in _parameters(cls):
-        kind = kind_of(p.name, p.annotation)
-        entry = Entry(f"{role}.{p.name}", kind, _worded(about.get(p.name, "")))
-        default = "required" if p.default is p.empty else f"default: {_default(p.default) or 'null'}"
-        lines.append(_columns(f"  {entry.typed}", "; ".join(filter(None, (entry.whole(), default)))))
+    lines = [f"{cls.__name__}: {_worded(described(cls).summary)}", ""]
+    for entry in part_entries(cls):
+        default = f"default: {entry.default}" if entry.is_optional else "required"
+        text = "; ".join(filter(None, (entry.whole(), default)))
+        lines.append(_columns(f"  --{role}.{entry.typed[2:]}", text))
     lines += ["", f"usage: pyrovae {command} --{role} {cls.__name__} [--{role}.OPTION VALUE ...]"]
     return "\n".join([*lines, f"theory and source: pyrovae parts {_path(cls)}"])
+
+
+def part_entries(cls: type) -> Iterator[Entry]:
+    """The options of a part."""
+    about = dict(described(cls).arguments)
+    for p in _parameters(cls):
+        kind, is_optional = kind_of(p.name, p.annotation), p.default is not p.empty
+        default = _default(p.default) or "null"
+        yield Entry(p.name, kind, _worded(about.get(p.name, "")), default, is_optional=is_optional)
 
 
 def _path(cls: type) -> str:

@@ -24,10 +24,12 @@ FILES = {
     "run": "run",
     "runs": "run",
     "background": "run",
+    "name": "part",
     **dict.fromkeys(("arms", "config", "file", "images", "measured", "out", "root", "space"), "file"),
 }
 _WORDS = {
     "data": "DATA",
+    "name": "NAME",
     "run": "RUN",
     "runs": "RUN",
     "background": "RUN",

@@ -31,7 +31,7 @@ from pyrovae.errors import InputError, visible
 from pyrovae.names import meant_by, named_classes, names_of
 from pyrovae.trust import foreign_paths, importable_from, object_at
 
-__all__ = ["parse"]
+__all__ = ["bases_of", "command_files", "parse", "parser_of"]
 
 Option = tuple[str, str | None]  # "" is the name of a positional argument
 
@@ -53,17 +53,18 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     if name in ("--help", "-h", "help"):
         name, rest = (rest[0], ["--help", *rest[1:2]]) if rest else ("--help", [])
     if name in ("--help", "-h", "all"):
-        return partial(print, overview(_files()))
+        return partial(print, overview(command_files()))
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")
     name = name.replace("_", "-")
-    if name not in (names := sorted(_files())):
+    if name not in (names := sorted(command_files())):
         meant = meant_by(name, [*names, "--help", "--version"])
         raise InputError(f"there is no command {shown(name)}: {meant}choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
-def _files() -> dict[str, Path]:
+def command_files() -> dict[str, Path]:
+    """The file of each command."""
     folder = Path(next(iter(commands.__path__)))
     return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("[!_]*.py"))}
 
@@ -72,8 +73,8 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     stem = name.replace("-", "_")
     module = importlib.import_module(f"{commands.__name__}.{stem}")
     function = getattr(module, stem)
-    parser = _parser(name, function, getattr(module, "add_options", None))
-    bases = _bases(parser)
+    parser = parser_of(name, function, getattr(module, "add_options", None))
+    bases = bases_of(parser)
     options = list(_options(words, parser))
     topics = [value for key, value in options if key == "help"]
     if topics:
@@ -127,9 +128,10 @@ def _print_part(role: str, value: str | None, bases: dict[str, type], command: s
 # -------------------------------------------------------------------- the parser of a command
 
 
-def _parser(
+def parser_of(
     name: str, function: Callable, add_options: Callable[[ArgumentParser], None] | None
 ) -> ArgumentParser:
+    """The parser of a command: of its parameters, or of what `add_options` adds."""
     text = described(function)
     description = f"{text.summary} {text.body}".strip()
     parser = ArgumentParser(prog=f"pyrovae {name}", description=description, exit_on_error=False)
@@ -153,7 +155,7 @@ def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> s
     return {p.name for p in words}
 
 
-def _bases(parser: ArgumentParser) -> dict[str, type]:
+def bases_of(parser: ArgumentParser) -> dict[str, type]:
     """The options that take a class of the package, and the base of those classes."""
     hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     return {

@@ -181,7 +181,9 @@ def _no_network(*_, **__):
 
 
 RUN_LINES = {
-    "fit --data x.npy --batch_size 10 --out r": "r holds another run: choose a new name, or resume it with pyrovae fit --out r --resume",
+    "fit --data x.npy --batch_size 10 --out r": (
+        "r holds another run: choose a new name, or resume it with pyrovae fit --out r --resume"
+    ),
     "fit --data x.npy --batch_size 10 --out r --resume --seed 2": "r holds a run with another seed",
     "fit --out r --resume --likelihood ContinuousBernoulli": "belongs to another declaration",
     "demo --out r": "r holds another run",

@@ -17,7 +17,7 @@ from pyrovae.cli.docstrings import described
 from pyrovae.cli.helping import Section, help_of
 from pyrovae.errors import InputError
 
-COMMANDS = list(parsing._files())
+COMMANDS = list(parsing.command_files())
 JARGON = r"CLASS_PATH|\(type:|Union|Optional|Literal|typing|<class|pyrovae\.\w+\.|known subclasses|\bNone\b"
 LENGTH = 40  # lines of a help
 
@@ -41,7 +41,7 @@ def help_for(command):
     stem = command.replace("-", "_")
     module = importlib.import_module(f"pyrovae.cli.commands.{stem}")
     function = getattr(module, stem)
-    parser = parsing._parser(command, function, getattr(module, "add_options", None))
+    parser = parsing.parser_of(command, function, getattr(module, "add_options", None))
     return help_of(command, function, parser, getattr(module, "SECTIONS", ()))
 
 
@@ -55,7 +55,7 @@ def known(command):
     """All options of a command, from its parser."""
     stem = command.replace("-", "_")
     module = importlib.import_module(f"pyrovae.cli.commands.{stem}")
-    parser = parsing._parser(command, getattr(module, stem), getattr(module, "add_options", None))
+    parser = parsing.parser_of(command, getattr(module, stem), getattr(module, "add_options", None))
     actions = [action for action in parser._actions if action.option_strings]
     return [action.dest for action in actions if not action.dest.endswith("help")]
 
@@ -148,7 +148,7 @@ def test_an_option_without_a_section_is_in_help_all():
             new: a new option.
         """
 
-    parser = parsing._parser("more", more, None)
+    parser = parsing.parser_of("more", more, None)
     text = help_of("more", more, parser, (Section("output", "out"),))
     assert "other options\n  --new N" in text.on("all")
     assert "--new" not in text.on()

@@ -62,7 +62,7 @@ def test_words_among_numbers_are_refused_with_the_cure():
         "'a'",
         "'three' next to numbers",
         "na='three'",
-        "--drop a",
+        "drop='a'",
         "kinds",
     )
     raises_one_sentence(lambda: column(["5%", "6", "7%"]), "next to numbers")
@@ -250,11 +250,14 @@ def test_a_few_words_and_numbers_are_levels():
 
 def test_all_words_among_numbers_are_named_at_once():
     values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
-    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "--na='<0.01,<0.006'", "--drop a")
+    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "na='<0.01,<0.006'", "drop='a'")
+    with typed(["fit"]):
+        refused = ("--na='<0.01,<0.006'", "--drop a")
+        raises_one_sentence(lambda: column(values), *refused)
     assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
     with pytest.raises(InputError) as caught:
         column([*map(str, range(40)), *(f"x{i}" for i in range(6))])
-    assert "--na" not in str(caught.value)
+    assert "na=" not in str(caught.value)
 
 
 def test_a_title_may_be_a_number():

@@ -440,11 +440,9 @@ def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     _, error = process.communicate()
     assert process.returncode == 130, error
     state = checkpoint(folder)["state"]
-    drawing = f", or draw its figures so far with pyrovae figures {folder}" if state["best_epoch"] else ""
-    assert error == (
-        f"pyrovae: stopped after {state['position']['step']} steps; resume it with pyrovae fit --out {folder} "
-        f"--resume{drawing}\n"
-    )
+    cure = f"pyrovae fit --out {folder} --resume"
+    cure += f", or draw its figures so far with pyrovae figures {folder}" if state["best_epoch"] else ""
+    assert error == f"pyrovae: stopped after {state['position']['step']} steps; resume it with {cure}\n"
     assert main(["fit", "--out", str(folder), "--resume", "--figures", "false"]) == 0
     assert_same_runs(never_stopped, folder)
 

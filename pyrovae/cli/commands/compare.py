@@ -8,6 +8,7 @@ import torch
 
 from pyrovae import evidence
 from pyrovae.cli.commands.evaluate import opened
+from pyrovae.cli.quoting import caveats
 from pyrovae.cli.results import Part
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
@@ -65,8 +66,7 @@ def compare(
         if evidences[run].partial:
             raise KeyboardInterrupt("stopped early: nothing was compared")
     print_first(evidence.compare(evidences))
-    for run, result in evidences.items():
-        print_first(f"{run}: {result.verdict}")
+    print_first(caveats(evidences))
 
 
 def _is_of_same_rows(data: Data | None, rows: Rows, other: Data | None, others: Rows) -> bool:
