@@ -65,11 +65,13 @@ def again(**options: object) -> str:
         ...     print(again(out="sweeps/digits-1"))
         pyrovae sweep --grid latent_dim=2,5 --seeds 3 --out sweeps/digits-1
     """
-    words = list(_typed or ())
+    if _typed is None:
+        return ""
+    words = list(_typed)
     for name, value in options.items():
         if not any(_name(word) == name for word in words):
             words += [f"--{name}", *([] if value is True else [str(value)])]
-    return command(*words) if words else ""
+    return command(*words)
 
 
 def resuming(folder: object) -> str:

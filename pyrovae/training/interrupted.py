@@ -29,12 +29,10 @@ class Progressed:
     Attributes:
         history: name -> array with one entry per epoch.
         best_epoch: the epoch of the weights that are kept; 0 before the end of the first epoch.
-        epochs: the number of epochs that it was to have.
     """
 
     history: dict[str, np.ndarray]
     best_epoch: int
-    epochs: int
 
 
 def progressed(run: str | os.PathLike[str]) -> Progressed | None:
@@ -49,8 +47,7 @@ def progressed(run: str | os.PathLike[str]) -> Progressed | None:
     saved = Checkpoint.read(path, to_resume=True)
     state = State.from_dict(saved.state or {})
     history = {name: np.asarray(values) for name, values in state.history.items()}
-    epochs = (saved.config or saved.identity).get("epochs")
-    return Progressed(history, state.best_epoch, epochs or len(history.get("epoch", ())))
+    return Progressed(history, state.best_epoch)
 
 
 def complete(run: str | os.PathLike[str]) -> list[Path]:

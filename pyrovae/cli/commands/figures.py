@@ -47,8 +47,10 @@ def figures(
     folder = Path(run) / "figures" if out is None else Path(out)
     written = complete(run)
     progress = progressed(run)
-    if progress is not None and not progress.best_epoch:
-        raise InputError(f"{run} has finished no epoch to draw: resume it with {resuming(run)}")
+    if progress is not None and not progress.best_epoch:  # best.ckpt may be newer than last.ckpt
+        if not (Path(run) / "best.ckpt").is_file():
+            raise InputError(f"{run} has finished no epoch to draw: resume it with {resuming(run)}")
+        progress = None
     history = None if progress is None else progress.history
     best = None if progress is None else progress.best_epoch
     if history is None or holds_vae(Checkpoint.read(Path(run) / "best.ckpt")):
