@@ -10,12 +10,13 @@ when it is made, so one that quotes another keeps its words.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["again", "command", "cure", "resuming", "scoring", "typed"]
+__all__ = ["again", "command", "cure", "option", "resuming", "scoring", "typed"]
 
 SHARED = {"fit", "evaluate", "compare", "score", "impute"}  # commands for several processes
 _typed: Sequence[str] | None = None  # the words after `pyrovae`; None in Python
@@ -40,6 +41,21 @@ def cure(python: str, typed: str) -> str:
         'overwrite=True'
     """
     return python if _typed is None else typed
+
+
+def option(name: str, value: object, part: str = "") -> str:
+    """An option with a value, of a part if one is named.
+
+    Example:
+        >>> option("kinds", {"zip": "categorical"})
+        "kinds={'zip': 'categorical'}"
+        >>> with typed(["fit"]):
+        ...     print(option("kinds", {"zip": "categorical"}), option("labels", True, "prior"))
+        --kinds '{"zip": "categorical"}' --prior.labels true
+    """
+    text = value if isinstance(value, str) else json.dumps(value)
+    role = f"{part}." if part else ""
+    return cure(f"{name}={value!r}", f"--{role}{name} {shlex.quote(text)}")
 
 
 def command(*words: object) -> str:

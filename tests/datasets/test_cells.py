@@ -213,7 +213,7 @@ UNLIKELY = {
 @pytest.mark.parametrize(("words", "likely"), UNLIKELY.values(), ids=UNLIKELY)
 def test_a_column_whose_every_cell_is_its_own_level_is_no_category(words, likely):
     raises_one_sentence(
-        lambda: column(words), "'a' of t.csv", likely, "--drop a", "kinds={'a': 'categorical'}"
+        lambda: column(words), "'a' of t.csv", likely, "drop='a'", "kinds={'a': 'categorical'}"
     )
     assert column(words, kinds={"a": "categorical"})[1].kind == f"categorical:{len(words)}"
 
@@ -252,7 +252,7 @@ def test_all_words_among_numbers_are_named_at_once():
     values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
     raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "na='<0.01,<0.006'", "drop='a'")
     with typed(["fit"]):
-        refused = ("--na='<0.01,<0.006'", "--drop a")
+        refused = ("--na='<0.01,<0.006'", "drop='a'")
         raises_one_sentence(lambda: column(values), *refused)
     assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
     with pytest.raises(InputError) as caught:
@@ -262,13 +262,13 @@ def test_all_words_among_numbers_are_named_at_once():
 
 def test_a_title_may_be_a_number():
     titles = [f"{chr(97 + i)} film" for i in range(26)] + ["300"]
-    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "--drop a")
+    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "drop='a'")
     assert column(titles * 10)[1].kind == "categorical:27"
 
 
 def test_levels_with_few_rows_each_are_names():
     many = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} x" for i in range(600)]
-    raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "--drop a")
+    raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "drop='a'")
     assert column(many * 10)[1].kind == "categorical:600"
 
 

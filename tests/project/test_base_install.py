@@ -15,12 +15,14 @@ NOT_EXTRAS = {"all", "bench", "test"}  # for everything, for benchmarks, for the
 BLOCKED = """
 import sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent}:
-            raise ModuleNotFoundError(name)
+from importlib.machinery import PathFinder
 
-sys.meta_path.insert(0, Absent())
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {absent} else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 """
 IMPORTED = """
 import sys
