@@ -123,8 +123,8 @@ class SemiSupervised(ELBO):
         labels: Any = pair.model.nodes.get("y")
         if labels is None:
             raise InputError(
-                f"SemiSupervised needs some labels: give the prior {option('labels', True, 'prior')}, and load "
-                f"the data with {option('labels', True)} or {cure('known=', '--known')}"
+                f"SemiSupervised needs some labels: give the prior {option('labels', True, 'prior')}, and "
+                f"load the data with {option('labels', True)} or {cure('known=', '--known')}"
             )
         score = (_mean(pair, class_log_probs(pair, "SemiSupervised")) * labels["value"]).sum(-1)
         return super().ascended(pair, kl_weight) + self.alpha * score

@@ -162,8 +162,8 @@ def usable_device(name: str | torch.device | None) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError):
         raise InputError(
-            f"device {str(name or device)!r} is not available to torch here: use {option('device', 'cpu')} or "
-            "leave it out"
+            f"device {str(name or device)!r} is not available to torch here: use {option('device', 'cpu')} "
+            "or leave it out"
         ) from None
     return device
 
