@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, InUse
 
 __all__ = [
     "cache_folder",
@@ -106,7 +106,8 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         refusal: the message if another process has the lock.
 
     Raises:
-        InputError: when another process has the lock, or the folder cannot be written.
+        InUse: when another process has the lock.
+        InputError: when the folder cannot be written.
     """
     try:
         import fcntl
@@ -117,7 +118,7 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(refusal) from error
+            raise InUse(refusal) from error
         yield
 
 

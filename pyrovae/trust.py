@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from pyrovae.cures import cure
 from pyrovae.errors import InputError
 from pyrovae.names import meant_by, names_of
 
@@ -306,7 +307,7 @@ def _refusal(path: str, start: str = "") -> InputError:
     top = path.partition(".")[0]
     return InputError(
         f"{start}{path!r}{',' if start else ' is'} an import path outside PyroVAE, and importing it runs "
-        f"code: if you trust it, add trust=[{top!r}] (--trust {top})"
+        f"code: if you trust it, add {cure(f'trust=[{top!r}]', f'--trust {top}')}"
     )
 
 

@@ -263,7 +263,7 @@ def test_a_mark_is_for_one_user_one_place_and_one_declaration(
 ):
     foreign(monkeypatch, tmp_path)
     assert main(["sample", "r", "--count", "3"]) == 2
-    assert "if you trust it, add trust=['spy'] (--trust spy)" in capsys.readouterr().err
+    assert "if you trust it, add --trust spy" in capsys.readouterr().err
     assert not sign.exists()
     assert main(["sample", "r", "--count", "3", "--trust", "spy"]) == 0
     assert sign.exists()

@@ -30,6 +30,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
 from pyrovae.checks import shown
+from pyrovae.cures import typed
 from pyrovae.errors import InputError, Lost, NumericalError, visible
 from pyrovae.interrupts import STATUS, ending, running, starting
 from pyrovae.memory import is_exhausted
@@ -56,7 +57,7 @@ def _main(words: Sequence[str]) -> int:
         os.getcwd()
     except OSError:
         return _say("the working folder no longer exists: change to another folder", 2)
-    with _working_folder_importable(), _processes():
+    with _working_folder_importable(), _processes(), typed(words):
         return _run(words)
 
 

@@ -36,13 +36,17 @@ _GROUP = r"(\{[^{}]*\}|\\?\w)"
 
 @dataclass(frozen=True)
 class Described:
-    """The sections of a docstring; texts as written, formulas still in LaTeX."""
+    """The sections of a docstring; texts as written, formulas still in LaTeX.
+
+    The examples are those of a command, each of which is a line to paste.
+    """
 
     summary: str = ""
     body: str = ""
     arguments: tuple[tuple[str, str], ...] = ()
     raises: str = ""
     reference: str = ""
+    examples: tuple[str, ...] = ()
 
 
 def described(documented: object) -> Described:
@@ -58,6 +62,7 @@ def described(documented: object) -> Described:
         arguments=tuple((name, _line(text)) for name, text in arguments),
         raises=_line(sections.get("Raises", "")),
         reference=_line(sections.get("Reference") or sections.get("References", "")),
+        examples=tuple(re.findall("^pyrovae .+", sections.get("Example", ""), flags=re.M)),
     )
 
 

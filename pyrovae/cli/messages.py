@@ -39,9 +39,9 @@ def sentence(
 
     Example:
         >>> sentence('Parser key "lr": Expected a <class int>. Got value: abc')
-        "--lr cannot be 'abc': give a whole number; see --help"
+        "--lr cannot be 'abc': give a whole number; see --help lr"
         >>> sentence("argument --lr: expected one argument")
-        '--lr needs a value; see --help'
+        '--lr needs a value; see --help lr'
     """
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     option = f"--{'.'.join(keys)}"
@@ -66,14 +66,14 @@ def _misspelt(message: str, options: Sequence[str]) -> str | None:
         return f"{shown(word)} is an unexpected argument; see --help"
     right = [o for o in options if o.startswith("--") and o != "--help"]
     near = difflib.get_close_matches(f"--{word.strip('-')}", right, n=2, cutoff=0.7)
-    advice = f"did you mean {' or '.join(near)}?" if near else "see --help for all options"
+    advice = f"did you mean {' or '.join(near)}?" if near else "see --help all"
     return f"there is no option {_short(word)}: {advice}"
 
 
 def _without_value(message: str, option: str) -> str | None:
     """An option without a value, or a value that must be given."""
     if alone := re.search(r"argument (\S+): expected one argument", message):
-        return f"{alone[1]} needs a value; see --help"
+        return f"{alone[1]} needs a value; see --help {alone[1].lstrip('-')}"
     required = re.search(r"following arguments are required: ([\w., ]+)", message)
     required = required or re.search(r'Key "([\w.]+)" is required', message)
     if required is None:
@@ -103,7 +103,7 @@ def _unnamed_part(message: str, option: str) -> str | None:
 def _wrong_value(message: str, option: str) -> str | None:
     inner = re.search(r"NestedArg\(key='([\w.]+)'", message)
     if inner and "Problem with given class_path" not in message:
-        return f"there is no option {option}.{inner[1]}: see --help for all options"
+        return f"there is no option {option}.{inner[1]}: see --help all"
     expected = [
         _readable(e) for e in re.findall(r"Expected an? (.+?)(?=\. Got value|$)", message, re.MULTILINE)
     ]
@@ -111,7 +111,12 @@ def _wrong_value(message: str, option: str) -> str | None:
     value = re.search(r"(?:Got value|Given value): ?(.*)", message)
     if not expected or value is None:
         return None
-    return f"{option} cannot be {shown(value[1])}: give {' or '.join(expected)}; see --help"
+    return f"{option} cannot be {shown(value[1])}: give {' or '.join(expected)}; {_see(option)}"
+
+
+def _see(option: str) -> str:
+    """Where an option, or one of a part, is described."""
+    return f"see --help {option.removeprefix('--').partition('.')[0]}".rstrip()
 
 
 def _readable(expected: str) -> str:

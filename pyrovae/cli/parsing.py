@@ -9,7 +9,6 @@ the option and what it takes.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import json
@@ -17,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -25,19 +24,19 @@ import pyrovae
 from pyrovae.checks import shown
 from pyrovae.cli import commands
 from pyrovae.cli.docstrings import Described, described
+from pyrovae.cli.helping import help_of, part_help
 from pyrovae.cli.messages import sentence
-from pyrovae.errors import InputError
-from pyrovae.names import meant_by, names_of
-from pyrovae.trust import foreign_paths, importable_from
+from pyrovae.cli.overview import overview
+from pyrovae.errors import InputError, visible
+from pyrovae.names import meant_by, named_classes, names_of
+from pyrovae.trust import foreign_paths, importable_from, object_at
 
-__all__ = ["parse"]
+__all__ = ["bases_of", "command_files", "parse", "parser_of"]
 
 Option = tuple[str, str | None]  # "" is the name of a positional argument
 
-SUMMARY = "Variational autoencoders as probabilistic programs."
-
 _TRUTH = {"true", "false", "yes", "no"}
-_ALONE = {"help", "print_config"}  # these never take the next word
+_ALONE = {"print_config"}  # these never take the next word
 
 
 def parse(words: Sequence[str]) -> Callable[[], None]:
@@ -51,43 +50,43 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
         if "\0" in word:
             raise InputError(f"{shown(word)} contains a NUL character: leave it out")
     name, *rest = words or ["--help"]
-    if name in ("--help", "-h"):
-        return partial(print, _overview())
+    if name in ("--help", "-h", "help"):
+        name, rest = (rest[0], ["--help", *rest[1:2]]) if rest else ("--help", [])
+    if name in ("--help", "-h", "all"):
+        return partial(print, overview(command_files()))
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")
     name = name.replace("_", "-")
-    if name not in (names := sorted(_files())):
+    if name not in (names := sorted(command_files())):
         meant = meant_by(name, [*names, "--help", "--version"])
         raise InputError(f"there is no command {shown(name)}: {meant}choose one of {', '.join(names)}")
     return _call(name, rest)
 
 
-def _files() -> dict[str, Path]:
+def command_files() -> dict[str, Path]:
+    """The file of each command."""
     folder = Path(next(iter(commands.__path__)))
     return {file.stem.replace("_", "-"): file for file in sorted(folder.glob("[!_]*.py"))}
-
-
-def _overview() -> str:
-    """What `pyrovae --help` prints, from the source of the commands."""
-    lines = ["usage: pyrovae COMMAND [options]", "", SUMMARY, ""]
-    for name, file in _files().items():
-        functions = ast.parse(file.read_text(encoding="utf-8")).body
-        function = next(f for f in functions if isinstance(f, ast.FunctionDef) and f.name == file.stem)
-        lines.append(f"    {name:<12} {(ast.get_docstring(function) or '').splitlines()[0].rstrip('.')}")
-    return "\n".join([*lines, "", "`pyrovae COMMAND --help` lists the options of a command."])
 
 
 def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     stem = name.replace("-", "_")
     module = importlib.import_module(f"{commands.__name__}.{stem}")
     function = getattr(module, stem)
-    parser = _parser(name, function, getattr(module, "add_options", None))
-    bases = _bases(parser)
-    options = [(key, _class_name(key, value, bases)) for key, value in _options(words, parser)]
+    parser = parser_of(name, function, getattr(module, "add_options", None))
+    bases = bases_of(parser)
+    options = list(_options(words, parser))
+    topics = [value for key, value in options if key == "help"]
+    if topics:
+        help = help_of(name, function, parser, getattr(module, "SECTIONS", ()))
+        _print(_parts_called(topics[0], bases, name) or help.on(topics[0]))
+    options = [(key, _class_name(key, value, bases)) for key, value in options]
     asked = [(key, value) for key, value in options if key.endswith(".help")]
     options = asked[:1] or options  # only the help of a class is printed
     if any(_is_of_user(key, value, bases) for key, value in options):
         importable_from()
+    for key, value in asked:
+        _print_part(key.removesuffix(".help"), value, bases, name)
     if hasattr(module, "completed"):
         options = module.completed(options)
     try:
@@ -101,12 +100,38 @@ def _call(name: str, words: Sequence[str]) -> Callable[[], None]:
     return partial(function, **vars(chosen))
 
 
+def _print(text: str) -> NoReturn:
+    """Print a help and leave."""
+    print(visible(text, lines=True))
+    raise SystemExit(0)
+
+
+def _parts_called(name: str | None, bases: dict[str, type], command: str) -> str:
+    """The options of the parts of this name, ignoring case; empty if there are none."""
+    parts = [
+        part_help(role, cls, command)
+        for role, base in bases.items()
+        for known, cls in named_classes(base, "pyrovae.").items()
+        if name is not None and known.lower() == name.lower()
+    ]
+    return "\n\n".join(parts)
+
+
+def _print_part(role: str, value: str | None, bases: dict[str, type], command: str) -> None:
+    """Print the options of a part and leave; the parser refuses what is none."""
+    base = bases.get(role)
+    cls = None if base is None or value is None else named_classes(base).get(value) or object_at(value)
+    if base is not None and isinstance(cls, type) and issubclass(cls, base):
+        _print(part_help(role, cls, command))
+
+
 # -------------------------------------------------------------------- the parser of a command
 
 
-def _parser(
+def parser_of(
     name: str, function: Callable, add_options: Callable[[ArgumentParser], None] | None
 ) -> ArgumentParser:
+    """The parser of a command: of its parameters, or of what `add_options` adds."""
     text = described(function)
     description = f"{text.summary} {text.body}".strip()
     parser = ArgumentParser(prog=f"pyrovae {name}", description=description, exit_on_error=False)
@@ -122,14 +147,15 @@ def _add_words(parser: ArgumentParser, function: Callable, text: Described) -> s
     """Add the positional parameters, several words for a list; returns their names."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     words = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    about = dict(text.arguments)
     for p in words:
         count = "+" if p.annotation == list[str] else None if p.default is p.empty else "?"
         default = {} if p.default is p.empty else {"default": p.default}
-        parser.add_argument(p.name, type=str, nargs=count, help=dict(text.arguments)[p.name], **default)
+        parser.add_argument(p.name, type=str, nargs=count, help=about.get(p.name, ""), **default)
     return {p.name for p in words}
 
 
-def _bases(parser: ArgumentParser) -> dict[str, type]:
+def bases_of(parser: ArgumentParser) -> dict[str, type]:
     """The options that take a class of the package, and the base of those classes."""
     hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     return {
@@ -160,8 +186,10 @@ def _options(words: Sequence[str], parser: ArgumentParser) -> Iterator[Option]:
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
-            yield ("help", None) if word == "-h" else ("", word)
-            continue
+            if word != "-h":
+                yield "", word
+                continue
+            word = "--help"
         name, equals, text = word[2:].partition("=")
         name, value = name.replace("-", "_"), text if equals else None
         following = rest[0] if rest and not rest[0].startswith("--") else None

@@ -1,16 +1,22 @@
-"""The line to quote from `evaluate`: log p(x) of all rows, with both of its errors."""
+"""The line to quote from `evaluate`, with both errors of log p(x), and the caveats of `compare`."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from pyrovae.datasets import Rows
 from pyrovae.evidence import Evidence
 from pyrovae.evidence.verdict import MOST
 from pyrovae.numerics import stderr_of_mean
 
-__all__ = ["cost_of", "duration", "quotable", "referee"]
+__all__ = ["caveats", "cost_of", "duration", "quotable", "referee"]
+
+
+WIDTH = 96  # columns of a paragraph
+_NUMBER = re.compile(r"\d(?:[\d,.]*\d)?")
 
 
 def quotable(evidence: Evidence) -> str:
@@ -38,6 +44,42 @@ def referee(evidence: Evidence, other: Evidence, best: str, name: str) -> str:
     difference = other.log_px - evidence.log_px[: len(other)]
     mean, error = difference.mean(), float(stderr_of_mean(difference))
     return f"{name} minus {best}, on the same {len(other):,} observations: {mean:.3f} +- {error:.3f} nats"
+
+
+def caveats(evidences: Mapping[str, Evidence]) -> str:
+    """Whether the estimates can be trusted: each sentence once, with the range of its numbers.
+
+    Example:
+        >>> from pyrovae.evidence import log_evidence
+        >>> from pyrovae.oracles import LinearGaussian
+        >>> oracle = LinearGaussian.random(4, 2)
+        >>> a, b = (log_evidence(oracle, oracle.sample(20), particles=k) for k in (30, 60))
+        >>> print(caveats({"runs/a": a, "runs/b": b}))
+        all 2 runs: trust it for 100% of the observations, as far as the guide covers the posterior:
+          their k-hat is good
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name, evidence in evidences.items():
+        groups.setdefault(_NUMBER.sub("#", evidence.verdict), {})[name] = evidence.verdict
+    lines = []
+    for sentences in groups.values():
+        is_all = len(sentences) == len(evidences) > 1
+        names = f"all {len(sentences)} runs" if is_all else ", ".join(sentences)
+        line = f"{names}: {_merged(list(sentences.values()))}"
+        lines.append(textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+    return "\n".join(lines)
+
+
+def _merged(sentences: Sequence[str]) -> str:
+    """A sentence for several that differ only in their numbers, with the range of each number."""
+    ranges = iter(_range(numbers) for numbers in zip(*map(_NUMBER.findall, sentences), strict=True))
+    return _NUMBER.sub(lambda _: next(ranges), sentences[0])
+
+
+def _range(numbers: Sequence[str]) -> str:
+    ordered = sorted(numbers, key=lambda number: float(number.replace(",", "")))
+    low, high = ordered[0], ordered[-1]
+    return low if low == high else f"{low} to {high}"
 
 
 def cost_of(estimate: Callable[[Rows], Evidence], rows: Rows, count: int) -> float:

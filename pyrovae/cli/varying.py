@@ -12,6 +12,7 @@ import yaml
 
 from pyrovae import searching, training
 from pyrovae.cli.commands import fit
+from pyrovae.cli.helping import Section
 from pyrovae.errors import InputError
 from pyrovae.searching.reading import NAMES
 from pyrovae.vae import VAE
@@ -21,9 +22,23 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_fit_options", "completed", "fixed", "space_of"]
+__all__ = ["add_fit_options", "completed", "fixed", "sections", "space_of"]
 
 _OWN = ("seed", "out", "resume", "figures", "track")  # of each run
+
+
+def sections(own: Section) -> tuple[Section, ...]:
+    """The section of a command, and those of `fit`, of which --help shows only --data."""
+    hidden = {"data", *own.named, *_OWN}
+    return own, *(
+        Section(
+            section.title,
+            "data" if "data" in section.named else "",
+            " ".join(name for name in section.named if name not in hidden),
+            section.of,
+        )
+        for section in fit.SECTIONS
+    )
 
 
 def add_fit_options(parser: ArgumentParser) -> None:

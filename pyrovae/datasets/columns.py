@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from pyrovae.cures import cure, option
 from pyrovae.datasets.readers import suspects
 from pyrovae.datasets.readers.cells import Cells, number_of, plain_numbers, read_cells
 from pyrovae.datasets.readers.dates import DAYS, example_of
@@ -259,9 +260,10 @@ def _ordered(cells: Cells, name: str, order: str, where: object) -> tuple[np.nda
     levels = tuple(level.strip() for level in order.split("<")) if order.strip() else cells.levels
     present = _different(cells)
     if levels is None and cells.values is None:
+        in_order = " < ".join(present[:3])
         raise InputError(
             f"column {name!r} of {where} holds words, whose order is not known: give it, as in "
-            f"kinds={{{name!r}: 'ordinal: {' < '.join(present[:3])}'}}"
+            f"{option('kinds', {name: f'ordinal: {in_order}'})}"
         )
     levels = levels or present
     unknown = [word for word in present if word not in levels]
@@ -292,10 +294,11 @@ def _refuse_infinite(cells: Cells, name: str, where: object) -> None:
     if len(places):
         one = len(places) == 1
         words = ",".join(sorted({str(cells.words[place]) for place in places})[:3])
+        missing = cure(f"na={words!r}", f"--na={words}")
         raise InputError(
             f"column {name!r} of {where} has {len(places)} value{'s' * (not one)} that "
             f"{'is' if one else 'are'} infinite, the first ({cells.words[places[0]]}) in row {places[0]}: "
-            f"read {'it' if one else 'them'} as missing with na={words!r} (--na={words}), or leave the "
+            f"read {'it' if one else 'them'} as missing with {missing}, or leave the "
             f"column out with {suspects.dropping(name)}"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrovae.cures import cure, option
 from pyrovae.datasets.data import Splits
 from pyrovae.datasets.options import Options
 from pyrovae.datasets.preparation import generator_of
@@ -26,10 +27,10 @@ def conditions(
     if not (wants_labels or options.labels):
         return context, None
     if labels is None or source.classes is None:
-        option = "context='labels'" if wants_labels else "labels=True"
-        option = option if options.known is None else f"known={options.known}"
-        name = "name their column with labels=, or " if source.columns else ""
-        raise InputError(f"{option} needs labels, and {source.name} has no labels: {name}leave it out")
+        asked = option("context", "labels") if wants_labels else option("labels", True)
+        asked = asked if options.known is None else option("known", options.known)
+        name = f"name their column with {cure('labels=', '--labels')}, or " if source.columns else ""
+        raise InputError(f"{asked} needs labels, and {source.name} has no labels: {name}leave it out")
     classes = torch.tensor(source.classes)
     one_hot = labels.map(lambda part: (part[:, None] == classes).to(torch.float32))
     y = None
@@ -45,7 +46,8 @@ def _known_only(y: Tensor, classes: int, known: int, seed: int, name: str) -> Te
     """Keep `known` class indices, balanced over classes, and set the others to -1."""
     count = len(y)
     if known > count:
-        raise InputError(f"known={known} is more than the {count} training rows of {name}: use fewer")
+        asked = option("known", known)
+        raise InputError(f"{asked} is more than the {count} training rows of {name}: use fewer")
     shuffled = torch.randperm(count, generator=generator_of("known", seed))
     # The rank of a row in its class: the first row of each class comes first.
     one_hot = (y[shuffled, None] == torch.arange(classes)).to(torch.float32)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.cures import cure
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.source import Source, as_source
 from pyrovae.errors import InputError
@@ -114,10 +115,10 @@ def _pixels(paths: Sequence[Path], folder: Path, resize: int | None) -> np.ndarr
         pixels, other_kind = _read_image(path, resize)
         if other_kind != kind:
             sizes = pixels.shape[1:] != first.shape[1:]
-            cure = "give images of the same size and mode" + (", or resize=32 (--resize 32)" if sizes else "")
+            resized = f", or {cure('resize=32', '--resize 32')}" if sizes else ""
             raise InputError(
                 f"{paths[0].relative_to(folder)} is {kind} and {path.relative_to(folder)} is {other_kind} in "
-                f"{folder}: {cure}"
+                f"{folder}: give images of the same size and mode{resized}"
             )
         x[row] = pixels
     return x

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyrovae.checks import exact, number, shown, whole
+from pyrovae.cures import option
 from pyrovae.datasets.contexts import is_image_shape
 from pyrovae.errors import InputError
 from pyrovae.names import meant_by
@@ -106,15 +107,15 @@ class Jitter:
             )
         if binarize == "static":
             raise InputError(
-                "jitter changes the images every epoch, and binarize='static' binarises them once: use "
-                "'dynamic' or 'threshold'"
+                f"jitter changes the images every epoch, and {option('binarize', 'static')} binarises them "
+                "once: use 'dynamic' or 'threshold'"
             )
         if bool(x.isnan().any()):
             raise InputError(f"jitter needs every pixel, and {name} has missing entries: fill them in")
         if binarize is None and bool(((x == 0) | (x == 1)).all()):
             raise InputError(
                 f"jitter gives grey values, and {name} is binary: binarise afterwards, with "
-                "binarize='dynamic' or 'threshold'"
+                f"{option('binarize', 'dynamic')} or 'threshold'"
             )
 
     def apply(self, x: Tensor, generator: torch.Generator, *, levels: int | None = None) -> Tensor:

@@ -87,33 +87,33 @@ def load(
             of which the dataset is taken.
         root: folder of the known image sets in torchvision's layout; by default the environment
             variable PYROVAE_DATA, else the user's cache folder.
-        binarize: binarise values in [0, 1]: "dynamic" (training set again every epoch), "static"
+        binarize: make x in [0, 1] binary: "dynamic" (training set again every epoch), "static"
             (once), "threshold" (at 1/2) or None.
         dequantize: add uniform noise smaller than one integer level, to the training set again
             every epoch.
-        validation: rows (int) or share (float); by default a tenth, or up to 10,000 for a set with
-            its own test set.
-        test: rows (int) or share (float); by default a fifth, or the set's own test set.
+        validation: number of validation rows, or their share (below 1); by default a tenth, or up
+            to 10,000 for a set with its own test set.
+        test: number of test rows, or their share (below 1); by default a fifth, or the set's own
+            test set.
         split_seed: seed of the split, and of all random preparation that is done once.
         context: names of columns that condition the program, p(x|c): numbers are standardised,
             words become one-hot vectors. "labels" gives one-hot labels. Of images, a part that is
             given ("left half", "right half", "top half", "bottom half", "centre", "quadrants 1 2"),
             the image with noise ("noisy .3") or a small one ("small 2"); see `datasets.contexts`.
-            Or a function of prepared x (N, *event), which gives contexts (N, *context) of each row
-            alone. Or the values themselves, one for each row: an array of numbers is used as given,
-            and a DataFrame, a Series or an array of words as columns.
-        labels: give the labels of the training set as y, which a prior with labels=True observes.
-            A word names the column of the labels. Or the labels themselves, one number or word for
-            each row; None and NaN are labels that are not known. Validation and test rows have no
-            labels, so bounds on these rows are bounds on log p(x). By default only with known=.
-            With context="labels", a word or values say which labels are the context.
+            In Python also a function of prepared x (N, *event), which gives contexts (N, *context)
+            of each row alone, or the values themselves, one for each row: an array of numbers is
+            used as given, and a DataFrame, a Series or an array of words as columns.
+        labels: observe the labels of the training set as y, for a prior with labels=True. A word
+            names the column of the labels. In Python also the labels themselves, one number or word
+            for each row; None and NaN are labels that are not known. Validation and test rows have
+            no labels, so bounds on these rows are bounds on log p(x). By default only with known=.
+            With context="labels", a word (or values) says which labels are the context.
         known: keep only this number of labels, balanced over classes; the others are -1.
         copies: the number of times that each row with a known label is in the training set, so that
             every batch has some.
-        count: number of rows to draw (toys, 5,000 by default), to read (a set without a length) or
-            to keep (a set's own test set shrinks in proportion).
-        kinds: kinds of some columns of a table, as in {"zip": "categorical"}; see
-            `pyrovae.likelihoods.Mixed`.
+        count: number of rows to use; of a toy, the number to draw (by default 5,000), and of a set
+            without a length, the number to read. A set's own test set shrinks in proportion.
+        kinds: kinds of some columns, as in {"zip": "categorical"}; see `likelihoods.Mixed`.
         drop: names of columns of a table to leave out.
         na: further words that stand for a missing entry, as in "-9,unknown".
         separator: the separator of a CSV file; detected by default.
@@ -122,10 +122,10 @@ def load(
         resize: height and width to which the images of a folder or a known set are resized.
         jitter: random changes of training images, again every epoch: shifts in pixels, angles in
             degrees, elastic deformation and noise, as in "shift 2, rotate 10, elastic 1, noise .05"
-            (or a dict of these); see `datasets.jitter`.
+            (in Python also a dict of these); see `datasets.jitter`.
         layer: the layer of an AnnData to read; by default its matrix X.
-        stream: read the training rows of a torch `Dataset` or a file (.npy, .npz without
-            compression, .parquet, .feather) during training; None does so for 2 GB or more.
+        stream: read training rows from their file during training (.npy, .npz without compression,
+            .parquet, .feather, or a torch `Dataset`); by default for 2 GB or more.
         workers: the number of processes that read a streamed torch `Dataset`; 0 reads it between
             steps, and None reads it ahead in a thread.
         schema: the schema that a run stored: read a table with its names, words and scaling.

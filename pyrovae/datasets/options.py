@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from pyrovae.checks import one_of, whole
+from pyrovae.cures import cure, option
 from pyrovae.datasets.contexts import Derived
 from pyrovae.datasets.readers.options import ReadOptions, strings
 from pyrovae.datasets.split import Parts, parts, rows_or_share
@@ -72,7 +73,8 @@ class Options:
             object.__setattr__(self, name, None if value is None else check(name, value))
         if self.known is None and self.copies > 1:
             raise InputError(
-                f"copies={self.copies} repeats rows with a known label: give known= as well, or leave it out"
+                f"{option('copies', self.copies)} repeats rows with a known label: give "
+                f"{cure('known=', '--known')} as well, or leave it out"
             )
 
     def parts_of(self, rows: int, **more: Any) -> Parts:  # noqa: ANN401
@@ -93,7 +95,10 @@ def labels_or_not(labels: Any, known: int | None) -> bool | str:  # noqa: ANN401
         InputError: if a number of known labels is given without labels.
     """
     if labels is False and known is not None:
-        raise InputError(f"known={known} needs labels, but labels=False drops them: leave one of the two out")
+        raise InputError(
+            f"{option('known', known)} needs labels, but {option('labels', False)} drops them: leave one of "
+            "the two out"
+        )
     return known is not None if labels is None else labels
 
 

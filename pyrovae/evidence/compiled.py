@@ -23,6 +23,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.compiling import Compile, Compiled, Making, When, traced
+from pyrovae.cures import option
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.evidence.captured import parts_of, refuse_draws, refuse_other
@@ -91,9 +92,8 @@ class Evaluator:
         except Uncapturable as error:
             self.waiting = None
             if self.when.insists:
-                raise InputError(
-                    f"compile=True, but log p(x) cannot be compiled: {error}; use compile='auto'"
-                ) from error
+                asked, auto = option("compile", True), option("compile", "auto")
+                raise InputError(f"{asked}, but log p(x) cannot be compiled: {error}; use {auto}") from error
 
     def _traced(self, pieces: Pieces, first: int, count: int) -> CompiledTerms | None:
         """The graph of the terms, if it pays to compile it."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae.checks import count_of
 from pyrovae.compiling import Compile, check_option
+from pyrovae.cures import option
 from pyrovae.errors import InputError
 from pyrovae.evidence.captured import Codes
 from pyrovae.evidence.compiled import Evaluator
@@ -248,6 +249,6 @@ def _check_compile(compile: Compile, method: Method) -> None:
     check_option(compile)
     if compile is True and not method.compilable:
         raise InputError(
-            f"compile=True is for 'importance' and 'psis', not for {method.name}: use compile='auto', "
-            "which compiles what saves time"
+            f"{option('compile', True)} is for 'importance' and 'psis', not for {method.name}: use "
+            f"{option('compile', 'auto')}, which compiles what saves time"
         )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyrovae.cures import cure
 from pyrovae.evidence.pareto import SMALLEST_SAMPLE
 from pyrovae.numerics import khat_threshold
 
@@ -83,7 +84,8 @@ def _of_draws(evidence: Evidence) -> str:
     return (
         f"not reliable: few of the {count} samples of shared variables carry the estimate for {few:.0%} of "
         f"the observations (effective sample size down to {least:.0f}), so the errors "
-        "shown are too small: use more samples (weights=) or particles"
+        "shown are too small: use more samples "
+        f"({cure('weights=', '--weights')}) or particles"
     )
 
 
@@ -103,14 +105,19 @@ def _of_chains(evidence: Evidence) -> str:
             f"the chains disagree for {1 - share:.0%} of the observations (effective sample size down to "
             f"{smallest}): use more temperatures or chains"
         )
-    unless = "" if evidence.settings.get("start", "modes") == "modes" else _UNLESS
+    modes = cure("start='modes'", "--method.start modes")
+    unless = "" if evidence.settings.get("start", "modes") == "modes" else _UNLESS.format(modes)
     return (
         f"trust it for {share:.0%} of the observations, whose chains agree (smallest effective sample size "
         f"{smallest}){unless}"
     )
 
 
-_UNLESS = ", unless the posterior has modes that the start does not reach; start='modes' looks for those"
+def _method(name: str) -> str:
+    return cure(f"method={name.lower()!r}", f"--method {name}")
+
+
+_UNLESS = ", unless the posterior has modes that the start does not reach; {} looks for those"
 
 
 def _of_weights(evidence: Evidence) -> str:
@@ -119,15 +126,15 @@ def _of_weights(evidence: Evidence) -> str:
         return (
             f"trust it for {share:.0%} of the observations; for the others k-hat is above "
             f"{evidence.threshold:.2f} or few samples carry the estimate, and their errors may be larger "
-            "than stated: check some with method='ais'"
+            f"than stated: check some with {_method('AIS')}"
         )
     if share < MOST:
         kind = "a lower bound, not an estimate" if evidence.is_bound else "not reliable"
-        better = "'ais'" if evidence.finds_modes else "'laplace'"
+        name = "AIS" if evidence.finds_modes else "Laplace"
         return (
             f"{kind}: k-hat is above {evidence.threshold:.2f} or few samples carry the estimate for "
             f"{1 - share:.0%} of the observations, so the errors shown do not include the bias; quote "
-            f"method={better}, and give this next to it"
+            f"{_method(name)}, and give this next to it"
         )
     covers = "" if evidence.finds_modes else ", as far as the guide covers the posterior"
     return f"trust it for {share:.0%} of the observations{covers}: their k-hat is good"

@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.cures import cure
 from pyrovae.distributions import Elements
 from pyrovae.errors import InputError
 from pyrovae.part import Part
@@ -91,7 +92,8 @@ class Likelihood(Part):
             if column.levels is not None and column.kind != "bernoulli":
                 raise InputError(
                     f"column {column.name!r} holds words ({column.levels[0]!r} ...), which "
-                    f"{type(self).__name__} cannot score: use Mixed (--likelihood Mixed), or drop the column"
+                    f"{type(self).__name__} cannot score: use {cure('Mixed', '--likelihood Mixed')}, or drop "
+                    "the column"
                 )
 
     @property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import number, whole
+from pyrovae.cures import cure, option
 from pyrovae.distributions import ClassDistribution, log_shares
 from pyrovae.errors import InputError
 from pyrovae.objectives.base import LearningObjective
@@ -122,8 +123,8 @@ class SemiSupervised(ELBO):
         labels: Any = pair.model.nodes.get("y")
         if labels is None:
             raise InputError(
-                "SemiSupervised needs some labels: give the prior labels=True, and load the data with "
-                "labels=True or known="
+                f"SemiSupervised needs some labels: give the prior {option('labels', True, 'prior')}, and "
+                f"load the data with {option('labels', True)} or {cure('known=', '--known')}"
             )
         score = (_mean(pair, class_log_probs(pair, "SemiSupervised")) * labels["value"]).sum(-1)
         return super().ascended(pair, kl_weight) + self.alpha * score

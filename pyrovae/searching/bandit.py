@@ -24,6 +24,7 @@ from typing import Any
 
 from pyrovae import sharing
 from pyrovae.checks import count_of, flags, one_of, path_of, whole
+from pyrovae.cures import again, cure
 from pyrovae.datasets import Data
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.memory import is_exhausted
@@ -86,8 +87,9 @@ def bandit(
         full: the number of pulls after which an arm is trained to the end, and is not pulled
             again; by default `pulls`.
         seed: seed of the initial weights, the training and the policy.
-        out: the folder; by default a temporary one, which exists as long as the result. The same
-            call goes on with a bandit that was stopped, and may ask for more pulls.
+        out: the folder of the bandit; by default bandits/NAME-1. In Python, a temporary one, which
+            exists as long as the result. The same call goes on with a bandit that was stopped, and
+            may ask for more pulls.
         figures: save figures in `out` at the end.
         progress: print a line for each pull.
         options: options of `VAE.suited` and `fit` that all arms have, such as `lr=1e-3`.
@@ -138,7 +140,8 @@ def bandit(
         if partial:
             if progress:
                 print(result, flush=True)
-            how = "" if folder is None else f"; the same bandit with the folder {folder} goes on"
+            how = cure(f"the same bandit with the folder {folder}", again(out=folder))
+            how = "" if folder is None else f"; go on with {how}"
             raise KeyboardInterrupt(f"stopped after {len(work.log.pulls)} of {pulls} pulls{how}")
         if figures and folder is not None:
             result.save_figures(folder / "figures")

@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import datasets, training
 from pyrovae.choices import Choice, OneOf, Real, Whole
+from pyrovae.cures import cure
 from pyrovae.errors import InputError
 from pyrovae.names import meant_by
 from pyrovae.searching.parts import ROLES
@@ -46,7 +47,8 @@ def checked_name(name: str) -> str:
             f"in --{role}"
         )
     if role == "seed":
-        raise InputError("seed is not varied by a space: say how many seeds with seeds= (--seeds)")
+        seeds = cure("seeds=", "--seeds")
+        raise InputError(f"seed is not varied by a space: say how many seeds with {seeds}")
     raise InputError(f"a space has no {name!r}: {meant_by(role, NAMES)}choose from {', '.join(NAMES)}")
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.checks import flags, number, path_of, whole
 from pyrovae.choices import OneOf
+from pyrovae.cures import again, cure
 from pyrovae.errors import InputError
 from pyrovae.evidence import Laplace, Method
 from pyrovae.evidence.methods import as_method
@@ -97,7 +98,7 @@ def search(
         method: how log p(x) of finalists is estimated; by default `Laplace()`.
         jobs: the number of trials at a time, each in a process.
         seed: seed of the search; trial n is trained with seed + n.
-        out: the folder of the search; by default a temporary one.
+        out: the folder of the search; by default studies/NAME-1. In Python, a temporary one.
         progress: print one line for each trial.
 
     Returns:
@@ -128,7 +129,8 @@ def search(
     if not space.has_choices:
         raise InputError("the space has no choices: vary something, as in latent_dim=2..64")
     if is_shared():
-        raise InputError("a search starts its own processes: run it without torchrun, with jobs=2 (--jobs 2)")
+        several = cure("jobs=2", "--jobs 2")
+        raise InputError(f"a search starts its own processes: run it without torchrun, with {several}")
     data = as_data(data)
     limits = {
         "trials": whole("trials", trials),
@@ -215,7 +217,9 @@ class _Searcher:
             self.pool.close()  # running trials write their checkpoints
             if self.trials.finished:
                 self._print(str(self._study(None, is_kept=is_kept)))
-            how = f"; the same search with the folder {self.folder.path} goes on" if is_kept else ""
+            path = self.folder.path
+            how = cure(f"the same search with the folder {path}", again(out=path))
+            how = f"; go on with {how}" if is_kept else ""
             done = f"{len(self.trials.finished)} of {self.most} trials"
             raise KeyboardInterrupt(f"stopped after {done}{how}") from None
         return self._study(final, is_kept=is_kept)
@@ -246,7 +250,7 @@ class _Searcher:
         except InputError as error:
             raise InputError(
                 f"the run of the best trial, {folder}, cannot be read ({error}): restore it, or use "
-                "finalists=1 (--finalists 1), which trains it again"
+                f"{cure('finalists=1', '--finalists 1')}, which trains it again"
             ) from None
 
     # ---------------------------------------------------------------- trials

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyrovae.checks import flags, one_of, path_of, whole
+from pyrovae.cures import again, cure
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.files import new_folder
@@ -106,7 +107,8 @@ def sweep(
         if progress:
             print_first(result)
         done = f"{len(outcomes)} of {len(runs.keys)} runs"
-        raise KeyboardInterrupt(f"stopped after {done}; the same sweep with the folder {folder.path} goes on")
+        how = cure(f"the same sweep with the folder {folder.path}", again(out=folder.path))
+        raise KeyboardInterrupt(f"stopped after {done}; go on with {how}")
     return result
 
 
@@ -178,7 +180,8 @@ class _Runs:
 
 def _points(space: Space) -> list[Point]:
     if is_shared():
-        raise InputError("a sweep starts its own processes: run it without torchrun, with jobs=2 (--jobs 2)")
+        jobs = cure("jobs=2", "--jobs 2")
+        raise InputError(f"a sweep starts its own processes: run it without torchrun, with {jobs}")
     if not space.has_choices:
         raise InputError(
             "the space has no choices, so there is nothing to compare: vary something, as in latent_dim=2,5"

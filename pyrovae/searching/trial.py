@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 
 from pyrovae.checks import whole
+from pyrovae.cures import again, cure
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence
@@ -264,7 +265,7 @@ def _evidence(vae: VAE, data: Data, score: Score) -> Evidence:
 def _refuse_partial(evidence: Evidence) -> None:
     """Ctrl-C ends an evaluation early, with the rows that are done."""
     if evidence.partial:
-        raise KeyboardInterrupt("stopped early: run it again to continue")
+        raise KeyboardInterrupt(f"stopped early: continue with {cure('the same call', again())}")
 
 
 def _plain(evidence: Evidence) -> Scored:

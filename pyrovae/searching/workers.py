@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Self
 
 from pyrovae.checks import whole
+from pyrovae.cures import cure
 from pyrovae.errors import InputError
 from pyrovae.interrupts import STATUS
 from pyrovae.searching.worker import GRACE, pickled, reason_for
@@ -113,7 +114,8 @@ class Pool:
     def __init__(self, jobs: int, context: Any) -> None:  # noqa: ANN401
         self.jobs, self.context = whole("jobs", jobs), context
         if self.jobs > 1 and os.name == "nt":
-            raise InputError("several jobs at a time need Linux or macOS: use jobs=1 (--jobs 1)")
+            one = cure("jobs=1", "--jobs 1")
+            raise InputError(f"several jobs at a time need Linux or macOS: use {one}")
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -271,9 +273,10 @@ def _death(status: int) -> str:
         )
     if status == STATUS:
         return "the process of this trial was stopped from outside: run it again"
+    how = cure("jobs=1", "--jobs 1")
     if status < 0:
-        return f"the process of this trial was ended by signal {-status}: run it again, or use jobs=1"
-    return f"the process of this trial ended with status {status}: use jobs=1 to see its error"
+        return f"the process of this trial was ended by signal {-status}: run it again, or use {how}"
+    return f"the process of this trial ended with status {status}: use {how} to see its error"
 
 
 def _end(process: subprocess.Popen) -> None:

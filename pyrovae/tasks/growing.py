@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pyrovae.cures import again, cure
 from pyrovae.errors import InputError
 from pyrovae.files import open_owned, reason_of, write_whole
 
@@ -40,7 +41,8 @@ def target_of(out: str | os.PathLike[str], endings: Sequence[str], *, overwrite:
         names = " or ".join(endings)
         raise InputError(f"{target} is not a {names} file: give a name that ends in {names}")
     if target.exists() and not overwrite:
-        raise InputError(f"{target} exists: choose another name, or give overwrite=True (--overwrite)")
+        how = cure("overwrite=True", again(overwrite=True))
+        raise InputError(f"{target} exists: choose another name, or replace it with {how}")
     if not target.absolute().parent.is_dir():
         raise InputError(f"the folder {target.absolute().parent} does not exist: make it, or choose another")
     return target
@@ -128,8 +130,8 @@ class Growing:
         if different:
             other = WORDS.get(different[0], different[0])
             raise InputError(
-                f"{self.path} has {self.holds} of an earlier call with other {other}: "
-                "give the same again to go on, or overwrite=True (--overwrite) to start again"
+                f"{self.path} has {self.holds} of an earlier call with other {other}: give the same again "
+                f"to go on, or start again with {cure('overwrite=True', again(overwrite=True))}"
             )
         return before if is_whole and self._are_undamaged(before) else None
 

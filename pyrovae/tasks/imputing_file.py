@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.checks import whole
+from pyrovae.cures import again, cure
 from pyrovae.datasets.incoming import Asked, Incoming, Piece
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
@@ -228,7 +229,8 @@ def _write_text(source: Path, part: Growing, work: _Work, *, progress: bool) -> 
         part.finish()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped after {part.rows:,} rows, which are in {part.path}; give the same command to go on"
+            f"stopped after {part.rows:,} rows, which are in {part.path}; "
+            f"go on with {cure('the same call', again())}"
         ) from None
     finally:
         part.close()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.compiling import Compile
+from pyrovae.cures import again, cure
 from pyrovae.datasets.incoming import Asked
 from pyrovae.datasets.matching import Unknown
 from pyrovae.datasets.readers.options import ReadOptions
@@ -149,7 +150,8 @@ def _write(task: Task, part: _Part, target: Path, done: int, piece: int | None, 
                 advance(len(scores))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped after {rows:,} rows, which are in {part.path}; give the same command to go on"
+            f"stopped after {rows:,} rows, which are in {part.path}; "
+            f"go on with {cure('the same call', again())}"
         ) from None
     if not rows:
         raise InputError(f"{task.data.name} has no rows to score: give at least one")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pyrovae import datasets
+from pyrovae.cures import cure, scoring
 from pyrovae.datasets import Data, Rows, Schema
 from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
@@ -61,7 +62,7 @@ def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | No
             raise
         raise InputError(
             f"{config['data']} has too few rows to be the data of {run} ({error}); score all rows of a file "
-            f"with `pyrovae score {run} FILE`"
+            f"with {scoring(run)}"
         ) from None
     if schema is not None:
         schema.check_same(data.schema, data.name)
@@ -73,7 +74,8 @@ def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
     """Load the data set named in options or a run's config; with a schema, in its columns."""
     if not options.get("data"):
         raise InputError(
-            "the data have no name (those of a run from memory have none): name them with --data"
+            "the data have no name (those of a run from memory have none): name them with "
+            + cure("data=", "--data")
         )
     return datasets.load(options["data"], **options_of(datasets.load, options), schema=schema)
 
@@ -102,6 +104,7 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
     if name is None:
         name = config_of_run(run, Checkpoint.read(Path(run) / "best.ckpt")).get("data")
         if not name:
-            raise InputError("the run was trained on data from memory: name data with --data")
+            name = cure("data=", "--data")
+            raise InputError(f"the run was trained on data from memory: name data with {name}")
         data_of(run, vae.schema)
     return incoming(vae.schema, name).all_rows().unlabelled()

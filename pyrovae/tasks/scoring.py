@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyrovae.checks import count_of, whole
 from pyrovae.compiling import Compile, check_option
+from pyrovae.cures import option
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence.compiled import Evaluator
@@ -74,8 +75,8 @@ class Scorer:
         check_option(compile)
         if compile is True and not self.method.compilable:
             raise InputError(
-                f"compile=True is for 'importance' and 'psis', not for {self.method.name}: use "
-                "compile='auto', which compiles what saves time"
+                f"{option('compile', True)} is for 'importance' and 'psis', not for {self.method.name}: use "
+                f"{option('compile', 'auto')}, which compiles what saves time"
             )
         self._is_prepared = False
         self._evaluator: Evaluator | None = None

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, Self
 import torch
 from torch import Tensor
 
+from pyrovae.cures import resuming
 from pyrovae.errors import InputError
 from pyrovae.files import reason_of, write_whole
 
@@ -251,8 +252,8 @@ def _still_whole(path: Path) -> str:
     if other.name == "best.ckpt":
         return f"{other} is intact: load it, and fit again in another folder to train further"
     if content.get("best") is None:
-        return f"{other} is intact: resume the run with resume=True (--resume true)"
-    return f"{other} is intact: resume with resume=True (--resume true), which writes {path.name} again"
+        return f"{other} is intact: resume the run with {resuming(other.parent)}"
+    return f"{other} is intact, from which resuming writes {path.name} again: {resuming(other.parent)}"
 
 
 # ------------------------------------------------------------------ older formats

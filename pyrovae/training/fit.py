@@ -99,17 +99,18 @@ def fit(
             declares `VAE.suited(data)`.
         data: the result of `datasets.load`, or rows, a tensor or an array (N, *event), of which a
             tenth is used for validation.
-        objective: `ELBO()` by default; an objective of Pyro is replaced by its equivalent here.
-        optimizer: adam, adamw, adamax, radam or sgd.
+        objective: what is maximised; `ELBO()` by default. In Python also an objective of Pyro,
+            which is replaced by its equivalent here.
+        optimizer: the optimiser: adam, adamw, adamax, radam or sgd.
         lr: the learning rate; by default 0.003 for 10,000 training rows or more, else 0.002.
         epochs: passes over the training data; by default enough for 15,000 steps, but at least 25
             and at most 200.
         batch_size: rows in a minibatch, in all processes together; by default a twentieth of the
             training rows, but at least 16 and at most 100.
-        seed: seed of the order of the data, the dynamic binarisation and the noise.
+        seed: seed of the run: of the order of the data, the dynamic binarisation and the noise.
         device: the device to train on; by default "cuda" if available (one per process), else
-            "cpu". A hand-written pair is trained on the device of the data by default, since its
-            parameters are not moved.
+            "cpu". In Python, a hand-written pair is trained on the device of the data by default,
+            since its parameters are not moved.
         lr_schedule: cosine or linear, to zero at the last step, or constant; by default cosine, and
             constant for a prior whose components start after some epochs.
         kl_warmup: epochs over which the weight of the KL divergence grows from 0 to 1; by default a
@@ -117,18 +118,18 @@ def fit(
         clip: the largest norm of the gradient; None does not clip.
         patience: stop after this number of epochs without a better validation objective (or bound,
             see `keep`); "auto" is half of all epochs and at least 20, None never stops.
-        out: the run folder; without it nothing is written (the command line uses runs/NAME-1).
-        resume: resume the run in `out` and end with the weights of an uninterrupted run; start a
-            new one if `out` does not exist.
+        out: the run folder; by default runs/NAME-1. In Python, nothing is written by default.
+        resume: resume the run in `out`; it ends with the weights of an uninterrupted run. A new one
+            is started if `out` does not exist.
         checkpoint_seconds: maximum number of seconds between two checkpoints.
         figures: save figures in the run folder at the end.
         progress: show progress.
         compile: run the step as compiled code: "auto" if the remaining steps pay for the
             compilation, True always (or raise an error with the reason), False never.
-        precision: float32; bf16 for the networks' matrix products; or tf32 for all products of a
-            step, on CUDA. Weights and validation bound keep their precision.
-        kl_schedule: with kl_warmup, "linear" stays at 1 after the warm-up; "cyclic" stays at 1 for
-            the same number of epochs and then starts again from 0.
+        precision: of a step: float32; bf16 for the networks' matrix products; or tf32 for all
+            products of a step, on CUDA. Weights and validation bound keep their precision.
+        kl_schedule: the weight of the KL divergence with kl_warmup: "linear" stays at 1 after the
+            warm-up; "cyclic" stays at 1 for the same number of epochs and then starts again from 0.
         keep: the weights to keep: those with the best objective on the validation set, by default;
             those with the best bound on log p(x), which differs if the objective is not a bound; or
             those of the last epoch. The objective is that after the warm-up.

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from pyrovae.cures import resuming
 from pyrovae.errors import InputError
 from pyrovae.files import locked, reason_of, write_whole
 
@@ -61,8 +62,7 @@ class RunFolder:
         """
         if not self.resume and (self.last.exists() or (self.path / "config.yaml").exists()):
             raise InputError(
-                f"{self.path} holds another run: resume it with resume=True (--resume true) or "
-                "choose a new name"
+                f"{self.path} holds another run: choose a new name, or resume it with {resuming(self.path)}"
             )
         if self.best.exists() and not self.last.exists():
             raise InputError(

@@ -22,7 +22,7 @@ from pyrovae.training.state import load_weights
 from pyrovae.trust import check_paths, trusting
 from pyrovae.vae import VAE
 
-__all__ = ["load"]
+__all__ = ["holds_vae", "load"]
 
 
 def load(
@@ -50,7 +50,7 @@ def load(
     path = path_of("folder", folder) / f"{one_of('which', which, ('best', 'last'))}.ckpt"
     saved = Checkpoint.read(path)
     check_config(folder, saved)
-    if not {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys():
+    if not holds_vae(saved):
         raise InputError(
             f"{folder} holds a run of a hand-written program: build the program and load its weights yourself"
         )
@@ -59,6 +59,11 @@ def load(
         vae = _declared(saved, path)
     load_weights(Runner(vae), {}, saved.weights)
     return vae
+
+
+def holds_vae(saved: Checkpoint) -> bool:
+    """Whether a checkpoint is that of a VAE, not of a hand-written program."""
+    return {"event_shape", "latent_dim", "prior"} <= (saved.declaration or {}).keys()
 
 
 def _declared(saved: Checkpoint, path: Path) -> VAE:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae import datasets, sharing
 from pyrovae.checks import shown
+from pyrovae.cures import option
 from pyrovae.datasets import Rows
 from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.errors import InputError, NumericalError
@@ -161,7 +162,8 @@ def usable_device(name: str | torch.device | None) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError):
         raise InputError(
-            f"device {str(name or device)!r} is not available to torch here: use device='cpu' or leave it out"
+            f"device {str(name or device)!r} is not available to torch here: use {option('device', 'cpu')} "
+            "or leave it out"
         ) from None
     return device
 

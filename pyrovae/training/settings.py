@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from pyrovae.checks import number, one_of, whole
 from pyrovae.compiling import Compile, check_option
+from pyrovae.cures import option
 from pyrovae.errors import InputError
 from pyrovae.networks import Precision
 from pyrovae.training.optimizers import OPTIMIZERS
@@ -56,7 +57,7 @@ class Settings:
                 "kl_schedule out"
             )
         if self.keep == "last" and self.patience is not None:
-            raise InputError("keep='last' has no best epoch to wait for: leave patience out")
+            raise InputError(f"{option('keep', 'last')} has no best epoch to wait for: leave patience out")
 
     def __str__(self) -> str:
         """The settings in one line."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.cures import cure, scoring
 from pyrovae.datasets.fingerprints import fingerprint
 from pyrovae.datasets.streams import Stream
 from pyrovae.errors import InputError
@@ -46,20 +47,19 @@ def check_source(data: Data, saved: Checkpoint, run: object) -> None:
         InputError: with what has changed, and how to score new rows.
     """
     before: Mapping[str, Any] = saved.identity.get("data") or {}
-    cure = (
-        f"give the data as they were with --data, or score all rows of a file with `pyrovae score {run} FILE`"
-    )
+    named = cure("data=", "--data")
+    how = f"give the data as they were with {named}, or score all rows of a file with {scoring(run)}"
     rows, now = before.get("rows"), data.record["rows"]
     if rows is not None and dict(rows) != dict(now):
         total, is_now = sum(rows.values()), sum(now.values())
         raise InputError(
             f"{data.name} has changed, or is not the data of {run}: the run has {total:,} rows and this has "
-            f"{is_now:,}; {cure}"
+            f"{is_now:,}; {how}"
         )
     changed = _changed(data, before.get("fingerprint"), saved.source or {})
     if changed:
         raise InputError(
-            f"{data.name} has changed, or is not the data of {run}: the {changed} are different; {cure}"
+            f"{data.name} has changed, or is not the data of {run}: the {changed} are different; {how}"
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyrovae import compiling, sharing
+from pyrovae.cures import option
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, NumericalError, Uncapturable
 from pyrovae.training.batches import Epoch
@@ -214,5 +215,6 @@ class Steps:
             self.compiled.layout.leave()
         self.compiled = None
         if self.job.settings.compile is True:
-            raise InputError(f"compile=True, but the step cannot be captured: {why}; use compile='auto'")
+            asked, auto = option("compile", True), option("compile", "auto")
+            raise InputError(f"{asked}, but the step cannot be captured: {why}; use {auto}")
         self._stay_eager(why)

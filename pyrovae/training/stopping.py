@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyrovae import sharing
+from pyrovae.cures import command, cure, resuming
 from pyrovae.errors import InputError, NumericalError
 from pyrovae.interrupts import SIGNALS, Cell, Presses, let_go_of_terminal
 from pyrovae.training.job import Job
@@ -47,7 +48,7 @@ def failures(job: Job, saver: Saver, out: str | os.PathLike | None, asked: Reque
     A run that was stopped leaves the best weights in the program.
     """
     checkpoint = f"; the last good checkpoint is {Path(out) / 'last.ckpt'}" if out else ""
-    how = f"; resume it with resume=True (--resume true) in {out}" if out else ""
+    how = f"; resume it with {resuming(out)}" if out else ""
     try:
         yield
     except NumericalError as error:
@@ -62,7 +63,9 @@ def failures(job: Job, saver: Saver, out: str | os.PathLike | None, asked: Reque
     is_returned = asked.is_from_keyboard and Cell.stop() and not job.exchange.is_shared
     if is_stopped(job) and not is_returned:
         load_best(job, saver)
-        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}")
+        drawing = cure("", f", or draw its figures so far with {command('figures', out)}")
+        drawn = drawing if out and job.state.best_epoch else ""
+        raise KeyboardInterrupt(f"stopped after {job.state.position.step} steps{how}{drawn}")
 
 
 def load_best(job: Job, saver: Saver) -> None:

@@ -20,6 +20,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyrovae.cures import cure, option
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError, sizes
 from pyrovae.networks.wrapped import is_custom
@@ -156,7 +157,8 @@ class PartsProgram(EncoderInputs, GlobalVariables):
             return {}
         if not self.prior.labels or self.prior.states is None:
             raise InputError(
-                f"the prior {self.prior!r} observes no labels: declare it with labels=True, or leave y out "
+                f"the prior {self.prior!r} observes no labels: declare it with "
+                f"{option('labels', True, 'prior')}, or leave y out "
                 "(rows.unlabelled())"
             )
         classes = torch.arange(self.prior.states, device=y.device)
@@ -265,13 +267,13 @@ class PartsProgram(EncoderInputs, GlobalVariables):
     def _check_context(self, data: Data) -> None:
         if self.context_shape is not None and data.validation.context is None:
             raise InputError(
-                "the VAE was declared with a context, and the data have none: load them with context=, as in "
-                "context='labels'"
+                "the VAE was declared with a context, and the data have none: load them with one, as in "
+                f"{option('context', 'labels')}"
             )
         if self.context_shape is None and data.validation.context is not None:
-            cure = "labels=True" if self.prior.labels else f"context_shape={data.context_shape}"
-            where = "load them with" if self.prior.labels else "declare it with"
-            raise InputError(f"the data have a context, and the VAE takes none: {where} {cure}")
+            how = f"declare it with context_shape={data.context_shape}"
+            how = f"load them with {option('labels', True)}" if self.prior.labels else how
+            raise InputError(f"the data have a context, and the VAE takes none: {how}")
 
     def _check_labels(self, y: Tensor | None) -> None:
         states = self.prior.states or 0
@@ -284,13 +286,15 @@ class PartsProgram(EncoderInputs, GlobalVariables):
     def _check_has_labels(self, data: Data) -> None:
         if self.prior.labels and not data.has_labels:
             raise InputError(
-                "the prior observes labels, and the data have none: load them with labels=True or known=, or "
-                "declare it with labels=False"
+                "the prior observes labels, and the data have none: load them with "
+                f"{option('labels', True)} or {cure('known=', '--known')}, or declare it with "
+                f"{option('labels', False, 'prior')}"
             )
         if data.has_labels and not self.prior.labels:
             raise InputError(
                 f"the data have labels to observe, and the prior {self.prior!r} observes none: give it "
-                "labels=True, or load them without labels= and known="
+                f"{option('labels', True, 'prior')}, or load them without "
+                f"{cure('labels= and known=', '--labels and --known')}"
             )
 
     def check_run(self, epochs: int, processes: int) -> None:

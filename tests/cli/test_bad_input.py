@@ -108,12 +108,12 @@ LINES = {
         "--likelihood.scale cannot be 'wide': give a number or one of 'learned', 'predicted'"
     ),
     "fit --encoder MLP --encoder.sizes 64": "--encoder.sizes cannot be '64': give a list",
-    "fit --latent_dim=": "--latent_dim cannot be '': give a whole number; see --help",
-    "fit --latent_dim": "--latent_dim needs a value; see --help",
-    "fit --compile=": "--compile cannot be '': give true or false or 'auto'; see --help",
-    "fit --kinds x": "--kinds cannot be 'x': give words by name, as in {age: real}; see --help",
-    "fit --epochs.x 3": "there is no option --epochs.x: see --help for all options",
-    "fit --prior.a.b 3": "there is no option --prior.a.b: see --help for all options",
+    "fit --latent_dim=": "--latent_dim cannot be '': give a whole number; see --help latent_dim",
+    "fit --latent_dim": "--latent_dim needs a value; see --help latent_dim",
+    "fit --compile=": "--compile cannot be '': give true or false or 'auto'; see --help compile",
+    "fit --kinds x": "--kinds cannot be 'x': give words by name, as in {age: real}; see --help kinds",
+    "fit --epochs.x 3": "there is no option --epochs.x: see --help all",
+    "fit --prior.a.b 3": "there is no option --prior.a.b: see --help all",
     "fit --prior GaussianMixture --prior.init_args 3": (
         "--prior must be a name with its options, as in --prior NAME --prior.x 1; choose one of"
     ),
@@ -181,7 +181,9 @@ def _no_network(*_, **__):
 
 
 RUN_LINES = {
-    "fit --data x.npy --batch_size 10 --out r": "r holds another run: resume it with resume=True",
+    "fit --data x.npy --batch_size 10 --out r": (
+        "r holds another run: choose a new name, or resume it with pyrovae fit --out r --resume"
+    ),
     "fit --data x.npy --batch_size 10 --out r --resume --seed 2": "r holds a run with another seed",
     "fit --out r --resume --likelihood ContinuousBernoulli": "belongs to another declaration",
     "demo --out r": "r holds another run",

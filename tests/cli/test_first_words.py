@@ -71,7 +71,7 @@ def test_every_option_is_the_same_with_dashes(command, capsys):
     from pyrovae.cli import parsing
 
     module = import_module(f"pyrovae.cli.commands.{command}")
-    parser = parsing._parser(command, getattr(module, command), getattr(module, "add_options", None))
+    parser = parsing.parser_of(command, getattr(module, command), getattr(module, "add_options", None))
     names = [
         option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from pyrovae.cli import main
 from pyrovae.cli.messages import sentence
-from pyrovae.cli.parsing import _files, parse
+from pyrovae.cli.parsing import command_files, parse
 from pyrovae.errors import InputError
 
 # Words that only a programmer should see.
@@ -18,7 +18,7 @@ INNER = [".x=1", ".init_args=3", ".class_path=3", ".help=x", ".x.y={}"]
 def options_of(command):
     """The options of a command, with those of two classes."""
     try:
-        parse([command, "--help"])
+        parse([command, "--help", "all"])
     except SystemExit:
         return
 
@@ -34,7 +34,7 @@ def refusal(words):
     return None
 
 
-@pytest.mark.parametrize("command", sorted(_files()))
+@pytest.mark.parametrize("command", sorted(command_files()))
 def test_no_word_of_the_parser_reaches_the_user(command, capsys):
     options_of(command)
     names = re.findall(r"^  (--[\w.]+)", capsys.readouterr().out, re.MULTILINE)

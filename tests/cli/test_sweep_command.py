@@ -1,6 +1,7 @@
 """`pyrovae sweep`: a grid of runs from the command line, and how `compare` reads them."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -130,5 +131,5 @@ def test_ctrl_c_prints_the_table_of_what_there_is():
     assert process.returncode == 130
     assert "of 100 runs (stopped early)" in out
     assert errors.startswith("pyrovae: stopped after ")
-    assert errors.endswith(" of 100 runs; the same sweep with the folder a goes on\n")
+    assert errors.endswith(f" of 100 runs; go on with pyrovae {shlex.join(command[3:])}\n")
     assert table()["seeds"].max() >= 1

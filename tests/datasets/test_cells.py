@@ -5,6 +5,7 @@ import pandas
 import pytest
 
 from pyrovae import datasets
+from pyrovae.cures import typed
 from pyrovae.datasets.columns import encode
 from pyrovae.datasets.readers.dates import DAYS, as_dates, days_of
 from pyrovae.datasets.readers.options import dropping
@@ -61,7 +62,7 @@ def test_words_among_numbers_are_refused_with_the_cure():
         "'a'",
         "'three' next to numbers",
         "na='three'",
-        "--drop a",
+        "drop='a'",
         "kinds",
     )
     raises_one_sentence(lambda: column(["5%", "6", "7%"]), "next to numbers")
@@ -212,7 +213,7 @@ UNLIKELY = {
 @pytest.mark.parametrize(("words", "likely"), UNLIKELY.values(), ids=UNLIKELY)
 def test_a_column_whose_every_cell_is_its_own_level_is_no_category(words, likely):
     raises_one_sentence(
-        lambda: column(words), "'a' of t.csv", likely, "--drop a", "kinds={'a': 'categorical'}"
+        lambda: column(words), "'a' of t.csv", likely, "drop='a'", "kinds={'a': 'categorical'}"
     )
     assert column(words, kinds={"a": "categorical"})[1].kind == f"categorical:{len(words)}"
 
@@ -249,22 +250,25 @@ def test_a_few_words_and_numbers_are_levels():
 
 def test_all_words_among_numbers_are_named_at_once():
     values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
-    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "--na='<0.01,<0.006'", "--drop a")
+    raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "na='<0.01,<0.006'", "drop='a'")
+    with typed(["fit"]):
+        refused = ("--na='<0.01,<0.006'", "drop='a'")
+        raises_one_sentence(lambda: column(values), *refused)
     assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
     with pytest.raises(InputError) as caught:
         column([*map(str, range(40)), *(f"x{i}" for i in range(6))])
-    assert "--na" not in str(caught.value)
+    assert "na=" not in str(caught.value)
 
 
 def test_a_title_may_be_a_number():
     titles = [f"{chr(97 + i)} film" for i in range(26)] + ["300"]
-    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "--drop a")
+    raises_one_sentence(lambda: column(titles), "27 different words in 27 rows", "names", "drop='a'")
     assert column(titles * 10)[1].kind == "categorical:27"
 
 
 def test_levels_with_few_rows_each_are_names():
     many = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} x" for i in range(600)]
-    raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "--drop a")
+    raises_one_sentence(lambda: column(many * 3), "600 different words in 1,800 rows", "names", "drop='a'")
     assert column(many * 10)[1].kind == "categorical:600"
 
 
@@ -291,18 +295,21 @@ def test_a_row_number_is_remarked_upon():
 def test_infinite_values_are_refused_by_their_column():
     raises_one_sentence(lambda: column(["1", "inf", "2"]), "'a'", "1 value", "first (inf) in row 1")
     both = ["1.5", "-inf", "inf", "2"]
-    raises_one_sentence(lambda: column(both), "2 values", "(-inf) in row 1", "--na=-inf,inf", "--drop a")
+    raises_one_sentence(lambda: column(both), "2 values", "(-inf) in row 1", "na='-inf,inf'", "drop='a'")
+    with typed(["fit"]):
+        raises_one_sentence(lambda: column(both), "with --na=-inf,inf, or", "with --drop a")
     for values in (both, [float(word) for word in both]):
         np.testing.assert_array_equal(column(values, na=("-inf", "inf"))[0], [1.5, NAN, NAN, 2])
 
 
 def test_how_to_drop_columns_is_shown_for_a_shell():
-    assert dropping("id") == "drop='id' (--drop id)"
-    assert (
-        dropping("first name", "it's") == """drop=['first name', "it's"] (--drop 'first name' 'it'"'"'s')"""
-    )
-    assert dropping("-x") == "drop='-x' (--drop=-x)"
-    assert dropping("null") == """drop='null' (--drop '["null"]')"""
+    assert dropping("id") == "drop='id'"
+    assert dropping("first name", "it's") == """drop=['first name', "it's"]"""
+    with typed(["fit"]):
+        assert dropping("id") == "--drop id"
+        assert dropping("first name", "it's") == """--drop 'first name' 'it'"'"'s'"""
+        assert dropping("-x") == "--drop=-x"
+        assert dropping("null") == """--drop '["null"]'"""
 
 
 def test_a_long_only_value_is_cut():

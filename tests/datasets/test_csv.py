@@ -187,7 +187,9 @@ def test_a_header_of_64_numbers_is_no_row(tmp_path):
 
 def test_a_header_that_cannot_be_told_is_asked_for(tmp_path):
     path = file(tmp_path, "1,2,3,4\n2,3,4,5\n3,4,5,6\n0,9,9,0\n")
-    raises_one_sentence(lambda: datasets.load(path), "may be a header or a row", "--header true")
+    raises_one_sentence(
+        lambda: datasets.load(path), "may be a header or a row", "header=True or header=False"
+    )
     assert len(cells(path, header=True)[1]) == 3
     assert len(cells(path, header=False)[1]) == 4
     assert has_header(["a"], [], "t.csv")
@@ -261,7 +263,7 @@ def test_files_of_scikit_learn(name):
         ("\n\na,b,c\n1,2,3\n1,2\n4,5,6\n7,8,9\n", ("line 5", "line 3 has 3")),
         ('a,b\n1,2\n3,"x\n4,5\n6,7\n8,9\n', ("a quote opened in line 3", "is not closed")),
         ("name\nParis, France\nRome, Italy\nLima, Peru\n", ("header", "1 fields and line 2 has 2")),
-        ("x\na,b,c\nd\ne,f\ng,h,i,j\nk,l,m\nn,o\n", ("--separator",)),
+        ("x\na,b,c\nd\ne,f\ng,h,i,j\nk,l,m\nn,o\n", ("separator=",)),
         ("", ("is empty",)),
         ("\n\n", ("is empty",)),
         ("a,b\n", ("is empty",)),

@@ -719,7 +719,7 @@ def test_nan_is_counted_and_placed(tmp_path):
     assert datasets.load(tmp_path / "a.csv").record["rows"] == {"train": 1, "validation": 1, "test": 1}
     refused(tmp_path / "a.csv", binarize="threshold", match=r"1 value that is NaN or infinite, in 1 row")
     (tmp_path / "b.csv").write_text("a,b\n1,2\n3,inf\n5,6\n")
-    refused(tmp_path / "b.csv", match=r"1 value that is infinite, the first \(inf\) in row 1: .*--na=inf")
+    refused(tmp_path / "b.csv", match=r"1 value that is infinite, the first \(inf\) in row 1: .*na='inf'")
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_fault_deep_in_a_file_is_refused_with_its_line(tmp_path):
         return list(feed_of(path, ReadOptions(), []).tables(100, 0))
 
     path = damaged(tmp_path, 4001, lambda line: line.rstrip("\n") + ",1\n")
-    raises_one_sentence(lambda: read(path), "line 4001", "7 fields", "has 6", "--separator")
+    raises_one_sentence(lambda: read(path), "line 4001", "7 fields", "has 6", "separator=")
     path = damaged(tmp_path, 4001, lambda line: '"' + line)
     raises_one_sentence(lambda: read(path), "quote opened in line 4001")
     path = damaged(tmp_path, 4001, lambda line: line)

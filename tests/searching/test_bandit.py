@@ -472,7 +472,7 @@ def test_stopped_bandit_has_the_pulls_that_are_done(
         return real(*args, **named)
 
     monkeypatch.setattr(module, "reward_of", stops)
-    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls; the same bandit"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after 2 of 6 pulls; go on with the same bandit"):
         run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b", progress=True)
     assert "2 of 6 pulls, stopped early" in capsys.readouterr().out
     again = run(ARMS, data, pulls=6, policy="turns", out=tmp_path / "b")

@@ -362,7 +362,7 @@ def test_ctrl_c_gives_what_there_is(tmp_path):
     assert process.returncode != 0
     assert "trials: " in printed
     assert " running" in printed
-    assert f"of 5 trials; the same search with the folder {out} goes on" in error
+    assert f"of 5 trials; go on with the same search with the folder {out}" in error
 
 
 def test_two_threads_search_as_one_does(data, capfd):
@@ -530,7 +530,7 @@ def test_the_best_run_without_a_folder_is_in_memory(data):
 def test_a_deleted_run_of_the_best_trial_is_trained_again_on_demand(study, data, tmp_path):
     folder = copied(study, tmp_path)
     shutil.rmtree(folder / "trials")
-    said = "restore it, or use finalists=1 (--finalists 1), which trains it again"
+    said = "restore it, or use finalists=1, which trains it again"
     raises_one_sentence(lambda: continued(folder, data, finalists=0), said)
     assert continued(folder, data).final.winner == study.final.winner
 

@@ -10,7 +10,7 @@ PACKAGE = PROJECT / "pyrovae"
 
 # From the ground up. A module imports only from floors below its own; a new module is placed here.
 FLOORS = {
-    "words": {"errors", "interrupts", "lazy", "names"},
+    "words": {"cures", "errors", "interrupts", "lazy", "names"},
     "base": {"checks", "display", "extras", "files", "memory", "numerics", "sharing", "threads", "trust"},
     "part": {"choices", "part", "seeds", "variables"},
     "ground": {"compiling", "datasets", "distributions", "networks"},

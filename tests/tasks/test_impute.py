@@ -234,7 +234,7 @@ def test_pieces_change_nothing_and_a_stopped_call_goes_on(run, tmp_path, monkeyp
         with pytest.raises(Stopped):
             call("b.csv", piece=6)
     assert not (tmp_path / "b.csv").exists()
-    raises_one_sentence(lambda: call("b.csv", seed=1), "other seed", "--overwrite")
+    raises_one_sentence(lambda: call("b.csv", seed=1), "other seed", "overwrite=True")
     written = call("b.csv", piece=6)
     assert (written.rows, written.resumed) == (ROWS, 18)
     for name in ("{}.csv", "{}.draws.csv"):

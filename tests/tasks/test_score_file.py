@@ -158,7 +158,7 @@ def test_another_call_does_not_go_on(run, new, monkeypatch, tmp_path):
         with pytest.raises(Stopped):
             pv.score_file(run, new, out, piece=50, **QUICK)
     refused = lambda word, **more: raises_one_sentence(  # noqa: E731
-        lambda: pv.score_file(run, new, out, **(QUICK | more)), f"other {word}", "--overwrite"
+        lambda: pv.score_file(run, new, out, **(QUICK | more)), f"other {word}", "overwrite=True"
     )
     refused("seed", seed=1)
     refused("particles", particles=11)
@@ -169,7 +169,7 @@ def test_another_call_does_not_go_on(run, new, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "s.csv.part.json").read_text())["rows"] == 100
     written = pv.score_file(run, new, out, overwrite=True, **QUICK)
     assert (written.rows, written.resumed) == (301, 0)
-    raises_one_sentence(lambda: pv.score_file(run, new, out, **QUICK), "exists", "--overwrite")
+    raises_one_sentence(lambda: pv.score_file(run, new, out, **QUICK), "exists", "overwrite=True")
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_a_file_of_another_kind_goes_on(run, background, new, kind, monkeypatch,
             pv.score_file(run, new, out, piece=50, **options)
     for others in (QUICK, options | {"kind": "log_px", "background": None}):
         raises_one_sentence(
-            lambda others=others: pv.score_file(run, new, out, **others), "other", "--overwrite"
+            lambda others=others: pv.score_file(run, new, out, **others), "other", "overwrite=True"
         )
     written = pv.score_file(run, new, out, piece=70, **options)
     assert (written.rows, written.resumed) == (300, 100)
@@ -206,7 +206,7 @@ def test_a_background_with_other_weights_does_not_go_on(run, background, new, mo
         with pytest.raises(Stopped):
             pv.score_file(run, new, out, piece=50, background=background, **ratio)
     call = lambda: pv.score_file(run, new, out, background=run, **ratio)  # noqa: E731
-    raises_one_sentence(call, "weights of the background", "--overwrite")
+    raises_one_sentence(call, "weights of the background", "overwrite=True")
 
 
 def test_the_chosen_options_of_both_methods_are_kept(run, background, new, monkeypatch, tmp_path):

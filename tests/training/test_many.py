@@ -455,7 +455,7 @@ def test_a_killed_process_ends_the_other_and_one_resumes(tmp_path, capsys):
     step = checkpoint(out)["state"]["position"]["step"]
     assert status == 1, error
     assert f"process 0: another process of this run ended, in step {step + 1}; resume it with" in error
-    assert f"(--resume true) in {out}\n" in error
+    assert f"torchrun --nproc-per-node 2 -m pyrovae fit --out {out} --resume\n" in error
     again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
     assert main(again) == 0
     assert len(table(out)) == step // 26 + 1
@@ -485,7 +485,7 @@ def test_a_process_that_is_asked_to_stop_stops_both(pair, tmp_path):
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     assert pair(run_in, whole) == ["done"] * 2
     first, second = pair(asked, pieces)
-    assert first == second == f"stopped after 8 steps; resume it with resume=True (--resume true) in {pieces}"
+    assert first == second == f"stopped after 8 steps; resume it with resume=True in {pieces}"
     assert checkpoint(pieces)["state"]["position"]["step"] == 8
     assert pair(run_in, pieces) == ["done"] * 2
     assert_same_runs(whole, pieces)
@@ -502,7 +502,8 @@ def test_a_run_of_torchrun_is_stopped_and_resumed_by_one_process(tmp_path, capsy
     [(status, _, error)] = ended([both])
     step = checkpoint(out)["state"]["position"]["step"]
     assert status != 0
-    assert error.count(f"pyrovae: stopped after {step} steps; resume it with resume=True") == 1, error
+    cure = f"torchrun --nproc-per-node 2 -m pyrovae fit --out {out} --resume"
+    assert error.count(f"pyrovae: stopped after {step} steps; resume it with {cure}") == 1, error
     again = ["fit", "--out", str(out), "--resume", "--epochs", str(step // 26 + 1), "--figures", "false"]
     assert main(again) == 0
     assert len(table(out)) == step // 26 + 1

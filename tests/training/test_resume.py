@@ -439,10 +439,10 @@ def test_a_run_that_is_asked_to_stop(tmp_path, never_stopped, number):
     process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == 130, error
-    step = checkpoint(folder)["state"]["position"]["step"]
-    assert error == (
-        f"pyrovae: stopped after {step} steps; resume it with resume=True (--resume true) in {folder}\n"
-    )
+    state = checkpoint(folder)["state"]
+    cure = f"pyrovae fit --out {folder} --resume"
+    cure += f", or draw its figures so far with pyrovae figures {folder}" if state["best_epoch"] else ""
+    assert error == f"pyrovae: stopped after {state['position']['step']} steps; resume it with {cure}\n"
     assert main(["fit", "--out", str(folder), "--resume", "--figures", "false"]) == 0
     assert_same_runs(never_stopped, folder)
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pyrovae import datasets, searching
 from pyrovae.cli import varying
 from pyrovae.cli.commands.fit import named_folder
+from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of, save_frame
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.searching import Policy, Space
 from pyrovae.searching.arms import read_arms
@@ -19,16 +21,27 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_options", "bandit", "completed"]
+__all__ = ["SECTIONS", "add_options", "bandit", "completed"]
+
+SECTIONS = varying.sections(
+    Section(
+        "bandit",
+        "vary arms policy pulls epochs_a_pull reward shared seed out figures",
+        of=searching.bandit,
+    )
+)
 
 
 def bandit(**options: Any) -> None:  # noqa: ANN401
-    """Find the best of several VAEs: a bandit trains the most promising ones further.
+    """Find the best of several VAEs by training promising ones more.
 
     --vary gives choices for options of `pyrovae fit`, each combination of which is an arm; --arms
     names whole declarations. The other options apply to all arms. Writes a run folder for each arm,
     pulls.csv, table.csv and figures into --out (bandits/NAME-1 by default). The same command with
     --out goes on where it was stopped.
+
+    Example:
+        pyrovae bandit --data mnist --vary decoder=MLP,ConvDecoder latent_dim=2,8
     """
     arms = _arms(options)
     data = load_data(options)
@@ -41,7 +54,8 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
         print(result)
         save_frame(Path(out) / "table.csv", result.table.reset_index())
         print(f"written: {out}: a run folder for each arm in arms, pulls.csv, table.csv, figures")
-        print(f"the best run: {result.arms[result.chosen].folder}")
+        best = result.arms[result.chosen].folder
+        print(f"the best run: {best} (evaluate: {command('evaluate', best)})")
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -26,9 +26,10 @@ def clusters(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """List the components of a run and their agreement with labels; for several runs, the spread.
+    """List the components of runs, and their agreement with labels.
 
-    Writes clusters.json into each run folder.
+    For several runs, also prints the spread of the agreement. Writes clusters.json into each run
+    folder.
 
     Arguments:
         runs: run folders, such as one declaration with several seeds.
@@ -38,6 +39,10 @@ def clusters(
         data: name, file or folder, if the runs' data came from memory or have moved.
         seed: seed of the rows and the samples.
         trust: trusted modules outside PyroVAE that the runs may name, separated by commas.
+
+    Example:
+        pyrovae clusters runs/mog
+        pyrovae clusters runs/mog-1 runs/mog-2 runs/mog-3
     """
     agreements = []
     for run in runs:

@@ -7,7 +7,9 @@ from functools import partial
 import torch
 
 from pyrovae import evidence
-from pyrovae.cli.commands.evaluate import Part, opened
+from pyrovae.cli.commands.evaluate import opened
+from pyrovae.cli.quoting import caveats
+from pyrovae.cli.results import Part
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.evidence import Evidence, Importance, Method, log_evidence
@@ -29,15 +31,14 @@ def compare(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Rank runs by log p(x) of the same data, with paired differences and their errors.
+    """Rank runs by log p(x) of the same data, with paired errors.
 
     Probabilities and densities, or data prepared in different ways, get separate tables.
 
     Arguments:
         runs: the run folders.
         particles: number of samples for each observation.
-        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
-            default.
+        method: how log p(x) is estimated; Importance by default.
         chains: chains of AIS for each observation.
         split: the part of the data to use, as split for the training; all takes every row.
         rows: use only this many rows, starting with the first.
@@ -45,6 +46,10 @@ def compare(
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the runs may name, separated by commas.
+
+    Example:
+        pyrovae compare runs/mog runs/normal
+        pyrovae compare runs/* --method Laplace
     """
     method = method or Importance()
     count = chains if method.annealed else particles
@@ -61,8 +66,7 @@ def compare(
         if evidences[run].partial:
             raise KeyboardInterrupt("stopped early: nothing was compared")
     print_first(evidence.compare(evidences))
-    for run, result in evidences.items():
-        print_first(f"{run}: {result.verdict}")
+    print_first(caveats(evidences))
 
 
 def _is_of_same_rows(data: Data | None, rows: Rows, other: Data | None, others: Rows) -> bool:

@@ -40,7 +40,7 @@ def complete(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Remove a part of each image, and restore it by samples given the rest.
+    """Remove a part of each image, and restore it by samples.
 
     --mask left, right, top or bottom removes this half, and centre the middle; quadrant:1 removes
     the upper left quarter (2 upper right, 3 lower left, 4 lower right); random:.5 half of the
@@ -63,6 +63,10 @@ def complete(
         seed: seed of the samples, and of a random mask.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae complete runs/mnist --mask left
+        pyrovae complete runs/mnist --mask random:.5 --count 5
     """
     whole("seed", seed, 0)
     found = images_of(

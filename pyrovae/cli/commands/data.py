@@ -6,20 +6,32 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pyrovae import datasets
+from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import options_of
 from pyrovae.errors import InputError
+from pyrovae.sharing import print_first
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
-from pyrovae.sharing import print_first
 
-__all__ = ["add_options", "data"]
+__all__ = ["SECTIONS", "add_options", "data"]
+
+SECTIONS = (
+    Section("table", "kinds drop na labels context", "separator decimal header"),
+    Section("images", "resize jitter binarize dequantize"),
+    Section("rows", "count validation test split_seed", "known copies stream"),
+    Section("output", "json", "root"),
+)
 
 
 def data(**options: Any) -> None:  # noqa: ANN401
-    """Show what would be read from data: format, columns, kinds, missing entries and split.
+    """Show what would be read from data: columns, kinds and split.
 
-    Give its options after the name, as in `pyrovae data people.csv --drop id --labels species`.
+    It also shows the format and the missing entries. Give its options after the name.
+
+    Example:
+        pyrovae data mnist
+        pyrovae data people.csv --drop id --labels species
     """
     if options["data"] is None:
         raise InputError("which data? give a known name, a file or a folder, as in `pyrovae data table.csv`")
@@ -32,7 +44,7 @@ def data(**options: Any) -> None:  # noqa: ANN401
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the name of the data and the options of `datasets.load`."""
-    about = "a known name (see `pyrovae datasets`), a file or a folder of images"
+    about = "a known name, a file or a folder of images; `pyrovae datasets` lists the names"
     parser.add_argument("data", type=str | None, nargs="?", default=None, help=about)
     parser.add_argument("--json", type=bool, default=False, help="print the full record as JSON")
     parser.add_function_arguments(datasets.load, skip={"layer", "name", "schema", "workers"})

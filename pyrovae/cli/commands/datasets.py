@@ -8,10 +8,14 @@ __all__ = ["datasets"]
 
 
 def datasets(*, root: str | None = None) -> None:
-    """List the data sets that are known by name, and whether they are on this machine.
+    """List the known data sets, and which are on this machine.
 
     Arguments:
         root: the folder of the image sets, in torchvision's layout.
+
+    Example:
+        pyrovae datasets
+        pyrovae fit --data fashion_mnist
     """
     lines = known(root)
     width = max(map(len, lines))

@@ -15,12 +15,16 @@ __all__ = ["demo"]
 
 
 def demo(*, out: str = "runs/demo", epochs: int = 150, resume: bool = False) -> None:
-    """Train a VAE on scikit-learn's digits, estimate log p(x) and plot, in a minute.
+    """Train, evaluate and plot a small VAE of digits, in a minute.
 
     Arguments:
         out: the run folder.
         epochs: passes over the training data.
         resume: resume the run in `out`; start a new one if `out` does not exist.
+
+    Example:
+        pyrovae demo
+        pyrovae demo --out runs/first --epochs 20
     """
     data = load("digits", binarize="threshold")
     torch.manual_seed(0)

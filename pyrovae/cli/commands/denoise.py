@@ -31,7 +31,7 @@ def denoise(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Add noise to images, and restore them by samples given the noisy images.
+    """Add noise to images, and restore them by samples.
 
     Prints the errors of the posterior mean, of decode(encode(y)) for the noisy images y, of the
     noisy images themselves and of a median filter. Writes figures/denoise.png in the run folder:
@@ -53,6 +53,10 @@ def denoise(
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae denoise runs/mnist --noise 0.5
+        pyrovae denoise runs/mnist --measured noisy.npy --noise 0.2
     """
     whole("seed", seed, 0)
     if noise is not None and flip is not None:

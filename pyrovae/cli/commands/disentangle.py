@@ -23,7 +23,7 @@ def disentangle(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Measure how well the latents of a run stand for the known factors of its data.
+    """Measure how well latents stand for known factors of the data.
 
     Prints a table of metrics with errors. Writes disentanglement.json, and a figure of the mutual
     information between latents and factors.
@@ -37,6 +37,10 @@ def disentangle(
         data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the rows and the samples.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae disentangle runs/sprites
+        pyrovae disentangle runs/sprites --metrics MIG DCI
     """
     vae, data_set = open_run(run, data, trust)
     result = factors.disentanglement(

@@ -40,7 +40,7 @@ def edit(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Change an attribute of observations: find its direction in latent space, and move along it.
+    """Change an attribute of observations by moving in latent space.
 
     An attribute is thick, slant or width (measured from images), a class of the data by its name or
     number, a column of the data, a factor of drawn data, or a column of a file. Directions are
@@ -62,6 +62,10 @@ def edit(
         array: also write edited_ATTRIBUTE.npy, (steps, count, ...).
         seed: seed of the held-out rows and the samples.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae edit runs/mnist --attribute thick
+        pyrovae edit runs/faces --attribute smile --keep class
     """
     by, steps = number("by", by, above=0), count_of("steps", steps, 2)
     whole("seed", seed, 0)

@@ -33,7 +33,7 @@ def enlarge(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Make images small, and restore them by samples given the small images.
+    """Make images small, and restore them by samples.
 
     A pixel of a small image is the mean of a block of FACTOR x FACTOR pixels. Prints the errors of
     the posterior mean, of decode(encode(y)) for the small images y, and of nearest-neighbour and
@@ -56,6 +56,10 @@ def enlarge(
         seed: seed of the samples, and of the noise.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae enlarge runs/mnist --factor 4
+        pyrovae enlarge runs/mnist --measured small.npy --noise 0.05
     """
     whole("seed", seed, 0)
     found = images_of(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pyrovae import baselines, plots
+from pyrovae import baselines
 from pyrovae.checks import count_of, whole
-from pyrovae.cli.quoting import cost_of, duration, quotable, referee
-from pyrovae.cli.runs import open_run, rows_of, save_text
+from pyrovae.cli.helping import Section
+from pyrovae.cli.quoting import cost_of, duration
+from pyrovae.cli.results import Part, Results
+from pyrovae.cli.runs import open_run, rows_of
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
@@ -37,17 +35,24 @@ from pyrovae.evidence import (
 from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.predictive import WEIGHTS, Given
 from pyrovae.likelihoods import Bernoulli, Mixed
-from pyrovae.numerics import stderr_of_mean
 from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
 from pyrovae.vae import VAE
 
-__all__ = ["Part", "evaluate", "opened"]
+__all__ = ["SECTIONS", "evaluate", "opened"]
 
 AIS_ROWS = 1000
-Part = Literal["train", "validation", "test", "all"]
+SECTIONS = (
+    Section(
+        "estimates",
+        "particles method chains method_rows bounds baseline",
+        "given weights temperatures start",
+    ),
+    Section("data", "split rows data"),
+    Section("computing", "seed device precision compile", "chunk trust"),
+)
 REFEREE_ROWS = 50  # observations for which annealing checks the second method
 LAPLACE_PARTICLES = 1000
 PILOT_ROWS = {False: 32, True: 8}  # without and with annealing
@@ -76,7 +81,7 @@ def evaluate(
     given: Given = "posterior",
     weights: int | None = None,
 ) -> None:
-    """Estimate log p(x) on the data of a run in two ways, and say which one to quote.
+    """Estimate log p(x) in two ways, and say which one to quote.
 
     The first estimate is importance sampling with K particles, a lower bound called L_K in papers;
     the second is --method. Writes evidence.json, evidence.csv (one row for each observation), and
@@ -86,7 +91,7 @@ def evaluate(
     Arguments:
         run: the run folder.
         particles: K, the number of samples for each observation.
-        method: the second method; Laplace checked by AIS, or none if rows share variables.
+        method: the second method; by default Laplace, checked by AIS.
         chains: chains of AIS for each observation.
         method_rows: number of rows for AIS, which is slow.
         bounds: other numbers of particles for the curve.
@@ -104,6 +109,10 @@ def evaluate(
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
         given: with a Bayesian decoder, average over the weights, or use their mean.
         weights: number of samples of a Bayesian decoder's weights; 20 by default.
+
+    Example:
+        pyrovae evaluate runs/mog
+        pyrovae evaluate runs/mog --method AIS --method.temperatures 200
     """
     for name, value in (("particles", particles), ("chains", chains), ("method_rows", method_rows)):
         count_of(name, value)
@@ -285,106 +294,3 @@ def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
         "pixel means": baselines.pixel_means(train, x.x).mean().item(),
         "mixture of 10 Bernoullis (EM)": baselines.bernoulli_mixture(train, x.x).mean().item(),
     }
-
-
-# -------------------------------------------------------------------- output
-
-
-@dataclass(frozen=True)
-class Results:
-    """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines.
-
-    `whole` is the bound on log p(D) of the training rows, if rows share variables.
-    """
-
-    split: Part
-    evidences: dict[str, Evidence]
-    curve: BoundCurve
-    baselines: dict[str, float]
-    whole: DataEvidence | None = None
-
-    @property
-    def bound(self) -> Evidence:
-        """L_K."""
-        return next(iter(self.evidences.values()))
-
-    @property
-    def second(self) -> tuple[str, Evidence] | None:
-        """The other estimate and its name."""
-        return list(self.evidences.items())[1] if len(self.evidences) > 1 else None
-
-    def __str__(self) -> str:
-        lines = [str(evidence) for evidence in self.evidences.values()]
-        lines += [] if self.second is None else self._difference(self.second[1])
-        lines += self._quoted()
-        lines += [] if self.whole is None else [f"training rows: {self.whole}"]
-        lines += [str(self.curve), *(["without a network"] if self.baselines else [])]
-        lines += [f"  {name:<32} {value:.3f} nats per observation" for name, value in self.baselines.items()]
-        return "\n".join(lines)
-
-    def _difference(self, second: Evidence) -> Iterator[str]:
-        difference = second.log_px - self.bound.log_px[: len(second)]
-        yield (
-            f"second minus first, on the same {len(second):,} observations: "
-            f"{difference.mean():.3f} +- {float(stderr_of_mean(difference)):.3f} nats"
-        )
-
-    def _quoted(self) -> Iterator[str]:
-        """The line to quote, and how it compares with the others."""
-        first, best = ("", self.bound) if self.second is None else self.second
-        for name, other in list(self.evidences.items())[2:]:
-            yield referee(best, other, first, name)
-        yield textwrap.fill(f"quote: {quotable(best)}", 96, subsequent_indent="  ", break_on_hyphens=False)
-        if best is not self.bound:
-            yield f"compare L_{self.bound.particles} = {self.bound.mean:.2f} with papers that report it"
-
-    def save(self, run: Path) -> Iterator[Path]:
-        """Write the tables and figures into a run folder; partial ones under separate names."""
-        partial = self.curve.partial or any(evidence.partial for evidence in self.evidences.values())
-        if not partial:
-            for name in ("evidence.partial.json", "evidence.partial.csv"):  # these results replace them
-                (run / name).unlink(missing_ok=True)
-            for name in ("bounds.partial.png", "khat.partial.png"):
-                (run / "figures" / name).unlink(missing_ok=True)
-        end = ".partial" if partial else ""
-        content = {
-            "split": self.split,
-            **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
-            "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
-            "baselines": self.baselines,
-            **({} if self.whole is None else {"data": self.whole.to_dict()}),
-        }
-        yield save_text(run / f"evidence{end}.json", json.dumps(content, indent=2))
-        yield save_text(run / f"evidence{end}.csv", self._table())
-        yield plots.save(self._bounds(), run / "figures" / f"bounds{end}.png")
-        khat = self.bound.khat
-        if not np.isnan(khat).all():
-            ax = plots.weights(khat, self.bound.ess, self.bound.particles)
-            yield plots.save(ax, run / "figures" / f"khat{end}.png")
-
-    def _table(self) -> str:
-        """Estimate, error, effective sample size and k-hat of each method, by row number."""
-        columns = ["log_px", "mc_stderr", "ess", "khat"]
-        columns += [] if self.bound.weights_ess is None else ["weights_ess"]
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["row", *(f"{name}_{column}" for name in self.evidences for column in columns)])
-        evidences = list(self.evidences.values())
-        index = range(len(self.bound)) if self.bound.index is None else self.bound.index
-        for i, row in enumerate(index):
-            cells = [getattr(e, column)[i] if i < len(e) else "" for e in evidences for column in columns]
-            table.writerow([row, *cells])
-        return text.getvalue()
-
-    def _bounds(self) -> Any:  # noqa: ANN401
-        options: dict[str, Any] = {}
-        count = len(self.bound)
-        if self.second is not None:  # the rows are the same, so only its Monte Carlo error matters
-            name, second = self.second
-            options, count = {"reference": second.mean, "reference_name": name}, len(second)
-        count = min(count, self.curve.bound.shape[1])
-        curve, error = self.curve.bound[:, :count], self.curve.mc_stderr[:, :count]
-        stderr = np.nan_to_num(np.sqrt((error**2).sum(1)) / count)
-        ax = plots.bound_curve(self.curve.particles, curve.mean(1), stderr, **options)
-        ax.set_xlabel(f"particles $K$, {count:,} observations; the band is two Monte Carlo standard errors")
-        return ax

@@ -21,7 +21,7 @@ def explore(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Explore the latent space, the components and the data of a run in a browser.
+    """Explore the latent space and the data of a run in a browser.
 
     Serves a page on this machine only, until Ctrl-C.
 
@@ -34,6 +34,10 @@ def explore(
         data: name, file or folder, if the run's data came from memory or have moved.
         seed: seed of the rows and the samples.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae explore runs/mog
+        pyrovae explore runs/mog --rows 5000 --port 8000 --show false
     """
     app.check_extra()
     vae, data_set = open_run(run, data, trust)

@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import datasets, training
 from pyrovae.callbacks import trackers
+from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of, set_seed
 from pyrovae.datasets.drawn_sets import is_drawn
 from pyrovae.errors import InputError
@@ -28,17 +29,30 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["PARTS", "add_options", "completed", "fit", "named_folder"]
+__all__ = ["PARTS", "SECTIONS", "add_options", "completed", "fit", "named_folder"]
 
 # Options that name classes.
 PARTS = ("prior", "likelihood", "guide", "encoder", "decoder", "mechanism", "objective")
 
 
+# The order of use: what --help shows of each section, and which other options belong to it.
+SECTIONS = (
+    Section("data", "data binarize context labels count", of=datasets.load),
+    Section("model", "latent_dim prior likelihood guide encoder decoder", of=VAE.suited),
+    Section("training", "objective epochs batch_size lr seed device", of=training.fit),
+    Section("output", "out resume config track", "figures checkpoint_seconds print_config trust"),
+)
+
+
 def fit(**options: Any) -> None:  # noqa: ANN401
     """Train a VAE on data.
 
-    Writes a run folder, --out (runs/NAME-1 by default), with config, checkpoints, metrics and
-    figures.
+    Writes a run folder, --out, with config, checkpoints, metrics and figures.
+
+    Example:
+        pyrovae fit --data mnist --binarize dynamic --epochs 50 --out runs/mnist
+        pyrovae fit --data table.csv --prior GaussianMixture --prior.components 5
+        pyrovae fit --out runs/mnist --resume
     """
     options["callbacks"] = together(lambda: trackers(options["track"]))
     data = in_turn(lambda: load_data(options))
@@ -59,7 +73,7 @@ def fit(**options: Any) -> None:  # noqa: ANN401
 def add_options(parser: ArgumentParser, skip: Collection[str] = ()) -> None:
     """Add the options of `datasets.load`, `VAE.suited` and `training.fit`, but those to skip."""
     parser.add_argument("--config", action="config", help="YAML file of these options, as in a run folder")
-    about = "a known name (see `pyrovae datasets`), a file or a folder of images"
+    about = "a known name, a file or a folder of images; `pyrovae datasets` lists the names"
     parser.add_argument("--data", type=str | None, default="digits", help=about)
     about = "trusted modules outside PyroVAE that the config file may name, separated by commas"
     parser.add_argument("--trust", type=str | None, default=None, help=about)

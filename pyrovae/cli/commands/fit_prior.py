@@ -11,6 +11,7 @@ import yaml
 
 from pyrovae import report, sharing, tasks
 from pyrovae.cli.runs import open_run
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.priors import GaussianMixture, Prior
 from pyrovae.training.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ def fit_prior(
     data: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Fit a prior to the codes of a trained VAE or autoencoder, and write the result as a new run.
+    """Fit a prior to the codes of a run, and write it as a new run.
 
     Encoder and decoder stay as they are. The new run has config.yaml, best.ckpt and figures;
     `pyrovae compare RUN NEW` gives the difference of log p(x).
@@ -55,6 +56,10 @@ def fit_prior(
         seed: seed of the samples, the first weights and the order.
         data: name, file or folder, if the run's data came from memory or have moved.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae fit-prior runs/mog
+        pyrovae fit-prior runs/mog --prior Flow --out runs/flow
     """
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
     vae, data_set = open_run(run, data, trust)
@@ -64,7 +69,7 @@ def fit_prior(
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
         new = tasks.fit_prior(vae, data_set, prior, **settings)
         sharing.together(lambda: _write(folder, Path(run), new, data_set))
-    sharing.print_first(f"written: {path} (compare: pyrovae compare {run} {path})")
+    sharing.print_first(f"written: {path} (compare: {command('compare', run, path)})")
 
 
 def _folder(path: Path, stack: ExitStack) -> RunFolder | None:

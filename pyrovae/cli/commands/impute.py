@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyrovae.cli.helping import Section
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.sharing import print_first
 from pyrovae.tasks import impute_file
 
-__all__ = ["impute"]
+__all__ = ["SECTIONS", "impute"]
+
+SECTIONS = (
+    Section("output", "out draws overwrite"),
+    Section("posterior", "particles method seed device", "trust"),
+    Section("reading", "unknown labels", "separator decimal header"),
+)
 
 
 def impute(
@@ -30,7 +37,7 @@ def impute(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Fill the empty cells of a table with single and multiple imputations.
+    """Fill the empty cells of a table, with multiple imputations.
 
     Only empty cells change. They get the most probable word, the rounded mean of counts, or the
     mean of other numbers and dates, in the format of their column. A column `doubt` is added: 0
@@ -55,6 +62,10 @@ def impute(
         seed: seed of the samples.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae impute runs/table new.csv --out filled.csv
+        pyrovae impute runs/table new.csv --out filled.csv --draws 20
     """
     if data is None:
         raise InputError("which file? give it after the run, as in `pyrovae impute RUN table.csv`")

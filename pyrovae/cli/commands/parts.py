@@ -77,6 +77,10 @@ def parts(name: str | None = None, *, axis: AxisName | None = None, markdown: bo
         name: the part to explain, by its class name, or by its import path for a custom part.
         axis: list only this kind of part.
         markdown: print tables, as in docs/parts.md.
+
+    Example:
+        pyrovae parts --axis prior
+        pyrovae parts GaussianMixture
     """
     axes = list(AXES) if axis is None else [axis]
     if name is not None:

@@ -25,7 +25,7 @@ def reconstruct(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Encode and decode rows of data, and plot them with their reconstructions.
+    """Plot rows of data next to their reconstructions.
 
     Arguments:
         run: the run folder.
@@ -35,6 +35,10 @@ def reconstruct(
         array: also write reconstructions.npy.
         seed: seed of the samples from q(z|x).
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae reconstruct runs/mog
+        pyrovae reconstruct runs/mog --count 50 --split validation
     """
     whole("seed", seed, 0)
     vae, data_set = open_run(run, data, trust)

@@ -38,7 +38,7 @@ def sample(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Draw samples from p(x) and plot them, or write them as rows of a table.
+    """Draw samples from p(x): a figure, or rows of a table.
 
     A conditional VAE gets the contexts of test rows, or --label. If the context is an image, such
     as half of x, the figure shows what is given, ten samples for each, and the original.
@@ -53,6 +53,10 @@ def sample(
         out: a .csv or .parquet file for the samples, in the columns, words and units of the data.
         seed: seed of the samples.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae sample runs/mog --count 64
+        pyrovae sample runs/table --count 1000 --out samples.csv
     """
     whole("count", count)
     whole("seed", seed, 0)

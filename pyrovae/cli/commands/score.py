@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyrovae.cli.helping import Section
 from pyrovae.compiling import Compile
 from pyrovae.errors import InputError
 from pyrovae.evidence import Method
 from pyrovae.sharing import print_first
 from pyrovae.tasks import KindName, score_file
 
-__all__ = ["score"]
+__all__ = ["SECTIONS", "score"]
+
+SECTIONS = (
+    Section("output", "out kind background id overwrite", "percentiles"),
+    Section("estimate", "particles method seed device", "compile trust"),
+    Section("reading", "unknown labels", "separator decimal header"),
+)
 
 
 def score(
@@ -35,7 +42,7 @@ def score(
     device: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Estimate log p(x) of every row of a new file, with percentiles among the training rows.
+    """Estimate log p(x) of every row of a new file.
 
     Writes a line for each row: row number, id, log p(x) in nats, its Monte Carlo error, effective
     sample size, k-hat and percentile; with another --kind also how anomalous the row is. The
@@ -51,8 +58,7 @@ def score(
         background: the run folder of the second model, for --kind ratio.
         id: a column to copy to the output.
         particles: K, the number of samples for each row; by default 100, or 16 chains for AIS.
-        method: how log p(x) is estimated (see `pyrovae parts --axis method`); Importance by
-            default.
+        method: how log p(x) is estimated; Importance by default.
         unknown: refuse words that the model does not know, or read them as missing.
         labels: the column of the labels, for a model that is conditioned on labels.
         percentiles: whether percentiles are needed; by default they are written if possible.
@@ -64,6 +70,10 @@ def score(
         compile: whether to compile the estimate; auto compiles if that saves time.
         device: the device to compute on; CUDA by default, if available.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae score runs/table new.csv --out scores.csv
+        pyrovae score runs/table new.csv --out scores.csv --kind typicality
     """
     if data is None:
         raise InputError("which file? give it after the run, as in `pyrovae score RUN new.csv`")

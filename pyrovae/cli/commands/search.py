@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pyrovae import datasets, plots, searching
 from pyrovae.cli import varying
 from pyrovae.cli.commands.fit import named_folder
+from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of, save_frame
+from pyrovae.cures import command
 from pyrovae.errors import InputError
 from pyrovae.searching import Study
 
@@ -17,17 +19,28 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_options", "completed", "search"]
+__all__ = ["SECTIONS", "add_options", "completed", "search"]
 
+SECTIONS = varying.sections(
+    Section(
+        "search",
+        "vary space trials hours sampler pruner finalists seeds jobs seed out",
+        of=searching.search,
+    )
+)
 FIGURES = ("history", "curves", "slices", "parallel", "importance")
 
 
 def search(**options: Any) -> None:  # noqa: ANN401
-    """Search for the VAE with the best log p(x), by Bayesian optimisation with pruning.
+    """Find the best VAE by Bayesian optimisation with pruning.
 
     --vary gives choices for options of `pyrovae fit`; the other options apply to all trials. Writes
     the trials, table.csv and figures into --out (studies/NAME-1 by default). The same command with
     --out goes on where it was stopped. The best trials are refitted with several seeds.
+
+    Example:
+        pyrovae search --data mnist --vary latent_dim=2..64 lr=1e-4..1e-2:log
+        pyrovae search --data digits --vary prior=StandardNormal,VampPrior --trials 20
     """
     space = varying.space_of(options["vary"], options["space"], options)
     if not space.has_choices:
@@ -72,4 +85,4 @@ def _write(study: Study, folder: Path) -> None:
         drawn.append(plots.save(ax, folder / f"{kind}.png").name)
     print(f"written: {folder}: table.csv, {', '.join(drawn)}")
     if study.best is not None and study.best.folder is not None:
-        print(f"the best run: {study.best.folder} (evaluate: pyrovae evaluate {study.best.folder})")
+        print(f"the best run: {study.best.folder} (evaluate: {command('evaluate', study.best.folder)})")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae import datasets, searching
 from pyrovae.checks import whole
 from pyrovae.cli import varying
+from pyrovae.cli.helping import Section
 from pyrovae.cli.runs import load_data, options_of
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
@@ -16,15 +17,26 @@ if TYPE_CHECKING:
 
     from pyrovae.cli.parsing import Option
 
-__all__ = ["add_options", "completed", "sweep"]
+__all__ = ["SECTIONS", "add_options", "completed", "sweep"]
+
+SECTIONS = varying.sections(
+    Section(
+        "sweep",
+        "grid seeds seed jobs split method particles rows out",
+        of=searching.sweep,
+    )
+)
 
 
 def sweep(**options: Any) -> None:  # noqa: ANN401
-    """Train a grid of VAEs with several seeds each, and compare their log p(x).
+    """Train a grid of VAEs with several seeds, and compare them.
 
     Each --grid gives several values to an option of `pyrovae fit`; the other options apply to all
     runs. Writes a run folder for each point and seed, table.csv and sweep.png into --out
     (sweeps/NAME-1 by default). The same command with --out resumes a sweep that was stopped.
+
+    Example:
+        pyrovae sweep --data digits --grid latent_dim=2,5,10 --seeds 3
     """
     if not options["grid"]:
         raise InputError("nothing is varied: give at least one --grid, as in --grid latent_dim=2,5,10")

@@ -28,7 +28,7 @@ def traverse(
     seed: int = 0,
     trust: str | None = None,
 ) -> None:
-    """Decode an observation along each latent, or along each principal direction of the encodings.
+    """Decode an observation along each latent or principal direction.
 
     The figure has a row for each direction. The direction that changes the observation most comes
     first.
@@ -46,6 +46,10 @@ def traverse(
         array: also write traversal.npy, (directions, steps, ...).
         seed: seed of the samples.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae traverse runs/mog
+        pyrovae traverse runs/mog --directions principal --row 3
     """
     whole("count", count)
     vae, data_set = open_run(run, data, trust)

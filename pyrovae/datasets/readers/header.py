@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyrovae.cures import cure
 from pyrovae.datasets.readers.cells import is_missing, number_of
 from pyrovae.datasets.readers.dates import AmbiguousDates, days_of
 from pyrovae.errors import InputError
@@ -124,7 +125,5 @@ def _unlike(first: Sequence[str], columns: Sequence[Sequence[str]], where: objec
 
 def _unclear(first: Sequence[str], where: object) -> InputError:
     shown = ", ".join(first[:4]) + (", ..." if len(first) > 4 else "")
-    return InputError(
-        f"the first line of {where} ({shown}) may be a header or a row: say which with header=True or "
-        "header=False (--header true)"
-    )
+    how = cure("header=True or header=False", "--header true or --header false")
+    return InputError(f"the first line of {where} ({shown}) may be a header or a row: say which with {how}")

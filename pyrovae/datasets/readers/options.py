@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyrovae.checks import shown, whole
+from pyrovae.cures import cure
 from pyrovae.errors import InputError
 from pyrovae.names import meant_by
 
@@ -117,20 +118,22 @@ def strings(name: str, value: object, *, split: bool = False) -> tuple[str, ...]
 
 
 def dropping(*names: str) -> str:
-    """How to leave columns out, in Python and on the command line.
+    """How to leave columns out, in Python or on the command line.
 
     Example:
+        >>> from pyrovae.cures import typed
         >>> print(dropping("id"))
-        drop='id' (--drop id)
-        >>> print(dropping("id", "first name"))
-        drop=['id', 'first name'] (--drop id 'first name')
+        drop='id'
+        >>> with typed(["fit"]):
+        ...     print(dropping("id", "first name"))
+        --drop id 'first name'
     """
     words = " ".join(map(shlex.quote, names))
     if len(names) == 1 and (names[0] in ("null", "~") or names[0].startswith("[")):
         words = shlex.quote(json.dumps(names))
     mark = "=" if words.startswith("-") else " "
     python = repr(names[0] if len(names) == 1 else list(names))
-    return f"drop={python} (--drop{mark}{words})"
+    return cure(f"drop={python}", f"--drop{mark}{words}")
 
 
 def check_names(option: str, asked: Sequence[str], names: Sequence[str], where: object) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.cures import cure
 from pyrovae.datasets.readers.options import ReadOptions
 from pyrovae.datasets.readers.structure import (
     NAMES,
@@ -238,7 +239,7 @@ def _ragged(path: Path, line: int, count: int, structure: Structure, width: int)
     return InputError(
         f"line {line} of {path} has {count} field{'s' * (count != 1)} and line {structure.lines[0]} has "
         f"{width} (separated by a {mark}): give each line the same number of fields, quote cells that hold "
-        "the separator, or name another separator with --separator"
+        f"the separator, or name another separator with {cure('separator=', '--separator')}"
     )
 
 

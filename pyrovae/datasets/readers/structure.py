@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pyrovae.cures import cure
 from pyrovae.datasets.readers.cells import is_missing, number_of
 from pyrovae.datasets.readers.header import has_header
 from pyrovae.datasets.readers.options import ReadOptions
@@ -161,9 +162,10 @@ def separator_of(lines: list[str], where: object) -> str:
         return max(near, key=lambda c: (near[c][0], near[c][1], -CANDIDATES.index(c)))
     frequent = [c for c in CANDIDATES[:-1] if sum(c in line for line in sample) > len(sample) / 2]
     if frequent:
+        how = cure("separator=", "--separator")
         raise InputError(
             f"{where} has no separator that divides its lines into the same number of fields: quote cells "
-            f"that hold a {NAMES[frequent[0]]}, or name the separator (--separator)"
+            f"that hold a {NAMES[frequent[0]]}, or name the separator with {how}"
         )
     return ""
 
@@ -258,7 +260,7 @@ def _refuse_ragged(
             raise InputError(
                 f"line {line} of {where} has {len(fields)} {what} and line {first} has {widths} (separated "
                 f"by a {mark}): give each line the same number of fields, quote cells that hold the "
-                "separator, or name another separator with --separator"
+                f"separator, or name another separator with {cure('separator=', '--separator')}"
             )
 
 
@@ -297,7 +299,8 @@ def _refuse_second_header(records: list[Record], where: object) -> None:
     if len(words) > 1 and len(words) > len(above) / 2:
         raise InputError(
             f"line {line} of {where} ({', '.join(words[:3])}, ...) looks like a second line of names or "
-            "units, as its columns hold numbers below: remove it, or keep it with header=True (--header true)"
+            "units, as its columns hold numbers below: remove it, or keep it with "
+            f"{cure('header=True', '--header true')}"
         )
 
 
@@ -331,7 +334,6 @@ def _decimal(rows: list[list[str]], separator: str, where: object) -> str:
     if separator == ";" and not pointed:
         raise InputError(
             f"{where} has numbers such as {min(commas)}, whose comma may be the decimal mark or group "
-            "thousands: "
-            "say which with decimal=',' or decimal='.' (--decimal)"
+            "thousands: say which with " + cure("decimal=',' or decimal='.'", "--decimal , or --decimal .")
         )
     return "."

@@ -13,6 +13,7 @@ import shlex
 
 import numpy as np
 
+from pyrovae.cures import cure, option
 from pyrovae.datasets.readers.cells import Cells, are_hexadecimal, number_of
 from pyrovae.datasets.readers.options import dropping
 from pyrovae.errors import InputError
@@ -113,7 +114,7 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
         InputError: with the likely reading of the column and what to do.
     """
     drop = f"leave the column out with {dropping(name)}"
-    categories = f"declare its cells as names with kinds={{{name!r}: 'categorical'}}"
+    categories = f"declare its cells as names with {option('kinds', {name: 'categorical'})}"
     if cells.sort == "identifiers":
         raise InputError(
             f"column {name!r} of {where} holds whole numbers of up to {_digits(cells)} digits "
@@ -127,7 +128,9 @@ def refuse_unlikely(cells: Cells, name: str, where: object) -> None:
     if is_mixed and not _mostly_own(cells):
         odd = _odd_words(cells)
         na = ",".join(odd)
-        named = f"or name what stands for a missing entry with na={na!r} (--na={shlex.quote(na)}), "
+        named = (
+            f"or name what stands for a missing entry with {cure(f'na={na!r}', f'--na={shlex.quote(na)}')}, "
+        )
         raise InputError(
             f"column {name!r} of {where} holds {odd[0]!r} next to numbers: leave such cells empty, "
             + named * (len(odd) <= SOME)
