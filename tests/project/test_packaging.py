@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 import pyrovae
 
-EXTRAS = ["app", "arviz", "excel", "parquet", "search"]
+EXTRAS = ["app", "arviz", "excel", "hub", "onnx", "parquet", "search"]
 PACKAGED = ["pyproject.toml", "LICENSE", "README.md", "pyrovae", "tests", "conftest.py"]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from pyrovae import baselines, plots
 from pyrovae.checks import count_of, whole
 from pyrovae.cli.quoting import cost_of, duration, quotable, referee
-from pyrovae.cli.runs import open_run, rows_of, save_text
+from pyrovae.cli.runs import open_run, results_of, rows_of, save_text
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
@@ -137,7 +137,7 @@ def evaluate(
             others = together(lambda: _baselines(vae, data_set, x) if baseline and is_first() else {})
             of_data = _of_data(vae, data_set, weights, seed, chunk)
     curve = replace(curve, partial=curve.partial or stop() or stop_again())
-    together(lambda: _report(Results(split, results, curve, others, of_data), Path(run)))
+    together(lambda: _report(Results(split, results, curve, others, of_data), results_of(run)))
     if curve.partial:
         raise KeyboardInterrupt(
             "stopped early: the finished rows are in the files with .partial in their names"
