@@ -10,14 +10,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pyrovae.errors import InputError
 from pyrovae.extras import require
 
 __all__ = ["CARD", "FILE", "downloaded", "is_on_hub", "uploaded"]
 
-T = TypeVar("T")
 PREFIX = "hub:"
 FILE, CARD = "model.pyrovae", "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -41,7 +40,10 @@ def downloaded(name: str) -> Path:
     hub = require("huggingface_hub", "hub", "loading a model from the Hub")
     _check(repository)
     return Path(
-        _answered(repository, lambda: hub.hf_hub_download(repository, FILE, revision=revision or None))
+        _answered(
+            repository,
+            lambda: hub.hf_hub_download(repository, FILE, revision=revision or None, endpoint=_endpoint()),
+        )
     )
 
 
@@ -55,13 +57,17 @@ def uploaded(repository: str, files: Mapping[str, bytes], *, private: bool, mess
     _check(repository)
 
     def upload() -> str:
-        api = hub.HfApi()
+        api = hub.HfApi(endpoint=_endpoint())
         api.create_repo(repository, private=private, exist_ok=True)
         operations = [hub.CommitOperationAdd(name, data) for name, data in files.items()]
         api.create_commit(repository, operations, commit_message=message)
         return f"{api.endpoint}/{repository}"
 
     return _answered(repository, upload)
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _check(repository: str) -> None:

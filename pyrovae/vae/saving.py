@@ -56,17 +56,31 @@ class Model:
     facts: dict[str, Any] = field(default_factory=dict)
     version: str = field(default_factory=version)
 
+    @classmethod
+    def of(cls, vae: Any, facts: Mapping[str, Any] | None = None) -> Self:  # noqa: ANN401
+        """The content for a VAE."""
+        schema = None if vae.schema is None else vae.schema.to_dict()
+        return cls(vae.to_dict(), schema, _copies(vae.state_dict()), dict(facts or {}))
+
     def write(self, path: Path) -> None:
         """Write the file completely or not at all.
 
         Raises:
-            InputError: if weights are not finite, for values that JSON lacks, or if the file cannot
-                be written.
+            InputError: as from `to_bytes`, or if the file cannot be written.
+        """
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give the name of a file, as in {path / 'model.pyrovae'}")
+        data = self.to_bytes()
+        write_whole(path, lambda file: file.write(data))
+
+    def to_bytes(self) -> bytes:
+        """The file as bytes.
+
+        Raises:
+            InputError: if weights are not finite, and for values that JSON lacks.
         """
         from safetensors.torch import save
 
-        if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of a file, as in {path / 'model.pyrovae'}")
         wrong = _not_finite(self.weights)
         if wrong is not None:
             raise InputError(
@@ -74,8 +88,7 @@ class Model:
             )
         content = self._content()
         metadata = {"format": "pt", "pyrovae": content, "sha256": _digest(content, self.weights)}
-        data = save(self.weights, metadata)
-        write_whole(path, lambda file: file.write(data))
+        return save(self.weights, metadata)
 
     def _content(self) -> str:
         parts = {"declaration": self.declaration, "schema": self.schema, "facts": self.facts}
@@ -134,8 +147,7 @@ class Saves:
             True
         """
         path = path_of("path", path)
-        schema = None if self.schema is None else self.schema.to_dict()
-        Model(self.to_dict(), schema, _copies(self.state_dict()), dict(facts or {})).write(path)
+        Model.of(self, facts).write(path)
         return path
 
 

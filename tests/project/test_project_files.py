@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-EXTRAS = ("app", "arviz", "excel", "parquet", "search")
+EXTRAS = ("app", "arviz", "excel", "hub", "onnx", "parquet", "search")
 
 
 @pytest.fixture(scope="module")

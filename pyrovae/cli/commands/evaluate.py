@@ -39,6 +39,7 @@ from pyrovae.evidence.predictive import WEIGHTS, Given
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.numerics import stderr_of_mean
 from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
+from pyrovae.tasks.reference import run_key
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
@@ -137,7 +138,7 @@ def evaluate(
             others = together(lambda: _baselines(vae, data_set, x) if baseline and is_first() else {})
             of_data = _of_data(vae, data_set, weights, seed, chunk)
     curve = replace(curve, partial=curve.partial or stop() or stop_again())
-    together(lambda: _report(Results(split, results, curve, others, of_data), results_of(run)))
+    together(lambda: _report(Results(split, results, curve, others, of_data, run_key(run)), results_of(run)))
     if curve.partial:
         raise KeyboardInterrupt(
             "stopped early: the finished rows are in the files with .partial in their names"
@@ -294,7 +295,8 @@ def _baselines(vae: VAE, data: Data | None, x: Rows) -> dict[str, float]:
 class Results:
     """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines.
 
-    `whole` is the bound on log p(D) of the training rows, if rows share variables.
+    `whole` is the bound on log p(D) of the training rows, if rows share variables; `weights` is a
+    hash of the weights.
     """
 
     split: Part
@@ -302,6 +304,7 @@ class Results:
     curve: BoundCurve
     baselines: dict[str, float]
     whole: DataEvidence | None = None
+    weights: str | None = None
 
     @property
     def bound(self) -> Evidence:
@@ -349,6 +352,7 @@ class Results:
         end = ".partial" if partial else ""
         content = {
             "split": self.split,
+            "weights": self.weights,
             **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
             "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
             "baselines": self.baselines,
