@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         datasets,
         evidence,
         exploring,
+        exporting,
         factors,
         guides,
         likelihoods,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
+    from pyrovae.exporting import export, push_to_hub, share
     from pyrovae.factors import Disentanglement, disentanglement
     from pyrovae.searching import Bandit, Space, Study, Sweep
     from pyrovae.searching.bandit import bandit
@@ -103,6 +105,8 @@ __all__ = [
     "evidence",
     "explore",
     "exploring",
+    "export",
+    "exporting",
     "factors",
     "fit",
     "fit_prior",
@@ -122,11 +126,13 @@ __all__ = [
     "oracles",
     "plots",
     "priors",
+    "push_to_hub",
     "sandwich",
     "score",
     "score_file",
     "search",
     "searching",
+    "share",
     "sweep",
     "tasks",
     "testing",
@@ -151,6 +157,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
+            "exporting": ["export", "push_to_hub", "share"],
             "factors": ["Disentanglement", "disentanglement"],
             "searching": ["Bandit", "Space", "Study", "Sweep", "bandit", "search", "sweep"],
             "tasks": [

@@ -108,7 +108,7 @@ def _results(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _opening(facts: dict[str, Any]) -> str:
-    by = f" by {facts['author']}" if facts.get("author") else ""
+    by = f" by {' '.join(facts['author'].split())}" if facts.get("author") else ""
     of = f" of {_name(facts)}" if facts.get("identity") else ""
     return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE, which estimates its log p(x).")
 
@@ -123,8 +123,8 @@ def _loading(source: str) -> str:
 
 def _units(vae: VAE) -> str:
     schema = vae.schema
-    levels = {} if schema is None else {"levels": schema.levels, "dequantized": schema.dequantize}
-    return _filled(f"p(x) is {Units(vae.measure, **levels)}. {_missing(vae)}")
+    levels, noise = (None, False) if schema is None else (schema.levels, schema.dequantize)
+    return _filled(f"p(x) is {Units(vae.measure, levels=levels, dequantized=noise)}. {_missing(vae)}")
 
 
 def _missing(vae: VAE) -> str:
@@ -224,31 +224,25 @@ def _versions(model: Model) -> str:
 
 def _citations(vae: VAE, model: Model) -> str:
     """How to cite PyroVAE, and the sources of the parts."""
-    sources = [f"- `{name}`: {text}" for name, text in dict(_references(vae, model.facts)).items()]
-    parts = [
-        f"```bibtex\n{CITED % model.version}\n```",
-        "The parts of the model are from:",
-        *map(_filled, sources),
-    ]
-    return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
+    sources = dict(_references(vae, model.facts)).items()
+    lines = "\n".join(_filled(f"- `{name}`: {text}") for name, text in sources)
+    return f"```bibtex\n{CITED % model.version}\n```\n\nThe parts of the model are from:\n\n{lines}"
 
 
 def _references(vae: VAE, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The names of the classes with their sources, from the docstrings."""
-    objective = (facts.get("identity") or {}).get("objective") or {}
-    classes = [type(vae), *(type(part) for _, part in vae._parts())]
-    path = str(objective.get("class_path", ""))
-    if path.startswith("pyrovae."):
-        classes.append(class_at(path, Declared))
-    for cls in classes:
-        text = inspect.getdoc(cls) or ""
-        module = inspect.getdoc(inspect.getmodule(cls)) or ""
-        found = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", text, re.M)
-        found = found or (
-            re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", module, re.M) if cls is type(vae) else None
-        )
-        if found:
-            yield cls.__name__, " ".join(found[1].split())
+    yield "VAE", _reference(inspect.getmodule(type(vae)))
+    path = str(((facts.get("identity") or {}).get("objective") or {}).get("class_path", ""))
+    objective = [class_at(path, Declared)] if path.startswith("pyrovae.") else []
+    for cls in [*(type(part) for _, part in vae._parts()), *objective]:
+        if found := _reference(cls):
+            yield cls.__name__, found
+
+
+def _reference(documented: object) -> str:
+    """The text under "Reference:" in a docstring."""
+    found = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
+    return " ".join(found[1].split()) if found else ""
 
 
 def _filled(text: str) -> str:

@@ -127,9 +127,7 @@ def _stated(license: str | None, author: str | None) -> dict[str, Any]:
     stated = {"license": license, "author": author}
     for name, value in stated.items():
         if value is not None and (not isinstance(value, str) or not value.strip()):
-            raise InputError(
-                f"{name} must be words, as in {name}='mit', not {value!r}: leave it out if unknown"
-            )
+            raise InputError(f"{name} must be words, not {value!r}: leave it out if it is unknown")
     return {name: value for name, value in stated.items() if value is not None}
 
 

@@ -43,7 +43,7 @@ class _Layer(nn.Module):
         return torch.cat(out, -1)
 
     def _run(self, cell: nn.Module, steps: Tensor) -> Tensor:
-        if isinstance(steps, FakeTensor):
+        if isinstance(steps, FakeTensor) and not torch.compiler.is_exporting():
             raise Uncapturable(
                 "a recurrent layer is a loop over steps, and compiled code would repeat it T times"
             )

@@ -39,12 +39,8 @@ def downloaded(name: str) -> Path:
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     hub = require("huggingface_hub", "hub", "loading a model from the Hub")
     _check(repository)
-    return Path(
-        _answered(
-            repository,
-            lambda: hub.hf_hub_download(repository, FILE, revision=revision or None, endpoint=_endpoint()),
-        )
-    )
+    where: dict[str, Any] = {"revision": revision or None, "endpoint": _endpoint()}
+    return Path(_answered(repository, lambda: hub.hf_hub_download(repository, FILE, **where)))
 
 
 def uploaded(repository: str, files: Mapping[str, bytes], *, private: bool, message: str) -> str:
