@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrovae.compiling.quiet import validation_kept
 from pyrovae.errors import InputError, Uncapturable
+from pyrovae.exporting.decompositions import decompositions
 from pyrovae.exporting.graphs import Graph
 from pyrovae.extras import require
 from pyrovae.threads import alone
@@ -76,7 +77,8 @@ def as_bytes(
     try:
         with alone, _quiet(), torch.no_grad():
             options: dict[str, Any] = {"input_names": names[0], "output_names": names[1], "verbose": False}
-            converted: Any = torch.onnx.export(program, dynamo=True, external_data=False, **options)
+            plain = program.run_decompositions(decompositions())
+            converted: Any = torch.onnx.export(plain, dynamo=True, external_data=False, **options)
             converted.model.metadata_props["pyrovae"] = words
             return converted.model_proto.SerializeToString()
     except Exception as error:
