@@ -11,8 +11,8 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae.exporting.card import model_card
-    from pyrovae.exporting.export import Exported, export
-    from pyrovae.exporting.share import Shared, push_to_hub, share
+    from pyrovae.exporting.exported import Exported, export
+    from pyrovae.exporting.shared import Shared, push_to_hub, share
 
 __all__ = ["Exported", "Shared", "export", "model_card", "push_to_hub", "share"]
 
@@ -21,7 +21,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "card": ["model_card"],
-            "export": ["Exported", "export"],
-            "share": ["Shared", "push_to_hub", "share"],
+            "exported": ["Exported", "export"],
+            "shared": ["Shared", "push_to_hub", "share"],
         },
     )

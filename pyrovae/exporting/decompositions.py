@@ -1,5 +1,7 @@
-r"""Operations that ONNX lacks, as sums, products and logarithms.
+r"""Operations that ONNX lacks, or has without their digits, as sums, products and logarithms.
 
+e^x - 1           \(\tanh(x / 2) (e^x + 1)\), which is exact for small x
+log(1 + x)        \(x \log(u) / (u - 1)\) with u = 1 + x as it was rounded
 log Gamma         \(\log\Gamma(x) = S(x + n) - \log\prod_{i<n}(x + i)\), with Stirling's series S
 Cholesky factor   column by column
 triangular solve  row by row
@@ -7,6 +9,8 @@ triangular solve  row by row
 A matrix of size D gives about D operations.
 
 Reference:
+    Goldberg (1991), "What Every Computer Scientist Should Know About Floating-Point Arithmetic",
+    theorem 4 (log(1 + x));
     Abramowitz & Stegun (1964), "Handbook of Mathematical Functions", 6.1.15 and 6.1.41.
 """
 
@@ -19,11 +23,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["cholesky", "decompositions", "log_gamma", "solved"]
+__all__ = ["cholesky", "decompositions", "expm1", "log1p", "log_gamma", "softplus", "solved"]
 
 SHIFT = 10
 # B_2k / (2k (2k - 1)), k = 1, 2, ...
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+
+
+def expm1(x: Tensor) -> Tensor:
+    """e^x - 1.
+
+    Example:
+        >>> x = torch.tensor([-200.0, -1e-9, 0, 1e-9, 3, 200])
+        >>> torch.allclose(expm1(x), torch.expm1(x), rtol=1e-5, atol=0)
+        True
+    """
+    return (x / 2).tanh() * (x.exp() + 1)
+
+
+def log1p(x: Tensor) -> Tensor:
+    """log(1 + x).
+
+    Example:
+        >>> x = torch.tensor([-1.0, -0.5, 1e-9, 3, torch.inf])
+        >>> torch.allclose(log1p(x), torch.log1p(x), rtol=1e-5, atol=0)
+        True
+    """
+    u = 1 + x
+    is_plain = (u != 1) & (u < torch.inf)
+    quotient = x * u.log() / torch.where(is_plain, u - 1, 1.0)
+    return torch.where(is_plain, quotient, x)
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^x), as `torch.nn.functional.softplus`; there is no need of a threshold.
+
+    Example:
+        >>> x = torch.tensor([-80.0, 0, 1, 30])
+        >>> torch.allclose(softplus(x), torch.nn.functional.softplus(x), rtol=1e-5, atol=0)
+        True
+    """
+    y = beta * x
+    return (y.clamp(min=0) + log1p((-y.abs()).exp())) / beta
 
 
 def log_gamma(x: Tensor) -> Tensor:
@@ -88,6 +129,10 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     """The decompositions by operation, for `ExportedProgram.run_decompositions`."""
     aten = torch.ops.aten
     return {
+        aten.expm1.default: expm1,
+        aten.log1p.default: log1p,
+        aten.softplus.default: softplus,
+        aten.log_sigmoid.default: lambda x: -softplus(-x),
         aten.lgamma.default: log_gamma,
         aten.linalg_solve_triangular.default: solved,
         aten.linalg_cholesky_ex.default: _cholesky_ex,

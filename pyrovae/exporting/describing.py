@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -96,7 +96,8 @@ def readme(vae: VAE, to: str, about: Mapping[str, Mapping[str, Any]], left_out: 
     ending = {"onnx": "onnx", "torch": "pt2"}[to]
     parts = [
         f"# A VAE as {'ONNX files' if to == 'onnx' else 'programs of torch.export'}",
-        f"Written by PyroVAE {version()}. B is the number of rows, K the number of particles; both are free.",
+        f"Written by PyroVAE {version()}. B is the number of rows and K the number of particles; both "
+        "are free.",
         f"```text\n{vae}\n```",
     ]
     for name, one in about.items():
@@ -105,13 +106,10 @@ def readme(vae: VAE, to: str, about: Mapping[str, Mapping[str, Any]], left_out: 
     columns = next(iter(about.values()))["columns"]
     if columns:
         rows = [
-            f"| {i} | {c['name']} | {c['kind']} | {c['unit'] or ''} | {', '.join(c['words'] or ())} |"
+            (i, c["name"], c["kind"], c["unit"] or "", ", ".join(c["words"] or ()))
             for i, c in enumerate(columns)
         ]
-        parts += [
-            "## Columns of x",
-            "\n".join(["| | name | kind | unit | words |", "|---|---|---|---|---|", *rows]),
-        ]
+        parts += ["## Columns of x", _markdown(("", "name", "kind", "unit", "words"), rows)]
     if "score" in about:
         parts += ["## log p(x)", _used(vae, to, about["score"])]
     return "\n\n".join(parts) + "\n"
@@ -119,11 +117,17 @@ def readme(vae: VAE, to: str, about: Mapping[str, Mapping[str, Any]], left_out: 
 
 def _table(one: Mapping[str, Any]) -> str:
     rows = [
-        f"| {kind} | `{name}` | ({', '.join(map(str, value['shape']))}) | {value['dtype']} | {value['meaning']} |"
+        (kind, f"`{name}`", f"({', '.join(map(str, value['shape']))})", value["dtype"], value["meaning"])
         for kind, values in (("input", one["inputs"]), ("output", one["outputs"]))
         for name, value in values.items()
     ]
-    return "\n".join(["| | name | shape | type | meaning |", "|---|---|---|---|---|", *rows])
+    return _markdown(("", "name", "shape", "type", "meaning"), rows)
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown; a bar would end its cell."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _used(vae: VAE, to: str, about: Mapping[str, Any]) -> str:

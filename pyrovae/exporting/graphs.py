@@ -4,7 +4,7 @@ encoder   x -> the parameters of q(z|x)
 decoder   z -> the parameters of p(x|z), and E[x|z]
 score     x and normal noise e -> log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), and L_K
 
-z_k = g(x, e_k) is the sample of the guide: location plus scale times noise, a flow of it, and so on.
+z_k = g(x, e_k) is the sample of the guide: location plus scale times noise, or a flow of it.
 Uniform noise is \(\Phi(e)\). The functions contain the standardisation, so x is in the user's
 units.
 """
@@ -160,14 +160,14 @@ def noise_size(vae: VAE, x: Tensor, context: Tensor | None) -> int:
 
 
 def _described(fn: Any, heads: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:  # noqa: ANN401
-    """Mean, standard deviation and parameters of a distribution; of others the network's outputs."""
+    """Mean, standard deviation and parameters of a distribution, or else the network's outputs."""
     moments = {name: _known(fn, name) for name in ("mean", "stddev")}
     base = fn
     while isinstance(base, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
         base = base.base_dist
-    named = {name: _known(base, name) for name in base.arg_constraints or ("loc", "scale")}
+    names = list(base.arg_constraints or ("loc", "scale"))
+    named = {name: _known(base, name) for name in names if _SAME.get(name) not in names}
     named = {name: value for name, value in named.items() if value is not None}
-    named = {name: value for name, value in named.items() if _SAME.get(name) not in named}
     if not named:
         named = {f"head_{name}": value for name, value in heads().items()}
     return {name: value for name, value in (moments | named).items() if value is not None}

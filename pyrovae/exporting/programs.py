@@ -40,7 +40,8 @@ def captured(graph: Graph, inputs: Sequence[Tensor]) -> torch.export.ExportedPro
     names = (*graph.inputs, "context")[: len(inputs)]
     shapes = tuple({0: particles, 1: rows} if name == "noise" else {0: rows} for name in names)
     try:
-        with alone, _quiet(), validation_kept(), torch.no_grad():
+        # torch's distributions switch gradients on, which would become a part of the program
+        with alone, _quiet(), validation_kept(), torch.enable_grad():
             torch.distributions.Distribution.set_default_validate_args(False)
             return torch.export.export(graph, tuple(inputs), dynamic_shapes=(shapes,), strict=False)
     except Uncapturable:

@@ -132,7 +132,7 @@ class Recurrent(SequenceNetwork):
 
     def unrolled(self, rows: Tensor) -> Tensor:
         h = self.first(rows).unsqueeze(1) + self.positions
-        count = torch.full((len(rows),), self.steps, device=rows.device)
+        count = torch.full(rows.shape[:1], self.steps, device=rows.device)
         for layer in self.stack:
             h = layer(h, count)
         return h

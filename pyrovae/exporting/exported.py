@@ -6,13 +6,14 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import Tensor
 
-from pyrovae.checks import one_of, path_of
+from pyrovae.checks import one_of, path_of, words_of
 from pyrovae.errors import InputError, Uncapturable, visible
 from pyrovae.exporting.describing import about_graph, readme
 from pyrovae.exporting.graphs import GRAPHS, Graph, noise_size
@@ -61,6 +62,7 @@ def export(
     to: Kind = "onnx",
     *,
     out: str | os.PathLike[str],
+    functions: Sequence[str] = tuple(GRAPHS),
     trust: str | Sequence[str] | None = None,
 ) -> Exported:
     r"""Write encoder, decoder and log p(x) of a VAE to files for other programs.
@@ -78,25 +80,29 @@ def export(
         vae: a VAE, a run folder or a model file.
         to: "onnx" (extra `onnx`), checked in onnxruntime; or "torch", programs of `torch.export`.
         out: the folder to write.
+        functions: those to export, "encoder", "decoder" and "score".
         trust: trusted modules outside PyroVAE that the run may name; see `load`.
 
     Raises:
         InputError: if no function can be exported, if a file differs from the VAE by more than
             rounding, or if the folder cannot be written.
     """
-    to, folder = one_of("to", to, tuple(ENDINGS)), path_of("out", out)
+    to, folder = one_of("to", to, ("onnx", "torch")), path_of("out", out)
+    functions = [one_of("functions", name, tuple(GRAPHS)) for name in words_of("functions", functions)]
     vae = copy.deepcopy(vae) if isinstance(vae, VAE) else load(vae, trust=trust)
     vae = vae.cpu().eval().requires_grad_(False)
     data, about, errors, left_out = {}, {}, {}, {}
     with random_kept(), torch.no_grad():
         torch.manual_seed(0)
-        for name, cls in GRAPHS.items():
+        for name in functions:
             try:
-                data[name], about[name], errors[name] = _file(name, cls(vae), to)
+                data[name], about[name], errors[name] = _file(name, GRAPHS[name](vae), to)
             except Uncapturable as error:
                 left_out[name] = str(error)
     if not data:
-        raise InputError(f"no part of this VAE can be exported to {to}: {left_out['encoder']}; use pv.load")
+        raise InputError(
+            f"no part of this VAE can be exported to {to}: {left_out[functions[0]]}; use pv.load"
+        )
     files = {name: folder / f"{name}.{ENDINGS[to]}" for name in data}
     texts = {folder / "README.md": readme(vae, to, about, left_out).encode()}
     _write(folder, {files[name]: data[name] for name in data} | texts)
@@ -156,8 +162,8 @@ def _difference(name: str, graph: Graph, run: Any, inputs: list[Tensor]) -> floa
         tolerance = TOLERANCE[next(graph.vae.parameters()).dtype]
         if one.shape != wanted.shape or not same or not gap <= tolerance:
             raise InputError(
-                f"the exported {name} gives another {output} than the VAE (a difference of {gap:.1g} of the largest "
-                "value), so nothing was written: please report this, with print(vae)"
+                f"the exported {name} gives another {output} than the VAE (a difference of {gap:.1g} of the "
+                "largest value), so nothing was written: please report this, with print(vae)"
             )
         worst = max(worst, gap)
     return worst
@@ -169,4 +175,8 @@ def _write(folder: Path, files: dict[Path, bytes]) -> None:
     except OSError as error:
         raise InputError(f"cannot create the folder {folder}: {reason_of(error)}; choose another") from None
     for path, data in files.items():
-        write_whole(path, lambda file, data=data: file.write(data))
+        write_whole(path, partial(_put, data))
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
