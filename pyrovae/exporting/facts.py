@@ -31,7 +31,7 @@ def facts_of_run(run: str | os.PathLike[str], saved: Checkpoint) -> dict[str, An
         run: the run folder.
         saved: its checkpoint.
     """
-    options = set(inspect.signature(datasets.load).parameters) - {"root"}
+    options = {"data", *inspect.signature(datasets.load).parameters} - {"root"}
     config = {name: value for name, value in config_of_run(run, saved).items() if name in options}
     facts = {
         "identity": saved.identity,

@@ -19,7 +19,7 @@ __all__ = ["CARD", "FILE", "downloaded", "is_on_hub", "uploaded"]
 
 PREFIX = "hub:"
 FILE, CARD = "model.pyrovae", "README.md"
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_on_hub(name: str | os.PathLike[str]) -> bool:
