@@ -17,10 +17,10 @@ from pyrovae.checks import one_of, path_of, words_of
 from pyrovae.errors import InputError, Uncapturable, visible
 from pyrovae.exporting.describing import about_graph, readme
 from pyrovae.exporting.graphs import GRAPHS, Graph, noise_size
+from pyrovae.exporting.models import vae_of
 from pyrovae.exporting.programs import ENDINGS, as_bytes, captured, runner_of
 from pyrovae.files import reason_of, write_whole
 from pyrovae.seeds import random_kept
-from pyrovae.training import load
 from pyrovae.vae import VAE
 
 __all__ = ["TOLERANCE", "Exported", "export"]
@@ -89,7 +89,7 @@ def export(
     """
     to, folder = one_of("to", to, ("onnx", "torch")), path_of("out", out)
     functions = [one_of("functions", name, tuple(GRAPHS)) for name in words_of("functions", functions)]
-    vae = copy.deepcopy(vae) if isinstance(vae, VAE) else load(vae, trust=trust)
+    vae = copy.deepcopy(vae_of(vae, trust))
     vae = vae.cpu().eval().requires_grad_(False)
     data, about, errors, left_out = {}, {}, {}, {}
     with random_kept(), torch.no_grad():

@@ -12,8 +12,8 @@ from pyrovae.checks import path_of
 from pyrovae.errors import InputError, visible
 from pyrovae.exporting.card import model_card
 from pyrovae.exporting.facts import facts_of_run, notes_on
+from pyrovae.exporting.models import is_stored, vae_of
 from pyrovae.files import write_whole
-from pyrovae.training import load
 from pyrovae.training.hub import CARD, FILE, uploaded
 from pyrovae.training.loading import model_file, saved_run
 from pyrovae.vae import VAE
@@ -98,10 +98,7 @@ def push_to_hub(
     Raises:
         InputError: for a model that cannot be loaded, or if the Hub does not accept it.
     """
-    if isinstance(model, VAE):
-        vae, content, notes = model, Model.of(model, _stated(license, author)), list[str]()
-    else:
-        vae, content, notes = _model_of(model, license, author, trust)
+    vae, content, notes = _model_of(model, license, author, trust)
     card = model_card(vae, content, f"hub:{repository}")
     files = {FILE: content.to_bytes(), CARD: card.encode()}
     message = f"A model of PyroVAE {content.version}"
@@ -110,17 +107,21 @@ def push_to_hub(
 
 
 def _model_of(
-    run: str | os.PathLike[str], license: str | None, author: str | None, trust: str | Sequence[str] | None
+    model: Any,  # noqa: ANN401
+    license: str | None,
+    author: str | None,
+    trust: str | Sequence[str] | None,
 ) -> tuple[VAE, Model, list[str]]:
     """The VAE, the content of its file, and notes."""
-    vae = load(run, trust=trust).eval()
-    path = model_file(run)
+    vae, stated = vae_of(model, trust), _stated(license, author)
+    if not is_stored(model):
+        return vae, Model.of(vae, stated), []
+    path = model_file(model)
     if path is not None:
-        facts = Model.read(path).facts
-        return vae, Model.of(vae, facts | _stated(license, author)), []
-    saved, _ = saved_run(run)
-    facts = facts_of_run(run, saved)
-    return vae, Model.of(vae, facts | _stated(license, author)), notes_on(run, saved, facts)
+        return vae, Model.of(vae, Model.read(path).facts | stated), []
+    saved, _ = saved_run(model)
+    facts = facts_of_run(model, saved)
+    return vae, Model.of(vae, facts | stated), notes_on(model, saved, facts)
 
 
 def _stated(license: str | None, author: str | None) -> dict[str, Any]:

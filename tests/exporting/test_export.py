@@ -191,6 +191,7 @@ def test_bad_input_is_refused(tmp_path, monkeypatch, capsys):
     vae = small_vae()
     raises_one_sentence(lambda: pv.export(vae, "tflite", out="o"), "to must be", "'onnx'", "'torch'")
     raises_one_sentence(lambda: pv.export(vae, out="o", functions=["encode"]), "functions", "'encoder'")
+    raises_one_sentence(lambda: pv.export(print, out="o"), "a VAE, a run folder or a model file is needed")
     raises_one_sentence(lambda: pv.export("no", out="o"), "is this the folder of a run?")
     raises_one_sentence(
         lambda: pv.export(vae, "torch", out=vae.save("file") / "o"), "cannot create the folder"

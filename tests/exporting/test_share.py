@@ -219,6 +219,7 @@ def test_what_the_hub_lacks_is_refused(hub, monkeypatch):  # noqa: F811
     raises_one_sentence(lambda: pv.load("hub:user/no"), "there is no repository user/no on the Hub")
     hub.files["user/other", "README.md"] = b"# Other"
     raises_one_sentence(lambda: pv.load("hub:user/other"), "has no file model.pyrovae")
+    raises_one_sentence(lambda: pv.push_to_hub(3, "user/x"), "a VAE, a run folder or a model file is needed")
     raises_one_sentence(lambda: pv.load("hub:../x"), "'../x' is not a repository of the Hub")
     hub.files["user/cut", "model.pyrovae"] = b"cut"
     raises_one_sentence(lambda: pv.load("hub:user/cut"), "is not a model of PyroVAE, or is cut off")
