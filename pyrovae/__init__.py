@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         datasets,
         evidence,
         exploring,
+        exporting,
         factors,
         guides,
         likelihoods,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pyrovae.evidence.gaps import gaps
     from pyrovae.evidence.sandwich import sandwich
     from pyrovae.exploring import explore
+    from pyrovae.exporting import export, push_to_hub, share
     from pyrovae.factors import Disentanglement, disentanglement
     from pyrovae.searching import Bandit, Space, Study, Sweep
     from pyrovae.searching.bandit import bandit
@@ -107,6 +109,8 @@ __all__ = [
     "evidence",
     "explore",
     "exploring",
+    "export",
+    "exporting",
     "factors",
     "fit",
     "fit_prior",
@@ -126,11 +130,13 @@ __all__ = [
     "oracles",
     "plots",
     "priors",
+    "push_to_hub",
     "sandwich",
     "score",
     "score_file",
     "search",
     "searching",
+    "share",
     "sklearn",
     "sweep",
     "tasks",
@@ -156,6 +162,7 @@ if not TYPE_CHECKING:
                 "to_arviz",
             ],
             "exploring": ["explore"],
+            "exporting": ["export", "push_to_hub", "share"],
             "factors": ["Disentanglement", "disentanglement"],
             "searching": ["Bandit", "Space", "Study", "Sweep", "bandit", "search", "sweep"],
             "tasks": [

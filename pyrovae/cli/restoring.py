@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae import plots, report
 from pyrovae.checks import count_of, whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_array
+from pyrovae.cli.runs import Split, open_run, results_of, rows_of, save_array
 from pyrovae.datasets import Rows
 from pyrovae.datasets.incoming import incoming
 from pyrovae.errors import InputError
@@ -194,6 +194,6 @@ def write(
             print_first(f"  {word:<{width}}  {error_line(truth, estimate.cpu(), where)}")
     if is_first():
         ax = completion.plot(truth, rows=min(SHOWN, len(completion)))
-        print_first(f"written: {plots.save(ax, Path(run) / 'figures' / f'{name}.png')}")
+        print_first(f"written: {plots.save(ax, results_of(run) / 'figures' / f'{name}.png')}")
     if array:
-        save_array(Path(run) / f"{name}.npy", completion.x.numpy())
+        save_array(results_of(run) / f"{name}.npy", completion.x.numpy())

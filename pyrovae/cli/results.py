@@ -28,7 +28,8 @@ Part = Literal["train", "validation", "test", "all"]
 class Results:
     """Estimates of log p(x) by name, L_K first, with the curve of bounds and the baselines.
 
-    `whole` is the bound on log p(D) of the training rows, if rows share variables.
+    `whole` is the bound on log p(D) of the training rows, if rows share variables; `weights` is a
+    hash of the weights.
     """
 
     split: Part
@@ -36,6 +37,7 @@ class Results:
     curve: BoundCurve
     baselines: dict[str, float]
     whole: DataEvidence | None = None
+    weights: str | None = None
 
     @property
     def bound(self) -> Evidence:
@@ -83,6 +85,7 @@ class Results:
         end = ".partial" if partial else ""
         content = {
             "split": self.split,
+            "weights": self.weights,
             **{name: evidence.to_dict() for name, evidence in self.evidences.items()},
             "bounds": dict(zip(map(str, self.curve.particles), self.curve.mean.tolist(), strict=True)),
             "baselines": self.baselines,

@@ -1,4 +1,4 @@
-"""Runs on disk: the VAE of a run folder, and the data it was trained on."""
+"""Runs on disk: the VAE of a run folder or a model file, its data, and the results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pyrovae.checks import whole
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
 from pyrovae.extras import require
-from pyrovae.files import write_whole
+from pyrovae.files import reason_of, write_whole
 from pyrovae.sharing import print_first
 from pyrovae.tasks.runs import data_of, load_data, options_of
 from pyrovae.training import load
+from pyrovae.training.hub import is_on_hub
 from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "load_data",
     "open_run",
     "options_of",
+    "results_of",
     "rows_of",
     "save_array",
     "save_frame",
@@ -38,19 +40,37 @@ Split = Literal["train", "validation", "test"]
 
 
 def open_run(run: str, data: str | None, trust: str | None = None) -> tuple[VAE, Data]:
-    """The VAE of a run folder with its best weights, and the data of the run with its own split.
+    """The VAE of a run with its best weights, and the data of the run with its own split.
 
     Arguments:
-        run: the run folder.
+        run: the run folder or model file.
         data: where the data are now, if they came from memory or have moved.
         trust: trusted modules outside the package that the run may name.
 
     Raises:
-        InputError: if the folder holds no run, names code that is not trusted, or the data are not
+        InputError: if there is no run, or it names code that is not trusted, or the data are not
             those of the run.
     """
     vae = load(run, trust=trust).eval()
     return vae, data_of(run, vae.schema, data)
+
+
+def results_of(run: str) -> Path:
+    """The folder for the results of a command: the run folder, or NAME-results for a model file.
+
+    The latter is created in the working folder.
+
+    Raises:
+        InputError: if it cannot be created.
+    """
+    if not is_on_hub(run) and not Path(run).is_file():
+        return Path(run)
+    folder = Path(f"{Path(run).name.removesuffix('.pyrovae').partition('@')[0]}-results")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the folder {folder}: {reason_of(error)}; remove it") from None
+    return folder
 
 
 def rows_of(data: Data, split: Split, count: int | None) -> Rows:

@@ -32,7 +32,17 @@ from pyrovae.datasets import Rows
 from pyrovae.distributions import Columns, Composed, Rescaled
 from pyrovae.terms import DATA, PARTICLES
 
-__all__ = ["BLOCK", "GivenNoise", "KeyedDraws", "KeyedNoise", "NotedDraws", "SiteNoise", "data_keys"]
+__all__ = [
+    "BLOCK",
+    "GivenNoise",
+    "KeyedDraws",
+    "KeyedNoise",
+    "NotedDraws",
+    "SiteNoise",
+    "data_keys",
+    "draw_from",
+    "fill_inside",
+]
 
 # The number of particles per generator; pieces of particles end at multiples of it.
 BLOCK = 250
@@ -95,7 +105,7 @@ class KeyedDraws(Messenger):
             torch.manual_seed(_hash(msg["name"].encode(), self.seed, self.first, self.keys[0]) % 2**63)
 
     def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
-        return _draw(fn, _Noise(self, name, data, particles))
+        return draw_from(fn, _Noise(self, name, data, particles))
 
 
 class NotedDraws(KeyedDraws):
@@ -116,7 +126,7 @@ class NotedDraws(KeyedDraws):
 
     def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
         noise = _Noise(self, name, data, particles)
-        value = _draw(fn, noise)
+        value = draw_from(fn, noise)
         if noise.shapes and _is_affine(fn):
             self.noise[name] = SiteNoise(name, *noise.shapes)
         return value
@@ -154,7 +164,7 @@ class GivenNoise(KeyedDraws):
         self.noise = noise
 
     def _drawn(self, fn: Any, name: str, data: int, particles: int) -> Tensor:  # noqa: ANN401
-        return _draw(fn, lambda like, fill: self.noise[name].movedim((1, 0), (data, particles)))
+        return draw_from(fn, lambda like, fill: self.noise[name].movedim((1, 0), (data, particles)))
 
 
 def _is_affine(fn: Any) -> bool:  # noqa: ANN401
@@ -257,16 +267,16 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "pyrovae-noise")
 
 
-def _draw(fn: Any, noise: Any) -> Tensor:  # noqa: ANN401
+def draw_from(fn: Any, noise: Any) -> Tensor:  # noqa: ANN401
     """A sample of a distribution.
 
     Raises:
         _Uncut: if it cannot be split into rows.
     """
     if isinstance(fn, (dist.Independent, torch.distributions.Independent, dist.MaskedDistribution)):
-        return _draw(fn.base_dist, noise)
+        return draw_from(fn.base_dist, noise)
     if isinstance(fn, (dist.TransformedDistribution, torch.distributions.TransformedDistribution)):
-        value = _draw(fn.base_dist, noise)
+        value = draw_from(fn.base_dist, noise)
         for transform in fn.transforms:
             value = transform(value)
         return value
@@ -276,11 +286,11 @@ def _draw(fn: Any, noise: Any) -> Tensor:  # noqa: ANN401
         eps = noise(fn.loc, torch.Tensor.normal_).unsqueeze(-1)
         return fn.loc + (fn._unbroadcasted_scale_tril @ eps).squeeze(-1)
     if isinstance(fn, (Composed, Columns, Rescaled)):
-        return fn.compose(lambda part: _draw(part, noise))
+        return fn.compose(lambda part: draw_from(part, noise))
     like = next((v for v in vars(fn).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
     if not fn.event_shape and fn.has_rsample and like is not None:
         with suppress(NotImplementedError):
-            return fn.icdf(noise(like.new_empty(()).expand(fn.batch_shape), _fill_inside))
+            return fn.icdf(noise(like.new_empty(()).expand(fn.batch_shape), fill_inside))
     return noise.each(fn)
 
 
@@ -293,7 +303,7 @@ def _seed(seed: int, *, out_of: Any) -> None:  # noqa: ANN401
         torch.manual_seed(seed)
 
 
-def _fill_inside(out: Tensor, generator: torch.Generator) -> None:
+def fill_inside(out: Tensor, generator: torch.Generator) -> None:
     """Uniform noise away from 0 and 1, where an inverse distribution function is infinite."""
     tiny = torch.finfo(out.dtype).eps
     out.uniform_(tiny, 1 - tiny, generator=generator)

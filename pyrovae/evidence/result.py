@@ -206,6 +206,7 @@ class Evidence(PerRow):
             "median_ess": float(np.nanmedian(self.ess)),
             "bits_per_dim": self.bits_per_dim,
             "seconds": self.seconds,
+            "verdict": self.verdict,
         }
         if self.given is not None:
             plain |= {"given": self.given}

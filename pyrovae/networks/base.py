@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -95,7 +96,9 @@ class Headed(nn.Module):
 
     def forward(self, value: Tensor, context: Tensor | None = None) -> dict[str, Tensor]:
         dtype = product_dtype()
-        with torch.autocast(value.device.type, dtype, enabled=dtype is not None):
+        on, where = dtype is not None, value.device.type
+        # An exported program contains no autocast, which other programs do not know.
+        with nullcontext() if torch.compiler.is_exporting() else torch.autocast(where, dtype, enabled=on):
             features = self.network(value, context)
             params = {name: head(features) for name, head in self.heads.items()}
         # A log-density is computed in the precision of the data.

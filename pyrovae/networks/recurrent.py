@@ -43,7 +43,7 @@ class _Layer(nn.Module):
         return torch.cat(out, -1)
 
     def _run(self, cell: nn.Module, steps: Tensor) -> Tensor:
-        if isinstance(steps, FakeTensor):
+        if isinstance(steps, FakeTensor) and not torch.compiler.is_exporting():
             raise Uncapturable(
                 "a recurrent layer is a loop over steps, and compiled code would repeat it T times"
             )
@@ -132,7 +132,7 @@ class Recurrent(SequenceNetwork):
 
     def unrolled(self, rows: Tensor) -> Tensor:
         h = self.first(rows).unsqueeze(1) + self.positions
-        count = torch.full((len(rows),), self.steps, device=rows.device)
+        count = torch.full(rows.shape[:1], self.steps, device=rows.device)
         for layer in self.stack:
             h = layer(h, count)
         return h

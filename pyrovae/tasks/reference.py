@@ -24,6 +24,7 @@ from pyrovae.sharing import agreed, in_turn, is_first, together
 from pyrovae.tasks.kinds import Kind
 from pyrovae.tasks.runs import data_of, training_rows
 from pyrovae.tasks.scoring import Scorer
+from pyrovae.training.loading import model_file
 
 __all__ = ["REFERENCE_ROWS", "Reference", "reference_of_rows", "reference_of_run", "run_key"]
 
@@ -74,8 +75,8 @@ class Reference:
 
 
 def run_key(run: str | os.PathLike[str]) -> str:
-    """A hash of the weights of a run."""
-    path = Path(run) / "best.ckpt"
+    """A hash of the weights of a run folder or a model file."""
+    path = model_file(run) or Path(run) / "best.ckpt"
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
@@ -95,6 +96,8 @@ def reference_of_run(
     Raises:
         InputError: if the data of the run cannot be read, or have changed.
     """
+    if model_file(run) is not None:
+        raise InputError(f"{run} has the model without its training rows: give the run folder")
     path = Path(run) / "reference.npz"
     identity = [run_key(run), scorer.identity, REFERENCE_ROWS, labelled]
     identity += [kind.identity] if kind.has_background else []

@@ -1,11 +1,13 @@
-"""Run folders: their VAE, configuration, data with the run's own split, and training rows."""
+"""Runs: their VAE, configuration, data with the run's own split, and training rows.
+
+A run is a run folder, or a model file, which holds the model and no data (`load`).
+"""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ import torch
 from pyrovae import datasets
 from pyrovae.cures import cure, scoring
 from pyrovae.datasets import Data, Rows, Schema
+from pyrovae.datasets.catalogue import canonical
 from pyrovae.datasets.incoming import incoming
 from pyrovae.datasets.preparation import generator_of
 from pyrovae.datasets.streams import Stream
@@ -20,6 +23,7 @@ from pyrovae.errors import InputError
 from pyrovae.training import load
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import config_of_run
+from pyrovae.training.loading import model_file, saved_run
 from pyrovae.training.preparing import usable_device
 from pyrovae.training.sources import check_source
 from pyrovae.vae import VAE
@@ -28,12 +32,12 @@ __all__ = ["all_rows", "data_of", "load_data", "loaded", "options_of", "training
 
 
 def loaded(run: Any, device: str | None, trust: str | Sequence[str] | None) -> Any:  # noqa: ANN401
-    """The VAE of a run folder, or a program in memory as it is.
+    """The VAE of a run folder or a model file, or a program in memory as it is.
 
     Arguments:
-        run: a run folder, or a program.
-        device: where it goes; by default CUDA, if available, for a run folder.
-        trust: trusted modules outside PyroVAE that a run folder may name; see `load`.
+        run: a run folder, a model file, or a program.
+        device: where it goes; by default CUDA, if available, unless it is in memory.
+        trust: trusted modules outside PyroVAE that the run may name; see `load`.
     """
     is_run = isinstance(run, (str, os.PathLike))
     vae = load(run, trust=trust).eval() if is_run else run
@@ -46,15 +50,15 @@ def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | No
     """The data of a run, split as they were for its training.
 
     Arguments:
-        run: the run folder.
+        run: the run folder or model file.
         schema: the schema of the run; a table is read in its columns and words.
         source: where the data are now, if they came from memory or have moved.
 
     Raises:
         InputError: if the data cannot be read, or are not those of the run.
     """
-    saved = Checkpoint.read(Path(run) / "best.ckpt")
-    config = config_of_run(run, saved) | ({"data": source} if source else {})
+    saved = saved_run(run)[0]
+    config = _config_of(run, saved, source)
     try:
         data = load_data(config, schema)
     except InputError as error:
@@ -68,6 +72,27 @@ def data_of(run: str | os.PathLike[str], schema: Schema | None, source: str | No
         schema.check_same(data.schema, data.name)
     check_source(data, saved, run)
     return data
+
+
+def _config_of(run: str | os.PathLike[str], saved: Checkpoint, source: str | None) -> dict[str, Any]:
+    """The options with which the data of a run are loaded.
+
+    Raises:
+        InputError: for a model file that does not say what its data are, or where.
+    """
+    if model_file(run) is None:
+        return config_of_run(run, saved) | ({"data": source} if source else {})
+    if saved.config is None:
+        raise InputError(
+            f"{run} does not say how its data were split: give the run folder, or write the file with "
+            "`pyrovae share RUN`"
+        )
+    config = dict(saved.config)
+    if source is None and (config.get("data") is None or canonical(config["data"]) is None):
+        raise InputError(
+            f"{run} has the model without its data: name them with --data, or give the run folder"
+        )
+    return config | ({"data": source} if source else {})
 
 
 def load_data(options: Mapping[str, Any], schema: Schema | None = None) -> Data:
@@ -102,7 +127,7 @@ def all_rows(run: str | os.PathLike[str], vae: VAE, source: str | None) -> Rows:
     """
     name = source
     if name is None:
-        name = config_of_run(run, Checkpoint.read(Path(run) / "best.ckpt")).get("data")
+        name = _config_of(run, saved_run(run)[0], None).get("data")
         if not name:
             name = cure("data=", "--data")
             raise InputError(f"the run was trained on data from memory: name data with {name}")

@@ -40,6 +40,7 @@ from pyrovae.seeds import Seed, check_seed, seeded
 from pyrovae.vae.dry_run import dry_run, naming
 from pyrovae.vae.inputs import Constants, filling_of
 from pyrovae.vae.observations import Observations
+from pyrovae.vae.saving import Saves
 from pyrovae.vae.shared import Shares
 from pyrovae.vae.suited import filling_for, latent_dim_for, likelihood_for, networks_for
 from pyrovae.vae.view import view
@@ -64,7 +65,7 @@ Shape = tuple[int, ...]
 Missing = bool | Literal["zeros", "flags", "constants"]
 
 
-class VAE(Observations, Shares, Displayed, Declared, nn.Module):
+class VAE(Observations, Shares, Saves, Displayed, Declared, nn.Module):
     r"""A variational autoencoder, declared by its parts.
 
     \[p(x, z) = p(z)\, p(x|z), \qquad q(z|x) \approx p(z|x)\]

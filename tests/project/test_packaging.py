@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 import pyrovae
 
-EXTRAS = ["app", "arviz", "excel", "mlflow", "parquet", "search", "tensorboard", "wandb"]
+EXTRAS = ["app", "arviz", "excel", "hub", "mlflow", "onnx", "parquet", "search", "tensorboard", "wandb"]
 PACKAGED = ["pyproject.toml", "LICENSE", "README.md", "pyrovae", "tests", "conftest.py"]
 
 

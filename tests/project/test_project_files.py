@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-EXTRAS = ("app", "arviz", "excel", "mlflow", "parquet", "search", "tensorboard", "wandb")
+EXTRAS = ("app", "arviz", "excel", "hub", "mlflow", "onnx", "parquet", "search", "tensorboard", "wandb")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ FLOORS = {
     "verbs": {"baselines", "evidence", "training"},
     "exploring": {"callbacks", "exploring", "testing"},
     "tasks": {"factors", "tasks"},
-    "searching": {"searching"},
+    "searching": {"exporting", "searching"},
     "interfaces": {"__init__", "__main__", "app", "cli", "sklearn"},
 }
 HEIGHT = {noun: height for height, nouns in enumerate(FLOORS.values()) for noun in nouns}

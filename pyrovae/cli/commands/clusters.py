@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrovae import exploring
-from pyrovae.cli.runs import Split, open_run, save_text
+from pyrovae.cli.runs import Split, open_run, results_of, save_text
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Agreement
@@ -52,7 +51,7 @@ def clusters(
         agreements.append(ex.agreement)
         components = json.loads(ex.components.table().to_json(orient="records"))
         content = {"components": components, "agreement": ex.agreement and _plain(ex.agreement)}
-        save_text(Path(run) / "clusters.json", json.dumps(content, indent=2))
+        save_text(results_of(run) / "clusters.json", json.dumps(content, indent=2))
     agreements = [one for one in agreements if one is not None]  # None for a run without labels
     if len(agreements) > 1:
         print_first(exploring.agreements(agreements))

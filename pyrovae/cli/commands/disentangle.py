@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from pyrovae import factors, plots
-from pyrovae.cli.runs import Split, open_run, save_text
+from pyrovae.cli.runs import Split, open_run, results_of, save_text
 from pyrovae.sharing import print_first
 
 __all__ = ["disentangle"]
@@ -47,7 +46,7 @@ def disentangle(
         vae, data_set, split=split, rows=rows, metrics=metrics, errors=errors, seed=seed
     )
     print_first(result)
-    folder = Path(run)
+    folder = results_of(run)
     written = [
         save_text(folder / "disentanglement.json", json.dumps(result.to_dict(), indent=2)),
         plots.save(result.plot(), folder / "figures" / "disentanglement.png"),

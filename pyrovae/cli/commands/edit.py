@@ -9,7 +9,7 @@ import numpy as np
 
 from pyrovae import plots, report
 from pyrovae.checks import count_of, number, whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_array
+from pyrovae.cli.runs import Split, open_run, results_of, rows_of, save_array
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
@@ -83,7 +83,7 @@ def edit(
     print_first(found)
     some = rows_of(data_set, split, whole("count", count))
     for name in found.names:
-        _write(Path(run), found, name, some, np.linspace(-by, by, steps), array=array)
+        _write(results_of(run), found, name, some, np.linspace(-by, by, steps), array=array)
 
 
 def _words(value: str | list[str] | None) -> list[str]:

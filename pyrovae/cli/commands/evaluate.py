@@ -16,7 +16,7 @@ from pyrovae.checks import count_of, whole
 from pyrovae.cli.helping import Section
 from pyrovae.cli.quoting import cost_of, duration
 from pyrovae.cli.results import Part, Results
-from pyrovae.cli.runs import open_run, rows_of
+from pyrovae.cli.runs import open_run, results_of, rows_of
 from pyrovae.compiling import Compile
 from pyrovae.datasets import Data, Rows
 from pyrovae.errors import InputError
@@ -36,6 +36,7 @@ from pyrovae.evidence.precision import Precision
 from pyrovae.evidence.predictive import WEIGHTS, Given
 from pyrovae.likelihoods import Bernoulli, Mixed
 from pyrovae.sharing import in_turn, is_first, is_shared, print_first, together
+from pyrovae.tasks.reference import run_key
 from pyrovae.tasks.runs import all_rows
 from pyrovae.training import load
 from pyrovae.training.preparing import usable_device
@@ -146,7 +147,7 @@ def evaluate(
             others = together(lambda: _baselines(vae, data_set, x) if baseline and is_first() else {})
             of_data = _of_data(vae, data_set, weights, seed, chunk)
     curve = replace(curve, partial=curve.partial or stop() or stop_again())
-    together(lambda: _report(Results(split, results, curve, others, of_data), Path(run)))
+    together(lambda: _report(Results(split, results, curve, others, of_data, run_key(run)), results_of(run)))
     if curve.partial:
         raise KeyboardInterrupt(
             "stopped early: the finished rows are in the files with .partial in their names"

@@ -17,6 +17,7 @@ from pyrovae.priors import GaussianMixture, Prior
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.config import config_of_run
 from pyrovae.training.folder import RunFolder
+from pyrovae.training.loading import model_file
 from pyrovae.training.marks import mark_of
 from pyrovae.training.state import copies
 
@@ -62,6 +63,8 @@ def fit_prior(
         pyrovae fit-prior runs/mog --prior Flow --out runs/flow
     """
     prior = GaussianMixture(COMPONENTS, "full") if prior is None else prior
+    if model_file(run) is not None:
+        raise InputError(f"fit-prior needs the settings of a run, and {run} has none: give the run folder")
     vae, data_set = open_run(run, data, trust)
     path = Path(out or f"{Path(run)}-{type(prior).__name__}")
     with ExitStack() as stack:

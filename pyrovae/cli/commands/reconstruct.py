@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_array
+from pyrovae.cli.runs import Split, open_run, results_of, rows_of, save_array
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
 
@@ -52,6 +50,6 @@ def reconstruct(
         if not complete.any():
             raise InputError("every row has missing entries: there is no complete row to plot")
         ax = plots.compare(x[complete].flatten(1).numpy(), x_hat[complete].flatten(1).numpy())
-    print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'reconstructions.png')}")
+    print_first(f"written: {plots.save(ax, results_of(run) / 'figures' / 'reconstructions.png')}")
     if array:
-        save_array(Path(run) / "reconstructions.npy", x_hat.numpy())
+        save_array(results_of(run) / "reconstructions.npy", x_hat.numpy())

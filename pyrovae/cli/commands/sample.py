@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae import plots, report
 from pyrovae.checks import whole
-from pyrovae.cli.runs import check_table, open_run, save_array, save_frame
+from pyrovae.cli.runs import check_table, open_run, results_of, save_array, save_frame
 from pyrovae.datasets import Data, Rows
 from pyrovae.datasets.asked_labels import class_index, one_hot_of
 from pyrovae.errors import InputError
@@ -78,9 +78,9 @@ def sample(
     x = vae.sample(count, context, y, mean=mean and image, seed=seed)
     ax = _figure(vae, x, rows, data_set)
     if ax is not None:
-        print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'samples.png')}")
+        print_first(f"written: {plots.save(ax, results_of(run) / 'figures' / 'samples.png')}")
     if array:
-        save_array(Path(run) / "samples.npy", x.numpy())
+        save_array(results_of(run) / "samples.npy", x.numpy())
 
 
 def _labelled(vae: VAE, label: str, count: int) -> tuple[Tensor | None, Tensor | None]:

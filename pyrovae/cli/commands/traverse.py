@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pyrovae import plots, tasks
 from pyrovae.checks import whole
-from pyrovae.cli.runs import Split, open_run, rows_of, save_array
+from pyrovae.cli.runs import Split, open_run, results_of, rows_of, save_array
 from pyrovae.sharing import print_first
 
 __all__ = ["traverse"]
@@ -58,6 +57,6 @@ def traverse(
     found = tasks.traverse(vae, some, directions, steps, span, start=row, seed=seed)
     print_first(found)
     ax = found.plot(count)
-    print_first(f"written: {plots.save(ax, Path(run) / 'figures' / 'traversal.png')}")
+    print_first(f"written: {plots.save(ax, results_of(run) / 'figures' / 'traversal.png')}")
     if array:
-        save_array(Path(run) / "traversal.npy", found.x)
+        save_array(results_of(run) / "traversal.npy", found.x)
