@@ -52,7 +52,7 @@ def parse(words: Sequence[str]) -> Callable[[], None]:
     name, *rest = words or ["--help"]
     if name in ("--help", "-h", "help"):
         name, rest = (rest[0], ["--help", *rest[1:2]]) if rest else ("--help", [])
-    if name in ("--help", "-h", "all"):
+    if name in ("--help", "-h", "help", "all"):
         return partial(print, overview(command_files()))
     if name == "--version":
         return partial(print, f"pyrovae {pyrovae.__version__}")

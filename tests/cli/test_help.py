@@ -124,7 +124,8 @@ def test_examples_parse(command, runs, monkeypatch):
     assert examples or command == "fit"
     for example in examples:
         assert len(example) <= 78
-        assert callable(parsing.parse(shlex.split(example)[1:])), example
+        typed = example.partition(" > ")[0]  # without a file to which a shell writes
+        assert callable(parsing.parse(shlex.split(typed)[1:])), example
         assert f"  {example}\n" in help_for(command).on()
 
 
@@ -224,6 +225,12 @@ class Mine(StandardNormal):
 
 
 # -------------------------------------------------------------------- the list of commands
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "help"], ["help", "all"], ["--help", "--help"]])
+def test_the_list_of_commands_in_other_words(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("usage: pyrovae COMMAND [options]")
 
 
 def test_commands_are_grouped_by_purpose(capsys):
