@@ -180,13 +180,8 @@ def fit(
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
         with stop_requests() as asked:
             job = _job(runner, data, objective, settings, trained, asked.is_set)
-            saver = Saver(job, folder)
-            sharing.together(saver.begin)
-            saver.spread()
-            with (
-                failures(job, saver, out, asked),
-                Progress(job, show=progress and sharing.is_first()) as shown,
-            ):
+            saver, shown = _saver(job, folder), Progress(job, show=progress and sharing.is_first())
+            with failures(job, saver, out, asked), shown:
                 called = Callbacks(callbacks, job, None if out is None else Path(out))
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
@@ -300,6 +295,14 @@ def _job(
     optimizer = OPTIMIZERS[settings.optimizer].over(trained, settings.lr)
     exchange = exchange_of(asked, settings.seed)
     return Job(runner, data, objective, settings, trained, optimizer, State(), exchange)
+
+
+def _saver(job: Job, folder: RunFolder | None) -> Saver:
+    """The saver of a run that has begun, or is resumed."""
+    saver = Saver(job, folder)
+    sharing.together(saver.begin)
+    saver.spread()
+    return saver
 
 
 def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
