@@ -31,7 +31,7 @@ from pyrovae.part import Part
 from pyrovae.searching.parts import ROLES, part_of
 from pyrovae.seeds import seeded
 from pyrovae.sklearn.parameters import nested_parameters, with_parameters
-from pyrovae.sklearn.rows import new_rows, training_data, weights_of
+from pyrovae.sklearn.rows import log_scales, new_rows, training_data, weights_of
 from pyrovae.tasks import score
 from pyrovae.training.callbacks import Callback
 from pyrovae.training.fit import fit
@@ -113,7 +113,8 @@ class VAEEstimator(BaseEstimator):
     Attributes:
         vae_: the trained `VAE`; on a CPU in double precision, so that the results for a row do not
             depend on the other rows. Training is in single precision.
-        history_: name -> array with one entry per epoch; bounds in nats per row.
+        history_: name -> array with one entry per epoch; bounds in nats per row, for levels divided
+            by the largest.
         n_iter_: the number of epochs.
         best_epoch_: the epoch of the weights that were kept.
         n_features_in_: the number F of features.
@@ -211,8 +212,9 @@ class VAEEstimator(BaseEstimator):
     def score_samples(self, X: Any) -> NDArray:
         r"""Estimate log p(x) of each row, in nats, (N,): smaller is more surprising.
 
-        This is `pyrovae.score` with the parameters `particles` and `method`. The estimate of a row
-        does not depend on the other rows.
+        This is `pyrovae.score` with the parameters `particles` and `method`, for x in its own units:
+        a density of 8-bit levels is not that of the numbers from 0 to 1 that the model reads. The
+        estimate of a row does not depend on the other rows.
 
         Raises:
             ValueError: for rows that the model cannot score.
@@ -220,7 +222,8 @@ class VAEEstimator(BaseEstimator):
         check_is_fitted(self)
         rows = new_rows(self, X)
         options: dict[str, Any] = {"particles": self.particles, "method": self.method}
-        return score(self.vae_, rows, seed=self._seed, compile=self.compile, **options).log_px
+        log_px = score(self.vae_, rows, seed=self._seed, compile=self.compile, **options).log_px
+        return log_px - log_scales(self, rows)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """The mean of log p(x) over the rows, in nats; larger is better.

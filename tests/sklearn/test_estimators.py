@@ -136,6 +136,10 @@ def test_scores_are_those_of_score_and_log_evidence(density, x):
     assert density.score(x, sample_weight=weights) == pytest.approx((weights * scores).sum() / weights.sum())
 
 
+def test_zeros_have_the_same_score_with_either_sign(density):
+    assert len(set(density.score_samples([[0.0] * 4, [-0.0] * 4]).tolist())) == 1
+
+
 def test_samples_are_in_the_units_of_the_data(density, x):
     samples = density.sample(400, random_state=0)
     assert (samples == density.sample(400, random_state=0)).all()
@@ -172,6 +176,18 @@ def test_images_of_levels_keep_their_units():
     assert model.inverse_transform(expected).max() > 100
     with pytest.raises(InputError, match="levels 0 to 255"):
         model.transform(images / 255)
+
+
+def test_densities_of_levels_are_in_the_units_of_the_data():
+    images = np.random.default_rng(0).integers(0, 256, size=(40, 4)).astype(np.uint8)
+    gaps = np.where(np.arange(4) > 0, images[:3], np.nan)
+    for likelihood, unit in (("Normal", np.log(255)), ("DiscretizedLogistic", 0.0)):
+        options = FAST | {"likelihood": likelihood, "event_shape": (1, 2, 2), "missing": "flags"}
+        model = VAEDensity(1, particles=5, **options).fit(images)
+        for x, known in ((images, 4), (gaps, 3)):
+            numbers = pv.Rows(torch.tensor(x / 255.0).reshape(-1, 1, 2, 2))
+            expected = pv.score(model.vae_, numbers, particles=5, compile=False).log_px - known * unit
+            np.testing.assert_allclose(model.score_samples(x), expected, rtol=1e-12)
 
 
 def test_probabilities_of_clusters_are_the_responsibilities(x):
