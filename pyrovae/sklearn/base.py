@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -192,6 +194,13 @@ class VAEEstimator(BaseEstimator):
             vae = VAE.suited(data, latent_dim=self.latent_dim, missing=self.missing, **parts)
         settings = {name: options[name] for name in SETTINGS}
         run = fit(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
+        if run.stopped:
+            warnings.warn(
+                f"the fit of {type(self).__name__} was interrupted after {run.epochs} epochs, and it is used as "
+                "it was then: fit again for a complete one",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         # Results in single precision would depend on the number of rows, in their last digits.
         self.vae_ = run.program.double() if _is_on_cpu(run.program) else run.program
         self.history_, self.best_epoch_ = run.history, run.best_epoch
@@ -212,9 +221,9 @@ class VAEEstimator(BaseEstimator):
     def score_samples(self, X: Any) -> NDArray:
         r"""Estimate log p(x) of each row, in nats, (N,): smaller is more surprising.
 
-        This is `pyrovae.score` with the parameters `particles` and `method`, for x in its own units:
-        a density of 8-bit levels is not that of the numbers from 0 to 1 that the model reads. The
-        estimate of a row does not depend on the other rows.
+        This is `pyrovae.score` with the parameters `particles` and `method`, and a density is that
+        of x in its own units, also for 8-bit levels, which the model reads as numbers from 0 to 1.
+        The estimate of a row does not depend on the other rows.
 
         Raises:
             ValueError: for rows that the model cannot score.

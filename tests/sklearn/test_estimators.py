@@ -1,5 +1,6 @@
 """What the estimators give is what the functions of PyroVAE give, and they work inside scikit-learn."""
 
+import dataclasses
 import inspect
 import pickle
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from joblib import parallel_backend
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -113,6 +115,15 @@ def test_nothing_is_printed_or_written(kind, x, capfd, tmp_path, monkeypatch):
     kind(2, **FAST).fit(x)
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_that_was_interrupted_warns(x, monkeypatch):
+    def interrupted(*args, **options):  # as in a notebook, where `fit` returns the run
+        return dataclasses.replace(pv.fit(*args, **options), stopped="stopped in epoch 3 of 9")
+
+    monkeypatch.setattr("pyrovae.sklearn.base.fit", interrupted)
+    with pytest.warns(ConvergenceWarning, match="VAEDensity was interrupted after 2 epochs"):
+        VAEDensity(1, **FAST).fit(x)
 
 
 def test_out_is_a_run_folder(x, tmp_path):

@@ -231,18 +231,13 @@ def test_one_object_is_given_once(data):
     raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=[stop, stop], **QUIET), "one object twice")
 
 
-def test_metrics_that_fit_has_are_not_replaced(data):
+@pytest.mark.parametrize("name", ["validation", "objective", "global_kl"])
+def test_metrics_that_fit_has_are_not_replaced(name, data):
     class Own(pv.Callback):
-        def __init__(self, name):
-            self.name = name
-
         def on_epoch(self, run):
-            return {self.name: -float(run.epoch)}
+            return {name: -float(run.epoch)}  # as the objective, it would choose the weights
 
-    for name in ("validation", "objective", "global_kl"):  # the second would choose the weights
-        raises_one_sentence(
-            lambda: pv.fit(vae(), data, callbacks=[Own(name)], **QUIET), f"{name!r}, which exists"
-        )
+    raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=[Own()], **QUIET), f"{name!r}, which exists")
 
 
 def test_one_object_is_in_one_fit_at_a_time(data):
