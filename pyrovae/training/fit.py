@@ -141,7 +141,7 @@ def fit(
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
-            cannot be used; for a program that another thread trains.
+            cannot be used; for a program or a callback that another fit uses at the same time.
         NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written. The program then has the best
@@ -178,7 +178,8 @@ def fit(
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
-        stack.enter_context(claimed(trained.values()))
+        stack.enter_context(claimed(trained.values(), "trains this program", "train a copy (vae.clone())"))
+        stack.enter_context(claimed(callbacks, "uses one of these callbacks", "give each fit its own"))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
         with stop_requests() as asked:
             job = _job(runner, data, objective, settings, trained, asked.is_set)
