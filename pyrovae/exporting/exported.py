@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,7 @@ def export(
             f"no part of this VAE can be exported to {to}: {left_out[functions[0]]}; use pv.load"
         )
     files = {name: folder / f"{name}.{ENDINGS[to]}" for name in data}
+    _check_others(folder, to, data)
     texts = {folder / "README.md": readme(vae, to, about, left_out).encode()}
     _write(folder, {files[name]: data[name] for name in data} | texts)
     return Exported(folder, files, errors, left_out)
@@ -167,6 +168,17 @@ def _difference(name: str, graph: Graph, run: Any, inputs: list[Tensor]) -> floa
             )
         worst = max(worst, gap)
     return worst
+
+
+def _check_others(folder: Path, to: Kind, data: Collection[str]) -> None:
+    """Refuse a folder with functions of another export, which could be of another model."""
+    others = [path for name in GRAPHS if (path := folder / f"{name}.{ENDINGS[to]}").exists()]
+    left = [path for path in others if path.stem not in data]
+    if left:
+        raise InputError(
+            f"{left[0]} is from another export and would not fit the new files: remove it, or give another "
+            "folder"
+        )
 
 
 def _write(folder: Path, files: dict[Path, bytes]) -> None:
