@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import one_of, path_of, words_of
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, Uncapturable, visible
 from pyrovae.exporting.describing import about_graph, readme
 from pyrovae.exporting.graphs import GRAPHS, Graph, noise_size
@@ -31,8 +32,8 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 SIZES = ((7, 5), (1, 1), (3, 2))  # rows and particles with which files are checked; the first is traced
 
 
-@dataclass(frozen=True)
-class Exported:
+@dataclass(frozen=True, repr=False)
+class Exported(Displayed):
     """Files of a VAE for other programs.
 
     Attributes:
