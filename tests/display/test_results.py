@@ -1,8 +1,10 @@
 """All results show their answer: repr is what print shows, and a notebook shows HTML."""
 
+import copy
 import dataclasses
 import importlib
 import inspect
+import pickle
 import pkgutil
 
 import numpy as np
@@ -123,6 +125,14 @@ def test_text_and_page_have_the_same_headline(results, name):
     known = {"study": "3 trials: 2 complete, 1 failed", "ranking": "b", "comparison": "log p(x)"}
     head = known.get(name, str(result).splitlines()[0])
     assert " ".join(head.split()) in text_of(result._html())
+
+
+@pytest.mark.parametrize("name", [*WITH_HTML, "traversal"])
+def test_results_go_to_other_processes_and_are_copied(results, name):
+    result = results[name]
+    for other in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert repr(other) == repr(result)
+        assert other._repr_html_() == result._repr_html_()
 
 
 def test_the_answer_is_shown(results):
