@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -63,7 +64,7 @@ def results_of(run: str) -> Path:
     Raises:
         InputError: if it cannot be created.
     """
-    if not is_on_hub(run) and not Path(run).is_file():
+    if not is_on_hub(run) and not os.path.isfile(run):
         return Path(run)
     folder = Path(f"{Path(run).name.removesuffix('.pyrovae').partition('@')[0]}-results")
     try:

@@ -34,7 +34,7 @@ from pyrovae.sklearn.parameters import nested_parameters, with_parameters
 from pyrovae.sklearn.rows import new_rows, training_data, weights_of
 from pyrovae.tasks import score
 from pyrovae.training.callbacks import Callback
-from pyrovae.training.fit import fit
+from pyrovae.training.fit import fit_to_end
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep
 from pyrovae.vae import VAE
@@ -190,7 +190,7 @@ class VAEEstimator(BaseEstimator):
         with seeded(seed):  # initial weights are random
             vae = VAE.suited(data, latent_dim=self.latent_dim, missing=self.missing, **parts)
         settings = {name: options[name] for name in SETTINGS}
-        run = fit(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
+        run = fit_to_end(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
         # Results in single precision would depend on the number of rows, in their last digits.
         self.vae_ = run.program.double() if _is_on_cpu(run.program) else run.program
         self.history_, self.best_epoch_ = run.history, run.best_epoch

@@ -13,6 +13,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyrovae.checks import count_of, one_of
+from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.sklearn.base import VAEEstimator
 from pyrovae.sklearn.rows import array_of, distinct, frame_of, in_units, new_rows
@@ -93,11 +94,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, VAEEstimator):
 
     def _check(self, data: Data) -> None:
         """Refuse a column without any entry, of which nothing can be learned."""
+        assert isinstance(data.train, Rows)
         missing = torch.cat([part.x.isnan().flatten(1) for part in (data.train, data.validation)]).all(0)
         if bool(missing.any()):
             raise InputError(
-                f"column {int(missing.nonzero()[0])} of X has no entry that is known: drop it, as nothing can "
-                "be filled in"
+                f"column {int(missing.nonzero()[0])} of X has no known entry: drop it, since nothing can be "
+                "filled in"
             )
 
     def _table(self, X: Any, draws: int) -> Any:

@@ -183,14 +183,9 @@ def fit(
         with stop_requests() as asked:
             job = _job(runner, data, objective, settings, trained, asked.is_set)
             called = Callbacks(callbacks, job, None if out is None else Path(out))
-            saver = Saver(job, folder, called)
-            sharing.together(saver.begin)
-            saver.spread()
+            saver, shown = _saver(job, folder, called), Progress(job, show=progress and sharing.is_first())
             stack.enter_context(called.ending())
-            with (
-                failures(job, saver, out, asked),
-                Progress(job, show=progress and sharing.is_first()) as shown,
-            ):
+            with failures(job, saver, out, asked), shown:
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
@@ -303,6 +298,14 @@ def _job(
     optimizer = OPTIMIZERS[settings.optimizer].over(trained, settings.lr)
     exchange = exchange_of(asked, settings.seed)
     return Job(runner, data, objective, settings, trained, optimizer, State(), exchange)
+
+
+def _saver(job: Job, folder: RunFolder | None, called: Callbacks) -> Saver:
+    """The saver of a run that has begun, or is resumed."""
+    saver = Saver(job, folder, called)
+    sharing.together(saver.begin)
+    saver.spread()
+    return saver
 
 
 def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:

@@ -74,7 +74,7 @@ def model_file(run: str | os.PathLike) -> Path | None:
     if is_on_hub(run):
         return downloaded(str(run))
     path = path_of("run", run)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # False also for a name that is too long
 
 
 def saved_run(run: str | os.PathLike, which: Which = "best") -> tuple[Checkpoint, Path]:

@@ -6,6 +6,7 @@ notebook. The same is there as text, for programs that show no HTML.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class Notebook(View):
         self.result: Run | None = None
 
     def start(self) -> None:
-        from IPython.display import display
+        display = sys.modules["IPython.display"].display  # a kernel has imported it
 
         self.handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
 

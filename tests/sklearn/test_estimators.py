@@ -310,7 +310,7 @@ def test_options_of_other_rows_are_refused(x, frame):
 def test_a_column_that_nobody_knows_is_not_filled(x):
     x = np.where(np.arange(4) == 2, np.nan, x)
     assert np.isfinite(VAEDensity(2, **FAST).fit(x).score(x))
-    with pytest.raises(InputError, match="column 2 of X has no entry"):
+    with pytest.raises(InputError, match="column 2 of X has no known"):
         VAEImputer(2, **FAST).fit(x)
 
 
