@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
@@ -34,7 +33,6 @@ __all__ = [
 
 T = TypeVar("T")
 LARGEST = 2**63
-LONGEST_NAME = 255  # bytes of a file name, on nearly all systems
 MOST = 10**9  # of particles, chains, temperatures and steps: more would take years
 
 
@@ -125,8 +123,6 @@ def path_of(name: str, value: Any) -> Path:  # noqa: ANN401
         raise InputError(f"{name} must be a path, not {shown(value)}") from None
     if "\0" in str(path):
         raise InputError(f"{name} must be a path without NUL characters, not {value!r}")
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
-        raise InputError(f"{name} must be a path of names up to {LONGEST_NAME} bytes long: shorten it")
     return path
 
 

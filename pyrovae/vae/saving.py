@@ -73,7 +73,7 @@ class Model:
         Raises:
             InputError: as from `to_bytes`, or if the file cannot be written.
         """
-        if path.is_dir():
+        if os.path.isdir(path):  # False also for a name that is too long
             raise InputError(f"{path} is a folder: give the name of a file, as in {path / 'model.pyrovae'}")
         data = self.to_bytes()
         write_whole(path, lambda file: file.write(data))

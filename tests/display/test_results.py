@@ -164,6 +164,20 @@ def test_cells_that_were_filled_are_marked(results):
     assert filled._html().count("<mark>") == min(8, filled.cells)
 
 
+def test_a_wide_table_is_cut_and_says_so():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 40)), columns=[f"c{i}" for i in range(40)])
+    frame.iloc[::3, 1] = None
+    table = pv.datasets.load(frame)
+    vae = pv.VAE.suited(table, latent_dim=1, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4))
+    vae.schema = table.schema
+    completed = pv.condition(vae, table.test.x[:3], draws=2, particles=5)
+    for result in (completed, pv.impute(vae, frame, draws=1, particles=5)):
+        words = text_of(result._html())
+        assert ", 12 of 40 columns" in words
+        assert "c11" in words
+        assert "c12" not in words
+
+
 def test_the_declaration_is_code_that_declares_the_same_vae(results):
     vae = results["vae"]
     assert eval(as_code(vae), {"pv": pv}) == vae
