@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,6 +55,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = temporary_path(path)
     try:
+        _check_replaceable(path)
         created = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
         with open(created, "wb") as file:
             yield file
@@ -67,6 +68,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace a device or a pipe; a link is replaced, not what it points to."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
+            raise InputError(f"{path} is not a regular file, so it is not replaced: give another name")
 
 
 def temporary_path(path: Path, ending: str = "tmp") -> Path:

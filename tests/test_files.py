@@ -103,6 +103,15 @@ def test_a_temporary_file_is_new_and_its_name_is_not_known_before(path, monkeypa
     assert path.read_bytes() == b"old"
 
 
+def test_what_is_no_regular_file_is_not_replaced(path):
+    other = path.parent / "pipe"
+    os.mkfifo(other)
+    with pytest.raises(InputError, match="is not a regular file, so it is not replaced"):
+        write_whole(other, lambda file: file.write(b"new"))
+    assert other.is_fifo()
+    assert sorted(path.parent.iterdir()) == [path, other]
+
+
 def test_a_file_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
     done = []
     flush, rename = os.fsync, os.replace

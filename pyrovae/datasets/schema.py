@@ -310,6 +310,9 @@ def levels_in(x: Tensor) -> bool:
 def _column(saved: Mapping[str, Any]) -> Column:
     levels, missing = saved["levels"], saved.get("missing") or ()
     rest = saved.get("unit"), tuple(missing), saved.get("example")
+    texts = (saved["name"], saved["kind"], *(levels or ()), *missing, rest[0] or "", rest[2] or "")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"the column {saved['name']!r} has a name, word or unit that is not text")
     return Column(saved["name"], saved["kind"], levels and tuple(levels), *rest)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def style_of(column: Column, words: Sequence[str], values: np.ndarray, decimal: 
         return _style_of_dates(known)
     if column.unit == HOURS and any(":" in word for word, _ in known):
         seconds = any(word.count(":") > 1 for word, _ in known)
-        return lambda value: _clock(value, seconds=seconds)
+        return partial(_clock, seconds=seconds)
     return _style_of_numbers([word for word, _ in known], decimal)
 
 
@@ -67,12 +68,11 @@ def _style_of_words(column: Column, known: Sequence[tuple[str, float]]) -> Style
     """The most frequent word of the file for each code, and the level if there is none."""
     counts = Counter(known)
     words = {int(value): word for (word, value), _ in sorted(counts.items(), key=lambda item: item[1])}
-    levels = column.levels or ("0", "1")
+    return partial(_word, words=words, levels=column.levels or ("0", "1"))
 
-    def write(value: float) -> str:
-        return words.get(int(value), levels[int(value)])
 
-    return write
+def _word(value: float, words: Mapping[int, str], levels: Sequence[str]) -> str:
+    return words.get(int(value), levels[int(value)])
 
 
 # -------------------------------------------------------------------- numbers
@@ -134,11 +134,11 @@ def _style_of_dates(known: Sequence[tuple[str, float]]) -> Style:
     first = words[0] if words else ""
     quarter = _QUARTER.fullmatch(first)
     if quarter:
-        return lambda value: _quarter(value, quarter[1])
+        return partial(_quarter, mark=quarter[1])
     if re.fullmatch(r"\d{4}M\d\d", first):
-        return lambda value: _date(value, "%YM%m")
+        return partial(_date, format_="%YM%m")
     if re.fullmatch(r"\d{8}", first):
-        return lambda value: _date(value, "%Y%m%d")
+        return partial(_date, format_="%Y%m%d")
     iso = [match for match in map(_ISO.fullmatch, words) if match]
     if len(iso) == len(words):
         format_ = _iso_format(iso)
@@ -146,7 +146,7 @@ def _style_of_dates(known: Sequence[tuple[str, float]]) -> Style:
         days = np.array([value for _, value in known])
         every = (*FORMATS, *(one for pair in DAY_AND_MONTH for one in pair))
         format_ = next((one for one in every if _fits(words, days, one)), "%Y-%m-%d")
-    return lambda value: _date(value, format_)
+    return partial(_date, format_=format_)
 
 
 def _iso_format(matches: Sequence[re.Match[str]]) -> str:

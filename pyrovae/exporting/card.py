@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pyrovae.errors import InputError
 from pyrovae.evidence.units import Units
 from pyrovae.part import Declared
 from pyrovae.trust import class_at
@@ -59,13 +60,26 @@ def model_card(vae: VAE, model: Model, source: str) -> str:
         vae: the VAE.
         model: its file, which has the facts.
         source: the name by which it is loaded, as in "digits.pyrovae" or "hub:user/digits".
+
+    Raises:
+        InputError: if the facts are not as `share` writes them.
     """
+    try:
+        return _card(vae, model, source)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the facts stored with the model cannot be read ({error}): share its run folder again, or save "
+            "the VAE without them"
+        ) from error
+
+
+def _card(vae: VAE, model: Model, source: str) -> str:
     title = source.removeprefix("hub:").rpartition("/")[2].removesuffix(".pyrovae")
     parts = [
         _front_matter(model.facts, title),
         f"# {title}",
         _opening(model.facts),
-        _section("Load it", _loading(source)),
+        _section("Load it", _loading(vae, source)),
         _section("Model", f"```text\n{vae}\n```\n\n{_units(vae)}"),
         _section("Data", _data(vae, model.facts)),
         _section("Training", _training(model.facts)),
@@ -113,11 +127,13 @@ def _opening(facts: dict[str, Any]) -> str:
     return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE, which estimates its log p(x).")
 
 
-def _loading(source: str) -> str:
+def _loading(vae: VAE, source: str) -> str:
     extra = "'pyrovae[hub]'" if source.startswith("hub:") else "pyrovae"
+    given = f"context = ...  # {vae.context_shape}\nx = vae.sample(10, context)"
+    drawn = "x = vae.sample(10)" if vae.context_shape is None else given
     return (
         f"```sh\npip install {extra}\n```\n\n"
-        f'```python\nimport pyrovae as pv\n\nvae = pv.load("{source}")\nx = vae.sample(10)\n```'
+        f'```python\nimport pyrovae as pv\n\nvae = pv.load("{source}")\n{drawn}\n```'
     )
 
 
@@ -148,7 +164,9 @@ def _data(vae: VAE, facts: dict[str, Any]) -> str:
             f"- fingerprint of the training rows: `{record.get('fingerprint')}`",
         ]
     if vae.context_shape is not None and vae.schema is not None:
-        lines.append(f"- conditioned on: {vae.schema.context or 'a context'}, shape {vae.context_shape}")
+        names = ", ".join(_cell(one.column.name) for one in vae.schema.context_columns or ())
+        given = names or vae.schema.context or "a context"
+        lines.append(f"- conditioned on: {given}, shape {vae.context_shape}")
     table = _columns(vae)
     return "\n\n".join(part for part in ("\n".join(lines), table) if part)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import one_of, path_of, words_of
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, Uncapturable, visible
 from pyrovae.exporting.describing import about_graph, readme
 from pyrovae.exporting.graphs import GRAPHS, Graph, noise_size
@@ -31,8 +32,8 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 SIZES = ((7, 5), (1, 1), (3, 2))  # rows and particles with which files are checked; the first is traced
 
 
-@dataclass(frozen=True)
-class Exported:
+@dataclass(frozen=True, repr=False)
+class Exported(Displayed):
     """Files of a VAE for other programs.
 
     Attributes:
@@ -104,6 +105,7 @@ def export(
             f"no part of this VAE can be exported to {to}: {left_out[functions[0]]}; use pv.load"
         )
     files = {name: folder / f"{name}.{ENDINGS[to]}" for name in data}
+    _check_others(folder, to, data)
     texts = {folder / "README.md": readme(vae, to, about, left_out).encode()}
     _write(folder, {files[name]: data[name] for name in data} | texts)
     return Exported(folder, files, errors, left_out)
@@ -167,6 +169,17 @@ def _difference(name: str, graph: Graph, run: Any, inputs: list[Tensor]) -> floa
             )
         worst = max(worst, gap)
     return worst
+
+
+def _check_others(folder: Path, to: Kind, data: Collection[str]) -> None:
+    """Refuse a folder with functions of another export, which could be of another model."""
+    others = [path for name in GRAPHS if (path := folder / f"{name}.{ENDINGS[to]}").exists()]
+    left = [path for path in others if path.stem not in data]
+    if left:
+        raise InputError(
+            f"{left[0]} is from another export and would not fit the new files: remove it, or give another "
+            "folder"
+        )
 
 
 def _write(folder: Path, files: dict[Path, bytes]) -> None:

@@ -43,7 +43,8 @@ def captured(graph: Graph, inputs: Sequence[Tensor]) -> torch.export.ExportedPro
         # torch's distributions switch gradients on, which would become a part of the program
         with alone, _quiet(), validation_kept(), torch.enable_grad():
             torch.distributions.Distribution.set_default_validate_args(False)
-            return torch.export.export(graph, tuple(inputs), dynamic_shapes=(shapes,), strict=False)
+            program = torch.export.export(graph, tuple(inputs), dynamic_shapes=(shapes,), strict=False)
+            return _without_traces(program)
     except Uncapturable:
         raise
     except Exception as error:
@@ -78,7 +79,7 @@ def as_bytes(
     try:
         with alone, _quiet(), torch.no_grad():
             options: dict[str, Any] = {"input_names": names[0], "output_names": names[1], "verbose": False}
-            plain = program.run_decompositions(decompositions())
+            plain = _without_traces(program.run_decompositions(decompositions()))
             converted: Any = torch.onnx.export(plain, dynamo=True, external_data=False, **options)
             converted.model.metadata_props["pyrovae"] = words
             return converted.model_proto.SerializeToString()
@@ -110,6 +111,14 @@ def runner_of(kind: str, data: bytes) -> Run:
         return [torch.from_numpy(array) for array in session.run(None, arrays)]
 
     return run
+
+
+def _without_traces(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Leave out the lines of code of each operation, whose files are named by absolute paths."""
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 @contextmanager

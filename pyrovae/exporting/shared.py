@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.checks import path_of
+from pyrovae.display import Displayed
 from pyrovae.errors import InputError, visible
 from pyrovae.exporting.card import model_card
 from pyrovae.exporting.facts import facts_of_run, notes_on
@@ -22,8 +23,8 @@ from pyrovae.vae.saving import Model
 __all__ = ["Shared", "push_to_hub", "share"]
 
 
-@dataclass(frozen=True)
-class Shared:
+@dataclass(frozen=True, repr=False)
+class Shared(Displayed):
     """A shared model.
 
     Attributes:

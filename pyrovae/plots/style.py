@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyrovae.checks import shown
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
 from pyrovae.plots.notebook import displayed
@@ -114,9 +115,20 @@ def canvas(ax: Axes | None, *, height: float = 3.4, width: float = WIDTH) -> Ite
     Args:
         ax: axes to draw on, or None.
         height, width: the size of a new figure in inches.
+
+    Raises:
+        InputError: if `ax` is something else.
     """
     with style():
-        yield _new_axes(height, width) if ax is None else ax
+        yield _new_axes(height, width) if ax is None else _checked(ax)
+
+
+def _checked(ax: object) -> Axes:
+    from matplotlib.axes import Axes as Known
+
+    if not isinstance(ax, Known):
+        raise InputError(f"ax must be one Axes of matplotlib, not {shown(ax)}: `plt.subplots()` makes one")
+    return ax
 
 
 def _new_axes(height: float, width: float) -> Axes:

@@ -29,7 +29,7 @@ from pyrovae.datasets.preparation import generator_of
 __all__ = ["WeightedData", "systematic", "weighted"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class WeightedData(Data):
     """Data whose epochs use each training row in proportion to its weight.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
-SHOWN = 8  # rows that a notebook shows
+SHOWN, COLUMNS = 8, 12  # of the rows that a notebook shows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,7 +202,9 @@ class Completion(Displayed):
             return [html.joined(html.sentence(name), thumbnails(images)) for name, images in both]
         if self.schema is None or self.schema.columns is None:
             return ()
-        frame = self.schema.frame(self.mode[some])
+        frame = self.schema.frame(self.mode[some]).iloc[:, :COLUMNS]
         rows = [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
-        title = f"the first {len(rows)} rows, completed"
+        total = len(self.schema.columns)
+        part = f", {COLUMNS} of {total:,} columns" if total > COLUMNS else ""
+        title = f"the first {len(rows)} rows, completed{part}"
         return [html.section(title, html.table(list(frame.columns), rows), is_open=True)]

@@ -86,7 +86,9 @@ class Imputation(Displayed):
             [f"{row}", f"{self.doubt[row]:.2f}", *(_cell(*each) for each in zip(new, old, strict=True))]
             for row, new, old in zip(rows, now.to_numpy(object), before.to_numpy(object), strict=True)
         ]
-        title = f"the first {len(rows)} rows that were filled"
+        total = self.frame.shape[1]
+        part = f", {COLUMNS} of {total:,} columns" if total > COLUMNS else ""
+        title = f"the first {len(rows)} rows that were filled{part}"
         return html.section(title, html.table(["row", "doubt", *now.columns], cells), is_open=True)
 
 

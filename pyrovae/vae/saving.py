@@ -24,13 +24,18 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from pyrovae.checks import path_of
+from pyrovae.checks import path_of, shown
 from pyrovae.errors import InputError
 from pyrovae.files import reason_of, write_whole
 
 __all__ = ["FORMAT", "Model", "Saves", "version"]
 
 FORMAT = 1
+# Facts that PyroVAE itself reads; others may be anything.
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("identity", "source", "config", "evidence", "versions"), dict),
+    **dict.fromkeys(("license", "author"), str),
+}
 
 
 def version() -> str:
@@ -68,7 +73,7 @@ class Model:
         Raises:
             InputError: as from `to_bytes`, or if the file cannot be written.
         """
-        if path.is_dir():
+        if os.path.isdir(path):  # False also for a name that is too long
             raise InputError(f"{path} is a folder: give the name of a file, as in {path / 'model.pyrovae'}")
         data = self.to_bytes()
         write_whole(path, lambda file: file.write(data))
@@ -91,6 +96,12 @@ class Model:
         return save(self.weights, metadata)
 
     def _content(self) -> str:
+        wrong = _misread(self.facts)
+        if wrong is not None:
+            raise InputError(
+                f"the fact {wrong!r} must be a {KINDS[wrong].__name__}, not {self.facts[wrong]!r}: give "
+                "it another name"
+            )
         parts = {"declaration": self.declaration, "schema": self.schema, "facts": self.facts}
         try:
             return json.dumps({"format": FORMAT, "version": self.version, **parts})
@@ -147,6 +158,8 @@ class Saves:
             True
         """
         path = path_of("path", path)
+        if facts is not None and not isinstance(facts, Mapping):
+            raise InputError(f"facts must be a mapping, as in {{'license': 'mit'}}, not {shown(facts)}")
         Model.of(self, facts).write(path)
         return path
 
@@ -196,10 +209,17 @@ def _parsed(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         )
     kinds: dict[str, Any] = {"declaration": dict, "schema": (dict, type(None)), "facts": dict, "version": str}
     wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name, 0), kind)]
+    wrong = wrong or ["facts"] * (_misread(content["facts"]) is not None)
     if number != FORMAT or wrong:
         what = wrong[0] if wrong else "format"
         raise InputError(f"{path} is damaged: its {what} cannot be read; get the file again")
     return content
+
+
+def _misread(facts: Mapping[str, Any]) -> str | None:
+    """The name of the first fact that is not of the type with which it is read."""
+    known = ((name, facts[name]) for name in KINDS if facts.get(name) is not None)
+    return next((name for name, value in known if not isinstance(value, KINDS[name])), None)
 
 
 def _digest(content: str, weights: Mapping[str, Tensor]) -> str:

@@ -1,5 +1,7 @@
 """Cells are written in the format of their column, and are read as the same values."""
 
+import pickle
+
 import numpy as np
 import pandas
 import pytest
@@ -55,7 +57,7 @@ def test_dates_are_written_as_the_others_are(case):
     column = Column("a", "normal", unit=DAYS, example=words[-1] if "/" in words[0] else None)
     table = Table(pandas.DataFrame({"a": pandas.Series(words, dtype=object)}), {})
     style = style_of(column, words, match(table, [column], "t")[:, 0])
-    assert style(20.25) == text
+    assert style(20.25) == pickle.loads(pickle.dumps(style))(20.25) == text
     assert match(Table(pandas.DataFrame({"a": [*words, text]}), {}), [column], "t").shape == (3, 1)
 
 
@@ -65,5 +67,7 @@ def test_times_and_words_are_written_as_the_others_are():
     truth = Column("a", "bernoulli", ("no", "yes"))
     style = style_of(truth, ["YES", "No", "No"], np.array([1.0, 0.0, 0.0]))
     assert (style(1.0), style(0.0)) == ("YES", "No")
+    for one in (clock, style):
+        assert pickle.loads(pickle.dumps(one))(1.0) == one(1.0)
     colours = style_of(Column("a", "categorical:3", ("blue", "red", "7")), ["7.0"], np.array([2.0]))
     assert (colours(0.0), colours(2.0)) == ("blue", "7.0")

@@ -1,8 +1,10 @@
 """All results show their answer: repr is what print shows, and a notebook shows HTML."""
 
+import copy
 import dataclasses
 import importlib
 import inspect
+import pickle
 import pkgutil
 
 import numpy as np
@@ -125,6 +127,14 @@ def test_text_and_page_have_the_same_headline(results, name):
     assert " ".join(head.split()) in text_of(result._html())
 
 
+@pytest.mark.parametrize("name", [*WITH_HTML, "traversal"])
+def test_results_go_to_other_processes_and_are_copied(results, name):
+    result = results[name]
+    for other in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert repr(other) == repr(result)
+        assert other._repr_html_() == result._repr_html_()
+
+
 def test_the_answer_is_shown(results):
     """The numbers that the old repr hid."""
     evidence, run, ex = (results[name] for name in ("evidence", "run", "exploration"))
@@ -152,6 +162,20 @@ def test_rows_with_low_trust_are_named(results):
 def test_cells_that_were_filled_are_marked(results):
     filled = results["imputation"]
     assert filled._html().count("<mark>") == min(8, filled.cells)
+
+
+def test_a_wide_table_is_cut_and_says_so():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 40)), columns=[f"c{i}" for i in range(40)])
+    frame.iloc[::3, 1] = None
+    table = pv.datasets.load(frame)
+    vae = pv.VAE.suited(table, latent_dim=1, encoder=pv.networks.MLP(4), decoder=pv.networks.MLP(4))
+    vae.schema = table.schema
+    completed = pv.condition(vae, table.test.x[:3], draws=2, particles=5)
+    for result in (completed, pv.impute(vae, frame, draws=1, particles=5)):
+        words = text_of(result._html())
+        assert ", 12 of 40 columns" in words
+        assert "c11" in words
+        assert "c12" not in words
 
 
 def test_the_declaration_is_code_that_declares_the_same_vae(results):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pyrovae.evidence.draws import GivenNoise, draw_from
 from pyrovae.exporting import decompositions
 from pyrovae.exporting.graphs import Normals, Score, log_weights, noise_size
 from pyrovae.terms import Runner
+from tests.support import PROJECT
 from tests.support.cells import cell_name, cover, declared
 from tests.support.parts import data_for, raises_one_sentence, small_vae
 
@@ -184,6 +186,27 @@ def test_the_vae_and_the_random_state_do_not_change(tmp_path):
     assert vae.training
     assert all(parameter.requires_grad for parameter in vae.parameters())
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_no_folder_of_the_machine_is_in_the_files(table, tmp_path):
+    _, _, exported = table
+    programs = pv.export(small_vae(), "torch", out=tmp_path / "out", functions=["encoder"])
+    with zipfile.ZipFile(programs.files["encoder"]) as file:
+        contents = [file.read(name) for name in file.namelist()]
+    contents += [path.read_bytes() for path in exported.files.values()]
+    for word in (PROJECT, Path(torch.__file__).parent, tmp_path):
+        assert all(str(word).encode() not in content for content in contents)
+
+
+def test_functions_of_another_export_do_not_stay_in_the_folder(tmp_path):
+    pv.export(small_vae(), "torch", out=tmp_path, functions=["decoder"])
+    before = (tmp_path / "decoder.pt2").read_bytes()
+    raises_one_sentence(
+        lambda: pv.export(small_vae(), "torch", out=tmp_path, functions=["encoder"]),
+        "decoder.pt2 is from another export",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "decoder.pt2"]
+    assert (tmp_path / "decoder.pt2").read_bytes() == before
 
 
 def test_bad_input_is_refused(tmp_path, monkeypatch, capsys):

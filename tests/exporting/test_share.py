@@ -120,6 +120,34 @@ def test_a_bare_vae_has_a_card(tmp_path, monkeypatch):
     assert "z     ~ StandardNormal()" in card
 
 
+def test_the_card_of_a_conditional_model_loads_it_with_a_context(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("\n".join(["a,group", *(f"{i}.5,{'xy'[i % 2]}" for i in range(30))]))
+    data = pv.datasets.load("t.csv", context=["group"])
+    vae = pv.VAE.suited(data, encoder=networks.MLP(4), decoder=networks.MLP(4))
+    vae.schema = data.schema
+    vae.save("m.pyrovae", facts={"identity": {"data": {"name": "t"}}})
+    pv.share("m.pyrovae", "n.pyrovae")
+    card = Path("n.md").read_text()
+    assert "- conditioned on: group, shape (2,)" in card
+    code = card.split("```python\n")[1].split("```")[0].replace("context = ...", "context = [0.0, 1.0]")
+    names = {}
+    exec(code, names)
+    assert len(names["x"]) == 10
+
+
+def test_facts_that_a_card_cannot_use_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for facts in (
+        {"identity": {"data": 3}},
+        {"identity": {"objective": {"init_args": "x"}}},
+        {"evidence": {"L_5": {"method": "a", "quantity": "b", "corrected": {}}}},
+    ):
+        small_vae().save("m.pyrovae", facts=facts)
+        raises_one_sentence(lambda: pv.share("m.pyrovae", "n.pyrovae"), "facts stored with the model")
+    assert sorted(Path().iterdir()) == [Path("m.pyrovae")]
+
+
 def test_what_cannot_be_shared_is_refused(run, capsys):
     before = sorted(Path().rglob("*"))
     lines = {

@@ -566,6 +566,7 @@ BAD = {
     "ess above K": lambda: plots.weights(KHAT, ESS, 50),
     "khat of a matrix": lambda: plots.weights(Z, ESS, 100),
     "gap NaN": lambda: plots.gap_curve([1], [np.nan], [0.0]),
+    "an array for axes": lambda: plots.training_curves(HISTORY, ax=np.zeros(2)),
     "saving no figure": lambda: plots.save("figure", "x.png"),
     "unknown suffix": lambda: plots.save(plots.image_grid(IMAGES), "x.docx"),
     "a file for a folder": lambda: plots.save(plots.image_grid(IMAGES), os.path.join(__file__, "x.png")),

@@ -176,11 +176,24 @@ def of_other_shape(weights):
     return weights | {name: weights[name].flatten()[:1].clone()}
 
 
+def column(name):
+    return {"name": name, "kind": "normal", "levels": None}
+
+
+def schema_of(names):
+    columns = tuple(pv.datasets.columns.Column(name, "normal") for name in names)
+    return pv.datasets.Schema((len(names),), columns=columns).to_dict()
+
+
 REFUSED = {
     "are not finite": {"weights": with_nan},
     "is missing in one of them or has another shape": {"weights": without_one},
     "has another shape": {"weights": of_other_shape},
     "is damaged: its facts cannot be read": {"change": lambda c: c | {"facts": 3}},
+    "is damaged: its facts cannot": {"change": lambda c: c | {"facts": {"identity": "x"}}},
+    "a name, word or unit that is not text": {
+        "change": lambda c: c | {"schema": schema_of(["a", "b"]) | {"columns": [column("a"), column(3)]}}
+    },
     "is damaged: its declaration cannot be read": {"change": lambda c: c | {"declaration": None}},
     "is damaged: its metadata are not JSON": {"change": lambda c: [1]},
     "is damaged: its content does not match its digest": {"digest": "0"},
@@ -205,6 +218,10 @@ def test_what_is_no_model_is_refused(tmp_path):
     raises_one_sentence(lambda: vae.save(tmp_path), "is a folder: give the name of a file")
     raises_one_sentence(lambda: vae.save(tmp_path / "no" / "m"), "no such file or directory")
     raises_one_sentence(lambda: vae.save(None), "path must be a path")
+    raises_one_sentence(lambda: vae.save(tmp_path / ("m" * 300)), "file name too long")
+    raises_one_sentence(lambda: pv.load("m" * 300), "file name too long")
+    raises_one_sentence(lambda: vae.save(tmp_path / "m", facts=[1]), "facts must be a mapping")
+    raises_one_sentence(lambda: vae.save(tmp_path / "m", facts={"author": 3}), "'author' must be a str")
     (tmp_path / "text").write_text("hello")
     raises_one_sentence(lambda: pv.load(tmp_path / "text"), "is not a model of PyroVAE")
     (tmp_path / "other").write_bytes(save({"a": torch.zeros(1)}))
