@@ -176,8 +176,8 @@ def _training(facts: dict[str, Any]) -> str:
     if not identity:
         return ""
     objective = _short(identity.get("objective") or {})
-    kept = f"epoch {facts['epoch']}" if facts.get("epoch") else "the last epoch"
-    lines = [f"- maximised: {objective}", f"- weights: those of {kept} (chosen by: {identity.get('keep')})"]
+    epoch = f"epoch {facts['epoch']}" if facts.get("epoch") else "the last epoch"
+    lines = [f"- maximised: {objective}", f"- weights: those of {epoch} (chosen by: {identity.get('keep')})"]
     lines += [f"- {name}: {identity[name]}" for name in SETTINGS if identity.get(name) is not None]
     return "\n".join(lines)
 
@@ -235,14 +235,14 @@ def _references(vae: VAE, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     path = str(((facts.get("identity") or {}).get("objective") or {}).get("class_path", ""))
     objective = [class_at(path, Declared)] if path.startswith("pyrovae.") else []
     for cls in [*(type(part) for _, part in vae._parts()), *objective]:
-        if found := _reference(cls):
-            yield cls.__name__, found
+        if source := _reference(cls):
+            yield cls.__name__, source
 
 
 def _reference(documented: object) -> str:
     """The text under "Reference:" in a docstring."""
-    found = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
-    return " ".join(found[1].split()) if found else ""
+    match = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
+    return " ".join(match[1].split()) if match else ""
 
 
 def _filled(text: str) -> str:

@@ -96,8 +96,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, VAEEstimator):
         missing = torch.cat([part.x.isnan().flatten(1) for part in (data.train, data.validation)]).all(0)
         if bool(missing.any()):
             raise InputError(
-                f"column {int(missing.nonzero()[0])} of X has no entry that is known: drop it, as nothing can "
-                "be filled in"
+                f"column {int(missing.nonzero()[0])} of X has no entry that is known: drop it, as nothing "
+                "can be filled in"
             )
 
     def _table(self, X: Any, draws: int) -> Any:
@@ -113,8 +113,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, VAEEstimator):
             return result
         rows = new_rows(self, X)[torch.from_numpy(gaps)]
         # Equal rows have different samples, and the same mean.
-        few, places = (rows, np.arange(len(gaps))) if what == "x" else distinct(rows)
-        completion = condition(self.vae_, few, draws=draws, particles=self.particles, seed=self._seed)
+        unique, places = (rows, np.arange(len(gaps))) if what == "x" else distinct(rows)
+        completion = condition(self.vae_, unique, draws=draws, particles=self.particles, seed=self._seed)
         values = getattr(completion, what)
         values = in_units(self, values.flatten(0, values.dim() - 1 - len(self.vae_.event_shape)))
         values = values.reshape(*result.shape[:-2], -1, x.shape[1])[..., places, :]

@@ -44,7 +44,7 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep, Settings
 from pyrovae.training.state import State, parameters, parameters_of
-from pyrovae.training.stopping import failures, is_stopped, load_best, stop_requests, words_of_stop
+from pyrovae.training.stopping import failures, is_stopped, load_best, stop_message, stop_requests
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -180,15 +180,15 @@ def fit(
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
         stack.enter_context(claimed(trained.values()))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
-        with stop_requests() as asked:
-            job = _job(runner, data, objective, settings, trained, asked.is_set)
+        with stop_requests() as request:
+            job = _job(runner, data, objective, settings, trained, request.is_set)
             called = Callbacks(callbacks, job, None if out is None else Path(out))
             saver = Saver(job, folder, called)
             sharing.together(saver.begin)
             saver.spread()
             stack.enter_context(called.ending())
             with (
-                failures(job, saver, out, asked),
+                failures(job, saver, out, request),
                 Progress(job, show=progress and sharing.is_first()) as shown,
             ):
                 Loop(job, saver, shown, called, give_way).run()
@@ -313,7 +313,7 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
             sharing.together(saver.finish)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     folder = None if out is None else Path(out)
-    stopped = words_of_stop(job, folder) if is_stopped(job) else ""
+    stopped = stop_message(job, folder) if is_stopped(job) else ""
     settings = vars(job.settings)
     return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep, settings, stopped)
 
