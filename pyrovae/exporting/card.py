@@ -110,7 +110,7 @@ def _results(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _opening(facts: dict[str, Any]) -> str:
     by = f" by {' '.join(facts['author'].split())}" if facts.get("author") else ""
     of = f" of {_name(facts)}" if facts.get("identity") else ""
-    return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE, which estimates its log p(x).")
+    return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE.")
 
 
 def _loading(source: str) -> str:
