@@ -44,7 +44,7 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep, Settings
 from pyrovae.training.state import State, parameters, parameters_of
-from pyrovae.training.stopping import failures, is_stopped, load_best, stop_requests, words_of_stop
+from pyrovae.training.stopping import failures, is_stopped, load_best, stop_message, stop_requests
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -181,12 +181,12 @@ def fit(
         stack.enter_context(claimed(trained.values(), "trains this program", "train a copy (vae.clone())"))
         stack.enter_context(claimed(callbacks, "uses one of these callbacks", "give each fit its own"))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
-        with stop_requests() as asked:
-            job = _job(runner, data, objective, settings, trained, asked.is_set)
+        with stop_requests() as request:
+            job = _job(runner, data, objective, settings, trained, request.is_set)
             called = Callbacks(callbacks, job, None if out is None else Path(out))
             saver, shown = _saver(job, folder, called), Progress(job, show=progress and sharing.is_first())
             stack.enter_context(called.ending())
-            with failures(job, saver, out, asked), shown:
+            with failures(job, saver, out, request), shown:
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
@@ -317,7 +317,7 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
             sharing.together(saver.finish)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     folder = None if out is None else Path(out)
-    stopped = words_of_stop(job, folder) if is_stopped(job) else ""
+    stopped = stop_message(job, folder) if is_stopped(job) else ""
     settings = vars(job.settings)
     return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep, settings, stopped)
 
