@@ -196,8 +196,8 @@ class VAEEstimator(BaseEstimator):
         run = fit(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
         if run.stopped:
             warnings.warn(
-                f"the fit of {type(self).__name__} was interrupted after {run.epochs} epochs, and it is used as "
-                "it was then: fit again for a complete one",
+                f"the fit of {type(self).__name__} was interrupted after {run.epochs} epochs, and it is used "
+                "as it was then: fit again for a complete one",
                 ConvergenceWarning,
                 stacklevel=3,
             )
