@@ -51,8 +51,8 @@ class Pruning(Declared, Callback):
         directions = getattr(getattr(trial, "study", None), "directions", ())
         if metric in BOUNDS and "MINIMIZE" in [direction.name for direction in directions]:
             raise InputError(
-                f"the study of Pruning minimises, and a larger {metric!r} is better, so the best trials would "
-                "end: create the study with direction='maximize'"
+                f"the study of Pruning minimises, and a larger {metric!r} is better, so the best trials "
+                "would end: create the study with direction='maximize'"
             )
         self.trial, self.metric = trial, metric
 
