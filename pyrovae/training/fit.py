@@ -174,12 +174,11 @@ def fit(
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
     settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
-    with _own_state(runner) as give_way, ExitStack() as stack:
+    with _own_state(runner, callbacks) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
         stack.enter_context(claimed(trained.values(), "trains this program", "train a copy (vae.clone())"))
-        stack.enter_context(claimed(callbacks, "uses one of these callbacks", "give each fit its own"))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
         with stop_requests() as request:
             job = _job(runner, data, objective, settings, trained, request.is_set)
@@ -209,10 +208,11 @@ def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
 
 
 @contextmanager
-def _own_state(runner: Runner) -> Iterator[Callable[[], None]]:
-    """Keep the state of torch and Pyro for a run; yields a function that lets other threads run."""
+def _own_state(runner: Runner, callbacks: Sequence[Callback]) -> Iterator[Callable[[], None]]:
+    """Keep the state of torch and Pyro for a run, and its callbacks; yields what lets threads run."""
     with (
         taking_turns() as give_way,
+        claimed(callbacks, "uses one of these callbacks", "give each fit its own"),
         runner.isolated(),
         random_kept(),
         torch.enable_grad(),

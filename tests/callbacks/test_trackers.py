@@ -351,6 +351,13 @@ def test_a_tracker_that_cannot_be_opened_is_a_sentence_and_closes_the_others(dat
     assert not (tmp_path / "a/config.yaml").exists()
 
 
+def test_a_study_that_minimises_does_not_prune_by_a_bound():
+    optuna = pytest.importorskip("optuna")
+    trial = optuna.create_study(direction="minimize").ask()
+    raises_one_sentence(lambda: pv.callbacks.Pruning(trial), "create the study with direction='maximize'")
+    assert pv.callbacks.Pruning(trial, metric="kl").metric == "kl"
+
+
 def test_trackers_see_the_metrics_of_all_other_callbacks(data):
     tracker = Frail()
     fit(data, None, tracker)  # which is first in the list
