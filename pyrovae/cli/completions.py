@@ -110,8 +110,8 @@ def _argument(entry: Entry, prefix: str = "") -> Argument:
 def _short(text: str) -> str:
     """A description in a few words, without what a shell would read."""
     first = text.partition("; ")[0].partition(": ")[0]
-    plain = "".join(c for c in first if c.isalnum() or c in " .,|()-+/=")
-    return plain if len(plain) <= SHOWN else plain[:SHOWN].rpartition(" ")[0]
+    plain = "".join(c for c in first if c.isalnum() or c in " .,|()[]-+/=")
+    return plain if len(plain) <= SHOWN else f"{plain[:SHOWN].rpartition(' ')[0].rstrip(',')} ..."
 
 
 def _parts(roles: dict[str, type]) -> list[PartOptions]:

@@ -13,7 +13,7 @@ from html import escape
 
 from pyrovae.errors import visible
 
-__all__ = ["Html", "block", "code", "escaped", "facts", "joined", "page", "section", "paragraph", "table"]
+__all__ = ["Html", "block", "code", "escaped", "facts", "joined", "page", "paragraph", "section", "table"]
 
 LONGEST = 300  # characters of a cell
 MOST = 30  # rows of a table

@@ -20,7 +20,7 @@ from pyrovae.exporting.functions import Function
 from pyrovae.extras import require
 from pyrovae.threads import alone
 
-__all__ = ["ENDINGS", "as_bytes", "torch_program", "runner_of"]
+__all__ = ["ENDINGS", "as_bytes", "runner_of", "torch_program"]
 
 ENDINGS = {"onnx": "onnx", "torch": "pt2"}
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
