@@ -209,7 +209,7 @@ def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
 
 @contextmanager
 def _own_state(runner: Runner, callbacks: Sequence[Callback]) -> Iterator[Callable[[], None]]:
-    """Keep the state of torch and Pyro for a run, and its callbacks; yields what lets threads run."""
+    """Keep the state of torch, of Pyro and of callbacks for a run; yields what lets threads run."""
     with (
         taking_turns() as give_way,
         claimed(callbacks, "uses one of these callbacks", "give each fit its own"),
