@@ -214,7 +214,7 @@ def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
 
 @contextmanager
 def _own_state(runner: Runner, callbacks: Sequence[Callback]) -> Iterator[Callable[[], None]]:
-    """Keep the state of torch and Pyro for a run, and its callbacks; yields what lets threads run."""
+    """Keep callbacks, and the state of torch and Pyro; yields what lets other threads run."""
     with (
         taking_turns() as give_way,
         claimed(callbacks, "uses one of these callbacks", "give each fit its own"),
