@@ -171,17 +171,20 @@ _CLAIMED: set[int] = set()
 
 
 @contextmanager
-def claimed(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Reserve tensors that this thread trains.
+def claimed(objects: Iterable[object], use: str, cure: str) -> Iterator[None]:
+    """Reserve objects that this fit changes, such as the tensors that it trains.
+
+    Arguments:
+        objects: the objects.
+        use: what another fit does with them, for the error.
+        cure: what to do about it.
 
     Raises:
-        InputError: when another thread trains one of them.
+        InputError: when another fit has reserved one of them.
     """
-    own = {id(tensor) for tensor in tensors}
+    own = {id(each) for each in objects}
     if own & _CLAIMED:
-        raise InputError(
-            "another fit trains this program in another thread: wait for it, or train a copy (vae.clone())"
-        )
+        raise InputError(f"another fit {use} in another thread: wait for it, or {cure}")
     _CLAIMED.update(own)
     try:
         yield

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyrovae.errors import InputError
 from pyrovae.extras import require
 from pyrovae.part import Declared
 from pyrovae.training import Callback, Running
 
 __all__ = ["Pruning"]
+
+BOUNDS = ("train", "validation", "objective", "log_px")
 
 
 class Pruning(Declared, Callback):
@@ -22,7 +25,7 @@ class Pruning(Declared, Callback):
         metric: the metric; epochs that do not have it are not reported.
 
     Raises:
-        InputError: without the extra `search`.
+        InputError: without the extra `search`, and for a bound in a study that minimises.
 
     Example:
         >>> import optuna
@@ -45,6 +48,12 @@ class Pruning(Declared, Callback):
 
     def __init__(self, trial: Any, metric: str = "validation") -> None:  # noqa: ANN401
         require("optuna", "search", "Pruning")
+        directions = getattr(getattr(trial, "study", None), "directions", ())
+        if metric in BOUNDS and "MINIMIZE" in [direction.name for direction in directions]:
+            raise InputError(
+                f"the study of Pruning minimises, and a larger {metric!r} is better, so the best trials "
+                "would end: create the study with direction='maximize'"
+            )
         self.trial, self.metric = trial, metric
 
     def on_epoch(self, run: Running) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,6 @@ class TensorBoard(Tracker):
         Raises:
             InputError: without a folder.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
         folder = self.folder
         if folder is None:
             if run.folder is None:
@@ -71,20 +70,23 @@ class TensorBoard(Tracker):
         place = str(Path(folder).resolve())
         self._logged = self._logged if place == self._place else 0
         self._place = place
-        self._writer = SummaryWriter(str(folder), purge_step=self._logged + 1)
-        if not self._logged:
-            self._describe(run.config)
+        self._writer = None
+        with self._writing() as writer:
+            if not self._logged:
+                self._describe(writer, run.config)
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
+        with self._writing() as writer:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, epoch)
 
     def show(self, name: str, picture: np.ndarray, epoch: int) -> None:
-        self._writer.add_image(name, picture, epoch, dataformats="HWC")
+        with self._writing() as writer:
+            writer.add_image(name, picture, epoch, dataformats="HWC")
 
     def close(self, run: Running) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def state(self) -> dict[str, Any]:
         """The number of epochs in the files, and where these are."""
@@ -95,12 +97,29 @@ class TensorBoard(Tracker):
         super().load_state(state)
         self._place = state.get("place")
 
-    def _describe(self, config: Mapping[str, Any]) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """A writer, whose events are in the file afterwards; a new one after a failure.
+
+        The thread of a writer ends when it cannot write, as when the disk is full.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._writer is None:
+            self._writer = SummaryWriter(self._place, purge_step=self._logged + 1)
+        try:
+            yield self._writer
+            self._writer.flush()
+        except BaseException:
+            self._writer = None
+            raise
+
+    def _describe(self, writer: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401
         """Write the options, as text and in the table of hyperparameters."""
         from torch.utils.tensorboard.summary import hparams
 
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        self._writer.add_text("config", f"```yaml\n{text}```", 0)
+        writer.add_text("config", f"```yaml\n{text}```", 0)
         options = {name: "" if value is None else value for name, value in flat(config).items()}
         for summary in hparams(options, {"validation": 0.0}):
-            self._writer.file_writer.add_summary(summary, 0)
+            writer.file_writer.add_summary(summary, 0)

@@ -17,8 +17,8 @@ SIGTERM, or SIGHUP) with 130.
 
     torchrun --nproc-per-node 2 -m pyrovae fit --data mnist --out runs/mog
 
-`fit`, `evaluate` and `compare` share their work among the processes that `torchrun` starts; only
-the first prints.
+`fit`, `evaluate`, `compare`, `score` and `impute` share their work among the processes that
+`torchrun` starts; only the first prints.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Entry:
         """The whole description, with the choices that it does not name."""
         words = re.findall(r"[\w.]+", self.about)
         choices = () if set(self.kind.unsaid) <= set(words) else self.kind.unsaid
-        parts = [*self.kind.parts, "or the import path of your own"] if self.kind.parts else []
+        parts = [*self.kind.parts, "or the import path of a custom one"] if self.kind.parts else []
         one_of = f"one of {', '.join(parts or choices)}" if parts or choices else ""
         return "; ".join(filter(None, (self.about, one_of)))
 

@@ -160,7 +160,7 @@ def _wrong_part(message: str, option: str, parts: Mapping[str, Sequence[str]]) -
 def _choices(part: str, parts: Mapping[str, Sequence[str]]) -> str:
     if part not in parts:
         return "see --help"
-    return f"choose one of {', '.join(parts[part])}, or the import path of your own class"
+    return f"choose one of {', '.join(parts[part])}, or the import path of a custom class"
 
 
 def _anything_else(message: str, option: str) -> str:

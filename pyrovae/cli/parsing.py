@@ -240,5 +240,5 @@ def _class_name(name: str, value: str | None, bases: dict[str, type]) -> str | N
     module = f"{role[:-1]}ies" if role.endswith("y") else f"{role}s"
     raise InputError(
         f"{asked} {meant_by(value or '', known)}choose one of {', '.join(known)}, or give the import path of "
-        f"your own class, as in mypackage.{module}.My{base.__name__}"
+        f"a custom class, as in mypackage.{module}.My{base.__name__}"
     )

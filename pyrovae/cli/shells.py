@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pyrovae.cli.completions import DATA, Choice, Command, Part
+from pyrovae.cli.completions import DATA, Argument, Command, PartOptions
 
 __all__ = ["SCRIPTS", "bash", "fish", "zsh"]
 
 
-def bash(commands: Sequence[Command], parts: Sequence[Part]) -> str:
+def bash(commands: Sequence[Command], parts: Sequence[PartOptions]) -> str:
     """The script for bash 3.2 or newer."""
     return "\n".join([_head("bash"), *_tables(commands, parts, described=False), _BASH])
 
 
-def zsh(commands: Sequence[Command], parts: Sequence[Part]) -> str:
+def zsh(commands: Sequence[Command], parts: Sequence[PartOptions]) -> str:
     """The script for zsh."""
     return "\n".join(["#compdef pyrovae", _head("zsh"), *_tables(commands, parts, described=True), _ZSH])
 
 
-def fish(commands: Sequence[Command], parts: Sequence[Part]) -> str:
+def fish(commands: Sequence[Command], parts: Sequence[PartOptions]) -> str:
     """The script for fish 3 or newer."""
     names = [command.name for command in commands]
     lines = [_head("fish"), _FISH, "complete -c pyrovae -f"]
@@ -48,7 +48,7 @@ def _head(shell: str) -> str:
 # -------------------------------------------------------------------- bash and zsh
 
 
-def _tables(commands: Sequence[Command], parts: Sequence[Part], *, described: bool) -> Iterator[str]:
+def _tables(commands: Sequence[Command], parts: Sequence[PartOptions], *, described: bool) -> Iterator[str]:
     """Functions that print commands, options, values, roles and the options of parts."""
     names = [(command.name, command.summary) for command in commands] + [("help", "help on a command")]
     shown = [_listed(name, about, described=described) for name, about in names]
@@ -71,17 +71,17 @@ def _tables(commands: Sequence[Command], parts: Sequence[Part], *, described: bo
     )
 
 
-def _numbered(command: Command) -> Iterator[Choice]:
+def _numbered(command: Command) -> Iterator[Argument]:
     """The words of a command under the numbers by which a script asks for them."""
     for i, word in enumerate(command.words):
-        yield Choice("[1-9]*" if word.is_list else str(i + 1), values=word.values)
+        yield Argument("[1-9]*" if word.is_list else str(i + 1), values=word.values)
 
 
 def _listed(name: str, about: str, *, described: bool) -> str:
     return f"{name}:{about}" if described else name
 
 
-def _grouped(takes: Iterable[tuple[str, Choice]]) -> list[tuple[str, list[str]]]:
+def _grouped(takes: Iterable[tuple[str, Argument]]) -> list[tuple[str, list[str]]]:
     """What options take, each list once: "-" for an option without a value."""
     by_values: dict[tuple[str, ...], list[str]] = {}
     for name, option in takes:
@@ -304,24 +304,24 @@ def _fish(condition: str, rest: str) -> str:
     return f"complete -c pyrovae -n '{condition}' {rest}"
 
 
-def _fish_option(condition: str, option: Choice) -> str:
+def _fish_option(condition: str, option: Argument) -> str:
     about = f" -d '{option.about}'" if option.about else ""
     return _fish(condition, f"-l {option.name[2:]}{about}{_fish_values(option)}")
 
 
-def _fish_word(command: str, word: Choice) -> str:
+def _fish_word(command: str, word: Argument) -> str:
     files = " -F" if word.values in (("@data",), ("@file",)) else ""
     return _fish(f"__pyrovae_in {command}", f"-a '{_fish_words(word)}'{files}")
 
 
-def _fish_values(option: Choice) -> str:
+def _fish_values(option: Argument) -> str:
     if option.is_flag:
         return ""
     takes_files = option.values in (("@data",), ("@file",))
     return f" {'-rF' if takes_files else '-x'} -a '{_fish_words(option)}'"
 
 
-def _fish_words(choice: Choice) -> str:
+def _fish_words(argument: Argument) -> str:
     """The words that are offered for a value."""
     known = {"@run": "(__pyrovae_runs)", "@data": _DATA, "@file": ""}
-    return " ".join(known.get(word, word) for word in choice.values)
+    return " ".join(known.get(word, word) for word in argument.values)

@@ -140,6 +140,12 @@ class Data(Displayed):
         """The number of training rows without the copies, which come last."""
         return len(self.train) - self.record.get("repeated", 0)
 
+    @property
+    def typical(self) -> Rows:
+        """Training rows in memory that stand for an epoch, as they are stored; copies come last."""
+        assert isinstance(self.train, Rows)
+        return self.train
+
     def epoch(self, number: int, seed: int) -> Rows:
         """The training rows of epoch `number` in a run with seed `seed`, on the device of `train`.
 

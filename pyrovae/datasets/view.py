@@ -19,7 +19,7 @@ def view(data: Any) -> str:  # noqa: ANN401
     head, *lines = str(data).splitlines()
     return html.page(
         head,
-        *(html.sentence(line.strip()) for line in lines),
+        *(html.paragraph(line.strip()) for line in lines),
         _images(data),
         _columns(data),
         html.section("how to load it again", html.facts(_declared(data))),

@@ -13,7 +13,7 @@ from html import escape
 
 from pyrovae.errors import visible
 
-__all__ = ["Html", "block", "code", "escaped", "facts", "joined", "page", "section", "sentence", "table"]
+__all__ = ["Html", "block", "code", "escaped", "facts", "joined", "page", "paragraph", "section", "table"]
 
 LONGEST = 300  # characters of a cell
 MOST = 30  # rows of a table
@@ -98,7 +98,7 @@ def section(title: object, *blocks: object, is_open: bool = False) -> Html:
     return Html(f"<details{' open' * is_open}><summary>{escaped(title)}</summary>{body}</details>")
 
 
-def sentence(text: object, *, is_good: bool | None = None) -> Html:
+def paragraph(text: object, *, is_good: bool | None = None) -> Html:
     """A paragraph; a verdict has a bar in green or, if it warns, in vermilion."""
     if not str(text):
         return Html()
@@ -139,7 +139,7 @@ def table(columns: Sequence[object], rows: Iterable[Sequence[object]], *, most: 
         f"<tr>{''.join(f'<td{c}>{_short(cell)}</td>' for cell, c in zip(row, look, strict=True))}</tr>"
         for row in shown
     )
-    more = sentence(f"and {left:,} more") if left > 0 else ""
+    more = paragraph(f"and {left:,} more") if left > 0 else ""
     filled = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return Html(f'<div class="pv-wide">{filled}</div>{more}')
 

@@ -35,9 +35,9 @@ class Summary(NamedTuple):
     is_good: bool | None = None
 
     def __str__(self) -> str:
-        said = textwrap.fill(self.verdict, 96, initial_indent="  ", subsequent_indent="  ")
+        verdict = textwrap.fill(self.verdict, 96, initial_indent="  ", subsequent_indent="  ")
         rows = [f"  {name:<{self.width}} {value}".rstrip() for name, value in self.lines]
-        return "\n".join([self.head, *rows, *([said] if self.verdict else [])])
+        return "\n".join([self.head, *rows, *([verdict] if self.verdict else [])])
 
 
 class Displayed:
@@ -59,9 +59,9 @@ class Displayed:
         """The HTML for a notebook, or None for the text."""
         if type(self)._summary is Displayed._summary:
             return None
-        told = self._summary()
-        verdict = html.sentence(told.verdict, is_good=told.is_good)
-        return html.page(told.head, verdict, html.facts(told.lines), *self._sections())
+        summary = self._summary()
+        verdict = html.paragraph(summary.verdict, is_good=summary.is_good)
+        return html.page(summary.head, verdict, html.facts(summary.lines), *self._sections())
 
     def __str__(self) -> str:
         return str(self._summary())

@@ -76,8 +76,10 @@ class Comparison(Displayed):
         if self.bits is not None:
             names.append("bits/dim")
             cells.append([f"{value:.4f}" for value in self.bits])
-        units = html.sentence(f"nats per observation; {self.units}" if self.units else "nats per observation")
-        notes = (html.sentence(line) for line in self._given())
+        units = html.paragraph(
+            f"nats per observation; {self.units}" if self.units else "nats per observation"
+        )
+        notes = (html.paragraph(line) for line in self._given())
         return html.joined(html.table(names, zip(*cells, strict=True)), units, *notes)
 
     def plot(self, *, ax: Axes | None = None) -> Axes:

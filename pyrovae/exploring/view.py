@@ -18,8 +18,8 @@ SHOWN = 20  # components
 
 def view(ex: Any) -> str:  # noqa: ANN401
     """The HTML of an exploration."""
-    said = summary(ex)
-    return html.page(said.head, html.facts(said.lines), _components(ex))
+    facts = summary(ex)
+    return html.page(facts.head, html.facts(facts.lines), _components(ex))
 
 
 def _components(ex: Any) -> html.Html:  # noqa: ANN401
@@ -35,7 +35,7 @@ def _components(ex: Any) -> html.Html:  # noqa: ANN401
         names.append("at its mean")
         rows = [[*row, image] for row, image in zip(rows, _images(ex, order), strict=True)]
     left = len(parts) - len(rows)
-    more = html.sentence(f"and {left} more") if left else ""
+    more = html.paragraph(f"and {left} more") if left else ""
     return html.section("components, by weight", html.table(names, rows), more, is_open=len(rows) <= 10)
 
 

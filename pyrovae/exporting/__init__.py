@@ -12,9 +12,9 @@ from pyrovae.lazy import lazy
 if TYPE_CHECKING:
     from pyrovae.exporting.card import model_card
     from pyrovae.exporting.exported import Exported, export
-    from pyrovae.exporting.shared import Shared, push_to_hub, share
+    from pyrovae.exporting.shared import SharedModel, push_to_hub, share
 
-__all__ = ["Exported", "Shared", "export", "model_card", "push_to_hub", "share"]
+__all__ = ["Exported", "SharedModel", "export", "model_card", "push_to_hub", "share"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy(
@@ -22,6 +22,6 @@ if not TYPE_CHECKING:
         {
             "card": ["model_card"],
             "exported": ["Exported", "export"],
-            "shared": ["Shared", "push_to_hub", "share"],
+            "shared": ["SharedModel", "push_to_hub", "share"],
         },
     )

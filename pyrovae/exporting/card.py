@@ -124,7 +124,7 @@ def _results(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _opening(facts: dict[str, Any]) -> str:
     by = f" by {' '.join(facts['author'].split())}" if facts.get("author") else ""
     of = f" of {_name(facts)}" if facts.get("identity") else ""
-    return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE, which estimates its log p(x).")
+    return _filled(f"A variational autoencoder{of}{by}, trained with PyroVAE.")
 
 
 def _loading(vae: VAE, source: str) -> str:
@@ -194,8 +194,8 @@ def _training(facts: dict[str, Any]) -> str:
     if not identity:
         return ""
     objective = _short(identity.get("objective") or {})
-    kept = f"epoch {facts['epoch']}" if facts.get("epoch") else "the last epoch"
-    lines = [f"- maximised: {objective}", f"- weights: those of {kept} (chosen by: {identity.get('keep')})"]
+    epoch = f"epoch {facts['epoch']}" if facts.get("epoch") else "the last epoch"
+    lines = [f"- maximised: {objective}", f"- weights: those of {epoch} (chosen by: {identity.get('keep')})"]
     lines += [f"- {name}: {identity[name]}" for name in SETTINGS if identity.get(name) is not None]
     return "\n".join(lines)
 
@@ -253,14 +253,14 @@ def _references(vae: VAE, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     path = str(((facts.get("identity") or {}).get("objective") or {}).get("class_path", ""))
     objective = [class_at(path, Declared)] if path.startswith("pyrovae.") else []
     for cls in [*(type(part) for _, part in vae._parts()), *objective]:
-        if found := _reference(cls):
-            yield cls.__name__, found
+        if source := _reference(cls):
+            yield cls.__name__, source
 
 
 def _reference(documented: object) -> str:
     """The text under "Reference:" in a docstring."""
-    found = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
-    return " ".join(found[1].split()) if found else ""
+    match = re.search(r"^References?:\n((?:[ \t]+.*\n?)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
+    return " ".join(match[1].split()) if match else ""
 
 
 def _filled(text: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae.exporting.graphs import Graph
+from pyrovae.exporting.functions import Function
 from pyrovae.vae import VAE
 from pyrovae.vae.saving import version
 
-__all__ = ["about_graph", "readme"]
+__all__ = ["about_function", "readme"]
 
 AXES = {"x": ["B"], "z": ["B"], "context": ["B"], "noise": ["K", "B"], "log_w": ["K", "B"]}
 MEANINGS = {
@@ -43,9 +43,9 @@ log_w, log_px = score(x, noise{context})
 """
 
 
-def about_graph(name: str, graph: Graph, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+def about_function(name: str, function: Function, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     """The inputs and outputs of a function in plain values, for the metadata of its file."""
-    vae, outputs = graph.vae, graph.named(*inputs.values())
+    vae, outputs = function.vae, function.named(*inputs.values())
     of = {"encoder": "q(z|x)", "decoder": "p(x|z)"}.get(name, "")
     return {
         "pyrovae": version(),

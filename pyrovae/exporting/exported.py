@@ -16,10 +16,10 @@ from torch import Tensor
 from pyrovae.checks import one_of, path_of, words_of
 from pyrovae.display import Displayed
 from pyrovae.errors import InputError, Uncapturable, visible
-from pyrovae.exporting.describing import about_graph, readme
-from pyrovae.exporting.graphs import GRAPHS, Graph, noise_size
+from pyrovae.exporting.describing import about_function, readme
+from pyrovae.exporting.functions import FUNCTIONS, Function, noise_size
 from pyrovae.exporting.models import vae_of
-from pyrovae.exporting.programs import ENDINGS, as_bytes, captured, runner_of
+from pyrovae.exporting.programs import ENDINGS, as_bytes, runner_of, torch_program
 from pyrovae.files import reason_of, write_whole
 from pyrovae.seeds import random_kept
 from pyrovae.vae import VAE
@@ -63,7 +63,7 @@ def export(
     to: Kind = "onnx",
     *,
     out: str | os.PathLike[str],
-    functions: Sequence[str] = tuple(GRAPHS),
+    functions: Sequence[str] = tuple(FUNCTIONS),
     trust: str | Sequence[str] | None = None,
 ) -> Exported:
     r"""Write encoder, decoder and log p(x) of a VAE to files for other programs.
@@ -89,7 +89,7 @@ def export(
             rounding, or if the folder cannot be written.
     """
     to, folder = one_of("to", to, ("onnx", "torch")), path_of("out", out)
-    functions = [one_of("functions", name, tuple(GRAPHS)) for name in words_of("functions", functions)]
+    functions = [one_of("functions", name, tuple(FUNCTIONS)) for name in words_of("functions", functions)]
     vae = copy.deepcopy(vae_of(vae, trust))
     vae = vae.cpu().eval().requires_grad_(False)
     data, about, errors, left_out = {}, {}, {}, {}
@@ -97,7 +97,7 @@ def export(
         torch.manual_seed(0)
         for name in functions:
             try:
-                data[name], about[name], errors[name] = _file(name, GRAPHS[name](vae), to)
+                data[name], about[name], errors[name] = _file(name, FUNCTIONS[name](vae), to)
             except Uncapturable as error:
                 left_out[name] = str(error)
     if not data:
@@ -111,22 +111,22 @@ def export(
     return Exported(folder, files, errors, left_out)
 
 
-def _file(name: str, graph: Graph, to: Kind) -> tuple[bytes, dict[str, Any], float]:
+def _file(name: str, function: Function, to: Kind) -> tuple[bytes, dict[str, Any], float]:
     """The file of a function, what it has as inputs and outputs, and its largest error."""
-    inputs = _examples(graph, *SIZES[0])
-    outputs = list(graph.named(*inputs))
-    names = [*graph.inputs, "context"][: len(inputs)]
-    about = about_graph(name, graph, dict(zip(names, inputs, strict=True)))
-    program = captured(graph, inputs)
+    inputs = _examples(function, *SIZES[0])
+    outputs = list(function.named(*inputs))
+    names = [*function.inputs, "context"][: len(inputs)]
+    about = about_function(name, function, dict(zip(names, inputs, strict=True)))
+    program = torch_program(function, inputs)
     data = as_bytes(to, program, (names, outputs), about)
     run = runner_of(to, data)
-    error = max(_difference(name, graph, run, _examples(graph, *sizes)) for sizes in SIZES)
+    error = max(_difference(name, function, run, _examples(function, *sizes)) for sizes in SIZES)
     return data, about, error
 
 
-def _examples(graph: Graph, rows: int, particles: int) -> list[Tensor]:
+def _examples(function: Function, rows: int, particles: int) -> list[Tensor]:
     """Inputs of a function: rows that the VAE draws, some with missing entries, and noise."""
-    vae = graph.vae
+    vae = function.vae
     like = next(vae.parameters())
     context = None if vae.context_shape is None else torch.randn(rows, *vae.context_shape, dtype=like.dtype)
     z = vae.latents(context).expand((rows,)).sample()
@@ -134,9 +134,9 @@ def _examples(graph: Graph, rows: int, particles: int) -> list[Tensor]:
     if vae.likelihood.takes_missing and x[0].numel() > 1:
         x.view(rows, -1)[:, 0] = torch.where(torch.arange(rows) % 3 == 2, torch.nan, x.view(rows, -1)[:, 0])
     parts = {"x": x, "z": z}
-    if "noise" in graph.inputs:
+    if "noise" in function.inputs:
         parts["noise"] = torch.randn(particles, rows, noise_size(vae, x, context), dtype=like.dtype)
-    return [*(parts[name] for name in graph.inputs), *([] if context is None else [context])]
+    return [*(parts[name] for name in function.inputs), *([] if context is None else [context])]
 
 
 def x_dtype(vae: VAE) -> torch.dtype:
@@ -145,24 +145,24 @@ def x_dtype(vae: VAE) -> torch.dtype:
     return torch.float64 if is_table and vae.takes_doubles else next(vae.parameters()).dtype
 
 
-def _difference(name: str, graph: Graph, run: Any, inputs: list[Tensor]) -> float:  # noqa: ANN401
+def _difference(name: str, function: Function, run: Any, inputs: list[Tensor]) -> float:  # noqa: ANN401
     """The largest difference of a file from the VAE, as a share of the largest value.
 
     Raises:
         InputError: if it is more than rounding.
     """
     try:
-        found = run(inputs)
+        results = run(inputs)
     except Exception as error:
         raise Uncapturable(f"the file cannot be run ({str(error).splitlines()[0][:120]})") from error
     worst = 0.0
-    for (output, wanted), one in zip(graph.named(*inputs).items(), found, strict=True):
-        is_finite = wanted.isfinite()
-        size = max(1.0, float(wanted[is_finite].abs().max()) if is_finite.any() else 1.0)
-        same = torch.equal(one[~is_finite].nan_to_num(9.0), wanted[~is_finite].nan_to_num(9.0))
-        gap = float((one - wanted)[is_finite].abs().max()) / size if is_finite.any() else 0.0
-        tolerance = TOLERANCE[next(graph.vae.parameters()).dtype]
-        if one.shape != wanted.shape or not same or not gap <= tolerance:
+    for (output, expected), result in zip(function.named(*inputs).items(), results, strict=True):
+        is_finite = expected.isfinite()
+        size = max(1.0, float(expected[is_finite].abs().max()) if is_finite.any() else 1.0)
+        is_same = torch.equal(result[~is_finite].nan_to_num(9.0), expected[~is_finite].nan_to_num(9.0))
+        gap = float((result - expected)[is_finite].abs().max()) / size if is_finite.any() else 0.0
+        tolerance = TOLERANCE[next(function.vae.parameters()).dtype]
+        if result.shape != expected.shape or not is_same or not gap <= tolerance:
             raise InputError(
                 f"the exported {name} gives another {output} than the VAE (a difference of {gap:.1g} of the "
                 "largest value), so nothing was written: please report this, with print(vae)"
@@ -173,7 +173,7 @@ def _difference(name: str, graph: Graph, run: Any, inputs: list[Tensor]) -> floa
 
 def _check_others(folder: Path, to: Kind, data: Collection[str]) -> None:
     """Refuse a folder with functions of another export, which could be of another model."""
-    others = [path for name in GRAPHS if (path := folder / f"{name}.{ENDINGS[to]}").exists()]
+    others = [path for name in FUNCTIONS if (path := folder / f"{name}.{ENDINGS[to]}").exists()]
     left = [path for path in others if path.stem not in data]
     if left:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Graphs as programs of torch (`torch.export`) and ONNX, with any number of rows and particles."""
+"""Functions of a VAE as programs of torch (`torch.export`) or ONNX, with any number of rows."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from torch import Tensor
 from pyrovae.compiling.quiet import validation_kept
 from pyrovae.errors import InputError, Uncapturable
 from pyrovae.exporting.decompositions import decompositions
-from pyrovae.exporting.graphs import Graph
+from pyrovae.exporting.functions import Function
 from pyrovae.extras import require
 from pyrovae.threads import alone
 
-__all__ = ["ENDINGS", "as_bytes", "captured", "runner_of"]
+__all__ = ["ENDINGS", "as_bytes", "runner_of", "torch_program"]
 
 ENDINGS = {"onnx": "onnx", "torch": "pt2"}
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def captured(graph: Graph, inputs: Sequence[Tensor]) -> torch.export.ExportedProgram:
-    """A graph as a program of torch, with a free number of rows B and of particles K.
+def torch_program(function: Function, inputs: Sequence[Tensor]) -> torch.export.ExportedProgram:
+    """A function as a program of torch, with a free number of rows B and of particles K.
 
     Arguments:
-        graph: the function.
+        function: the function.
         inputs: an example of its inputs.
 
     Raises:
         Uncapturable: if it cannot be traced for all sizes.
     """
     rows, particles = torch.export.Dim("B"), torch.export.Dim("K")
-    names = (*graph.inputs, "context")[: len(inputs)]
+    names = (*function.inputs, "context")[: len(inputs)]
     shapes = tuple({0: particles, 1: rows} if name == "noise" else {0: rows} for name in names)
     try:
         # torch's distributions switch gradients on, which would become a part of the program
         with alone, _quiet(), validation_kept(), torch.enable_grad():
             torch.distributions.Distribution.set_default_validate_args(False)
-            program = torch.export.export(graph, tuple(inputs), dynamic_shapes=(shapes,), strict=False)
+            program = torch.export.export(function, tuple(inputs), dynamic_shapes=(shapes,), strict=False)
             return _without_traces(program)
     except Uncapturable:
         raise

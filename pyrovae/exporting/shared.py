@@ -20,11 +20,11 @@ from pyrovae.training.loading import model_file, saved_run
 from pyrovae.vae import VAE
 from pyrovae.vae.saving import Model
 
-__all__ = ["Shared", "push_to_hub", "share"]
+__all__ = ["SharedModel", "push_to_hub", "share"]
 
 
 @dataclass(frozen=True, repr=False)
-class Shared(Displayed):
+class SharedModel(Displayed):
     """A shared model.
 
     Attributes:
@@ -49,7 +49,7 @@ def share(
     license: str | None = None,
     author: str | None = None,
     trust: str | Sequence[str] | None = None,
-) -> Shared:
+) -> SharedModel:
     """Write the best model of a run to one file, with a model card next to it.
 
     The file has what `vae.save` writes, and facts: the name, fingerprint and split of the data, the
@@ -74,7 +74,7 @@ def share(
     text = model_card(vae, model, path.name).encode()
     model.write(path)
     write_whole(card, lambda file: file.write(text))
-    return Shared(path, card, tuple(notes))
+    return SharedModel(path, card, tuple(notes))
 
 
 def push_to_hub(
@@ -85,7 +85,7 @@ def push_to_hub(
     author: str | None = None,
     private: bool = False,
     trust: str | Sequence[str] | None = None,
-) -> Shared:
+) -> SharedModel:
     """Write a model and its card to a repository of the Hugging Face Hub (extra `hub`).
 
     The repository is created if needed. `pyrovae.load("hub:user/name")` loads the model.
@@ -104,7 +104,7 @@ def push_to_hub(
     files = {FILE: content.to_bytes(), CARD: card.encode()}
     message = f"A model of PyroVAE {content.version}"
     address = uploaded(repository, files, private=private, message=message)
-    return Shared(f"hub:{repository}", address, tuple(notes))
+    return SharedModel(f"hub:{repository}", address, tuple(notes))
 
 
 def _model_of(

@@ -85,8 +85,8 @@ def search(
     Arguments:
         space: a `Space`, or a mapping of arguments of `VAE.suited` and `fit`, some of them choices.
         data: the result of `datasets.load`, or observations (N, *event).
-        trials: the number of trials, with those that are already in `out`.
-        hours: no trial starts after this time, but for the first.
+        trials: the number of trials, including those that are already in `out`.
+        hours: start no trial after this time, except the first.
         sampler: "tpe" (tree-structured Parzen estimator), "gp" (Bayesian optimisation with a
             Gaussian process), "cma" (CMA-ES), "random", or "grid" (all points).
         pruner: what ends trials early: "hyperband", "halving" (successive halving), "median" or

@@ -80,8 +80,8 @@ class Final(Displayed):
     def as_blocks(self) -> Html:
         """The finalists, and log p(x) of the winner on the test set, in HTML."""
         head, lines = str(self).split(str(self.ranking), 1)
-        said = (html.sentence(line) for line in lines.strip().splitlines())
-        return html.joined(html.sentence(head.strip()), self.ranking.as_table(), *said)
+        said = (html.paragraph(line) for line in lines.strip().splitlines())
+        return html.joined(html.paragraph(head.strip()), self.ranking.as_table(), *said)
 
     def __str__(self) -> str:
         words = _words(self.points[self.winner])
@@ -207,7 +207,7 @@ class Study(Displayed):
         return draw(self.parameters, self.values, states=self.states, **options)
 
     def _html(self) -> str:
-        said = html.sentence(f"best by L_{self.particles} of the validation set, in nats per observation")
+        said = html.paragraph(f"best by L_{self.particles} of the validation set, in nats per observation")
         best = [[f"{t.number}", f"{t.value:.3f}", _words(t.values)] for t in self._ranked()[:SHOWN]]
         trials = html.joined(said, html.table(["trial", "bound", "values"], best))
         final = "" if self.final is None else self.final.as_blocks()
@@ -216,7 +216,7 @@ class Study(Displayed):
             self._head(),
             final,
             html.section("trials", trials if best else "", is_open=self.final is None),
-            *map(html.sentence, others),
+            *map(html.paragraph, others),
         )
 
     def _head(self) -> str:

@@ -142,10 +142,10 @@ class Sweep(Displayed):
     def _html(self) -> str:
         head, *others = self._head().splitlines()
         tables = [
-            html.joined(html.sentence(r.units) if len(self.rankings) > 1 else "", r.as_table())
+            html.joined(html.paragraph(r.units) if len(self.rankings) > 1 else "", r.as_table())
             for r in self.rankings
         ]
-        return html.page(head, *map(html.sentence, others), *tables, *map(html.sentence, self._failed()))
+        return html.page(head, *map(html.paragraph, others), *tables, *map(html.paragraph, self._failed()))
 
     def _failed(self) -> list[str]:
         """A line for each reason of each point."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -31,10 +33,10 @@ from pyrovae.part import Part
 from pyrovae.searching.parts import ROLES, part_of
 from pyrovae.seeds import seeded
 from pyrovae.sklearn.parameters import nested_parameters, with_parameters
-from pyrovae.sklearn.rows import new_rows, training_data, weights_of
+from pyrovae.sklearn.rows import log_scales, new_rows, training_data, weights_of
 from pyrovae.tasks import score
 from pyrovae.training.callbacks import Callback
-from pyrovae.training.fit import fit_to_end
+from pyrovae.training.fit import fit
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep
 from pyrovae.vae import VAE
@@ -113,7 +115,8 @@ class VAEEstimator(BaseEstimator):
     Attributes:
         vae_: the trained `VAE`; on a CPU in double precision, so that the results for a row do not
             depend on the other rows. Training is in single precision.
-        history_: name -> array with one entry per epoch; bounds in nats per row.
+        history_: name -> array with one entry per epoch; bounds in nats per row, for levels divided
+            by the largest.
         n_iter_: the number of epochs.
         best_epoch_: the epoch of the weights that were kept.
         n_features_in_: the number F of features.
@@ -190,7 +193,14 @@ class VAEEstimator(BaseEstimator):
         with seeded(seed):  # initial weights are random
             vae = VAE.suited(data, latent_dim=self.latent_dim, missing=self.missing, **parts)
         settings = {name: options[name] for name in SETTINGS}
-        run = fit_to_end(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
+        run = fit(vae, data, objective, seed=seed, progress=bool(self.verbose), **settings)
+        if run.stopped:
+            warnings.warn(
+                f"the fit of {type(self).__name__} was interrupted after {run.epochs} epochs, and it "
+                "has the best weights until then: fit again to train to the end",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         # Results in single precision would depend on the number of rows, in their last digits.
         self.vae_ = run.program.double() if _is_on_cpu(run.program) else run.program
         self.history_, self.best_epoch_ = run.history, run.best_epoch
@@ -211,8 +221,9 @@ class VAEEstimator(BaseEstimator):
     def score_samples(self, X: Any) -> NDArray:
         r"""Estimate log p(x) of each row, in nats, (N,): smaller is more surprising.
 
-        This is `pyrovae.score` with the parameters `particles` and `method`. The estimate of a row
-        does not depend on the other rows.
+        This is `pyrovae.score` with the parameters `particles` and `method`, and a density is that
+        of x in its own units, also for 8-bit levels, which the model reads as numbers from 0 to 1.
+        The estimate of a row does not depend on the other rows.
 
         Raises:
             ValueError: for rows that the model cannot score.
@@ -220,7 +231,8 @@ class VAEEstimator(BaseEstimator):
         check_is_fitted(self)
         rows = new_rows(self, X)
         options: dict[str, Any] = {"particles": self.particles, "method": self.method}
-        return score(self.vae_, rows, seed=self._seed, compile=self.compile, **options).log_px
+        log_px = score(self.vae_, rows, seed=self._seed, compile=self.compile, **options).log_px
+        return log_px - log_scales(self, rows)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """The mean of log p(x) over the rows, in nats; larger is better.

@@ -115,8 +115,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, VAEEstimator):
             return result
         rows = new_rows(self, X)[torch.from_numpy(gaps)]
         # Equal rows have different samples, and the same mean.
-        few, places = (rows, np.arange(len(gaps))) if what == "x" else distinct(rows)
-        completion = condition(self.vae_, few, draws=draws, particles=self.particles, seed=self._seed)
+        unique, places = (rows, np.arange(len(gaps))) if what == "x" else distinct(rows)
+        completion = condition(self.vae_, unique, draws=draws, particles=self.particles, seed=self._seed)
         values = getattr(completion, what)
         values = in_units(self, values.flatten(0, values.dim() - 1 - len(self.vae_.event_shape)))
         values = values.reshape(*result.shape[:-2], -1, x.shape[1])[..., places, :]

@@ -35,8 +35,8 @@ def means(vae: VAE, rows: Rows, particles: int | None, seed: int) -> Tensor:
         with _reading(vae):
             return torch.cat([vae.encode(some).mean.double().cpu() for some in rows.batches(PIECE)])
     except NotImplementedError:
-        few, places = distinct(rows)
-        return torch.cat([z.mean(0) for z in _samples(vae, few, particles, seed)])[places]
+        unique, places = distinct(rows)
+        return torch.cat([z.mean(0) for z in _samples(vae, unique, particles, seed)])[places]
 
 
 def class_shares(vae: VAE, rows: Rows, particles: int | None, seed: int) -> Tensor:
@@ -53,10 +53,10 @@ def class_shares(vae: VAE, rows: Rows, particles: int | None, seed: int) -> Tens
             pieces = [vae.responsibilities(some)[0] for some in rows.batches(PIECE)]
         shares = torch.cat(pieces).double().cpu()
     else:
-        few, places = distinct(rows)
+        unique, places = distinct(rows)
         with _reading(vae):
             mixture = vae.prior.mixture(None)
-            pieces = [log_shares(mixture, z).exp() for z in _samples(vae, few, particles, seed)]
+            pieces = [log_shares(mixture, z).exp() for z in _samples(vae, unique, particles, seed)]
         shares = torch.cat([share.double().mean(0).cpu() for share in pieces])[places]
     return shares / shares.sum(1, keepdim=True)
 

@@ -28,7 +28,16 @@ from pyrovae.datasets.readers.memory import is_table
 from pyrovae.errors import InputError
 from pyrovae.sklearn.weights import weighted
 
-__all__ = ["array_of", "distinct", "frame_of", "in_units", "new_rows", "training_data", "weights_of"]
+__all__ = [
+    "array_of",
+    "distinct",
+    "frame_of",
+    "in_units",
+    "log_scales",
+    "new_rows",
+    "training_data",
+    "weights_of",
+]
 
 FEWEST = 3  # rows for training, for validation and for testing
 
@@ -132,7 +141,7 @@ def frame_of(estimator: Any, X: Any) -> Any:
 
 def _of_array(schema: Schema, x: NDArray) -> Rows:
     """Rows in float64: whether single precision holds them would depend on the other rows."""
-    values = torch.from_numpy(x.astype(np.float64))
+    values = torch.from_numpy(x.astype(np.float64) + 0.0)  # -0.0 is 0.0, and has the same noise
     if schema.levels is None:
         return Rows(values)
     top = schema.levels - 1
@@ -155,6 +164,17 @@ def in_units(estimator: Any, x: Tensor) -> Any:
         return schema.frame(x.cpu())
     unit = 1 if schema.levels is None else schema.levels - 1
     return x.double().flatten(1).cpu().numpy() * unit
+
+
+def log_scales(estimator: Any, rows: Rows) -> NDArray | float:
+    """What log p(x) of the model is above that of X: levels are divided by the largest, (N,).
+
+    A density of these numbers is as many times that of the levels, for each known entry.
+    """
+    vae = estimator.vae_
+    if vae.schema.levels is None or vae.measure != "density":
+        return 0.0
+    return math.log(vae.schema.levels - 1) * (~rows.x.isnan()).flatten(1).sum(1).numpy()
 
 
 def distinct(rows: Rows) -> tuple[Rows, NDArray]:

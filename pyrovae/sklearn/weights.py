@@ -39,6 +39,18 @@ class WeightedData(Data):
 
     weights: Tensor | None = None
 
+    @property
+    def typical(self) -> Rows:
+        """N training rows, chosen by their weights, from which a prior starts its components."""
+        rows = super().typical
+        if self.weights is None:
+            return rows
+        return rows[systematic(self.weights, generator_of("typical weights"))]
+
+    def without_jitter(self, seed: int = 0) -> Rows:
+        """The same rows: estimators have no random preparation."""
+        return self.typical if self.weights is not None else super().without_jitter(seed)
+
     def epoch(self, number: int, seed: int) -> Rows:
         """N training rows, chosen by their weights; a function of (seed, number)."""
         rows = super().epoch(number, seed)

@@ -199,7 +199,7 @@ class Completion(Displayed):
         if is_image(event):
             y = as_images(as_array(self.y[some], float), event)
             both = (("what was measured", y), ("the mean of x given y", self.mean[some]))
-            return [html.joined(html.sentence(name), thumbnails(images)) for name, images in both]
+            return [html.joined(html.paragraph(name), thumbnails(images)) for name, images in both]
         if self.schema is None or self.schema.columns is None:
             return ()
         frame = self.schema.frame(self.mode[some]).iloc[:, :COLUMNS]

@@ -74,7 +74,7 @@ class Imputation(Displayed):
 
     def _html(self) -> str:
         head, *others = str(self).splitlines()
-        return html.page(head, *(html.sentence(line.strip()) for line in others), self._filled_rows())
+        return html.page(head, *(html.paragraph(line.strip()) for line in others), self._filled_rows())
 
     def _filled_rows(self) -> Html:
         """The first rows that were filled, with the new cells marked."""

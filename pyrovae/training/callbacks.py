@@ -178,19 +178,19 @@ def check_callbacks(callbacks: Any) -> tuple[Callback, ...]:  # noqa: ANN401
             choose the weights.
     """
     is_list = isinstance(callbacks, (list, tuple))
-    given = tuple(callbacks) if is_list else (callbacks,)
-    for callback in given:
+    items = tuple(callbacks) if is_list else (callbacks,)
+    for callback in items:
         if not isinstance(callback, Callback):
             raise InputError(
                 f"callbacks must be objects of subclasses of pyrovae.Callback, not {callback!r}: derive its "
                 "class from it, and give an object"
             )
-    if len({id(callback) for callback in given}) < len(given):
+    if len({id(callback) for callback in items}) < len(items):
         raise InputError("callbacks names one object twice: give each once")
-    average = [type(callback).__name__ for callback in given if has_own(callback, "kept_weights")]
+    average = [type(callback).__name__ for callback in items if has_own(callback, "kept_weights")]
     if len(average) > 1:
         raise InputError(f"both {average[0]} and {average[1]} choose the weights that are kept: give one")
-    return tuple(sorted(given, key=lambda callback: callback.comes_last))
+    return tuple(sorted(items, key=lambda callback: callback.comes_last))
 
 
 def has_own(callback: Callback, method: str) -> bool:

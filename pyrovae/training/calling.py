@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Callbacks"]
 
+OF_SOME_RUNS = (
+    "objective",
+    "global_kl",
+)  # metrics of `fit` that not every run has; the first chooses weights
+
 
 class Callbacks:
     """The callbacks of a run, called in their order by the first process.
@@ -301,7 +306,7 @@ def _numbers(
     if not isinstance(metrics, Mapping):
         raise InputError(f"on_epoch of {name} must return metrics by name or None, not {metrics!r}")
     for metric, value in metrics.items():
-        if metric in known:
+        if str(metric) in (*known, *OF_SOME_RUNS):
             raise InputError(f"on_epoch of {name} returns {metric!r}, which exists: choose another name")
         try:
             float(value)

@@ -44,7 +44,7 @@ from pyrovae.training.saver import Saver
 from pyrovae.training.schedules import KLSchedule, LRSchedule
 from pyrovae.training.settings import Keep, Settings
 from pyrovae.training.state import State, parameters, parameters_of
-from pyrovae.training.stopping import failures, is_stopped, load_best, stop_requests, words_of_stop
+from pyrovae.training.stopping import failures, is_stopped, load_best, stop_message, stop_requests
 from pyrovae.vae import VAE, likelihood_for
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def fit(
 
     Raises:
         InputError: for data that the program cannot score, an invalid option, or a folder that
-            cannot be used; for a program that another thread trains.
+            cannot be used; for a program or a callback that another fit uses at the same time.
         NumericalError: when the loss is not finite; the last good checkpoint is kept.
         Lost: when another process of the run ended.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written. The program then has the best
@@ -174,18 +174,18 @@ def fit(
     saved = sharing.agreed(settings_of_run(Path(out)) if resume and out is not None else {})
     settings = sharing.together(lambda: _settings(options, runner, data, objective, saved))
     where = sharing.together(lambda: _checked(runner, data, device, settings.batch_size))
-    with _own_state(runner) as give_way, ExitStack() as stack:
+    with _own_state(runner, callbacks) as give_way, ExitStack() as stack:
         torch.manual_seed(settings.seed)
         data = placed(runner, data, where)
         trained = sharing.together(lambda: _trained(runner, data, objective, settings))
-        stack.enter_context(claimed(trained.values()))
+        stack.enter_context(claimed(trained.values(), "trains this program", "train a copy (vae.clone())"))
         folder = sharing.together(lambda: _folder(out, stack, runner, resume=resume))
-        with stop_requests() as asked:
-            job = _job(runner, data, objective, settings, trained, asked.is_set)
+        with stop_requests() as request:
+            job = _job(runner, data, objective, settings, trained, request.is_set)
             called = Callbacks(callbacks, job, None if out is None else Path(out))
             saver, shown = _saver(job, folder, called), Progress(job, show=progress and sharing.is_first())
             stack.enter_context(called.ending())
-            with failures(job, saver, out, asked), shown:
+            with failures(job, saver, out, request), shown:
                 Loop(job, saver, shown, called, give_way).run()
                 job.exchange.finish()
         result = _finished(job, saver, out)
@@ -208,10 +208,11 @@ def fit_to_end(*args: Any, **options: Any) -> Run:  # noqa: ANN401
 
 
 @contextmanager
-def _own_state(runner: Runner) -> Iterator[Callable[[], None]]:
-    """Keep the state of torch and Pyro for a run; yields a function that lets other threads run."""
+def _own_state(runner: Runner, callbacks: Sequence[Callback]) -> Iterator[Callable[[], None]]:
+    """Keep the state of torch, of Pyro and of callbacks for a run; yields what lets threads run."""
     with (
         taking_turns() as give_way,
+        claimed(callbacks, "uses one of these callbacks", "give each fit its own"),
         runner.isolated(),
         random_kept(),
         torch.enable_grad(),
@@ -316,7 +317,7 @@ def _finished(job: Job, saver: Saver, out: str | os.PathLike | None) -> Run:
             sharing.together(saver.finish)
     history = {name: np.asarray(values) for name, values in job.state.history.items()}
     folder = None if out is None else Path(out)
-    stopped = words_of_stop(job, folder) if is_stopped(job) else ""
+    stopped = stop_message(job, folder) if is_stopped(job) else ""
     settings = vars(job.settings)
     return Run(job.runner.target, history, job.state.best_epoch, folder, job.settings.keep, settings, stopped)
 

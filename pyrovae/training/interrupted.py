@@ -19,11 +19,11 @@ from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.state import State
 
-__all__ = ["Progressed", "complete", "progressed"]
+__all__ = ["RunProgress", "complete", "progress_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Progressed:
+class RunProgress:
     """How far a run has come.
 
     Attributes:
@@ -35,7 +35,7 @@ class Progressed:
     best_epoch: int
 
 
-def progressed(run: str | os.PathLike[str]) -> Progressed | None:
+def progress_of(run: str | os.PathLike[str]) -> RunProgress | None:
     """How far the run in a folder has come; None for a run without last.ckpt, as of `fit-prior`.
 
     Raises:
@@ -47,7 +47,7 @@ def progressed(run: str | os.PathLike[str]) -> Progressed | None:
     saved = Checkpoint.read(path, to_resume=True)
     state = State.from_dict(saved.state or {})
     history = {name: np.asarray(values) for name, values in state.history.items()}
-    return Progressed(history, state.best_epoch)
+    return RunProgress(history, state.best_epoch)
 
 
 def complete(run: str | os.PathLike[str]) -> list[Path]:

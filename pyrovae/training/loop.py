@@ -186,7 +186,7 @@ class Loop:
         if data.train.y is not None:
             rows = rows[(data.train.y[rows] >= 0).int().argsort(descending=True, stable=True)]
         # Grey values, without the noise of binarisation.
-        return data.train[rows[:SOME_ROWS]].as_in(data.validation)
+        return data.typical[rows[:SOME_ROWS]].as_in(data.validation)
 
     def _end_epoch(self, seconds: float, steps: int, *, store: bool) -> None:
         self.steps.settle()

@@ -90,10 +90,10 @@ class Notebook(View):
     def _html(self) -> str:
         drawn = {name: values for name, values in self.history.items() if values and name in CURVES}
         pictures = curves(drawn, self.history["epoch"]) if drawn else ""
-        said = [html.sentence(line) for line in self.lines]
+        messages = [html.paragraph(line) for line in self.lines]
         if self.result is not None:
-            return f"{self.result._html()}{html.block(html.section('messages of the training', *said))}"
-        return html.page(self._head(), self._bar(), html.sentence(self.numbers), pictures, *said)
+            return f"{self.result._html()}{html.block(html.section('messages of the training', *messages))}"
+        return html.page(self._head(), self._bar(), html.paragraph(self.numbers), pictures, *messages)
 
     def _head(self) -> str:
         seconds = time.monotonic() - self.started

@@ -83,7 +83,7 @@ class Run(Displayed):
     def _html(self) -> str:
         return html.page(
             self._answer(),
-            html.sentence(self.stopped, is_good=False),
+            html.paragraph(self.stopped, is_good=False),
             self._curves(),
             html.facts(self._best()),
             html.section("settings", html.facts(self.settings.items())),

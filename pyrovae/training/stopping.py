@@ -17,7 +17,7 @@ from pyrovae.training.job import Job
 from pyrovae.training.saver import Saver
 from pyrovae.training.state import load_weights
 
-__all__ = ["Request", "failures", "is_stopped", "load_best", "stop_requests", "words_of_stop"]
+__all__ = ["Request", "failures", "is_stopped", "load_best", "stop_requests", "stop_message"]
 
 
 def is_stopped(job: Job) -> bool:
@@ -25,11 +25,11 @@ def is_stopped(job: Job) -> bool:
     return job.exchange.stopped and not job.is_over
 
 
-def words_of_stop(job: Job, folder: Path | None) -> str:
+def stop_message(job: Job, folder: Path | None) -> str:
     """That the user stopped a run, the weights that the program has, and how to go on."""
     position, best, epochs = job.state.position, job.state.best_epoch, job.settings.epochs
     chosen = "" if job.settings.keep == "last" else ", the best so far"
-    kept = f"epoch {best}{chosen}" if best else "the last step"
+    weights = f"epoch {best}{chosen}" if best else "the last step"
     go_on = (
         f"go on with out={str(folder)!r} and resume=True"
         if folder
@@ -37,12 +37,12 @@ def words_of_stop(job: Job, folder: Path | None) -> str:
     )
     return (
         f"stopped in epoch {position.epoch + 1} of {epochs}, after {position.step} steps: the program has "
-        f"the weights of {kept}; {go_on}"
+        f"the weights of {weights}; {go_on}"
     )
 
 
 @contextmanager
-def failures(job: Job, saver: Saver, out: str | os.PathLike | None, asked: Request) -> Iterator[None]:
+def failures(job: Job, saver: Saver, out: str | os.PathLike | None, request: Request) -> Iterator[None]:
     """Add to the error of a run that failed or was stopped how to resume it.
 
     A run that was stopped leaves the best weights in the program.
@@ -60,7 +60,7 @@ def failures(job: Job, saver: Saver, out: str | os.PathLike | None, asked: Reque
     except KeyboardInterrupt:
         load_best(job, saver)
         raise
-    is_returned = asked.is_from_keyboard and Cell.stop() and not job.exchange.is_shared
+    is_returned = request.is_from_keyboard and Cell.stop() and not job.exchange.is_shared
     if is_stopped(job) and not is_returned:
         load_best(job, saver)
         drawing = cure("", f", or draw its figures so far with {command('figures', out)}")
@@ -90,25 +90,25 @@ def stop_requests() -> Iterator[Request]:
 
     A second one stops at once, except under torchrun, which sends one itself.
     """
-    asked, presses = Request(), Presses()
+    request, presses = Request(), Presses()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
 
     def ask(number: int, _: object) -> None:
         if number not in SIGNALS[:2]:
             let_go_of_terminal()
-        if presses.is_new() and asked.is_set() and not sharing.is_shared():
+        if presses.is_new() and request.is_set() and not sharing.is_shared():
             raise KeyboardInterrupt
-        asked.is_from_keyboard = number == signal.SIGINT
-        asked.set()
+        request.is_from_keyboard = number == signal.SIGINT
+        request.set()
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {n: h for n, h in before.items() if n in SIGNALS[:2] or h is not signal.SIG_IGN}  # as by nohup
     try:
         for number in before:
             signal.signal(number, ask)
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -291,10 +291,13 @@ class PartsProgram(EncoderInputs, GlobalVariables):
                 f"{option('labels', False, 'prior')}"
             )
         if data.has_labels and not self.prior.labels:
+            observing = f"give it {option('labels', True, 'prior')}"
+            if "labels" not in self.prior.hyperparameters():
+                other = cure("GaussianMixture(labels=True)", "--prior GaussianMixture --prior.labels true")
+                observing = f"use another, as in {other}"
             raise InputError(
-                f"the data have labels to observe, and the prior {self.prior!r} observes none: give it "
-                f"{option('labels', True, 'prior')}, or load them without "
-                f"{cure('labels= and known=', '--labels and --known')}"
+                f"the data have labels to observe, and the prior {self.prior!r} observes none: {observing}, "
+                f"or load them without {cure('labels= and known=', '--labels and --known')}"
             )
 
     def check_run(self, epochs: int, processes: int) -> None:

@@ -50,7 +50,7 @@ def _parts(vae: nn.Module) -> list[list[str]]:
 def _declaration(vae: Any) -> html.Html:  # noqa: ANN401
     text = as_code(vae)
     if text is None or len(text) > LONGEST:
-        return html.sentence("the declaration is too long to be shown here: vae.to_dict() has it")
+        return html.paragraph("the declaration is too long to be shown here: vae.to_dict() has it")
     return html.code(text)
 
 

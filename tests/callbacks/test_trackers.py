@@ -131,6 +131,26 @@ def test_a_run_that_was_killed_goes_on_in_tensorboard_without_doubled_steps(data
     assert scalars(run.folder / "tensorboard") == in_single(wanted(run))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_tensorboard_goes_on_when_the_disk_is_no_longer_full(data, tmp_path, monkeypatch):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    class Full(pv.Callback):
+        def on_epoch(self, run):
+            monkeypatch.setattr(RecordWriter, "write", write_part if run.epoch == 2 else write)
+
+    def write_part(self, data):
+        self._writer.write(data[:3])
+        raise OSError("no space left on device")
+
+    write = RecordWriter.write
+    monkeypatch.setattr("pyrovae.callbacks.tracker.LEAST", 0.0)
+    monkeypatch.setattr("pyrovae.callbacks.tracker.PATIENCE", 0.0)
+    with pytest.warns(RuntimeWarning, match="TensorBoard has failed"):
+        run = pv.fit(vae(), data, callbacks=[TensorBoard(tmp_path / "events"), Full()], **QUIET)
+    assert scalars(tmp_path / "events")["train"] == in_single(wanted(run))["train"]
+
+
 def test_tensorboard_needs_a_folder(data):
     raises_one_sentence(lambda: fit(data, None, TensorBoard()), "give folder=, or fit(out=)")
 
@@ -329,6 +349,13 @@ def test_a_tracker_that_cannot_be_opened_is_a_sentence_and_closes_the_others(dat
     )
     assert first.status == "failed"
     assert not (tmp_path / "a/config.yaml").exists()
+
+
+def test_a_study_that_minimises_does_not_prune_by_a_bound():
+    optuna = pytest.importorskip("optuna")
+    trial = optuna.create_study(direction="minimize").ask()
+    raises_one_sentence(lambda: pv.callbacks.Pruning(trial), "create the study with direction='maximize'")
+    assert pv.callbacks.Pruning(trial, metric="kl").metric == "kl"
 
 
 def test_trackers_see_the_metrics_of_all_other_callbacks(data):

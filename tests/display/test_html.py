@@ -19,7 +19,7 @@ EVIL = "<b onclick='x()'>\"&\x1b[2J"
     [
         html.page,
         html.escaped,
-        html.sentence,
+        html.paragraph,
         html.code,
         lambda text: html.section(text, text),
         lambda text: html.facts([(text, text)]),

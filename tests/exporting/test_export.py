@@ -16,7 +16,7 @@ from pyrovae.cli import main
 from pyrovae.errors import Uncapturable
 from pyrovae.evidence.draws import GivenNoise, draw_from
 from pyrovae.exporting import decompositions
-from pyrovae.exporting.graphs import Normals, Score, log_weights, noise_size
+from pyrovae.exporting.functions import Normals, Scorer, log_weights, noise_size
 from pyrovae.terms import Runner
 from tests.support import PROJECT
 from tests.support.cells import cell_name, cover, declared
@@ -34,7 +34,7 @@ def test_the_score_is_the_weight_of_the_program_at_the_same_latents(cell):
     noise = torch.randn(K, 4, noise_size(vae, rows.x, rows.context))
     q = vae.encode(rows).expand((K, 4))
     with torch.no_grad():
-        found = Score(vae).named(rows.x, noise, rows.context)
+        found = Scorer(vae).named(rows.x, noise, rows.context)
         values = {"z": draw_from(q, Normals(noise))}
         terms = Runner(vae).check(rows).terms_at(values, rows, particles=K)
     torch.testing.assert_close(found["log_w"], terms.log_w, rtol=1e-4, atol=1e-4)
@@ -51,7 +51,7 @@ def test_the_noise_is_that_of_the_program(guide):
     with torch.no_grad(), GivenNoise({"z": noise}):
         terms = runner.terms(rows, particles=K)
     with torch.no_grad():
-        torch.testing.assert_close(Score(vae).named(rows.x, noise)["log_w"], terms.log_w)
+        torch.testing.assert_close(Scorer(vae).named(rows.x, noise)["log_w"], terms.log_w)
 
 
 def test_samples_of_a_low_rank_normal_have_its_covariance():
@@ -70,7 +70,7 @@ def test_entries_that_are_missing_not_at_random_count():
     with torch.no_grad(), GivenNoise({"z": noise}):
         terms = runner.terms(rows, particles=K)
     with torch.no_grad():
-        torch.testing.assert_close(Score(vae).named(x, noise)["log_w"], terms.log_w)
+        torch.testing.assert_close(Scorer(vae).named(x, noise)["log_w"], terms.log_w)
 
 
 # -------------------------------------------------------------------- files
@@ -140,7 +140,7 @@ def test_programs_of_torch_give_the_numbers_of_the_vae(tmp_path):
     for count in (1, 4):
         x, noise = data_for(vae, count)[0], torch.randn(2, count, 2)
         with torch.no_grad():
-            wanted = Score(vae).named(x, noise)
+            wanted = Scorer(vae).named(x, noise)
             for output, name in zip(score(x, noise), wanted, strict=True):
                 torch.testing.assert_close(output, wanted[name])
     assert "torch.export.load" in (exported.folder / "README.md").read_text()

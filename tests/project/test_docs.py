@@ -50,6 +50,7 @@ SHORTER_COMMAND = [
     (r"(pyrovae bandit\b.*)--data \w+(.*?)--pulls \d+", r"\1--data digits\2--pulls 2"),
     (r"(pyrovae sweep\b.*)", r"\1 --count 200 --epochs 1 --seeds 1 --particles 10 --rows 20"),
     (r"(pyrovae search\b.*)--trials \d+", r"\1--trials 2 --count 200 --epochs 1 --finalists 1 --seeds 1"),
+    (r"(pyrovae search\b.*) --jobs \d+", r"\1"),
     (r"(pyrovae fit\b.*)", r"\1 --epochs 1"),
     (r"(pyrovae evaluate\b.*)", r"\1 --particles 10 --rows 20 --bounds [1,5]"),
     (r"(pyrovae evaluate runs/bayes\b.*)", r"\1 --weights 2"),

@@ -1,5 +1,6 @@
 """What the estimators give is what the functions of PyroVAE give, and they work inside scikit-learn."""
 
+import dataclasses
 import inspect
 import pickle
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from joblib import parallel_backend
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -115,6 +117,15 @@ def test_nothing_is_printed_or_written(kind, x, capfd, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_fit_that_was_interrupted_warns(x, monkeypatch):
+    def interrupted(*args, **options):  # as in a notebook, where `fit` returns the run
+        return dataclasses.replace(pv.fit(*args, **options), stopped="stopped in epoch 3 of 9")
+
+    monkeypatch.setattr("pyrovae.sklearn.base.fit", interrupted)
+    with pytest.warns(ConvergenceWarning, match="VAEDensity was interrupted after 2 epochs"):
+        VAEDensity(1, **FAST).fit(x)
+
+
 def test_out_is_a_run_folder(x, tmp_path):
     model = VAEDensity(2, out=tmp_path / "run", figures=False, **FAST).fit(x)
     saved = pv.load(tmp_path / "run").double()
@@ -134,6 +145,10 @@ def test_scores_are_those_of_score_and_log_evidence(density, x):
     assert density.score(x) == pytest.approx(scores.mean())
     weights = np.arange(60)
     assert density.score(x, sample_weight=weights) == pytest.approx((weights * scores).sum() / weights.sum())
+
+
+def test_zeros_have_the_same_score_with_either_sign(density):
+    assert len(set(density.score_samples([[0.0] * 4, [-0.0] * 4]).tolist())) == 1
 
 
 def test_samples_are_in_the_units_of_the_data(density, x):
@@ -172,6 +187,18 @@ def test_images_of_levels_keep_their_units():
     assert model.inverse_transform(expected).max() > 100
     with pytest.raises(InputError, match="levels 0 to 255"):
         model.transform(images / 255)
+
+
+def test_densities_of_levels_are_in_the_units_of_the_data():
+    images = np.random.default_rng(0).integers(0, 256, size=(40, 4)).astype(np.uint8)
+    gaps = np.where(np.arange(4) > 0, images[:3], np.nan)
+    for likelihood, unit in (("Normal", np.log(255)), ("DiscretizedLogistic", 0.0)):
+        options = FAST | {"likelihood": likelihood, "event_shape": (1, 2, 2), "missing": "flags"}
+        model = VAEDensity(1, particles=5, **options).fit(images)
+        for x, known in ((images, 4), (gaps, 3)):
+            numbers = pv.Rows(torch.tensor(x / 255.0).reshape(-1, 1, 2, 2))
+            expected = pv.score(model.vae_, numbers, particles=5, compile=False).log_px - known * unit
+            np.testing.assert_allclose(model.score_samples(x), expected, rtol=1e-12)
 
 
 def test_probabilities_of_clusters_are_the_responsibilities(x):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import pyrovae
 from pyrovae import datasets
 from pyrovae.networks import MLP
 from pyrovae.sklearn import VAEDensity, VAEOutlierDetector
@@ -30,6 +31,21 @@ def test_rows_of_epochs_are_in_proportion_to_weights():
     each = torch.bincount(data.epoch(1, 0).x.flatten().long(), minlength=100)[data.train.index]
     assert bool(((each - expected).abs() < 1).all())
     assert bool((data.epoch(7, 1).x == data.epoch(7, 1).x).all())
+
+
+def test_components_start_from_rows_that_are_chosen_by_their_weights(monkeypatch):
+    x = np.concatenate([np.full((40, 1), 7.0), np.zeros((40, 1))]) + np.arange(80.0)[:, None] / 1e3
+    seen = []
+    begin = pyrovae.VAE.begin_epoch
+
+    def noted(self, epoch, some):
+        seen.append(some().x[:, 0])
+        return begin(self, epoch, some)
+
+    monkeypatch.setattr(pyrovae.VAE, "begin_epoch", noted)
+    VAEDensity(1, **FAST).fit(x, sample_weight=np.repeat([3.0, 1.0], 40))
+    assert len(seen[0]) == 72  # without the validation rows
+    assert float((seen[0] > 5).double().mean()) == pytest.approx(0.75, abs=0.05)
 
 
 def test_equal_weights_use_each_row_once():

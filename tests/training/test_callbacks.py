@@ -229,3 +229,25 @@ def test_what_a_checkpoint_cannot_hold_is_refused_at_once(data, tmp_path):
 def test_one_object_is_given_once(data):
     stop = Stop(1)
     raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=[stop, stop], **QUIET), "one object twice")
+
+
+@pytest.mark.parametrize("name", ["validation", "objective", "global_kl"])
+def test_metrics_that_fit_has_are_not_replaced(name, data):
+    class Own(pv.Callback):
+        def on_epoch(self, run):
+            return {name: -float(run.epoch)}  # as the objective, it would choose the weights
+
+    raises_one_sentence(lambda: pv.fit(vae(), data, callbacks=[Own()], **QUIET), f"{name!r}, which exists")
+
+
+def test_one_object_is_in_one_fit_at_a_time(data):
+    average = pv.callbacks.ExponentialAverage(0.9)
+
+    class Nested(pv.Callback):
+        def on_epoch(self, run):
+            pv.fit(vae(), data, epochs=1, callbacks=[average], **QUIET)
+
+    fails = lambda: pv.fit(vae(), data, epochs=1, callbacks=[average, Nested()], **QUIET)  # noqa: E731
+    raises_one_sentence(fails, "another fit uses one of these callbacks", "give each fit its own")
+    assert average.count
+    pv.fit(vae(), data, epochs=1, callbacks=[average], **QUIET)

@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 
 import pyrovae as pv
 from pyrovae.cli import main
+from pyrovae.cures import typed
 from pyrovae.objectives import ELBO, Balanced, SemiSupervised
 from pyrovae.priors import Classes, GaussianMixture
 from pyrovae.terms import Runner
@@ -339,6 +340,10 @@ def test_known_labels_are_refused_where_they_mean_nothing():
 
     raises_one_sentence(lambda: fit(some, context_shape=(3,)), "context", "context='labels'")
     raises_one_sentence(lambda: fit(some), "observes none", "labels=True")
+    with typed(["fit"]):  # StandardNormal has no option labels
+        raises_one_sentence(lambda: fit(some), "--prior GaussianMixture --prior.labels true")
+        prior = GaussianMixture(3)
+        raises_one_sentence(lambda: fit(some, prior=prior), "observes none: give it --prior.labels true")
     prior = GaussianMixture(3, labels=True)
     raises_one_sentence(lambda: fit(binary(60), prior=prior), "observes labels", "labels=True")
     four = load(TensorDataset(binary(60), torch.arange(60) % 4), known=8)

@@ -38,7 +38,7 @@ def bandit(**options: Any) -> None:  # noqa: ANN401
     --vary gives choices for options of `pyrovae fit`, each combination of which is an arm; --arms
     names whole declarations. The other options apply to all arms. Writes a run folder for each arm,
     pulls.csv, table.csv and figures into --out (bandits/NAME-1 by default). The same command with
-    --out goes on where it was stopped.
+    --out resumes a bandit that was stopped.
 
     Example:
         pyrovae bandit --data mnist --vary decoder=MLP,ConvDecoder latent_dim=2,8

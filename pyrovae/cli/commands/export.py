@@ -19,18 +19,23 @@ def export(
     out: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Write encoder, decoder and log p(x) of a run to files that run without PyroVAE.
+    """Write encoder, decoder and log p(x) to files that run without PyroVAE.
 
-    encoder: x to the mean and parameters of q(z|x). decoder: z to the mean and parameters of
-    p(x|z). score: x and standard normal noise to importance weights and the bound L_K on log p(x).
-    x is in the units of the data, and the number of rows is free. Each file is run and compared
-    with the model. README.md in the folder lists the inputs and outputs.
+    The encoder takes x and gives the mean and the parameters of q(z|x). The decoder takes z and
+    gives those of p(x|z). The function score takes x and standard normal noise, and gives the
+    importance weights and the bound L_K on log p(x). x is in the units of the data, with any number
+    of rows. Each file is run and compared with the model. README.md in the folder lists the inputs
+    and outputs.
 
     Arguments:
         run: the run folder, or a model file.
         to: onnx, for onnxruntime and others; torch, for torch.export.load.
-        out: the folder to write, by default onnx or torch in the run folder.
+        out: the folder to write; by default RUN/onnx or RUN/torch.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae export runs/digits
+        pyrovae export digits.pyrovae --to torch --out digits-torch
     """
     if is_shared():
         raise InputError("export runs in one process: start it without torchrun")

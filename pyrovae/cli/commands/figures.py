@@ -11,7 +11,7 @@ from pyrovae.cures import resuming
 from pyrovae.errors import InputError
 from pyrovae.sharing import print_first
 from pyrovae.training.checkpoint import Checkpoint
-from pyrovae.training.interrupted import complete, progressed
+from pyrovae.training.interrupted import complete, progress_of
 from pyrovae.training.loading import holds_vae
 
 __all__ = ["figures"]
@@ -46,7 +46,7 @@ def figures(
     whole("seed", seed, 0)
     folder = Path(run) / "figures" if out is None else Path(out)
     written = complete(run)
-    progress = progressed(run)
+    progress = progress_of(run)
     if progress is not None and not progress.best_epoch:  # best.ckpt may be newer than last.ckpt
         if not (Path(run) / "best.ckpt").is_file():
             raise InputError(f"{run} has finished no epoch to draw: resume it with {resuming(run)}")

@@ -36,7 +36,7 @@ def search(**options: Any) -> None:  # noqa: ANN401
 
     --vary gives choices for options of `pyrovae fit`; the other options apply to all trials. Writes
     the trials, table.csv and figures into --out (studies/NAME-1 by default). The same command with
-    --out goes on where it was stopped. The best trials are refitted with several seeds.
+    --out resumes a search that was stopped. The best trials are refitted with several seeds.
 
     Example:
         pyrovae search --data mnist --vary latent_dim=2..64 lr=1e-4..1e-2:log

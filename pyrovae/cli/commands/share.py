@@ -19,22 +19,26 @@ def share(
     private: bool = False,
     trust: str | None = None,
 ) -> None:
-    """Write the model of a run to one file, with a model card, to give to other people.
+    """Write a model to one file, with a model card, to give to others.
 
-    The file has the weights, the declaration and what the columns mean; it has no rows. All
-    commands that need the model only take it in place of a run folder, as in `pyrovae score
-    digits.pyrovae new.csv`. The card has the model, the data, the settings, log p(x) if `pyrovae
-    evaluate` was run, and how to load and cite it. --hub writes both to the Hugging Face Hub, with
-    the token in HF_TOKEN.
+    The file has the weights, the declaration and what the columns mean, but no rows. It takes the
+    place of a run folder in all commands that need only the model, as in `pyrovae score
+    digits.pyrovae new.csv`. The card describes the model, the data and the settings, has log p(x)
+    if `pyrovae evaluate` was run, and says how to load and cite the model. --hub writes both to the
+    Hugging Face Hub, with the token in HF_TOKEN.
 
     Arguments:
         run: the run folder, or a model file.
         out: the file, NAME.pyrovae by default; the card is NAME.md.
         license: the license of the model, as in mit or cc-by-4.0.
         author: who trained it.
-        hub: the repository on the Hub, user/name, in place of a file.
-        private: whether a new repository is private.
+        hub: a repository on the Hub, user/name, to write to instead of a file.
+        private: make a new repository private.
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
+
+    Example:
+        pyrovae share runs/digits --license cc-by-4.0
+        pyrovae share runs/digits --hub user/digits --private
     """
     if is_shared():
         raise InputError("share runs in one process: start it without torchrun")

@@ -23,13 +23,13 @@ from pyrovae.errors import Uncapturable
 from pyrovae.evidence.draws import draw_from, fill_inside
 from pyrovae.vae import VAE
 
-__all__ = ["GRAPHS", "Decoder", "Encoder", "Graph", "Normals", "Score"]
+__all__ = ["FUNCTIONS", "Decoder", "Encoder", "Function", "Normals", "Scorer"]
 
 # Parameters that say the same as another one.
 _SAME = {"probs": "logits", "covariance_matrix": "scale_tril", "precision_matrix": "scale_tril"}
 
 
-class Graph(nn.Module):
+class Function(nn.Module):
     """A function of a VAE: tensors in, a tuple of tensors out.
 
     Arguments:
@@ -53,7 +53,7 @@ class Graph(nn.Module):
         return tuple(self.named(*tensors).values())
 
 
-class Encoder(Graph):
+class Encoder(Function):
     """x (B, *event) -> the parameters of q(z|x), each (B, *)."""
 
     inputs = ("x",)
@@ -64,7 +64,7 @@ class Encoder(Graph):
         return _described(q, lambda: vae.recognition(vae.inputs(x), vae._flat(context)))
 
 
-class Decoder(Graph):
+class Decoder(Function):
     """z (B, D) -> E[x|z] and the parameters of p(x|z), each (B, *)."""
 
     inputs = ("z",)
@@ -76,7 +76,7 @@ class Decoder(Graph):
         return _described(p, lambda: vae.generation(seen, vae._flat(context)))
 
 
-class Score(Graph):
+class Scorer(Function):
     """x (B, *event) and noise (K, B, N) -> log_w (K, B) and log_px (B,), the bound L_K."""
 
     inputs = ("x", "noise")
@@ -87,7 +87,7 @@ class Score(Graph):
         return {"log_w": log_w, "log_px": log_w.logsumexp(0) - torch.ones_like(log_w).sum(0).log()}
 
 
-GRAPHS: dict[str, type[Graph]] = {"encoder": Encoder, "decoder": Decoder, "score": Score}
+FUNCTIONS: dict[str, type[Function]] = {"encoder": Encoder, "decoder": Decoder, "score": Scorer}
 
 
 def log_weights(
