@@ -41,6 +41,7 @@ def test_no_word_of_the_parser_reaches_the_user(command, capsys):
     names = [
         name for name in names if name not in ("--help", "--print_config") and not name.endswith(".help")
     ]
+    names = names or ["--unknown"]  # of a command without options
     lines = [[command, "run", name, value] for name in names for value in VALUES]
     lines += [[command, "run", name + inner] for name in names for inner in INNER]
     lines += [[command, "run", name] for name in names]

@@ -19,7 +19,7 @@ def export(
     out: str | None = None,
     trust: str | None = None,
 ) -> None:
-    """Write encoder, decoder and log p(x) to files that run without PyroVAE.
+    """Write encoder, decoder and log p(x) to files for other programs.
 
     The encoder takes x and gives the mean and the parameters of q(z|x). The decoder takes z and
     gives those of p(x|z). The function score takes x and standard normal noise, and gives the
