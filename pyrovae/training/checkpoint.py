@@ -250,7 +250,7 @@ def _still_whole(path: Path) -> str:
         return f"{other} is intact: load it, and fit again in another folder to train further"
     if content.get("best") is None:
         return f"{other} is intact: resume the run with {resuming(other.parent)}"
-    return f"{other} is intact, from which resuming writes {path.name} again: {resuming(other.parent)}"
+    return f"{other} is intact: resume with {resuming(other.parent)}, which writes {path.name} again"
 
 
 # ------------------------------------------------------------------ older formats
