@@ -91,7 +91,7 @@ LINES = {
         "there is no --prior.componets: GaussianMixture takes components"
     ),
     "fit --prior.components 3": "--prior must be named before its own options",
-    "fly": "there is no command 'fly': choose one of bandit, clusters, compare, complete, data, datasets",
+    "fly": "there is no command 'fly': choose one of bandit, clusters, compare, complete, completion",
     "evalute": "there is no command 'evalute': did you mean evaluate? choose one of bandit, clusters",
     "--verison": "there is no command '--verison': did you mean --version?",
     "evaluate": "run is missing; see --help",

@@ -47,7 +47,7 @@ def test_no_word_of_the_parser_reaches_the_user(command, capsys):
     lines += [[command, "run", name] for name in names]
     lines = lines[:: 1 + len(lines) // 80]  # all lines would take a minute
     refusals = [text for line in lines if (text := refusal(line)) is not None]
-    assert len(refusals) > len(lines) / 4
+    assert len(refusals) > len(lines) / 4 or not names  # a command without options has no such lines
     for text in refusals:
         assert not re.search(FOREIGN, text), text
         assert "\n" not in text
