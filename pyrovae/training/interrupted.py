@@ -79,7 +79,8 @@ def _written(folder: RunFolder, saved: Checkpoint) -> Iterator[Path]:
         yield config
     if saved.best is not None and _best_epoch(folder.best) < state.best_epoch:
         best = replace(saved, weights=saved.best, best=None, epoch=state.best_epoch)
-        replace(best, of_objective=None, optimizer=None, state=None, random=None).write(folder.best)
+        best = replace(best, of_objective=None, optimizer=None, state=None, random=None, callbacks=None)
+        best.write(folder.best)
         yield folder.best
     metrics = folder.path / "metrics.csv"
     if state.history and _rows(metrics) < len(state.history["epoch"]):

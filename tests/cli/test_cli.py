@@ -287,7 +287,7 @@ def test_methods_are_named_as_parts_are(run, words, key, settings):
     common = ["evaluate", "r", "--particles", "8", "--bounds", "[1]", "--chains", "2", "--baseline", "false"]
     assert main([*common, *words.split()]) == 0
     found = json.loads((run / "evidence.json").read_text())
-    assert [name for name in found if name not in ("split", "bounds", "baselines")] == [
+    assert [name for name in found if name not in ("split", "weights", "bounds", "baselines")] == [
         "L_8",
         *filter(None, [key]),
     ]
