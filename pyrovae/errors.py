@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "InUse",
     "InputError",
     "Lost",
     "NumericalError",
@@ -37,10 +36,6 @@ class _Sentence(Exception):
 
 class InputError(_Sentence, ValueError):
     """Raised for input that cannot be used; the message is one sentence that says what to do."""
-
-
-class InUse(InputError):
-    """Raised for a folder in which another process works."""
 
 
 class NumericalError(_Sentence, ArithmeticError):

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pyrovae.errors import InputError, InUse
+from pyrovae.errors import InputError
 
 __all__ = [
     "cache_folder",
@@ -115,8 +115,7 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         refusal: the message if another process has the lock.
 
     Raises:
-        InUse: when another process has the lock.
-        InputError: when the folder cannot be written.
+        InputError: when another process has the lock, or the folder cannot be written.
     """
     try:
         import fcntl
@@ -127,7 +126,7 @@ def locked(folder: Path, refusal: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InUse(refusal) from error
+            raise InputError(refusal) from error
         yield
 
 

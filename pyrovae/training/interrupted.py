@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pyrovae.errors import InputError, InUse
+from pyrovae.errors import InputError
+from pyrovae.files import locked
 from pyrovae.training.checkpoint import Checkpoint
 from pyrovae.training.folder import RunFolder
 from pyrovae.training.state import State
@@ -64,10 +64,14 @@ def complete(run: str | os.PathLike[str]) -> list[Path]:
     if not (path / "last.ckpt").is_file() or not os.access(path, os.W_OK):
         return []
     saved = Checkpoint.read(path / "last.ckpt", to_resume=True)
-    folder = RunFolder(path, resume=True)
-    with suppress(InUse), folder.locked():
-        return list(_written(folder, saved))
-    return []
+    in_use = f"another process is training in {path}"
+    try:
+        with locked(path, in_use):
+            return list(_written(RunFolder(path, resume=True), saved))
+    except InputError as error:
+        if str(error) != str(InputError(in_use)):
+            raise
+        return []
 
 
 def _written(folder: RunFolder, saved: Checkpoint) -> Iterator[Path]:

@@ -252,7 +252,7 @@ def test_all_words_among_numbers_are_named_at_once():
     values = ["0.5", "<0.01", "0.7", "<0.006", "0.2"] * 3
     raises_one_sentence(lambda: column(values), "'<0.01' next to numbers", "na='<0.01,<0.006'", "drop='a'")
     with typed(["fit"]):
-        refused = ("--na='<0.01,<0.006'", "drop='a'")
+        refused = ("--na='<0.01,<0.006'", "--drop a", """--kinds '{"a": "categorical"}'""")
         raises_one_sentence(lambda: column(values), *refused)
     assert np.isnan(column(values, na=("<0.01", "<0.006"))[0]).sum() == 6
     with pytest.raises(InputError) as caught:

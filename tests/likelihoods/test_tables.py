@@ -176,7 +176,7 @@ def test_a_column_of_numbers_with_a_word_in_it_is_not_taken_for_names(tmp_path):
 
 def test_words_need_mixed_and_missing_entries_do_not(table):
     data = datasets.load(table)
-    raises_one_sentence(lambda: Normal().suited(data), "'colour' holds words ('blue'", "--likelihood Mixed")
+    raises_one_sentence(lambda: Normal().suited(data), "'colour' holds words ('blue'", "use Mixed")
     raises_one_sentence(lambda: Poisson().check_columns(data.columns), "'colour'", "Poisson", "Mixed")
     numbers = datasets.load(written(table.parent, a=[1.5, 2.5, None, 3.5], b=[0.5, 1, 2, 3]))
     likelihood = Normal().suited(numbers)
