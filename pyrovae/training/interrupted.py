@@ -64,12 +64,11 @@ def complete(run: str | os.PathLike[str]) -> list[Path]:
     if not (path / "last.ckpt").is_file() or not os.access(path, os.W_OK):
         return []
     saved = Checkpoint.read(path / "last.ckpt", to_resume=True)
-    in_use = f"another process is training in {path}"
     try:
-        with locked(path, in_use):
+        with locked(path, f"another process is training in {path}"):
             return list(_written(RunFolder(path, resume=True), saved))
     except InputError as error:
-        if str(error) != str(InputError(in_use)):
+        if not isinstance(error.__cause__, BlockingIOError):  # the folder cannot be written
             raise
         return []
 
