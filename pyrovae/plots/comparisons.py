@@ -58,7 +58,7 @@ def ranking(
 ) -> Axes:
     """Models by their difference from the best, with two paired standard errors.
 
-    A model whose line crosses 0 is not told apart from the best one by these rows.
+    These rows cannot tell a model whose line crosses 0 from the best one.
 
     Args:
         names: the models, the best first, (M,).

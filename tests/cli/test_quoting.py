@@ -7,7 +7,7 @@ import pytest
 from pyrovae.cli.quoting import caveats
 
 
-def told(**sentences):
+def joined(**sentences):
     return caveats({name: SimpleNamespace(verdict=text) for name, text in sentences.items()})
 
 
@@ -22,10 +22,10 @@ def told(**sentences):
     ],
 )
 def test_one_sentence_with_the_range_of_its_numbers(sentences, expected):
-    assert told(**sentences) == expected
+    assert joined(**sentences) == expected
 
 
 def test_long_sentences_are_wrapped():
-    lines = told(a="word " * 50).splitlines()
+    lines = joined(a="word " * 50).splitlines()
     assert max(map(len, lines)) <= 96
     assert all(line.startswith("  ") for line in lines[1:])
