@@ -5,6 +5,7 @@ reading in the repository, are those of the site too.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,7 +44,11 @@ smartquotes = False  # "learned" is a word to type
 TABLE = DOCS / "elsewhere.txt"
 ELSEWHERE = inventories.names(TABLE)
 intersphinx_mapping = inventories.inventories(TABLE, PROJECT / "build/inventories")
-autodoc_type_aliases = {"Rows": "pyrovae.Rows"}  # it is in `pyrovae.datasets`, too
+autodoc_type_aliases = {  # names that are shown as such, not as what they stand for
+    "ArrayLike": "numpy.typing.ArrayLike",
+    "LogDensity": "collections.abc.Callable",
+    "Rows": "pyrovae.Rows",
+}
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -60,7 +65,7 @@ html_title = f"PyroVAE {release}"
 html_static_path = ["_static"]
 html_extra_path = ["_extra"]  # the root leads to docs/index.html
 html_css_files = ["site.css"]
-pygments_dark_style = "monokai"
+pygments_dark_style = "github-dark"
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sphinx = False
@@ -81,8 +86,15 @@ def setup(app: Sphinx) -> dict[str, bool]:
         inside = max((module for module in reference.modules if f"{name}.".startswith(f"{module}.")), key=len)
         lines[:] = restructured("\n".join(lines), link).split("\n")
 
+    def sign(
+        app: Sphinx, what: str, name: str, obj: object, options: object, *signature: str | None
+    ) -> tuple[str | None, ...]:
+        """Write arrays without the type of their elements, in the arguments and the result."""
+        array = re.compile(r"ndarray\[.*?dtype\[[\w.~]+\]\]")
+        return tuple(part and array.sub("ndarray", part) for part in signature)
+
     def name_bases(app: Sphinx, name: str, obj: type, options: object, bases: list[type]) -> None:
-        bases[:] = reference.public_bases(obj) or [object]
+        bases[:] = reference.public_bases(obj)
 
     def skip(app: Sphinx, what: str, name: str, obj: object, skipped: object, options: object) -> bool | None:
         """Leave out what scikit-learn adds to its estimators, and the fields of named tuples."""
@@ -91,6 +103,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", document)
+    app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-process-bases", name_bases)
     app.add_html_math_renderer("mathml", (mathml.inline, None), (mathml.block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

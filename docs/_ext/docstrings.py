@@ -43,7 +43,7 @@ def _section(title: str, section: str, link: Link) -> str:
     if _ENTRY.match(section) and title not in ("Returns", "Reference", "References"):
         linked = link if title == "Raises" else lambda name: None
         entries = ((name, _line(text, link)) for name, text in _ENTRY.findall(section))
-        inside = "\n".join(f"* {_names(name, linked)} -- {text}" for name, text in entries)
+        inside = "\n".join(f"* {_names(name, linked)} – {text}" for name, text in entries)
     return f":{title}:\n{textwrap.indent(inside, '    ')}"
 
 

@@ -35,8 +35,13 @@ def inventories(table: Path, folder: Path) -> dict[str, tuple[str, str]]:
     for project, (address, rows) in _projects(table).items():
         head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n"
         head += "# The remainder of this file is compressed using zlib.\n"
-        lines = "".join(f"{name} py:{kind} 1 {page}#$ -\n" for name, kind, page in rows)
+        lines = "".join(f"{name} py:{kind} 1 {_place(page)} -\n" for name, kind, page in rows)
         path = folder / f"{project}.inv"
         path.write_bytes(head.encode() + zlib.compress(lines.encode()))
         mapping[project] = (address, str(path))
     return mapping
+
+
+def _place(page: str) -> str:
+    """A page and an anchor, which is by default the name ("$")."""
+    return page if "#" in page else f"{page}#$"

@@ -63,11 +63,12 @@ class Reference:
         return self.short.get(name)
 
     def public_bases(self, cls: type) -> list[type]:
-        """The nearest base classes that have names outside their module."""
+        """The nearest base classes that are described here or are those of another package."""
         bases: list[type] = []
         for base in cls.__bases__:
-            shown = not base.__name__.startswith("_")
-            bases += [base] if shown and base is not object else self.public_bases(base)
+            own = base.__module__.startswith("pyrovae")
+            is_shown = id(base) in self.homes if own else base.__module__ not in ("builtins", "typing", "abc")
+            bases += [base] if is_shown else self.public_bases(base)
         return list(dict.fromkeys(bases))
 
     def write(self, folder: Path) -> None:
@@ -95,7 +96,8 @@ class Reference:
         kind = "class" if inspect.isclass(value) else "function" if inspect.isroutine(value) else "data"
         home = self.homes[id(value)]
         if home == f"{module}.{name}":
-            options = "    :members:\n    :show-inheritance:\n" if kind == "class" else ""
+            options = "    :members:\n" if kind == "class" else ""
+            options += "    :show-inheritance:\n" if options and self.public_bases(value) else ""
             return f".. auto{kind}:: {name}\n{options}"
         arguments = "" if kind == "data" else "(...)"
         return f".. py:{kind}:: {name}{arguments}\n\n    The same as :py:obj:`{home}`.\n"

@@ -208,8 +208,8 @@ def test_sections_formulas_and_code_of_a_docstring(extension):
     assert ".. math::\n\n    s = \\sum_n x_n\n" in text
     assert ".. code-block:: text\n\n    f(x) *\n\n    z\n" in text
     assert "- one item in two lines\n- another\n" in text
-    assert ":Arguments:\n    * \\ ``x``\\  -- the rows, all of them.\n" in text
-    assert ":Raises:\n    * \\ :py:obj:`Bad <pyrovae.Bad>`\\  -- never.\n" in text
+    assert ":Arguments:\n    * \\ ``x``\\  – the rows, all of them.\n" in text
+    assert ":Raises:\n    * \\ :py:obj:`Bad <pyrovae.Bad>`\\  – never.\n" in text
     assert '.. rubric:: Example\n\n>>> print("a\\\\n  b")\na\n  b\n' in text
 
 
