@@ -46,11 +46,13 @@ site: $(STAMP) ## build the documentation in build/docs; warnings are errors
 docs: site ## build the documentation and show it in the browser
 	@if [ -t 0 ] && [ -z "$$CI" ]; then \
 	  echo "Open http://127.0.0.1:$(PORT)/ and press Ctrl-C to stop (another port: make docs PORT=8001)."; \
-	  $(RUN) http.server --bind 127.0.0.1 --directory $(SITE) $(PORT) >/dev/null 2>&1; \
+	  $(RUN) http.server --bind 127.0.0.1 --directory $(SITE) $(PORT) >/dev/null 2>&1 || { \
+	    echo "Port $(PORT) is taken: name another one, as in 'make docs PORT=8001'." >&2; exit 1; }; \
 	fi
 
 clean: ## remove .venv and build files, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -f docs/api/*.rst
 	find pyrovae tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One pip call installs torch and torchvision, so that their binaries match. The stamp is written

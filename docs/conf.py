@@ -101,6 +101,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
         own = str(getattr(obj, "__module__", None) or "pyrovae").startswith("pyrovae")
         return None if own and not str(obj.__doc__).startswith("Alias for field") else True
 
+    def hide_from_search(app: Sphinx, doctree: object) -> None:
+        """Keep pages out of the search that mention everything."""
+        if app.env.docname in ("CHANGELOG", "README"):
+            app.env.metadata[app.env.docname]["nosearch"] = "true"
+
+    app.connect("doctree-read", hide_from_search)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", document)
     app.connect("autodoc-process-signature", sign)
