@@ -44,6 +44,7 @@ def _section(title: str, section: str, link: Link) -> str:
         linked = link if title == "Raises" else lambda name: None
         entries = ((name, _line(text, link)) for name, text in _ENTRY.findall(section))
         inside = "\n".join(f"* {_names(name, linked)} – {text}" for name, text in entries)
+    title = title.replace("Args", "Arguments")
     return f":{title}:\n{textwrap.indent(inside, '    ')}"
 
 

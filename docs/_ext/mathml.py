@@ -13,7 +13,9 @@ __all__ = ["block", "inline", "mathml"]
 
 # What latex2mathml does not know, as what it does.
 _REPLACED = [
-    (r"\\arg(?![a-z])", r"\\mathrm{arg}"),
+    (r"\\arg(?![a-z])", r"\\mathrm{arg}\\,"),
+    # TeX has a thin space between the name of a function and its argument
+    (r"\\(log|exp|max|min)(?= *([A-Za-z]|\\(?=[a-zA-Z])(?![bB]ig|left)))(?![a-z])", r"\\\1\\,"),
     (r"\\_", "_"),  # as in \text{decision\_function}
     (r"\\(mathcal|mathbb) *([A-Z])", r"\\\1{\2}"),
     (r"(\\[bB]ig) *\\\|", "\\1‖"),

@@ -222,6 +222,14 @@ def test_every_formula_becomes_mathml(extension):
                 assert "\\" not in mathml(" ".join(formula.split()), display=True), formula
 
 
+def test_what_the_converter_lacks_is_replaced(extension):
+    mathml = extension("mathml").mathml
+    assert "<mi>log</mi><mspace" in mathml(r"\log p(x)", display=False)
+    assert "mspace" not in mathml(r"\log(x) \logit", display=False)
+    assert "𝒩" in mathml(r"\mathcal N", display=False)
+    assert ">‖<" in mathml(r"p \Big\| q", display=False)
+
+
 def test_links_lead_to_the_name_of_the_module_at_hand(extension):
     reference = extension("reference").Reference()
     assert reference.link("Flow", "pyrovae.guides") == "pyrovae.guides.Flow"
