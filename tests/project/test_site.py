@@ -226,7 +226,7 @@ def test_what_the_converter_lacks_is_replaced(extension):
     mathml = extension("mathml").mathml
     assert "<mi>log</mi><mspace" in mathml(r"\log p(x)", display=False)
     assert "mspace" not in mathml(r"\log(x) \logit", display=False)
-    assert "𝒩" in mathml(r"\mathcal N", display=False)
+    assert "&#x1D4A9;" in mathml(r"\mathcal N", display=False)
     assert ">‖<" in mathml(r"p \Big\| q", display=False)
 
 
