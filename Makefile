@@ -3,15 +3,17 @@
 PYTHON ?= python3
 OUT ?= runs/demo
 WORKERS ?= 2
+PORT ?= 8000
 
 # Paths are relative, so the folder may be anywhere, also below a name with spaces.
 VENV := .venv
+SITE := build/docs
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format doctest clean
+.PHONY: help install demo test lint format doctest site docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -21,7 +23,7 @@ install: $(STAMP) ## create .venv and install the project into it
 demo: $(STAMP) ## fit a VAE to handwritten digits, estimate log p(x), draw the figures
 	$(VENV)/bin/pyrovae demo --out "$(OUT)" --resume true
 
-test: lint ## lint, doctests and tests
+test: lint site ## lint, the site, doctests and tests
 	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## ruff and mypy
@@ -36,8 +38,21 @@ format: $(STAMP) ## format the files with ruff
 doctest: $(STAMP) ## the examples in the docstrings only
 	OMP_NUM_THREADS=1 $(RUN) pytest pyrovae
 
+site: $(STAMP) ## build the documentation in build/docs; warnings are errors
+	rm -rf $(SITE)
+	OMP_NUM_THREADS=1 $(RUN) sphinx -c docs -d build/doctrees -E -j $(WORKERS) -W --keep-going -q . $(SITE)
+	@echo "The documentation is in $(SITE)/docs/index.html."
+
+docs: site ## build the documentation and show it in the browser
+	@if [ -t 0 ] && [ -z "$$CI" ]; then \
+	  echo "Open http://127.0.0.1:$(PORT)/ and press Ctrl-C to stop (another port: make docs PORT=8001)."; \
+	  $(RUN) http.server --bind 127.0.0.1 --directory $(SITE) $(PORT) >/dev/null 2>&1 || { \
+	    echo "Port $(PORT) is taken: name another one, as in 'make docs PORT=8001'." >&2; exit 1; }; \
+	fi
+
 clean: ## remove .venv and build files, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -f docs/api/*.rst
 	find pyrovae tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One pip call installs torch and torchvision, so that their binaries match. The stamp is written

@@ -10,7 +10,19 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-EXTRAS = ("app", "arviz", "excel", "hub", "mlflow", "onnx", "parquet", "search", "tensorboard", "wandb")
+EXTRAS = (
+    "app",
+    "arviz",
+    "docs",
+    "excel",
+    "hub",
+    "mlflow",
+    "onnx",
+    "parquet",
+    "search",
+    "tensorboard",
+    "wandb",
+)
 
 
 @pytest.fixture(scope="module")
