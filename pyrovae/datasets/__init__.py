@@ -10,7 +10,8 @@ run's seed and the epoch only. For validation and test sets it is drawn once, so
 compared between runs.
 
 `load` takes the name of a known set (`known()` lists them), a file, a folder of images, an array, a
-tensor or a torch `Dataset`. `describe(data)` says what was read. `toys` has sets of known density,
+tensor or a torch `Dataset`. `is_present(name)` says whether a known set needs no download, and
+`describe(data)` what was read. `toys` has sets of known density,
 and `sprites` and `faces` draw images of known factors.
 """
 
@@ -20,7 +21,7 @@ from pyrovae.lazy import lazy
 
 if TYPE_CHECKING:
     from pyrovae.datasets import toys
-    from pyrovae.datasets.catalogue import known
+    from pyrovae.datasets.catalogue import is_present, known
     from pyrovae.datasets.columns import Column
     from pyrovae.datasets.data import Data, Splits
     from pyrovae.datasets.describing import describe
@@ -43,6 +44,7 @@ __all__ = [
     "Splits",
     "describe",
     "faces",
+    "is_present",
     "known",
     "load",
     "sprites",
@@ -53,7 +55,7 @@ if not TYPE_CHECKING:  # `known` works without importing torch
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "catalogue": ["known"],
+            "catalogue": ["is_present", "known"],
             "columns": ["Column"],
             "data": ["Data", "Splits"],
             "describing": ["describe"],

@@ -7,8 +7,9 @@ import re
 
 from pyrovae.datasets.drawing import DRAWN, Drawing, titled
 from pyrovae.datasets.layouts import LAYOUTS, present
+from pyrovae.errors import InputError
 
-__all__ = ["NAMES", "canonical", "known"]
+__all__ = ["NAMES", "canonical", "is_present", "known"]
 
 NAMES: dict[str, str] = {
     "digits": "1,797 handwritten digits of 8x8 grey pixels, 10 classes (comes with scikit-learn)",
@@ -40,6 +41,26 @@ def known(root: str | os.PathLike[str] | None = None) -> dict[str, str]:
         toy: Doersch's ring z/10 + z/||z|| in the plane, exact density
     """
     return {name: line + _presence(name, root) for name, line in NAMES.items()}
+
+
+def is_present(name: str, root: str | os.PathLike[str] | None = None) -> bool:
+    """Whether a known set can be loaded without a download.
+
+    Arguments:
+        name: a known name, such as "mnist".
+        root: the folder of the image sets, as in `load`.
+
+    Raises:
+        InputError: for a name that is not known.
+
+    Example:
+        >>> is_present("digits")  # comes with scikit-learn
+        True
+    """
+    word = canonical(name)
+    if word is None:
+        raise InputError(f"{name!r} is not a known data set: use one of {', '.join(NAMES)}")
+    return word not in LAYOUTS or present(word, root)
 
 
 def canonical(name: str) -> str | None:

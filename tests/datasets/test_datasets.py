@@ -493,6 +493,7 @@ def test_idx_sets_are_read(tmp_path, monkeypatch, name):
     assert torch.equal((data.test.x * 255).round().to(torch.uint8)[:, 0], pixels[1])
     assert data.labels.test.tolist() == [k % 10 for k in range(24)]
     assert "on this disk" in datasets.known()[name]
+    assert datasets.is_present(name)
     small = datasets.load(name, resize=32)
     assert small.event_shape == (1, 32, 32)
     assert small.levels == 256
@@ -570,6 +571,7 @@ def test_without_a_network_the_sentence_says_where_to_put_what(tmp_path, name):
     assert all(packed in message for packed in layout.packed)
     assert str(tmp_path / layout.folder) in message
     assert "downloaded at first use" in datasets.known(tmp_path)[name]
+    assert not datasets.is_present(name, tmp_path)
 
 
 def test_a_download_that_is_not_the_file_is_refused(tmp_path, monkeypatch):
@@ -857,6 +859,12 @@ def test_known_lists_every_name():
         "pinwheel",
         "linear_gaussian",
     ]
+
+
+def test_whether_a_set_is_present_is_known_for_known_names_only():
+    assert all(datasets.is_present(name) for name in ("digits", "ring", "sprites"))
+    with pytest.raises(InputError, match="'numbers' is not a known data set: use one of digits"):
+        datasets.is_present("numbers")
 
 
 def test_dequantised_values_stay_below_one():

@@ -1,6 +1,8 @@
 """The notebooks run from top to bottom, in a short form, and are kept with the outputs of a full run."""
 
+import base64
 import re
+import struct
 
 import nbformat
 import pytest
@@ -37,6 +39,17 @@ def test_is_kept_with_the_outputs_of_a_full_run(path):
     outputs = [output for cell in code for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert path.stat().st_size < 800_000
+
+
+@each_notebook
+def test_pictures_have_twice_the_pixels_of_the_page(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                size = struct.unpack(">II", base64.b64decode(output.data["image/png"])[16:24])
+                shown = output.metadata["image/png"]
+                assert size[0] / shown["width"] == pytest.approx(2, abs=0.02)
+                assert size[1] / shown["height"] == pytest.approx(2, abs=0.02)
 
 
 @each_notebook
