@@ -23,7 +23,8 @@ install: $(STAMP) ## create .venv and install the project into it
 demo: $(STAMP) ## fit a VAE to handwritten digits, estimate log p(x), draw the figures
 	$(VENV)/bin/pyrovae demo --out "$(OUT)" --resume true
 
-test: lint site ## lint, the site, doctests and tests
+test: $(STAMP) ## lint, the site, doctests and tests
+	$(MAKE) --no-print-directory --jobs 2 lint site
 	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## ruff and mypy
@@ -40,7 +41,7 @@ doctest: $(STAMP) ## the examples in the docstrings only
 
 site: $(STAMP) ## build the documentation in build/docs; warnings are errors
 	rm -rf $(SITE)
-	OMP_NUM_THREADS=1 $(RUN) sphinx -c docs -d build/doctrees -E -j $(WORKERS) -W --keep-going -q . $(SITE)
+	OMP_NUM_THREADS=1 $(RUN) sphinx -c docs -d build/doctrees -E -W --keep-going -q . $(SITE)
 	@echo "The documentation is in $(SITE)/docs/index.html."
 
 docs: site ## build the documentation and show it in the browser
