@@ -7,8 +7,11 @@ and the panels are `ax.child_axes`. The style is set for the drawing only, not g
 
     ax = pv.plots.reconstructions(x, x_hat)
     pv.plots.save(ax, "figures/reconstructions.png")
+
+`textbook` has the figures of a chapter on latent-variable models, one call for each.
 """
 
+from pyrovae.plots import textbook
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.comparisons import log_px_histogram, ranking
@@ -68,6 +71,7 @@ __all__ = [
     "step_lines",
     "style",
     "sweep_curves",
+    "textbook",
     "training_curves",
     "walks",
     "weights",
