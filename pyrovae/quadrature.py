@@ -20,7 +20,16 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["GridPosterior", "LatentModel", "Nodes", "even", "grid", "posterior_on_grid", "quadrature"]
+__all__ = [
+    "GridPosterior",
+    "LatentModel",
+    "Nodes",
+    "dtype_of",
+    "even",
+    "grid",
+    "posterior_on_grid",
+    "quadrature",
+]
 
 CHUNK = 2048  # number of nodes decoded at a time
 OFF = 0.01  # the largest deviation from 1 of the mass on a grid
@@ -146,7 +155,7 @@ class GridPosterior:
                 f"q must have batch {tuple(wanted[0])} and event {tuple(wanted[1])}, one distribution for "
                 f"each row of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
             )
-        nodes = self.nodes.z.to(_dtype_of(q)).split(CHUNK)
+        nodes = self.nodes.z.to(dtype_of(q)).split(CHUNK)
         return torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
 
     def elbo(self, q: dist.TorchDistribution | GridPosterior) -> Tensor:
@@ -231,7 +240,7 @@ def _latent_size(vae: LatentModel) -> int:
     return size
 
 
-def _dtype_of(q: dist.TorchDistribution) -> torch.dtype:
+def dtype_of(q: dist.TorchDistribution) -> torch.dtype:
     """The dtype of a distribution's samples, from its mean if that is known."""
     try:
         return q.mean.dtype

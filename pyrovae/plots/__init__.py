@@ -20,6 +20,7 @@ from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, la
 from pyrovae.plots.factors import factor_information
 from pyrovae.plots.files import save
 from pyrovae.plots.images import conditional_samples, image_grid, manifold, reconstructions
+from pyrovae.plots.information import code_lengths
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
@@ -37,6 +38,7 @@ __all__ = [
     "bound_curve",
     "bounds_below",
     "change_table",
+    "code_lengths",
     "compare",
     "component_grid",
     "conditional_samples",

@@ -13,6 +13,7 @@ Reference:
     Autoencoders".
 """
 
+from pyrovae.plots.textbook.algorithms import em_and_variational_inference
 from pyrovae.plots.textbook.bounds import (
     bound_ascent,
     bound_gap,
@@ -23,16 +24,20 @@ from pyrovae.plots.textbook.diagrams import architecture, reparameterisation
 from pyrovae.plots.textbook.jensen import jensen_distribution, jensen_points
 from pyrovae.plots.textbook.maps import ring
 from pyrovae.plots.textbook.mixtures import ancestral_sampling, infinite_mixture, mixture_1d
+from pyrovae.plots.textbook.programs import latent_spaces, models_side_by_side
 
 __all__ = [
     "ancestral_sampling",
     "architecture",
     "bound_ascent",
     "bound_gap",
+    "em_and_variational_inference",
     "infinite_mixture",
     "jensen_distribution",
     "jensen_points",
+    "latent_spaces",
     "mixture_1d",
+    "models_side_by_side",
     "posterior_approximation",
     "reparameterisation",
     "ring",

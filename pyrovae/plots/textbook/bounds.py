@@ -8,7 +8,7 @@ All values are exact: the models have one latent, and every integral is a sum ov
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro.distributions as dist
@@ -18,28 +18,28 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.numerics import Array, as_array, numbers
+from pyrovae.numerics import Array, as_array
 from pyrovae.plots.bounds import bounds_below, posterior_density
 from pyrovae.plots.style import COLOURS, OUTSIDE, Axes, canvas, label_ends, panels
-from pyrovae.plots.textbook.models import Family, Nonlinear, as_model, bends, observations, posterior_of
-from pyrovae.quadrature import GridPosterior
+from pyrovae.plots.textbook.exact import (
+    POINTS,
+    Range,
+    alternation,
+    best_normal,
+    curves_of,
+    normal,
+    path_to,
+    rows_of,
+    values_of,
+)
+from pyrovae.plots.textbook.models import Family, as_model, bends, observations, posterior_of
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 __all__ = ["bound_ascent", "bound_gap", "posterior_approximation", "training_of_the_bound"]
 
-POINTS = 801  # of z
-Range = tuple[float, float]
 Encode = Callable[[Tensor], dist.TorchDistribution]
-
-
-class _Curves(NamedTuple):
-    """log p(x; theta) and the bound of each q, averaged over the rows, at values of theta (P,)."""
-
-    theta: Array
-    log_px: Array
-    bounds: list[Array]
 
 
 def bound_ascent(
@@ -79,10 +79,10 @@ def bound_ascent(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['log p(x)', 'first q', 'better q']
     """
-    rows = _rows(family, x, thetas)
+    rows = rows_of(family, x, thetas)
     if len(guides) != 2:
         raise InputError(f"guides has {len(guides)} values; give two, the first q and a better one")
-    curves = _curves(family, rows, _range(thetas, points), [float(g) for g in guides])
+    curves = curves_of(family, rows, values_of(thetas, points), [float(g) for g in guides])
     (first, better), at = curves.bounds, curves.theta
     start, top = float(guides[0]), int(first.argmax())
     names = {"first q": first, "better q": better}
@@ -135,7 +135,7 @@ def bound_gap(
     if len(rows) != 1:
         raise InputError(f"x has {len(rows)} observations; give one: `x[:1]`")
     exact = posterior_of(chosen, rows, points=POINTS)
-    path = _path(exact, q or _normal(torch.tensor([[-1.0]]), torch.tensor([[0.6]])), whole("steps", steps, 2))
+    path = path_to(exact, q or normal(-1.0, 0.6), whole("steps", steps, 2))
     t, bound = np.linspace(0, 1, steps), np.array([float(exact.elbo(each)[0]) for each in path])
     with canvas(ax, width=7.2, height=2.9) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.44, 0.94), (0.58, 0.0, 0.42, 0.94))
@@ -178,7 +178,7 @@ def posterior_approximation(
     Example:
         >>> ax = posterior_approximation(x=[-0.2, 2.5])
         >>> [panel.get_title() for panel in ax.child_axes]
-        ['x = -0.2, KL 0.00', 'x = 2.5, KL 0.44']
+        ['x = -0.2, KL 0.02', 'x = 2.5, KL 0.29']
     """
     chosen = bends(1.5, 0.6) if model is None else as_model(model)
     rows = observations([-0.3, 0.8, 2.5] if x is None else x, chosen)
@@ -186,7 +186,7 @@ def posterior_approximation(
         raise InputError(f"x has {len(rows)} observations; the figure is for at most six")
     exact = posterior_of(chosen, rows)
     with torch.no_grad():
-        q = _best_normal(exact) if encode is None else encode(rows)
+        q = best_normal(exact) if encode is None else encode(rows)
         z = exact.nodes.z.to(rows)
         density = as_array(q.log_prob(z.unsqueeze(1)).exp()).T
         kl = as_array(exact.kl(q))
@@ -238,11 +238,11 @@ def training_of_the_bound(
         >>> bool((np.diff(path) > 0).all())
         True
     """
-    rows, at = _rows(family, x, thetas), _range(thetas, points)
+    rows, at = rows_of(family, x, thetas), values_of(thetas, points)
     if not at[0] <= start <= at[-1]:
         raise InputError(f"start is {start}; give a theta between {at[0]:g} and {at[-1]:g}")
-    path, guides = _alternation(family, rows, float(start), whole("steps", steps), thetas)
-    curves = _curves(family, rows, at, guides)
+    path, guides = alternation(family, rows, float(start), whole("steps", steps), thetas)
+    curves = curves_of(family, rows, at, guides)
     names = {f"q of step {k + 1}": bound for k, bound in enumerate(curves.bounds)}
     with canvas(ax, width=5.6, height=3.6) as ax:
         bounds_below(at, curves.log_px, names, steps=path, label=r"parameter of the model, $\theta$", ax=ax)
@@ -250,144 +250,6 @@ def training_of_the_bound(
         _zoom(ax, curves.log_px, curves.bounds, guides)
         _legend(ax, ["log p(x)", *names])
     return ax
-
-
-# ------------------------------------------------------------------ exact values
-
-
-def _rows(family: Family, x: ArrayLike | None, thetas: Range) -> Tensor:
-    if not callable(family):
-        raise InputError(
-            f"family is a {type(family).__name__}; give a function of theta that returns a model"
-        )
-    model = as_model(family(float(np.mean(_range(thetas, 2)))))  # type: ignore[arg-type]
-    return observations(_default_rows() if x is None else x, model)
-
-
-def _default_rows() -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model: Nonlinear = bends(1.5)
-        return model.decode(model.latents().sample((60,))).sample()
-
-
-def _range(thetas: Range, points: int) -> Array:
-    low, high = numbers(thetas, "thetas", (2,))
-    if low >= high:
-        raise InputError(f"thetas are {thetas}; give the lowest and the highest theta")
-    return np.linspace(low, high, whole("points", points, 2))
-
-
-def _at(family: Family, theta: float, rows: Tensor) -> GridPosterior:
-    return posterior_of(as_model(family(float(theta))), rows, points=POINTS)  # type: ignore[arg-type]
-
-
-def _curves(family: Family, rows: Tensor, at: Array, guides: Sequence[float]) -> _Curves:
-    """log p(x; theta), and the bound of the posterior at each theta of `guides`."""
-    q = [_at(family, theta, rows) for theta in guides]
-    exact = [_at(family, theta, rows) for theta in at]
-    bounds = [np.array([_bound(each, model) for model in exact]) for each in q]
-    return _Curves(at, np.array([float(model.log_px.mean()) for model in exact]), bounds)
-
-
-def _bound(q: GridPosterior, model: GridPosterior) -> float:
-    return float(model.elbo(q).mean())
-
-
-def _alternation(
-    family: Family, rows: Tensor, theta: float, steps: int, thetas: Range
-) -> tuple[Array, list[float]]:
-    """The path of (theta, bound), two points a step, and the theta of each q."""
-    path, guides = [], []
-    for _ in range(steps):
-        q = _at(family, theta, rows)
-        guides.append(theta)
-        path.append((theta, float(q.log_px.mean())))
-        theta = _highest(lambda value, q=q: _bound(q, _at(family, value, rows)), thetas)  # type: ignore[misc]
-        path.append((theta, _bound(q, _at(family, theta, rows))))
-    return np.array(path), guides
-
-
-def _highest(value: Callable[[float], float], limits: Range) -> float:
-    """The maximum of a function with one peak, by golden sections."""
-    low, high = limits
-    ratio = (np.sqrt(5.0) - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = value(left), value(right)
-    for _ in range(24):
-        if at_left < at_right:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = value(right)
-        else:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = value(left)
-    return float((low + high) / 2)
-
-
-def _normal(mean: Tensor, scale: Tensor) -> dist.TorchDistribution:
-    return dist.Normal(mean.double(), scale.double()).to_event(1)
-
-
-def _path(exact: GridPosterior, q: dist.TorchDistribution, steps: int) -> list[GridPosterior]:
-    """q_t, which is proportional to q^(1 - t) p(z|x)^t, on the nodes of the posterior."""
-    exact.kl(q)  # checks its shape and its mass
-    log_q = q.log_prob(exact.nodes.z.to(q.sample()).unsqueeze(1)).double().mT
-    cell = exact.nodes.weight.log()
-    path = []
-    for t in torch.linspace(0, 1, steps, dtype=torch.float64):
-        log_p = log_q if t == 0 else (1 - t) * log_q + t * exact.log_density
-        mass = torch.logsumexp(log_p + cell, 1, keepdim=True)
-        path.append(GridPosterior(exact.nodes, (log_p - mass).detach(), exact.log_px))
-    return path
-
-
-@torch.enable_grad()
-def _best_normal(exact: GridPosterior) -> dist.TorchDistribution:
-    """The normal distribution with the smallest KL(q || p(z|x)) for each row, from its modes."""
-    z, target = exact.nodes.z[:, 0], exact.log_density
-    noise = torch.linspace(-5, 5, 201, dtype=torch.float64)
-    weight = torch.softmax(-noise.square() / 2, 0)
-    starts = torch.stack([_modes(z, row) for row in target])  # (B, S)
-    parts = torch.stack([starts, torch.full_like(starts, -1.0)], -1).requires_grad_()
-
-    def kl() -> Tensor:
-        mean, log_scale = parts.unbind(-1)
-        at = mean.unsqueeze(-1) + log_scale.exp().unsqueeze(-1) * noise
-        return -log_scale - (weight * _interpolated(z, target, at)).sum(-1)  # plus a constant
-
-    optimizer = torch.optim.LBFGS([parts], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = kl().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    best = kl().argmin(1, keepdim=True)
-    mean, log_scale = (part.detach().gather(1, best) for part in parts.unbind(-1))
-    return _normal(mean, log_scale.exp())
-
-
-def _modes(z: Tensor, log_p: Tensor) -> Tensor:
-    """Two peaks of a density, or its highest one twice."""
-    peaks = ((log_p[1:-1] > log_p[:-2]) & (log_p[1:-1] >= log_p[2:])).nonzero().flatten() + 1
-    order = peaks[log_p[peaks].argsort(descending=True)]
-    return z[torch.stack([order[0], order[min(1, len(order) - 1)]])]
-
-
-def _interpolated(z: Tensor, values: Tensor, at: Tensor) -> Tensor:
-    """Values (B, G) at points (B, S, P), linear between the nodes and beyond them."""
-    step = z[1] - z[0]
-    cell = ((at.detach() - z[0]) / step).floor().long().clamp(0, len(z) - 2)
-    flat = cell.flatten(1)
-    low, high = (values.gather(1, flat + k).view_as(at) for k in (0, 1))
-    return low + (high - low) * (at - z[cell]) / step
-
-
-# ------------------------------------------------------------------ drawing
 
 
 def _arrow(ax: Axes, start: Any, end: Any, text: str, *, along: bool = False) -> None:  # noqa: ANN401

@@ -19,7 +19,7 @@ from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 from pyrovae.plots.style import CLASSES, COLOURS, Axes, canvas, panels, vectors
 from pyrovae.plots.textbook.models import Function, as_model, loop, plane
-from pyrovae.quadrature import LatentModel, quadrature
+from pyrovae.quadrature import LatentModel, dtype_of, quadrature
 
 __all__ = ["ancestral_sampling", "infinite_mixture", "mixture_1d"]
 
@@ -216,7 +216,7 @@ def _sampled(model: LatentModel, prior: dist.TorchDistribution, count: int, seed
 def _prior(model: LatentModel) -> tuple[Tensor, Tensor]:
     """Nodes z (G, 1) that contain nearly all of p(z), and p(z) there, (G,)."""
     prior = model.latents()
-    z = torch.linspace(-8.0, 8.0, 4001, dtype=prior.sample().dtype).unsqueeze(1)
+    z = torch.linspace(-8.0, 8.0, 4001, dtype=dtype_of(prior)).unsqueeze(1)
     with torch.no_grad():
         p = prior.log_prob(z).exp()
     shown = (p > 2e-3 * p.max()).nonzero().flatten()
@@ -267,7 +267,7 @@ def _plane(model: LatentModel) -> _Plane:
 
 
 def _density(model: LatentModel, x: Array) -> Array:
-    rows = torch.as_tensor(x, dtype=model.latents().sample().dtype)
+    rows = torch.as_tensor(x, dtype=dtype_of(model.latents()))
     return np.exp(as_array(quadrature(model, rows, points=1001)))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from pyrovae.checks import number
 from pyrovae.errors import InputError
 from pyrovae.numerics import numbers
-from pyrovae.quadrature import GridPosterior, LatentModel, posterior_on_grid
+from pyrovae.quadrature import GridPosterior, LatentModel, dtype_of, posterior_on_grid
 
 __all__ = [
     "Family",
@@ -105,12 +105,13 @@ def observations(x: Any, model: LatentModel) -> Tensor:  # noqa: ANN401
         InputError: if they are not numbers, or not of the model's shape.
     """
     value = numbers(x, "x")
-    event = tuple(model.decode(model.latents().sample((1,))).event_shape)
+    dtype = dtype_of(model.latents())
+    event = tuple(model.decode(torch.zeros(1, 1, dtype=dtype)).event_shape)
     if value.ndim == len(event):
         value = value[..., None] if event == (1,) else value[None]
     if value.shape[1:] != event:
         raise InputError(f"x has shape {value.shape} where (N, {', '.join(map(str, event))}) was expected")
-    return torch.as_tensor(value, dtype=model.latents().sample().dtype)
+    return torch.as_tensor(value, dtype=dtype)
 
 
 def posterior_of(model: LatentModel, x: Tensor, *, points: int = 2001) -> GridPosterior:
