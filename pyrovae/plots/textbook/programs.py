@@ -121,7 +121,7 @@ def latent_spaces(
             codes, line, images = _line(vae, x, steps, reach)
             latent_scatter(codes, labels, ax=places[k])
             _draw_line(places[k], line, name)
-            _draw_images(places[len(vaes) + k], images)
+            _draw_images(places[len(vaes) + k], images, reach)
             if (legend := places[k].get_legend()) and k < len(vaes) - 1:
                 legend.remove()
     return ax
@@ -151,22 +151,27 @@ def _samples(vae: Any, count: int, seed: int) -> Array:  # noqa: ANN401
 
 def _recon(vae: Any, x: Any, count: int) -> Array:  # noqa: ANN401
     with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)  # for means of samples
         return as_images(as_array(_means(vae, _codes(vae, x)[:count])), "the reconstructions")
 
 
 def _codes(vae: Any, x: Any) -> Tensor:  # noqa: ANN401
     """E_q[z|x], (N, D)."""
     images = x if hasattr(x, "x") else torch.as_tensor(as_array(x), dtype=torch.get_default_dtype())
-    return vae.encode(images).mean
+    return _mean(vae.encode(images))
 
 
 def _means(vae: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-    """E[x|z], or the mean of samples where it is not known."""
-    given = vae.decode(z)
+    """E[x|z], (N, *event)."""
+    return _mean(vae.decode(z))
+
+
+def _mean(distribution: Any) -> Tensor:  # noqa: ANN401
+    """The mean, or the mean of 20 samples where it is not known."""
     try:
-        return given.mean
+        return distribution.mean
     except NotImplementedError:
-        return given.sample((20,)).float().mean(0)
+        return distribution.sample((20,)).mean(0)
 
 
 def _line(vae: Any, x: Any, steps: int, reach: float) -> tuple[Array, Array, Array]:  # noqa: ANN401
@@ -187,13 +192,25 @@ def _draw_line(ax: Axes, line: Array, name: str) -> None:
     for radius in (1.1774, 2.4477):  # which contain 50 and 95 %
         ax.plot(radius * np.cos(angle), radius * np.sin(angle), color=COLOURS["data"], linewidth=0.7)
     ax.plot(*line.T, "o-", color=COLOURS["data"], markersize=3.5, linewidth=1.0, zorder=5)
+    low, high = line.min(0), line.max(0)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    room = 0.04 * np.array([right - left, top - bottom])
+    ax.set_xlim(min(left, low[0] - room[0]), max(right, high[0] + room[0]))
+    ax.set_ylim(min(bottom, low[1] - room[1]), max(top, high[1] + room[1]))
     ax.set(title=name, aspect="auto")
 
 
-def _draw_images(ax: Axes, images: Array) -> None:
+def _draw_images(ax: Axes, images: Array, reach: float) -> None:
+    """The images in a row, with t below the first, that at t = 1, and the last."""
     strip = np.concatenate(
         [np.pad(image, ((0, 0), (0, 1), (0, 0)), constant_values=1) for image in images], 1
     )
     ax.imshow(strip[..., 0] if strip.shape[-1] == 1 else strip, cmap="gray", vmin=0.0, vmax=1.0)
-    ax.set(xticks=[], yticks=[])
+    width = images.shape[2] + 1
+    places = {0.0: 0, float(reach): len(images) - 1}
+    if 1 < reach and (at := (len(images) - 1) / reach) == int(at):
+        places[1.0] = int(at)
+    ax.set_xticks([width * (k + 0.5) for k in places.values()], [f"t = {t:g}" for t in places])
+    ax.set_yticks([])
+    ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
