@@ -17,9 +17,7 @@ from pyrovae.networks import MLP
 from pyrovae.objectives import ELBO, MMD, Autoencoder, JensenShannon
 
 TEXTBOOK = pv.plots.textbook
-FIRST = [
-    name for name in TEXTBOOK.__all__ if name not in ("architecture", "latent_spaces", "models_side_by_side")
-]
+OF_PROGRAMS = ("architecture", "latent_spaces", "models_side_by_side")
 
 
 class Tour:
