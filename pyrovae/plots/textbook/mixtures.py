@@ -62,9 +62,7 @@ def mixture_1d(
             f"weights and scales must be above 0, and the weights must sum to 1, not {w.sum():.4g}"
         )
     x = np.linspace((m - REACH * s).min(), (m + REACH * s).max(), 801)
-    joint = (
-        w[:, None] * np.exp(-(((x - m[:, None]) / s[:, None]) ** 2) / 2) / (s[:, None] * np.sqrt(2 * np.pi))
-    )
+    joint = np.stack([w[k] * _normal(x, m[k], s[k]) for k in range(len(w))])
     with canvas(ax, width=7.2, height=2.8) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.46, 0.92), (0.58, 0.0, 0.42, 0.92))
         for k, component in enumerate(joint):

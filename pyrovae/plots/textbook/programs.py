@@ -74,6 +74,9 @@ def models_side_by_side(
         names = ["reconstructions", "samples"] if x is not None else ["samples"]
         ax.set_xticks([block.mean() for block in np.split(places, len(names))], names)
         ax.xaxis.tick_top()
+        if x is not None:  # between the two blocks
+            middle = places[columns // 2 - 1 : columns // 2 + 1].mean()
+            ax.axvline(middle, color=COLOURS["warning"], linewidth=1.2)
     return ax
 
 
