@@ -86,21 +86,22 @@ class Tour:
         self.save(bits.plot(), "bits")
 
     def gradients(self) -> None:
-        x, options = (
-            self.binary.train[:100],
-            {"particles": (2, 4, 8, 16), "repeats": 20 if self.quick else 100},
-        )
         torch.manual_seed(0)
         new = pv.VAE.suited(self.binary, latent_dim=16, encoder=MLP(256, 256), decoder=MLP(256, 256))
         for name, vae in (("start", new), ("trained", self.plain.program)):
-            noise = pv.evidence.gradient_noise(vae, x, **options)
-            print(f"{name}: {noise}")
-            self.save(noise.plot(), f"gradients_{name}")
+            self.noise(name, vae, self.binary.train[:100])
+
+    def curve(self) -> None:
+        torch.manual_seed(0)
         curve, likelihood = pv.oracles.Curve(scale=0.1), pv.likelihoods.Normal()
         encoder = pv.VAE((2,), 1, likelihood=likelihood, encoder=MLP(32), decoder=MLP(4))
-        noise = pv.evidence.gradient_noise(encoder, curve.sample(100), model=curve.model, **options)
-        print(f"a curve: {noise}")
-        self.save(noise.plot(), "gradients_curve")
+        self.noise("curve", encoder, curve.sample(100), model=curve.model)
+
+    def noise(self, name: str, vae, x, **options) -> None:
+        repeats = 20 if self.quick else 60
+        found = pv.evidence.gradient_noise(vae, x, particles=(2, 4, 8, 16), repeats=repeats, **options)
+        print(f"{name}: {found}")
+        self.save(found.plot(), f"gradients_{name}")
 
     @functools.cached_property
     def plain(self):
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="textbook, spaces, generation, sigmas, ...")
     options = parser.parse_args()
     tour = Tour(options.out, quick=options.quick)
-    every = ("textbook", "spaces", "generation", "sigmas", "divergences", "bits", "gradients")
+    every = ("textbook", "spaces", "generation", "sigmas", "divergences", "bits", "gradients", "curve")
     for name in options.only or every:
         getattr(tour, name)()
 

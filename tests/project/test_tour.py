@@ -96,5 +96,5 @@ def test_the_pictures_are_those_of_the_script():
     script = (PROJECT / "benchmarks/tour.py").read_text(encoding="utf-8")
     pictures = set(re.findall(r"images/tour_(\w+)\.png", TOUR))
     drawn = set(re.findall(r'self\.save\(.*"(\w+)"\)', script)) | set(textbook.__all__)
-    drawn |= {f"gradients_{name}" for name in ("start", "trained")}
+    drawn |= {f"gradients_{name}" for name in ("start", "trained", "curve")}
     assert pictures <= drawn, pictures - drawn
