@@ -89,7 +89,7 @@ class Tour:
         torch.manual_seed(0)
         new = pv.VAE.suited(self.binary, latent_dim=16, encoder=MLP(256, 256), decoder=MLP(256, 256))
         for name, vae in (("start", new), ("trained", self.plain.program)):
-            self.noise(name, vae, self.binary.train[:100])
+            self.noise(name, vae, self.binary.test[:100])
 
     def curve(self) -> None:
         torch.manual_seed(0)

@@ -114,8 +114,8 @@ def gradient_noise(
         `GradientNoise`.
 
     Raises:
-        InputError: for a program that is not a VAE, fewer than two repetitions, or as for the
-            objectives.
+        InputError: for a program that is not a VAE, rows that it cannot score, fewer than two
+            repetitions, or as for the objectives.
 
     Example:
         >>> from pyrovae.networks import MLP
@@ -128,6 +128,8 @@ def gradient_noise(
         raise InputError(f"gradient_noise needs the encoder of a VAE, not a {type(vae).__name__}")
     counts, repeats = counts_of("particles", particles), whole("repeats", repeats, 2)
     rows, chosen = vae.rows(x, context), ESTIMATORS if estimators is None else estimators
+    if model is None:
+        vae.check_rows(rows, "x")
     was_training = vae.training
     with alone, random_kept(), Runner(vae).isolated(), torch.enable_grad():
         torch.manual_seed(seed)

@@ -67,6 +67,9 @@ def test_it_is_printed_and_drawn(noise):
     assert f"{noise.spread['reparameterised'][0]:.4g}" in str(noise)
 
 
-def test_other_programs_are_refused():
+def test_other_programs_and_rows_are_refused():
     with pytest.raises(InputError, match="needs the encoder"):
         pv.evidence.gradient_noise(LinearGaussian.random(2, 1), torch.zeros(1, 2))
+    binary = pv.VAE((2,), 1, encoder=MLP(3), decoder=MLP(3))
+    with pytest.raises(InputError, match="0 and 1"):
+        pv.evidence.gradient_noise(binary, torch.full((2, 2), 0.5))
