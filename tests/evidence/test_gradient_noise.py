@@ -71,5 +71,5 @@ def test_other_programs_and_rows_are_refused():
     with pytest.raises(InputError, match="needs the encoder"):
         pv.evidence.gradient_noise(LinearGaussian.random(2, 1), torch.zeros(1, 2))
     binary = pv.VAE((2,), 1, encoder=MLP(3), decoder=MLP(3))
-    with pytest.raises(InputError, match="0 and 1"):
+    with pytest.raises(InputError, match="0 or 1"):
         pv.evidence.gradient_noise(binary, torch.full((2, 2), 0.5))
