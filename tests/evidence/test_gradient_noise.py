@@ -33,6 +33,14 @@ def test_all_estimators_are_unbiased(noise):
         assert np.abs(mean[1]).max() > 10 * error.max() or name != "without the score"
 
 
+def test_the_means_have_the_length_of_the_exact_gradient(noise):
+    """A baseline that includes its own sample would halve the mean with two particles."""
+    exact = noise.mean["without the score"][1]
+    for name in ("score, baseline", "reparameterised"):
+        share = noise.mean[name][0] @ exact / (exact @ exact)
+        assert share == pytest.approx(1, abs=0.3), name
+
+
 def test_more_particles_average_the_noise(noise):
     for name in ("score function", "reparameterised", "without the score"):
         few, many = noise.spread[name]
