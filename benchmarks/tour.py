@@ -1,7 +1,7 @@
 """The pictures and the numbers of docs/tour.md: every figure of `pv.plots.textbook`, and small trained VAEs.
 
     PYROVAE_DATA=... python benchmarks/tour.py              # with MNIST, a quarter of an hour on one core
-    python benchmarks/tour.py --quick --out /tmp/pictures   # with digits, in a minute
+    python benchmarks/tour.py --quick --out pictures        # with digits, in a minute
 
 The models see 12,000 MNIST images for twenty epochs, so they are far from the best that such models reach.
 """
