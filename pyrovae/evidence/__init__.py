@@ -8,11 +8,13 @@ parameters, buffers, the training mode or the caller's random state.
 """
 
 from pyrovae.evidence.arviz import elpd, to_arviz
+from pyrovae.evidence.code_length import CodeLength, code_length
 from pyrovae.evidence.compare import Comparison, Comparisons, compare
 from pyrovae.evidence.curve import BoundCurve, iwae_bound
 from pyrovae.evidence.diagnose import Diagnosis, diagnose
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.gaps import Gaps, gaps
+from pyrovae.evidence.gradients import GradientNoise, gradient_noise
 from pyrovae.evidence.laplace import Laplace
 from pyrovae.evidence.methods import AIS, PSIS, Defensive, Importance, Method
 from pyrovae.evidence.result import Evidence
@@ -24,6 +26,7 @@ __all__ = [
     "AIS",
     "PSIS",
     "BoundCurve",
+    "CodeLength",
     "Comparison",
     "Comparisons",
     "DataEvidence",
@@ -31,16 +34,19 @@ __all__ = [
     "Diagnosis",
     "Evidence",
     "Gaps",
+    "GradientNoise",
     "Importance",
     "Laplace",
     "Method",
     "Sandwich",
     "Units",
+    "code_length",
     "compare",
     "data_evidence",
     "diagnose",
     "elpd",
     "gaps",
+    "gradient_noise",
     "iwae_bound",
     "log_evidence",
     "sandwich",

@@ -21,8 +21,8 @@ from pyrovae.oracles.curved import Ancestral, Banana, Curve, Curved, Fold
 from pyrovae.oracles.hard import Blocks, Funnel, HeavyTails, correlated, hard_models
 from pyrovae.oracles.linear import LinearGaussian
 from pyrovae.oracles.mixture import LinearGaussianMixture
-from pyrovae.oracles.quadrature import GridPosterior, Nodes, posterior_on_grid, quadrature
 from pyrovae.oracles.ring import Ring
+from pyrovae.quadrature import GridPosterior, Nodes, posterior_on_grid, quadrature
 
 __all__ = [
     "Ancestral",

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from pyrovae.checks import number
 from pyrovae.errors import InputError
-from pyrovae.oracles.quadrature import GridPosterior, Nodes, even, grid, posterior_on_grid, quadrature
+from pyrovae.quadrature import GridPosterior, Nodes, even, grid, posterior_on_grid, quadrature
 from pyrovae.seeds import generator_of
 from pyrovae.terms import DATA
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.oracles.curved import Curved
-from pyrovae.oracles.quadrature import Nodes
+from pyrovae.quadrature import Nodes
 
 __all__ = ["Ring"]
 

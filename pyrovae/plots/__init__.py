@@ -7,8 +7,11 @@ and the panels are `ax.child_axes`. The style is set for the drawing only, not g
 
     ax = pv.plots.reconstructions(x, x_hat)
     pv.plots.save(ax, "figures/reconstructions.png")
+
+`textbook` has the figures of a chapter on latent-variable models, one call for each.
 """
 
+from pyrovae.plots import textbook
 from pyrovae.plots.bandits import arm_images, arm_pulls, arm_rewards, regret_curve
 from pyrovae.plots.bounds import bounds_below, gradient_noise, posterior_density
 from pyrovae.plots.comparisons import log_px_histogram, ranking
@@ -17,6 +20,7 @@ from pyrovae.plots.diagnostics import bound_curve, gap_curve, inference_gaps, la
 from pyrovae.plots.factors import factor_information
 from pyrovae.plots.files import save
 from pyrovae.plots.images import conditional_samples, image_grid, manifold, reconstructions
+from pyrovae.plots.information import code_lengths
 from pyrovae.plots.latents import latent_scatter, prior_density
 from pyrovae.plots.mixtures import component_grid, confusion, doubt, latent_map, overlap, walks
 from pyrovae.plots.samples import compare, samples_1d, scatter_2d
@@ -34,6 +38,7 @@ __all__ = [
     "bound_curve",
     "bounds_below",
     "change_table",
+    "code_lengths",
     "compare",
     "component_grid",
     "conditional_samples",
@@ -68,6 +73,7 @@ __all__ = [
     "step_lines",
     "style",
     "sweep_curves",
+    "textbook",
     "training_curves",
     "walks",
     "weights",

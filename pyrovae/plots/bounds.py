@@ -141,6 +141,8 @@ def gradient_noise(
     for name, value in curves.items():
         if value.shape != at.shape or (value <= 0).any():
             raise InputError(f"{name} needs one standard deviation above 0 for each of {len(at)} particles")
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     with canvas(ax) as ax:
         ax.set(xscale="log", yscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
         ends = []
@@ -148,6 +150,8 @@ def gradient_noise(
             ax.plot(at, value, color=CLASSES[k % len(CLASSES)], marker="o", markersize=3.5)
             ends.append((name, float(value[-1]), CLASSES[k % len(CLASSES)]))
         ax.set_xticks(at, [f"{k:g}" for k in at])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.minorticks_off()
         label_ends(ax, ends)
     return ax

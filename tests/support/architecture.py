@@ -13,7 +13,7 @@ FLOORS = {
     "words": {"cures", "errors", "interrupts", "lazy", "names"},
     "base": {"checks", "display", "extras", "files", "memory", "numerics", "sharing", "threads", "trust"},
     "part": {"choices", "part", "seeds", "variables"},
-    "ground": {"compiling", "datasets", "distributions", "networks"},
+    "ground": {"compiling", "datasets", "distributions", "networks", "quadrature"},
     "terms": {"terms"},
     "parts": {"guides", "likelihoods", "measurements", "objectives", "plots", "priors"},
     "programs": {"mixtures", "oracles", "vae"},

@@ -20,7 +20,16 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
-__all__ = ["GridPosterior", "LatentModel", "Nodes", "even", "grid", "posterior_on_grid", "quadrature"]
+__all__ = [
+    "GridPosterior",
+    "LatentModel",
+    "Nodes",
+    "dtype_of",
+    "even",
+    "grid",
+    "posterior_on_grid",
+    "quadrature",
+]
 
 CHUNK = 2048  # number of nodes decoded at a time
 OFF = 0.01  # the largest deviation from 1 of the mass on a grid
@@ -118,29 +127,38 @@ class GridPosterior:
         return second - self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
 
     @torch.no_grad()
-    def kl(self, q: dist.TorchDistribution) -> Tensor:
+    def kl(self, q: dist.TorchDistribution | GridPosterior) -> Tensor:
         r"""\(\mathrm{KL}(q(z|x) \,\|\, p(z|x))\) in nats, (B,): log p(x) minus the ELBO of q.
 
         Arguments:
-            q: a distribution with batch (B,) and event (D,), as `vae.encode(x)` gives.
+            q: a distribution with batch (B,) and event (D,), as `vae.encode(x)` gives; or the
+                posterior of another model on the same nodes.
 
         Raises:
-            InputError: if q has a wrong shape, or mass between or beyond the nodes.
+            InputError: if q has a wrong shape, other nodes, or mass between or beyond the nodes.
         """
+        log_q = self._log_density_of(q)
+        _check_mass(log_q.exp() @ self.nodes.weight, "q")
+        # Where q is 0, the log ratio is -inf, and 0 times -inf is nan.
+        ratio = (log_q - self.log_density).clamp(min=-1e300)
+        return (log_q.exp() * ratio) @ self.nodes.weight
+
+    def _log_density_of(self, q: dist.TorchDistribution | GridPosterior) -> Tensor:
+        """log q at the nodes, (B, G), float64."""
+        if isinstance(q, GridPosterior):
+            if q.log_density.shape != self.log_density.shape or not torch.equal(q.nodes.z, self.nodes.z):
+                raise InputError("q is on another grid: compute both posteriors with equal rows and nodes")
+            return q.log_density
         wanted, came = (self.log_px.shape, self.nodes.z.shape[1:]), (q.batch_shape, q.event_shape)
         if wanted != came:
             raise InputError(
                 f"q must have batch {tuple(wanted[0])} and event {tuple(wanted[1])}, one distribution for "
                 f"each row of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
             )
-        nodes = self.nodes.z.to(_dtype_of(q)).split(CHUNK)
-        log_q = torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
-        _check_mass(log_q.exp() @ self.nodes.weight, "q")
-        # Where q is 0, the log ratio is -inf, and 0 times -inf is nan.
-        ratio = (log_q - self.log_density).clamp(min=-1e300)
-        return (log_q.exp() * ratio) @ self.nodes.weight
+        nodes = self.nodes.z.to(dtype_of(q)).split(CHUNK)
+        return torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
 
-    def elbo(self, q: dist.TorchDistribution) -> Tensor:
+    def elbo(self, q: dist.TorchDistribution | GridPosterior) -> Tensor:
         r"""\(\mathrm{E}_q[\log p(x, z) - \log q(z|x)]\) in nats, (B,), without sampling."""
         return self.log_px - self.kl(q)
 
@@ -222,7 +240,7 @@ def _latent_size(vae: LatentModel) -> int:
     return size
 
 
-def _dtype_of(q: dist.TorchDistribution) -> torch.dtype:
+def dtype_of(q: dist.TorchDistribution) -> torch.dtype:
     """The dtype of a distribution's samples, from its mean if that is known."""
     try:
         return q.mean.dtype
