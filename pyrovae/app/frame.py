@@ -1,0 +1,164 @@
+"""The frame of a card: its title, what it says of errors, its code and its pictures.
+
+A card is a class with
+
+    Card(scene, session)       built again when the session's mixture is edited
+    title                      the text in its head
+    view                       a Panel object with sizing_mode="stretch_width"
+    code() -> str              Python that reproduces what the card shows ("copy as Python")
+    show(rows, name)           called when the chosen row changes
+    moved(), chose()           optional: the point, or the component, has changed
+    picture() -> Picture       optional: the file that "save picture" writes
+
+The button "copy as Python" copies to the clipboard. Where the browser refuses, the code is shown
+with its text selected.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pyrovae.app import look
+from pyrovae.errors import InputError, visible
+
+if TYPE_CHECKING:
+    from pyrovae.app.scene import Scene
+    from pyrovae.app.session import Session
+    from pyrovae.datasets import Rows
+
+__all__ = ["Card", "Frame", "Picture", "sentence_of"]
+
+COPY = """
+const text = cb_obj.value
+if (!text) return
+const show = () => {
+  area.visible = true
+  note.text = 'Press Ctrl+C to copy the selected code.'
+  setTimeout(() => { const view = Bokeh.index.find_one(area); view.input_el.focus(); view.input_el.select() }, 100)
+}
+const done = () => { area.visible = false; note.text = 'Copied.'; setTimeout(() => { note.text = '' }, 3000) }
+if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, show)
+else show()
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file with the pictures of a card.
+
+    Attributes:
+        name: its name, such as "point.svg".
+        content: its bytes.
+    """
+
+    name: str
+    content: bytes
+
+
+class Card:
+    """A card without events; subclasses define what they use.
+
+    Arguments:
+        scene: the exploration and what is drawn of it.
+        session: what this tab works on.
+    """
+
+    title = ""
+    view: Any
+
+    def __init__(self, scene: Scene, session: Session) -> None:
+        self.scene, self.session = scene, session
+
+    def code(self) -> str:
+        """Python code that reproduces what the card shows."""
+        return self.scene.code()
+
+    def show(self, rows: Rows, name: str) -> None:
+        """The chosen row has changed."""
+
+    def soon(self, action: Callable[[], None], wait: int = 0) -> None:
+        """Run an action of this card; an error is shown in it as a sentence."""
+        self.session.soon(action, self, wait=wait)
+
+
+class Frame:
+    """A card with its head.
+
+    Arguments:
+        card: the card.
+        session: what this tab works on.
+        extra: widgets that go into the head.
+    """
+
+    def __init__(self, card: Any, session: Session) -> None:  # noqa: ANN401
+        import panel as pn
+
+        self.card, self.session = card, session
+        self.message = pn.pane.HTML("", visible=False, margin=0, stylesheets=[look.MESSAGE])
+        self.area = pn.widgets.TextAreaInput(
+            value="", visible=False, rows=8, sizing_mode="stretch_width", margin=(6, 0, 0, 0),
+            max_length=10**6, css_classes=["code"], stylesheets=[look.FIELD],
+        )  # fmt: skip
+        self.note = pn.pane.HTML("", margin=0, stylesheets=[look.HTML], css_classes=["copied"])
+        self.area.jscallback(args={"area": self.area, "note": self.note}, value=COPY)
+        self.view = pn.Column(
+            self._head(), self.message, card.view, self.area, self.note,
+            sizing_mode="stretch_width", margin=0, css_classes=["card"], stylesheets=[look.CARD],
+        )  # fmt: skip
+
+    def _head(self) -> Any:  # noqa: ANN401
+        import panel as pn
+
+        title = pn.pane.HTML(f"<h2>{self.card.title}</h2>", margin=0, stylesheets=[look.HTML])
+        copy = look.button("Copy as Python", partial(self.session.soon, self._copy, self.card), small=True)
+        buttons = [copy]
+        if hasattr(self.card, "picture"):
+            buttons.append(
+                pn.widgets.FileDownload(
+                    callback=self._saved, filename="picture.svg", label="Save picture", auto=True,
+                    embed=False, button_type="default", margin=0, icon=None,
+                    stylesheets=[look.BUTTON, look.SMALL],
+                )
+            )  # fmt: skip
+        row = pn.FlexBox(title, pn.FlexBox(*buttons, gap="6px", margin=0, width_policy="min"))
+        return row
+
+    def _copy(self) -> None:
+        self.area.value = ""
+        self.area.value = self.card.code()
+
+    def _saved(self) -> io.BytesIO:
+        picture = self.card.picture()
+        return io.BytesIO(picture.content)
+
+    def say(self, text: str) -> None:
+        """Show a sentence above the content; an empty text removes it."""
+        self.message.object = visible(text)
+        self.message.visible = bool(text)
+
+    def guarded(self, action: Callable[[], None]) -> None:
+        """Run an action; an error becomes a sentence in the card."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001
+            self.say(sentence_of(error))
+        else:
+            self.say("")
+
+
+def sentence_of(error: Exception) -> str:
+    """What to say of an error: its message if it is for users; others are also logged.
+
+    Example:
+        >>> sentence_of(InputError("z has 3 entries: give 2"))
+        'z has 3 entries: give 2'
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    logging.getLogger(__name__).error("a card failed", exc_info=error)
+    return f"this could not be computed ({type(error).__name__}); the terminal shows more"
