@@ -39,7 +39,11 @@ if (!text) return
 const show = () => {
   area.visible = true
   note.text = 'Press Ctrl+C to copy the selected code.'
-  setTimeout(() => { const view = Bokeh.index.find_one(area); view.input_el.focus(); view.input_el.select() }, 100)
+  setTimeout(() => {
+    const view = Bokeh.index.find_one(area)
+    view.input_el.focus()
+    view.input_el.select()
+  }, 100)
 }
 const done = () => { area.visible = false; note.text = 'Copied.'; setTimeout(() => { note.text = '' }, 3000) }
 if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, show)

@@ -218,4 +218,3 @@ class Session:
 def _owner(action: Any) -> Any:  # noqa: ANN401
     """The object whose method an action is."""
     return getattr(getattr(action, "func", action), "__self__", None)
-

@@ -961,16 +961,18 @@ CONDITIONAL = {"prior": pv.priors.GaussianMixture(2), "context_shape": (3,)}
         (lambda: pv.VAE((5,), 2, prior=pv.priors.Flow(), **VAE4), "has no components to explore"),
         (lambda: pv.VAE((5,), 2, **ONE_HOT, **VAE4), "has no components to explore"),
         (lambda: pv.VAE((5,), 2, **CONDITIONAL, **VAE4), "a conditional VAE has another for each context"),
-        (lambda: a_vae().decoder, "explore needs a VAE, not a MLP"),
+        (lambda: a_vae().decoder, "choose needs a VAE, not a MLP"),
     ],
 )
 def test_a_vae_without_a_mixture_is_refused(vae, message):
-    refused(lambda: explore(vae(), torch.randn(20, 5)), message)
+    refused(lambda: choose(vae(), torch.randn(20, 5), (2,)), message)
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
+        (lambda vae, x: explore(vae.decoder, x), "explore needs a VAE, not a MLP: give the result of VAE"),
+        (lambda vae, x: explore((vae.model, vae.guide), x), "explore needs a VAE, not a tuple"),
         (lambda vae, x: explore(vae, x[:0]), "no rows"),
         (lambda vae, x: explore(vae, pv.Rows(x, torch.ones(20, 3))), "this VAE takes no context"),
         (lambda vae, x: explore(vae, x[:, :3]), "x must have shape \\(N, 5\\)"),
