@@ -28,6 +28,8 @@ def answer(column: Column, samples: ArrayLike, mean: float, own: str = "") -> st
         own: the value in the row, or empty.
     """
     values = np.asarray(samples, dtype=float)
+    if not np.isfinite(values).all():
+        return "<small>it has no probability under the samples</small>"
     text = _words(column, values) if column.levels is not None else _numbers(column, values, mean)
     note = f"<small>in the row: {escape(own)}</small>" if own else ""
     return f'<div class="distribution">{text}{note}</div>'
@@ -64,18 +66,23 @@ def _numbers(column: Column, values: np.ndarray, mean: float) -> str:
     texts = [cells([one], [column])[0] for one in (mean, low, high)]
     middle, start, end = (escape(text) for text in texts)
     return (
-        f'{_histogram(values)}<div class="numbers"><b>{middle}</b> '
-        f"<small>{tip('90 %')}: {start} to {end}</small></div>"
+        f'{_histogram(values)}<div class="numbers">mean <b>{middle}</b> '
+        f"<small>· {tip('90 %')} {start} to {end}</small></div>"
     )
 
 
 def _histogram(values: np.ndarray) -> str:
+    """A histogram as SVG; whole numbers have a bar each, if they are few."""
     low, high = np.quantile(values, [0.005, 0.995])
-    counts, _ = np.histogram(values, BINS, (low, max(high, low + 1e-9)))
-    heights = 24 * counts / max(counts.max(), 1)
-    path = "".join(f"M{4 * i + 2} 26v{-height:.1f}" for i, height in enumerate(heights))
+    bins = BINS
+    if not (values % 1).any() and high - low < 2 * BINS:
+        low, high = low - 0.5, high + 0.5
+        bins = max(round(high - low), 1)
+    counts, _ = np.histogram(values, bins, (low, max(high, low + 1e-9)))
+    step, heights = 192 / bins, 24 * counts / max(counts.max(), 1)
+    path = "".join(f"M{step * (i + 0.5):.1f} 26v{-height:.1f}" for i, height in enumerate(heights))
     return (
-        f'<svg class="histogram" viewBox="0 0 {4 * BINS} 27" preserveAspectRatio="none">'
-        f'<path d="M0 26.5H{4 * BINS}" stroke="{LINE}"/>'
-        f'<path d="{path}" stroke="{ACCENT}" stroke-width="3"/></svg>'
+        f'<svg class="histogram" viewBox="0 0 192 27" preserveAspectRatio="none">'
+        f'<path d="M0 26.5H192" stroke="{LINE}"/>'
+        f'<path d="{path}" stroke="{ACCENT}" stroke-width="{0.75 * step:.1f}"/></svg>'
     )

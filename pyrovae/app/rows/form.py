@@ -165,7 +165,8 @@ class Form:
         if self.schema is None:
             return ["" if np.isnan(one) else repr(float(one)) for one in x]
         row = as_frame(torch.as_tensor(x)[None], self.columns).iloc[0]
-        return ["" if np.isnan(one) else str(text) for one, text in zip(x, row, strict=True)]
+        texts = ["" if np.isnan(one) else str(text) for one, text in zip(x, row, strict=True)]
+        return [text.removesuffix(" 00:00:00") for text in texts]  # dates
 
     def _changed(self) -> None:
         self.session.soon(self.complete, self.card)
@@ -210,7 +211,7 @@ class Form:
             if not field.is_known:
                 note = "" if np.isnan(own[i]) else words[i]
                 field.answer.object = answer(field.column, samples[:, i], float(mean[i]), note)
-        self.facts.object = f'<div class="rule"></div>{completion_facts(completion)}'
+        self.facts.object = completion_facts(completion)
 
     # ---------------------------------------------------------------- what is taken away
 

@@ -42,6 +42,13 @@ __all__ = ["COUNTS", "RowCard", "Values"]
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # K of the curve; the last is that of log p(x)
 
 
+# `Evidence.verdict` says this of many rows, and in words of the command line where that serves.
+POOR = (
+    "Few of the samples carry the estimate. It is a lower bound, and its error does not include the bias: "
+    "quote pv.log_evidence(..., method='laplace')."
+)
+
+
 @dataclass(frozen=True)
 class Values:
     """What is computed of a row.
@@ -165,7 +172,7 @@ class RowCard:
             parts.append(line(tip("KL"), number(float(split.kl.mean()), 1)))
         ess, khat = float(evidence.ess[0]), float(evidence.khat[0])
         trusted = bool(evidence.trusted[0])
-        parts.append(reliability(trusted, ess, khat, evidence.particles, evidence.verdict))
+        parts.append(reliability(trusted, ess, khat, evidence.particles, POOR))
         parts.append(curve(self.values.bound, log_px))
         return "".join(parts)
 
@@ -204,8 +211,17 @@ class RowCard:
         ranked = [_button("Farthest", partial(self._ask, "far"), self.session, ["farthest"])]
         if self.scene.mixture is not None:
             ranked.insert(0, _button("Most doubtful", partial(self._ask, "doubtful"), self.session, ["most"]))
-        of = pn.pane.HTML(f"<small>of 0 to {last:,}</small>", margin=(6, 0, 0, 0), stylesheets=[look.HTML])
-        return pn.FlexBox(buttons[0], self.number, buttons[1], of, *ranked, gap="6px", margin=(0, 0, 8, 0))
+        of = pn.pane.HTML(f"<small>of 0 to {last:,}</small>", margin=0, stylesheets=[look.HTML])
+        return pn.FlexBox(
+            buttons[0],
+            self.number,
+            buttons[1],
+            of,
+            *ranked,
+            gap="6px",
+            align_items="center",
+            margin=(0, 0, 8, 0),
+        )
 
     def _number(self) -> Any:  # noqa: ANN401
         import panel as pn
@@ -274,7 +290,7 @@ def curve(bound: np.ndarray, log_px: float) -> str:
     """L_K against K on a logarithmic scale, below a line at log p(x), as SVG."""
     if not np.isfinite(bound).all() or not np.isfinite(log_px):
         return ""
-    width, height, left, right, top, base = 250, 92, 8, 242, 16, 70
+    width, height, left, right, top, base = 360, 104, 4, 356, 18, 78
     low, high = float(bound.min()), max(float(bound.max()), log_px)
     places = np.linspace(left, right, len(bound))
     # the curve of an exact guide is flat, and rounding is no slope
@@ -283,15 +299,15 @@ def curve(bound: np.ndarray, log_px: float) -> str:
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(places, heights, strict=True))
     text = "".join(
         f'<text x="{x:.1f}" y="{height - 6}" text-anchor="{anchor}" font-size="11">{k:,}</text>'
-        for k, x, anchor in ((1, left, "start"), (50, places[5], "middle"), (1000, right, "end"))
+        for k, x, anchor in ((1, left, "start"), (COUNTS[5], places[5], "middle"), (COUNTS[-1], right, "end"))
     )
     return (
         f'<svg class="curve" viewBox="0 0 {width} {height}">'
         f'<path d="M{left} {line_at:.1f}H{right}" stroke="{look.MUTED}" stroke-dasharray="3 3"/>'
         f'<path d="{path}" stroke="{look.ACCENT}" fill="none" stroke-width="1.8"/>'
         f'<text x="{left}" y="{max(line_at - 5, 10):.1f}" font-size="11">log p(x)</text>'
-        f'<text x="{right}" y="{base + 2:.1f}" text-anchor="end" font-size="11">'
-        f"L₁ {number(low, 1)}, L₁₀₀₀ {number(float(bound[-1]), 1)}</text>{text}</svg>"
+        f'<text x="{right}" y="{base - 3:.1f}" text-anchor="end" font-size="11">'
+        f"L₁ {number(float(bound[0]), 1)}, L₁₀₀₀ {number(float(bound[-1]), 1)}</text>{text}</svg>"
         f"<small>{tip('L_K', 'the bound L_K')} against the number of samples K</small>"
     )
 

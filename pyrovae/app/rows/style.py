@@ -8,6 +8,7 @@ ROWS = f"""
 :host {{ container-type: inline-size; }}
 .split {{ display: flex; flex-wrap: wrap; gap: 14px 18px; }}
 .pictures {{ display: flex; gap: 12px; flex: 0 1 auto; min-width: 0; }}
+.pictures:has(table) {{ flex: 1 1 260px; }}
 .facts {{ flex: 1 1 220px; min-width: 0; display: flex; flex-direction: column; gap: 5px; }}
 figure {{ margin: 0; min-width: 0; }}
 figcaption {{ font-size: 12px; color: {MUTED}; margin-top: 3px; }}

@@ -33,6 +33,10 @@ __all__ = [
     "rows_code",
 ]
 
+POOR = (
+    "The samples come from few weights or from chains that disagree, and may miss a part of the posterior: "
+    "give pv.condition more particles, or method='ais'."
+)
 FEW = 64  # values that are written out in code
 WIDE = 88
 
@@ -146,7 +150,7 @@ def completion_facts(completion: Completion) -> str:
     log_py, error = float(completion.log_py[0]), float(completion.mc_stderr[0])
     ess, khat = float(completion.ess[0]), float(completion.khat[0])
     particles, trusted = int(completion.particles[0]), bool(completion.trusted[0])
-    trust = reliability(trusted, ess, khat, particles, completion.verdict)
+    trust = reliability(trusted, ess, khat, particles, POOR)
     by = escape(str(completion.method[0]))
     return (
         f'<div class="evidence-y">{tip("log p(y)")}<br>{estimate(log_py, error)}</div>{trust}'
