@@ -15,7 +15,7 @@ from pyrovae.app.pictures import img
 from pyrovae.app.rows.browser import BRUSH_STYLE, brush
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.style import ROWS
-from pyrovae.app.rows.values import completion_facts, condition_code, rows_code
+from pyrovae.app.rows.values import chosen_code, completion_facts, condition_code
 from pyrovae.app.words import TIP, tip
 from pyrovae.datasets import Rows
 from pyrovae.tasks import Completion, condition
@@ -125,7 +125,7 @@ class Painting:
 
     def code(self) -> str:
         """Python that gives the same completions."""
-        lines = [*rows_code(self.rows), *self._erasing()]
+        lines = [*chosen_code(self.session, "rows"), *self._erasing()]
         return condition_code(self.session, lines, "pv.Rows(y, rows.context)", DRAWS, "completion.plot()")
 
     def _erasing(self) -> list[str]:
@@ -142,12 +142,13 @@ class Painting:
         pieces = [bits[i : i + 90] for i in range(0, len(bits), 90)]
         return [
             *lines,
+            "import torch",
             "bits = bytes.fromhex(",
             *(f'    "{piece}"' for piece in pieces),
             ")",
             f'erased = np.unpackbits(np.frombuffer(bits, "uint8"))[: {height * width}]',
             f"erased = erased.reshape({height}, {width})",
-            "y[..., erased == 1] = np.nan",
+            "y[..., torch.as_tensor(erased == 1)] = np.nan",
         ]
 
     def picture(self) -> Picture:

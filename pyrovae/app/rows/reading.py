@@ -87,8 +87,8 @@ def _array(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
         raise InputError(f"{name} cannot be read as .npy: save it again with numpy.save") from None
     is_one = values.shape == tuple(vae.event_shape)
     rows, notes = _rows(vae.schema, values[None] if is_one else channels_first(values)[0])
-    code = f"x = np.load({name!r})"
-    return Upload(name, _checked(vae, rows), (f"{code}[None]" if is_one else code,), notes)
+    read = f"x = np.load({name!r})" + ("[None]" if is_one else "")
+    return Upload(name, _checked(vae, rows), ("import numpy as np", read), notes)
 
 
 def _table(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
@@ -160,6 +160,7 @@ def _image(vae: Any, name: str, content: bytes, *, is_binary: bool) -> Upload:  
     rows, notes = _rows(schema, values[None])
     shape = "pixels[None, None]" if channels == 1 else "pixels.transpose(2, 0, 1)[None]"
     code = (
+        "import numpy as np",
         "from PIL import Image",
         f"image = Image.open({name!r}).convert({mode!r})",
         f"pixels = np.asarray(image.resize(({width}, {height}), Image.Resampling.LANCZOS))",

@@ -19,11 +19,11 @@ from pyrovae.app.pictures import cells, file_of, img
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.style import ROWS
 from pyrovae.app.rows.values import (
+    chosen_code,
     estimate,
     line,
     reconstruction,
     reliability,
-    rows_code,
 )
 from pyrovae.app.scene import dot, number
 from pyrovae.app.words import TIP, tip
@@ -260,23 +260,21 @@ class RowCard:
 
     def code(self) -> str:
         """Python that gives the numbers of the card."""
+        seed = self.session.ex.seed
         lines = [
-            "import numpy as np", "import pyrovae as pv", "", f"vae = pv.load({self.session.run!r})",
-            *rows_code(self.rows, "row"),
-            "",
-            f"evidence = pv.log_evidence(vae, row, particles={COUNTS[-1]}, seed={self.session.ex.seed})",
+            *chosen_code(self.session, "row"),
+            f"evidence = pv.log_evidence(vae, row, particles={COUNTS[-1]}, seed={seed}, compile=False)",
             "print(evidence)",
-            f"curve = pv.iwae_bound(vae, row, particles={COUNTS}, seed={self.session.ex.seed})",
+            f"curve = pv.iwae_bound(vae, row, particles={COUNTS}, seed={seed})",
             "print(curve)",
-        ]  # fmt: skip
+        ]
         if self.values is not None and self.values.split is not None:
             lines += [
-                "split = pv.diagnose(",
-                f"    vae, row[[0, 0]], particles={COUNTS[-1] // 2}, seed={self.session.ex.seed}",
-                ")  # it needs two rows",
+                "# the parts of the ELBO; diagnose needs two rows",
+                f"split = pv.diagnose(vae, row[[0, 0]], particles={COUNTS[-1] // 2}, seed={seed})",
                 'print("reconstruction", split.reconstruction.mean(), "KL", split.kl.mean())',
             ]
-        return "\n".join(lines) + "\n"
+        return self.scene.code("", *lines)
 
     def picture(self) -> Picture:
         """The row as a file."""

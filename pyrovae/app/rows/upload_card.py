@@ -14,7 +14,7 @@ from pyrovae.app.pictures import img
 from pyrovae.app.rows.browser import FILES_STYLE, LIMIT, file_field
 from pyrovae.app.rows.reading import MOST, Upload, kinds_of, read_file, read_text, too_large
 from pyrovae.app.rows.style import ROWS
-from pyrovae.app.rows.values import rows_code
+from pyrovae.app.rows.values import chosen_code
 
 if TYPE_CHECKING:
     from pyrovae.app.scene import Scene
@@ -136,12 +136,6 @@ class UploadCard:
 
     def code(self) -> str:
         """Python that reads the file and gives log p(x) of its rows."""
-        read = rows_code(self.session.chosen.rows, "x") if self.upload is None else list(self.upload.code)
-        imports = [one for one in read if one.startswith(("import ", "from "))]
-        lines = [
-            "import numpy as np", "import pyrovae as pv", *imports, "",
-            f"vae = pv.load({self.session.run!r})",
-            *(one for one in read if one not in imports),
-            f"print(pv.score(vae, x, particles=1000, seed={self.session.ex.seed}))",
-        ]  # fmt: skip
-        return "\n".join(lines) + "\n"
+        read = chosen_code(self.session, "x") if self.upload is None else self.upload.code
+        seed = self.session.ex.seed
+        return self.scene.code("", *read, f"print(pv.score(vae, x, particles=1000, seed={seed}))")

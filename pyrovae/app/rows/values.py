@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyrovae.tasks import Completion
 
 __all__ = [
+    "chosen_code",
     "completion_facts",
     "condition_code",
     "estimate",
@@ -135,14 +136,23 @@ def _shortest(array: NDArray) -> Any:  # noqa: ANN401
     return float(str(array)) if array.dtype.kind == "f" else array.item()
 
 
-def condition_code(session: Session, lines: list[str], y: str, draws: int, end: str = "") -> str:
-    """A program that conditions on `y`, which lines of Python make."""
-    every = [
-        "import numpy as np", "import pyrovae as pv", "", f"vae = pv.load({session.run!r})", *lines,
+def chosen_code(session: Session, name: str) -> list[str]:
+    """Lines of Python that give the chosen row: by its number, or with its values."""
+    i = session.chosen.index
+    if i is not None:
+        return ["import numpy as np", f"{name} = ex.rows[{i} : {i + 1}]"]
+    return ["import numpy as np", *rows_code(session.chosen.rows, name)]
+
+
+def condition_code(session: Session, lines: list[str], y: str, draws: int, end: str) -> str:
+    """A program that conditions on `y`, which lines of Python make, and ends with a line."""
+    return session.scene.code(
+        "",
+        *lines,
         f"completion = pv.condition(vae, {y}, draws={draws}, seed={session.ex.seed})",
         "print(completion)",
-    ]  # fmt: skip
-    return "\n".join([*every, *([end] if end else [])]) + "\n"
+        end,
+    )
 
 
 def completion_facts(completion: Completion) -> str:
