@@ -85,7 +85,7 @@ class Pictures(ABC):
 
 
 def file_of(source: str, scale: int | None = None) -> tuple[str, bytes]:
-    """A picture as the content of a file, with its ending: ".png" or ".svg".
+    r"""A picture as the content of a file, with its ending: ".png" or ".svg".
 
     Arguments:
         source: the address of a picture, from `Pictures.source`.
@@ -95,7 +95,7 @@ def file_of(source: str, scale: int | None = None) -> tuple[str, bytes]:
         >>> pictures = pictures_of(np.zeros((1, 1, 10, 20)))
         >>> ending, content = file_of(pictures.source(np.zeros((1, 10, 20))))
         >>> ending, content[:4]
-        ('.png', b'\\x89PNG')
+        ('.png', b'\x89PNG')
     """
     head, _, body = source.partition(",")
     if not head.startswith("data:image/png"):
@@ -253,11 +253,13 @@ def cells(x: ArrayLike, columns: Sequence[Column]) -> list[str]:
 
     Example:
         >>> from pyrovae.datasets import Column
-        >>> cells([1.5, 1.0], (Column("size", "normal", unit="cm"), Column("new", "bernoulli", ("no", "yes"))))
+        >>> columns = Column("size", "normal", unit="cm"), Column("new", "bernoulli", ("no", "yes"))
+        >>> cells([1.5, 1.0], columns)
         ['1.5 cm', 'yes']
     """
-    from pyrovae.datasets.frames import as_frame
     from torch import as_tensor
+
+    from pyrovae.datasets.frames import as_frame
 
     values = np.array(x, dtype=float)
     for i, column in enumerate(columns):

@@ -73,8 +73,8 @@ def tip(name: str, text: str | None = None) -> str:
         KeyError: for a word without an explanation.
 
     Example:
-        >>> tip("weight")
-        '<abbr class="tip" tabindex="0" data-tip="The prior probability p(c) of a component.">weight</abbr>'
+        >>> tip("weight").partition(" data-tip=")[0], tip("weight", "p(c)").partition(">")[2]
+        ('<abbr class="tip" tabindex="0"', 'p(c)</abbr>')
     """
     shown = escape(name if text is None else text)
     return f'<abbr class="tip" tabindex="0" data-tip="{escape(EXPLAINED[name])}">{shown}</abbr>'
