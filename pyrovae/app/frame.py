@@ -119,25 +119,31 @@ class Frame:
         import panel as pn
 
         title = pn.pane.HTML(f"<h2>{self.card.title}</h2>", margin=0, stylesheets=[look.HTML])
-        copy = look.button("Copy as Python", partial(self.session.soon, self._copy, self.card), small=True)
-        buttons = [copy]
+        copy = partial(self.session.soon, self._copy, self.card)
+        buttons = [look.button("Copy as Python", copy, small=True, names=("copy",))]
         if hasattr(self.card, "picture"):
-            buttons.append(
-                pn.widgets.FileDownload(
-                    callback=self._saved, filename="picture.svg", label="Save picture", auto=True,
-                    embed=False, button_type="default", margin=0, icon=None,
-                    stylesheets=[look.BUTTON, look.SMALL],
-                )
-            )  # fmt: skip
-        row = pn.FlexBox(title, pn.FlexBox(*buttons, gap="6px", margin=0, width_policy="min"))
-        return row
+            buttons.append(self._save())
+        return pn.FlexBox(
+            title, pn.FlexBox(*buttons, gap="6px", margin=0, sizing_mode="fixed"),
+            justify_content="space-between", align_items="center", gap="6px", margin=(0, 0, 10, 0),
+        )  # fmt: skip
+
+    def _save(self) -> Any:  # noqa: ANN401
+        import panel as pn
+
+        self.saving = pn.widgets.FileDownload(
+            callback=self._saved, filename="picture.svg", label="Save picture", auto=True, embed=False,
+            button_type="default", margin=0, stylesheets=[look.BUTTON, look.SMALL], css_classes=["save"],
+        )  # fmt: skip
+        return self.saving
 
     def _copy(self) -> None:
         self.area.value = ""
         self.area.value = self.card.code()
 
     def _saved(self) -> io.BytesIO:
-        picture = self.card.picture()
+        picture: Picture = self.card.picture()
+        self.saving.filename = picture.name
         return io.BytesIO(picture.content)
 
     def say(self, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app.guard import guard
@@ -35,7 +36,15 @@ def check_extra() -> None:
     require("panel", "app", "the app")
 
 
-def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show: bool = True) -> None:
+def serve(
+    ex: Exploration,
+    title: str = "run",
+    *,
+    port: int | None = None,
+    show: bool = True,
+    run: str = "",
+    code: Sequence[str] = (),
+) -> None:
     """Serve the app until the process is interrupted.
 
     Arguments:
@@ -43,6 +52,8 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
         title: the name of the run, shown on top of the page.
         port: the port to listen on; a free one by default.
         show: open a browser.
+        run: the run folder or model file, for the code that a card copies.
+        code: lines of Python that make `vae` and `ex` again, for the same purpose.
 
     Raises:
         InputError: when Panel is missing, or the port is taken.
@@ -50,7 +61,7 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     """
     check_extra()
     port, before = _free(port), signal.getsignal(signal.SIGINT)
-    server = _server(Scene(ex, title), title, port)
+    server = _server(Scene(ex, title, run, tuple(code)), title, port)
     address = f"http://{HOST}:{port}/"
     print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:

@@ -13,15 +13,16 @@ card.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from pyrovae.app.frame import sentence_of
 from pyrovae.datasets import Rows
+from pyrovae.errors import InputError
 from pyrovae.numerics import Array
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Chosen:
         name: "row 36", or "uploaded".
         index: its number in the exploration, or None for another row.
         z: latents that stand for it, (D,).
+        mean: the mean of q(z|x), (D,); z itself, if the latents are real.
         sd: the standard deviations of q(z|x), (D,).
         slice: the real latents, with the context and the class of this row.
     """
@@ -52,6 +54,7 @@ class Chosen:
     name: str
     index: int | None
     z: Array
+    mean: Array
     sd: Array
     slice: Slice
 
@@ -68,7 +71,10 @@ class Session:
         z: the point to decode, (D,).
         where: a description of the point.
         component: the chosen component of a mixture, else 0.
-        history: the scenes before each edit, with the component that was chosen then.
+        history: the scenes before each edit, with the component and the notice of then.
+        notice: what the last edit did to log p(x).
+        paths: paths between two points, each (S, D).
+        choices: what is chosen in the cards, kept when they are built again.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -77,7 +83,10 @@ class Session:
         self.document = curdoc()
         self.scene = scene
         self.frames: list[Any] = []
-        self.history: list[tuple[Scene, int]] = []
+        self.history: list[tuple[Scene, int, str]] = []
+        self.notice = ""
+        self.paths: list[Array] = []
+        self.choices: dict[str, Any] = {}
         self.on_edit: Callable[[], None] = lambda: None
         self.on_error: Callable[[str], None] = lambda text: None
         self.component = scene.largest
@@ -119,26 +128,31 @@ class Session:
     def move(self, z: Array, where: str) -> None:
         """Move the point to latents z (D,), and describe it."""
         self.z, self.where = np.asarray(z, dtype=float), where
-        self._tell("moved")
+        self.tell("moved")
 
     def choose_component(self, k: int) -> None:
         """Choose a component, and move the point to its mean."""
         self.component = k
-        self._tell("chose")
+        self.tell("chose")
         self.move(self.scene.mixture.mean[k], self._mean())
 
-    def edit(self, scene: Scene, component: int) -> None:
-        """Replace the scene in this tab by one with another prior."""
-        self.history.append((self.scene, self.component))
-        self._put(scene, component)
+    def walk(self, paths: list[Array]) -> None:
+        """Show paths, each (S, D), on the map."""
+        self.paths = paths
+        self.tell("walked")
+
+    def edit(self, scene: Scene, component: int, notice: str) -> None:
+        """Replace the scene in this tab by one with another prior; the notice says what it did."""
+        self.history.append((self.scene, self.component, self.notice))
+        self._put(scene, component, notice)
 
     def undo(self) -> None:
         """Return to the scene before the last edit."""
         if self.history:
             self._put(*self.history.pop())
 
-    def _put(self, scene: Scene, component: int) -> None:
-        self.scene, self.component = scene, component
+    def _put(self, scene: Scene, component: int, notice: str) -> None:
+        self.scene, self.component, self.notice, self.paths = scene, component, notice, []
         old = self.chosen
         self.chosen = self._other(old.rows, old.name) if old.index is None else self._row(old.index)
         self.z, self.where = scene.mixture.mean[component], self._mean()
@@ -147,11 +161,11 @@ class Session:
     def _choose(self, chosen: Chosen) -> None:
         moved = self.scene.follows_row(self.chosen, chosen)
         self.chosen = chosen
-        self._tell("show", chosen.rows, chosen.name)
+        self.tell("show", chosen.rows, chosen.name)
         if moved:  # the point is decoded with the context of the chosen row
-            self._tell("moved")
+            self.tell("moved")
 
-    def _tell(self, what: str, *args: Any) -> None:  # noqa: ANN401
+    def tell(self, what: str, *args: Any) -> None:  # noqa: ANN401
         for frame in list(self.frames):
             action = getattr(frame.card, what, None)
             if action is not None:
@@ -173,15 +187,12 @@ class Session:
     def _row(self, i: int) -> Chosen:
         ex = self.ex
         return Chosen(
-            ex.rows[i : i + 1], f"row {ex.index[i]}", i, ex.points[i], ex.encoding.sd[i], ex.slice(i)
+            ex.rows[i : i + 1], f"row {ex.index[i]}", i, ex.points[i], ex.z[i], ex.encoding.sd[i], ex.slice(i)
         )
 
     def _other(self, rows: Rows, name: str) -> Chosen:
-        rows = self.ex.space.rows(rows)
-        if rows.index is None:
-            rows = replace(rows, index=torch.full((1,), -1))
-        encoding, points, slices = self.ex.read(rows)
-        return Chosen(rows, name, None, points[0], encoding.sd[0], slices)
+        encoding, points, of_row = self.ex.read(rows)
+        return Chosen(rows, name, None, points[0], encoding.mean[0], encoding.sd[0], of_row)
 
     def _mean(self) -> str:
         return f"the mean of component {self.component}"
@@ -196,23 +207,41 @@ class Session:
             card: the card that asked for it; by default the one whose method it is.
             wait: milliseconds.
         """
-        frame = self._frame_of(card if card is not None else _owner(action))
-        guarded = partial(frame.guarded, action) if frame is not None else partial(self._guarded, action)
+        guarded = partial(self.guarded, action, card)
         if wait:
             self.document.add_timeout_callback(guarded, wait)
         else:
             self.document.add_next_tick_callback(guarded)
 
-    def _frame_of(self, card: Any) -> Any:  # noqa: ANN401
-        return next((frame for frame in self.frames if frame.card is card), None)
-
-    def _guarded(self, action: Callable[[], None]) -> None:
-        from pyrovae.app.frame import sentence_of
-
+    def guarded(self, action: Callable[[], None], card: Any = None) -> None:  # noqa: ANN401
+        """Run an action now; an error becomes a sentence in its card, or on top of the page."""
+        card = card if card is not None else _owner(action)
+        frame = next((frame for frame in self.frames if frame.card is card), None)
+        if frame is not None:
+            frame.guarded(action)
+            return
         try:
             action()
         except Exception as error:  # noqa: BLE001
             self.on_error(sentence_of(error))
+
+    # ---------------------------------------------------------------- code
+
+    def literal(self, z: Array | None = None) -> str:
+        """Latents as Python; those of the point by default."""
+        return f"np.array({np.asarray(self.z if z is None else z, dtype=float).tolist()!r})"
+
+    def reads(self) -> str:
+        """The option of `ex.decode` for what the decoder reads besides z."""
+        mixture = self.scene.mixture
+        if mixture is not None:
+            return f", k={self.component}" if mixture.classed else ""
+        chosen = self.chosen
+        if chosen.slice.context is None and not len(chosen.slice.tail):
+            return ""
+        if chosen.index is None:
+            raise InputError("an uploaded row has no number in the data: choose a row of the data first")
+        return f", row={chosen.index}"
 
 
 def _owner(action: Any) -> Any:  # noqa: ANN401

@@ -21,6 +21,7 @@ from pyrovae.datasets import Rows
 from pyrovae.display import Displayed
 from pyrovae.errors import InputError, deprecated
 from pyrovae.evidence import Evidence, log_evidence
+from pyrovae.evidence.run import inputs
 from pyrovae.exploring.agreement import Integers
 from pyrovae.exploring.directions import Directions, along_latents, along_principal
 from pyrovae.exploring.mixture import Mixture
@@ -33,6 +34,7 @@ from pyrovae.exploring.view import plain_view
 from pyrovae.exploring.walks import How, Walk
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots.style import Axes
+from pyrovae.terms import Runner
 from pyrovae.vae import VAE
 
 __all__ = ["Exploration"]
@@ -228,7 +230,12 @@ class Exploration(Displayed):
         return self.slice(row).log_prob(numbers(z, "z", ("M", self.z.shape[1])))
 
     def read(self, rows: Rows) -> tuple[Encoding, Array, Slice]:
-        """Encode other rows: q(z|x), latents that stand for them, and the slice of the first."""
+        """Encode other rows: q(z|x), latents that stand for them, and the slice of the first.
+
+        Raises:
+            InputError: for rows that the VAE cannot take.
+        """
+        rows = inputs(Runner(self.vae), rows).unlabelled()
         encoding = self.reader.read(rows, self.particles, self.seed)
         context = None if rows.context is None else rows.context[:1]
         return encoding, encoding.place, Slice(self.reader, encoding.tail[0], context)
