@@ -27,7 +27,6 @@ from pyrovae.app import pictures, words
 from pyrovae.app.rows.answers import shares
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.reading import LIMIT, kinds_of, read_file, read_text
-from pyrovae.app.rows.row_card import COUNTS
 from pyrovae.app.rows.values import reconstruction, rows_code
 from pyrovae.datasets import Column, Rows, Schema
 from pyrovae.errors import InputError
@@ -137,10 +136,10 @@ def of_table(table):
     return cards_of(pv.load(table), data, table)
 
 
-def half(part, right=False):
-    """Erase a half of the image of a brush, as its button does."""
+def half(part):
+    """Erase the left half of the image of a brush, as its button does."""
     height, width = part.shape[1:]
-    part.brush.erased = "".join("1" if (x >= width / 2) is right else "0" for x in range(width)) * height
+    part.brush.erased = "".join("1" if x < width / 2 else "0" for x in range(width)) * height
     part.latest.wait()
 
 
@@ -236,7 +235,7 @@ def test_copied_code_gives_the_numbers_of_the_cards(of_digits):
     assert float(names["evidence"].log_px[0]) == float(row.values.evidence.log_px[0])
     np.testing.assert_array_equal(names["curve"].bound[:, 0], row.values.bound)
     assert float(names["split"].kl.mean()) == float(row.values.split.kl.mean())
-    for erase in (half, lambda part: half(part, right=True), scribble):
+    for erase in (half, scribble):
         erase(card.part)
         names = printed(card.code())[1]
         assert torch.equal(names["completion"].x, card.part.completion.x)
@@ -312,7 +311,7 @@ def test_an_uploaded_image_is_the_row_that_the_model_would_train_on(of_digits, t
     content = png_of((levels * 255 / 16).round().astype("uint8"))
     upload.read(sent("seven.png", content))
     settle([row, card])
-    assert torch.equal(session.chosen.rows.x[0, 0], torch.as_tensor(levels > 8).float())  # as `threshold`
+    assert torch.equal(session.chosen.rows.x[0, 0], torch.as_tensor(levels >= 8).float())  # as `threshold`
     assert session.chosen.name == "seven.png"
     assert "seven.png" in row.html.object
     (tmp_path / "seven.png").write_bytes(content)
@@ -354,10 +353,9 @@ def test_an_uploaded_row_of_a_table_has_the_columns_of_the_user(of_table):
         upload._written()
         settle([row, card])
         assert session.chosen.rows.x[0].tolist() == [45, 2, 170.5, 0, 15466]
-        names = printed(upload.code() + "scores = pv.score(vae, x, particles=1000)")[1]
-        assert float(names["scores"].log_px[0]) == pytest.approx(
-            float(row.values.evidence.log_px[0]), abs=1e-4
-        )
+    names = printed(upload.code() + "scores = pv.score(vae, x, particles=1000)")[1]
+    log_px = float(row.values.evidence.log_px[0])
+    assert float(names["scores"].log_px[0]) == pytest.approx(log_px, abs=1e-4)
     session.choose_row(0)
     settle([row, card])
 
@@ -458,3 +456,138 @@ def test_every_word_is_explained_in_at_most_two_sentences():
         assert f">{name.replace('&', '&amp;')}</abbr>" in words.tip(name)
     with pytest.raises(KeyError):
         words.tip("no such word")
+
+
+# -------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def page(digits):
+    """The page of the run on a screen that can be touched; nothing is loaded from elsewhere."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "pyrovae", "explore", str(digits), "--rows", "60", "--show", "false"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        address = re.search(r"http://\S+", process.stdout.readline())[0]
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+            tab.set_default_timeout(20_000)
+            asked, complaints = [], []
+            tab.on("request", lambda request: asked.append(request.url))
+            tab.on("pageerror", lambda error: complaints.append(str(error)))
+            tab.goto(address)
+            tab.wait_for_selector(".evidence b")
+            yield tab
+            assert [url for url in asked if not re.match(rf"(blob:)?{address}|data:", url)] == []
+            assert complaints == []
+            browser.close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def pixels(source):
+    """The grey values of a picture in the page, (height, width)."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+
+
+def completions(page):
+    return page.locator("img.completion, img.mean").evaluate_all("all => all.map(one => one.src)")
+
+
+def until(page, look, satisfied):
+    """What is seen when it satisfies: the server answers when it can."""
+    for _ in range(800):
+        if satisfied(seen := look()):
+            return seen
+        page.wait_for_timeout(25)
+    raise AssertionError(f"still {str(seen)[:200]}")
+
+
+def canvas(page):
+    """The colours of the canvas, (8, 8, 4), in which erased pixels are light blue."""
+    text = page.locator("canvas.brush").evaluate("one => one.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.split(",")[1]))).convert("RGBA"))
+
+
+def gone(page):
+    return (canvas(page)[..., 2] > canvas(page)[..., 0].astype(int) + 30) & (canvas(page)[..., 2] > 200)
+
+
+def stroke(page, points):
+    """Drag a finger over the image, along places in shares of its width and height."""
+    page.locator("canvas.brush").scroll_into_view_if_needed()
+    box = page.locator("canvas.brush").bounding_box()
+    touch, before = page.context.new_cdp_session(page), page.evaluate("scrollY")
+    at = [{"x": box["x"] + a * box["width"], "y": box["y"] + b * box["height"]} for a, b in points]
+    for kind, where in (("touchStart", at[:1]), *(("touchMove", [one]) for one in at[1:]), ("touchEnd", [])):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+    assert page.evaluate("scrollY") == before  # the finger paints, and does not move the page
+
+
+@needs_browser
+@pytest.mark.slow
+class TestBrush:
+    def test_a_stroke_erases_pixels_and_completes_them(self, page):
+        whole = canvas(page)
+        row = pixels(page.locator("img.observation").get_attribute("src"))
+        stroke(page, [(0.3, 0.2), (0.5, 0.5), (0.7, 0.7)])
+        erased = gone(page)  # in the browser, before the server has answered
+        assert 3 < erased.sum() < 40
+        first = until(page, lambda: completions(page), lambda seen: len(seen) > 2)
+        for source in first[1:]:
+            assert np.array_equal(pixels(source)[~erased], row[~erased])
+        said = page.locator(".evidence-y b").inner_text()
+        stroke(page, [(0.2, 0.8), (0.9, 0.8)])
+        more = gone(page)
+        assert (more & ~erased).any()
+        assert (more | ~erased).all()
+        second = until(page, lambda: completions(page), lambda seen: seen != first and len(seen) > 2)
+        until(page, lambda: page.locator(".evidence-y b").inner_text(), lambda text: text != said)
+        for source in second[1:]:
+            assert np.array_equal(pixels(source)[~more], row[~more])
+        page.get_by_role("button", name="Clear").click()
+        assert np.array_equal(canvas(page), whole)
+        until(page, lambda: completions(page), lambda seen: not seen)
+
+    def test_a_half_is_erased_by_a_button(self, page):
+        page.get_by_role("button", name="Erase left half").click()
+        assert np.array_equal(gone(page).all(0), np.arange(8) < 4)
+        until(page, lambda: completions(page), lambda seen: len(seen) > 2)
+        page.get_by_role("button", name="Erase right half").click()
+        assert gone(page).all()
+        until(  # nothing is known
+            page,
+            lambda: page.locator(".evidence-y b").inner_text().replace("−", "-"),
+            lambda text: abs(float(text)) < 0.1,
+        )
+
+    def test_another_row_starts_whole(self, page):
+        page.get_by_role("button", name="›").click()
+        until(page, lambda: gone(page).sum(), lambda count: count == 0)
+        assert page.locator(".number input").input_value() == "1"
+        until(page, lambda: completions(page), lambda seen: not seen)
+
+    def test_an_image_is_uploaded(self, page):
+        levels = np.random.default_rng(0).integers(0, 2, (8, 8)) * 255
+        file = {"name": "own.png", "mimeType": "image/png", "buffer": png_of(levels.astype("uint8"))}
+        page.locator(".files input").set_input_files(file)
+        until(page, lambda: page.locator("figcaption").first.inner_text(), lambda text: text == "own.png")
+        assert np.array_equal(pixels(page.locator("img.observation").get_attribute("src")), levels)
+        page.locator(".files input").set_input_files(
+            {"name": "own.pdf", "mimeType": "application/pdf", "buffer": b"no"}
+        )
+        page.wait_for_selector("text=own.pdf is not a file of this model's data")
+
+    def test_a_tooltip_opens_by_keyboard_and_stays_in_the_card(self, page):
+        word = page.locator(".evidence .tip").first
+        word.focus()
+        style = (
+            "one => { const s = getComputedStyle(one, '::after'); return [s.visibility, s.width, s.content] }"
+        )
+        seen = until(page, lambda: word.evaluate(style), lambda seen: seen[0] == "visible")
+        assert float(seen[1].removesuffix("px")) < 390
+        assert "logarithm of the probability" in seen[2]

@@ -288,7 +288,7 @@ def curve(bound: np.ndarray, log_px: float) -> str:
     """L_K against K on a logarithmic scale, below a line at log p(x), as SVG."""
     if not np.isfinite(bound).all() or not np.isfinite(log_px):
         return ""
-    width, height, left, right, top, base = 360, 104, 4, 356, 18, 78
+    width, height, left, right, top, base = 290, 100, 3, 287, 16, 74
     low, high = float(bound.min()), max(float(bound.max()), log_px)
     places = np.linspace(left, right, len(bound))
     # the curve of an exact guide is flat, and rounding is no slope
