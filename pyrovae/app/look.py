@@ -82,6 +82,15 @@ img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
 .rows button:hover {{ border-color: {ACCENT}; }}
 .rows button:focus-visible {{ outline: 2px solid {ACCENT}; }}
 .rows img {{ width: 100%; height: auto; }}
+.values {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 12.5px; }}
+.values th {{ font-weight: 400; color: {MUTED}; text-align: left; white-space: nowrap; padding: 2px 10px 2px 0; }}
+.values td {{ text-align: right; white-space: nowrap; padding: 2px 0 2px 10px; }}
+.values tr + tr {{ border-top: 1px solid {LINE}; }}
+.values button {{ all: unset; cursor: pointer; color: {ACCENT}; }}
+.values button:focus-visible {{ outline: 2px solid {ACCENT}; }}
+.even {{ table-layout: fixed; }}
+.even td {{ overflow: hidden; text-overflow: ellipsis; }}
+.wide {{ overflow-x: auto; }}
 .beside {{ display: flex; gap: 16px; flex-wrap: wrap; }}
 .beside > .facts {{ flex: 1 1 170px; min-width: 0; }}
 """

@@ -16,6 +16,7 @@ from pyrovae.app import look
 from pyrovae.app.files import pictures_svg
 from pyrovae.app.frame import Card, Picture
 from pyrovae.app.gallery import Gallery, strip
+from pyrovae.app.tables import changes, columns_of
 from pyrovae.exploring.directions import Directions
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SlidersCard(Card):
         if not scene.ex.real:
             self.view = pn.pane.HTML(NONE, sizing_mode="stretch_width", margin=0, stylesheets=[look.HTML])
             return
-        self.kind = session.choices.get("directions", next(iter(self._kinds())))
+        self.kind = session.choices.get("directions", next(iter(self._kinds().values())))
         count = min(MOST, scene.ex.visible)
         self.sliders = [self._slider(i) for i in range(count)]
         self.strips = [Gallery(partial(self._clicked, i), [f"strip{i}"]) for i in range(count)]
@@ -165,12 +166,15 @@ class SlidersCard(Card):
         self.resting = False
         decoded, pictures = self.session.decode(self.traversals()), self.scene.pictures
         names = [f"{place:+.0f} standard deviations" for place in PLACES]
+        columns, scale = columns_of(self.scene.ex), self.scene.scale
         for one, x in zip(self.strips, decoded, strict=True):
-            if pictures.together:
+            if columns is not None:
+                one.put(changes(x, scale, columns))
+            elif pictures.together:
                 source = pictures.sources(x)[0]
                 one.put(f'<img src="{source}" width="{pictures.size(120)[0]}" alt="">')
             else:
-                one.put(strip([pictures.source(each) for each in x], PLACES, names))
+                one.put(strip([pictures.source(each) for each in x], list(PLACES), names))
 
     def code(self) -> str:
         """Python that decodes the traversals."""
