@@ -142,7 +142,7 @@ def _table(scene: Scene) -> Any:  # noqa: ANN401
 
     columns = _columns(scene)
     numbers = [name for name in columns if name not in ("c", "mean")]
-    height = min(36 + 30 * len(scene.colours), 330)
+    height = min(34 + 27 * len(scene.colours), 330)
     return pn.widgets.Tabulator(
         pd.DataFrame(columns),
         show_index=False, disabled=True, selectable=1, theme="simple", layout="fit_data_fill",

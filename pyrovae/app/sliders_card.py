@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SlidersCard"]
 
-MOST = 8
+MOST, ALL = 8, 64  # sliders at first, and on request
 REACH = 3.0
 PLACES = np.linspace(-REACH, REACH, 7)
 WAIT, REST = 12, 120  # milliseconds: between two moves of a slider, and until the strips are drawn
@@ -48,18 +48,35 @@ class SlidersCard(Card):
             self.view = pn.pane.HTML(NONE, sizing_mode="stretch_width", margin=0, stylesheets=[look.HTML])
             return
         self.kind = session.choices.get("directions", next(iter(self._kinds().values())))
-        count = min(MOST, scene.ex.visible)
+        self.note = pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[look.HTML])
+        self.body = pn.Column(sizing_mode="stretch_width", margin=0)
+        kinds = look.select(self._kinds(), self.kind, self._ask, ("directions",))
+        kinds.width = 190
+        self.view = pn.Column(
+            pn.FlexBox(kinds, margin=(0, 0, 6, 0)),
+            self.note,
+            self.body,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self._fill(min(session.choices.get("sliders", MOST), scene.ex.visible))
+
+    def _fill(self, count: int) -> None:
+        """Make this number of sliders."""
+        import panel as pn
+
+        self.session.choices["sliders"] = count
         self.sliders = [self._slider(i) for i in range(count)]
         self.strips = [Gallery(partial(self._clicked, i), [f"strip{i}"]) for i in range(count)]
-        self.note = pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[look.HTML])
-        rows = [
+        rows: list[Any] = [
             pn.Column(slider, one.view, sizing_mode="stretch_width", margin=(0, 0, 10, 0))
             for slider, one in zip(self.sliders, self.strips, strict=True)
         ]
-        kinds = look.select(self._kinds(), self.kind, self._ask, ("directions",))
-        self.view = pn.Column(
-            pn.FlexBox(kinds, margin=(0, 0, 6, 0)), self.note, *rows, sizing_mode="stretch_width", margin=0
-        )
+        every = min(self.scene.ex.visible, ALL)
+        if count < every:
+            more = partial(self.soon, partial(self._fill, every))
+            rows.append(look.button(f"Show {every}", more, small=True, names=("more",)))
+        self.body.objects = rows
         self._choose(self.kind)
 
     def _kinds(self) -> dict[str, str]:
