@@ -65,7 +65,9 @@ class ComponentsCard(Card):
             ("Remove", lambda: self._edit("remove")),
             ("Undo", lambda: self.soon(self.session.undo)),
         )
-        buttons = [look.button(text, action, small=True, names=(text.split()[0].lower(),)) for text, action in each]
+        buttons = [
+            look.button(text, action, small=True, names=(text.split()[0].lower(),)) for text, action in each
+        ]
         buttons[3].disabled = not self.session.history
         return pn.FlexBox(buttons[0], self.other, *buttons[1:], gap="6px", margin=0, align_items="center")
 
@@ -122,12 +124,16 @@ def what_it_did(edit: Edit) -> str:
     gain, error = edit.difference, edit.se
     size = f"{number(abs(gain), 4)} ± {number(error, 4)} nats per row"
     if abs(gain) <= 2 * error or not np.isfinite(error):
-        verdict = f"log p(x) changes by {number(gain, 4)} ± {number(error, 4)} nats per row: no clear difference"
+        verdict = (
+            f"log p(x) changes by {number(gain, 4)} ± {number(error, 4)} nats per row: no clear difference"
+        )
     else:
         verdict = f"log p(x) {'rises' if gain > 0 else 'falls'} by {size}: clearly {'better' if gain > 0 else 'worse'}"
     means = f"{number(edit.before.mean)} before, {number(edit.after.mean)} after"
     what = edit.what[:1].upper() + edit.what[1:]
-    return f"<b>{escape(what)}.</b> {verdict.replace('log p(x)', tip('log p(x)'), 1)} <small>({means})</small>"
+    return (
+        f"<b>{escape(what)}.</b> {verdict.replace('log p(x)', tip('log p(x)'), 1)} <small>({means})</small>"
+    )
 
 
 def _table(scene: Scene) -> Any:  # noqa: ANN401
@@ -136,7 +142,7 @@ def _table(scene: Scene) -> Any:  # noqa: ANN401
 
     columns = _columns(scene)
     numbers = [name for name in columns if name not in ("c", "mean")]
-    height = min(36 + 30 * len(scene.colours), 330)
+    height = min(34 + 27 * len(scene.colours), 330)
     return pn.widgets.Tabulator(
         pd.DataFrame(columns),
         show_index=False, disabled=True, selectable=1, theme="simple", layout="fit_data_fill",
@@ -163,7 +169,9 @@ def _columns(scene: Scene) -> dict[str, Any]:
         "data": np.asarray(c.hard, dtype=int),
         "KL, nats": np.asarray(c.kl, dtype=float).round(1),
         "overlap": ["–" if alone else f"{apart[k, j]:.2f} with {j}" for k, j in enumerate(near)],
-        "doubt": [number(float(ex.doubt[ex.assignment == k].mean())) if n else "–" for k, n in enumerate(c.hard)],
+        "doubt": [
+            number(float(ex.doubt[ex.assignment == k].mean())) if n else "–" for k, n in enumerate(c.hard)
+        ],
     }
     if ex.labels is not None:
         columns["label"] = [_majority(scene, ex.labels[ex.assignment == k]) for k in range(len(near))]

@@ -35,7 +35,9 @@ def map_svg(
 
     def place(x: Any, y: Any) -> Array:  # noqa: ANN401
         across = (np.asarray(x, dtype=float) - left) / (right - left) * size[0]
-        return np.stack([across, size[1] - (np.asarray(y, dtype=float) - bottom) / (top - bottom) * size[1]], -1)
+        return np.stack(
+            [across, size[1] - (np.asarray(y, dtype=float) - bottom) / (top - bottom) * size[1]], -1
+        )
 
     def line(x: Any, y: Any) -> str:  # noqa: ANN401
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in place(x, y))

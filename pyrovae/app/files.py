@@ -26,7 +26,9 @@ def pictures_svg(lines: Mapping[str, Sequence[str]], shape: tuple[int, int]) -> 
     most = max((len(sources) for sources in lines.values()), default=1)
     parts, y = [], 0.0
     for title, sources in lines.items():
-        parts.append(f'<text x="0" y="{y + 15:.0f}" font-family="sans-serif" font-size="13">{escape(title)}</text>')
+        parts.append(
+            f'<text x="0" y="{y + 15:.0f}" font-family="sans-serif" font-size="13">{escape(title)}</text>'
+        )
         y += TITLE
         parts += [
             f'<image x="{i * (width + GAP):.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '

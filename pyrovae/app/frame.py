@@ -124,7 +124,7 @@ class Frame:
         if hasattr(self.card, "picture"):
             buttons.append(self._save())
         return pn.FlexBox(
-            title, pn.FlexBox(*buttons, gap="6px", margin=0, sizing_mode="fixed"),
+            title, pn.Row(*buttons, margin=0),
             justify_content="space-between", align_items="center", gap="6px", margin=(0, 0, 10, 0),
         )  # fmt: skip
 
@@ -133,7 +133,7 @@ class Frame:
 
         self.saving = pn.widgets.FileDownload(
             callback=self._saved, filename="picture.svg", label="Save picture", auto=True, embed=False,
-            button_type="default", margin=0, stylesheets=[look.BUTTON, look.SMALL], css_classes=["save"],
+            button_type="default", margin=(0, 0, 0, 6), stylesheets=[look.BUTTON, look.SMALL], css_classes=["save"],
         )  # fmt: skip
         return self.saving
 

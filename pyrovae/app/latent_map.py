@@ -315,7 +315,9 @@ class MapCard(Card):
     def picture(self) -> Picture:
         """The map as SVG."""
         corners = [(r.start, r.end) for r in (self.figure.x_range, self.figure.y_range)]
-        shapes = [(o, c) for o, c in zip(zip(*self._corners().values(), strict=True), self._shades(), strict=True)]
+        shapes = [
+            (o, c) for o, c in zip(zip(*self._corners().values(), strict=True), self._shades(), strict=True)
+        ]
         return Picture("map.svg", map_svg(SIZE, corners, self.dots.data, shapes, self.marks, DARK, ACCENT))
 
     def _shades(self) -> list[str]:

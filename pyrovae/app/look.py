@@ -24,29 +24,24 @@ CARD = f"""
 :host(.card) {{ background: #fff; border: 1px solid {LINE}; border-radius: 8px; box-sizing: border-box;
   padding: 12px 14px 14px; min-width: 0; position: relative; }}
 """
-# One column on a phone, two from 900 px, three from 1500 px; the third goes below the second.
+# One column on a phone, two from 900 px, and three from 1500 px, where the second is taken apart.
 COLUMNS = """
 :host(.columns) { display: grid !important; grid-template-columns: minmax(0, 1fr); gap: 12px;
-  padding: 0 12px 24px; box-sizing: border-box; align-items: start; max-width: 2000px; margin: 0 auto !important; }
-@media (min-width: 900px) {
-  :host(.columns) { grid-template-columns: repeat(2, minmax(0, 1fr)); grid-template-rows: auto 1fr; }
-  ::slotted(*), .stack-0 { min-width: 0; }
-}
-@media (min-width: 1500px) {
-  :host(.columns) { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-template-rows: auto; }
-}
+  padding: 0 12px 24px; box-sizing: border-box; align-items: start; width: 100% !important;
+  margin: 0 !important; }
+@media (min-width: 900px) { :host(.columns) { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+@media (min-width: 1500px) { :host(.columns) { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
 """
 STACK = """
-:host(.stack) { display: flex !important; flex-direction: column; gap: 12px; min-width: 0; }
-@media (min-width: 900px) { :host(.stack-0) { grid-row: 1 / span 2; } }
-@media (min-width: 1500px) { :host(.stack-0) { grid-row: 1; } }
+:host(.stack) { display: flex !important; flex-direction: column; gap: 12px; min-width: 0; width: 100%; }
+@media (min-width: 1500px) { :host(.pair) { display: contents !important; } }
 """
 MESSAGE = f"""
 :host {{ font: 13px/1.45 {FONT}; color: #7a3b00; background: #fff4e5; border-radius: 6px; padding: 8px 10px;
   margin: 0 0 8px !important; box-sizing: border-box; }}
 """
 SMALL = f"""
-:host .bk-btn.bk-btn-default {{ height: 26px; padding: 0 8px; font-size: 12px; color: {MUTED}; }}
+:host .bk-btn.bk-btn-default {{ height: 26px; box-sizing: border-box; line-height: 1; margin: 0; padding: 0 8px; font-size: 12px; color: {MUTED}; }}
 :host .bk-btn svg, :host .bk-btn .bk-TablerIcon {{ display: none; }}
 :host a.bk-btn {{ display: inline-flex; align-items: center; text-decoration: none; }}
 """
@@ -82,6 +77,15 @@ img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
 .rows button:hover {{ border-color: {ACCENT}; }}
 .rows button:focus-visible {{ outline: 2px solid {ACCENT}; }}
 .rows img {{ width: 100%; height: auto; }}
+.values {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 12.5px; }}
+.values th {{ font-weight: 400; color: {MUTED}; text-align: left; white-space: nowrap; padding: 2px 10px 2px 0; }}
+.values td {{ text-align: right; white-space: nowrap; padding: 2px 0 2px 10px; }}
+.values tr + tr {{ border-top: 1px solid {LINE}; }}
+.values button {{ all: unset; cursor: pointer; color: {ACCENT}; }}
+.values button:focus-visible {{ outline: 2px solid {ACCENT}; }}
+.even {{ table-layout: fixed; }}
+.even td {{ overflow: hidden; text-overflow: ellipsis; }}
+.wide {{ overflow-x: auto; }}
 .beside {{ display: flex; gap: 16px; flex-wrap: wrap; }}
 .beside > .facts {{ flex: 1 1 170px; min-width: 0; }}
 """

@@ -1,8 +1,8 @@
 """One page of the app: its cards, in one column on a phone and in two or three on a screen.
 
-    left     the map, the decoded point, a path between two points, the nearest rows
+    left     the map, the decoded point, a path between two points, and the sliders
     middle   the chosen row, an uploaded one, and what a part of it says about the rest
-    right    the components of a mixture, and the sliders
+    right    the components of a mixture, and the nearest rows; below the middle on a small screen
 
 Each card is a class (`frame`), which is told of changes by the `Session` of its tab.
 """
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Page"]
 
-LEFT = (MapCard, PointCard, PathCard, NeighbourCard)
+LEFT = (MapCard, PointCard, PathCard, SlidersCard)
 MIDDLE = (RowCard, ConditionCard, UploadCard)
-RIGHT = (SlidersCard,)
+RIGHT = (NeighbourCard,)
 OF_MIXTURES = (ComponentsCard, ComponentCard)
 
 
@@ -64,21 +64,27 @@ class Page:
         session, scene = self.session, self.session.scene
         mixture = () if scene.mixture is None else OF_MIXTURES
         session.frames = []
-        stacks = []
-        for i, classes in enumerate((LEFT, MIDDLE, (*mixture, *RIGHT))):
-            frames = [Frame(card(scene, session), session) for card in classes]
-            session.frames += frames
-            names = ["stack", f"stack-{i}"]
-            stacks.append(
-                pn.Column(
-                    *(frame.view for frame in frames), sizing_mode="stretch_width", margin=0,
-                    css_classes=names, stylesheets=[look.STACK],
-                )
-            )  # fmt: skip
+        left, middle, right = (self._stack(classes) for classes in (LEFT, MIDDLE, (*mixture, *RIGHT)))
+        pair = pn.Column(
+            middle, right, sizing_mode="stretch_width", margin=0, css_classes=["stack", "pair"],
+            stylesheets=[look.STACK],
+        )  # fmt: skip
         facts = "".join(f"<span>{escape(fact)}</span>" for fact in scene.facts())
         self.header.object = f"<h1>{escape(scene.title)}</h1>{facts}"
-        self.columns.objects = stacks
+        self.columns.objects = [left, pair]
         session.tell("show", session.chosen.rows, session.chosen.name)
+
+    def _stack(self, classes: tuple[type, ...]) -> Any:  # noqa: ANN401
+        """Cards below each other."""
+        import panel as pn
+
+        session = self.session
+        frames = [Frame(card(session.scene, session), session) for card in classes]
+        session.frames += frames
+        return pn.Column(
+            *(frame.view for frame in frames), sizing_mode="stretch_width", margin=0, css_classes=["stack"],
+            stylesheets=[look.STACK],
+        )  # fmt: skip
 
     def card(self, kind: type) -> Any:  # noqa: ANN401
         """The card of a class."""

@@ -14,6 +14,7 @@ from pyrovae.app.frame import Card, Picture
 from pyrovae.app.gallery import Gallery, grid, strip
 from pyrovae.app.pictures import file_of, img
 from pyrovae.app.scene import dot, number
+from pyrovae.app.tables import columns_of, one_row, some_rows
 from pyrovae.app.words import TIP, tip
 from pyrovae.exploring.walks import Walk
 
@@ -47,8 +48,11 @@ class PointCard(Card):
         """Decode the point."""
         session = self.session
         self.x = session.decode(session.z)
+        columns = columns_of(self.scene.ex)
         size = self.scene.pictures.size(190)
         picture = img(self.scene.pictures.source(self.x), size, "decoded")
+        if columns is not None:
+            picture = one_row(self.x, columns)
         density = number(float(self.log_pz()), 1)
         facts = f"<p style='margin-top:0'>{escape(session.where)}</p>{''.join(self._components())}"
         facts += f'<div class="rule"></div>{_row(tip("log p(z)") + ", nats", density)}{self._latents()}'
@@ -124,8 +128,12 @@ class NeighbourCard(Card):
         least = 110 if len(self.scene.ex.vae.event_shape) != 3 else least
 
         def part(title: str, rows: np.ndarray) -> str:
-            sources = [self.scene.pictures.source(self.scene.ex.x[i]) for i in rows]
             names = [f"row {self.scene.ex.index[i]}" for i in rows]
+            columns = columns_of(self.scene.ex)
+            if columns is not None:
+                some = some_rows(self.scene.ex.x[rows], columns, rows.tolist(), names)
+                return f"<p><small>{title}</small></p>{some}"
+            sources = [self.scene.pictures.source(self.scene.ex.x[i]) for i in rows]
             return f"<p><small>{title}</small></p>{grid(sources, rows.tolist(), names, least)}"
 
         title = f"to {escape(session.chosen.name)}"
@@ -213,6 +221,11 @@ class PathCard(Card):
             word = "straight" if how == "straight" else "where log p(z) is high"
             low = f"lowest {tip('log p(z)')} {number(float(walk.log_pz.min()), 1)} nats"
             parts.append(f"<p>{word} <small>· {low}</small></p>")
+            columns = columns_of(self.scene.ex)
+            if columns is not None:
+                steps = [f"step {i}" for i in range(len(walk))]
+                parts.append(some_rows(walk.x, columns, [f"{how}:{i}" for i in range(len(walk))], steps))
+                continue
             if pictures.together:
                 parts.append(img(pictures.sources(walk.x)[0], pictures.size(190), "walk"))
                 continue

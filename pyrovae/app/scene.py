@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae.app.colours import mixed, of_classes, of_labels, of_numbers
-from pyrovae.app.pictures import pictures_of
+from pyrovae.app.pictures import Pictures, pictures_of
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.projection import Projection
 from pyrovae.numerics import Array, as_array
@@ -72,7 +72,7 @@ class Scene:
     ) -> None:
         self.ex, self.title, self.run = ex, title, run
         self.preamble = preamble or MEMORY
-        self.pictures = pictures_of(ex.x, ex.vae.schema) if before is None else before.pictures
+        self.pictures: Pictures = pictures_of(ex.x, ex.vae.schema) if before is None else before.pictures
         self.mixture: Mixture | None = getattr(ex.reader, "mixture", None)
         self.colours = of_classes(0 if self.mixture is None else len(self.mixture))
         self.planes: dict[Axes, Projection] = {}
@@ -162,7 +162,9 @@ class Scene:
         if self.mixture is not None:
             known["component"] = mixed(self.colours, self.ex.responsibilities), ""
         if self.ex.labels is not None:
-            known["label"] = self._by_value(self.ex.labels, [self.label(v) for v in np.unique(self.ex.labels)])
+            known["label"] = self._by_value(
+                self.ex.labels, [self.label(v) for v in np.unique(self.ex.labels)]
+            )
         context = self._context()
         if context is not None:
             known["context"] = context
@@ -209,6 +211,11 @@ class Scene:
             count = min(RANKED, len(self.ex.x))
             self.ranks[kind] = self.ex.far(count) if kind == "far" else self.ex.doubtful(count)
         return self.ranks[kind]
+
+    @cached_property
+    def scale(self) -> Array:
+        """The unit of each element of x, (*event)."""
+        return self.ex.reader.scale(self.ex.rows)
 
     def follows_row(self, old: Chosen, new: Chosen) -> bool:
         """Whether the decoder reads something of the chosen row besides z, which has changed."""

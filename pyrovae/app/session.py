@@ -93,7 +93,7 @@ class Session:
         self.chosen = self._row(0)
         self.z, self.where = self.chosen.z, f"the encoding of {self.chosen.name}"
         if scene.mixture is not None:
-            self.z, self.where = scene.mixture.mean[self.component], self._mean()
+            self._go_to_mean()
 
     @property
     def ex(self) -> Exploration:
@@ -127,14 +127,22 @@ class Session:
 
     def move(self, z: Array, where: str) -> None:
         """Move the point to latents z (D,), and describe it."""
+        self.forget()
         self.z, self.where = np.asarray(z, dtype=float), where
         self.tell("moved")
+
+    def forget(self) -> None:
+        """Drop moves that are not answered yet, so that they do not undo this one."""
+        for frame in self.frames:
+            getattr(frame.card, "forget", lambda: None)()
 
     def choose_component(self, k: int) -> None:
         """Choose a component, and move the point to its mean."""
         self.component = k
+        self.forget()
         self.tell("chose")
-        self.move(self.scene.mixture.mean[k], self._mean())
+        self._go_to_mean()
+        self.tell("moved")
 
     def walk(self, paths: list[Array]) -> None:
         """Show paths, each (S, D), on the map."""
@@ -155,7 +163,7 @@ class Session:
         self.scene, self.component, self.notice, self.paths = scene, component, notice, []
         old = self.chosen
         self.chosen = self._other(old.rows, old.name) if old.index is None else self._row(old.index)
-        self.z, self.where = scene.mixture.mean[component], self._mean()
+        self._go_to_mean()
         self.on_edit()
 
     def _choose(self, chosen: Chosen) -> None:
@@ -194,8 +202,12 @@ class Session:
         encoding, points, of_row = self.ex.read(rows)
         return Chosen(rows, name, None, points[0], encoding.mean[0], encoding.sd[0], of_row)
 
-    def _mean(self) -> str:
-        return f"the mean of component {self.component}"
+    def _go_to_mean(self) -> None:
+        assert self.scene.mixture is not None
+        self.z, self.where = (
+            self.scene.mixture.mean[self.component],
+            f"the mean of component {self.component}",
+        )
 
     # ---------------------------------------------------------------- events
 

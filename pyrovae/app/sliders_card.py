@@ -16,6 +16,7 @@ from pyrovae.app import look
 from pyrovae.app.files import pictures_svg
 from pyrovae.app.frame import Card, Picture
 from pyrovae.app.gallery import Gallery, strip
+from pyrovae.app.tables import changes, columns_of
 from pyrovae.exploring.directions import Directions
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SlidersCard"]
 
-MOST = 8
+MOST, ALL = 8, 64  # sliders at first, and on request
 REACH = 3.0
 PLACES = np.linspace(-REACH, REACH, 7)
 WAIT, REST = 12, 120  # milliseconds: between two moves of a slider, and until the strips are drawn
@@ -46,19 +47,36 @@ class SlidersCard(Card):
         if not scene.ex.real:
             self.view = pn.pane.HTML(NONE, sizing_mode="stretch_width", margin=0, stylesheets=[look.HTML])
             return
-        self.kind = session.choices.get("directions", next(iter(self._kinds())))
-        count = min(MOST, scene.ex.visible)
+        self.kind = session.choices.get("directions", next(iter(self._kinds().values())))
+        self.note = pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[look.HTML])
+        self.body = pn.Column(sizing_mode="stretch_width", margin=0)
+        kinds = look.select(self._kinds(), self.kind, self._ask, ("directions",))
+        kinds.width = 190
+        self.view = pn.Column(
+            pn.FlexBox(kinds, margin=(0, 0, 6, 0)),
+            self.note,
+            self.body,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self._fill(min(session.choices.get("sliders", MOST), scene.ex.visible))
+
+    def _fill(self, count: int) -> None:
+        """Make this number of sliders."""
+        import panel as pn
+
+        self.session.choices["sliders"] = count
         self.sliders = [self._slider(i) for i in range(count)]
         self.strips = [Gallery(partial(self._clicked, i), [f"strip{i}"]) for i in range(count)]
-        self.note = pn.pane.HTML("", margin=0, sizing_mode="stretch_width", stylesheets=[look.HTML])
-        rows = [
+        rows: list[Any] = [
             pn.Column(slider, one.view, sizing_mode="stretch_width", margin=(0, 0, 10, 0))
             for slider, one in zip(self.sliders, self.strips, strict=True)
         ]
-        kinds = look.select(self._kinds(), self.kind, self._ask, ("directions",))
-        self.view = pn.Column(
-            pn.FlexBox(kinds, margin=(0, 0, 6, 0)), self.note, *rows, sizing_mode="stretch_width", margin=0
-        )
+        every = min(self.scene.ex.visible, ALL)
+        if count < every:
+            more = partial(self.soon, partial(self._fill, every))
+            rows.append(look.button(f"Show {every}", more, small=True, names=("more",)))
+        self.body.objects = rows
         self._choose(self.kind)
 
     def _kinds(self) -> dict[str, str]:
@@ -165,12 +183,15 @@ class SlidersCard(Card):
         self.resting = False
         decoded, pictures = self.session.decode(self.traversals()), self.scene.pictures
         names = [f"{place:+.0f} standard deviations" for place in PLACES]
+        columns, scale = columns_of(self.scene.ex), self.scene.scale
         for one, x in zip(self.strips, decoded, strict=True):
-            if pictures.together:
+            if columns is not None:
+                one.put(changes(x, scale, columns))
+            elif pictures.together:
                 source = pictures.sources(x)[0]
                 one.put(f'<img src="{source}" width="{pictures.size(120)[0]}" alt="">')
             else:
-                one.put(strip([pictures.source(each) for each in x], PLACES, names))
+                one.put(strip([pictures.source(each) for each in x], list(PLACES), names))
 
     def code(self) -> str:
         """Python that decodes the traversals."""
