@@ -367,13 +367,16 @@ def test_an_uploaded_row_of_a_table_has_the_columns_of_the_user(of_table):
         ("new.png", b"\x89PNG cut", "new.png cannot be read as an image .broken or cut off.: save it again"),
         ("new.npy", b"no", "new.npy cannot be read as .npy: save it again with numpy.save"),
         ("new.npy", "wrong", "rows of shape .3,., and the model was trained on .1, 8, 8."),
+        ("new.npy", "one", "new.npy is a single number: give rows"),
+        ("new.npy", "missing", "new.npy has missing values .NaN., and the model's data has none"),
         ("new.png", b"\0" * (LIMIT * 10**6 + 1), "new.png has 5.0 MB, and the page takes up to 5 MB"),
     ],
 )
 def test_a_wrong_file_is_a_sentence(digits, name, content, said):
-    if content == "wrong":
+    arrays = {"wrong": np.zeros((2, 3)), "one": np.array(3.0), "missing": np.full((1, 8, 8), np.nan)}
+    if isinstance(content, str):
         file = io.BytesIO()
-        np.save(file, np.zeros((2, 3)))
+        np.save(file, arrays[content])
         content = file.getvalue()
     with pytest.raises(InputError, match=said):
         read_file(pv.load(digits), name, content)
@@ -394,12 +397,19 @@ def test_a_wrong_table_is_a_sentence_with_the_name_of_the_file(table):
         assert "tmp" not in str(error.value)
     with pytest.raises(InputError, match="there is no row"):
         read_text(vae, " \n")
+    with pytest.raises(
+        InputError, match="the row has 2 values, and the model has 5 columns: give those of age"
+    ):
+        read_text(vae, "31,nurse")
 
 
 def test_an_array_of_one_row_needs_no_further_axis(digits):
-    vae, file = pv.load(digits), io.BytesIO()
-    np.save(file, np.full((1, 8, 8), 16.0))
-    assert read_file(vae, "x.npy", file.getvalue()).rows.x.tolist() == torch.ones(1, 1, 8, 8).tolist()
+    vae = pv.load(digits)
+    for shape in ((8, 8), (1, 8, 8), (3, 8, 8), (1, 1, 8, 8)):
+        file = io.BytesIO()
+        np.save(file, np.full(shape, 16.0))
+        rows = read_file(vae, "x.npy", file.getvalue()).rows
+        assert torch.equal(rows.x, torch.ones(3 if 3 in shape else 1, 1, 8, 8))
     assert kinds_of(vae)[-1] == ".npy"
 
 

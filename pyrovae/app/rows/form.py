@@ -60,6 +60,7 @@ class Field:
             f'<div class="name">{escape(column.name)}</div>', margin=(6, 0, 0, 0), width=110,
             stylesheets=[look.HTML, ROWS],
         )  # fmt: skip
+        self.input: Any
         common: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0, "stylesheets": [look.FIELD]}
         if column.levels is not None:
             self.input = pn.widgets.Select(options=list(column.levels), **common)

@@ -29,6 +29,7 @@ from pyrovae.app.scene import dot, number
 from pyrovae.app.words import TIP, tip
 from pyrovae.errors import InputError
 from pyrovae.evidence import diagnose, iwae_bound, log_evidence
+from pyrovae.exploring.gaussians import entropy
 
 if TYPE_CHECKING:
     from pyrovae.app.frame import Picture
@@ -187,10 +188,10 @@ class RowCard:
         if self.scene.mixture is None:
             return ""
         ex, i = self.session.ex, self.session.chosen.index
-        encoding, at = (ex.encoding, i) if i is not None else (ex.read(self.rows)[0], 0)
+        encoding: Any = ex.encoding if i is not None else ex.read(self.rows)[0]
+        at = 0 if i is None else i
         share, sd = encoding.responsibilities[at], encoding.responsibility_sd[at]
-        k, positive = int(share.argmax()), share[share > 0]
-        doubt = number(float(-(positive * np.log(positive)).sum()))
+        k, doubt = int(share.argmax()), number(float(entropy(share)))
         largest = "" if len(share) <= SHOWN else f", the {SHOWN} largest"
         text = f"{dot(self.scene.colours[k])}component {k} · {tip('doubt')} {doubt} nats"
         chart = bars(share, sd, self.scene.colours)
