@@ -126,7 +126,7 @@ class MapCard(Card):
         self.dots.data = dict(self.dots.data) | {"x": self.points[:, 0], "y": self.points[:, 1]}
         if self.outlines:
             self.ellipses.data = dict(self.ellipses.data) | self._corners()
-            x, y = self.plane.to_plane(self.scene.mixture.mean[self.named]).T  # type: ignore[union-attr]
+            x, y = self._middles()
             self.numbers.data = dict(self.numbers.data) | {"x": x, "y": y}
         self._frame()
         self.whole_map()
@@ -214,10 +214,14 @@ class MapCard(Card):
         assert mixture is not None
         hard = self.scene.ex.components.hard
         named = [k for k in range(count) if hard[k] or count <= MANY]
-        self.named = [] if mixture.classed else named
-        x, y = self.plane.to_plane(mixture.mean[self.named]).T
+        self.named = np.array([] if mixture.classed else named, dtype=int)
+        x, y = self._middles()
         self.numbers = ColumnDataSource({"x": x, "y": y, "text": [str(k) for k in self.named]})
         self.figure.text("x", "y", source=self.numbers, text="text", **LETTERS)
+
+    def _middles(self) -> Any:  # noqa: ANN401
+        """The means of the components whose numbers are written, (2, M)."""
+        return self.plane.to_plane(self.scene.mixture.mean)[self.named].T  # type: ignore[union-attr]
 
     def _draw_places(self) -> None:
         from bokeh.models import ColumnDataSource

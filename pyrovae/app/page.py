@@ -63,7 +63,7 @@ class Page:
 
         session, scene = self.session, self.session.scene
         mixture = () if scene.mixture is None else OF_MIXTURES
-        session.frames = []
+        session.retire()
         left, middle, right = (self._stack(classes) for classes in (LEFT, MIDDLE, (*mixture, *RIGHT)))
         pair = pn.Column(
             middle, right, sizing_mode="stretch_width", margin=0, css_classes=["stack", "pair"],

@@ -242,12 +242,16 @@ class PathCard(Card):
     def code(self) -> str:
         """Python that makes the paths."""
         if not self.walks:
-            return self.scene.code("walk = ex.path(0, 1)", "print(walk)")
-        option = self.session.reads().replace(", k=", ", row=")
+            example = ("walk = ex.path(0, 1)  # from row 0 to row 1", "print(walk)")
+            return self.scene.code(*example if self.scene.ex.real else ())
+        option = self.session.reads()
         first, last = (self.session.literal(end) for end in self.ends if end is not None)
         lines = [f"a = {first}", f"b = {last}"]
         for how in self.walks:
-            lines += [f"walk = ex.path(a, b, {STEPS}, {how!r}{option})", "print(walk)"]
+            call = f"ex.path(a, b, {STEPS}, {how!r}{option})"
+            if option.startswith(", k="):
+                call = f"ex.slice(0).of_class({option[4:]}).path(np.stack([a, b]), {STEPS}, {how!r})"
+            lines += [f"walk = {call}", "print(walk)"]
         return self.scene.code(*lines)
 
     def picture(self) -> Picture:

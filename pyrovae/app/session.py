@@ -83,6 +83,7 @@ class Session:
         self.document = curdoc()
         self.scene = scene
         self.frames: list[Any] = []
+        self.retired: list[Any] = []
         self.history: list[tuple[Scene, int, str]] = []
         self.notice = ""
         self.paths: list[Array] = []
@@ -227,7 +228,10 @@ class Session:
 
     def guarded(self, action: Callable[[], None], card: Any = None) -> None:  # noqa: ANN401
         """Run an action now; an error becomes a sentence in its card, or on top of the page."""
-        card = card if card is not None else _owner(action)
+        owner = _owner(action) if card is None else card
+        card = getattr(owner, "card", owner)  # a part of a card names it
+        if any(card is old for old in self.retired):
+            return  # an answer to a card that was replaced after an edit
         frame = next((frame for frame in self.frames if frame.card is card), None)
         if frame is not None:
             frame.guarded(action)
@@ -236,6 +240,11 @@ class Session:
             action()
         except Exception as error:  # noqa: BLE001
             self.on_error(sentence_of(error))
+
+    def retire(self) -> None:
+        """Forget all cards, before others are made; what they still wait for is dropped."""
+        self.retired = [*self.retired, *(frame.card for frame in self.frames)]
+        self.frames = []
 
     # ---------------------------------------------------------------- code
 
