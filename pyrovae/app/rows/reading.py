@@ -95,9 +95,7 @@ def _array(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
     except InputError as error:
         raise InputError(str(error).replace("the data ", f"{name} ")) from None
     if values.dtype.kind == "f" and np.isnan(values).any() and not rows.x.isnan().any():
-        raise InputError(
-            f"{name} has missing values (NaN), which this model's data cannot have: fill them in"
-        )
+        raise InputError(f"{name} has missing values (NaN), and the model's data has none: fill them in")
     read = f"x = np.load({name!r}){reshaped}"
     return Upload(name, _checked(vae, rows), ("import numpy as np", read), notes)
 

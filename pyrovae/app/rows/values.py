@@ -8,16 +8,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pyrovae.app.scene import number
 from pyrovae.app.words import tip
 from pyrovae.datasets import Rows
 from pyrovae.exploring.space import Space
-from pyrovae.measurements.families import elements_of
 from pyrovae.numerics import as_array
-from pyrovae.tasks.moments import moments_of
 
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
@@ -43,18 +40,9 @@ WIDE = 88
 
 
 def reconstruction(vae: Any, rows: Rows) -> NDArray:  # noqa: ANN401
-    """E[x|z] at the mean of q(z|x), (N, *event).
-
-    Of the columns of a table it is the most probable word, and the mean of numbers.
-    """
+    """E[x|z] at the mean of q(z|x), (N, *event); the most probable values of a table."""
     space = Space(vae)
-    z = space.encode(rows)
-    if vae.schema is None or vae.schema.columns is None:
-        return space.decoded(z, rows.context)
-    with space.quiet(0):
-        p, _ = elements_of(vae.decode(torch.as_tensor(z).to(next(vae.parameters())), rows.context))
-        p = p.expand(torch.Size((1, *p.batch_shape)))
-        return as_array(moments_of(p, torch.ones(1, len(z))).mode)
+    return space.decoded(space.encode(rows), rows.context)
 
 
 # -------------------------------------------------------------------- HTML
@@ -96,6 +84,7 @@ def rows_code(rows: Rows, name: str = "rows") -> list[str]:
     """Lines of Python that give the same rows; they use `np`, `pv` and, for long ones, `unpacked`.
 
     Example:
+        >>> import torch
         >>> rows_code(Rows(torch.tensor([[0.5, 2.0]])))
         ['rows = pv.Rows(np.array([[0.5, 2.0]], "float32"))']
     """
