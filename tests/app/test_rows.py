@@ -25,8 +25,10 @@ from PIL import Image
 import pyrovae as pv
 from pyrovae.app import pictures, words
 from pyrovae.app.rows.answers import shares
+from pyrovae.app.rows.form import DRAWS
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.reading import LIMIT, kinds_of, read_file, read_text
+from pyrovae.app.rows.row_card import COUNTS
 from pyrovae.app.rows.values import reconstruction, rows_code
 from pyrovae.datasets import Column, Rows, Schema
 from pyrovae.errors import InputError
@@ -211,17 +213,47 @@ def test_completions_keep_what_is_known_and_are_those_of_condition(of_digits):
 
 @quiet
 @needs_panel
+def test_a_model_that_cannot_be_conditioned_says_why():
+    likelihood = pv.likelihoods.Multinomial()
+    vae = pv.VAE((4,), 2, likelihood=likelihood, encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8))
+    _, row, card, _ = cards_of(vae, torch.randint(1, 9, (20, 4)).float())
+    assert "use a likelihood with independent elements" in card.part.facts.object
+    assert "nats" in row.html.object
+
+
+@quiet
+@needs_panel
+def test_a_conditional_model_has_all_but_uploads():
+    """p(x|c): the context of a row goes along."""
+    vae = pv.VAE((3,), 2, context_shape=(2,), likelihood=pv.likelihoods.Normal(), encoder=pv.networks.MLP(8))
+    torch.manual_seed(0)
+    rows = Rows(torch.randn(9, 3), torch.eye(2)[torch.arange(9) % 2])
+    session, row, card, _ = cards_of(vae, rows)
+    own = pv.log_evidence(vae, session.chosen.rows, particles=COUNTS[-1], seed=0, compile=False)
+    assert float(row.values.evidence.log_px[0]) == float(own.log_px[0])
+    own = pv.condition(vae, card.part.known, draws=DRAWS, seed=0)
+    assert torch.equal(own.x, card.part.completion.x)
+    with pytest.raises(InputError, match="the model is conditional, and x.npy has no context"):
+        read_file(vae, "x.npy", b"")
+
+
+@quiet
+@needs_panel
 def test_a_newer_request_is_answered_instead_of_an_older_one():
     import threading
 
     said, gate = [], threading.Event()
     session = SimpleNamespace(soon=lambda action, card: action())
-    latest = Latest(session, None)
+    latest = Latest(session, None, said.append)
     latest.ask(lambda: gate.wait(5) and "first", said.append)
     latest.ask(lambda: "second", said.append)
     gate.set()
     latest.wait()
     assert said == ["second"]
+    latest.ask(lambda: pv.log_evidence(None, None), said.append)
+    latest.wait()
+    assert len(said) == 2
+    assert isinstance(said[1], str)
 
 
 # -------------------------------------------------------------------- code

@@ -21,7 +21,7 @@ from pyrovae.datasets.columns import Column
 from pyrovae.datasets.frames import as_frame
 from pyrovae.datasets.matching import match, opened
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.numerics import as_array
 from pyrovae.tasks import Completion, condition
 
@@ -123,7 +123,7 @@ class Form:
         import panel as pn
 
         self.scene, self.session, self.card = scene, session, card
-        self.latest = Latest(session, card)
+        self.latest = Latest(session, card, self._refuse)
         self.completion: Completion | None = None
         schema = session.vae.schema
         self.schema = schema if schema is not None and schema.columns is not None else None
@@ -180,6 +180,11 @@ class Form:
         self.known = self._known()
         vae, seed = self.session.vae, self.session.ex.seed
         self.latest.ask(partial(condition, vae, self.known, draws=DRAWS, seed=seed), self._completed)
+
+    def _refuse(self, text: str) -> None:
+        self.facts.object = f"<p>{escape(visible(text))}</p>"
+        for field in self.fields:
+            field.answer.object = "<small>–</small>"
 
     def _known(self) -> Rows:
         """The row as the form says, with NaN for what is unknown.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pyrovae.app.rows.style import ROWS
 from pyrovae.app.rows.values import chosen_code, completion_facts, condition_code
 from pyrovae.app.words import TIP, tip
 from pyrovae.datasets import Rows
+from pyrovae.errors import visible
 from pyrovae.tasks import Completion, condition
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Painting:
         import panel as pn
 
         self.scene, self.session, self.card = scene, session, card
-        self.latest = Latest(session, card)
+        self.latest = Latest(session, card, self._refuse)
         self.completion: Completion | None = None
         self.shape = tuple(session.vae.event_shape)
         self.brush = brush()(
@@ -80,16 +82,18 @@ class Painting:
     # ---------------------------------------------------------------- events
 
     def show(self, rows: Rows, name: str) -> None:
-        """Start from another image, of which nothing is erased."""
+        """Start from another image, of which only missing pixels are erased."""
         self.rows, self.name = rows, name
         self.latest.cancel()
         self.completion = None
+        x = np.asarray(rows.x[0].cpu())
+        missing = np.isnan(x).any(0).reshape(-1)
         self.brush.param.update(
-            image=self.scene.pictures.source(np.asarray(rows.x[0].cpu())),
-            erased="0" * self.count,
+            image=self.scene.pictures.source(x),
+            erased="".join("1" if gone else "0" for gone in missing),
             version=self.brush.version + 1,
         )
-        self.html.object = f"<small>{HINT}</small>"
+        self.complete()
 
     def _painted(self, event: Any) -> None:  # noqa: ANN401
         self.session.soon(self.complete, self.card)
@@ -104,6 +108,9 @@ class Painting:
             self.html.object = "<small>sampling …</small>"
         vae, seed = self.session.vae, self.session.ex.seed
         self.latest.ask(partial(condition, vae, self.known, draws=DRAWS, seed=seed), self._completed)
+
+    def _refuse(self, text: str) -> None:
+        self.completion, self.html.object = None, f"<p>{escape(visible(text))}</p>"
 
     def _completed(self, completion: Completion) -> None:
         self.completion = completion

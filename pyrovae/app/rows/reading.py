@@ -76,6 +76,12 @@ def read_file(vae: Any, name: str, content: bytes, *, is_binary: bool = False) -
         raise too_large(name, len(content))
     if ending not in kinds:
         raise InputError(f"{name} is not a file of this model's data: give {', '.join(kinds)}")
+    has_columns = vae.schema is not None and vae.schema.columns is not None
+    if vae.context_shape is not None and not has_columns and getattr(vae.schema, "derived", None) is None:
+        raise InputError(
+            f"the model is conditional, and {name} has no context: use pv.score(vae, pv.Rows(x, context)) in "
+            "Python"
+        )
     if ending in IMAGES:
         return _image(vae, name, content, is_binary=is_binary)
     return _array(vae, name, content) if ending == ".npy" else _table(vae, name, content)

@@ -27,7 +27,7 @@ from pyrovae.app.rows.values import (
 )
 from pyrovae.app.scene import dot, number
 from pyrovae.app.words import TIP, tip
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.evidence import diagnose, iwae_bound, log_evidence
 from pyrovae.exploring.gaussians import entropy
 
@@ -93,7 +93,7 @@ class RowCard:
         import panel as pn
 
         self.scene, self.session = scene, session
-        self.latest = Latest(session, self)
+        self.latest = Latest(session, self, self._refuse)
         self.turns = {"doubtful": 0, "far": 0}
         self.values: Values | None = None
         self.busy = False
@@ -107,7 +107,7 @@ class RowCard:
 
     def show(self, rows: Rows, name: str) -> None:
         """Show a row; its log p(x) follows when it is computed."""
-        self.rows, self.name, self.values = rows, name, None
+        self.rows, self.name, self.values, self.refusal = rows, name, None, ""
         i = self.session.chosen.index
         self.busy = True
         self.number.value = i
@@ -120,6 +120,10 @@ class RowCard:
 
     def _computed(self, values: Values) -> None:
         self.values = values
+        self._draw()
+
+    def _refuse(self, text: str) -> None:
+        self.refusal = text
         self._draw()
 
     def _draw(self) -> None:
@@ -162,7 +166,8 @@ class RowCard:
     def _facts(self) -> str:
         label = self._label()
         if self.values is None:
-            return label + f'<div class="evidence">{tip("log p(x)")}<br><small>sampling …</small></div>'
+            said = escape(visible(self.refusal)) or "sampling …"
+            return f'{label}<div class="evidence">{tip("log p(x)")}<br><small>{said}</small></div>'
         evidence, split = self.values.evidence, self.values.split
         log_px, error = float(evidence.log_px[0]), float(evidence.mc_stderr[0])
         parts = [f'{label}<div class="evidence">{tip("log p(x)")}<br>{estimate(log_px, error)}</div>']

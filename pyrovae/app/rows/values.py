@@ -55,6 +55,8 @@ def line(left: str, right: str) -> str:
 
 def estimate(value: float, error: float) -> str:
     """An estimate in nats with its Monte Carlo error, as HTML."""
+    if value == -np.inf:
+        return "<b>−∞</b> <small>no sample has any weight</small>"
     return f"<b>{number(value)}</b> ± {number(error)} nats"
 
 
