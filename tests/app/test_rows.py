@@ -244,14 +244,22 @@ def test_a_conditional_model_has_all_but_uploads():
 def test_a_newer_request_is_answered_instead_of_an_older_one():
     import threading
 
-    said, gate = [], threading.Event()
+    said, begun, gate = [], [], threading.Event()
     session = SimpleNamespace(soon=lambda action, card: action())
     latest = Latest(session, None, said.append)
-    latest.ask(lambda: gate.wait(5) and "first", said.append)
-    latest.ask(lambda: "second", said.append)
+
+    def compute(name):
+        begun.append(name)
+        return gate.wait(5) and name
+
+    latest.ask(lambda: compute("first"), said.append)
+    while not begun:
+        pass
+    latest.ask(lambda: compute("second"), said.append)
+    latest.ask(lambda: compute("third"), said.append)
     gate.set()
     latest.wait()
-    assert said == ["second"]
+    assert (begun, said) == (["first", "third"], ["third"])
     latest.ask(lambda: pv.log_evidence(None, None), said.append)
     latest.wait()
     assert len(said) == 2
