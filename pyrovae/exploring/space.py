@@ -3,7 +3,7 @@ r"""The latents of any VAE as arrays: encodings, log p(z) and decoded observatio
     encode     E[z|x] under q(z|x)
     sample     z ~ q(z|x)
     log_prob   log p(z), or log p(z|c) for a context
-    decoded    E[x|z], or a sample of x
+    decoded    E[x|z], the most probable row of a table, or a sample of x
 
 All samples are drawn with a seed. The caller's random state, the training mode and Pyro's store do
 not change. Of a program whose decoder reads a class, z is followed by the one-hot class, which is
@@ -25,15 +25,16 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
-from pyrovae.distributions import Classed
+from pyrovae.distributions import Classed, Columns
 from pyrovae.errors import InputError, sizes
 from pyrovae.evidence.marginals import kl_of_marginals
 from pyrovae.evidence.run import evaluating, inputs
+from pyrovae.measurements.families import elements_of
+from pyrovae.measurements.moments import moments_of
 from pyrovae.numerics import Array, as_array
 from pyrovae.report import is_image
 from pyrovae.terms import Runner
 from pyrovae.vae import VAE
-from pyrovae.vae.program import mean_or_draw
 
 __all__ = ["ROWS", "Encoding", "Space", "vae_of"]
 
@@ -221,6 +222,8 @@ class Space:
     def decoded(self, z: Array, context: Tensor | None = None, seed: int | None = None) -> NDArray:
         """E[x|z] (..., N, *event), or samples of x if a seed is given.
 
+        Columns of classes have no mean: a table has its most probable values.
+
         Arguments:
             z: latents (..., N, size), or those that the decoder reads.
             context: the context of the N rows, (N, *context_shape).
@@ -234,7 +237,7 @@ class Space:
                 )
                 for at in _slices(len(flat), ROWS)
             )
-            x = torch.cat([mean_or_draw(p) if seed is None else p.sample() for p in each])
+            x = torch.cat([_expected(p, flat.device) if seed is None else p.sample() for p in each])
         return as_array(x).reshape(*z.shape[:-1], *self.vae.event_shape)
 
     def scale(self, rows: Rows) -> Array:
@@ -267,6 +270,19 @@ def _support_of(q: dist.TorchDistribution) -> Any:  # noqa: ANN401
         return q.support
     except NotImplementedError:
         return None
+
+
+def _expected(p: dist.TorchDistribution, device: torch.device) -> Tensor:
+    """The mean; of columns without one the most probable values, and of others a sample."""
+    try:
+        return p.mean
+    except NotImplementedError:
+        elements, _ = elements_of(p)
+    if not isinstance(elements, Columns):
+        return p.sample()
+    elements = elements.expand(torch.Size((1, *elements.batch_shape)))
+    weight = torch.ones(elements.batch_shape[:2], device=device)
+    return moments_of(elements, weight).mode
 
 
 def vae_of(vae: Any, what: str) -> VAE:  # noqa: ANN401

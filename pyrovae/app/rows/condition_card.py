@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.app import look
 from pyrovae.app.rows.form import Form
 from pyrovae.app.rows.painting import Painting
+from pyrovae.app.rows.values import chosen_code, condition_code
 from pyrovae.report import is_image
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConditionCard"]
 
-FEW = 12  # entries of a vector for which there is a form
+FEW, MOST = 12, 60  # entries of a vector, and columns of a table, for which there is a form
 
 
 class ConditionCard:
@@ -32,11 +33,11 @@ class ConditionCard:
 
     def __init__(self, scene: Scene, session: Session) -> None:
         shape, schema = tuple(session.vae.event_shape), session.vae.schema
-        has_columns = schema is not None and schema.columns is not None
+        most = FEW if schema is None or schema.columns is None else MOST
         kind: Any = Advice
         if is_image(shape):
             kind = Painting
-        elif has_columns or (len(shape) == 1 and shape[0] <= FEW):
+        elif len(shape) == 1 and shape[0] <= most:
             kind = Form
         self.part = kind(scene, session, self)
         self.title, self.view = self.part.title, self.part.view
@@ -76,11 +77,9 @@ class Advice:
 
     def code(self) -> str:
         """Python for the chosen row with its last half missing."""
-        from pyrovae.app.rows.values import condition_code, rows_code
-
-        lines = [*rows_code(self.rows), "y = rows.x.clone()"]
+        lines = [*chosen_code(self.session, "rows"), "y = rows.x.clone()"]
         lines.append("y.flatten(1)[:, y[0].numel() // 2 :] = np.nan  # unknown: the last half")
-        return condition_code(self.session, lines, "pv.Rows(y, rows.context)", 100)
+        return condition_code(self.session, lines, "pv.Rows(y, rows.context)", 100, "print(completion.mean)")
 
     def picture(self) -> Picture:
         """The chosen row as a file."""

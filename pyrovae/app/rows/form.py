@@ -21,7 +21,7 @@ from pyrovae.datasets.columns import Column
 from pyrovae.datasets.frames import as_frame
 from pyrovae.datasets.matching import match, opened
 from pyrovae.datasets.readers.options import ReadOptions
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.numerics import as_array
 from pyrovae.tasks import Completion, condition
 
@@ -60,6 +60,7 @@ class Field:
             f'<div class="name">{escape(column.name)}</div>', margin=(6, 0, 0, 0), width=110,
             stylesheets=[look.HTML, ROWS],
         )  # fmt: skip
+        self.input: Any
         common: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0, "stylesheets": [look.FIELD]}
         if column.levels is not None:
             self.input = pn.widgets.Select(options=list(column.levels), **common)
@@ -97,7 +98,6 @@ class Field:
 
     def _show(self) -> None:
         self.input.visible, self.answer.visible = self.is_known, not self.is_known
-        self.answer.object = "<small>…</small>"
 
     def _ticked(self, event: Any) -> None:  # noqa: ANN401
         self._show()
@@ -123,7 +123,7 @@ class Form:
         import panel as pn
 
         self.scene, self.session, self.card = scene, session, card
-        self.latest = Latest(session, card)
+        self.latest = Latest(session, card, self._refuse)
         self.completion: Completion | None = None
         schema = session.vae.schema
         self.schema = schema if schema is not None and schema.columns is not None else None
@@ -174,9 +174,17 @@ class Form:
     def complete(self) -> None:
         """Ask for the distribution of what is unknown now."""
         self.latest.cancel()
-        self.completion, self.known = None, self._known()
+        self.completion, self.facts.object = None, "<small>sampling …</small>"
+        for field in self.fields:
+            field.answer.object = "<small>…</small>"
+        self.known = self._known()
         vae, seed = self.session.vae, self.session.ex.seed
         self.latest.ask(partial(condition, vae, self.known, draws=DRAWS, seed=seed), self._completed)
+
+    def _refuse(self, text: str) -> None:
+        self.facts.object = f"<p>{escape(visible(text))}</p>"
+        for field in self.fields:
+            field.answer.object = "<small>–</small>"
 
     def _known(self) -> Rows:
         """The row as the form says, with NaN for what is unknown.
@@ -197,10 +205,7 @@ class Form:
             frame = {column.name: [text] for column, text in zip(self.columns, texts, strict=True)}
             na = self.schema.na
             return match(opened(frame, "the form", ReadOptions(na=na)), self.columns, "the form", na=na)[0]
-        try:
-            return np.array([float(text) if text else np.nan for text in texts])
-        except ValueError as error:
-            raise InputError(f"{error} in the form: write a number, or untick it") from None
+        return np.array([_number(field) for field in self.fields])
 
     def _completed(self, completion: Completion) -> None:
         self.completion = completion
@@ -218,7 +223,7 @@ class Form:
     def code(self) -> str:
         """Python that gives the same distributions."""
         end = "print(completion.to_frame())" if self.schema is not None else "print(completion.mean)"
-        lines = rows_code(self.known, "y")
+        lines = ["import numpy as np", *rows_code(self.known, "y")]
         if self.schema is not None and self.known.context is None:
             frame = {
                 c.name: [_value(one)] for c, one in zip(self.columns, self._texts(self._x()), strict=True)
@@ -237,6 +242,15 @@ class Form:
 
         ending, content = file_of(self.scene.pictures.source(self._x()))
         return Picture(f"row{ending}", content)
+
+
+def _number(field: Field) -> float:
+    """The value of a column without a schema; NaN if it is unknown."""
+    try:
+        return float(field.text or "nan")
+    except ValueError:
+        name = field.column.name
+        raise InputError(f"{name} is {field.text!r} in the form: write a number, or untick it") from None
 
 
 def _value(text: str) -> Any:  # noqa: ANN401

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pyrovae.app.frame import sentence_of
+
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
 
@@ -24,11 +26,12 @@ class Latest:
 
     Arguments:
         session: runs answers with the lock of the document.
-        card: the card that asks; an error becomes a sentence in it.
+        card: the card that asks.
+        refuse: called with a sentence instead, if the work fails.
     """
 
-    def __init__(self, session: Session, card: Any) -> None:  # noqa: ANN401
-        self.session, self.card = session, card
+    def __init__(self, session: Session, card: Any, refuse: Callable[[str], None]) -> None:  # noqa: ANN401
+        self.session, self.card, self.refuse = session, card, refuse
         self.turn, self.lock = 0, threading.Lock()
         self.thread: threading.Thread | None = None
 
@@ -54,13 +57,9 @@ class Latest:
             try:
                 action = partial(show, compute())
             except Exception as error:  # noqa: BLE001
-                action = partial(_failed, error)
+                action = partial(self.refuse, sentence_of(error))
         self.session.soon(partial(self._answer, turn, action), self.card)
 
     def _answer(self, turn: int, action: Callable[[], None]) -> None:
         if turn == self.turn:
             action()
-
-
-def _failed(error: Exception) -> None:
-    raise error

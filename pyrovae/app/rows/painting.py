@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from pyrovae.app.pictures import img
 from pyrovae.app.rows.browser import BRUSH_STYLE, brush
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.style import ROWS
-from pyrovae.app.rows.values import completion_facts, condition_code, rows_code
+from pyrovae.app.rows.values import chosen_code, completion_facts, condition_code
 from pyrovae.app.words import TIP, tip
 from pyrovae.datasets import Rows
+from pyrovae.errors import visible
 from pyrovae.tasks import Completion, condition
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Painting:
         import panel as pn
 
         self.scene, self.session, self.card = scene, session, card
-        self.latest = Latest(session, card)
+        self.latest = Latest(session, card, self._refuse)
         self.completion: Completion | None = None
         self.shape = tuple(session.vae.event_shape)
         self.brush = brush()(
@@ -80,16 +82,18 @@ class Painting:
     # ---------------------------------------------------------------- events
 
     def show(self, rows: Rows, name: str) -> None:
-        """Start from another image, of which nothing is erased."""
+        """Start from another image, of which only missing pixels are erased."""
         self.rows, self.name = rows, name
         self.latest.cancel()
         self.completion = None
+        x = np.asarray(rows.x[0].cpu())
+        missing = np.isnan(x).any(0).reshape(-1)
         self.brush.param.update(
-            image=self.scene.pictures.source(np.asarray(rows.x[0].cpu())),
-            erased="0" * self.count,
+            image=self.scene.pictures.source(x),
+            erased="".join("1" if gone else "0" for gone in missing),
             version=self.brush.version + 1,
         )
-        self.html.object = f"<small>{HINT}</small>"
+        self.complete()
 
     def _painted(self, event: Any) -> None:  # noqa: ANN401
         self.session.soon(self.complete, self.card)
@@ -104,6 +108,9 @@ class Painting:
             self.html.object = "<small>sampling …</small>"
         vae, seed = self.session.vae, self.session.ex.seed
         self.latest.ask(partial(condition, vae, self.known, draws=DRAWS, seed=seed), self._completed)
+
+    def _refuse(self, text: str) -> None:
+        self.completion, self.html.object = None, f"<p>{escape(visible(text))}</p>"
 
     def _completed(self, completion: Completion) -> None:
         self.completion = completion
@@ -125,7 +132,7 @@ class Painting:
 
     def code(self) -> str:
         """Python that gives the same completions."""
-        lines = [*rows_code(self.rows), *self._erasing()]
+        lines = [*chosen_code(self.session, "rows"), *self._erasing()]
         return condition_code(self.session, lines, "pv.Rows(y, rows.context)", DRAWS, "completion.plot()")
 
     def _erasing(self) -> list[str]:
@@ -142,12 +149,13 @@ class Painting:
         pieces = [bits[i : i + 90] for i in range(0, len(bits), 90)]
         return [
             *lines,
+            "import torch",
             "bits = bytes.fromhex(",
             *(f'    "{piece}"' for piece in pieces),
             ")",
             f'erased = np.unpackbits(np.frombuffer(bits, "uint8"))[: {height * width}]',
             f"erased = erased.reshape({height}, {width})",
-            "y[..., erased == 1] = np.nan",
+            "y[..., torch.as_tensor(erased == 1)] = np.nan",
         ]
 
     def picture(self) -> Picture:

@@ -7,6 +7,7 @@ the levels of the schema.
 
 from __future__ import annotations
 
+import csv
 import io
 import tempfile
 import warnings
@@ -75,6 +76,12 @@ def read_file(vae: Any, name: str, content: bytes, *, is_binary: bool = False) -
         raise too_large(name, len(content))
     if ending not in kinds:
         raise InputError(f"{name} is not a file of this model's data: give {', '.join(kinds)}")
+    has_columns = vae.schema is not None and vae.schema.columns is not None
+    if vae.context_shape is not None and not has_columns and getattr(vae.schema, "derived", None) is None:
+        raise InputError(
+            f"the model is conditional, and {name} has no context: use pv.score(vae, pv.Rows(x, context)) in "
+            "Python"
+        )
     if ending in IMAGES:
         return _image(vae, name, content, is_binary=is_binary)
     return _array(vae, name, content) if ending == ".npy" else _table(vae, name, content)
@@ -85,10 +92,25 @@ def _array(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
         values = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise InputError(f"{name} cannot be read as .npy: save it again with numpy.save") from None
-    is_one = values.shape == tuple(vae.event_shape)
-    rows, notes = _rows(vae.schema, values[None] if is_one else channels_first(values)[0])
-    code = f"x = np.load({name!r})"
-    return Upload(name, _checked(vae, rows), (f"{code}[None]" if is_one else code,), notes)
+    shape = tuple(vae.event_shape)
+    one_channel = is_image(shape) and shape[0] == 1 and values.shape[-2:] == shape[1:]
+    is_bare = values.shape == shape or (one_channel and values.ndim in (2, 3) and values.shape[1:] != shape)
+    reshaped = f".reshape({(-1, *shape)})" if is_bare else ""
+    try:
+        rows, notes = _rows(vae.schema, values.reshape(-1, *shape) if is_bare else _with_channels(values))
+    except InputError as error:
+        raise InputError(str(error).replace("the data ", f"{name} ")) from None
+    if values.dtype.kind == "f" and np.isnan(values).any() and not rows.x.isnan().any():
+        raise InputError(f"{name} has missing values (NaN), and the model's data has none: fill them in")
+    read = f"x = np.load({name!r}){reshaped}"
+    return Upload(name, _checked(vae, rows), ("import numpy as np", read), notes)
+
+
+def _with_channels(values: NDArray) -> NDArray:
+    """An array of rows, with the channels of images first, as in a file of training data."""
+    if not values.ndim:
+        raise InputError("the data is a single number: give rows, of shape (N, ...)")
+    return channels_first(values)[0]
 
 
 def _table(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
@@ -116,15 +138,21 @@ def read_text(vae: Any, text: str) -> Upload:  # noqa: ANN401
         raise InputError("there is no row: write the values of the columns, separated by commas")
     names = [column.name for column in vae.schema.columns]
     mark = next((one for one in "\t;," if one in lines[0]), ",")
-    if not set(names) & {cell.strip().strip('"') for cell in lines[0].split(mark)}:
+    cells = [cell.strip() for cell in next(csv.reader(lines[:1], delimiter=mark, skipinitialspace=True))]
+    if not set(names) & set(cells):
+        if len(cells) != len(names):
+            raise InputError(
+                f"the row has {len(cells)} values, and the model has {len(names)} columns: give those of "
+                f"{', '.join(names)}"
+            )
         lines.insert(0, mark.join(f'"{name}"' if mark in name else name for name in names))
-    upload = read_file(vae, "the row.csv", "\n".join(lines).encode())
     table = "\n".join(lines) + "\n"
-    code = (
-        "import io",
-        "import pandas as pd",
-        f"x = pd.read_csv(io.StringIO({table!r}), sep={mark!r}, dtype=str)",
-    )
+    try:
+        upload = read_file(vae, "the row.csv", table.encode())
+    except InputError as error:
+        raise InputError(str(error).replace("the row.csv", "the row")) from None
+    read = f"x = pd.read_csv(io.StringIO({table!r}), sep={mark!r}, dtype=str, skipinitialspace=True)"
+    code = ("import io", "import pandas as pd", read)
     return Upload("the row", upload.rows, code, upload.notes)
 
 
@@ -160,6 +188,7 @@ def _image(vae: Any, name: str, content: bytes, *, is_binary: bool) -> Upload:  
     rows, notes = _rows(schema, values[None])
     shape = "pixels[None, None]" if channels == 1 else "pixels.transpose(2, 0, 1)[None]"
     code = (
+        "import numpy as np",
         "from PIL import Image",
         f"image = Image.open({name!r}).convert({mode!r})",
         f"pixels = np.asarray(image.resize(({width}, {height}), Image.Resampling.LANCZOS))",

@@ -19,16 +19,17 @@ from pyrovae.app.pictures import cells, file_of, img
 from pyrovae.app.rows.latest import Latest
 from pyrovae.app.rows.style import ROWS
 from pyrovae.app.rows.values import (
+    chosen_code,
     estimate,
     line,
     reconstruction,
     reliability,
-    rows_code,
 )
 from pyrovae.app.scene import dot, number
 from pyrovae.app.words import TIP, tip
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, visible
 from pyrovae.evidence import diagnose, iwae_bound, log_evidence
+from pyrovae.exploring.gaussians import entropy
 
 if TYPE_CHECKING:
     from pyrovae.app.frame import Picture
@@ -92,7 +93,7 @@ class RowCard:
         import panel as pn
 
         self.scene, self.session = scene, session
-        self.latest = Latest(session, self)
+        self.latest = Latest(session, self, self._refuse)
         self.turns = {"doubtful": 0, "far": 0}
         self.values: Values | None = None
         self.busy = False
@@ -106,7 +107,7 @@ class RowCard:
 
     def show(self, rows: Rows, name: str) -> None:
         """Show a row; its log p(x) follows when it is computed."""
-        self.rows, self.name, self.values = rows, name, None
+        self.rows, self.name, self.values, self.refusal = rows, name, None, ""
         i = self.session.chosen.index
         self.busy = True
         self.number.value = i
@@ -119,6 +120,10 @@ class RowCard:
 
     def _computed(self, values: Values) -> None:
         self.values = values
+        self._draw()
+
+    def _refuse(self, text: str) -> None:
+        self.refusal = text
         self._draw()
 
     def _draw(self) -> None:
@@ -161,7 +166,8 @@ class RowCard:
     def _facts(self) -> str:
         label = self._label()
         if self.values is None:
-            return label + f'<div class="evidence">{tip("log p(x)")}<br><small>sampling …</small></div>'
+            said = escape(visible(self.refusal)) or "sampling …"
+            return f'{label}<div class="evidence">{tip("log p(x)")}<br><small>{said}</small></div>'
         evidence, split = self.values.evidence, self.values.split
         log_px, error = float(evidence.log_px[0]), float(evidence.mc_stderr[0])
         parts = [f'{label}<div class="evidence">{tip("log p(x)")}<br>{estimate(log_px, error)}</div>']
@@ -187,10 +193,10 @@ class RowCard:
         if self.scene.mixture is None:
             return ""
         ex, i = self.session.ex, self.session.chosen.index
-        encoding, at = (ex.encoding, i) if i is not None else (ex.read(self.rows)[0], 0)
+        encoding: Any = ex.encoding if i is not None else ex.read(self.rows)[0]
+        at = 0 if i is None else i
         share, sd = encoding.responsibilities[at], encoding.responsibility_sd[at]
-        k, positive = int(share.argmax()), share[share > 0]
-        doubt = number(float(-(positive * np.log(positive)).sum()))
+        k, doubt = int(share.argmax()), number(float(entropy(share)))
         largest = "" if len(share) <= SHOWN else f", the {SHOWN} largest"
         text = f"{dot(self.scene.colours[k])}component {k} · {tip('doubt')} {doubt} nats"
         chart = bars(share, sd, self.scene.colours)
@@ -260,23 +266,21 @@ class RowCard:
 
     def code(self) -> str:
         """Python that gives the numbers of the card."""
+        seed = self.session.ex.seed
         lines = [
-            "import numpy as np", "import pyrovae as pv", "", f"vae = pv.load({self.session.run!r})",
-            *rows_code(self.rows, "row"),
-            "",
-            f"evidence = pv.log_evidence(vae, row, particles={COUNTS[-1]}, seed={self.session.ex.seed})",
+            *chosen_code(self.session, "row"),
+            f"evidence = pv.log_evidence(vae, row, particles={COUNTS[-1]}, seed={seed}, compile=False)",
             "print(evidence)",
-            f"curve = pv.iwae_bound(vae, row, particles={COUNTS}, seed={self.session.ex.seed})",
+            f"curve = pv.iwae_bound(vae, row, particles={COUNTS}, seed={seed})",
             "print(curve)",
-        ]  # fmt: skip
+        ]
         if self.values is not None and self.values.split is not None:
             lines += [
-                "split = pv.diagnose(",
-                f"    vae, row[[0, 0]], particles={COUNTS[-1] // 2}, seed={self.session.ex.seed}",
-                ")  # it needs two rows",
+                "# the parts of the ELBO; diagnose needs two rows",
+                f"split = pv.diagnose(vae, row[[0, 0]], particles={COUNTS[-1] // 2}, seed={seed})",
                 'print("reconstruction", split.reconstruction.mean(), "KL", split.kl.mean())',
             ]
-        return "\n".join(lines) + "\n"
+        return self.scene.code("", *lines)
 
     def picture(self) -> Picture:
         """The row as a file."""
@@ -290,7 +294,7 @@ def curve(bound: np.ndarray, log_px: float) -> str:
     """L_K against K on a logarithmic scale, below a line at log p(x), as SVG."""
     if not np.isfinite(bound).all() or not np.isfinite(log_px):
         return ""
-    width, height, left, right, top, base = 360, 104, 4, 356, 18, 78
+    width, height, left, right, top, base = 290, 100, 3, 287, 16, 74
     low, high = float(bound.min()), max(float(bound.max()), log_px)
     places = np.linspace(left, right, len(bound))
     # the curve of an exact guide is flat, and rounding is no slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from pyrovae.app.pictures import img
 from pyrovae.app.rows.browser import FILES_STYLE, LIMIT, file_field
 from pyrovae.app.rows.reading import MOST, Upload, kinds_of, read_file, read_text, too_large
 from pyrovae.app.rows.style import ROWS
-from pyrovae.app.rows.values import rows_code
+from pyrovae.app.rows.values import chosen_code
+from pyrovae.app.tables import columns_of
 
 if TYPE_CHECKING:
     from pyrovae.app.scene import Scene
     from pyrovae.app.session import Session
     from pyrovae.datasets import Rows
+    from pyrovae.datasets.columns import Column
 
 __all__ = ["UploadCard"]
 
@@ -40,7 +43,7 @@ class UploadCard:
         self.scene, self.session = scene, session
         self.upload: Upload | None = None
         kinds = kinds_of(session.vae)
-        self.is_table = session.vae.schema is not None and session.vae.schema.columns is not None
+        self.columns = columns_of(session.ex)
         self.files = file_field()(
             accept=",".join(kinds), note=self._note(), sizing_mode="stretch_width", margin=0,
             stylesheets=[FILES_STYLE], css_classes=["files"],
@@ -54,23 +57,23 @@ class UploadCard:
             stylesheets=[look.FIELD], css_classes=["of-file"],
         )  # fmt: skip
         self.number.param.watch(self._picked, "value")
-        parts = [self.files, *(self._lines() if self.is_table else ()), self.number, self.html]
+        parts = [self.files, *(self._lines(self.columns) if self.columns else ()), self.number, self.html]
         self.view = pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
     def _note(self) -> str:
         shape = self.session.vae.event_shape
-        if self.is_table:
+        if self.columns:
             return f"a .csv, .parquet or .npy file with the columns of the training data, up to {LIMIT} MB"
         if len(shape) == 3 and kinds_of(self.session.vae)[0] == ".png":
             colour = "grey" if shape[0] == 1 else "in colour"
             return f"an image, read {colour} with {shape[2]} × {shape[1]} pixels, or a .npy; up to {LIMIT} MB"
         return f"a .npy file of shape {tuple(shape)} or {('N', *shape)}, up to {LIMIT} MB".replace("'", "")
 
-    def _lines(self) -> tuple[Any, ...]:
+    def _lines(self, columns: Sequence[Column]) -> tuple[Any, ...]:
         """A field for the values of one row."""
         import panel as pn
 
-        names = ", ".join(column.name for column in self.session.vae.schema.columns)
+        names = ", ".join(column.name for column in columns)
         self.text = pn.widgets.TextAreaInput(
             placeholder=f"or write a row: {names}", rows=2, sizing_mode="stretch_width", margin=(8, 0, 0, 0),
             max_length=100_000, stylesheets=[look.FIELD], css_classes=["line"],
@@ -136,12 +139,6 @@ class UploadCard:
 
     def code(self) -> str:
         """Python that reads the file and gives log p(x) of its rows."""
-        read = rows_code(self.session.chosen.rows, "x") if self.upload is None else list(self.upload.code)
-        imports = [one for one in read if one.startswith(("import ", "from "))]
-        lines = [
-            "import numpy as np", "import pyrovae as pv", *imports, "",
-            f"vae = pv.load({self.session.run!r})",
-            *(one for one in read if one not in imports),
-            f"print(pv.score(vae, x, particles=1000, seed={self.session.ex.seed}))",
-        ]  # fmt: skip
-        return "\n".join(lines) + "\n"
+        read = chosen_code(self.session, "x") if self.upload is None else self.upload.code
+        seed = self.session.ex.seed
+        return self.scene.code("", *read, f"print(pv.score(vae, x, particles=1000, seed={seed}))")

@@ -8,22 +8,20 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pyrovae.app.scene import number
 from pyrovae.app.words import tip
 from pyrovae.datasets import Rows
 from pyrovae.exploring.space import Space
-from pyrovae.measurements.families import elements_of
 from pyrovae.numerics import as_array
-from pyrovae.tasks.moments import moments_of
 
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
     from pyrovae.tasks import Completion
 
 __all__ = [
+    "chosen_code",
     "completion_facts",
     "condition_code",
     "estimate",
@@ -42,18 +40,9 @@ WIDE = 88
 
 
 def reconstruction(vae: Any, rows: Rows) -> NDArray:  # noqa: ANN401
-    """E[x|z] at the mean of q(z|x), (N, *event).
-
-    Of the columns of a table it is the most probable word, and the mean of numbers.
-    """
+    """E[x|z] at the mean of q(z|x), (N, *event); the most probable values of a table."""
     space = Space(vae)
-    z = space.encode(rows)
-    if vae.schema is None or vae.schema.columns is None:
-        return space.decoded(z, rows.context)
-    with space.quiet(0):
-        p, _ = elements_of(vae.decode(torch.as_tensor(z).to(next(vae.parameters())), rows.context))
-        p = p.expand(torch.Size((1, *p.batch_shape)))
-        return as_array(moments_of(p, torch.ones(1, len(z))).mode)
+    return space.decoded(space.encode(rows), rows.context)
 
 
 # -------------------------------------------------------------------- HTML
@@ -66,6 +55,8 @@ def line(left: str, right: str) -> str:
 
 def estimate(value: float, error: float) -> str:
     """An estimate in nats with its Monte Carlo error, as HTML."""
+    if value == -np.inf:
+        return "<b>−∞</b> <small>no sample has any weight</small>"
     return f"<b>{number(value)}</b> ± {number(error)} nats"
 
 
@@ -95,6 +86,7 @@ def rows_code(rows: Rows, name: str = "rows") -> list[str]:
     """Lines of Python that give the same rows; they use `np`, `pv` and, for long ones, `unpacked`.
 
     Example:
+        >>> import torch
         >>> rows_code(Rows(torch.tensor([[0.5, 2.0]])))
         ['rows = pv.Rows(np.array([[0.5, 2.0]], "float32"))']
     """
@@ -135,14 +127,23 @@ def _shortest(array: NDArray) -> Any:  # noqa: ANN401
     return float(str(array)) if array.dtype.kind == "f" else array.item()
 
 
-def condition_code(session: Session, lines: list[str], y: str, draws: int, end: str = "") -> str:
-    """A program that conditions on `y`, which lines of Python make."""
-    every = [
-        "import numpy as np", "import pyrovae as pv", "", f"vae = pv.load({session.run!r})", *lines,
+def chosen_code(session: Session, name: str) -> list[str]:
+    """Lines of Python that give the chosen row: by its number, or with its values."""
+    i = session.chosen.index
+    if i is not None:
+        return ["import numpy as np", f"{name} = ex.rows[{i} : {i + 1}]"]
+    return ["import numpy as np", *rows_code(session.chosen.rows, name)]
+
+
+def condition_code(session: Session, lines: list[str], y: str, draws: int, end: str) -> str:
+    """A program that conditions on `y`, which lines of Python make, and ends with a line."""
+    return session.scene.code(
+        "",
+        *lines,
         f"completion = pv.condition(vae, {y}, draws={draws}, seed={session.ex.seed})",
         "print(completion)",
-    ]  # fmt: skip
-    return "\n".join([*every, *([end] if end else [])]) + "\n"
+        end,
+    )
 
 
 def completion_facts(completion: Completion) -> str:
