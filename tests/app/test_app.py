@@ -1,7 +1,8 @@
 """The app in a real browser, and its server without one.
 
 Everything is asked of the page itself: what it loads and from where, and whether its pictures change when
-somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve most; two others show a VAE without components.
+somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve most
+of them.
 """
 
 import asyncio
@@ -17,14 +18,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import urllib.request
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -40,6 +39,7 @@ from pyrovae.app.sliders_card import SlidersCard
 from pyrovae.cli import main
 from pyrovae.cli.commands.explore import _code
 from pyrovae.errors import InputError
+from tests.support import PROJECT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("panel", "playwright") if importlib.util.find_spec(name) is None]
@@ -236,11 +236,23 @@ def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
 # -------------------------------------------------------------------- the page
 
 
-def page_of(ex, **options):
-    """The page of one tab, without a browser."""
+@pytest.fixture
+def page_of():
+    """The page of one tab, without a browser; at the end its threads are done."""
     from pyrovae.app.page import Page
 
-    return Page(scene.Scene(ex, "", **options))
+    pages = []
+
+    def opened(ex, **options):
+        pages.append(Page(scene.Scene(ex, "", **options)))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        for card in (*page.session.retired, *(frame.card for frame in page.session.frames)):
+            latest = getattr(getattr(card, "part", card), "latest", None)
+            if hasattr(latest, "wait"):
+                latest.wait()
 
 
 quiet = pytest.mark.filterwarnings(
@@ -250,7 +262,7 @@ quiet = pytest.mark.filterwarnings(
 
 @needs_panel
 @quiet
-def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex):
+def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex, page_of):
     """The answer to a drag waits for 12 ms; who chooses a component meanwhile must get it."""
     page = page_of(ex)
     mapped, sliders, point = (page.card(kind) for kind in (MapCard, SlidersCard, PointCard))
@@ -269,7 +281,7 @@ def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex):
 
 @needs_panel
 @quiet
-def test_copied_code_gives_what_the_cards_show(run, ex):
+def test_copied_code_gives_what_the_cards_show(run, ex, page_of):
     """Also after an edit, with the components as they are then."""
     lines = tuple(_code(str(run), {"split": "test", "rows": COUNT, "seed": 0}, None, None))
     page = page_of(ex, run=str(run), preamble=lines)
@@ -315,7 +327,7 @@ def ran(code):
 
 @needs_panel
 @quiet
-def test_an_edit_is_undone_exactly_and_a_refused_one_is_a_sentence(ex):
+def test_an_edit_is_undone_exactly_and_a_refused_one_is_a_sentence(ex, page_of):
     page = page_of(ex)
     before = whole(page)
     page.session.choose_component(0)
@@ -344,7 +356,7 @@ def whole(page):
 @needs_panel
 @quiet
 @pytest.mark.parametrize("kind", ["one-hot", "sphere"])
-def test_where_there_are_no_directions_a_click_takes_the_nearest_row(kind):
+def test_where_there_are_no_directions_a_click_takes_the_nearest_row(kind, page_of):
     likelihood, small = (
         pv.likelihoods.Normal(),
         {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)},
@@ -368,7 +380,7 @@ def test_where_there_are_no_directions_a_click_takes_the_nearest_row(kind):
 
 @needs_panel
 @quiet
-def test_the_context_of_the_chosen_row_is_decoded():
+def test_the_context_of_the_chosen_row_is_decoded(page_of):
     small = {
         "encoder": pv.networks.MLP(4),
         "decoder": pv.networks.MLP(4),
@@ -474,7 +486,9 @@ def is_inside(page, width):
 
 def place(page, right, down):
     """A place on the map, in shares of its width and height."""
-    box = page.locator(".bk-Canvas, canvas").first.bounding_box()
+    canvas = page.locator(".bk-Canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     return box["x"] + right * box["width"], box["y"] + down * box["height"]
 
 
@@ -567,14 +581,14 @@ class TestPage:
     def test_the_wheel_scrolls_and_with_ctrl_it_zooms_until_a_double_click(self, page):
         _, there = changes(page, "decoded", lambda: click(page, 0.3, 0.7))
         page.mouse.move(*place(page, 0.5, 0.5))
+        start = page.evaluate("scrollY")
         page.mouse.wheel(0, 200)
-        until(page, lambda: page.evaluate("scrollY"), lambda down: down == 200)
+        until(page, lambda: page.evaluate("scrollY"), lambda down: down == start + 200)
         page.evaluate("scrollTo(0, 0)")
         page.mouse.move(*place(page, 0.5, 0.5))
         page.keyboard.down("Control")
         page.mouse.wheel(0, -300)
         page.keyboard.up("Control")
-        assert page.evaluate("scrollY") == 0
         page.wait_for_timeout(300)
         changes(page, "decoded", lambda: click(page, 0.3, 0.7))  # is another place now
         page.mouse.dblclick(*place(page, 0.6, 0.6))
@@ -618,54 +632,26 @@ class TestPage:
         other.close()
 
 
-def plain_images():
-    data = pv.datasets.load("digits", binarize="threshold")
-    small = {"encoder": pv.networks.MLP(16), "decoder": pv.networks.MLP(16)}
-    vae = pv.VAE(data.event_shape, 4, **small, seed=0)
-    pv.fit(vae, data, epochs=2, figures=False, progress=False, compile=False)
-    return pv.explore(vae, data, rows=60, particles=10)
-
-
-def table():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({f"length of part {i}": rng.normal(size=80) for i in range(5)})
-    frame["kind"] = rng.choice(["cat", "cow"], 80)
-    data = pv.datasets.load(frame)
-    vae = pv.VAE.suited(data, latent_dim=2, encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8))
-    pv.fit(vae, data, epochs=1, figures=False, progress=False, compile=False)
-    return pv.explore(vae, data, rows=60, particles=10)
-
-
-@pytest.fixture(scope="module", params=[plain_images, table], ids=["images", "table"])
-def other_page(request, browser):
-    """The page of a VAE without components, served by a thread."""
-    from pyrovae.app.server import _free, _server
-
-    stage, port, ready = scene.Scene(request.param(), "plain"), _free(None), threading.Event()
-
-    def serve():
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        server = _server(stage, "plain", port)
-        server.io_loop.add_callback(ready.set)
-        server.io_loop.start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    ready.wait(60)
-    complaints = []
-    tab = browser.new_page(viewport={"width": 1280, "height": 800})
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"http://127.0.0.1:{port}/")
-    tab.wait_for_selector(".evidence b")
-    yield tab
-    assert complaints == []
-    tab.close()
+@pytest.fixture(scope="module")
+def others():
+    """The addresses of two VAEs without components, by the kind of their data."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.support.app_pages"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=PROJECT)
+    ports = process.stdout.readline().split()
+    yield dict(zip(("images", "table"), (f"http://127.0.0.1:{port}/" for port in ports), strict=True))
+    process.kill()
+    process.communicate()
 
 
 @needs_browser
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of panel and tornado, in the thread
-def test_a_vae_without_components_has_a_page(other_page):
-    page = other_page
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_a_vae_without_components_has_a_page(others, browser, kind):
+    page, complaints = browser.new_page(viewport={"width": 1280, "height": 800}), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(others[kind])
+    page.wait_for_selector(".evidence b")
     for width in (390, 1920, 1280):
         assert is_inside(page, width)
     decoded = page.locator(".decoded")
@@ -683,6 +669,8 @@ def test_a_vae_without_components_has_a_page(other_page):
     until(page, lambda: page.locator(".walks button").count(), lambda steps: steps == 9)
     page.locator(".neighbours button").nth(3).click()
     until(page, lambda: page.locator(".number input").input_value(), lambda row: row != "0")
+    assert complaints == []
+    page.close()
 
 
 # -------------------------------------------------------------------- pictures
