@@ -210,7 +210,8 @@ class ComponentCard(Card):
         self.gallery.put(
             f"<h2>{dot(self.scene.colours[k])}Component {k}</h2> &nbsp;<small>{facts}</small>"
             f'<p><small>samples of it</small></p><div class="samples">{self._samples(least)}</div>'
-            f'<p><small>rows nearest to its mean</small></p><div class="near">{grid(sources, near, names, least)}</div>'
+            "<p><small>rows nearest to its mean</small></p>"
+            f'<div class="near">{grid(sources, near, names, least)}</div>'
         )
 
     def _samples(self, least: int) -> str:

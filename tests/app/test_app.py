@@ -662,7 +662,7 @@ def test_a_vae_without_components_has_a_page(others, browser, kind):
     handle.press("ArrowLeft")
     until(page, lambda: decoded.evaluate("one => one.outerHTML"), lambda after: after == before)
     page.locator(".endA button").click()
-    page.get_by_text("A is the encoding").wait_for()
+    page.get_by_text("A is moved along").wait_for()
     click(page, 0.6, 0.6)
     page.get_by_text("a place on the map").wait_for()
     page.locator(".endB button").click()
