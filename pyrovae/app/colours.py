@@ -1,9 +1,10 @@
-r"""Colours of components, labels and numbers, and of observations that belong to several components.
+r"""Colours of components, labels and numbers, and of rows that belong to several components.
 
 An observation has the colour sum_k p(c=k|x) colour_k, mixed in linear light. So the colour of a
 doubtful observation lies between those of its components. Up to ten components have the colours of
-`plots`. Further ones get hues in steps of the golden angle, so that successive colours differ most. Labels have other
-colours, Okabe & Ito's, so that none is taken for a component. Numbers go from dark blue to yellow.
+`plots`. Further ones get hues in steps of the golden angle, so that successive colours differ most.
+Labels have other colours, Okabe & Ito's, so that none is taken for a component. Numbers go from
+dark blue to yellow.
 """
 
 from __future__ import annotations

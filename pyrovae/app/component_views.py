@@ -122,18 +122,16 @@ class ComponentsCard(Card):
 def what_it_did(edit: Edit) -> str:
     """What an edit did to log p(x), in plain words, as HTML."""
     gain, error = edit.difference, edit.se
-    size = f"{number(abs(gain), 4)} ± {number(error, 4)} nats per row"
     if abs(gain) <= 2 * error or not np.isfinite(error):
-        verdict = (
-            f"log p(x) changes by {number(gain, 4)} ± {number(error, 4)} nats per row: no clear difference"
-        )
+        size = f"{number(gain, 4)} ± {number(error, 4)} nats per row"
+        verdict = f"{tip('log p(x)')} changes by {size}: no clear difference"
     else:
-        verdict = f"log p(x) {'rises' if gain > 0 else 'falls'} by {size}: clearly {'better' if gain > 0 else 'worse'}"
+        size = f"{number(abs(gain), 4)} ± {number(error, 4)} nats per row"
+        way, word = ("rises", "better") if gain > 0 else ("falls", "worse")
+        verdict = f"{tip('log p(x)')} {way} by {size}: clearly {word}"
     means = f"{number(edit.before.mean)} before, {number(edit.after.mean)} after"
     what = edit.what[:1].upper() + edit.what[1:]
-    return (
-        f"<b>{escape(what)}.</b> {verdict.replace('log p(x)', tip('log p(x)'), 1)} <small>({means})</small>"
-    )
+    return f"<b>{escape(what)}.</b> {verdict} <small>({means})</small>"
 
 
 def _table(scene: Scene) -> Any:  # noqa: ANN401
@@ -212,7 +210,8 @@ class ComponentCard(Card):
         self.gallery.put(
             f"<h2>{dot(self.scene.colours[k])}Component {k}</h2> &nbsp;<small>{facts}</small>"
             f'<p><small>samples of it</small></p><div class="samples">{self._samples(least)}</div>'
-            f'<p><small>rows nearest to its mean</small></p><div class="near">{grid(sources, near, names, least)}</div>'
+            "<p><small>rows nearest to its mean</small></p>"
+            f'<div class="near">{grid(sources, near, names, least)}</div>'
         )
 
     def _samples(self, least: int) -> str:

@@ -133,7 +133,8 @@ class Frame:
 
         self.saving = pn.widgets.FileDownload(
             callback=self._saved, filename="picture.svg", label="Save picture", auto=True, embed=False,
-            button_type="default", margin=(0, 0, 0, 6), stylesheets=[look.BUTTON, look.SMALL], css_classes=["save"],
+            button_type="default", margin=(0, 0, 0, 6), stylesheets=[look.BUTTON, look.SMALL],
+            css_classes=["save"],
         )  # fmt: skip
         return self.saving
 

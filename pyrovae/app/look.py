@@ -41,7 +41,8 @@ MESSAGE = f"""
   margin: 0 0 8px !important; box-sizing: border-box; }}
 """
 SMALL = f"""
-:host .bk-btn.bk-btn-default {{ height: 26px; box-sizing: border-box; line-height: 1; margin: 0; padding: 0 8px; font-size: 12px; color: {MUTED}; }}
+:host .bk-btn.bk-btn-default {{ height: 26px; box-sizing: border-box; line-height: 1; margin: 0;
+  padding: 0 8px; font-size: 12px; color: {MUTED}; }}
 :host .bk-btn svg, :host .bk-btn .bk-TablerIcon {{ display: none; }}
 :host a.bk-btn {{ display: inline-flex; align-items: center; text-decoration: none; }}
 """
@@ -71,14 +72,16 @@ img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
 .strip {{ display: flex; gap: 3px; }}
 .strip > div {{ flex: 1 1 0; min-width: 0; }}
 .strip img, .fit img {{ width: 100%; height: auto; }}
-.rows {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--least, 52px), 1fr)); gap: 5px; }}
+.rows {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--least, 52px), 1fr));
+  gap: 5px; }}
 .rows button, .strip button {{ all: unset; display: block; cursor: pointer; box-sizing: border-box;
   width: 100%; border: 1px solid transparent; border-radius: 3px; }}
 .rows button:hover {{ border-color: {ACCENT}; }}
 .rows button:focus-visible {{ outline: 2px solid {ACCENT}; }}
 .rows img {{ width: 100%; height: auto; }}
 .values {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 12.5px; }}
-.values th {{ font-weight: 400; color: {MUTED}; text-align: left; white-space: nowrap; padding: 2px 10px 2px 0; }}
+.values th {{ font-weight: 400; color: {MUTED}; text-align: left; white-space: nowrap;
+  padding: 2px 10px 2px 0; }}
 .values td {{ text-align: right; white-space: nowrap; padding: 2px 0 2px 10px; }}
 .values tr + tr {{ border-top: 1px solid {LINE}; }}
 .values button {{ all: unset; cursor: pointer; color: {ACCENT}; }}
@@ -171,7 +174,12 @@ def button(
     return made
 
 
-def select(options: Any, value: Any, action: Callable[[Any], None], names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+def select(
+    options: Any,  # noqa: ANN401
+    value: Any,  # noqa: ANN401
+    action: Callable[[Any], None],
+    names: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401
     """A list of options that runs an action with the one that is chosen."""
     import panel as pn
 

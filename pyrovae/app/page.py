@@ -52,39 +52,39 @@ class Page:
         self.header = pn.pane.HTML(
             "", sizing_mode="stretch_width", margin=(12, 16, 10, 16), stylesheets=[look.HEADER]
         )
+        self.stacks = [self._stack() for _ in range(3)]
+        pair = self._stack("pair")
+        pair.objects = self.stacks[1:]
         self.columns = pn.Column(
-            sizing_mode="stretch_width", margin=0, css_classes=["columns"], stylesheets=[look.COLUMNS]
-        )
+            self.stacks[0], pair, sizing_mode="stretch_width", margin=0, css_classes=["columns"],
+            stylesheets=[look.COLUMNS],
+        )  # fmt: skip
         self.build()
 
     def build(self) -> None:
         """Make all cards, for a new tab or after an edit."""
-        import panel as pn
-
         session, scene = self.session, self.session.scene
         mixture = () if scene.mixture is None else OF_MIXTURES
         session.retire()
-        left, middle, right = (self._stack(classes) for classes in (LEFT, MIDDLE, (*mixture, *RIGHT)))
-        pair = pn.Column(
-            middle, right, sizing_mode="stretch_width", margin=0, css_classes=["stack", "pair"],
-            stylesheets=[look.STACK],
-        )  # fmt: skip
+        groups = [
+            [Frame(card(scene, session), session) for card in classes]
+            for classes in (LEFT, MIDDLE, (*mixture, *RIGHT))
+        ]
+        session.frames = [frame for frames in groups for frame in frames]
+        session.tell("show", session.chosen.rows, session.chosen.name)
+        for stack, frames in zip(
+            self.stacks, groups, strict=True
+        ):  # last, so that the browser gets them whole
+            stack.objects = [frame.view for frame in frames]
         facts = "".join(f"<span>{escape(fact)}</span>" for fact in scene.facts())
         self.header.object = f"<h1>{escape(scene.title)}</h1>{facts}"
-        self.columns.objects = [left, pair]
-        session.tell("show", session.chosen.rows, session.chosen.name)
 
-    def _stack(self, classes: tuple[type, ...]) -> Any:  # noqa: ANN401
+    def _stack(self, *names: str) -> Any:  # noqa: ANN401
         """Cards below each other."""
         import panel as pn
 
-        session = self.session
-        frames = [Frame(card(session.scene, session), session) for card in classes]
-        session.frames += frames
-        return pn.Column(
-            *(frame.view for frame in frames), sizing_mode="stretch_width", margin=0, css_classes=["stack"],
-            stylesheets=[look.STACK],
-        )  # fmt: skip
+        classes = ["stack", *names]
+        return pn.Column(sizing_mode="stretch_width", margin=0, css_classes=classes, stylesheets=[look.STACK])
 
     def card(self, kind: type) -> Any:  # noqa: ANN401
         """The card of a class."""

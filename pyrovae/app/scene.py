@@ -173,7 +173,7 @@ class Scene:
         return known
 
     def by_log_px(self) -> tuple[list[str], str]:
-        """The colours of log p(x), from low to high, and their legend; computed at the first use."""
+        """The colours of log p(x), from low to high, and their legend."""
         values = np.asarray(self.ex.log_px, dtype=float)
         low, high = np.quantile(values[np.isfinite(values)], [0.02, 0.98])
         return of_numbers(values, low, high), _scale(f"{number(low, 1)}", f"{number(high, 1)} nats")

@@ -80,7 +80,8 @@ class Session:
     def __init__(self, scene: Scene) -> None:
         from bokeh.plotting import curdoc
 
-        self.document = curdoc()
+        self.document, self.closed = curdoc(), False
+        self.document.on_session_destroyed(self._close)
         self.scene = scene
         self.frames: list[Any] = []
         self.retired: list[Any] = []
@@ -220,6 +221,8 @@ class Session:
             card: the card that asked for it; by default the one whose method it is.
             wait: milliseconds.
         """
+        if self.closed:
+            return
         guarded = partial(self.guarded, action, card)
         if wait:
             self.document.add_timeout_callback(guarded, wait)
@@ -240,6 +243,11 @@ class Session:
             action()
         except Exception as error:  # noqa: BLE001
             self.on_error(sentence_of(error))
+
+    def _close(self, session_context: Any) -> None:  # noqa: ANN401
+        """The tab was closed: what is still computed for it is dropped."""
+        self.closed = True
+        self.retire()
 
     def retire(self) -> None:
         """Forget all cards, before others are made; what they still wait for is dropped."""

@@ -17,6 +17,7 @@ from pyrovae.app.files import pictures_svg
 from pyrovae.app.frame import Card, Picture
 from pyrovae.app.gallery import Gallery, strip
 from pyrovae.app.tables import changes, columns_of
+from pyrovae.errors import InputError
 from pyrovae.exploring.directions import Directions
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ class SlidersCard(Card):
 
     def picture(self) -> Picture:
         """The traversals, in one file."""
+        if not self.scene.ex.real:
+            raise InputError(NONE[:1].lower() + NONE[1:-1])
         decoded = self.session.decode(self.traversals())
         pictures = self.scene.pictures
         shown = {name: pictures.sources(x) for name, x in zip(self.along.names, decoded, strict=True)}

@@ -179,7 +179,7 @@ class Exploration(Displayed):
         return self.observation(i, particles=particles)
 
     def far(self, count: int = 10) -> Integers:
-        """The rows with the lowest log p(x), the lowest first: far from all that the model knows."""
+        """The rows with the lowest log p(x), the lowest first: far from what the model knows."""
         return self._first(self.log_px, count)
 
     def neighbours(self, at: int | ArrayLike, count: int = 10) -> Integers:
