@@ -318,9 +318,7 @@ def test_a_form_speaks_the_words_of_the_table(of_table):
     part.fields[4].input.value = "2013-05-12"
     part.latest.wait()
     assert float(part.known.x[0, 4]) == 15837.0  # days since 1970-01-01
-    with pytest.raises(
-        InputError, match="'joined' of the form holds 'soon', and .* dates: correct the value"
-    ):
+    with pytest.raises(InputError, match="'joined' of the form holds 'soon', .* dates: correct the value"):
         part.fields[4].input.value = "soon"
 
 
