@@ -70,7 +70,7 @@ def serve(
     stopped: list[int] = []
 
     def stop(number: int, frame: Any) -> None:  # noqa: ANN401
-        # An exception that is raised while garbage is collected is lost, so the loop is stopped too.
+        # An exception during a garbage collection is lost, so the loop is stopped too.
         stopped.append(number)
         loop.add_callback_from_signal(loop.stop)
         handler(number, frame)
