@@ -172,7 +172,7 @@ class NeighbourCard(Card):
 class PathCard(Card):
     """Steps from one point to another, straight and, for a mixture, where log p(z) is high."""
 
-    title = "Path between two points"
+    title = "Path"
 
     def __init__(self, scene: Scene, session: Session) -> None:
         import panel as pn

@@ -66,13 +66,23 @@ def serve(
     print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    # Panel's own handler ends without a message.
-    signal.signal(signal.SIGINT, before if callable(before) else signal.default_int_handler)
+    loop, handler = server.io_loop, before if callable(before) else signal.default_int_handler
+    stopped: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:  # noqa: ANN401
+        # An exception during a garbage collection is lost, so the loop is stopped too.
+        stopped.append(number)
+        loop.add_callback_from_signal(loop.stop)
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message
     try:
-        server.io_loop.start()
+        loop.start()
     finally:
         signal.signal(signal.SIGINT, before)
         server.stop()
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
