@@ -104,7 +104,11 @@ class Field:
         self._changed(event)
 
     def _changed(self, event: Any) -> None:  # noqa: ANN401
-        if not self.busy:
+        if self.busy:
+            return
+        if self.is_known and not self.input.value:  # an empty field is an unknown value
+            self.tick.value = False
+        else:
             self.on_change()
 
 
@@ -174,10 +178,11 @@ class Form:
     def complete(self) -> None:
         """Ask for the distribution of what is unknown now."""
         self.latest.cancel()
-        self.completion, self.facts.object = None, "<small>sampling …</small>"
+        self.completion, self.facts.object = None, ""
         for field in self.fields:
             field.answer.object = "<small>…</small>"
         self.known = self._known()
+        self.facts.object = "<small>sampling …</small>"
         vae, seed = self.session.vae, self.session.ex.seed
         self.latest.ask(partial(condition, vae, self.known, draws=DRAWS, seed=seed), self._completed)
 
@@ -204,7 +209,12 @@ class Form:
         if self.schema is not None:
             frame = {column.name: [text] for column, text in zip(self.columns, texts, strict=True)}
             na = self.schema.na
-            return match(opened(frame, "the form", ReadOptions(na=na)), self.columns, "the form", na=na)[0]
+            table = opened(frame, "the form", ReadOptions(na=na))
+            try:
+                return match(table, self.columns, "the form", na=na)[0]
+            except InputError as error:
+                said = str(error).partition(": correct")[0].replace(" in row 0", "")
+                raise InputError(f"{said}: correct the value, or untick it") from None
         return np.array([_number(field) for field in self.fields])
 
     def _completed(self, completion: Completion) -> None:

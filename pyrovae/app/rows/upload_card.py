@@ -132,7 +132,7 @@ class UploadCard:
         few = f"the first {MOST:,} rows can be chosen" if len(rows) == MOST else ""
         notes = "".join(f"<p><small>{escape(note)}</small></p>" for note in (*self.upload.notes, few) if note)
         text = f"<b>{escape(name)}</b>, as the model reads it. All cards show it now."
-        picture = img(source, pictures.size(120), "uploaded")
+        picture = img(source, pictures.size(240 if self.columns else 120), "uploaded")
         return f'<div class="split">{picture}<div class="facts"><div>{text}</div>{notes}</div></div>'
 
     # ---------------------------------------------------------------- what is taken away
