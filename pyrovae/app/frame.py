@@ -17,14 +17,14 @@ with its text selected.
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app import look
-from pyrovae.errors import InputError, visible
+from pyrovae.app.sentences import sentence_of
+from pyrovae.errors import visible
 
 if TYPE_CHECKING:
     from pyrovae.app.scene import Scene
@@ -160,16 +160,3 @@ class Frame:
             self.say(sentence_of(error))
         else:
             self.say("")
-
-
-def sentence_of(error: Exception) -> str:
-    """What to say of an error: its message if it is for users; others are also logged.
-
-    Example:
-        >>> sentence_of(InputError("z has 3 entries: give 2"))
-        'z has 3 entries: give 2'
-    """
-    if isinstance(error, InputError):
-        return str(error)
-    logging.getLogger(__name__).error("a card failed", exc_info=error)
-    return f"this could not be computed ({type(error).__name__}); the terminal shows more"

@@ -19,7 +19,7 @@ from pyrovae.exploring.projection import Projection
 from pyrovae.numerics import Array, as_array
 
 if TYPE_CHECKING:
-    from pyrovae.app.session import Chosen
+    from pyrovae.app.chosen import Chosen
     from pyrovae.exploring import Exploration
     from pyrovae.exploring.agreement import Integers
     from pyrovae.vae import VAE

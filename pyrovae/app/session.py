@@ -13,14 +13,14 @@ card.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrovae.app.frame import sentence_of
+from pyrovae.app.chosen import Chosen
+from pyrovae.app.sentences import sentence_of
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array
@@ -31,32 +31,9 @@ if TYPE_CHECKING:
     from pyrovae.exploring.slices import Slice
     from pyrovae.vae import VAE
 
-__all__ = ["Chosen", "Session"]
+__all__ = ["Session"]
 
 SOON = 30  # milliseconds: the browser shows the first results before more are computed
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The chosen row.
-
-    Attributes:
-        rows: one row, with its context.
-        name: "row 36", or "uploaded".
-        index: its number in the exploration, or None for another row.
-        z: latents that stand for it, (D,).
-        mean: the mean of q(z|x), (D,); z itself, if the latents are real.
-        sd: the standard deviations of q(z|x), (D,).
-        slice: the real latents, with the context and the class of this row.
-    """
-
-    rows: Rows
-    name: str
-    index: int | None
-    z: Array
-    mean: Array
-    sd: Array
-    slice: Slice
 
 
 class Session:
