@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pyrovae.app.frame import sentence_of
+from pyrovae.app.sentences import sentence_of
 
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
