@@ -85,7 +85,8 @@ class Scene:
         """The same rows with a VAE whose mixture was changed by a call, which is Python."""
         lines = (
             *(self.preamble if self.is_edited else (*self.preamble, "plane = ex.map  # as before the edits")),
-            f"ex = ex.with_vae({call}.vae)",
+            f"vae = {call}.vae",
+            "ex = ex.with_vae(vae)",
         )
         return Scene(self.ex.with_vae(vae), self.title, self.run, lines, before=self)
 
