@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app.guard import guard
@@ -35,7 +36,15 @@ def check_extra() -> None:
     require("panel", "app", "the app")
 
 
-def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show: bool = True) -> None:
+def serve(
+    ex: Exploration,
+    title: str = "run",
+    *,
+    port: int | None = None,
+    show: bool = True,
+    run: str = "",
+    code: Sequence[str] = (),
+) -> None:
     """Serve the app until the process is interrupted.
 
     Arguments:
@@ -43,6 +52,8 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
         title: the name of the run, shown on top of the page.
         port: the port to listen on; a free one by default.
         show: open a browser.
+        run: the run folder or model file, for the code that a card copies.
+        code: lines of Python that make `vae` and `ex` again, for the same purpose.
 
     Raises:
         InputError: when Panel is missing, or the port is taken.
@@ -50,18 +61,28 @@ def serve(ex: Exploration, title: str = "run", *, port: int | None = None, show:
     """
     check_extra()
     port, before = _free(port), signal.getsignal(signal.SIGINT)
-    server = _server(Scene(ex, title), title, port)
+    server = _server(Scene(ex, title, run, tuple(code)), title, port)
     address = f"http://{HOST}:{port}/"
     print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    # Panel's own handler ends without a message.
-    signal.signal(signal.SIGINT, before if callable(before) else signal.default_int_handler)
+    loop, handler = server.io_loop, before if callable(before) else signal.default_int_handler
+    stopped: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:  # noqa: ANN401
+        # An exception during a garbage collection is lost, so the loop is stopped too.
+        stopped.append(number)
+        loop.add_callback_from_signal(loop.stop)
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message
     try:
-        server.io_loop.start()
+        loop.start()
     finally:
         signal.signal(signal.SIGINT, before)
         server.stop()
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401

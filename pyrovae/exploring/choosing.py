@@ -156,7 +156,7 @@ def choose(
     Raises:
         InputError: for a VAE without components, numbers below 1, or as for `fit`.
     """
-    mixture_of(vae)
+    mixture_of(vae, "choose")
     one_of("split", split, ("validation", "test"))
     seed = whole("seed", seed, 0)
     data = as_data(data, Runner(vae))

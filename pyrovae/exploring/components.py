@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pyrovae.display import Displayed
 from pyrovae.exploring.gaussians import effective, overlaps
 from pyrovae.exploring.mixture import Mixture
-from pyrovae.exploring.reading import Encoding
+from pyrovae.exploring.reading import ByComponent
 from pyrovae.numerics import Array
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Components(Displayed):
         return "\n".join([head, *rows, foot])
 
 
-def components_of(mixture: Mixture, encoding: Encoding) -> Components:
+def components_of(mixture: Mixture, encoding: ByComponent) -> Components:
     """Describe the components of a mixture by encoded rows."""
     share = encoding.responsibilities
     count = len(mixture)

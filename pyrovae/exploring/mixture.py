@@ -26,7 +26,7 @@ from pyrovae.exploring.space import vae_of
 from pyrovae.numerics import Array, as_array
 from pyrovae.vae import VAE
 
-__all__ = ["Mixture", "mixture_of"]
+__all__ = ["Mixture", "has_components", "mixture_of"]
 
 CELLS = 2**22  # latents x components x dimensions that are evaluated at once
 
@@ -124,17 +124,29 @@ class Mixture:
         return np.einsum("mk,mkd->md", plane.responsibilities(point), each)
 
 
+def has_components(vae: VAE) -> bool:
+    """Whether `mixture_of` has an answer."""
+    if vae.context_shape is not None or vae.prior.waits_for:
+        return False
+    with torch.no_grad():
+        return vae.prior.mixture() is not None or isinstance(vae.latents(), Classed)
+
+
 @torch.no_grad()
-def mixture_of(vae: Any) -> Mixture:  # noqa: ANN401
+def mixture_of(vae: Any, what: str = "explore") -> Mixture:  # noqa: ANN401
     """The mixture in a VAE's prior.
+
+    Arguments:
+        vae: the VAE.
+        what: what needs it, in messages.
 
     Raises:
         InputError: if it is not a VAE, is conditional, or has no components.
     """
-    vae = vae_of(vae, "explore")
+    vae = vae_of(vae, what)
     if vae.context_shape is not None:
         raise InputError(
-            "explore describes one mixture, and a conditional VAE has another for each context: declare it "
+            f"{what} describes one mixture, and a conditional VAE has another for each context: declare it "
             "without context_shape= (labels need none)"
         )
     if vae.prior.waits_for:

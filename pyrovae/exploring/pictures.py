@@ -1,5 +1,12 @@
 """The figures of an exploration, by name.
 
+Those of any VAE:
+
+    map            the encodings, in a plane, coloured by label where there are labels
+    latents        the KL of each latent, and how much E[z|x] varies
+
+and of a mixture:
+
     map            the data in the plane that separates the components, coloured by p(c|x)
     components     samples of each component                              of images
     axes           each component along its longest axis                  of images
@@ -21,18 +28,19 @@ import numpy as np
 from pyrovae.errors import InputError
 from pyrovae.exploring.walks import Along
 from pyrovae.plots import mixtures as draw
-from pyrovae.plots.style import Axes
+from pyrovae.plots.latents import latent_scatter
+from pyrovae.plots.style import COLOURS, Axes, canvas
 from pyrovae.report import is_image
 
-__all__ = ["Pictures"]
+__all__ = ["Pictures", "PlainPictures"]
 
 Draw = Callable[[Axes | None], Axes]
 
 SAMPLES, STEPS, SHOWN = 12, 9, 15
 
 
-class Pictures:
-    """The figures of an exploration."""
+class PlainPictures:
+    """The figures of a VAE without components."""
 
     def __init__(self, ex: Any) -> None:  # noqa: ANN401
         self.ex = ex
@@ -60,6 +68,25 @@ class Pictures:
         return pictures[name]
 
     def _applying(self) -> dict[str, Draw]:
+        return {"map": self._plain_map, "latents": self._latents}
+
+    def _plain_map(self, ax: Axes | None) -> Axes:
+        return latent_scatter(self.ex.z[:, : self.ex.visible], self.ex.labels, ax=ax)
+
+    def _latents(self, ax: Axes | None) -> Axes:
+        ex = self.ex
+        kl, variance = ex.divergence[1][:, : ex.z.shape[1]].mean(0), ex.z.var(0)
+        with canvas(ax) as axes:
+            names = [f"z{i}" for i in range(len(kl))]
+            axes.bar(names, variance if np.isnan(kl).any() else kl, color=COLOURS["model"])
+            axes.set_ylabel("variance of E[z|x]" if np.isnan(kl).any() else "KL, nats")
+            return axes
+
+
+class Pictures(PlainPictures):
+    """The figures of an exploration with components."""
+
+    def _applying(self) -> dict[str, Draw]:
         ex = self.ex
         several, own_places = len(ex.components) > 1, not ex.reader.mixture.classed
         images = is_image(ex.vae.event_shape)
@@ -84,7 +111,7 @@ class Pictures:
             means,
             covariances,
             density=ex.log_pz if plane.identity else None,
-            names=("$z_1$", "$z_2$") if plane.identity else ("direction 1", "direction 2"),
+            names=plane.names,
             numbering=[""] * len(parts) if ex.reader.mixture.classed else None,  # all are at one place
             ax=ax,
         )

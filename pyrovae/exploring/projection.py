@@ -1,15 +1,17 @@
-r"""A plane in latent space that separates the components, and the map from it to latents.
+r"""A plane in latent space, and the map from it to latents.
 
-With two latents, the plane is the latent space. With more, it is spanned by the directions v that
-separate the components best relative to their widths (Fisher's directions, with the mixture's
-weights),
+With two latents, the plane is the latent space. With more, there are three kinds. The first two
+principal components of the encodings show most of their variance. A pair of latents shows these two
+as they are. The components of a mixture are separated best, relative to their widths, by Fisher's
+directions v, with the mixture's weights,
 
     maximise  v'Bv / v'Wv,     W = sum pi_k S_k,    B = sum pi_k (m_k - m)(m_k - m)',
 
 made orthonormal, so that an ellipse keeps its shape. If fewer than two directions separate
 components, principal components of the encodings are added. A point u of the plane represents E[z |
 the projection of z is u] under the mixture. On an ellipse this is a typical latent of its
-component, and its projection is u.
+component, and its projection is u. Without a mixture, one Gaussian with the moments of q(z), the
+mean of q(z|x) over the rows, takes its place.
 
 Reference:
     Fisher (1936), "The Use of Multiple Measurements in Taxonomic Problems"; Rao (1948), "The
@@ -25,9 +27,12 @@ from numpy.typing import ArrayLike
 
 from pyrovae.errors import InputError
 from pyrovae.exploring.mixture import Mixture
+from pyrovae.exploring.space import Encoding
 from pyrovae.numerics import Array, numbers
 
-__all__ = ["Projection", "plane_of"]
+__all__ = ["Projection", "gaussian_of", "pair_plane", "plane_of", "principal_directions", "principal_plane"]
+
+LATENTS = ("$z_1$", "$z_2$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +43,18 @@ class Projection:
         origin: (D,).
         basis: orthonormal rows, (2, D).
         mixture: the mixture, for the map from the plane to latents.
+        names: what the two axes are, (2,).
     """
 
     origin: Array
     basis: Array
     mixture: Mixture = field(repr=False)
+    names: tuple[str, str] = ("direction 1", "direction 2")
 
     @property
     def identity(self) -> bool:
         """Whether the plane is latent space itself."""
-        return self.basis.shape == (2, 2)
+        return np.array_equal(self.basis, np.eye(2))
 
     def to_plane(self, z: ArrayLike) -> Array:
         """Map latents (..., D) to points of the plane (..., 2)."""
@@ -79,12 +86,12 @@ def plane_of(mixture: Mixture, z: Array) -> Projection:
     """The plane of a mixture; encodings (N, D) are used if the mixture does not determine it."""
     dim = mixture.dim
     if dim <= 2:
-        return Projection(np.zeros(dim), np.eye(2)[:, :dim], mixture)
+        return _whole(mixture)
     origin = mixture.weight @ mixture.mean
     apart = mixture.mean - origin
     between = np.einsum("k,ki,kj->ij", mixture.weight, apart, apart)
     within = np.einsum("k,kij->ij", mixture.weight, mixture.covariance)
-    directions = [*_separating(between, within), *_principal(z)]
+    directions = [*_separating(between, within), *principal_directions(z)]
     basis = np.zeros((0, dim))
     for direction in directions:
         rest = direction - basis.T @ (basis @ direction)
@@ -92,6 +99,44 @@ def plane_of(mixture: Mixture, z: Array) -> Projection:
         if length > 1e-6 and len(basis) < 2:
             basis = np.concatenate([basis, rest[None] / length])
     return Projection(origin, basis, mixture)
+
+
+def _whole(mixture: Mixture) -> Projection:
+    """Latent space itself, for one or two latents."""
+    return Projection(np.zeros(mixture.dim), np.eye(2)[:, : mixture.dim], mixture, LATENTS)
+
+
+def principal_plane(mixture: Mixture, z: Array, visible: int) -> Projection:
+    """The first two principal components of encodings (N, D).
+
+    Arguments:
+        mixture: what stands for p(z) in the map from the plane to latents.
+        z: the encodings.
+        visible: the number of latents, from the first, that the decoder reads.
+    """
+    if mixture.dim <= 2:
+        return _whole(mixture)
+    basis = np.zeros((2, mixture.dim))
+    for row, direction in zip(basis, principal_directions(z[:, :visible]), strict=False):
+        row[: len(direction)] = direction
+    if visible < 2:  # one latent for the decoder, and others above it
+        basis[1, 1] = 1.0
+    return Projection(z.mean(0), basis, mixture, ("PC 0", "PC 1"))
+
+
+def pair_plane(mixture: Mixture, pair: tuple[int, int]) -> Projection:
+    """Two latents as they are."""
+    names = (f"z{pair[0]}", f"z{pair[1]}")
+    return Projection(np.zeros(mixture.dim), np.eye(mixture.dim)[list(pair)], mixture, names)
+
+
+def gaussian_of(encoding: Encoding) -> Mixture:
+    """One Gaussian with the moments of q(z) = mean of q(z|x) over the rows."""
+    mean = encoding.mean.mean(0)
+    apart = encoding.mean - mean
+    covariance = apart.T @ apart / len(apart) + np.diag((encoding.sd**2).mean(0))
+    covariance += np.eye(len(mean)) * max(1e-12, 1e-9 * float(np.trace(covariance)) / len(mean))
+    return Mixture(np.ones(1), mean[None], covariance[None])
 
 
 def _separating(between: Array, within: Array) -> list[Array]:
@@ -103,8 +148,8 @@ def _separating(between: Array, within: Array) -> list[Array]:
     return [_pointing(vectors[:, i]) for i in order]
 
 
-def _principal(z: Array) -> list[Array]:
-    """Principal directions of the encodings, then the coordinate axes."""
+def principal_directions(z: Array) -> list[Array]:
+    """Principal directions of the encodings (N, D), then the coordinate axes."""
     centred = z - z.mean(0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     return [_pointing(v) for v in (*vectors.T[::-1], *np.eye(z.shape[1]))]

@@ -23,27 +23,23 @@ from pyrovae.distributions import Classed
 from pyrovae.errors import InputError
 from pyrovae.exploring.gaussians import divergences
 from pyrovae.exploring.mixture import Mixture, mixture_of
-from pyrovae.exploring.space import ROWS, Space
+from pyrovae.exploring.space import Encoding, Space
 from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.vae import VAE
 
-__all__ = ["Encoding", "Reader"]
+__all__ = ["ByComponent", "Reader"]
 
 
 @dataclass(frozen=True, eq=False)
-class Encoding:
-    """q(z|x) of N rows.
+class ByComponent(Encoding):
+    """q(z|x) of N rows, with the K components to which they may belong.
 
     Attributes:
-        mean: (N, D).
-        sd: (N, D).
         kl: KL(q(z|x) || N_k) in nats, (N, K).
         responsibilities: p(c|z), the mean over samples of z, (N, K).
         responsibility_sd: over the samples, (N, K).
     """
 
-    mean: Array
-    sd: Array
     kl: Array
     responsibilities: Array
     responsibility_sd: Array
@@ -56,22 +52,20 @@ class Reader(Space):
         InputError: for a VAE without a mixture.
     """
 
+    encoding = ByComponent
+
     def __init__(self, vae: VAE) -> None:
         self.mixture: Mixture = mixture_of(vae)
         super().__init__(vae)
-
-    def read(self, rows: Rows, particles: int, seed: int) -> Encoding:
-        """Encode N rows, with this number of samples of z for each."""
-        with self.quiet(seed):
-            pieces = [self._piece(some, particles) for some in rows.batches(ROWS)]
-        return Encoding(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
     def _piece(self, rows: Rows, particles: int) -> tuple[Array, ...]:
         q = self.vae.encode(rows)
         share = self._responsibilities(rows, q, particles)
         sd = share.std(0, ddof=1) if len(share) > 1 else np.zeros(share.shape[1:])
         mean, variance = (part[:, : self.mixture.dim] for part in self.moments(q, particles))
-        return mean, np.sqrt(variance), self._divergences(q, particles), share.mean(0), sd
+        tail = np.eye(self.classes)[share.mean(0).argmax(1)] if self.classes else np.zeros((len(mean), 0))
+        kl = self._divergences(q, particles)
+        return mean, np.sqrt(variance), mean, tail, kl, share.mean(0), sd
 
     def _responsibilities(self, rows: Rows, q: dist.TorchDistribution, particles: int) -> Array:
         """The result of `VAE.responsibilities`, (particles or 1, B, K)."""

@@ -3,7 +3,7 @@ r"""The latents of any VAE as arrays: encodings, log p(z) and decoded observatio
     encode     E[z|x] under q(z|x)
     sample     z ~ q(z|x)
     log_prob   log p(z), or log p(z|c) for a context
-    decoded    E[x|z], or a sample of x
+    decoded    E[x|z], the most probable row of a table, or a sample of x
 
 All samples are drawn with a seed. The caller's random state, the training mode and Pyro's store do
 not change. Of a program whose decoder reads a class, z is followed by the one-hot class, which is
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,20 +25,40 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.datasets import Rows
-from pyrovae.distributions import Classed
+from pyrovae.distributions import Classed, Columns
 from pyrovae.errors import InputError, sizes
+from pyrovae.evidence.marginals import kl_of_marginals
 from pyrovae.evidence.run import evaluating, inputs
+from pyrovae.measurements.families import elements_of
+from pyrovae.measurements.moments import moments_of
 from pyrovae.numerics import Array, as_array
 from pyrovae.report import is_image
 from pyrovae.terms import Runner
 from pyrovae.vae import VAE
-from pyrovae.vae.program import mean_or_draw
 
-__all__ = ["ROWS", "Space", "vae_of"]
+__all__ = ["ROWS", "Encoding", "Space", "vae_of"]
 
 ROWS = 256  # rows read at once
 POINTS = 1024  # latents whose log p(z) is computed at once
 SAMPLES = 100  # for the mean of a q(z|x) without a known one
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """q(z|x) of N rows, over the D real latents.
+
+    Attributes:
+        mean: (N, D).
+        sd: (N, D).
+        place: latents that stand for each row and that can be decoded, (N, D): the means or, for
+            latents on a sphere or one-hot latents, values near them.
+        tail: the one-hot class that the decoder reads, (N, C); C is 0 without classes.
+    """
+
+    mean: Array
+    sd: Array
+    place: Array
+    tail: Array
 
 
 class Space:
@@ -50,6 +71,8 @@ class Space:
     Raises:
         InputError: for another program.
     """
+
+    encoding: type[Encoding] = Encoding
 
     def __init__(self, vae: Any, what: str = "this") -> None:  # noqa: ANN401
         self.vae = vae_of(vae, what)
@@ -93,18 +116,59 @@ class Space:
 
     def _check_real(self, q: dist.TorchDistribution) -> None:
         """Refuse latents that are not vectors of R^D: a step would leave their space."""
-        if isinstance(q, Classed):
-            return
-        try:
-            support = q.support
-        except NotImplementedError:
-            return
-        points = torch.tensor([[-1.5], [0.0], [1.5]]).expand(3, self.vae.prior.size)
-        if support is not None and not bool(support.check(points).all()):
+        if not self.is_real(q):
             raise InputError(
                 f"the latents of {self.vae.prior!r} are not real vectors, so there are no directions among "
                 "them: use a VAE with a prior on real vectors, such as StandardNormal or GaussianMixture"
             )
+
+    def is_real(self, q: dist.TorchDistribution) -> bool:
+        """Whether the samples of q(z|x) are any vectors of R^D, so that there are directions."""
+        support = None if isinstance(q, Classed) else _support_of(q)
+        points = torch.tensor([[-1.5], [0.0], [1.5]]).expand(3, self.vae.prior.size)
+        return support is None or bool(support.check(points).all())
+
+    def read(self, rows: Rows, particles: int, seed: int) -> Encoding:
+        """Encode N rows, with this number of samples of z for each."""
+        with self.quiet(seed):
+            pieces = [self._piece(some, particles) for some in rows.batches(ROWS)]
+        return self.encoding(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+
+    def _piece(self, rows: Rows, particles: int) -> tuple[Array, ...]:
+        q = self.vae.encode(rows)
+        if isinstance(q, Classed):
+            both, variance = as_array(self._mean(q), float), self.moments(q, particles)[1]
+            mean, tail = both[:, : self.dim], both[:, self.dim :]
+        else:
+            (mean, variance), tail = self.moments(q, particles), np.zeros((len(rows), 0))
+        sd = np.sqrt(variance[:, : self.dim])
+        return mean, sd, self._place(q, mean, particles), tail
+
+    def _place(self, q: dist.TorchDistribution, mean: Array, particles: int) -> Array:
+        """Latents that stand for each row: the mean or, where it is no value of z, one near it."""
+        support = None if isinstance(q, Classed) else _support_of(q)
+        if support is None or bool(support.check(torch.as_tensor(mean)).all()):
+            return mean
+        unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-300)
+        if bool(support.check(torch.as_tensor(unit)).all()):
+            return unit
+        z = as_array(q.sample((max(particles, SAMPLES),)), float)
+        nearest = ((z - mean) ** 2).sum(-1).argmin(0)
+        return z[nearest, np.arange(len(mean))]
+
+    def divergence(self, rows: Rows, particles: int, seed: int) -> tuple[Array, Array]:
+        """KL(q(z|x) || p(z)) of rows, (N,), from samples, and of the marginals, (N, size).
+
+        The latter is nan where q(z|x) or p(z) has no known marginals.
+        """
+        parts = []
+        with self.quiet(seed):
+            for some in rows.batches(ROWS):
+                q, prior = self.vae.encode(some), self.vae.latents(some.context)
+                z = q.sample((particles,))
+                kl = (q.log_prob(z).double() - prior.log_prob(z).double()).mean(0)
+                parts.append((as_array(kl), as_array(kl_of_marginals(q, prior, z).kl)))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def encode(self, rows: Rows, seed: int = 0) -> Array:
         """E[z|x] of rows, (N, size)."""
@@ -158,6 +222,8 @@ class Space:
     def decoded(self, z: Array, context: Tensor | None = None, seed: int | None = None) -> NDArray:
         """E[x|z] (..., N, *event), or samples of x if a seed is given.
 
+        Columns of classes have no mean: a table has its most probable values.
+
         Arguments:
             z: latents (..., N, size), or those that the decoder reads.
             context: the context of the N rows, (N, *context_shape).
@@ -171,7 +237,7 @@ class Space:
                 )
                 for at in _slices(len(flat), ROWS)
             )
-            x = torch.cat([mean_or_draw(p) if seed is None else p.sample() for p in each])
+            x = torch.cat([_expected(p, flat.device) if seed is None else p.sample() for p in each])
         return as_array(x).reshape(*z.shape[:-1], *self.vae.event_shape)
 
     def scale(self, rows: Rows) -> Array:
@@ -197,6 +263,26 @@ class Space:
             )
         rows = torch.arange(len(context), device=device).expand(z.shape[:-1]).flatten()
         return flat, context[rows]
+
+
+def _support_of(q: dist.TorchDistribution) -> Any:  # noqa: ANN401
+    try:
+        return q.support
+    except NotImplementedError:
+        return None
+
+
+def _expected(p: dist.TorchDistribution, device: torch.device) -> Tensor:
+    """The mean; of columns without one the most probable values, and of others a sample."""
+    try:
+        return p.mean
+    except NotImplementedError:
+        elements, _ = elements_of(p)
+    if not isinstance(elements, Columns):
+        return p.sample()
+    elements = elements.expand(torch.Size((1, *elements.batch_shape)))
+    weight = torch.ones(elements.batch_shape[:2], device=device)
+    return moments_of(elements, weight).mode
 
 
 def vae_of(vae: Any, what: str) -> VAE:  # noqa: ANN401

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrovae.display import Displayed, Summary
+from pyrovae.errors import sizes
+from pyrovae.evidence.diagnose import ACTIVE
 from pyrovae.numerics import Array
 
-__all__ = ["Observation", "summary"]
+__all__ = ["Observation", "plain_summary", "summary"]
 
 SURE = 0.9
 FEW = 0.1  # as a fraction of an equal share of the rows: a component below it is hardly used
@@ -28,11 +30,11 @@ class Observation(Displayed):
         label: its label, or None.
         mean: the mean of q(z|x), (D,).
         sd: the standard deviations of q(z|x), (D,).
-        responsibilities: p(c|x), (K,).
-        responsibility_sd: their standard deviations over q(z|x), (K,).
         reconstruction: E[x|z] at the mean, (*event).
         log_px: log p(x) in nats.
         log_px_se: its Monte Carlo standard error.
+        responsibilities: p(c|x) of a mixture, (K,), else None.
+        responsibility_sd: their standard deviations over q(z|x), (K,), else None.
     """
 
     number: int
@@ -41,23 +43,62 @@ class Observation(Displayed):
     label: int | None
     mean: Array
     sd: Array
-    responsibilities: Array
-    responsibility_sd: Array
     reconstruction: NDArray
     log_px: float
     log_px_se: float
+    responsibilities: Array | None = None
+    responsibility_sd: Array | None = None
 
     def __str__(self) -> str:
+        row = "" if self.index == self.number else f", row {self.index}"
+        label = "" if self.label is None else f", label {self.label}"
+        evidence = f"log p(x) {self.log_px:.2f} +- {self.log_px_se:.2f} nats"
+        return f"observation {self.number}{row}{label}: {self._components()}{evidence}"
+
+    def _components(self) -> str:
+        if self.responsibilities is None or self.responsibility_sd is None:
+            return ""
         likely = np.argsort(-self.responsibilities, kind="stable")[:3]
         components = ", ".join(
             f"{k} ({self.responsibilities[k]:.2f} +- {self.responsibility_sd[k]:.2f})"
             for k in likely
             if self.responsibilities[k] > 0.005
         )
-        row = "" if self.index == self.number else f", row {self.index}"
-        label = "" if self.label is None else f", label {self.label}"
-        evidence = f"log p(x) {self.log_px:.2f} +- {self.log_px_se:.2f} nats"
-        return f"observation {self.number}{row}{label}: component {components}; {evidence}"
+        return f"component {components}; "
+
+
+def plain_summary(ex: Any) -> Summary:  # noqa: ANN401
+    """The main facts of a VAE without components, one per line."""
+    total, each = ex.divergence
+    size = ex.z.shape[1]
+    rows = {
+        "in use": _in_use(ex, each[:, :size]),
+        "KL": f"{total.mean():.2f} nats from q(z|x) to p(z), from {total.min():.2f} to {total.max():.2f}",
+    }
+    if "evidence" in vars(ex):  # estimated at the first use
+        rows["log p(x)"] = f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"
+        rows["lowest"] = "rows " + ", ".join(str(ex.index[i]) for i in ex.far(min(5, len(ex))))
+    else:
+        rows["log p(x)"] = "estimated at the first use of ex.log_px, ex.evidence or ex.far(5)"
+    if ex.vae.context_shape is not None:
+        rows["context"] = f"({sizes(ex.vae.context_shape)}), one for each row"
+    if ex.vae.prior.waits_for:
+        rows["components"] = f"none before epoch {ex.vae.prior.waits_for}: train it for longer"
+    words = f"{size} latent{'s' if size > 1 else ''}"
+    head = f"{ex.vae.prior!r} over {words}, explored with {len(ex):,} rows"
+    return Summary(head, list(rows.items()), width=14)
+
+
+def _in_use(ex: Any, each: Array) -> str:  # noqa: ANN401
+    """The number of latents with a KL above ACTIVE nats, or whose mean varies if it is unknown."""
+    size = each.shape[1]
+    mean = each.mean(0)
+    if np.isnan(mean).any():
+        used = int((ex.z.var(0) > ACTIVE).sum())
+        return f"{used} of {size} latents, whose E[z|x] has a variance above {ACTIVE}"
+    order = np.argsort(-mean, kind="stable")[:5]
+    most = ", ".join(f"z{i} ({mean[i]:.2f})" for i in order)
+    return f"{int((mean > ACTIVE).sum())} of {size} latents, with a KL above {ACTIVE} nats; most: {most}"
 
 
 def summary(ex: Any) -> Summary:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""An exploration in a notebook: its main facts, and a table of the components."""
+"""An exploration in a notebook: its main facts, and a table of the components or latents."""
 
 from __future__ import annotations
 
@@ -8,12 +8,29 @@ from typing import Any
 import numpy as np
 
 from pyrovae.display import html, thumbnail
-from pyrovae.exploring.summary import summary
+from pyrovae.exploring.summary import plain_summary, summary
 from pyrovae.report import is_image
 
-__all__ = ["view"]
+__all__ = ["plain_view", "view"]
 
 SHOWN = 20  # components
+
+
+def plain_view(ex: Any) -> str:  # noqa: ANN401
+    """The HTML of an exploration without components."""
+    facts = plain_summary(ex)
+    return html.page(facts.head, html.facts(facts.lines), _latents(ex))
+
+
+def _latents(ex: Any) -> html.Html:  # noqa: ANN401
+    """The latents with the largest KL, or the largest variance of E[z|x]."""
+    kl, variance = ex.divergence[1][:, : ex.z.shape[1]].mean(0), ex.z.var(0)
+    order = np.argsort(-np.where(np.isnan(kl), variance, kl), kind="stable")
+    rows = [[f"z{j}", "" if np.isnan(kl[j]) else f"{kl[j]:.2f}", f"{variance[j]:.3f}"] for j in order[:SHOWN]]
+    left = len(order) - len(rows)
+    more = html.paragraph(f"and {left} more") if left else ""
+    names = ["latent", "KL, nats", "variance of E[z|x]"]
+    return html.section("latents, by KL", html.table(names, rows), more, is_open=len(rows) <= 10)
 
 
 def view(ex: Any) -> str:  # noqa: ANN401

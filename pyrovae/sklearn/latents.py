@@ -18,9 +18,9 @@ from pyrovae.errors import InputError
 from pyrovae.evidence.methods import Importance
 from pyrovae.evidence.run import evaluation
 from pyrovae.measurements.families import elements_of
+from pyrovae.measurements.moments import moments_of
 from pyrovae.networks.modes import in_mode
 from pyrovae.sklearn.rows import distinct
-from pyrovae.tasks.moments import moments_of
 from pyrovae.vae import VAE
 
 __all__ = ["class_shares", "decoded", "means"]

@@ -32,12 +32,12 @@ from pyrovae.evidence.predictive import Given, Shared
 from pyrovae.evidence.run import Pieces, checked, refuse_undefined, refuse_weightless, shown
 from pyrovae.measurements import Measurement, Missing, as_measurement
 from pyrovae.measurements.families import elements_of
+from pyrovae.measurements.moments import Moments, averaged, moments_of, of_samples
 from pyrovae.memory import refuse_too_large
 from pyrovae.sharing import is_first
 from pyrovae.tasks.completion import Completion
 from pyrovae.tasks.measured import Measured
 from pyrovae.tasks.mixing import mixed
-from pyrovae.tasks.moments import Moments, averaged, moments_of, of_samples
 from pyrovae.terms import DATA, PARTICLES, as_program
 
 __all__ = ["completed", "condition"]

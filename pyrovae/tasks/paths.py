@@ -3,7 +3,7 @@ r"""Paths between two observations, and analogies, in latent space.
     interpolate   z(t) from E[z|x1] to E[z|x2], decoded
     analogy       E[x|z] at z = z_c + z_b - z_a:   c is to the result as a is to b
 
-`exploring.walks` defines the paths.
+`exploring.walks` and `exploring.slices` define the paths.
 
 References:
     White (2016), "Sampling Generative Networks" (spherical paths); Mikolov, Yih & Zweig (2013),
@@ -17,41 +17,17 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyrovae.checks import count_of, one_of
 from pyrovae.datasets import Rows
 from pyrovae.errors import InputError
+from pyrovae.exploring.slices import Slice
 from pyrovae.exploring.space import Space
-from pyrovae.exploring.walks import How, Walk, path_along
-from pyrovae.numerics import Array, as_array
+from pyrovae.exploring.walks import How, Walk
+from pyrovae.numerics import Array
 from pyrovae.vae import VAE
 
 __all__ = ["analogy", "interpolate"]
-
-NODES = 32  # components over which a path may go; the search is quadratic in their number
-
-
-class _Line:
-    """p(z) of the real latents of one observation: its context and its class stay as they are."""
-
-    def __init__(self, space: Space, tail: Array, context: Tensor | None) -> None:
-        self.space, self.tail, self.context = space, tail, context
-
-    def complete(self, z: Array) -> Array:
-        """Latents (M, D) with the class, (M, size)."""
-        return np.concatenate([z, np.broadcast_to(self.tail, (len(z), len(self.tail)))], 1)
-
-    def contexts(self, count: int) -> Tensor | None:
-        """The context for each of some latents."""
-        return None if self.context is None else self.context.expand(count, *self.context.shape[1:])
-
-    def log_prob(self, z: Array) -> Array:
-        return self.space.log_prob(self.complete(z), self.contexts(len(z)))
-
-    def log_density(self, z: Tensor) -> Tensor:
-        tail = torch.as_tensor(self.tail).expand(len(z), len(self.tail)).to(z)
-        return self.space.log_density(torch.cat([z, tail], -1), self.contexts(len(z))).to(z.device)
 
 
 def interpolate(
@@ -103,14 +79,8 @@ def interpolate(
             "x1 and x2 belong to different classes, which the decoder reads, and there is no path between "
             "classes: give two observations of one class"
         )
-    line = _Line(space, z1[space.dim :], rows.context)
     ends = np.stack([z1, z2])[:, : space.dim]
-    centre, nodes = _landmarks(space, ends, rows.context)
-    options: dict[str, Any] = {"nodes": nodes, "centre": centre, "power": 1 / space.dim}
-    with space.quiet(seed):
-        z = line.complete(path_along(line, ends, steps, how, **options))
-    x = space.decoded(z, line.contexts(len(z)))
-    return Walk(z, x, space.log_prob(z, line.contexts(len(z))), how)
+    return Slice(space, z1[space.dim :], rows.context).path(ends, steps, how, seed)
 
 
 def _one(space: Space, x: Any, name: str, context: Any, seed: int) -> tuple[Array, Rows]:  # noqa: ANN401
@@ -119,24 +89,6 @@ def _one(space: Space, x: Any, name: str, context: Any, seed: int) -> tuple[Arra
     if len(rows) != 1:
         raise InputError(f"{name} has {len(rows)} rows, and a path has one at each end: give one of them")
     return space.encode(rows, seed)[0], rows
-
-
-def _landmarks(space: Space, ends: Array, context: Tensor | None) -> tuple[Array | float, Array | None]:
-    """The centre of p(z), and the means of components near the straight line if it is a mixture."""
-    with space.quiet(0):
-        prior = space.vae.latents(context)
-        try:
-            centre = as_array(prior.mean, float).reshape(-1)[: space.dim]
-        except (NotImplementedError, AttributeError):
-            return 0.0, None
-        parts = getattr(prior, "component_distribution", None)
-        if parts is None:
-            return centre, None
-        means = as_array(parts.mean, float).reshape(-1, space.dim)
-    step = ends[1] - ends[0]
-    t = np.clip((means - ends[0]) @ step / max(step @ step, 1e-300), 0, 1)
-    distance = np.linalg.norm(means - ends[0] - t[:, None] * step, axis=1)
-    return centre, means[np.argsort(distance, kind="stable")[:NODES]]
 
 
 def analogy(

@@ -1,12 +1,15 @@
 """The app in a real browser, and its server without one.
 
 Everything is asked of the page itself: what it loads and from where, and whether its pictures change when
-somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve all.
+somebody clicks, drags, slides, and chooses. One small run of digits, one server and one browser serve most
+of them.
 """
 
 import asyncio
+import contextlib
 import http.client
 import importlib.util
+import io
 import json
 import os
 import re
@@ -27,10 +30,16 @@ import torch
 import pyrovae as pv
 from pyrovae import app
 from pyrovae.app import observation_views, pictures, scene
-from pyrovae.app.colours import mixed, of_classes
+from pyrovae.app.colours import mixed, of_classes, of_labels
+from pyrovae.app.component_views import ComponentCard, ComponentsCard
 from pyrovae.app.guard import _quiet, guard
+from pyrovae.app.latent_map import MapCard
+from pyrovae.app.point_card import NeighbourCard, PathCard, PointCard
+from pyrovae.app.sliders_card import SlidersCard
 from pyrovae.cli import main
+from pyrovae.cli.commands.explore import _code
 from pyrovae.errors import InputError
+from tests.support import PROJECT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("panel", "playwright") if importlib.util.find_spec(name) is None]
@@ -224,41 +233,173 @@ def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
     )
 
 
-@needs_panel
-def test_a_run_without_components_is_refused_before_anything_is_served(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", (np.random.default_rng(0).random((60, 16)) < 0.5).astype("float32"))
-    words = ["--data", str(tmp_path / "x.npy"), "--epochs", "1", "--figures", "false", "--batch_size", "20"]
-    assert main(["fit", *words, "--out", str(tmp_path / "run")]) == 0
-    capsys.readouterr()
-    assert main(["explore", str(tmp_path / "run"), "--show", "false"]) == 2
-    out, errors = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(
-        r"pyrovae: StandardNormal\(\) has no components to explore: .*GaussianMixture.*\n", errors
-    )
-
-
 # -------------------------------------------------------------------- the page
 
 
-@needs_panel
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of panel
-def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex):
-    """The answer to a drag waits for 30 ms; who chooses a component meanwhile must get it."""
+@pytest.fixture
+def page_of():
+    """The page of one tab, without a browser; at the end its threads are done."""
     from pyrovae.app.page import Page
 
-    page = Page(scene.Scene(ex, ""))
+    pages = []
+
+    def opened(ex, **options):
+        pages.append(Page(scene.Scene(ex, "", **options)))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        for card in (*page.session.retired, *(frame.card for frame in page.session.frames)):
+            latest = getattr(getattr(card, "part", card), "latest", None)
+            if hasattr(latest, "wait"):
+                latest.wait()
+
+
+quiet = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"
+)  # of panel
+
+
+@needs_panel
+@quiet
+def test_a_move_that_was_not_answered_yet_does_not_undo_a_later_choice(ex, page_of):
+    """The answer to a drag waits for 12 ms; who chooses a component meanwhile must get it."""
+    page = page_of(ex)
+    mapped, sliders, point = (page.card(kind) for kind in (MapCard, SlidersCard, PointCard))
     for move, answer in (
-        (lambda: page.map._drag(SimpleNamespace(x=0.5, y=0.5)), page.map._follow),
-        (lambda: page.slide(np.ones(1)), page._slid),
+        (lambda: mapped._drag(SimpleNamespace(x=0.5, y=0.5)), mapped._follow),
+        (lambda: sliders._slid(0, SimpleNamespace(new=1.0)), sliders._follow),
     ):
         move()
-        page.show_component(2)
+        page.session.choose_component(2)
         answer()
-        assert "the mean of component 2" in page.point.object
+        assert "the mean of component 2" in point.view.object
         move()
         answer()
-        assert "the mean of component 2" not in page.point.object
+        assert "the mean of component 2" not in point.view.object
+
+
+@needs_panel
+@quiet
+def test_copied_code_gives_what_the_cards_show(run, ex, page_of):
+    """Also after an edit, with the components as they are then."""
+    lines = tuple(_code(str(run), {"split": "test", "rows": COUNT, "seed": 0}, None, None))
+    page = page_of(ex, run=str(run), preamble=lines)
+    page.card(MapCard).go_to(np.array([0.3, -0.2]))
+    page.card(PathCard).put(0)
+    page.card(MapCard).go_to(np.array([-0.5, 0.4]))
+    page.card(PathCard).put(1)
+    for edited in (False, True):
+        if edited:
+            page.session.choose_component(1)
+            page.card(ComponentsCard).edit("merge", 3)
+            page.card(MapCard).go_to(np.array([0.1, 0.1]))
+        point, sliders, near, mapped = (
+            page.card(kind) for kind in (PointCard, SlidersCard, NeighbourCard, MapCard)
+        )
+        got = ran(point.code())
+        np.testing.assert_allclose(got["x"], point.x, atol=1e-6)
+        assert got["log_pz"] == pytest.approx(point.log_pz())
+        np.testing.assert_allclose(
+            ran(sliders.code())["x"], page.session.decode(sliders.traversals()), atol=1e-6
+        )
+        got = ran(near.code())
+        for found, name in zip(near._found(), ("of_row", "of_point"), strict=True):
+            assert got[name].tolist() == found.tolist()
+        got = ran(mapped.code())
+        np.testing.assert_allclose(got["points"], mapped.points)
+        np.testing.assert_allclose(got["z"], mapped.plane.to_latent(mapped.plane.to_plane(page.session.z)))
+        got = ran(page.card(ComponentCard).code())
+        np.testing.assert_allclose(got["samples"], page.card(ComponentCard)._sampled(), atol=1e-6)
+        assert str(ran(page.card(ComponentsCard).code())["ex"].components) == str(page.session.ex.components)
+        if not edited:
+            walk = ran(page.card(PathCard).code())["walk"]
+            np.testing.assert_allclose(walk.z, page.card(PathCard).walks["density"].z)
+
+
+def ran(code):
+    """The variables after a piece of Python."""
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(code, names)
+    return names
+
+
+@needs_panel
+@quiet
+def test_an_edit_is_undone_exactly_and_a_refused_one_is_a_sentence(ex, page_of):
+    page = page_of(ex)
+    before = whole(page)
+    page.session.choose_component(0)
+    page.card(ComponentsCard).edit("merge", 2)
+    assert len(page.session.ex.components) == 3
+    assert "per row" in page.session.notice
+    assert len(page.session.vae.prior.mixture().component_distribution.mean) == 3
+    np.testing.assert_allclose(page.card(MapCard).points, ex.map.to_plane(ex.z))  # no dot moves
+    page.session.undo()
+    page.session.choose_component(page.session.scene.largest)
+    assert whole(page) == before
+    assert page.session.ex is ex
+    cards = page.card(ComponentsCard)
+    page.session.guarded(partial(cards.edit, "merge", page.session.component), cards)
+    frame = next(frame for frame in page.session.frames if frame.card is cards)
+    assert re.fullmatch("component . cannot be merged with itself: name another one", frame.message.object)
+    assert len(page.session.ex.components) == 4
+
+
+def whole(page):
+    """The table, the pictures and log p(x)."""
+    table = page.card(ComponentsCard).table.value
+    return table.to_csv(), page.card(ComponentCard).gallery.view.html, page.session.ex.log_px.tolist()
+
+
+@needs_panel
+@quiet
+@pytest.mark.parametrize("kind", ["one-hot", "sphere"])
+def test_where_there_are_no_directions_a_click_takes_the_nearest_row(kind, page_of):
+    likelihood, small = (
+        pv.likelihoods.Normal(),
+        {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)},
+    )
+    parts = {
+        "one-hot": {"prior": pv.priors.Categorical(3), "guide": pv.guides.Categorical(3)},
+        "sphere": {"prior": pv.priors.HypersphericalUniform(), "guide": pv.guides.ProjectedNormal()},
+    }[kind]
+    vae = pv.VAE((5,), 3, likelihood=likelihood, **small, **parts, seed=0)
+    page = page_of(pv.explore(vae, torch.randn(20, 5), particles=4))
+    mapped, session = page.card(MapCard), page.session
+    mapped.go_to(mapped.points[7] + 1e-9)
+    i = session.chosen.index
+    assert np.allclose(mapped.points[i], mapped.points[7])
+    assert np.array_equal(session.z, session.ex.points[i])
+    assert bool(vae.encode(torch.zeros(1, 5)).support.check(torch.as_tensor(session.z)).all())
+    assert "not real vectors" in page.card(SlidersCard).view.object
+    assert "not real vectors" in page.card(PathCard).note.object
+    assert [frame.message.object for frame in session.frames if frame.message.visible] == []
+
+
+@needs_panel
+@quiet
+def test_the_context_of_the_chosen_row_is_decoded(page_of):
+    small = {
+        "encoder": pv.networks.MLP(4),
+        "decoder": pv.networks.MLP(4),
+        "likelihood": pv.likelihoods.Normal(),
+    }
+    vae = pv.VAE((5,), 3, prior=pv.priors.Conditional(), context_shape=(2,), **small, seed=0)
+    context = torch.eye(2)[torch.arange(20) % 2]
+    ex = pv.explore(vae, pv.Rows(torch.randn(20, 5), context), particles=4)
+    page = page_of(ex)
+    point = page.card(PointCard)
+    first, z = point.x, page.session.z
+    page.session.choose_row(1)
+    assert np.array_equal(page.session.z, z)
+    assert not np.allclose(point.x, first)
+    np.testing.assert_allclose(point.x, ex.decode(z, row=1))
+    assert point.log_pz() == pytest.approx(float(ex.log_pz(z[None], row=1)[0]))
+    page.session.choose_rows(ex.rows[:1], "uploaded")
+    np.testing.assert_allclose(point.x, first)
+    assert set(page.session.scene.colourings) == {"context"}
 
 
 @pytest.fixture(scope="module")
@@ -331,9 +472,23 @@ def click(page, right, down):
     page.mouse.click(*place(page, right, down))
 
 
+def is_inside(page, width):
+    """Whether nothing is wider than the screen, and every card is on it."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = page.locator(".card").evaluate_all("all => all.map(one => one.getBoundingClientRect().toJSON())")
+    assert len(boxes) > 5
+    columns = len({round(box["left"]) for box in boxes})
+    assert columns == (1 if width < 900 else 2 if width < 1500 else 3)
+    return all(box["left"] >= 0 and box["right"] <= width and box["height"] > 60 for box in boxes)
+
+
 def place(page, right, down):
     """A place on the map, in shares of its width and height."""
-    box = page.locator(".bk-Canvas, canvas").first.bounding_box()
+    canvas = page.locator(".bk-Canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     return box["x"] + right * box["width"], box["y"] + down * box["height"]
 
 
@@ -342,8 +497,7 @@ def place(page, right, down):
 class TestPage:
     def test_it_opens_whole(self, page):
         assert page.title() == "digits · PyroVAE"
-        assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [1280, 1280]
-        assert page.evaluate("document.documentElement.scrollHeight") <= 800
+        assert is_inside(page, 1280)
         assert len(shown(page, "decoded")) == len(shown(page, "observation")) == 1
         assert page.locator(".tabulator-row").count() == 4
 
@@ -405,14 +559,15 @@ class TestPage:
     def test_a_dot_chooses_its_observation(self, page, ex):
         field = page.locator(".number input")
         stage = scene.Scene(ex, "")
-        low, high = stage.window
+        low, high = stage.window("map")
+        points = stage.dots("map")
         box = page.locator(".bk-Canvas, canvas").first.bounding_box()
         size = np.array([box["width"], box["height"]])
         scale = max((high - low) / size)
-        apart = np.linalg.norm(stage.points[:, None] - stage.points, axis=-1) + 1e9 * np.eye(COUNT)
-        inside = (np.abs(stage.points - (low + high) / 2) < 0.4 * scale * size).all(1)
+        apart = np.linalg.norm(points[:, None] - points, axis=-1) + 1e9 * np.eye(COUNT)
+        inside = (np.abs(points - (low + high) / 2) < 0.4 * scale * size).all(1)
         i = int(np.argmax(np.where(inside, apart.min(1), 0)))  # the dot with the most room around it
-        right, up = 0.5 + (stage.points[i] - (low + high) / 2) / scale / size
+        right, up = 0.5 + (points[i] - (low + high) / 2) / scale / size
         changes(page, "observation", lambda: click(page, right, 1 - up))
         assert field.input_value() == str(i)
 
@@ -423,10 +578,17 @@ class TestPage:
                 changes(page, "observation", page.get_by_role("button", name=name).click)
                 assert field.input_value() == str(i)
 
-    def test_the_wheel_zooms_and_a_double_click_shows_the_whole(self, page):
+    def test_the_wheel_scrolls_and_with_ctrl_it_zooms_until_a_double_click(self, page):
         _, there = changes(page, "decoded", lambda: click(page, 0.3, 0.7))
         page.mouse.move(*place(page, 0.5, 0.5))
+        start = page.evaluate("scrollY")
+        page.mouse.wheel(0, 200)
+        until(page, lambda: page.evaluate("scrollY"), lambda down: down == start + 200)
+        page.evaluate("scrollTo(0, 0)")
+        page.mouse.move(*place(page, 0.5, 0.5))
+        page.keyboard.down("Control")
         page.mouse.wheel(0, -300)
+        page.keyboard.up("Control")
         page.wait_for_timeout(300)
         changes(page, "decoded", lambda: click(page, 0.3, 0.7))  # is another place now
         page.mouse.dblclick(*place(page, 0.6, 0.6))
@@ -437,8 +599,28 @@ class TestPage:
     def test_data_are_coloured_by_label(self, page):
         canvas = page.locator(".bk-Canvas, canvas").first
         before = canvas.screenshot()
-        page.get_by_role("button", name="label").click()
+        page.locator(".colour select").select_option("label")
         until(page, canvas.screenshot, lambda after: after != before)
+
+    def test_a_merge_is_undone(self, page):
+        def seen():
+            return page.locator(".tabulator-row").all_inner_texts(), shown(page, "component")
+
+        page.locator(".tabulator-row").first.click()
+        page.wait_for_selector("h2:has-text('Component 0')")
+        before = seen()
+        assert page.locator(".undo button").is_disabled()
+        page.locator(".merge button").click()
+        until(page, lambda: page.locator(".tabulator-row").count(), lambda count: count == 3)
+        assert page.get_by_text("Components 0 and").is_visible()
+        assert page.get_by_text("nats per row").is_visible()
+        page.locator(".undo button").click()
+        until(page, seen, lambda after: after == before)
+
+    @pytest.mark.parametrize("width", [390, 1280, 1920])
+    def test_every_card_is_on_the_screen(self, page, width):
+        assert is_inside(page, width)
+        page.set_viewport_size({"width": 1280, "height": 800})
 
     def test_two_tabs_do_not_move_each_other(self, page, served, browser):
         mine = shown(page, "decoded")
@@ -448,6 +630,47 @@ class TestPage:
         changes(other, "decoded", another(other)[0].click)
         assert shown(page, "decoded") == mine
         other.close()
+
+
+@pytest.fixture(scope="module")
+def others():
+    """The addresses of two VAEs without components, by the kind of their data."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.support.app_pages"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=PROJECT)
+    ports = process.stdout.readline().split()
+    yield dict(zip(("images", "table"), (f"http://127.0.0.1:{port}/" for port in ports), strict=True))
+    process.kill()
+    process.communicate()
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_a_vae_without_components_has_a_page(others, browser, kind):
+    page, complaints = browser.new_page(viewport={"width": 1280, "height": 800}), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(others[kind])
+    page.wait_for_selector(".evidence b")
+    for width in (390, 1920, 1280):
+        assert is_inside(page, width)
+    decoded = page.locator(".decoded")
+    handle = page.locator(".axis0 .noUi-handle")
+    before = decoded.evaluate("one => one.outerHTML")
+    handle.press("ArrowRight")
+    until(page, lambda: decoded.evaluate("one => one.outerHTML"), lambda after: after != before)
+    handle.press("ArrowLeft")
+    until(page, lambda: decoded.evaluate("one => one.outerHTML"), lambda after: after == before)
+    page.locator(".endA button").click()
+    page.get_by_text("A is moved along").wait_for()
+    click(page, 0.6, 0.6)
+    page.get_by_text("a place on the map").wait_for()
+    page.locator(".endB button").click()
+    until(page, lambda: page.locator(".walks button").count(), lambda steps: steps == 9)
+    page.locator(".neighbours button").nth(3).click()
+    until(page, lambda: page.locator(".number input").input_value(), lambda row: row != "0")
+    assert complaints == []
+    page.close()
 
 
 # -------------------------------------------------------------------- pictures
@@ -470,7 +693,6 @@ def test_every_kind_of_data_has_pictures(shape):
 
 def test_images_come_back_as_they_were():
     import base64
-    import io
 
     from PIL import Image
 
@@ -495,8 +717,15 @@ def test_bars_are_as_high_as_their_probabilities():
     assert observation_views.bars(many, many, of_classes(300)).count("<rect") == observation_views.SHOWN
 
 
+def test_components_and_labels_have_different_colours():
+    for count in (3, 10, 30):
+        assert not set(of_classes(count)) & set(of_labels(count))
+        assert len(set(of_labels(count))) == count
+
+
 def test_sliders_move_by_standard_deviations(ex):
-    stage = scene.Scene(ex, "")
     for k in range(4):
-        axes = stage.axes(k)
+        along = ex.axes(k)
+        axes = along.unit * along.sd[:, None]
         np.testing.assert_allclose(axes.T @ axes, ex.components.covariance[k], atol=1e-10)
+        np.testing.assert_allclose(along.place(ex.components.mean[k]), 0, atol=1e-10)

@@ -947,6 +947,140 @@ def test_a_vae_is_fitted_with_each_number():
     assert np.array_equal(again.log_px[0], choice.log_px[1])
 
 
+# ---------------------------------------------------------------- VAEs without components
+
+
+def plain_vae(dim=4, **parts):
+    torch.manual_seed(1)
+    return pv.VAE((5,), dim, likelihood=pv.likelihoods.Normal(), encoder=MLP(8), decoder=MLP(8), **parts)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+def test_a_plain_vae_has_a_plane_and_the_way_back(dim):
+    ex = explore(plain_vae(dim), torch.randn(30, 5), particles=5)
+    assert type(ex) is pv.exploring.Exploration
+    point = np.random.default_rng(0).normal(size=(7, 2))
+    planes = [ex.map, ex.plane("principal")] + ([ex.plane((0, dim - 1))] if dim > 1 else [])
+    for plane in planes[: 1 if dim == 1 else 3]:
+        z = plane.to_latent(point)
+        back = plane.to_plane(z)
+        assert np.allclose(back[:, :1] if dim == 1 else back, point[:, :1] if dim == 1 else point)
+    if dim > 2:
+        assert np.allclose(ex.map.to_latent(np.zeros(2)), ex.z.mean(0))  # the mean of q(z)
+        assert np.allclose(ex.plane((0, 2)).to_latent([0.3, -0.7])[[0, 2]], [0.3, -0.7])
+
+
+def test_the_latent_of_a_plane_is_the_mean_of_gaussian_samples_that_project_there():
+    """E[z | U z = u] under a Gaussian with the moments of q(z), by regression on samples."""
+    ex = explore(plain_vae(3), 2 * torch.randn(200, 5), particles=5)
+    mean = ex.z.mean(0)
+    covariance = np.cov(ex.z.T, bias=True) + np.diag((ex.encoding.sd**2).mean(0))
+    assert np.allclose(ex.map.mixture.covariance[0], covariance, atol=1e-6)
+    z = np.random.default_rng(0).multivariate_normal(mean, covariance, 200_000)
+    plane = ex.plane((0, 1))
+    slope = np.linalg.lstsq(np.c_[np.ones(len(z)), plane.to_plane(z)], z, rcond=None)[0]
+    point = np.array([0.4, -0.2])
+    assert np.allclose(plane.to_latent(point), np.r_[1.0, point] @ slope, atol=0.02)
+
+
+def test_log_pz_and_decoded_latents_are_those_of_the_vae():
+    vae = plain_vae(3, prior=pv.priors.Laplace())
+    ex = explore(vae, torch.randn(30, 5), particles=5)
+    z = np.random.default_rng(0).normal(size=(6, 3))
+    with torch.no_grad():
+        assert np.allclose(ex.log_pz(z), vae.latents().log_prob(torch.from_numpy(z)))
+        assert np.allclose(ex.decode(z), vae.decode(torch.from_numpy(z)).mean)
+        assert np.allclose(ex.z, vae.encode(ex.rows).mean)
+    walk = ex.path(0, 1, steps=5)
+    assert np.allclose(walk.z, np.linspace(ex.z[0], ex.z[1], 5))
+    assert np.allclose(walk.x, ex.decode(walk.z))
+    same = pv.interpolate(vae, ex.x[0], ex.x[1], steps=5, how="density")
+    assert np.allclose(ex.path(0, 1, 5, "density").z, same.z)
+
+
+def test_the_nearest_rows_by_brute_force():
+    ex = explore(plain_vae(), torch.randn(40, 5), particles=5)
+    apart = [sum((a - b) ** 2 for a, b in zip(ex.z[7], row, strict=True)) for row in ex.z]
+    assert ex.neighbours(7, 5).tolist() == sorted(range(40), key=apart.__getitem__)[1:6]
+    at = ex.z[3] + 1e-9
+    assert ex.neighbours(at, 40)[0] == 3
+    assert sorted(ex.neighbours(at, 40)) == list(range(40))
+
+
+def test_a_step_along_a_direction_moves_one_place():
+    ex = explore(plain_vae(), torch.randn(40, 5), particles=5)
+    for kind in ("latent", "principal"):
+        along = ex.directions(kind)
+        assert np.allclose(along.unit @ along.unit.T, np.eye(4))
+        places = np.stack([along.place(z) for z in ex.z])
+        assert np.allclose(places.mean(0), 0)
+        assert np.allclose(places.std(0), 1)
+        moved = along.put(ex.z[5], 2, 1.5)
+        assert np.allclose(along.place(moved), np.where(np.arange(4) == 2, 1.5, places[5]))
+    assert along.sd[0] == pytest.approx(np.sqrt(np.linalg.eigvalsh(np.cov(ex.z.T, bias=True))[-1]))
+
+
+def test_the_kl_of_a_plain_vae_and_its_facts():
+    vae = plain_vae()
+    ex = explore(vae, torch.randn(40, 5), particles=4000)
+    with torch.no_grad():
+        q = vae.encode(ex.rows)
+        exact = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(0.0, 1.0))
+    assert np.allclose(ex.divergence[1], exact)
+    assert np.allclose(ex.divergence[0], exact.sum(1), atol=0.2)
+    lines = str(ex).splitlines()
+    assert lines[0] == "StandardNormal() over 4 latents, explored with 40 rows"
+    assert "4 of 4 latents" in lines[1]
+    assert "estimated at the first use" in lines[-1]
+    assert set(ex.figures()) == {"map", "latents"}
+    lowest = np.argsort(ex.log_px)[:5]
+    assert str(ex).splitlines()[-1].split(None, 2)[2] == ", ".join(map(str, lowest))
+    assert "observation 3: log p(x)" in str(ex.observation(3, particles=50))
+
+
+CODES = {"prior": pv.priors.Categorical(3), "guide": pv.guides.Categorical(3)}
+LAYERS = {"prior": pv.priors.Hierarchical((2,)), "guide": pv.guides.Hierarchical((2,))}
+SPHERE = {"prior": pv.priors.HypersphericalUniform(), "guide": pv.guides.ProjectedNormal()}
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "real"),
+    [
+        (CODES, 12, False),
+        (SPHERE, 4, False),
+        (LAYERS, 6, True),
+        ({"prior": pv.priors.VampPrior(3)}, 4, True),
+        ({"prior": pv.priors.Flow()}, 4, True),
+    ],
+)
+def test_other_latents_are_explored_too(parts, size, real):
+    vae = plain_vae(**parts)
+    ex = explore(vae, torch.randn(20, 5), particles=20)
+    assert (ex.z.shape, ex.real) == ((20, size), real)
+    with torch.no_grad():
+        assert bool(vae.encode(ex.rows).support.check(torch.as_tensor(ex.points)).all())
+        assert np.allclose(ex.decode(ex.points), vae.decode(torch.as_tensor(ex.points)).mean)
+    assert str(ex)
+    if not real:
+        with pytest.raises(InputError, match="there are no directions among them"):
+            ex.path(0, 1)
+
+
+def test_a_context_is_that_of_a_row():
+    vae = plain_vae(prior=pv.priors.Conditional(), context_shape=(3,))
+    context = torch.eye(3)[torch.arange(20) % 3]
+    ex = explore(vae, pv.Rows(torch.randn(20, 5), context), particles=5)
+    with pytest.raises(InputError, match="name the row whose context it reads by row="):
+        ex.decode(ex.z[0])
+    with torch.no_grad():
+        z = torch.as_tensor(ex.z[:1])
+        for row in (0, 1):
+            assert np.allclose(ex.decode(ex.z[:1], row=row), vae.decode(z, context[row : row + 1]).mean)
+            assert np.allclose(ex.log_pz(ex.z[:1], row=row), vae.latents(context[row : row + 1]).log_prob(z))
+    with pytest.raises(AttributeError, match="there is no ex.components, because Conditional"):
+        ex.components  # noqa: B018
+
+
 # ---------------------------------------------------------------- what is refused
 
 VAE4 = {"likelihood": pv.likelihoods.Normal(), "encoder": MLP(4), "decoder": MLP(4)}
@@ -961,16 +1095,18 @@ CONDITIONAL = {"prior": pv.priors.GaussianMixture(2), "context_shape": (3,)}
         (lambda: pv.VAE((5,), 2, prior=pv.priors.Flow(), **VAE4), "has no components to explore"),
         (lambda: pv.VAE((5,), 2, **ONE_HOT, **VAE4), "has no components to explore"),
         (lambda: pv.VAE((5,), 2, **CONDITIONAL, **VAE4), "a conditional VAE has another for each context"),
-        (lambda: a_vae().decoder, "explore needs a VAE, not a MLP"),
+        (lambda: a_vae().decoder, "choose needs a VAE, not a MLP"),
     ],
 )
 def test_a_vae_without_a_mixture_is_refused(vae, message):
-    refused(lambda: explore(vae(), torch.randn(20, 5)), message)
+    refused(lambda: choose(vae(), torch.randn(20, 5), (2,)), message)
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
+        (lambda vae, x: explore(vae.decoder, x), "explore needs a VAE, not a MLP: give the result of VAE"),
+        (lambda vae, x: explore((vae.model, vae.guide), x), "explore needs a VAE, not a tuple"),
         (lambda vae, x: explore(vae, x[:0]), "no rows"),
         (lambda vae, x: explore(vae, pv.Rows(x, torch.ones(20, 3))), "this VAE takes no context"),
         (lambda vae, x: explore(vae, x[:, :3]), "x must have shape \\(N, 5\\)"),

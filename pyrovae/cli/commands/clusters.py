@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae import exploring
 from pyrovae.cli.runs import Split, open_run, results_of, save_text
+from pyrovae.exploring.mixture import mixture_of
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Agreement
@@ -46,7 +47,8 @@ def clusters(
     agreements = []
     for run in runs:
         vae, data_set = open_run(run, data, trust)
-        ex = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
+        mixture_of(vae, "clusters")  # refuses a VAE without components
+        ex: Any = exploring.explore(vae, data_set, split=split, rows=rows, particles=particles, seed=seed)
         print_first(ex if len(runs) == 1 else f"{run}: {ex.agreement or 'no labels'}")
         agreements.append(ex.agreement)
         components = json.loads(ex.components.table().to_json(orient="records"))

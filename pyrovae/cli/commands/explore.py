@@ -26,7 +26,7 @@ def explore(
     Serves a page on this machine only, until Ctrl-C.
 
     Arguments:
-        run: the run folder.
+        run: the run folder or model file.
         rows: maximum number of rows, chosen at random if there are more.
         split: the part of the data to use.
         port: port to serve on; a free one by default.
@@ -36,10 +36,30 @@ def explore(
         trust: trusted modules outside PyroVAE that the run may name, separated by commas.
 
     Example:
-        pyrovae explore runs/mog
-        pyrovae explore runs/mog --rows 5000 --port 8000 --show false
+        pyrovae explore runs/first
+        pyrovae explore runs/first --rows 5000 --port 8000 --show false
     """
     app.check_extra()
     vae, data_set = open_run(run, data, trust)
     ex = exploring.explore(vae, data_set, split=split, rows=rows, seed=seed)
-    app.serve(ex, Path(run).resolve().name, port=port, show=show)
+    code = _code(run, {"split": split, "rows": rows, "seed": seed}, data, trust)
+    app.serve(ex, _title(run), port=port, show=show, run=run, code=code)
+
+
+def _title(run: str) -> str:
+    return Path(run).resolve().name.removesuffix(".pyrovae")
+
+
+def _code(run: str, options: dict[str, object], data: str | None, trust: str | None) -> list[str]:
+    """Python that opens the same exploration."""
+    trusted = "" if trust is None else f", trust={trust.split(',')!r}"
+    source = "" if data is None else f", {data!r}"
+    words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return [
+        "import numpy as np",
+        "import pyrovae as pv",
+        "from pyrovae.tasks.runs import data_of",
+        "",
+        f"vae = pv.load({run!r}{trusted})",
+        f"ex = pv.explore(vae, data_of({run!r}, vae.schema{source}), {words})",
+    ]
