@@ -387,8 +387,8 @@ ERRORS = [
         "(torch.cat(parts) - math.log(count)).sum(-1)", "(torch.cat(parts).sum(-1) - math.log(count))",
         "test_diagnose.py::test_total_correlation_of_far_clusters"),
     # ---------------------------------------------------------------- what is shown and written
-    Planted("labels of other rows are explored", "exploring/exploration.py",
-        "labels=None if y is None else y[chosen]", "labels=None if y is None else y[: len(chosen)]",
+    Planted("labels of other rows are explored", "exploring/exploring.py",
+        "kept = None if y is None else y[chosen]", "kept = None if y is None else y[: len(chosen)]",
         "test_explore.py::test_rows_are_taken_from_all_of_the_part"),
     Planted("axes of the confusion table swapped", "plots/mixtures.py",
         'ax.set(xlabel="label", ylabel="component")', 'ax.set(xlabel="component", ylabel="label")',
