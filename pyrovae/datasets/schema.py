@@ -245,9 +245,10 @@ class Schema:
             if not is_scaled:
                 x = x / top
             if bool(((x < 0) | (x > 1)).any()):
+                largest = given[~given.isnan()].max().item()
                 raise InputError(
-                    f"{name} has values up to {given[~given.isnan()].max().item():g}, and the model was trained on "
-                    f"levels 0 to {top}: give such levels, or values in [0, 1]"
+                    f"{name} has values up to {largest:g}, and the model was trained on levels 0 to {top}: "
+                    "give such levels, or values in [0, 1]"
                 )
         return Rows(x, index=torch.arange(len(x)))
 

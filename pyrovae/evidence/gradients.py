@@ -135,13 +135,13 @@ def gradient_noise(
     rows, chosen = vae.rows(x, context), ESTIMATORS if estimators is None else estimators
     if model is None:
         vae.check_rows(rows, "x")
-    was_training = vae.training
+    was_training, program = vae.training, vae.model if model is None else model
     with alone, random_kept(), Runner(vae).isolated(), torch.enable_grad():
         torch.manual_seed(seed)
         vae.eval()
         try:
             found = {
-                name: [_moments(vae, vae.model if model is None else model, make(count), rows, repeats) for count in counts]
+                name: [_moments(vae, program, make(count), rows, repeats) for count in counts]
                 for name, make in chosen.items()
             }
         finally:

@@ -183,7 +183,7 @@ def posterior_approximation(
     """
     chosen = bends(1.5, 0.6) if model is None else as_model(model)
     rows = observations([-0.3, 0.8, 2.5] if x is None else x, chosen)
-    if encode is not None and (not callable(encode) or isinstance(encode, torch.nn.Module)):
+    if encode is not None and (not callable(encode) or hasattr(encode, "decode")):
         raise InputError(f"encode is a {type(encode).__name__}; give a function, as `vae.encode`")
     if len(rows) > 6:
         raise InputError(f"x has {len(rows)} observations; the figure is for at most six")

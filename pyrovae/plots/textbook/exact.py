@@ -49,7 +49,7 @@ class Curves(NamedTuple):
 
 def rows_of(family: Family, x: ArrayLike | None, thetas: Range) -> Tensor:
     """Observations of a family of models, or the default ones."""
-    if not callable(family) or isinstance(family, torch.nn.Module):
+    if not callable(family) or hasattr(family, "decode"):
         raise InputError(
             f"family is a {type(family).__name__}; give a function of theta that returns a model"
         )

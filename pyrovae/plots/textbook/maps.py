@@ -55,8 +55,8 @@ def ring(
         >>> bool((np.linalg.norm(x, axis=1) > 1).all())
         True
     """
-    if not callable(g):
-        raise InputError(f"g is a {type(g).__name__}; give a function of points (N, 2)")
+    if not callable(g) or hasattr(g, "decode"):
+        raise InputError(f"g is a {type(g).__name__}; give a function of points (N, 2), as oracle.mean")
     z = torch.randn(whole("count", count, most=10**6), 2, generator=generator_of(seed))
     with torch.no_grad():
         x = numbers(g(z), "g(z)", finite=False)

@@ -224,12 +224,12 @@ def _prior(model: LatentModel) -> tuple[Tensor, Tensor]:
         try:
             p = prior.log_prob(z).exp()
         except ValueError:
-            raise InputError("p(z) is not a density on all real numbers; give one, such as a normal") from None
+            raise InputError("p(z) is not a density on all real numbers: give one, as a normal") from None
     mass = float(p.double().sum() * (z[1] - z[0]))
     if not abs(mass - 1) < 1e-3:
         raise InputError(
-            f"p(z) has mass {mass:.3g} on a grid from -8 to 8 instead of 1: rescale z so that it is there, and "
-            "wider than 0.01"
+            f"p(z) has mass {mass:.3g} on a grid from -8 to 8 instead of 1: rescale z so that its mass is "
+            "there, and wider than 0.01"
         )
     shown = (p > 2e-3 * p.max()).nonzero().flatten()
     part = slice(int(shown[0]), int(shown[-1]) + 1)
@@ -291,7 +291,7 @@ def _fine_enough(model: LatentModel) -> int:
     slope = (given.mean.diff(dim=0) / (z[1] - z[0]) / given.stddev[1:]).norm(dim=1).max()
     needed = 3 * REACH_OF_Z * max(float(slope), 2.5 * float(p.max()))
     if needed > 16_000:
-        raise InputError("the noise is too small next to the slope of f for an exact p(x): give a larger sigma")
+        raise InputError("the noise is too small for the slope of f, and p(x) not exact: give a larger sigma")
     return max(401, math.ceil(needed) + 1)
 
 
