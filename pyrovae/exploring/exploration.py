@@ -96,9 +96,11 @@ class Exploration(Displayed):
             AttributeError: always.
         """
         if name in OF_MIXTURES and "vae" in vars(self):
+            is_conditional = self.vae.context_shape is not None
+            cure = "prior=pv.priors.GaussianMixture(components=10)" + " and no context" * is_conditional
             raise AttributeError(
-                f"there is no ex.{name}, because {self.vae.prior!r} has no components: declare the VAE with "
-                "prior=pv.priors.GaussianMixture(components=10)"
+                f"there is no ex.{name}, because {self.vae.prior!r} has no components"
+                f"{' that all contexts share' if is_conditional else ''}: declare the VAE with {cure}"
             )
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 

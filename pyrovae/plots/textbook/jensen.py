@@ -125,7 +125,8 @@ def _of_logarithm(distribution: Any) -> tuple[Array, Array]:  # noqa: ANN401
     if tuple(distribution.batch_shape) + tuple(distribution.event_shape) != ():
         raise InputError("give the distribution of one number, without a batch or an event shape")
     y = u.exp()
-    inside = distribution.support.check(y)
+    support: Any = distribution.support
+    inside = support.check(y)
     y = torch.where(inside, y, y[inside][0] if inside.any() else y)  # the density is 0 outside, and no error
     with torch.no_grad():
         free = copy.copy(distribution)
