@@ -128,7 +128,7 @@ def gradient_noise(
         raise InputError(f"gradient_noise needs the encoder of a VAE, not a {type(vae).__name__}")
     counts, repeats = counts_of("particles", particles), count_of("repeats", repeats, 2)
     seed = whole("seed", seed, 0)
-    if model is not None and (not callable(model) or isinstance(model, VAE)):
+    if model is not None and (not callable(model) or hasattr(model, "recognition")):
         raise InputError(f"model is a {type(model).__name__}: give a Pyro program, as `oracle.model`")
     if estimators is not None and (not isinstance(estimators, Mapping) or not estimators):
         raise InputError("estimators must map names to functions of K, as {'elbo': pv.objectives.ELBO}")
