@@ -149,6 +149,8 @@ class GridPosterior:
             if q.log_density.shape != self.log_density.shape or not torch.equal(q.nodes.z, self.nodes.z):
                 raise InputError("q is on another grid: compute both posteriors with equal rows and nodes")
             return q.log_density
+        if not isinstance(q, torch.distributions.Distribution):
+            raise InputError(f"q is a {type(q).__name__}; give a distribution, as `vae.encode(x)`")
         wanted, came = (self.log_px.shape, self.nodes.z.shape[1:]), (q.batch_shape, q.event_shape)
         if wanted != came:
             raise InputError(

@@ -77,7 +77,10 @@ class Preparation:
         """Raise InputError if a value to be binarised is not a probability, in [0, 1]."""
         if self.binarize is None:
             return
-        low, high = grey.min().item(), grey.max().item()
+        known = grey[~grey.isnan()]
+        if not len(known):
+            return
+        low, high = known.min().item(), known.max().item()
         if low < 0 or high > 1:
             raise InputError(
                 f"binarize needs values in [0, 1], and these are from {low:g} to {high:g}: scale them first "
@@ -85,7 +88,7 @@ class Preparation:
             )
 
     def apply(self, grey: Tensor, generator: torch.Generator) -> Tensor:
-        """Prepare grey values (N, *event), with random numbers from `generator`.
+        """Prepare grey values (N, *event), with random numbers from `generator`; NaN stays missing.
 
         Raises:
             InputError: when binarising values outside [0, 1].
@@ -103,8 +106,10 @@ class Preparation:
         if self.binarize is None:
             return grey
         if self.binarize == "threshold":
-            return (grey >= 0.5).float()
-        return torch.bernoulli(grey.float(), generator=generator)
+            binary = (grey >= 0.5).float()
+        else:
+            binary = torch.bernoulli(grey.float().nan_to_num(0.0), generator=generator)
+        return binary.masked_fill(grey.isnan(), torch.nan)
 
 
 def generator_of(*words: object) -> torch.Generator:

@@ -244,10 +244,11 @@ class Schema:
                 x = (x * (source.levels - 1)).round()
             if not is_scaled:
                 x = x / top
-            if float(x.min()) < 0 or float(x.max()) > 1:
+            if bool(((x < 0) | (x > 1)).any()):
+                largest = given[~given.isnan()].max().item()
                 raise InputError(
-                    f"{name} has values up to {given.max().item():g}, and the model was trained on "
-                    f"levels 0 to {top}: give such levels, or values in [0, 1]"
+                    f"{name} has values up to {largest:g}, and the model was trained on levels 0 to {top}: "
+                    "give such levels, or values in [0, 1]"
                 )
         return Rows(x, index=torch.arange(len(x)))
 
@@ -304,7 +305,7 @@ def levels_in(x: Tensor) -> bool:
     """Whether numbers are integer levels, not values in [0, 1]: integers, or whole ones above 1."""
     if not x.is_floating_point():
         return x.dtype != torch.bool
-    return bool((x > 1).any()) and bool((x == x.round()).all())
+    return bool((x > 1).any()) and bool((x.isnan() | (x == x.round())).all())
 
 
 def _column(saved: Mapping[str, Any]) -> Column:

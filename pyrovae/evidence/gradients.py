@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checks import counts_of, whole
+from pyrovae.checks import count_of, counts_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.display import Displayed, Summary
 from pyrovae.errors import InputError
@@ -126,17 +126,22 @@ def gradient_noise(
     """
     if not hasattr(vae, "recognition"):
         raise InputError(f"gradient_noise needs the encoder of a VAE, not a {type(vae).__name__}")
-    counts, repeats = counts_of("particles", particles), whole("repeats", repeats, 2)
+    counts, repeats = counts_of("particles", particles), count_of("repeats", repeats, 2)
+    seed = whole("seed", seed, 0)
+    if model is not None and (not callable(model) or hasattr(model, "recognition")):
+        raise InputError(f"model is a {type(model).__name__}: give a Pyro program, as `oracle.model`")
+    if estimators is not None and (not isinstance(estimators, Mapping) or not estimators):
+        raise InputError("estimators must map names to functions of K, as {'elbo': pv.objectives.ELBO}")
     rows, chosen = vae.rows(x, context), ESTIMATORS if estimators is None else estimators
     if model is None:
         vae.check_rows(rows, "x")
-    was_training = vae.training
+    was_training, program = vae.training, vae.model if model is None else model
     with alone, random_kept(), Runner(vae).isolated(), torch.enable_grad():
         torch.manual_seed(seed)
         vae.eval()
         try:
             found = {
-                name: [_moments(vae, model or vae.model, make(count), rows, repeats) for count in counts]
+                name: [_moments(vae, program, make(count), rows, repeats) for count in counts]
                 for name, make in chosen.items()
             }
         finally:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyrovae.checks import whole
 from pyrovae.exploring.gaussians import principal
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.projection import principal_directions
-from pyrovae.numerics import Array
+from pyrovae.numerics import Array, numbers
 
 __all__ = ["Directions", "along_latents", "along_principal", "axes_of"]
 
@@ -45,18 +46,22 @@ class Directions:
 
     def place(self, z: Array) -> Array:
         """The place of latents (D,) along each direction, in standard deviations, (R,)."""
-        return (self.unit @ z - self.mean) / self.sd
+        return (self.unit @ self._latents(z) - self.mean) / self.sd
 
     def put(self, z: Array, i: int, t: Array | float) -> Array:
         """Latents z (D,) moved along direction i to the places t (*): (*, D)."""
-        step = self.mean[i] + np.asarray(t) * self.sd[i] - self.unit[i] @ z
+        z, i = self._latents(z), whole("direction", i, 0, len(self) - 1)
+        step = self.mean[i] + numbers(t, "t") * self.sd[i] - self.unit[i] @ z
         return z + step[..., None] * self.unit[i]
 
     def largest(self, count: int) -> Directions:
         """The directions with the largest standard deviations, in their order."""
-        chosen = np.sort(np.argsort(-self.sd, kind="stable")[:count])
+        chosen = np.sort(np.argsort(-self.sd, kind="stable")[: whole("count", count)])
         names = tuple(self.names[i] for i in chosen)
         return Directions(names, self.unit[chosen], self.mean[chosen], self.sd[chosen])
+
+    def _latents(self, z: Array) -> Array:
+        return numbers(z, "z", (self.unit.shape[1],))
 
 
 def along_latents(z: Array, visible: int) -> Directions:

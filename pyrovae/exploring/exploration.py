@@ -9,6 +9,7 @@ prior adds its components (`MixtureExploration`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
@@ -16,7 +17,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyrovae.checks import count_of, one_of, whole
+from pyrovae.checks import count_of, one_of, shown, whole
 from pyrovae.datasets import Rows
 from pyrovae.display import Displayed
 from pyrovae.errors import InputError, deprecated
@@ -95,9 +96,11 @@ class Exploration(Displayed):
             AttributeError: always.
         """
         if name in OF_MIXTURES and "vae" in vars(self):
+            is_conditional = self.vae.context_shape is not None
+            cure = "prior=pv.priors.GaussianMixture(components=10)" + " and no context" * is_conditional
             raise AttributeError(
-                f"there is no ex.{name}, because {self.vae.prior!r} has no components: declare the VAE with "
-                "prior=pv.priors.GaussianMixture(components=10)"
+                f"there is no ex.{name}, because {self.vae.prior!r} has no components"
+                f"{' that all contexts share' if is_conditional else ''}: declare the VAE with {cure}"
             )
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
@@ -294,8 +297,10 @@ class Exploration(Displayed):
 
     def plane(self, axes: Literal["principal"] | tuple[int, int]) -> Projection:
         """Another plane: the principal components of the encodings, or a pair of latents."""
-        if axes == "principal":
+        if isinstance(axes, str) and axes == "principal":
             return principal_plane(self._density, self.z, self.visible)
+        if not isinstance(axes, Sequence) or len(axes) != 2 or isinstance(axes, str):
+            raise InputError(f"axes must be 'principal' or two latents, as (0, 1), not {shown(axes)}")
         first, second = (whole("a latent of the pair", i, 0, self.z.shape[1] - 1) for i in axes)
         if first == second:
             raise InputError(f"a plane needs two latents: {first} was given twice")

@@ -140,8 +140,9 @@ class MixtureExploration(Exploration):
             k: the class, if the decoder reads one and the latents do not contain it.
             row: the row whose class is used instead.
         """
+        row = None if row is None else self._row(row)
         if k is None and row is not None and self.reader.classes:
-            k = int(self.assignment[self._row(row)])
+            k = int(self.assignment[row])
         return self.reader.decode(z, k=None if k is None else self._component(k))
 
     def samples(self, k: int, count: int, seed: int = 0, *, mean: bool = True) -> NDArray:
@@ -189,7 +190,9 @@ class MixtureExploration(Exploration):
         return axes_of(self.reader.mixture, self._component(k))
 
     def log_pz(self, z: ArrayLike, *, row: int | None = None) -> Array:
-        """log p(z) of latents (M, D), in nats, (M,)."""
+        """log p(z) of latents (M, D), in nats, (M,); the same for each row."""
+        if row is not None:
+            self._row(row)
         return self.reader.mixture.log_prob(numbers(z, "z", ("M", self.z.shape[1])))
 
     @cached_property

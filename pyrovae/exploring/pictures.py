@@ -61,7 +61,7 @@ class PlainPictures:
 
     def _checked(self, name: str) -> Draw:
         pictures = self._applying()
-        if name not in pictures:
+        if not isinstance(name, str) or name not in pictures:
             raise InputError(
                 f"there is no picture {name!r} of this exploration: choose from {', '.join(pictures)}"
             )

@@ -107,7 +107,7 @@ def _whole(mixture: Mixture) -> Projection:
 
 
 def principal_plane(mixture: Mixture, z: Array, visible: int) -> Projection:
-    """The first two principal components of encodings (N, D).
+    """The first two principal components of encodings (N, D), or z0 and z1 if z0 alone is read.
 
     Arguments:
         mixture: what stands for p(z) in the map from the plane to latents.
@@ -116,11 +116,11 @@ def principal_plane(mixture: Mixture, z: Array, visible: int) -> Projection:
     """
     if mixture.dim <= 2:
         return _whole(mixture)
+    if visible < 2:  # one latent for the decoder, and others above it
+        return pair_plane(mixture, (0, 1))
     basis = np.zeros((2, mixture.dim))
     for row, direction in zip(basis, principal_directions(z[:, :visible]), strict=False):
         row[: len(direction)] = direction
-    if visible < 2:  # one latent for the decoder, and others above it
-        basis[1, 1] = 1.0
     return Projection(z.mean(0), basis, mixture, ("PC 0", "PC 1"))
 
 

@@ -84,9 +84,12 @@ def plain_summary(ex: Any) -> Summary:  # noqa: ANN401
         rows["context"] = f"({sizes(ex.vae.context_shape)}), one for each row"
     if ex.vae.prior.waits_for:
         rows["components"] = f"none before epoch {ex.vae.prior.waits_for}: train it for longer"
-    words = f"{size} latent{'s' if size > 1 else ''}"
-    head = f"{ex.vae.prior!r} over {words}, explored with {len(ex):,} rows"
+    head = f"{ex.vae.prior!r} over {_many(size, 'latent')}, explored with {_many(len(ex), 'row')}"
     return Summary(head, list(rows.items()), width=14)
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _in_use(ex: Any, each: Array) -> str:  # noqa: ANN401
@@ -123,7 +126,8 @@ def summary(ex: Any) -> Summary:  # noqa: ANN401
         rows["labels"] = str(ex.agreement)
     if "evidence" in vars(ex):  # estimated at the first use
         rows["log p(x)"] = f"{ex.evidence.mean:.3f} +- {ex.evidence.stderr:.3f} nats"
-    head = f"a mixture of {count} components over {ex.z.shape[1]} latents, explored with {len(ex):,} rows"
+    head = f"a mixture of {_many(count, 'component')} over {_many(ex.z.shape[1], 'latent')}, explored with "
+    head += _many(len(ex), "row")
     return Summary(head, list(rows.items()), width=14)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrovae.checks import number
 from pyrovae.errors import InputError
 from pyrovae.plots.style import COLOURS, Axes, canvas
 
@@ -24,6 +25,10 @@ def code_lengths(total: float, kl: float, reconstruction: float, *, ax: Axes | N
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['−log2 p(x)', 'with q(z|x)']
     """
+    total, kl, reconstruction = (
+        number(name, value)
+        for name, value in (("total", total), ("kl", kl), ("reconstruction", reconstruction))
+    )
     penalty = kl + reconstruction - total
     if penalty < -1e-6 * (1 + abs(total)):
         raise InputError(f"the parts are {-penalty:.3g} bits shorter than -log2 p(x): check all three")

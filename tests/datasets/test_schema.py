@@ -9,6 +9,7 @@ import torch
 
 import pyrovae as pv
 from pyrovae.datasets import Column, Schema
+from pyrovae.datasets.incoming import incoming
 from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import binary, small
 
@@ -273,3 +274,39 @@ def test_a_run_without_a_column_of_its_table_is_refused_with_the_cure(tmp_path):
     with pytest.raises(pv.InputError, match="no column 'size', .*: add it, with empty cells"):
         schema.rows(table[["visits"]])
     assert schema.rows(table.assign(size=np.nan)).x[:, 0].isnan().all()
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "dynamic", "static"])
+def test_a_missing_pixel_of_new_data_is_not_binarised(binarize):
+    grey = torch.rand(9, 4, 4, generator=torch.Generator().manual_seed(0))
+    schema = pv.datasets.load(grey, binarize=binarize).schema
+    known, gone = grey[:2].clone(), grey[:2].clone()
+    known[:, 0, 0], gone[:, 0, 0] = 0.0, torch.nan
+    new = incoming(schema, gone.numpy()).all_rows().x
+    assert new[:, 0, 0].isnan().all()
+    assert set(new[~new.isnan()].tolist()) == {0.0, 1.0}
+    if binarize == "threshold":
+        assert torch.equal(new.nan_to_num(0.0), (known >= 0.5).float())
+    vae = small((4, 4), likelihood=pv.likelihoods.Bernoulli())
+    vae.schema = schema
+    expected = pv.log_evidence(vae, new, particles=20)
+    score = pv.score(vae, gone.numpy(), particles=20)
+    np.testing.assert_allclose(score.log_px, expected.log_px, rtol=1e-6)
+    gone[0, 1, 1] = 7.0
+    raises_one_sentence(lambda: incoming(schema, gone.numpy()).all_rows(), "to 7")
+
+
+@pytest.mark.parametrize("kind", [{"dequantize": True}, {"binarize": "threshold"}, {}])
+def test_a_missing_pixel_leaves_levels_levels(kind):
+    levels = torch.randint(0, 256, (9, 4, 4), generator=torch.Generator().manual_seed(0))
+    schema = pv.datasets.load(levels.to(torch.uint8), **kind).schema
+    gone = levels[:2].double()
+    gone[:, 0, 0] = torch.nan
+    for given in (gone, gone.numpy(), gone / 255):
+        new = incoming(schema, given).all_rows().x
+        assert new[:, 0, 0].isnan().all()
+        right = (gone >= 127.5).double() if "binarize" in kind else gone / 255
+        rest = ~gone.isnan()
+        assert (new[rest] - right[rest]).abs().max() <= (1 / 128 if "dequantize" in kind else 1e-6)
+    gone[0, 1, 1] = 999.0
+    raises_one_sentence(lambda: incoming(schema, gone).all_rows(), "values up to 999")

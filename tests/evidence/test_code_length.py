@@ -55,3 +55,6 @@ def test_a_density_says_that_its_total_depends_on_the_unit(small):
 def test_impossible_bars_are_refused():
     with pytest.raises(InputError, match="shorter than"):
         pv.plots.code_lengths(20.0, 5.0, 10.0)
+    for wrong in (np.nan, "many", None):
+        with pytest.raises(InputError, match="kl must be"):
+            pv.plots.code_lengths(20.0, wrong, 10.0)

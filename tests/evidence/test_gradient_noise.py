@@ -81,3 +81,6 @@ def test_other_programs_and_rows_are_refused():
     binary = pv.VAE((2,), 1, encoder=MLP(3), decoder=MLP(3))
     with pytest.raises(InputError, match="0 or 1"):
         pv.evidence.gradient_noise(binary, torch.full((2, 2), 0.5))
+    for options, name in (({"seed": "x"}, "seed"), ({"model": 3}, "model"), ({"estimators": {}}, "names")):
+        with pytest.raises(InputError, match=name):
+            pv.evidence.gradient_noise(binary, torch.ones(2, 2), **options)

@@ -1066,6 +1066,15 @@ def test_other_latents_are_explored_too(parts, size, real):
             ex.path(0, 1)
 
 
+def test_the_plane_of_a_decoder_that_reads_one_of_several_latents_is_orthonormal():
+    parts = {"prior": pv.priors.Hierarchical((3,)), "guide": pv.guides.Hierarchical((3,))}
+    ex = explore(plain_vae(1, **parts), torch.randn(20, 5), particles=5)
+    assert np.array_equal(ex.map.basis, np.eye(4)[:2])
+    assert ex.map.names == ("z0", "z1")
+    assert np.allclose(ex.map.to_plane(ex.z), ex.z[:, :2])
+    assert np.allclose(ex.map.to_plane(ex.map.to_latent([0.3, -1.0])), [0.3, -1.0])
+
+
 def test_a_context_is_that_of_a_row():
     vae = plain_vae(prior=pv.priors.Conditional(), context_shape=(3,))
     context = torch.eye(3)[torch.arange(20) % 3]
@@ -1078,6 +1087,10 @@ def test_a_context_is_that_of_a_row():
             assert np.allclose(ex.decode(ex.z[:1], row=row), vae.decode(z, context[row : row + 1]).mean)
             assert np.allclose(ex.log_pz(ex.z[:1], row=row), vae.latents(context[row : row + 1]).log_prob(z))
     with pytest.raises(AttributeError, match="there is no ex.components, because Conditional"):
+        ex.components  # noqa: B018
+    mixture = plain_vae(prior=pv.priors.GaussianMixture(3), context_shape=(3,))
+    ex = explore(mixture, pv.Rows(torch.randn(20, 5), context), particles=5)
+    with pytest.raises(AttributeError, match="that all contexts share: .* and no context"):
         ex.components  # noqa: B018
 
 
@@ -1156,6 +1169,15 @@ def test_data_and_options_that_cannot_be_used(ask, message):
         (lambda ex: ex.reweight({9: 0.1}), "component must be .* not 9"),
         (lambda ex: ex.reweight([0.5, 0.5]), r"weights has shape \(2,\) where \(4,\)"),
         (lambda ex: ex.figures("cat"), "no picture 'cat'"),
+        (lambda ex: ex.plot(["map"]), "no picture"),
+        (lambda ex: ex.plane(None), "'principal' or two latents"),
+        (lambda ex: ex.plane("01"), "'principal' or two latents"),
+        (lambda ex: ex.decode([0.0, 0.0, 0.0], row=20), "observation must be .* not 20"),
+        (lambda ex: ex.log_pz([[0.0, 0.0, 0.0]], row="x"), "observation must be"),
+        (lambda ex: ex.directions().place([0.0]), r"where \(3\) was expected|where \(3,\)"),
+        (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 3, 0.0), "direction must be"),
+        (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 0, math.nan), "NaN"),
+        (lambda ex: ex.directions().largest("all"), "count must be"),
     ],
 )
 def test_questions_without_an_answer(ask, message):

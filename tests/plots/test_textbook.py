@@ -97,6 +97,14 @@ def test_a_linear_model_on_the_line_has_the_density_of_a_normal():
     assert np.allclose(p, dist.Normal(1.0, 1.25**0.5).log_prob(torch.tensor(x)).exp(), atol=1e-7)
 
 
+def test_a_narrow_noise_or_prior_is_resolved_by_the_grid():
+    for sigma, scale in ((0.02, 1.0), (0.01, 0.05)):
+        ax = textbook.infinite_mixture(lambda z: 2 * z + 1, sigma=sigma, prior=dist.Normal(0.0, scale))
+        x, p = ax.child_axes[2].lines[0].get_xydata().T
+        exact = dist.Normal(1.0, (4 * scale**2 + sigma**2) ** 0.5).log_prob(torch.tensor(x)).exp()
+        assert np.allclose(p, exact, atol=1e-6)
+
+
 def test_ancestral_samples_follow_the_drawn_density():
     """Shares of the samples in cells, against the integral of p(x): a chi-squared test."""
     ax = textbook.ancestral_sampling(lambda z: z.square(), 0.4, count=4000)
@@ -313,6 +321,23 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
         (lambda: textbook.architecture(Curve()), "needs a VAE"),
         (lambda: textbook.ring(lambda z: z[:, :1]), "return finite"),
         (lambda: textbook.em_and_variational_inference(np.ones((3, 4))), "give more rows"),
+        (lambda: textbook.em_and_variational_inference(np.outer(range(9), [1, 2, 3])), "no maximum"),
+        (lambda: textbook.infinite_mixture(prior=dist.Normal(0.0, 5.0)), "mass 0.891"),
+        (lambda: textbook.infinite_mixture(prior=dist.Gamma(2.0, 1.0)), "all real numbers"),
+        (lambda: textbook.infinite_mixture(prior=3), "give a distribution"),
+        (lambda: textbook.infinite_mixture(sigma=1e-5), "larger sigma"),
+        (lambda: textbook.infinite_mixture(lambda z: z * np.nan), "NaN or infinite"),
+        (lambda: textbook.ancestral_sampling(z="here"), "z must be"),
+        (lambda: textbook.ancestral_sampling(seed=-1), "seed must be"),
+        (lambda: textbook.ancestral_sampling(count=10**12), "count must be"),
+        (lambda: textbook.jensen_distribution(dist.HalfCauchy(1.0)), "no mean"),
+        (lambda: textbook.bound_ascent(guides=(np.nan, 1.0)), "guides"),
+        (lambda: textbook.bound_gap(q=0), "give a distribution"),
+        (lambda: textbook.posterior_approximation(encode=PLANE), "as `vae.encode`"),
+        (lambda: textbook.training_of_the_bound(start="low"), "start must be"),
+        (lambda: textbook.models_side_by_side({"one": PLANE}, "x"), "of numbers"),
+        (lambda: textbook.latent_spaces({"one": PLANE}, IMAGES, reach=np.nan), "reach must be"),
+        (lambda: textbook.ring(PLANE), "function of points"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(figure, message):

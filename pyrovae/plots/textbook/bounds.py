@@ -16,9 +16,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
-from pyrovae.numerics import Array, as_array
+from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots.bounds import bounds_below, posterior_density
 from pyrovae.plots.style import COLOURS, OUTSIDE, Axes, canvas, label_ends, panels
 from pyrovae.plots.textbook.exact import (
@@ -80,9 +80,10 @@ def bound_ascent(
         ['log p(x)', 'first q', 'better q']
     """
     rows = rows_of(family, x, thetas)
-    if len(guides) != 2:
-        raise InputError(f"guides has {len(guides)} values; give two, the first q and a better one")
-    curves = curves_of(family, rows, values_of(thetas, points), [float(g) for g in guides])
+    values = numbers(guides, "guides")
+    if values.shape != (2,):
+        raise InputError(f"guides has shape {values.shape}; give two, the first q and a better one")
+    curves = curves_of(family, rows, values_of(thetas, points), values.tolist())
     (first, better), at = curves.bounds, curves.theta
     start, top = float(guides[0]), int(first.argmax())
     names = {"first q": first, "better q": better}
@@ -135,7 +136,7 @@ def bound_gap(
     if len(rows) != 1:
         raise InputError(f"x has {len(rows)} observations; give one: `x[:1]`")
     exact = posterior_of(chosen, rows, points=POINTS)
-    path = path_to(exact, q or normal(-1.0, 0.6), whole("steps", steps, 2))
+    path = path_to(exact, normal(-1.0, 0.6) if q is None else q, whole("steps", steps, 2, 10_000))
     t, bound = np.linspace(0, 1, steps), np.array([float(exact.elbo(each)[0]) for each in path])
     with canvas(ax, width=7.2, height=2.9) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.44, 0.94), (0.58, 0.0, 0.42, 0.94))
@@ -182,14 +183,16 @@ def posterior_approximation(
     """
     chosen = bends(1.5, 0.6) if model is None else as_model(model)
     rows = observations([-0.3, 0.8, 2.5] if x is None else x, chosen)
+    if encode is not None and (not callable(encode) or hasattr(encode, "decode")):
+        raise InputError(f"encode is a {type(encode).__name__}; give a function, as `vae.encode`")
     if len(rows) > 6:
         raise InputError(f"x has {len(rows)} observations; the figure is for at most six")
     exact = posterior_of(chosen, rows)
     with torch.no_grad():
         q = best_normal(exact) if encode is None else encode(rows)
+        kl = as_array(exact.kl(q))
         z = exact.nodes.z.to(rows)
         density = as_array(q.log_prob(z.unsqueeze(1)).exp()).T
-        kl = as_array(exact.kl(q))
     label = "best normal q(z)" if encode is None else "q(z|x)"
     width = 1 / len(rows)
     with canvas(ax, width=min(8.4, 1.2 + 2.4 * len(rows)), height=2.5) as ax:
@@ -239,9 +242,10 @@ def training_of_the_bound(
         True
     """
     rows, at = rows_of(family, x, thetas), values_of(thetas, points)
+    start = number("start", start)
     if not at[0] <= start <= at[-1]:
         raise InputError(f"start is {start}; give a theta between {at[0]:g} and {at[-1]:g}")
-    path, guides = alternation(family, rows, float(start), whole("steps", steps), thetas)
+    path, guides = alternation(family, rows, start, whole("steps", steps, most=1000), thetas)
     curves = curves_of(family, rows, at, guides)
     names = {f"q of step {k + 1}": bound for k, bound in enumerate(curves.bounds)}
     with canvas(ax, width=5.6, height=3.6) as ax:

@@ -49,7 +49,7 @@ class Curves(NamedTuple):
 
 def rows_of(family: Family, x: ArrayLike | None, thetas: Range) -> Tensor:
     """Observations of a family of models, or the default ones."""
-    if not callable(family):
+    if not callable(family) or hasattr(family, "decode"):
         raise InputError(
             f"family is a {type(family).__name__}; give a function of theta that returns a model"
         )
@@ -69,7 +69,7 @@ def values_of(thetas: Range, points: int) -> Array:
     low, high = numbers(thetas, "thetas", (2,))
     if low >= high:
         raise InputError(f"thetas are {thetas}; give the lowest and the highest theta")
-    return np.linspace(low, high, whole("points", points, 2))
+    return np.linspace(low, high, whole("points", points, 2, 100_000))
 
 
 def _at(family: Family, theta: float, rows: Tensor) -> GridPosterior:

@@ -79,7 +79,8 @@ def jensen_distribution(
             default a log-normal distribution, for which log E[y] - E[log y] = s^2 / 2.
 
     Raises:
-        InputError: for a distribution with other values, or with mass below e^-30 or above e^30.
+        InputError: for a distribution with other values, without a mean, or with mass below e^-30
+            or above e^30.
 
     Reference:
         Prince (2023), "Understanding Deep Learning", figure 17.5.
@@ -92,7 +93,10 @@ def jensen_distribution(
     chosen = dist.LogNormal(0.3, 0.8) if distribution is None else distribution
     u, density = _of_logarithm(chosen)
     step = u[1] - u[0]
-    log_of_mean = float(np.log((np.exp(u) * density).sum() * step))
+    share = np.exp(u) * density
+    if not share[u > 25].sum() < 1e-3 * share.sum():
+        raise InputError("y has no mean, or one that is mostly due to values above e^25: give another one")
+    log_of_mean = float(np.log(share.sum() * step))
     mean_of_log = float((u * density).sum() * step)
     with canvas(ax, width=7.2, height=2.8) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.45, 0.92), (0.55, 0.0, 0.45, 0.92))
@@ -113,15 +117,21 @@ def jensen_distribution(
 def _of_logarithm(distribution: Any) -> tuple[Array, Array]:  # noqa: ANN401
     """Nodes of u = log y, and the density of u there."""
     u = torch.linspace(-30.0, 30.0, 60_001, dtype=torch.float64)
-    with torch.no_grad():
-        try:
-            free = copy.copy(distribution)
-            free._validate_args = False  # the density is 0 outside the support, and no error
-            log_p = free.log_prob(u.exp())
-        except (AttributeError, ValueError) as error:
-            raise InputError(f"the distribution is not one of positive numbers ({error})") from None
-    if log_p.shape != u.shape:
+    if not isinstance(distribution, torch.distributions.Distribution):
+        raise InputError(
+            f"{type(distribution).__name__} is not a distribution of positive numbers: give one, as "
+            "dist.Gamma(2.0, 1.0)"
+        )
+    if tuple(distribution.batch_shape) + tuple(distribution.event_shape) != ():
         raise InputError("give the distribution of one number, without a batch or an event shape")
+    y = u.exp()
+    support: Any = distribution.support
+    inside = support.check(y)
+    y = torch.where(inside, y, y[inside][0] if inside.any() else y)  # the density is 0 outside, and no error
+    with torch.no_grad():
+        free = copy.copy(distribution)
+        free._validate_args = False  # of discrete distributions, whose mass is 0
+        log_p = free.log_prob(y).masked_fill(~inside, -torch.inf)
     density = (log_p.double() + u).exp().nan_to_num(0.0)
     mass = float(density.sum() * (u[1] - u[0]))
     if abs(mass - 1) > 1e-3:

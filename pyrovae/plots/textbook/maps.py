@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrovae.checks import whole
 from pyrovae.errors import InputError
-from pyrovae.numerics import Array, as_array
+from pyrovae.numerics import Array, as_array, numbers
 from pyrovae.plots.style import Axes, canvas, dots, panels
 from pyrovae.seeds import generator_of
 
@@ -55,9 +55,11 @@ def ring(
         >>> bool((np.linalg.norm(x, axis=1) > 1).all())
         True
     """
-    z = torch.randn(whole("count", count), 2, generator=generator_of(seed))
+    if not callable(g) or hasattr(g, "decode"):
+        raise InputError(f"g is a {type(g).__name__}; give a function of points (N, 2), as oracle.mean")
+    z = torch.randn(whole("count", count, most=10**6), 2, generator=generator_of(seed))
     with torch.no_grad():
-        x = as_array(g(z), float)
+        x = numbers(g(z), "g(z)", finite=False)
     if x.shape != (count, 2) or not np.isfinite(x).all():
         raise InputError(f"g returned {x.shape} for {count} points of the plane: return finite ({count}, 2)")
     colours = _by_angle(as_array(z))

@@ -6,6 +6,7 @@ p(x) = integral p(z) p(x|z) dz          a nonlinear model with a continuous z
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 from pyrovae.plots.style import CLASSES, COLOURS, Axes, canvas, panels, vectors
@@ -23,8 +24,10 @@ from pyrovae.quadrature import LatentModel, dtype_of, quadrature
 
 __all__ = ["ancestral_sampling", "infinite_mixture", "mixture_1d"]
 
+REACH_OF_Z = 8.0  # of the grid of `quadrature`
 REACH = 4.0  # standard deviations that a figure shows
 SIDE = 90  # pixels of a density in the plane
+MOST = 10**6  # samples in a figure
 THREE = (0.0, 0.0, 0.25, 0.94), (0.36, 0.0, 0.28, 0.94), (0.72, 0.0, 0.28, 0.94)
 
 
@@ -118,7 +121,7 @@ def infinite_mixture(
     \[p(x) = \int p(z)\, \mathcal N(x; f(z), \sigma^2 I)\, dz\]
 
     The clouds are p(x|z) at quantiles of p(z), each of one and two standard deviations. p(x) is
-    computed on a grid of z, exact to eight digits.
+    computed on a grid of z, exact to eight digits for a smooth p(z) and f.
 
     Args:
         f: a function of z that takes a tensor (*, 1) and returns (*, 2), or (*, 1) for an x on the
@@ -128,7 +131,8 @@ def infinite_mixture(
         clouds: the number of values of z that are shown.
 
     Raises:
-        InputError: if f has another shape, or for a model with more latents than one.
+        InputError: if f has another shape, for a model with more latents than one, or if a grid
+            from -8 to 8 does not contain p(z) or is too coarse for the noise.
 
     Reference:
         Prince (2023), "Understanding Deep Learning", figure 17.2.
@@ -138,7 +142,7 @@ def infinite_mixture(
         >>> [panel.get_title() for panel in ax.child_axes]
         ['$p(z)$', '$p(x|z)$ for some $z$', '$p(x)$']
     """
-    model, clouds = as_model(f, sigma, prior), whole("clouds", clouds)
+    model, clouds = as_model(f, sigma, prior), whole("clouds", clouds, most=1000)
     z, p = _prior(model)
     chosen = _quantiles(z, p, clouds)
     with canvas(ax, width=7.6, height=2.7) as ax:
@@ -185,9 +189,10 @@ def ancestral_sampling(
         >>> ax.child_axes[2].collections[-1].get_offsets().shape
         (50, 2)
     """
-    model, count = as_model(f, sigma, prior), whole("count", count)
+    model, count = as_model(f, sigma, prior), whole("count", count, most=MOST)
     at, p = _prior(model)
-    star = torch.tensor([[float(z)]], dtype=at.dtype)
+    star = torch.tensor([[number("z", z)]], dtype=at.dtype)
+    seed = whole("seed", seed, 0, 2**62)
     samples = _sampled(model, model.latents(), count, seed)
     one = _sampled(model, dist.Delta(star[0], event_dim=1), 1, seed + 1)
     with canvas(ax, width=7.6, height=2.7) as ax:
@@ -214,9 +219,18 @@ def _sampled(model: LatentModel, prior: dist.TorchDistribution, count: int, seed
 def _prior(model: LatentModel) -> tuple[Tensor, Tensor]:
     """Nodes z (G, 1) that contain nearly all of p(z), and p(z) there, (G,)."""
     prior = model.latents()
-    z = torch.linspace(-8.0, 8.0, 4001, dtype=dtype_of(prior)).unsqueeze(1)
+    z = torch.linspace(-REACH_OF_Z, REACH_OF_Z, 4001, dtype=dtype_of(prior)).unsqueeze(1)
     with torch.no_grad():
-        p = prior.log_prob(z).exp()
+        try:
+            p = prior.log_prob(z).exp()
+        except ValueError:
+            raise InputError("p(z) is not a density on all real numbers: give one, as a normal") from None
+    mass = float(p.double().sum() * (z[1] - z[0]))
+    if not abs(mass - 1) < 1e-3:
+        raise InputError(
+            f"p(z) has mass {mass:.3g} on a grid from -8 to 8 instead of 1: rescale z so that its mass is "
+            "there, and wider than 0.01"
+        )
     shown = (p > 2e-3 * p.max()).nonzero().flatten()
     part = slice(int(shown[0]), int(shown[-1]) + 1)
     return z[part], p[part]
@@ -266,7 +280,19 @@ def _plane(model: LatentModel) -> _Plane:
 
 def _density(model: LatentModel, x: Array) -> Array:
     rows = torch.as_tensor(x, dtype=dtype_of(model.latents()))
-    return np.exp(as_array(quadrature(model, rows, points=1001)))
+    return np.exp(as_array(quadrature(model, rows, points=_fine_enough(model))))
+
+
+@torch.no_grad()
+def _fine_enough(model: LatentModel) -> int:
+    """The number of nodes whose step is 2/3 of the smaller width: of p(z), and of p(x|z) in z."""
+    z, p = _prior(model)
+    given = model.decode(z)
+    slope = (given.mean.diff(dim=0) / (z[1] - z[0]) / given.stddev[1:]).norm(dim=1).max()
+    needed = 3 * REACH_OF_Z * max(float(slope), 2.5 * float(p.max()))
+    if needed > 16_000:
+        raise InputError("the noise is too small for the slope of f, and p(x) not exact: give a larger sigma")
+    return max(401, math.ceil(needed) + 1)
 
 
 def _draw_clouds(ax: Axes, model: LatentModel, chosen: Tensor, z: Tensor, draw: _Plane) -> None:

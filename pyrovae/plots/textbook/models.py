@@ -53,7 +53,12 @@ class Nonlinear:
 
     def mean(self, z: Tensor) -> Tensor:
         """f(z): (*, 1) -> (*, E)."""
-        value = torch.as_tensor(self.f(z.double()), dtype=torch.float64)
+        try:
+            value = torch.as_tensor(self.f(z.double()), dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise InputError("f(z) is not a tensor of numbers: return one of shape (*, E)") from None
+        if not value.isfinite().all():
+            raise InputError("f(z) is NaN or infinite for some z: give a function that is finite for all z")
         return value.unsqueeze(-1) if value.shape == z.shape[:-1] else value
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
@@ -63,6 +68,8 @@ class Nonlinear:
 
 def _vector(prior: dist.TorchDistribution) -> dist.TorchDistribution:
     """A prior of one number as a distribution of vectors (1,)."""
+    if not isinstance(prior, torch.distributions.Distribution):
+        raise InputError(f"prior is a {type(prior).__name__}; give a distribution, as dist.Normal(0.0, 1.0)")
     if tuple(prior.event_shape) == (1,):
         return prior
     if tuple(prior.batch_shape) + tuple(prior.event_shape) not in {(), (1,)}:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrovae.checks import whole
+from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
 from pyrovae.plots.images import as_images, mosaic_of
@@ -44,7 +44,7 @@ def models_side_by_side(
         programs: name -> a VAE of images, or a run of `pv.fit`.
         x: images, as rows or a tensor, whose reconstructions are drawn on the left; the first row
             has the originals. None draws samples only.
-        count: the number of reconstructions and of samples.
+        count: the number of reconstructions and of samples, at most that of the images.
         seed: the seed of the samples, which is the same for all programs.
 
     Raises:
@@ -57,10 +57,13 @@ def models_side_by_side(
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['original', 'a', 'b']
     """
-    vaes, count = _vaes(programs), whole("count", count)
+    vaes, count, seed = _vaes(programs), whole("count", count, most=1000), whole("seed", seed, 0)
+    if x is not None:
+        x = _images(x)
+        count = min(count, len(x))
     rows = {name: _samples(vae, count, seed) for name, vae in vaes.items()}
     if x is not None:
-        originals = as_images(as_array(x)[:count], "x")
+        originals = as_images(as_array(x[:count]), "x")
         rows = {name: np.concatenate([_recon(vaes[name], x, count), part]) for name, part in rows.items()}
         rows = {"original": np.concatenate([originals, np.ones_like(originals)]), **rows}
     if len({part.shape for part in rows.values()}) > 1:
@@ -114,7 +117,8 @@ def latent_spaces(
         >>> ax.child_axes[0].get_title()
         'one'
     """
-    vaes, steps = _vaes(programs), whole("steps", steps, 2)
+    vaes, steps, reach = _vaes(programs), whole("steps", steps, 2, 1000), number("reach", reach)
+    x = _images(x)
     width, share = 1 / len(vaes), 0.85 / len(vaes)
     with canvas(ax, width=min(9.0, 3.6 * len(vaes)), height=4.0) as ax:
         upper = [(k * width, 0.28, share, 0.68) for k in range(len(vaes))]
@@ -144,6 +148,18 @@ def _vaes(programs: Programs) -> dict[str, Any]:
         if lacking:
             raise InputError(f"{name!r} is a {type(vae).__name__}, which has no {lacking[0]}; give a VAE")
     return vaes
+
+
+def _images(x: Any) -> Any:  # noqa: ANN401
+    """The images as they were given.
+
+    Raises:
+        InputError: if they are not rows of numbers.
+    """
+    array = as_array(x)
+    if array.dtype.kind not in "biuf" or array.ndim < 2 or not len(array):
+        raise InputError(f"x has shape {array.shape} and type {array.dtype}; give images (N, ...) of numbers")
+    return x if hasattr(x, "x") else array
 
 
 def _samples(vae: Any, count: int, seed: int) -> Array:  # noqa: ANN401
