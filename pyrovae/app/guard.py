@@ -4,10 +4,16 @@ Any site that is open in a browser can send requests to 127.0.0.1. The `Origin` 
 a request. If the site makes its own name resolve to 127.0.0.1, the `Host` header reveals it. The
 server also sends no answer that other sites may read, and no traceback, which would show paths of
 this machine.
+
+A tab may close while an answer to it is written. That is no error, so such an answer is dropped
+without a word.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 __all__ = ["guard"]
@@ -46,7 +52,7 @@ def _is_for_other_sites(target: Any) -> bool:  # noqa: ANN401
 
 
 def _quiet(target: Any) -> Any:  # noqa: ANN401
-    """A message handler that reports a failure without its reason."""
+    """A message handler that gives no reason of a failure, and drops answers to a closed tab."""
     from bokeh.server.views.ws import WSHandler
 
     if not (isinstance(target, type) and issubclass(target, WSHandler)):
@@ -58,4 +64,38 @@ def _quiet(target: Any) -> Any:  # noqa: ANN401
                 message.content = {"text": "the message could not be handled", "traceback": None}
             await super().send_message(message)
 
+        async def write_message(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+            with _to_closed_tab():
+                await super().write_message(*args, **options)
+
+        def get_websocket_protocol(self) -> Any:  # noqa: ANN401
+            protocol = super().get_websocket_protocol()
+            if protocol is not None:  # Panel writes without the method above
+                protocol.write_message = _written(protocol.write_message)
+            return protocol
+
     return Quiet
+
+
+def _written(write: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """As `write`, which writes at once and returns a future, but a closed tab is no error."""
+
+    async def done(future: Awaitable[None] | None) -> None:
+        with _to_closed_tab():
+            if future is not None:
+                await future
+
+    def write_message(*args: Any, **options: Any) -> Awaitable[None]:  # noqa: ANN401
+        future = None
+        with _to_closed_tab():
+            future = write(*args, **options)
+        return asyncio.ensure_future(done(future))
+
+    return write_message
+
+
+def _to_closed_tab() -> AbstractContextManager[None]:
+    from tornado.iostream import StreamClosedError
+    from tornado.websocket import WebSocketClosedError
+
+    return suppress(StreamClosedError, WebSocketClosedError)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pyrovae.app.guard import guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
+from pyrovae.app.rows.latest import end
 from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
 from pyrovae.errors import InputError, visible
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "check_extra", "serve"]
 
 HOST = "127.0.0.1"
+TICK = 200  # milliseconds
 
 
 def check_extra() -> None:
@@ -72,17 +74,31 @@ def serve(
     def stop(number: int, frame: Any) -> None:  # noqa: ANN401
         # An exception during a garbage collection is lost, so the loop is stopped too.
         stopped.append(number)
-        loop.add_callback_from_signal(loop.stop)
+        loop.asyncio_loop.call_soon_threadsafe(loop.stop)
         handler(number, frame)
 
     signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message
+    ticks = _ticks()
+    ticks.start()
     try:
         loop.start()
     finally:
         signal.signal(signal.SIGINT, before)
+        ticks.stop()
         server.stop()
+        end()
     if stopped:
         raise KeyboardInterrupt
+
+
+def _ticks() -> Any:  # noqa: ANN401
+    """Ticks at which Python looks for a signal.
+
+    A signal that the system hands to another thread does not wake a loop that waits.
+    """
+    from tornado.ioloop import PeriodicCallback
+
+    return PeriodicCallback(lambda: None, TICK)
 
 
 def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401

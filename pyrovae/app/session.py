@@ -210,7 +210,7 @@ class Session:
         """Run an action now; an error becomes a sentence in its card, or on top of the page."""
         owner = _owner(action) if card is None else card
         card = getattr(owner, "card", owner)  # a part of a card names it
-        if any(card is old for old in self.retired):
+        if self.closed or any(card is old for old in self.retired):
             return  # an answer to a card that was replaced after an edit
         frame = next((frame for frame in self.frames if frame.card is card), None)
         if frame is not None:

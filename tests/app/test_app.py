@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from functools import partial
 from itertools import pairwise
@@ -35,6 +36,7 @@ from pyrovae.app.component_views import ComponentCard, ComponentsCard
 from pyrovae.app.guard import _quiet, guard
 from pyrovae.app.latent_map import MapCard
 from pyrovae.app.point_card import NeighbourCard, PathCard, PointCard
+from pyrovae.app.rows.latest import Latest
 from pyrovae.app.sliders_card import SlidersCard
 from pyrovae.cli import main
 from pyrovae.cli.commands.explore import _code
@@ -222,6 +224,71 @@ def test_a_port_that_is_taken_is_a_sentence(ex):
             app.serve(ex, port=port, show=False)
     with pytest.raises(InputError, match="port must be a whole number from 1 to 65535, not 0"):
         app.serve(ex, port=0, show=False)
+
+
+@needs_panel
+def test_one_ctrl_c_ends_it_while_threads_compute(ex, monkeypatch):
+    """Also if the system hands the signal to another thread; none is left to compute when Python ends."""
+    latest, begun, ended = Latest(None, None, None), threading.Event(), []
+
+    def work():
+        begun.set()
+        try:
+            for _ in range(10**6):
+                torch.ones(9).sum()
+        finally:
+            ended.append(True)
+
+    def press():
+        assert begun.wait(60)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    def bare(scene, title, port):
+        from bokeh.server.server import Server
+
+        server = Server({}, port=port)
+        latest.ask(work, None)
+        server.io_loop.add_callback(threading.Thread(target=press).start)
+        return server
+
+    monkeypatch.setattr("pyrovae.app.server._server", bare)
+    with pytest.raises(KeyboardInterrupt):
+        app.serve(ex, show=False)
+    assert ended == [True]
+    assert not latest.thread.is_alive()
+
+
+@needs_panel
+def test_an_answer_to_a_closed_tab_is_dropped():
+    """Panel and Bokeh write to a tab while it closes; that raised, or was logged with a traceback."""
+    from bokeh.server.views.ws import WSHandler
+    from tornado.iostream import StreamClosedError
+    from tornado.locks import Lock
+    from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+    async def late():
+        raise WebSocketClosedError
+
+    def closed(message, binary=False):
+        if message == "late":
+            return asyncio.ensure_future(late())
+        raise StreamClosedError
+
+    class Handler(WSHandler):
+        def get_websocket_protocol(self):
+            return SimpleNamespace(write_message=closed, is_closing=lambda: False)
+
+    async def write():
+        quiet = _quiet(Handler)
+        handler = object.__new__(quiet)
+        handler.write_lock = Lock()
+        handler.ws_connection = handler.get_websocket_protocol()
+        for message in ("now", "late"):
+            await WebSocketHandler.write_message(handler, message)
+        handler.ws_connection = None
+        await handler.write_message("later")
+
+    asyncio.run(write())
 
 
 def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):

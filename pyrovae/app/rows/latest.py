@@ -2,12 +2,16 @@
 
 The page stays in use meanwhile. A request that has not started is dropped when a newer one comes,
 and the result of one that has is not shown.
+
+Python 3.11 aborts if it ends while a thread computes in torch, so `end` ends all threads first.
 """
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +20,10 @@ from pyrovae.app.sentences import sentence_of
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
 
-__all__ = ["Latest"]
+__all__ = ["Latest", "end"]
 
 T = TypeVar("T")
+NAME = "pyrovae explore"
 
 
 class Latest:
@@ -38,7 +43,9 @@ class Latest:
     def ask(self, compute: Callable[[], T], show: Callable[[T], None]) -> None:
         """Compute in a thread, and show the result unless a newer request comes first."""
         self.cancel()
-        self.thread = threading.Thread(target=self._work, args=(self.turn, compute, show), daemon=True)
+        self.thread = threading.Thread(
+            target=self._work, args=(self.turn, compute, show), name=NAME, daemon=True
+        )
         self.thread.start()
 
     def cancel(self) -> None:
@@ -51,15 +58,24 @@ class Latest:
             self.thread.join()
 
     def _work(self, turn: int, compute: Callable[[], T], show: Callable[[T], None]) -> None:
-        with self.lock:
+        with suppress(SystemExit), self.lock:  # of `end`
             if turn != self.turn:
                 return
             try:
                 action = partial(show, compute())
             except Exception as error:  # noqa: BLE001
                 action = partial(self.refuse, sentence_of(error))
-        self.session.soon(partial(self._answer, turn, action), self.card)
+            self.session.soon(partial(self._answer, turn, action), self.card)
 
     def _answer(self, turn: int, action: Callable[[], None]) -> None:
         if turn == self.turn:
             action()
+
+
+def end() -> None:
+    """End all threads, each after the operation of torch that it is in."""
+    while threads := [thread for thread in threading.enumerate() if thread.name == NAME]:
+        for thread in threads:
+            number, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, error)
+        threads[0].join(0.1)  # again, for it is lost in a destructor
