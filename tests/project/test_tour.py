@@ -75,7 +75,8 @@ def test_a_row_has_a_call_that_runs_and_a_picture_or_a_page(row):
     if call.startswith("`python "):
         assert script_runs(call.strip("`"), shown), f"no test runs {call}, or its page does not show it"
         return
-    parts = [re.escape(part) for part in call.strip("`").split(" ... ")]
+    start = re.sub(r"(, )?\.\.\.\)$", "", call.strip("`"))  # "...)" stands for arguments
+    parts = [re.escape(part) for part in start.split(" ... ")]
     pattern = r" (?:(?!pyrovae ).)*?".join(parts)  # "..." stands for options of the same command
     pages = [name for name, text in EVERY.items() if re.search(pattern, text)]
     assert pages, f"no block of a page runs {call}"
