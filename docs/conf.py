@@ -89,9 +89,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
     def sign(
         app: Sphinx, what: str, name: str, obj: object, options: object, *signature: str | None
     ) -> tuple[str | None, ...]:
-        """Write arrays without the type of their elements, in the arguments and the result."""
+        """Write arrays without the type of their elements, and aliases as names, in a signature."""
         array = re.compile(r"ndarray\[.*?dtype\[[\w.~]+\]\]")
-        return tuple(part and array.sub("ndarray", part) for part in signature)
+        alias = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")
+        return tuple(part and alias.sub(r"\1", array.sub("ndarray", part)) for part in signature)
 
     def name_bases(app: Sphinx, name: str, obj: type, options: object, bases: list[type]) -> None:
         bases[:] = reference.public_bases(obj)

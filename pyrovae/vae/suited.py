@@ -17,17 +17,23 @@ images, and without for other data, since with gates the bounds of many tables d
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from pyrovae import likelihoods, networks
-from pyrovae.datasets import Rows
+from pyrovae.datasets import Data, Rows
+from pyrovae.errors import InputError
 
-if TYPE_CHECKING:
-    from pyrovae.datasets import Data
-
-__all__ = ["Choice", "filling_for", "has_missing", "latent_dim_for", "likelihood_for", "networks_for"]
+__all__ = [
+    "Choice",
+    "filling_for",
+    "has_missing",
+    "latent_dim_for",
+    "likelihood_for",
+    "loaded",
+    "networks_for",
+]
 
 LOOKED_AT = 10_000  # rows
 DENSE = 32 * 32  # elements of the largest image for dense networks
@@ -101,6 +107,19 @@ def has_missing(data: Data) -> bool:
     if data.given is not None:
         missing = [part & ~data.given.to(part.device) for part in missing]
     return any(bool(part.any()) for part in missing)
+
+
+def loaded(data: object) -> Data:
+    """The data set.
+
+    Raises:
+        InputError: for rows that were not loaded.
+    """
+    if not isinstance(data, Data):
+        raise InputError(
+            f"a VAE is suited to a data set, not to {type(data).__name__}: give pyrovae.datasets.load(rows)"
+        )
+    return data
 
 
 def filling_for(data: Data) -> Literal["zeros", "flags"]:

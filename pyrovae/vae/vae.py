@@ -42,7 +42,7 @@ from pyrovae.vae.inputs import Constants, filling_of
 from pyrovae.vae.observations import Observations
 from pyrovae.vae.saving import Saves
 from pyrovae.vae.shared import Shares
-from pyrovae.vae.suited import filling_for, latent_dim_for, likelihood_for, networks_for
+from pyrovae.vae.suited import filling_for, latent_dim_for, likelihood_for, loaded, networks_for
 from pyrovae.vae.view import view
 from pyrovae.vae.words import in_words
 
@@ -168,7 +168,7 @@ class VAE(Observations, Shares, Saves, Displayed, Declared, nn.Module):
             mechanism: p(s|x), if entries are missing not at random; by default at random.
 
         Raises:
-            InputError: as from the constructor, and for a likelihood that does not fit the columns.
+            InputError: as from the constructor, for what is not a data set, or for unfit columns.
 
         Example:
             >>> from pyrovae import datasets
@@ -178,7 +178,7 @@ class VAE(Observations, Shares, Saves, Displayed, Declared, nn.Module):
               x | z ~ Bernoulli()       of Gated(300, 300)(z)  p(x|z)
               z | x ~ DiagonalNormal()  of Gated(300, 300)(x)  q(z|x)
         """
-        encodes, decodes = networks_for(data.event_shape)
+        encodes, decodes = networks_for(loaded(data).event_shape)
         return cls(
             data.event_shape,
             latent_dim_for(data.event_shape) if latent_dim is None else latent_dim,

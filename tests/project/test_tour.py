@@ -1,7 +1,8 @@
 """The tour of the sources is complete: each figure and experiment has a call, and a picture or a page.
 
 The calls themselves run once, with the blocks of the pages (test_docs.py): here each call of the table is
-found in one of these blocks.
+found in one of these blocks. A script of `benchmarks` is shown by the page of its row, and has a test that
+runs the whole of it.
 """
 
 import re
@@ -71,10 +72,32 @@ def test_a_row_has_a_call_that_runs_and_a_picture_or_a_page(row):
     assert what
     assert re.search(r"images/\w+\.png|\]\([\w.#-]+\)|the same picture", shown), "neither picture nor page"
     assert re.fullmatch(r"`[^`]+`", call), "one call, in backticks"
-    parts = [re.escape(part) for part in call.strip("`").split(" ... ")]
+    if call.startswith("`python "):
+        assert script_runs(call.strip("`"), shown), f"no test runs {call}, or its page does not show it"
+        return
+    start = re.sub(r"(, )?\.\.\.\)$", "", call.strip("`"))  # "...)" stands for arguments
+    parts = [re.escape(part) for part in start.split(" ... ")]
     pattern = r" (?:(?!pyrovae ).)*?".join(parts)  # "..." stands for options of the same command
     pages = [name for name, text in EVERY.items() if re.search(pattern, text)]
     assert pages, f"no block of a page runs {call}"
+
+
+def script_runs(command, shown):
+    """Whether the page of a row shows the command, and a test runs the main function of this script."""
+    script = command.removeprefix("python ")
+    pages = re.findall(r"\]\(([\w.]+)", shown)
+    texts = [(PROJECT / "docs" / page).read_text(encoding="utf-8") for page in pages]
+    if not any(re.search(rf"^ {{4}}.*{re.escape(command)}\b", text, flags=re.MULTILINE) for text in texts):
+        return False
+    tests = [path.read_text(encoding="utf-8") for path in (PROJECT / "tests").rglob("test_*.py")]
+    runs = [text for text in tests if f'run_path(str(PROJECT / "{script}"))' in text]
+    return any('script["main"]()' in text for text in runs)
+
+
+def test_a_script_that_no_test_runs_is_seen():
+    assert script_runs("python benchmarks/gan.py", "[a GAN](gan.md)")
+    assert not script_runs("python benchmarks/gan.py", "[log p(x)](log_px.md)")
+    assert not script_runs("python benchmarks/halves.py", "[half a digit](halves.md)")
 
 
 def test_every_figure_of_the_textbook_is_in_the_table():

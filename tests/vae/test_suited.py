@@ -105,3 +105,8 @@ def test_fit_says_which_likelihood_it_chose(capsys):
     pv.fit(None, VALUES["reals"][0][:20], epochs=1)
     first = capsys.readouterr().out.splitlines()[0]
     assert first == "likelihood Normal(scale='learned'), because values are real numbers"
+
+
+def test_rows_that_were_not_loaded_are_refused():
+    with pytest.raises(pv.InputError, match=r"not to Tensor: give pyrovae\.datasets\.load\(rows\)"):
+        pv.VAE.suited(torch.zeros(5, 3))

@@ -39,8 +39,9 @@ class _Box(NamedTuple):
 def architecture(vae: Any, *, ax: Axes | None = None) -> Axes:  # noqa: ANN401
     r"""The architecture of a VAE: layers with their outputs, distributions, and the objective.
 
-    \[x \to \text{encoder} \to q(z|x) \to z \to \text{decoder} \to p(x|z), \qquad \mathcal L =
-    \mathrm E_q[\log p(x|z) + \log p(z) - \log q(z|x)]\]
+    \[x \to \text{encoder} \to q(z|x) \to z \to \text{decoder} \to p(x|z)\]
+
+    \[\mathcal L = \mathrm E_q[\log p(x|z) + \log p(z) - \log q(z|x)]\]
 
     The sizes are read off while one observation passes through the networks, so the diagram is that
     of the declared VAE. The height of a box grows with the logarithm of its number of outputs.
