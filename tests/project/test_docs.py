@@ -57,7 +57,10 @@ SHORTER_COMMAND = [
     (r"(pyrovae compare\b(?!.*--rows ).*)", r"\1 --particles 10 --rows 20"),
     (r"(pyrovae score\b(?!.*--particles ).*)", r"\1 --particles 10"),
     (r"(pyrovae disentangle\b.*)", r"\1 --rows 300 --errors false"),
-    (r"(pyrovae evaluate\b(?!.*--method ).*)", r"\1 --method AIS --method.temperatures 10"),
+    (
+        r"(pyrovae evaluate\b(?!.*--method ).*)",
+        r"\1 --method AIS --method.temperatures 10 --method.start guide",
+    ),
 ]
 
 # The first table of the project's guide to plain English: words that have a better one.
