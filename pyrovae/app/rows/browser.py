@@ -25,7 +25,7 @@ export function render({model, el}) {
   canvas.setAttribute('role', 'img')
   canvas.setAttribute('aria-label', 'Image: drag to erase pixels')
   stage.append(canvas, ring); el.append(stage, bar)
-  let erased = [], picture = null, last = null, timer = null, radius = 0
+  let erased = [], version = 0, picture = null, last = null, timer = null, radius = 0
 
   const button = (text, action, title) => {
     const one = document.createElement('button')
@@ -60,7 +60,9 @@ export function render({model, el}) {
   }
   const send = wait => {
     clearTimeout(timer)
-    timer = setTimeout(() => { model.erased = erased.map(gone => gone ? '1' : '0').join('') }, wait)
+    timer = setTimeout(() => {
+      model.stroke = {version, erased: erased.map(gone => gone ? '1' : '0').join('')}
+    }, wait)
   }
   const fill = rule => {
     for (let i = 0; i < erased.length; i++) {
@@ -101,13 +103,14 @@ export function render({model, el}) {
   }
   canvas.onpointermove = event => {
     follow(event)
-    if (canvas.hasPointerCapture(event.pointerId)) stroke(event)
+    if (last && canvas.hasPointerCapture(event.pointerId)) stroke(event)
   }
   canvas.onpointerup = canvas.onpointercancel = event => { if (last) send(HOLD); last = null }
   canvas.onpointerleave = () => { ring.style.visibility = 'hidden' }
 
   const load = () => {
     clearTimeout(timer)
+    version = model.version; last = null  // a stroke belongs to one image
     canvas.width = model.across; canvas.height = model.down
     erased = [...model.erased].map(one => one === '1')
     choose(sizes.find(one => one.getAttribute('aria-pressed') === 'true'))
@@ -186,7 +189,8 @@ def brush() -> Any:  # noqa: ANN401
 
     Its parameters are the address of the image, its size in pixels (`across`, `down`), and `erased`
     with "1" for each erased pixel and "0" for the others, row by row. A new `version` makes the
-    browser read them again.
+    browser read them again. It answers with a `stroke`: what is `erased`, and of which `version`,
+    since another image may have been chosen before the answer arrives.
     """
     import param
     from panel.custom import JSComponent
@@ -196,6 +200,7 @@ def brush() -> Any:  # noqa: ANN401
         across = param.Integer(1)
         down = param.Integer(1)
         erased = param.String("0")
+        stroke = param.Dict({})
         version = param.Integer(0)
         _esm = BRUSH
 

@@ -56,7 +56,7 @@ class Painting:
             sizing_mode="stretch_width", stylesheets=[BRUSH_STYLE], css_classes=["painting"],
             styles={"flex": "1 1 210px", "max-width": "300px", "min-width": "190px"},
         )  # fmt: skip
-        self.brush.param.watch(self._painted, "erased")
+        self.brush.param.watch(self._painted, "stroke")
         self.html = pn.pane.HTML(
             "", margin=0, sizing_mode="stretch_width", stylesheets=[look.HTML, TIP, ROWS],
             styles={"flex": "2 1 250px", "min-width": "0"}, css_classes=["completions"],
@@ -96,7 +96,9 @@ class Painting:
         self.complete()
 
     def _painted(self, event: Any) -> None:  # noqa: ANN401
-        self.session.soon(self.complete, self.card)
+        if event.new["version"] == self.brush.version:
+            self.brush.erased = event.new["erased"]
+            self.session.soon(self.complete, self.card)
 
     def complete(self) -> None:
         """Ask for completions of what is erased now."""

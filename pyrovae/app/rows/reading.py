@@ -100,8 +100,6 @@ def _array(vae: Any, name: str, content: bytes) -> Upload:  # noqa: ANN401
         rows, notes = _rows(vae.schema, values.reshape(-1, *shape) if is_bare else _with_channels(values))
     except InputError as error:
         raise InputError(str(error).replace("the data ", f"{name} ")) from None
-    if values.dtype.kind == "f" and np.isnan(values).any() and not rows.x.isnan().any():
-        raise InputError(f"{name} has missing values (NaN), and the model's data has none: fill them in")
     read = f"x = np.load({name!r}){reshaped}"
     return Upload(name, _checked(vae, rows), ("import numpy as np", read), notes)
 
