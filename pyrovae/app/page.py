@@ -4,7 +4,7 @@
     middle   the chosen row, an uploaded one, and what a part of it says about the rest
     right    the components of a mixture, and the nearest rows; below the middle on a small screen
 
-Each card is a class (`frame`), which is told of changes by the `Session` of its tab.
+Each card is a class (`frame`), which the `Session` of its tab calls after each change.
 """
 
 from __future__ import annotations

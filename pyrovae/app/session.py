@@ -5,7 +5,7 @@
     component  a component of a mixture                            -> card.chose()
     edit       another prior, in this tab only                     -> all cards are built again
 
-Cards are told of each change by the methods on the right, which are all optional but `show`. A
+For each change, cards have the methods on the right, which are all optional but `show`. A
 change that a card asks for in an event runs in `soon`, so that an error becomes a sentence in that
 card.
 """

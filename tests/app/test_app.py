@@ -8,12 +8,10 @@ of them.
 import asyncio
 import contextlib
 import http.client
-import importlib.util
 import io
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -42,13 +40,8 @@ from pyrovae.cli import main
 from pyrovae.cli.commands.explore import _code
 from pyrovae.errors import InputError
 from tests.support import PROJECT
+from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MISSING = [name for name in ("panel", "playwright") if importlib.util.find_spec(name) is None]
-needs_panel = pytest.mark.skipif("panel" in MISSING, reason="the extra 'app' is not installed")
-needs_browser = pytest.mark.skipif(
-    bool(MISSING) or CHROMIUM is None, reason=f"not installed: {', '.join(MISSING) or 'Chromium'}"
-)
 COUNT = 200
 
 
@@ -510,15 +503,6 @@ def changes(page, name, action):
     before = shown(page, name)
     action()
     return before, until(page, lambda: shown(page, name), lambda after: after != before)
-
-
-def until(page, look, satisfied):
-    """What is seen when it satisfies: the server answers when it can."""
-    for _ in range(800):
-        if satisfied(seen := look()):
-            return seen
-        page.wait_for_timeout(25)
-    raise AssertionError(f"still {str(seen)[:200]}")
 
 
 def another(page):

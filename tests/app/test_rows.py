@@ -6,11 +6,9 @@ a stroke, a file and a form reach them.
 
 import base64
 import contextlib
-import importlib.util
 import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,14 +33,9 @@ from pyrovae.errors import InputError
 from pyrovae.exploring.space import Space
 from pyrovae.measurements.families import elements_of
 from pyrovae.oracles.given import normal_given
+from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 from tests.support.linear import SCALE, linear_vae
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MISSING = [name for name in ("panel", "playwright") if importlib.util.find_spec(name) is None]
-needs_panel = pytest.mark.skipif("panel" in MISSING, reason="the extra 'app' is not installed")
-needs_browser = pytest.mark.skipif(
-    bool(MISSING) or CHROMIUM is None, reason=f"not installed: {', '.join(MISSING) or 'Chromium'}"
-)
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 
@@ -584,15 +577,6 @@ def pixels(source):
 
 def completions(page):
     return page.locator("img.completion, img.mean").evaluate_all("all => all.map(one => one.src)")
-
-
-def until(page, look, satisfied):
-    """What is seen when it satisfies: the server answers when it can."""
-    for _ in range(800):
-        if satisfied(seen := look()):
-            return seen
-        page.wait_for_timeout(25)
-    raise AssertionError(f"still {str(seen)[:200]}")
 
 
 def canvas(page):
