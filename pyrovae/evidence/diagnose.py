@@ -129,8 +129,9 @@ class Diagnosis(PerRow):
         """Whether the posterior has collapsed, and what to do, in a sentence."""
         dim, used = len(self.activity), self.active_units
         if self.collapsed:
+            same = "nearly the same" if used else "the same"
             return (
-                f"the posterior has collapsed: {used} of {dim} latents are active and q(z|x) is the same for "
+                f"the posterior has collapsed: {used} of {dim} latents are active and q(z|x) is {same} for "
                 "every x, so the decoder works without z; try KL annealing (kl_warmup=) or a smaller decoder"
             )
         idle = f"; the other {dim - used} carry nothing" if used < dim else ""

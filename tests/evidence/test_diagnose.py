@@ -1,6 +1,7 @@
 """The ELBO taken apart: exact identities, closed forms on the linear VAE, and what collapse looks like."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyro.distributions as dist
@@ -188,6 +189,9 @@ def test_a_collapsed_posterior_is_named():
     assert found.collapsed
     assert found.active_units == 0
     assert "the posterior has collapsed" in str(found)
+    assert "q(z|x) is the same for every x" in found.verdict
+    moving = replace(found, activity=np.full_like(found.activity, 0.02))  # means that vary a little
+    assert "q(z|x) is nearly the same for every x" in moving.verdict
 
 
 def test_one_idle_latent_is_counted():
