@@ -293,7 +293,7 @@ class Exploration(Displayed):
     @cached_property
     def map(self) -> Projection:
         """A plane in latent space: the first two principal components of the encodings."""
-        return principal_plane(self._density, self.z, self.visible)
+        return self.plane("principal")
 
     def plane(self, axes: Literal["principal"] | tuple[int, int]) -> Projection:
         """Another plane: the principal components of the encodings, or a pair of latents."""

@@ -202,7 +202,7 @@ def _add_second(
         results[_word(second)] = estimate(some, method=second, particles=count)
         if judged and not results[_word(second)].partial:
             method, few = AIS(), x[: min(rows, REFEREE_ROWS)]
-            _announce(estimate, method, chains, few)
+            print_first(f"{method.name} of {len(few):,} observations checks it")  # a pilot takes as long
             results["ais"] = estimate(few, method=method, particles=chains)
     except InputError as error:
         if chosen:
