@@ -11,6 +11,7 @@ from tests.support.recordings import device, recordings  # noqa: F401 - fixtures
 from tests.support.two_processes import pair  # noqa: F401 - a fixture
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share something slow to make run in one worker: two processes, or the demo."""
     for item in items:

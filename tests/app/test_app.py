@@ -42,6 +42,7 @@ from pyrovae.errors import InputError
 from tests.support import PROJECT
 from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 
+pytestmark = pytest.mark.xdist_group("app")  # one server and one browser
 COUNT = 200
 
 

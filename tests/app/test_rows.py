@@ -36,6 +36,7 @@ from pyrovae.oracles.given import normal_given
 from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 from tests.support.linear import SCALE, linear_vae
 
+pytestmark = pytest.mark.xdist_group("rows")  # one server and one browser
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 

@@ -22,6 +22,8 @@ from tests.support import PROJECT
 from tests.support.cells import cell_name, cover, declared
 from tests.support.parts import data_for, raises_one_sentence, small_vae
 
+pytestmark = pytest.mark.xdist_group("onnx")  # one export of a table
+
 K = 3
 exporting = importlib.import_module("pyrovae.exporting.exported")
 ONE_SITE = [cell for cell in cover(1) if cell.guide.states is None]
