@@ -105,7 +105,9 @@ def test_it_ends_a_loop_and_a_verb_that_fits(kernel):
 def test_figures_are_sharp_and_settings_of_the_user_stay(kernel):
     kernel.run("import matplotlib; before = dict(matplotlib.rcParams.copy())")
     for shown in ("run.plot()", "run.plot().figure"):
-        content = kernel.run(shown)[-1]["content"]
+        outputs = kernel.run(shown)
+        content = outputs[-1]["content"]
+        assert "data" in content, outputs
         assert set(content["data"]) == {"image/png", "text/plain"}
         assert content["metadata"]["image/png"] == {"width": 600, "height": 380}
     assert kernel.printed("dict(matplotlib.rcParams.copy()) == before") == "True"
