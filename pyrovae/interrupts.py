@@ -5,7 +5,8 @@
     ending     the command has ended: only a third Ctrl-C has an effect, and ends it at once
 
 Requests within half a second count once. Otherwise a second key press would interrupt the writing
-of results that the first one asked for.
+of results that the first one asked for. Python drops an exception in a destructor, so a request
+that is lost there is made again.
 
 In IPython, the kernel of a notebook included, nobody calls these functions, and an interrupt raises
 KeyboardInterrupt. `Cell` lets a fit end with its weights instead.
@@ -13,9 +14,11 @@ KeyboardInterrupt. `Cell` lets a fit end with its weights instead.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -34,6 +37,7 @@ __all__ = [
 ]
 
 AGAIN = 0.5  # seconds
+SOON = 0.01  # seconds, by which a destructor has mostly ended
 STATUS = 130  # the exit status of a command that was stopped
 
 # Requests to stop: from the keyboard, a scheduler, or a closed terminal (not on Windows).
@@ -110,6 +114,7 @@ def running() -> None:
     if not _State.is_installed or _State.phase != "starting":
         return
     _State.phase = "running"
+    sys.unraisablehook = _unraisable
     if os.environ.get("WORLD_SIZE", "1") != "1":  # torchrun ends its processes itself
         return
     for number in SIGNALS[1:]:
@@ -133,6 +138,23 @@ def _answer(number: int, _: FrameType | None) -> None:
             _leave("")
     elif _State.presses.is_new():
         raise KeyboardInterrupt
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    _State.presses = Presses()
+    again = threading.Timer(SOON, _press)
+    again.daemon = True
+    again.start()
+
+
+def _press() -> None:
+    if hasattr(signal, "pthread_kill"):  # wakes a main thread that waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _leave(message: str = "pyrovae: stopped\n") -> None:

@@ -64,6 +64,29 @@ def test_somebody_who_does_not_stop_pressing_ends_the_command_at_once():
     assert (status, out, errors) == (130, ["kept"], "")
 
 
+LOST = """
+class Pressed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+
+class Broken:
+    def __del__(self):
+        raise ValueError("shown as always")
+
+running()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_request_that_is_lost_in_a_destructor_is_made_again(number):
+    code = f"import os, signal\n{COMMAND.format(started=LOST.format(number=number))}"
+    code = code.replace("wait(30)", "Broken(); Pressed(); wait(30)")
+    status, out, errors = answers(code)
+    assert (status, out) == (0, ["kept", "written"])
+    assert "shown as always" in errors
+    assert "KeyboardInterrupt" not in errors
+
+
 def test_what_the_user_ignores_stays_ignored():
     """`nohup` sets this, and so does a shell for a process in the background."""
     ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"

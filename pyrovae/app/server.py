@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app.guard import guard
@@ -19,6 +20,7 @@ from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
 from pyrovae.errors import InputError, visible
 from pyrovae.extras import require
+from pyrovae.interrupts import Presses
 
 if TYPE_CHECKING:
     from pyrovae.exploring import Exploration
@@ -62,33 +64,48 @@ def serve(
         KeyboardInterrupt: after Ctrl-C, when everything is closed.
     """
     check_extra()
-    port, before = _free(port), signal.getsignal(signal.SIGINT)
+    port = _free(port)
     server = _server(Scene(ex, title, run, tuple(code)), title, port)
     address = f"http://{HOST}:{port}/"
     print(f"exploring {visible(title)} at {address} (Ctrl-C stops it)", flush=True)
     if show:
         server.io_loop.add_callback(_open, address)
-    loop, handler = server.io_loop, before if callable(before) else signal.default_int_handler
-    stopped: list[int] = []
+    with _interrupts(server.io_loop) as stopped:
+        try:
+            server.io_loop.start()
+        finally:
+            server.stop()
+            end()
+    if stopped:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts(loop: Any) -> Iterator[list[int]]:  # noqa: ANN401
+    """Turn Ctrl-C into a request to stop the loop; yields the list of the requests.
+
+    Python would drop an exception in a destructor. What the loop computes is finished first; a
+    second Ctrl-C interrupts it.
+    """
+    before, presses, stopped = signal.getsignal(signal.SIGINT), Presses(), list[int]()
+    handler = before if callable(before) else signal.default_int_handler
 
     def stop(number: int, frame: Any) -> None:  # noqa: ANN401
-        # An exception during a garbage collection is lost, so the loop is stopped too.
+        if not presses.is_new():
+            return
         stopped.append(number)
+        if len(stopped) > 1:
+            handler(number, frame)
         loop.asyncio_loop.call_soon_threadsafe(loop.stop)
-        handler(number, frame)
 
     signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message
     ticks = _ticks()
     ticks.start()
     try:
-        loop.start()
+        yield stopped
     finally:
         signal.signal(signal.SIGINT, before)
         ticks.stop()
-        server.stop()
-        end()
-    if stopped:
-        raise KeyboardInterrupt
 
 
 def _ticks() -> Any:  # noqa: ANN401

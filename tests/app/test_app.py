@@ -253,6 +253,29 @@ def test_one_ctrl_c_ends_it_while_threads_compute(ex, monkeypatch):
 
 
 @needs_panel
+def test_ctrl_c_in_a_destructor_ends_it_quietly(ex, monkeypatch):
+    """Python prints an exception there and drops it; the loop runs destructors all the time."""
+    lost = []
+
+    class Pressed:
+        def __del__(self):
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    def bare(scene, title, port):
+        from bokeh.server.server import Server
+
+        server = Server({}, port=port)
+        server.io_loop.add_callback(Pressed)
+        return server
+
+    monkeypatch.setattr("pyrovae.app.server._server", bare)
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    with pytest.raises(KeyboardInterrupt):
+        app.serve(ex, show=False)
+    assert lost == []
+
+
+@needs_panel
 def test_an_answer_to_a_closed_tab_is_dropped():
     """Panel and Bokeh write to a tab while it closes; that raised, or was logged with a traceback."""
     from bokeh.server.views.ws import WSHandler
