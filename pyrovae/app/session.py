@@ -55,9 +55,11 @@ class Session:
     """
 
     def __init__(self, scene: Scene) -> None:
+        import panel as pn
         from bokeh.plotting import curdoc
 
-        self.document, self.closed = curdoc(), False
+        served = pn.state.curdoc  # of the tab, which bokeh does not know with Panel 1.7
+        self.document, self.closed = curdoc() if served is None else served, False
         self.document.on_session_destroyed(self._close)
         self.scene = scene
         self.frames: list[Any] = []

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import io
 import json
+import operator
 import os
 import re
 import signal
@@ -599,6 +600,7 @@ class TestPage:
         page.wait_for_selector(f"text=the mean of component {k}")
         mean = shown(page, "decoded")
         handle = page.locator(".axis0 .noUi-handle")
+        until(page, lambda: handle.get_attribute("aria-valuenow"), lambda at: float(at) == 0.0)
         changes(page, "decoded", lambda: handle.press("ArrowRight"))
         changes(page, "decoded", lambda: handle.press("ArrowLeft"))
         assert shown(page, "decoded") == mean
@@ -621,12 +623,12 @@ class TestPage:
         for i in (3, 4, 5):
             field.fill(str(i))
             changes(page, "observation", partial(field.press, "Enter"))
-            said = page.wait_for_selector(".evidence b").inner_text()
-            seen.append(
-                (*shown(page, "observation"), *shown(page, "reconstruction"), said, bars.inner_html())
-            )
             own = ex.observation(i, particles=scene.PARTICLES)
-            assert said == scene.number(own.log_px)
+            said = page.locator(".evidence b").first
+            until(page, said.inner_text, partial(operator.eq, scene.number(own.log_px)))
+            seen.append(
+                (*shown(page, "observation"), *shown(page, "reconstruction"), own.log_px, bars.inner_html())
+            )
         for one, other in pairwise(seen):
             assert all(a != b for a, b in zip(one, other, strict=True))
         assert re.search(r"−\d+\.\d\d ± \d+\.\d\d nats", page.locator(".evidence").inner_text())
@@ -644,14 +646,14 @@ class TestPage:
         i = int(np.argmax(np.where(inside, apart.min(1), 0)))  # the dot with the most room around it
         right, up = 0.5 + (points[i] - (low + high) / 2) / scale / size
         changes(page, "observation", lambda: click(page, right, 1 - up))
-        assert field.input_value() == str(i)
+        until(page, field.input_value, partial(operator.eq, str(i)))
 
     def test_the_most_doubtful_and_the_farthest(self, page, ex):
         field = page.locator(".number input")
         for name, found in (("Most doubtful", ex.doubtful(2)), ("Farthest", ex.far(2))):
             for i in found:
                 changes(page, "observation", page.get_by_role("button", name=name).click)
-                assert field.input_value() == str(i)
+                until(page, field.input_value, partial(operator.eq, str(i)))
 
     def test_the_wheel_scrolls_and_with_ctrl_it_zooms_until_a_double_click(self, page):
         _, there = changes(page, "decoded", lambda: click(page, 0.3, 0.7))
@@ -687,8 +689,8 @@ class TestPage:
         assert page.locator(".undo button").is_disabled()
         page.locator(".merge button").click()
         until(page, lambda: page.locator(".tabulator-row").count(), lambda count: count == 3)
-        assert page.get_by_text("Components 0 and").is_visible()
-        assert page.get_by_text("nats per row").is_visible()
+        page.get_by_text("Components 0 and").wait_for()
+        page.get_by_text("nats per row").wait_for()
         page.locator(".undo button").click()
         until(page, seen, lambda after: after == before)
 

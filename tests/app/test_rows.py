@@ -641,7 +641,7 @@ class TestBrush:
     def test_another_row_starts_whole(self, page):
         page.get_by_role("button", name="›").click()
         until(page, lambda: gone(page).sum(), lambda count: count == 0)
-        assert page.locator(".number input").input_value() == "1"
+        until(page, page.locator(".number input").input_value, lambda row: row == "1")
         until(page, lambda: completions(page), lambda seen: not seen)
 
     def test_an_image_is_uploaded(self, page):
@@ -649,7 +649,8 @@ class TestBrush:
         file = {"name": "own.png", "mimeType": "image/png", "buffer": png_of(levels.astype("uint8"))}
         page.locator(".files input").set_input_files(file)
         until(page, lambda: page.locator("figcaption").first.inner_text(), lambda text: text == "own.png")
-        assert np.array_equal(pixels(page.locator("img.observation").get_attribute("src")), levels)
+        seen = page.locator("img.observation")
+        until(page, lambda: pixels(seen.get_attribute("src")), lambda image: np.array_equal(image, levels))
         page.locator(".files input").set_input_files(
             {"name": "own.pdf", "mimeType": "application/pdf", "buffer": b"no"}
         )
