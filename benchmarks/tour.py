@@ -80,6 +80,14 @@ class Tour:
         runs = {name: self.plain if name == "KL" else self.fit(objective=o) for name, o in kinds.items()}
         self.save(TEXTBOOK.models_side_by_side(runs, self.binary.test, count=7), "divergences")
 
+    def column(self) -> None:
+        x = self.binary.test.x[:4]
+        middle = x.shape[-1] // 2
+        y = torch.full_like(x, float("nan"))
+        y[..., middle - 2 : middle + 2] = x[..., middle - 2 : middle + 2]
+        completions = pv.condition(self.plain.program, y, draws=7, seed=0).x.swapaxes(0, 1)
+        self.save(pv.plots.conditional_samples(y.nan_to_num(0.5), completions, x), "column")
+
     def bits(self) -> None:
         bits = pv.evidence.code_length(self.plain.program, self.binary.test[:100])
         print(bits)
@@ -124,8 +132,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="textbook, spaces, generation, sigmas, ...")
     options = parser.parse_args()
     tour = Tour(options.out, quick=options.quick)
-    every = ("textbook", "spaces", "generation", "sigmas", "divergences", "bits", "gradients", "curve")
-    for name in options.only or every:
+    models = ("spaces", "generation", "sigmas", "divergences", "column", "bits", "gradients", "curve")
+    for name in options.only or ("textbook", *models):
         getattr(tour, name)()
 
 

@@ -141,8 +141,9 @@ class Thompson(_ByValue):
 class EXP3(Policy):
     r"""Exponential weights, which assume nothing about how rewards change.
 
-    \[p_i = (1 - \gamma) \frac{w_i}{\sum_j w_j} + \frac{\gamma}{K}, \qquad
-    w_i \leftarrow w_i \exp\Bigl(\frac{\gamma}{K} \frac{x_i}{p_i} 1[I = i]\Bigr)
+    \[p_i = (1 - \gamma) \frac{w_i}{\sum_j w_j} + \frac{\gamma}{K}\]
+
+    \[w_i \leftarrow w_i \exp\Bigl(\frac{\gamma}{K} \frac{x_i}{p_i} 1[I = i]\Bigr)
     + \frac{e \alpha}{K} \sum_j w_j\]
 
     \(\alpha = 0\) is EXP3. EXP3.S shares weights with \(\alpha > 0\), so that it can follow a best

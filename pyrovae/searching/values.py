@@ -59,9 +59,11 @@ class Curve(Value):
 class Mean(Value):
     r"""The mean of the rewards of an arm, in which old ones count less.
 
-    \[\bar x_i = \frac{1}{N_i} \sum_s \gamma^{t-s}\, 1[I_s = i]\, x_s, \qquad
-    N_i = \sum_s \gamma^{t-s}\, 1[I_s = i], \qquad
-    \text{bonus}_i = 2 B \sqrt{\xi \log \textstyle\sum_j N_j / N_i}\]
+    \[\bar x_i = \frac{1}{N_i} \sum_s \gamma^{t-s}\, 1[I_s = i]\, x_s\]
+
+    \[N_i = \sum_s \gamma^{t-s}\, 1[I_s = i]\]
+
+    \[\text{bonus}_i = 2 B \sqrt{\xi \log \textstyle\sum_j N_j / N_i}\]
 
     With a window w, the last w pulls count and \(\gamma = 1\). With \(\gamma = 1\), \(\xi = 1/2\)
     and rewards in [0, 1] this is UCB1, with bonus \(\sqrt{2 \log t / N_i}\).
