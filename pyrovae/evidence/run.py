@@ -328,7 +328,10 @@ def shown(what: str, total: int, *, show: bool) -> Iterator[Callable[[int], None
     from rich.progress import Progress
 
     console = Console()
-    with Progress(console=console, disable=not (show and console.is_terminal), transient=True) as bar:
+    if not (show and console.is_terminal):
+        yield lambda count: None  # up to version 14, a disabled bar of rich prints an empty line
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 

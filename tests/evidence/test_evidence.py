@@ -348,3 +348,11 @@ def test_numbers_may_be_scalars_of_any_library(count):
     assert AIS(count).temperatures == 30
     with pytest.raises(pv.InputError, match="particles must be a whole number of 1 or more, not True"):
         log_evidence(oracle, x, particles=True)
+
+
+def test_without_a_terminal_there_is_no_bar(monkeypatch, capsys):
+    """Earlier versions of rich print an empty line for a bar that is disabled."""
+    monkeypatch.setattr("rich.progress.Progress", None)
+    oracle = LinearGaussian.random(3, 2)
+    log_evidence(oracle, oracle.sample(3), particles=30, progress=True)
+    assert capsys.readouterr().out == ""
