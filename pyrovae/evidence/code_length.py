@@ -121,7 +121,7 @@ def code_length(
         >>> bool((bits.penalty > -0.5).all())
         True
     """
-    if not isinstance(vae, VAE):
+    if not hasattr(vae, "recognition"):
         raise InputError(
             f"code_length reads the encoder of a VAE and cannot be used on a {type(vae).__name__}: declare a "
             "pyrovae.VAE"

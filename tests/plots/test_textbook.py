@@ -193,6 +193,24 @@ def test_the_gap_is_the_divergence_and_closes():
     assert bound[0] == pytest.approx(elbo, abs=1e-7)
 
 
+def test_a_whole_number_of_steps_may_be_a_float():
+    panel = textbook.bound_gap(steps=3.0).child_axes[1]
+    assert panel.lines[1].get_xdata().tolist() == [0.0, 0.5, 1.0]
+
+
+def test_dropout_changes_no_figure_and_modes_stay():
+    network = torch.nn.Sequential(torch.nn.Flatten(1), torch.nn.Linear(16, 8), torch.nn.Dropout())
+    program = pv.VAE((1, 4, 4), 2, encoder=pv.networks.Wrapped(network, features=8)).train()
+    program.decoder.eval()
+    ax = textbook.latent_spaces({"one": program}, IMAGES, steps=2)
+    codes = np.asarray(ax.child_axes[0].collections[0].get_offsets())
+    textbook.architecture(program)
+    assert program.training
+    assert not program.decoder.training
+    with torch.no_grad():
+        assert np.allclose(codes, program.eval().encode(IMAGES).mean, atol=1e-6)
+
+
 def test_a_path_of_densities_is_geometric_and_has_mass_one():
     exact = posterior_of(bends(1.5, 0.6), torch.tensor([[1.6]], dtype=torch.float64))
     q = dist.Normal(torch.tensor([[-1.0]]).double(), 0.6).to_event(1)
@@ -342,6 +360,12 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
         (lambda: textbook.models_side_by_side({"one": PLANE}, "x"), "of numbers"),
         (lambda: textbook.latent_spaces({"one": PLANE}, IMAGES, reach=np.nan), "reach must be"),
         (lambda: textbook.ring(PLANE), "function of points"),
+        (lambda: textbook.bound_gap(q=dist.Uniform(-1.0, torch.ones(1, 1)).to_event(1)), "all real numbers"),
+        (lambda: textbook.bound_gap(lambda z: z[:1], 1 * [1.0]), "one point for each z"),
+        (lambda: textbook.bound_gap(vae(), torch.full((1, 4), 0.5)), "does not take"),
+        (lambda: textbook.infinite_mixture(pv.VAE((2,), 1)), "likelihoods.Normal"),
+        (lambda: textbook.bound_ascent(guides=(5.0, 0.7)), "between 0.1 and 1.9"),
+        (lambda: textbook.latent_spaces({"one": PLANE}, IMAGES, reach=-1), "reach must be"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(figure, message):
