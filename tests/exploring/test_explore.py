@@ -1007,6 +1007,30 @@ def test_the_nearest_rows_by_brute_force():
     assert sorted(ex.neighbours(at, 40)) == list(range(40))
 
 
+def test_one_row_is_explored_but_has_no_neighbours():
+    ex = explore(plain_vae(), torch.randn(1, 5), particles=5)
+    assert str(ex).startswith("StandardNormal() over 4 latents, explored with 1 row\n")
+    assert set(ex.figures()) == {"latents"}
+    assert set(explore(plain_vae(2), torch.randn(1, 5), particles=5).figures()) == {"map", "latents"}
+    refused(lambda: ex.neighbours(0), "the only one and has no neighbours")
+    assert ex.neighbours(np.zeros(4), 1).tolist() == [0]
+
+
+def test_a_conditional_class_has_the_moments_of_its_most_probable_class():
+    parts = {"prior": pv.priors.Classes(3), "guide": pv.guides.Classes(3), "context_shape": (2,)}
+    vae, context = plain_vae(3, **parts), torch.randn(20, 2)
+    ex = explore(vae, pv.Rows(3 * torch.randn(20, 5), context), particles=5)
+    with torch.no_grad():
+        q = vae.encode(ex.rows)
+        given = q.given(q.classes.logits.argmax(-1))
+        assert np.allclose(ex.z, given.mean)
+        assert np.allclose(ex.encoding.sd, given.variance.sqrt())
+        assert np.array_equal(ex.encoding.tail.argmax(1), q.classes.logits.argmax(-1))
+        z = torch.cat([given.mean, torch.from_numpy(ex.encoding.tail).float()], 1)
+        expected = vae.latents(context).log_prob(z)
+    assert np.allclose([ex.log_pz(ex.z[i : i + 1], row=i)[0] for i in range(20)], expected, atol=1e-5)
+
+
 def test_a_step_along_a_direction_moves_one_place():
     ex = explore(plain_vae(), torch.randn(40, 5), particles=5)
     for kind in ("latent", "principal"):
@@ -1178,6 +1202,7 @@ def test_data_and_options_that_cannot_be_used(ask, message):
         (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 3, 0.0), "direction must be"),
         (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 0, math.nan), "NaN"),
         (lambda ex: ex.directions().largest("all"), "count must be"),
+        (lambda ex: ex.map.ellipse([0.0, 0.0, 0.0], np.eye(2)), r"covariance has shape \(2, 2\)"),
     ],
 )
 def test_questions_without_an_answer(ask, message):
