@@ -132,7 +132,7 @@ def gradient_noise(
         spread: name -> standard deviation at each K.
 
     Raises:
-        InputError: if lengths differ, a value is NaN, or a spread is below 0.
+        InputError: without estimators, if lengths differ, or for a spread that is NaN or below 0.
 
     Example:
         >>> ax = gradient_noise([1, 4], {"path": [1.0, 0.5], "score": [8.0, 4.0]})
@@ -140,6 +140,8 @@ def gradient_noise(
         'log'
     """
     at = numbers(particles, "particles", ("K",))
+    if not isinstance(spread, Mapping) or not spread or (at <= 0).any():
+        raise InputError("give particles above 0, and spread as {'name': standard deviations at each K}")
     curves = {name: numbers(value, name) for name, value in spread.items()}
     for name, value in curves.items():
         if value.shape != at.shape or (value < 0).any():
@@ -148,7 +150,7 @@ def gradient_noise(
             )
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    every = np.concatenate([np.ones(0), *curves.values()])
+    every = np.concatenate(list(curves.values()))
     with canvas(ax) as ax:
         ax.set(xscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
         if (every > 0).all():

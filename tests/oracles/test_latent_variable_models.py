@@ -408,3 +408,6 @@ def test_gradient_noise_needs_a_spread_for_each_number_of_particles():
     for wrong in ([1.0], [1.0, -1.0]):
         with pytest.raises(InputError, match="a needs one standard deviation of 0 or more for each of 2"):
             gradient_noise([1, 2], {"a": wrong})
+    for particles, spread in (([1, 2], {}), ([1, 2], [1.0, 2.0]), ([0, 1], {"a": [1.0, 1.0]})):
+        with pytest.raises(InputError, match="particles above 0, and spread as"):
+            gradient_noise(particles, spread)
