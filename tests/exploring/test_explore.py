@@ -885,6 +885,12 @@ def test_classes_that_the_decoder_reads(labels):
             ask()
     assert "share one p\\(z\\)".replace("\\", "") in str(ex)
     assert ex.observation(3, particles=30).reconstruction.shape == (5,)
+    row = int(np.flatnonzero(ex.assignment != 0)[0])
+    own = ex.decode([0.3, -0.4], k=ex.assignment[row])
+    assert np.allclose(ex.decode([0.3, -0.4], row=row), own)
+    assert np.allclose(ex.slice(row).decoded(np.array([0.3, -0.4])), own)
+    walk = ex.path(row, 0, steps=3)
+    assert np.allclose(walk.x, ex.decode(walk.z[:, :2], k=ex.assignment[row]))
 
 
 def test_components_that_are_labels():
@@ -904,7 +910,11 @@ def test_components_that_are_labels():
     assert "as the classes that they are" in str(ex)
     edit = ex.merge(0, 1)
     assert not edit.vae.prior.labels
-    assert ex.reweight({0: 0.5}).vae.prior.labels
+    same = ex.reweight({0: 0.5}).vae
+    assert same.prior.labels
+    assert ex.with_vae(same).names.tolist() == [0, 1, 2, 3]
+    assert ex.with_vae(edit.vae).names is None
+    assert np.array_equal(ex.with_vae(edit.vae).with_vae(vae).responsibilities, ex.responsibilities)  # undone
 
 
 # ---------------------------------------------------------------- choosing
