@@ -126,6 +126,18 @@ def test_a_model_of_the_package_can_be_drawn():
     assert torch.allclose(quadrature(as_double, x.double()), curve.log_px(x))
 
 
+def test_clouds_are_at_quantiles_with_the_standard_deviations_of_x():
+    ax = textbook.infinite_mixture(lambda z: torch.cat([z, 2 * z], -1), 0.3, clouds=3)
+    prior, middle = ax.child_axes[:2]
+    z = [line.get_xdata()[0] for line in prior.lines[1::2]]
+    assert z == pytest.approx([-0.9674, 0.0, 0.9674], abs=0.01)  # at 1/6, 1/2 and 5/6 of N(0, 1)
+    for k, cloud in enumerate(middle.patches):  # of one and two standard deviations
+        assert np.allclose(cloud.center, (z[k // 2], 2 * z[k // 2]), atol=1e-6)
+        assert (cloud.width, cloud.height) == pytest.approx((0.6 * (1 + k % 2),) * 2)
+    bars = textbook.infinite_mixture(lambda z: 2 * z, 0.3, clouds=3).child_axes[1].lines[1::2]
+    assert [np.ptp(bar.get_ydata()) for bar in bars] == pytest.approx([4 * 0.3] * 3)
+
+
 # -------------------------------------------------------------------- Jensen
 
 
@@ -191,6 +203,7 @@ def test_the_gap_is_the_divergence_and_closes():
     log_ratio = model.latents().log_prob(z) + model.decode(z).log_prob(x) - q.log_prob(z)
     elbo = float((density * log_ratio).sum() * 16 / 20_000)  # without the grid of the figure
     assert bound[0] == pytest.approx(elbo, abs=1e-7)
+    assert right.texts[-1].get_text() == f"KL {level - elbo:.2f}"
 
 
 def test_a_whole_number_of_steps_may_be_a_float():
@@ -313,6 +326,40 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
         assert (np.diff(panel.lines[2].get_ydata()) > -1e-10).all()
     _, log_px, bound = (np.asarray(line.get_ydata()) for line in ax.child_axes[0].lines)
     assert np.allclose(bound[::2], log_px[::2])  # a step of q closes the gap
+
+
+def test_a_line_of_codes_goes_through_the_first_two_and_its_images_are_decoded():
+    ax = textbook.latent_spaces({"one": PLANE}, IMAGES, steps=5, reach=2.0)
+    upper, lower = ax.child_axes
+    with torch.no_grad():
+        first, second = PLANE.encode(IMAGES).mean[:2].numpy()
+        line = first + np.linspace(0, 2, 5)[:, None] * (second - first)
+        images = PLANE.decode(torch.from_numpy(line).float()).mean[:, 0].numpy()
+    half, most, drawn = upper.lines[-3:]
+    assert np.allclose(drawn.get_xydata(), line, atol=1e-5)
+    for circle, share in ((half, 0.5), (most, 0.95)):
+        squares = (circle.get_xydata() ** 2).sum(1)
+        assert np.allclose(1 - np.exp(-squares / 2), share, atol=1e-3)  # of N(0, I) inside
+    strip = lower.images[0].get_array()
+    assert np.allclose(strip.reshape(4, 5, 5)[:, :, :4].swapaxes(0, 1), images, atol=1e-5)
+    ticks = dict(zip((t.get_text() for t in lower.get_xticklabels()), lower.get_xticks(), strict=True))
+    assert ticks == pytest.approx({"t = 0": 2.5, "t = 1": 12.5, "t = 2": 22.5})  # five columns each
+
+
+def test_programs_are_compared_by_their_own_means():
+    pixels = textbook.models_side_by_side({"one": PLANE}, IMAGES, count=2, seed=3).images[0].get_array()
+    with torch.no_grad():
+        x = PLANE.decode(PLANE.encode(IMAGES[:2]).mean).mean
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            samples = PLANE.sample(2, mean=True)
+    side = (pixels.shape[0] - 1) // 2  # of an image, next to a separator of one pixel
+    parts = [
+        [pixels[i : i + side, j : j + side] for j in range(0, 4 * side, side + 1)] for i in (0, side + 1)
+    ]
+    drawn = np.stack([np.stack(row) for row in parts])[:, :, :: side // 4, :: side // 4]
+    assert np.allclose(drawn[0], np.concatenate([IMAGES[:2, 0], np.ones((2, 4, 4))]), atol=1e-5)
+    assert np.allclose(drawn[1], np.concatenate([x[:, 0], samples[:, 0]]), atol=1e-5)
 
 
 # -------------------------------------------------------------------- input
