@@ -183,6 +183,10 @@ def test_bounds_lie_below_the_log_likelihood_and_touch_where_q_is_the_posterior(
         assert (gap > -1e-9).all()
         assert gap[np.abs(theta - touching).argmin()] < 1e-9
         assert gap[np.abs(theta - touching) > 0.1].min() > 1e-4
+    first, better = (line.get_ydata() for line in ax.lines[1:3])
+    top = first.argmax()
+    arrows = [text.xy for text in ax.texts if text.arrow_patch is not None]  # their heads
+    assert np.allclose(arrows, [(theta[top], first[top]), (theta[top], better[top])])
     model = bends(0.9)  # the curve is the mean of the exact log p(x)
     x = observations(rows, model)
     assert torch.allclose(posterior_of(model, x).log_px, quadrature(model, x))
