@@ -135,7 +135,8 @@ class GridPosterior:
                 posterior of another model on the same nodes.
 
         Raises:
-            InputError: if q has a wrong shape, other nodes, or mass between or beyond the nodes.
+            InputError: if q has a wrong shape, other nodes, a bounded support, or mass between or
+                beyond the nodes.
         """
         log_q = self._log_density_of(q)
         _check_mass(log_q.exp() @ self.nodes.weight, "q")
@@ -158,7 +159,10 @@ class GridPosterior:
                 f"each row of the posterior, not batch {tuple(came[0])} and event {tuple(came[1])}"
             )
         nodes = self.nodes.z.to(dtype_of(q)).split(CHUNK)
-        return torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
+        try:
+            return torch.cat([q.log_prob(z.unsqueeze(1)).double() for z in nodes]).mT
+        except ValueError:
+            raise InputError("q is not a density on all real numbers: give one, as a normal") from None
 
     def elbo(self, q: dist.TorchDistribution | GridPosterior) -> Tensor:
         r"""\(\mathrm{E}_q[\log p(x, z) - \log q(z|x)]\) in nats, (B,), without sampling."""

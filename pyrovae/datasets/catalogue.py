@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from pyrovae.checks import path_of
 from pyrovae.datasets.drawing import DRAWN, Drawing, titled
 from pyrovae.datasets.layouts import LAYOUTS, present
 from pyrovae.errors import InputError
@@ -51,16 +52,16 @@ def is_present(name: str, root: str | os.PathLike[str] | None = None) -> bool:
         root: the folder of the image sets, as in `load`.
 
     Raises:
-        InputError: for a name that is not known.
+        InputError: for a name that is not known, or a root that is not a path.
 
     Example:
         >>> is_present("digits")  # comes with scikit-learn
         True
     """
-    word = canonical(name)
+    word = canonical(name) if isinstance(name, str) else None
     if word is None:
         raise InputError(f"{name!r} is not a known data set: use one of {', '.join(NAMES)}")
-    return word not in LAYOUTS or present(word, root)
+    return word not in LAYOUTS or present(word, None if root is None else path_of("root", root))
 
 
 def canonical(name: str) -> str | None:

@@ -245,10 +245,10 @@ class Schema:
             if not is_scaled:
                 x = x / top
             if bool(((x < 0) | (x > 1)).any()):
-                largest = given[~given.isnan()].max().item()
+                known = given[~given.isnan()]
                 raise InputError(
-                    f"{name} has values up to {largest:g}, and the model was trained on levels 0 to {top}: "
-                    "give such levels, or values in [0, 1]"
+                    f"{name} has values {_outside(known)}, and the model was trained on levels 0 to "
+                    f"{top}: give such levels, or values in [0, 1]"
                 )
         return Rows(x, index=torch.arange(len(x)))
 
@@ -299,6 +299,11 @@ class Schema:
                     f"column {one.name!r} of {name} has the words {_words(two)}, and the model was "
                     f"trained on {_words(one)}: give data with the same words"
                 )
+
+
+def _outside(x: Tensor) -> str:
+    low = x.min().item()
+    return f"down to {low:g}" if low < 0 else f"up to {x.max().item():g}"
 
 
 def levels_in(x: Tensor) -> bool:

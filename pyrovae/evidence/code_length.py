@@ -19,14 +19,20 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.checks import count_of
 from pyrovae.display import Summary
-from pyrovae.evidence.diagnose import diagnose
+from pyrovae.errors import InputError
 from pyrovae.evidence.estimate import log_evidence
 from pyrovae.evidence.methods import Method
+from pyrovae.evidence.path import guide_samples
+from pyrovae.evidence.predictive import Given
 from pyrovae.evidence.result import PerRow, about, with_error
+from pyrovae.evidence.run import evaluation, inputs
 from pyrovae.evidence.units import Units
+from pyrovae.numerics import as_array
 from pyrovae.plots.information import code_lengths
 from pyrovae.plots.style import Axes
+from pyrovae.terms import Runner
 from pyrovae.vae import VAE
 
 __all__ = ["CodeLength", "code_length"]
@@ -61,14 +67,15 @@ class CodeLength(PerRow):
 
     def _summary(self) -> Summary:
         parts = [
-            ("-log2 p(x)", self.total, self.method),
+            (self.quantity.replace("log", "-log2"), self.total, self.method),
             ("KL(q(z|x) || p(z))", self.kl, "the bits that z gives"),
             ("reconstruction", self.reconstruction, "the bits of x given z"),
             ("penalty", self.penalty, "KL(q(z|x) || p(z|x)), since q is not the posterior"),
         ]
-        lines = [(name, f"{with_error(values)}   {note}") for name, values, note in parts]
+        lines = [(name, f"{_mean(values)}   {note}") for name, values, note in parts]
         verdict = "" if self.units.has_bits else "x is real: the first and third line depend on the unit of x"
-        return Summary(f"bits per observation of {len(self):,} observations", lines, verdict)
+        many = "observation" + "s" * (len(self) != 1)
+        return Summary(f"bits per observation of {len(self):,} {many}", lines, verdict)
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the means as bars."""
@@ -92,8 +99,8 @@ def code_length(
     \mathrm{KL}(q(z|x) \,\|\, p(z|x))\]
 
     Arguments:
-        vae: a `VAE`.
-        x: observations, as for `log_evidence`.
+        vae: a `VAE`. Variables that all rows share are at their mean.
+        x: observations, as for `log_evidence`; labels are not used.
         context: as for `log_evidence`.
         method, particles: how log p(x) is estimated, as for `log_evidence`. With importance
             sampling, the penalty is at most what K samples find.
@@ -104,7 +111,7 @@ def code_length(
         `CodeLength`, with arrays (N,) in bits.
 
     Raises:
-        InputError: as for `log_evidence` and `diagnose`.
+        InputError: for another program, samples below 1, or as for `log_evidence`.
 
     Example:
         >>> import torch
@@ -114,13 +121,28 @@ def code_length(
         >>> bool((bits.penalty > -0.5).all())
         True
     """
-    evidence = log_evidence(vae, x, context, method=method, particles=particles, seed=seed)
-    split = diagnose(vae, x, context, rows=len(evidence), particles=samples, seed=seed)
+    if not hasattr(vae, "recognition"):
+        raise InputError(
+            f"code_length reads the encoder of a VAE and cannot be used on a {type(vae).__name__}: declare a "
+            "pyrovae.VAE"
+        )
+    samples, runner = count_of("samples", samples), Runner(vae)
+    rows = inputs(runner, x, context).unlabelled()
+    given: Given = "mean" if runner.check(rows).global_sites else "posterior"
+    evidence = log_evidence(vae, rows, method=method, particles=particles, seed=seed, given=given)
+    rows = rows[: len(evidence)]  # after Ctrl-C, these are the first ones
+    with evaluation(vae, rows, seed=seed, chunk=None) as pieces:
+        _, terms = guide_samples(pieces, samples)
+        log_px_z, log_pz, log_qz = (as_array(term.double().mean(0)) for term in terms[:3])
     return CodeLength(
         total=-evidence.log_px / math.log(2),
-        kl=split.kl / math.log(2),
-        reconstruction=-split.reconstruction / math.log(2),
+        kl=(log_qz - log_pz) / math.log(2),
+        reconstruction=-log_px_z / math.log(2),
         units=evidence.units,
         method=evidence.method,
-        **about(vae.rows(x, context)),
+        **about(rows),
     )
+
+
+def _mean(values: np.ndarray) -> str:
+    return with_error(values) if len(values) > 1 else f"{values[0]:10.3f}"

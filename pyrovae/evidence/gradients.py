@@ -28,6 +28,7 @@ from pyrovae.checks import count_of, counts_of, whole
 from pyrovae.datasets import Rows
 from pyrovae.display import Displayed, Summary
 from pyrovae.errors import InputError
+from pyrovae.networks.modes import in_mode
 from pyrovae.objectives import ELBO, Objective, ScoreFunction, StickingTheLanding
 from pyrovae.plots.bounds import gradient_noise as draw
 from pyrovae.plots.style import Axes
@@ -130,28 +131,37 @@ def gradient_noise(
     seed = whole("seed", seed, 0)
     if model is not None and (not callable(model) or hasattr(model, "recognition")):
         raise InputError(f"model is a {type(model).__name__}: give a Pyro program, as `oracle.model`")
-    if estimators is not None and (not isinstance(estimators, Mapping) or not estimators):
-        raise InputError("estimators must map names to functions of K, as {'elbo': pv.objectives.ELBO}")
-    rows, chosen = vae.rows(x, context), ESTIMATORS if estimators is None else estimators
+    rows, objectives = vae.rows(x, context), _objectives(estimators, counts)
+    if len(rows) == 0:
+        raise InputError("there is no batch: x has no rows")
     if model is None:
         vae.check_rows(rows, "x")
-    was_training, program = vae.training, vae.model if model is None else model
-    with alone, random_kept(), Runner(vae).isolated(), torch.enable_grad():
+    program, quiet = vae.model if model is None else model, in_mode(vae, training=False)
+    with alone, random_kept(), Runner(vae).isolated(), torch.enable_grad(), quiet:
         torch.manual_seed(seed)
-        vae.eval()
-        try:
-            found = {
-                name: [_moments(vae, program, make(count), rows, repeats) for count in counts]
-                for name, make in chosen.items()
-            }
-        finally:
-            vae.train(was_training)
+        found = {
+            name: [_moments(vae, program, objective, rows, repeats) for objective in each]
+            for name, each in objectives.items()
+        }
     return GradientNoise(
         particles=tuple(counts),
         mean={name: np.stack([mean for mean, _ in pairs]) for name, pairs in found.items()},
         variance={name: np.stack([var for _, var in pairs]) for name, pairs in found.items()},
         repeats=repeats,
     )
+
+
+def _objectives(estimators: Estimators | None, counts: Sequence[int]) -> dict[str, list[Objective]]:
+    """The objective of each estimator at each K."""
+    chosen = ESTIMATORS if estimators is None else estimators
+    wrong = "estimators must map names to functions of K, as {'elbo': pv.objectives.ELBO}"
+    if not isinstance(chosen, Mapping) or not chosen or not all(callable(make) for make in chosen.values()):
+        raise InputError(wrong)
+    found = {str(name): [make(count) for count in counts] for name, make in chosen.items()}
+    for name, each in found.items():
+        if not all(isinstance(objective, Objective) for objective in each):
+            raise InputError(f"{wrong}; {name!r} returned a {type(each[0]).__name__}")
+    return found
 
 
 def _moments(

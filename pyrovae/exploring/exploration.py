@@ -191,10 +191,15 @@ class Exploration(Displayed):
         Arguments:
             at: the number of a row, which is left out of the result, or latents (D,).
             count: the number of rows.
+
+        Raises:
+            InputError: for a row or latents that do not exist, or more rows than there are.
         """
         if isinstance(at, (int, np.integer)):
             apart = np.linalg.norm(self.z - self.z[self._row(at)], axis=1)
             apart[at] = np.inf
+            if len(self) == 1:
+                raise InputError("row 0 is the only one and has no neighbours: explore more rows")
             whole("count", count, 1, len(self) - 1)
         else:
             apart = np.linalg.norm(self.z - numbers(at, "at", (self.z.shape[1],)), axis=1)

@@ -68,7 +68,9 @@ class PlainPictures:
         return pictures[name]
 
     def _applying(self) -> dict[str, Draw]:
-        return {"map": self._plain_map, "latents": self._latents}
+        latents: dict[str, Draw] = {"latents": self._latents}
+        has_plane = self.ex.visible < 3 or len(self.ex) > 1  # one row has no principal components
+        return {"map": self._plain_map, **latents} if has_plane else latents
 
     def _plain_map(self, ax: Axes | None) -> Axes:
         return latent_scatter(self.ex.z[:, : self.ex.visible], self.ex.labels, ax=ax)

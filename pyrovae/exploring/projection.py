@@ -72,7 +72,8 @@ class Projection:
 
     def ellipse(self, mean: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
         """Mean (2,) and covariance (2, 2) of a Gaussian of the latents, projected on the plane."""
-        return self.to_plane(mean), self.basis @ numbers(covariance, "covariance") @ self.basis.T
+        square = numbers(covariance, "covariance", (len(self.origin), len(self.origin)))
+        return self.to_plane(mean), self.basis @ square @ self.basis.T
 
 
 def _points(value: ArrayLike, name: str, size: int) -> Array:

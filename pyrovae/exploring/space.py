@@ -48,8 +48,8 @@ class Encoding:
     """q(z|x) of N rows, over the D real latents.
 
     Attributes:
-        mean: (N, D).
-        sd: (N, D).
+        mean: (N, D); for classes with a context, that of the class in `tail`.
+        sd: (N, D), of the same distribution.
         place: latents that stand for each row and that can be decoded, (N, D): the means or, for
             latents on a sphere or one-hot latents, values near them.
         tail: the one-hot class that the decoder reads, (N, C); C is 0 without classes.
@@ -137,16 +137,15 @@ class Space:
     def _piece(self, rows: Rows, particles: int) -> tuple[Array, ...]:
         q = self.vae.encode(rows)
         if isinstance(q, Classed):
-            both, variance = as_array(self._mean(q), float), self.moments(q, particles)[1]
-            mean, tail = both[:, : self.dim], both[:, self.dim :]
-        else:
-            (mean, variance), tail = self.moments(q, particles), np.zeros((len(rows), 0))
-        sd = np.sqrt(variance[:, : self.dim])
-        return mean, sd, self._place(q, mean, particles), tail
+            c, tail = _most_probable(q)
+            mean, variance = self.moments(q.given(c), particles)
+            return mean, np.sqrt(variance), mean, as_array(tail, float)
+        mean, variance = self.moments(q, particles)
+        return mean, np.sqrt(variance), self._place(q, mean, particles), np.zeros((len(rows), 0))
 
     def _place(self, q: dist.TorchDistribution, mean: Array, particles: int) -> Array:
         """Latents that stand for each row: the mean or, where it is no value of z, one near it."""
-        support = None if isinstance(q, Classed) else _support_of(q)
+        support = _support_of(q)
         if support is None or bool(support.check(torch.as_tensor(mean)).all()):
             return mean
         unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-300)
@@ -186,8 +185,7 @@ class Space:
     def _mean(self, q: dist.TorchDistribution) -> Tensor:
         """E[z|x], for a class that the decoder reads given the most probable class."""
         if isinstance(q, Classed):
-            c = q.classes.logits.argmax(-1)
-            one_hot = torch.nn.functional.one_hot(c, q.classes.strata)
+            c, one_hot = _most_probable(q)
             mean = self._mean(q.given(c))
             return torch.cat([mean, one_hot.to(mean)], -1)
         return torch.as_tensor(self.moments(q, SAMPLES)[0])
@@ -263,6 +261,12 @@ class Space:
             )
         rows = torch.arange(len(context), device=device).expand(z.shape[:-1]).flatten()
         return flat, context[rows]
+
+
+def _most_probable(q: Classed) -> tuple[Tensor, Tensor]:
+    """The most probable class of each row, (B,), and one-hot, (B, C)."""
+    c = q.classes.logits.argmax(-1)
+    return c, torch.nn.functional.one_hot(c, q.classes.strata)
 
 
 def _support_of(q: dist.TorchDistribution) -> Any:  # noqa: ANN401

@@ -124,33 +124,46 @@ def gradient_noise(
 ) -> Axes:
     """The standard deviation of gradient estimates against the number of particles (log-log).
 
+    An estimator without noise, such as an exact sum over the states of z, is drawn at 0 below the
+    others.
+
     Args:
         particles: the numbers of particles K, ascending.
         spread: name -> standard deviation at each K.
 
     Raises:
-        InputError: if lengths differ, a value is NaN, or a spread is not above 0.
+        InputError: without estimators, if lengths differ, or for a spread that is NaN or below 0.
 
     Example:
         >>> ax = gradient_noise([1, 4], {"path": [1.0, 0.5], "score": [8.0, 4.0]})
         >>> ax.get_yscale()
         'log'
     """
-    at = numbers(particles, "particles")
+    at = numbers(particles, "particles", ("K",))
+    if not isinstance(spread, Mapping) or not spread or (at <= 0).any():
+        raise InputError("give particles above 0, and spread as {'name': standard deviations at each K}")
     curves = {name: numbers(value, name) for name, value in spread.items()}
     for name, value in curves.items():
-        if value.shape != at.shape or (value <= 0).any():
-            raise InputError(f"{name} needs one standard deviation above 0 for each of {len(at)} particles")
+        if value.shape != at.shape or (value < 0).any():
+            raise InputError(
+                f"{name} needs one standard deviation of 0 or more for each of {at.size} particles"
+            )
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
+    every = np.concatenate(list(curves.values()))
     with canvas(ax) as ax:
-        ax.set(xscale="log", yscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
+        ax.set(xscale="log", xlabel="particles K", ylabel="standard deviation of the gradient")
+        if (every > 0).all():
+            ax.set_yscale("log")
+        elif (every > 0).any():  # linear below the smallest, so that 0 is there
+            ax.set_yscale("symlog", linthresh=float(every[every > 0].min()), linscale=0.5)
         ends = []
         for k, (name, value) in enumerate(curves.items()):
             ax.plot(at, value, color=CLASSES[k % len(CLASSES)], marker="o", markersize=3.5)
             ends.append((name, float(value[-1]), CLASSES[k % len(CLASSES)]))
         ax.set_xticks(at, [f"{k:g}" for k in at])
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        if (every > 0).all():
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.minorticks_off()
         label_ends(ax, ends)

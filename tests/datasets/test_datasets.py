@@ -865,6 +865,10 @@ def test_whether_a_set_is_present_is_known_for_known_names_only():
     assert all(datasets.is_present(name) for name in ("digits", "ring", "sprites"))
     with pytest.raises(InputError, match="'numbers' is not a known data set: use one of digits"):
         datasets.is_present("numbers")
+    with pytest.raises(InputError, match="3 is not a known data set"):
+        datasets.is_present(3)
+    with pytest.raises(InputError, match="root must be a path, not 3"):
+        datasets.is_present("mnist", 3)
 
 
 def test_dequantised_values_stay_below_one():

@@ -310,3 +310,5 @@ def test_a_missing_pixel_leaves_levels_levels(kind):
         assert (new[rest] - right[rest]).abs().max() <= (1 / 128 if "dequantize" in kind else 1e-6)
     gone[0, 1, 1] = 999.0
     raises_one_sentence(lambda: incoming(schema, gone).all_rows(), "values up to 999")
+    gone[0, 1, 1] = -5.0
+    raises_one_sentence(lambda: incoming(schema, gone).all_rows(), "values down to -5")

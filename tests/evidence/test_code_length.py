@@ -58,3 +58,47 @@ def test_impossible_bars_are_refused():
     for wrong in (np.nan, "many", None):
         with pytest.raises(InputError, match="kl must be"):
             pv.plots.code_lengths(20.0, wrong, 10.0)
+
+
+def test_one_observation_and_the_values_of_diagnose(small):
+    vae, x = small
+    bits = pv.evidence.code_length(vae, x[:1], particles=100, samples=7, seed=3)
+    assert "nan" not in str(bits)
+    assert str(bits).startswith("bits per observation of 1 observation\n")
+    assert len(bits.plot().patches) == 4
+    every, split = (
+        pv.evidence.code_length(vae, x, particles=100, samples=7, seed=3),
+        pv.diagnose(vae, x, particles=7, seed=3),
+    )
+    assert every.total[0] == pytest.approx(bits.total[0])
+    assert np.allclose(every.kl * math.log(2), split.kl)
+    assert np.allclose(-every.reconstruction * math.log(2), split.reconstruction)
+
+
+def test_labels_are_not_sent(small):
+    torch.manual_seed(0)
+    prior = pv.priors.GaussianMixture(2, labels=True)
+    vae = pv.VAE((3,), 1, prior=prior, encoder=MLP(4), decoder=MLP(4))
+    given, rows = (pv.Rows(small[1], y=torch.tensor([0, 1, 1])), pv.Rows(small[1]))
+    with_labels, without = (pv.evidence.code_length(vae, each, particles=50) for each in (given, rows))
+    assert np.array_equal(with_labels.total, without.total)
+    assert with_labels.quantity == "log p(x)"
+
+
+def test_all_parts_of_a_bayesian_vae_are_at_the_mean_of_its_weights(small):
+    torch.manual_seed(0)
+    vae = pv.VAE((3,), 1, encoder=MLP(4), decoder=pv.networks.Bayesian(MLP(4)))
+    bits = pv.evidence.code_length(vae, small[1], particles=100, samples=2000)
+    exact = pv.log_evidence(vae, small[1], method="laplace", particles=100, given="mean")
+    assert np.allclose(bits.total * math.log(2), -exact.log_px)
+    assert (bits.penalty > -0.05).all()
+
+
+def test_the_first_line_names_the_context_and_what_is_wrong_is_said():
+    vae = pv.VAE((2,), 1, encoder=MLP(4), decoder=MLP(4), context_shape=(2,))
+    bits = pv.evidence.code_length(vae, torch.ones(2, 2), torch.eye(2), particles=50)
+    assert str(bits).splitlines()[1].startswith("  -log2 p(x | c)  ")
+    with pytest.raises(InputError, match="samples must be a whole number of 1 or more"):
+        pv.evidence.code_length(vae, torch.ones(2, 2), torch.eye(2), samples=0)
+    with pytest.raises(InputError, match="code_length reads the encoder of a VAE .* on a tuple"):
+        pv.evidence.code_length((vae.model, vae.guide), torch.ones(2, 2))

@@ -84,3 +84,32 @@ def test_other_programs_and_rows_are_refused():
     for options, name in (({"seed": "x"}, "seed"), ({"model": 3}, "model"), ({"estimators": {}}, "names")):
         with pytest.raises(InputError, match=name):
             pv.evidence.gradient_noise(binary, torch.ones(2, 2), **options)
+
+
+def test_an_exact_sum_over_states_has_no_noise_and_is_drawn():
+    torch.manual_seed(0)
+    parts = {"prior": pv.priors.Categorical(3), "guide": pv.guides.Categorical(3)}
+    vae = pv.VAE((2,), 1, encoder=MLP(3), decoder=MLP(3), **parts)
+    noise = pv.evidence.gradient_noise(vae, torch.eye(2), particles=[2, 4], repeats=5)
+    assert noise.spread["reparameterised"].max() == 0
+    assert np.abs(noise.mean["reparameterised"]).max() > 1e-3  # and a gradient
+    ax = noise.plot()
+    low, high = ax.get_ylim()
+    for line, (name, spread) in zip(ax.lines, noise.spread.items(), strict=True):
+        assert np.array_equal(line.get_ydata(), spread), name
+        assert low <= spread.min() <= spread.max() <= high
+    assert ax.get_yscale() == "symlog"
+    assert pv.plots.gradient_noise([1, 2], {"exact": [0.0, 0.0]}).get_yscale() == "linear"
+
+
+def test_the_modes_of_submodules_stay_and_estimators_must_be_objectives():
+    vae = pv.VAE((2,), 1, encoder=MLP(3), decoder=MLP(3)).train()
+    vae.decoder.eval()
+    pv.evidence.gradient_noise(vae, torch.eye(2), particles=[2], repeats=2)
+    assert vae.training
+    assert not vae.decoder.training
+    for estimators, message in (({"a": 3}, "functions of K"), ({"a": lambda k: k}, "'a' returned a int")):
+        with pytest.raises(InputError, match=message):
+            pv.evidence.gradient_noise(vae, torch.eye(2), estimators=estimators)
+    with pytest.raises(InputError, match="x has no rows"):
+        pv.evidence.gradient_noise(vae, torch.eye(2)[:0])

@@ -885,6 +885,12 @@ def test_classes_that_the_decoder_reads(labels):
             ask()
     assert "share one p\\(z\\)".replace("\\", "") in str(ex)
     assert ex.observation(3, particles=30).reconstruction.shape == (5,)
+    row = int(np.flatnonzero(ex.assignment != 0)[0])
+    own = ex.decode([0.3, -0.4], k=ex.assignment[row])
+    assert np.allclose(ex.decode([0.3, -0.4], row=row), own)
+    assert np.allclose(ex.slice(row).decoded(np.array([0.3, -0.4])), own)
+    walk = ex.path(row, 0, steps=3)
+    assert np.allclose(walk.x, ex.decode(walk.z[:, :2], k=ex.assignment[row]))
 
 
 def test_components_that_are_labels():
@@ -904,7 +910,11 @@ def test_components_that_are_labels():
     assert "as the classes that they are" in str(ex)
     edit = ex.merge(0, 1)
     assert not edit.vae.prior.labels
-    assert ex.reweight({0: 0.5}).vae.prior.labels
+    same = ex.reweight({0: 0.5}).vae
+    assert same.prior.labels
+    assert ex.with_vae(same).names.tolist() == [0, 1, 2, 3]
+    assert ex.with_vae(edit.vae).names is None
+    assert np.array_equal(ex.with_vae(edit.vae).with_vae(vae).responsibilities, ex.responsibilities)  # undone
 
 
 # ---------------------------------------------------------------- choosing
@@ -1007,6 +1017,58 @@ def test_the_nearest_rows_by_brute_force():
     assert sorted(ex.neighbours(at, 40)) == list(range(40))
 
 
+def test_one_row_is_explored_but_has_no_neighbours():
+    ex = explore(plain_vae(), torch.randn(1, 5), particles=5)
+    assert str(ex).startswith("StandardNormal() over 4 latents, explored with 1 row\n")
+    assert set(ex.figures()) == {"latents"}
+    assert set(explore(plain_vae(2), torch.randn(1, 5), particles=5).figures()) == {"map", "latents"}
+    refused(lambda: ex.neighbours(0), "the only one and has no neighbours")
+    assert ex.neighbours(np.zeros(4), 1).tolist() == [0]
+
+
+def test_a_conditional_class_has_the_moments_of_its_most_probable_class():
+    parts = {"prior": pv.priors.Classes(3), "guide": pv.guides.Classes(3), "context_shape": (2,)}
+    vae, context = plain_vae(3, **parts), torch.randn(20, 2)
+    ex = explore(vae, pv.Rows(3 * torch.randn(20, 5), context), particles=5)
+    with torch.no_grad():
+        q = vae.encode(ex.rows)
+        given = q.given(q.classes.logits.argmax(-1))
+        assert np.allclose(ex.z, given.mean)
+        assert np.allclose(ex.encoding.sd, given.variance.sqrt())
+        assert np.array_equal(ex.encoding.tail.argmax(1), q.classes.logits.argmax(-1))
+        z = torch.cat([given.mean, torch.from_numpy(ex.encoding.tail).float()], 1)
+        expected = vae.latents(context).log_prob(z)
+    assert np.allclose([ex.log_pz(ex.z[i : i + 1], row=i)[0] for i in range(20)], expected, atol=1e-5)
+    k = ex.encoding.tail.argmax(1)
+    a, b = np.flatnonzero(k == k[0])[0], np.flatnonzero(k != k[0])[0]
+    other = ex.read(ex.rows[[int(b), int(a)]])[2]
+    assert np.array_equal(other.tail, np.eye(3)[k[b]])
+    assert np.array_equal(other.of_class(2).tail, [0.0, 0.0, 1.0])
+
+
+def test_the_map_has_the_two_largest_variances_of_the_encodings():
+    ex = explore(plain_vae(), torch.randn(40, 5), particles=5)
+    drawn = np.cov(ex.map.to_plane(ex.z).T, bias=True)
+    largest = np.linalg.eigvalsh(np.cov(ex.z.T, bias=True))[::-1][:2]
+    assert np.allclose(drawn, np.diag(largest))
+    directions = ex.directions("latent")
+    assert directions.largest(2).names == tuple(f"z{i}" for i in sorted(np.argsort(-ex.z.std(0))[:2]))
+    assert np.allclose(directions.largest(1).sd, ex.z.std(0).max())
+
+
+def test_an_axis_of_a_component_is_measured_in_its_standard_deviations():
+    vae = plain_vae(3, prior=pv.priors.GaussianMixture(2, covariance="full"))
+    with torch.no_grad():
+        vae.prior.put(torch.tensor([0.4, 0.6]), torch.randn(2, 3), torch.as_tensor(covariances(2, 3)))
+    ex = explore(vae, torch.randn(10, 5), particles=2)
+    mean, axes = ex.components.mean[1], ex.axes(1)
+    assert np.allclose(axes.place(mean), 0)
+    for i in range(3):
+        walk = ex.axis(1, i, steps=3, reach=1.5)
+        assert np.allclose(axes.put(mean, i, [-1.5, 0.0, 1.5]), walk.z)
+        assert mahalanobis(walk.z[2:] - mean, ex.components.covariance[1]) == pytest.approx(1.5**2)
+
+
 def test_a_step_along_a_direction_moves_one_place():
     ex = explore(plain_vae(), torch.randn(40, 5), particles=5)
     for kind in ("latent", "principal"):
@@ -1086,6 +1148,14 @@ def test_a_context_is_that_of_a_row():
         for row in (0, 1):
             assert np.allclose(ex.decode(ex.z[:1], row=row), vae.decode(z, context[row : row + 1]).mean)
             assert np.allclose(ex.log_pz(ex.z[:1], row=row), vae.latents(context[row : row + 1]).log_prob(z))
+        kl = torch.distributions.kl_divergence(vae.encode(ex.rows).base_dist, vae.latents(context).base_dist)
+        assert np.allclose(ex.divergence[1], kl)
+    walk = ex.path(1, 2, steps=3)
+    assert np.allclose(walk.x, ex.decode(walk.z, row=1))
+    assert not np.allclose(walk.x, ex.decode(walk.z, row=2))
+    _, place, first = ex.read(ex.rows[4:7])
+    assert np.allclose(place, ex.points[4:7])
+    assert np.allclose(first.decoded(place), ex.decode(place, row=4))
     with pytest.raises(AttributeError, match="there is no ex.components, because Conditional"):
         ex.components  # noqa: B018
     mixture = plain_vae(prior=pv.priors.GaussianMixture(3), context_shape=(3,))
@@ -1178,6 +1248,7 @@ def test_data_and_options_that_cannot_be_used(ask, message):
         (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 3, 0.0), "direction must be"),
         (lambda ex: ex.directions().put([0.0, 0.0, 0.0], 0, math.nan), "NaN"),
         (lambda ex: ex.directions().largest("all"), "count must be"),
+        (lambda ex: ex.map.ellipse([0.0, 0.0, 0.0], np.eye(2)), r"covariance has shape \(2, 2\)"),
     ],
 )
 def test_questions_without_an_answer(ask, message):

@@ -404,6 +404,10 @@ def test_posteriors_in_one_and_two_dimensions_are_drawn_with_their_approximation
 
 def test_gradient_noise_needs_a_spread_for_each_number_of_particles():
     assert len(gradient_noise([1, 2], {"a": [2.0, 1.0], "b": [4.0, 2.0]}).lines) == 2
-    for wrong in ([1.0], [1.0, 0.0]):
-        with pytest.raises(InputError, match="a needs one standard deviation above 0 for each of 2"):
+    assert gradient_noise([1, 2], {"a": [1.0, 0.0]}).lines[0].get_ydata().tolist() == [1.0, 0.0]
+    for wrong in ([1.0], [1.0, -1.0]):
+        with pytest.raises(InputError, match="a needs one standard deviation of 0 or more for each of 2"):
             gradient_noise([1, 2], {"a": wrong})
+    for particles, spread in (([1, 2], {}), ([1, 2], [1.0, 2.0]), ([0, 1], {"a": [1.0, 1.0]})):
+        with pytest.raises(InputError, match="particles above 0, and spread as"):
+            gradient_noise(particles, spread)

@@ -126,6 +126,18 @@ def test_a_model_of_the_package_can_be_drawn():
     assert torch.allclose(quadrature(as_double, x.double()), curve.log_px(x))
 
 
+def test_clouds_are_at_quantiles_with_the_standard_deviations_of_x():
+    ax = textbook.infinite_mixture(lambda z: torch.cat([z, 2 * z], -1), 0.3, clouds=3)
+    prior, middle = ax.child_axes[:2]
+    z = [line.get_xdata()[0] for line in prior.lines[1::2]]
+    assert z == pytest.approx([-0.9674, 0.0, 0.9674], abs=0.01)  # at 1/6, 1/2 and 5/6 of N(0, 1)
+    for k, cloud in enumerate(middle.patches):  # of one and two standard deviations
+        assert np.allclose(cloud.center, (z[k // 2], 2 * z[k // 2]), atol=1e-6)
+        assert (cloud.width, cloud.height) == pytest.approx((0.6 * (1 + k % 2),) * 2)
+    bars = textbook.infinite_mixture(lambda z: 2 * z, 0.3, clouds=3).child_axes[1].lines[1::2]
+    assert [np.ptp(bar.get_ydata()) for bar in bars] == pytest.approx([4 * 0.3] * 3)
+
+
 # -------------------------------------------------------------------- Jensen
 
 
@@ -145,13 +157,15 @@ def test_jensen_for_points():
         (dist.LogNormal(0.5, 1.1), 0.5 + 1.1**2 / 2, 0.5),
         (dist.Gamma(3.0, 2.0), np.log(1.5), psi(3.0) - np.log(2.0)),
         (dist.Uniform(0.5, 4.0), np.log(2.25), (4 * np.log(4) - 0.5 * np.log(0.5)) / 3.5 - 1),
+        (dist.Uniform(0.0, 1.0), -np.log(2.0), -1.0),
+        (dist.Pareto(1.0, 3.0), np.log(1.5), 1 / 3),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_jensen_for_a_distribution(y, log_mean, mean_log):
     right = textbook.jensen_distribution(y).child_axes[1]
     high, low = (line.get_xdata()[0] for line in right.lines[1:])
-    assert (high, low) == pytest.approx((log_mean, mean_log), abs=1e-3)
+    assert (high, low) == pytest.approx((log_mean, mean_log), abs=1e-5)  # also if the density jumps
     assert high > low
     assert gammaln(1) == 0
 
@@ -169,6 +183,10 @@ def test_bounds_lie_below_the_log_likelihood_and_touch_where_q_is_the_posterior(
         assert (gap > -1e-9).all()
         assert gap[np.abs(theta - touching).argmin()] < 1e-9
         assert gap[np.abs(theta - touching) > 0.1].min() > 1e-4
+    first, better = (line.get_ydata() for line in ax.lines[1:3])
+    top = first.argmax()
+    arrows = [text.xy for text in ax.texts if text.arrow_patch is not None]  # their heads
+    assert np.allclose(arrows, [(theta[top], first[top]), (theta[top], better[top])])
     model = bends(0.9)  # the curve is the mean of the exact log p(x)
     x = observations(rows, model)
     assert torch.allclose(posterior_of(model, x).log_px, quadrature(model, x))
@@ -189,6 +207,25 @@ def test_the_gap_is_the_divergence_and_closes():
     log_ratio = model.latents().log_prob(z) + model.decode(z).log_prob(x) - q.log_prob(z)
     elbo = float((density * log_ratio).sum() * 16 / 20_000)  # without the grid of the figure
     assert bound[0] == pytest.approx(elbo, abs=1e-7)
+    assert right.texts[-1].get_text() == f"KL {level - elbo:.2f}"
+
+
+def test_a_whole_number_of_steps_may_be_a_float():
+    panel = textbook.bound_gap(steps=3.0).child_axes[1]
+    assert panel.lines[1].get_xdata().tolist() == [0.0, 0.5, 1.0]
+
+
+def test_dropout_changes_no_figure_and_modes_stay():
+    network = torch.nn.Sequential(torch.nn.Flatten(1), torch.nn.Linear(16, 8), torch.nn.Dropout())
+    program = pv.VAE((1, 4, 4), 2, encoder=pv.networks.Wrapped(network, features=8)).train()
+    program.decoder.eval()
+    ax = textbook.latent_spaces({"one": program}, IMAGES, steps=2)
+    codes = np.asarray(ax.child_axes[0].collections[0].get_offsets())
+    textbook.architecture(program)
+    assert program.training
+    assert not program.decoder.training
+    with torch.no_grad():
+        assert np.allclose(codes, program.eval().encode(IMAGES).mean, atol=1e-6)
 
 
 def test_a_path_of_densities_is_geometric_and_has_mass_one():
@@ -295,6 +332,40 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
     assert np.allclose(bound[::2], log_px[::2])  # a step of q closes the gap
 
 
+def test_a_line_of_codes_goes_through_the_first_two_and_its_images_are_decoded():
+    ax = textbook.latent_spaces({"one": PLANE}, IMAGES, steps=5, reach=2.0)
+    upper, lower = ax.child_axes
+    with torch.no_grad():
+        first, second = PLANE.encode(IMAGES).mean[:2].numpy()
+        line = first + np.linspace(0, 2, 5)[:, None] * (second - first)
+        images = PLANE.decode(torch.from_numpy(line).float()).mean[:, 0].numpy()
+    half, most, drawn = upper.lines[-3:]
+    assert np.allclose(drawn.get_xydata(), line, atol=1e-5)
+    for circle, share in ((half, 0.5), (most, 0.95)):
+        squares = (circle.get_xydata() ** 2).sum(1)
+        assert np.allclose(1 - np.exp(-squares / 2), share, atol=1e-3)  # of N(0, I) inside
+    strip = lower.images[0].get_array()
+    assert np.allclose(strip.reshape(4, 5, 5)[:, :, :4].swapaxes(0, 1), images, atol=1e-5)
+    ticks = dict(zip((t.get_text() for t in lower.get_xticklabels()), lower.get_xticks(), strict=True))
+    assert ticks == pytest.approx({"t = 0": 2.5, "t = 1": 12.5, "t = 2": 22.5})  # five columns each
+
+
+def test_programs_are_compared_by_their_own_means():
+    pixels = textbook.models_side_by_side({"one": PLANE}, IMAGES, count=2, seed=3).images[0].get_array()
+    with torch.no_grad():
+        x = PLANE.decode(PLANE.encode(IMAGES[:2]).mean).mean
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            samples = PLANE.sample(2, mean=True)
+    side = (pixels.shape[0] - 1) // 2  # of an image, next to a separator of one pixel
+    parts = [
+        [pixels[i : i + side, j : j + side] for j in range(0, 4 * side, side + 1)] for i in (0, side + 1)
+    ]
+    drawn = np.stack([np.stack(row) for row in parts])[:, :, :: side // 4, :: side // 4]
+    assert np.allclose(drawn[0], np.concatenate([IMAGES[:2, 0], np.ones((2, 4, 4))]), atol=1e-5)
+    assert np.allclose(drawn[1], np.concatenate([x[:, 0], samples[:, 0]]), atol=1e-5)
+
+
 # -------------------------------------------------------------------- input
 
 
@@ -311,6 +382,8 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
         (lambda: textbook.jensen_points((1.0, -1.0)), "above 0"),
         (lambda: textbook.jensen_distribution(dist.Normal(0.0, 1.0)), "mass 0.5"),
         (lambda: textbook.jensen_distribution(3), "positive numbers"),
+        (lambda: textbook.jensen_distribution(dist.Poisson(3.0)), "discrete and has no density"),
+        (lambda: textbook.jensen_distribution(dist.Beta(0.5, 0.5)), "a peak that is infinite"),
         (lambda: textbook.bound_ascent(guides=(1.0,)), "give two"),
         (lambda: textbook.bound_ascent(thetas=(2, 1)), "lowest"),
         (lambda: textbook.bound_ascent(family=3), "function of theta"),
@@ -338,6 +411,12 @@ def test_three_algorithms_raise_the_same_bound_to_the_same_maximum():
         (lambda: textbook.models_side_by_side({"one": PLANE}, "x"), "of numbers"),
         (lambda: textbook.latent_spaces({"one": PLANE}, IMAGES, reach=np.nan), "reach must be"),
         (lambda: textbook.ring(PLANE), "function of points"),
+        (lambda: textbook.bound_gap(q=dist.Uniform(-1.0, torch.ones(1, 1)).to_event(1)), "all real numbers"),
+        (lambda: textbook.bound_gap(lambda z: z[:1], 1 * [1.0]), "one point for each z"),
+        (lambda: textbook.bound_gap(vae(), torch.full((1, 4), 0.5)), "does not take"),
+        (lambda: textbook.infinite_mixture(pv.VAE((2,), 1)), "likelihoods.Normal"),
+        (lambda: textbook.bound_ascent(guides=(5.0, 0.7)), "between 0.1 and 1.9"),
+        (lambda: textbook.latent_spaces({"one": PLANE}, IMAGES, reach=-1), "reach must be"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(figure, message):

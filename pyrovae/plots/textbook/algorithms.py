@@ -116,7 +116,9 @@ def em_and_variational_inference(
     rows = _example() if x is None else torch.as_tensor(numbers(x, "x", ("N", "E")))
     latent_dim, steps = whole("latent_dim", latent_dim), whole("steps", steps, most=100_000)
     if latent_dim >= rows.shape[1] or len(rows) <= rows.shape[1]:
-        raise InputError(f"x has shape {tuple(rows.shape)}; give more rows than columns than latents")
+        raise InputError(
+            f"x has shape {tuple(rows.shape)}; give more rows than columns, and more columns than latents"
+        )
     if int(torch.linalg.matrix_rank(rows - rows.mean(0))) <= latent_dim:
         raise InputError(
             f"x lies in a space of {latent_dim} dimensions, so log p(x) has no maximum: give fewer latents"

@@ -69,7 +69,8 @@ def bound_ascent(
         points: the number of values of theta.
 
     Raises:
-        InputError: for observations that do not fit the models, or a model with more latents.
+        InputError: for observations that do not fit the models, a model with more latents, or
+            guides outside `thetas`.
 
     Reference:
         Prince (2023), "Understanding Deep Learning", figure 17.6.
@@ -83,8 +84,11 @@ def bound_ascent(
     values = numbers(guides, "guides")
     if values.shape != (2,):
         raise InputError(f"guides has shape {values.shape}; give two, the first q and a better one")
-    curves = curves_of(family, rows, values_of(thetas, points), values.tolist())
-    (first, better), at = curves.bounds, curves.theta
+    at = values_of(thetas, points)
+    if values.min() < at[0] or values.max() > at[-1]:
+        raise InputError(f"guides are {guides}; give two thetas between {at[0]:g} and {at[-1]:g}")
+    curves = curves_of(family, rows, at, values.tolist())
+    first, better = curves.bounds
     start, top = float(guides[0]), int(first.argmax())
     names = {"first q": first, "better q": better}
     with canvas(ax, width=5.6, height=3.6) as ax:
@@ -136,7 +140,8 @@ def bound_gap(
     if len(rows) != 1:
         raise InputError(f"x has {len(rows)} observations; give one: `x[:1]`")
     exact = posterior_of(chosen, rows, points=POINTS)
-    path = path_to(exact, normal(-1.0, 0.6) if q is None else q, whole("steps", steps, 2, 10_000))
+    steps = whole("steps", steps, 2, 10_000)
+    path = path_to(exact, normal(-1.0, 0.6) if q is None else q, steps)
     t, bound = np.linspace(0, 1, steps), np.array([float(exact.elbo(each)[0]) for each in path])
     with canvas(ax, width=7.2, height=2.9) as ax:
         left, right = panels(ax, (0.0, 0.0, 0.44, 0.94), (0.58, 0.0, 0.42, 0.94))

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
+from pyrovae.networks.modes import in_mode
 from pyrovae.plots.style import COLOURS, Axes, canvas, panels
+from pyrovae.seeds import random_kept
 
 __all__ = ["architecture", "reparameterisation"]
 
@@ -104,13 +106,10 @@ def _layers(vae: Any) -> tuple[list[_Box], list[_Box], tuple[int, int]]:  # noqa
     device = next(vae.parameters()).device
     context = [part.to(device) for part in _context(vae)]
     x = torch.zeros(1, *vae.event_shape, device=device)
-    was_training = vae.training
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), _watched(vae.encoder) as first:
-        vae.eval()
+    with torch.no_grad(), random_kept(), in_mode(vae, training=False), _watched(vae.encoder) as first:
         z = vae.encode(x, *context).sample()
         with _watched(vae.decoder) as second:
             vae.decode(z, *context)
-    vae.train(was_training)
     counts = [
         sum(math.prod(shape) for shape in part.param_shapes.values()) for part in (vae.q, vae.likelihood)
     ]

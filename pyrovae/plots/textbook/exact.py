@@ -21,6 +21,7 @@ from pyrovae.errors import InputError
 from pyrovae.numerics import Array, numbers
 from pyrovae.plots.textbook.models import Family, Nonlinear, as_model, bends, observations, posterior_of
 from pyrovae.quadrature import GridPosterior, dtype_of
+from pyrovae.seeds import random_kept
 
 __all__ = [
     "POINTS",
@@ -58,7 +59,7 @@ def rows_of(family: Family, x: ArrayLike | None, thetas: Range) -> Tensor:
 
 
 def _default_rows() -> Tensor:
-    with torch.random.fork_rng(devices=[]):
+    with random_kept():
         torch.manual_seed(0)
         model: Nonlinear = bends(1.5)
         return model.decode(model.latents().sample((60,))).sample()

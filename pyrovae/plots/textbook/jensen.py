@@ -5,13 +5,14 @@ log E[y] >= E[log y]        with equality if y is constant
 
 from __future__ import annotations
 
-import copy
+import math
 from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.numerics import Array, as_array
@@ -79,8 +80,8 @@ def jensen_distribution(
             default a log-normal distribution, for which log E[y] - E[log y] = s^2 / 2.
 
     Raises:
-        InputError: for a distribution with other values, without a mean, or with mass below e^-30
-            or above e^30.
+        InputError: for a distribution with other values, without a mean, with mass below e^-30 or
+            above e^30, or with an infinite or very narrow peak.
 
     Reference:
         Prince (2023), "Understanding Deep Learning", figure 17.5.
@@ -116,7 +117,6 @@ def jensen_distribution(
 
 def _of_logarithm(distribution: Any) -> tuple[Array, Array]:  # noqa: ANN401
     """Nodes of u = log y, and the density of u there."""
-    u = torch.linspace(-30.0, 30.0, 60_001, dtype=torch.float64)
     if not isinstance(distribution, torch.distributions.Distribution):
         raise InputError(
             f"{type(distribution).__name__} is not a distribution of positive numbers: give one, as "
@@ -124,22 +124,34 @@ def _of_logarithm(distribution: Any) -> tuple[Array, Array]:  # noqa: ANN401
         )
     if tuple(distribution.batch_shape) + tuple(distribution.event_shape) != ():
         raise InputError("give the distribution of one number, without a batch or an event shape")
-    y = u.exp()
     support: Any = distribution.support
+    if support.is_discrete:
+        raise InputError("the distribution of y is discrete and has no density: give a continuous one")
+    u = _nodes(support)
+    y = u.exp()
     inside = support.check(y)
     y = torch.where(inside, y, y[inside][0] if inside.any() else y)  # the density is 0 outside, and no error
     with torch.no_grad():
-        free = copy.copy(distribution)
-        free._validate_args = False  # of discrete distributions, whose mass is 0
-        log_p = free.log_prob(y).masked_fill(~inside, -torch.inf)
+        log_p = distribution.log_prob(y).masked_fill(~inside, -torch.inf)
     density = (log_p.double() + u).exp().nan_to_num(0.0)
     mass = float(density.sum() * (u[1] - u[0]))
     if abs(mass - 1) > 1e-3:
         raise InputError(
-            f"the distribution of y has mass {mass:.3g} between e^-30 and e^30 instead of 1: give one of "
-            "positive numbers"
+            f"the distribution of y has mass {mass:.3g} on a grid of log y from -30 to 30 instead of 1: give "
+            "one of positive numbers, without a peak that is infinite or falls between the points of the grid"
         )
     return as_array(u), as_array(density)
+
+
+def _nodes(support: Any) -> Tensor:  # noqa: ANN401
+    """The midpoints of 60,000 even cells of log y: at an end of the support, a density may jump."""
+    ends = (
+        getattr(support, name, value) for name, value in (("lower_bound", 0.0), ("upper_bound", math.inf))
+    )
+    low, high = (torch.as_tensor(end).double().log().nan_to_num(-30.0).clamp(-30.0, 30.0) for end in ends)
+    if not low < high:
+        low, high = torch.tensor(-30.0).double(), torch.tensor(30.0).double()
+    return low + (high - low) * (torch.arange(60_000, dtype=torch.float64) + 0.5) / 60_000
 
 
 def _filled(ax: Axes, at: Array, density: Array, quantile: float) -> None:

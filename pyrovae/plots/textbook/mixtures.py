@@ -21,6 +21,7 @@ from pyrovae.numerics import Array, as_array
 from pyrovae.plots.style import CLASSES, COLOURS, Axes, canvas, panels, vectors
 from pyrovae.plots.textbook.models import Function, as_model, loop, plane
 from pyrovae.quadrature import LatentModel, dtype_of, quadrature
+from pyrovae.seeds import random_kept
 
 __all__ = ["ancestral_sampling", "infinite_mixture", "mixture_1d"]
 
@@ -211,7 +212,7 @@ def ancestral_sampling(
 
 def _sampled(model: LatentModel, prior: dist.TorchDistribution, count: int, seed: int) -> Array:
     """Ancestral samples (count, E), without a change of the caller's random state."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with random_kept(), torch.no_grad():
         torch.manual_seed(seed)
         return as_array(model.decode(prior.sample((count,))).sample())
 
@@ -280,6 +281,13 @@ def _plane(model: LatentModel) -> _Plane:
 
 def _density(model: LatentModel, x: Array) -> Array:
     rows = torch.as_tensor(x, dtype=dtype_of(model.latents()))
+    try:
+        with torch.no_grad():
+            model.decode(torch.zeros(1, 1, dtype=rows.dtype)).log_prob(rows)
+    except ValueError:
+        raise InputError(
+            "p(x) is not a density on all real numbers: give a model of real numbers, as likelihoods.Normal"
+        ) from None
     return np.exp(as_array(quadrature(model, rows, points=_fine_enough(model))))
 
 

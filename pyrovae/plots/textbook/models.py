@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checks import number
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, sizes
 from pyrovae.numerics import numbers
 from pyrovae.quadrature import GridPosterior, LatentModel, dtype_of, posterior_on_grid
 
@@ -59,7 +59,13 @@ class Nonlinear:
             raise InputError("f(z) is not a tensor of numbers: return one of shape (*, E)") from None
         if not value.isfinite().all():
             raise InputError("f(z) is NaN or infinite for some z: give a function that is finite for all z")
-        return value.unsqueeze(-1) if value.shape == z.shape[:-1] else value
+        value = value.unsqueeze(-1) if value.shape == z.shape[:-1] else value
+        if value.shape[:-1] != z.shape[:-1]:
+            raise InputError(
+                f"f(z) has shape {sizes(value.shape)} for a z of shape {sizes(z.shape)}: return (*, E), one "
+                "point for each z"
+            )
+        return value
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """p(x|z), event (E,)."""
@@ -109,16 +115,22 @@ def observations(x: Any, model: LatentModel) -> Tensor:  # noqa: ANN401
     """Observations (B, *event) of a model, in the type of its prior's samples.
 
     Raises:
-        InputError: if they are not numbers, or not of the model's shape.
+        InputError: if they are not numbers, not of the model's shape, or not values of x.
     """
     value = numbers(x, "x")
     dtype = dtype_of(model.latents())
-    event = tuple(model.decode(torch.zeros(1, 1, dtype=dtype)).event_shape)
+    given = model.decode(torch.zeros(1, 1, dtype=dtype))
+    event = tuple(given.event_shape)
     if value.ndim == len(event):
         value = value[..., None] if event == (1,) else value[None]
     if value.shape[1:] != event:
         raise InputError(f"x has shape {value.shape} where (N, {', '.join(map(str, event))}) was expected")
-    return torch.as_tensor(value, dtype=dtype)
+    rows = torch.as_tensor(value, dtype=dtype)
+    try:
+        given.log_prob(rows)
+    except ValueError:
+        raise InputError("x has values that p(x|z) does not take, such as 0.5 for a Bernoulli") from None
+    return rows
 
 
 def posterior_of(model: LatentModel, x: Tensor, *, points: int = 2001) -> GridPosterior:

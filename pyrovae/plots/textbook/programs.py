@@ -6,7 +6,8 @@ objective and latent size, as long as all model images of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from torch import Tensor
 
 from pyrovae.checks import number, whole
 from pyrovae.errors import InputError
+from pyrovae.networks.modes import in_mode
 from pyrovae.numerics import Array, as_array
 from pyrovae.plots.images import as_images, mosaic_of
 from pyrovae.plots.latents import latent_scatter
 from pyrovae.plots.style import COLOURS, Axes, canvas, panels, style
+from pyrovae.seeds import random_kept
 
 __all__ = ["latent_spaces", "models_side_by_side"]
 
@@ -108,7 +111,7 @@ def latent_spaces(
         reach: r, the last t.
 
     Raises:
-        InputError: for programs without two latents, or fewer than two rows.
+        InputError: for programs without two latents, fewer than two rows, or a reach of 0 or less.
 
     Example:
         >>> from pyrovae import VAE, networks
@@ -117,7 +120,7 @@ def latent_spaces(
         >>> ax.child_axes[0].get_title()
         'one'
     """
-    vaes, steps, reach = _vaes(programs), whole("steps", steps, 2, 1000), number("reach", reach)
+    vaes, steps, reach = _vaes(programs), whole("steps", steps, 2, 1000), number("reach", reach, above=0)
     x = _images(x)
     width, share = 1 / len(vaes), 0.85 / len(vaes)
     with canvas(ax, width=min(9.0, 3.6 * len(vaes)), height=4.0) as ax:
@@ -162,14 +165,21 @@ def _images(x: Any) -> Any:  # noqa: ANN401
     return x if hasattr(x, "x") else array
 
 
+@contextmanager
+def _quiet(vae: Any) -> Iterator[None]:  # noqa: ANN401
+    """Evaluate without gradients, and leave the mode and the random state as they were."""
+    with random_kept(), torch.no_grad(), in_mode(vae, training=False):
+        yield
+
+
 def _samples(vae: Any, count: int, seed: int) -> Array:  # noqa: ANN401
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _quiet(vae):
         torch.manual_seed(seed)
         return as_images(as_array(vae.sample(count, mean=True)), "the samples")
 
 
 def _recon(vae: Any, x: Any, count: int) -> Array:  # noqa: ANN401
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _quiet(vae):
         torch.manual_seed(0)  # for means of samples
         return as_images(as_array(_means(vae, _codes(vae, x)[:count])), "the reconstructions")
 
@@ -195,7 +205,7 @@ def _mean(distribution: Any) -> Tensor:  # noqa: ANN401
 
 def _line(vae: Any, x: Any, steps: int, reach: float) -> tuple[Array, Array, Array]:  # noqa: ANN401
     """The codes (N, 2), the points of the line (S, 2), and the images decoded there."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _quiet(vae):
         codes = _codes(vae, x)
         if codes.shape[1] != 2 or len(codes) < 2:
             raise InputError(
