@@ -69,9 +69,11 @@ class Edit(Displayed):
         return float(stderr_of_mean(self.change))
 
     def __str__(self) -> str:
+        size = len(self.before)
+        on = f"+- {self.se:.4f} on {size:,} rows" if size > 1 else "on 1 row, without an error"
         return (
             f"{self.what}: log p(x) {self.before.mean:.3f} -> {self.after.mean:.3f} nats per observation, "
-            f"a difference of {self.difference:+.4f} +- {self.se:.4f} on {len(self.before):,} rows"
+            f"a difference of {self.difference:+.4f} {on}"
         )
 
 

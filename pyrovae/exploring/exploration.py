@@ -40,6 +40,8 @@ from pyrovae.vae import VAE
 
 __all__ = ["Exploration"]
 
+FEW = 10  # rows, if a method is not told how many
+
 OF_MIXTURES = {
     "components", "names", "responsibilities", "responsibility_sd", "assignment", "doubt", "doubtful",
     "nearest", "samples", "walk", "axis", "axes", "agreement", "merge", "split", "remove", "reweight",
@@ -181,16 +183,20 @@ class Exploration(Displayed):
         deprecated("Exploration.datum", "Exploration.observation")
         return self.observation(i, particles=particles)
 
-    def far(self, count: int = 10) -> Integers:
-        """The rows with the lowest log p(x), the lowest first: far from what the model knows."""
+    def far(self, count: int | None = None) -> Integers:
+        """The rows with the lowest log p(x), the lowest first: far from what the model knows.
+
+        Arguments:
+            count: the number of rows; by default 10, or all if there are fewer.
+        """
         return self._first(self.log_px, count)
 
-    def neighbours(self, at: int | ArrayLike, count: int = 10) -> Integers:
+    def neighbours(self, at: int | ArrayLike, count: int | None = None) -> Integers:
         """The rows whose E[z|x] is nearest, the nearest first.
 
         Arguments:
             at: the number of a row, which is left out of the result, or latents (D,).
-            count: the number of rows.
+            count: the number of rows; by default 10, or all if there are fewer.
 
         Raises:
             InputError: for a row or latents that do not exist, or more rows than there are.
@@ -200,13 +206,15 @@ class Exploration(Displayed):
             apart[at] = np.inf
             if len(self) == 1:
                 raise InputError("row 0 is the only one and has no neighbours: explore more rows")
-            whole("count", count, 1, len(self) - 1)
-        else:
-            apart = np.linalg.norm(self.z - numbers(at, "at", (self.z.shape[1],)), axis=1)
+            return self._first(apart, count, len(self) - 1)
+        apart = np.linalg.norm(self.z - numbers(at, "at", (self.z.shape[1],)), axis=1)
         return self._first(apart, count)
 
-    def _first(self, score: Array, count: int) -> Integers:
-        return np.argsort(score, kind="stable")[: whole("count", count, 1, len(self))]
+    def _first(self, score: Array, count: int | None, most: int | None = None) -> Integers:
+        """The rows with the lowest score, of `most` that may be asked for."""
+        most = len(self) if most is None else most
+        chosen = min(FEW, most) if count is None else whole("count", count, 1, most)
+        return np.argsort(score, kind="stable")[:chosen]
 
     # ---------------------------------------------------------------- latents
 

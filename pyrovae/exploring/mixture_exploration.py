@@ -115,19 +115,27 @@ class MixtureExploration(Exploration):
             "responsibility_sd": self.responsibility_sd[i],
         }
 
-    def nearest(self, k: int, count: int = 10) -> Integers:
+    def nearest(self, k: int, count: int | None = None) -> Integers:
         """The rows nearest to component k, the nearest first.
 
         The distance is the Mahalanobis distance of E[z|x] from the component. For classes that
         share one p(z) it is 1 - p(k|x).
+
+        Arguments:
+            k: the component.
+            count: the number of rows; by default 10, or all if there are fewer.
         """
         k, mixture = self._component(k), self.reader.mixture
         if mixture.classed:
             return self._first(1 - self.responsibilities[:, k], count)
         return self._first(mahalanobis(self.z - mixture.mean[k], mixture.covariance[k]), count)
 
-    def doubtful(self, count: int = 10) -> Integers:
-        """The rows whose p(c|x) has the highest entropy, the most doubtful first."""
+    def doubtful(self, count: int | None = None) -> Integers:
+        """The rows whose p(c|x) has the highest entropy, the most doubtful first.
+
+        Arguments:
+            count: the number of rows; by default 10, or all if there are fewer.
+        """
         return self._first(-self.doubt, count)
 
     # ---------------------------------------------------------------- latents

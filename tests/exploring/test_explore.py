@@ -1024,6 +1024,16 @@ def test_one_row_is_explored_but_has_no_neighbours():
     assert set(explore(plain_vae(2), torch.randn(1, 5), particles=5).figures()) == {"map", "latents"}
     refused(lambda: ex.neighbours(0), "the only one and has no neighbours")
     assert ex.neighbours(np.zeros(4), 1).tolist() == [0]
+    edit = explore(a_vae(), torch.randn(1, 5), particles=5).remove(0)
+    assert str(edit).endswith(" on 1 row, without an error")
+
+
+def test_without_a_count_there_are_ten_rows_or_all_that_there_are():
+    for size, many in ((3, 3), (12, 10)):
+        ex = explore(a_vae(), torch.randn(size, 5), particles=5)
+        found = [ex.far(), ex.doubtful(), ex.nearest(0), ex.neighbours(np.zeros(ex.z.shape[1]))]
+        assert [len(rows) for rows in found] == [many] * 4
+        assert len(ex.neighbours(1)) == min(many, size - 1)
 
 
 def test_a_conditional_class_has_the_moments_of_its_most_probable_class():
