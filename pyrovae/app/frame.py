@@ -20,6 +20,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app import look
@@ -149,7 +150,7 @@ class Frame:
 
     def say(self, text: str) -> None:
         """Show a sentence above the content; an empty text removes it."""
-        self.message.object = visible(text)
+        self.message.object = escape(visible(text))
         self.message.visible = bool(text)
 
     def guarded(self, action: Callable[[], None]) -> None:

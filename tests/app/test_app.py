@@ -23,6 +23,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -484,6 +485,38 @@ def test_the_context_of_the_chosen_row_is_decoded(page_of):
     page.session.choose_rows(ex.rows[:1], "uploaded")
     np.testing.assert_allclose(point.x, first)
     assert set(page.session.scene.colourings) == {"context"}
+
+
+@needs_panel
+@quiet
+def test_no_word_of_the_data_or_of_an_upload_is_html(ex, page_of):
+    page, said = page_of(ex), "<img src=x onerror=alert(1)>.pdf is not a file of this model's data"
+    frame = page.session.frames[0]
+    frame.say(said)
+    assert "<img" not in frame.message.object
+    assert "&lt;img" in frame.message.object
+    legend = page.session.scene._by_value([0, 1], ["<img src=x>", "b"])[1]
+    assert "&lt;img" in legend
+    assert "<img" not in legend
+
+
+def test_a_context_is_named_in_the_words_and_units_of_its_column():
+    """The data may also have classes, whose names are not those of the context."""
+    rng = np.random.default_rng(0)
+    frame = {
+        "size": rng.normal(size=60),
+        "sex": ["male", "female"] * 30,
+        "age": rng.integers(20, 80, 60),
+        "kind": ["cat", "cow", "dog"] * 20,
+    }
+    for context, said in (("sex", "female.*male"), ("age", r"^[23]\d\b.* [67]\d[.\d]*$")):
+        data = pv.datasets.load(pd.DataFrame(frame), labels="kind", context=context)
+        small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+        vae = pv.VAE.suited(data, latent_dim=2, **small)
+        vae.schema = data.schema  # as after a fit
+        legend = scene.Scene(pv.explore(vae, data, particles=4), "").colourings["context"][1]
+        assert re.search(said, legend), legend
+        assert not re.search("cat|cow|dog", legend)
 
 
 @pytest.fixture(scope="module")
