@@ -144,7 +144,13 @@ class Frame:
         self.area.value = self.card.code()
 
     def _saved(self) -> io.BytesIO:
-        picture: Picture = self.card.picture()
+        from param import Skip
+
+        try:
+            picture: Picture = self.card.picture()
+        except Exception as error:
+            self.say(sentence_of(error))
+            raise Skip from None  # nothing is saved
         self.saving.filename = picture.name
         return io.BytesIO(picture.content)
 

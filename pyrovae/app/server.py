@@ -29,6 +29,10 @@ __all__ = ["HOST", "check_extra", "serve"]
 
 HOST = "127.0.0.1"
 TICK = 200  # milliseconds
+# Without it, a phone lays the page out 980 pixels wide and shrinks it.
+HEAD = (
+    '{% block postamble %}<meta name="viewport" content="width=device-width, initial-scale=1">{% endblock %}'
+)
 
 
 def check_extra() -> None:
@@ -125,7 +129,7 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
     pn.config.global_css = [PAGE]
     origins = [f"{HOST}:{port}", f"localhost:{port}"]
     server = pn.io.server.get_server(
-        lambda: Page(scene).view(),
+        lambda: _opened(scene),
         port=port,
         address=HOST,
         websocket_origin=origins,
@@ -135,6 +139,15 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
     guard(server._tornado, origins)
     server.start()
     return server
+
+
+def _opened(scene: Scene) -> Any:  # noqa: ANN401
+    """The page of a new tab."""
+    from bokeh.plotting import curdoc
+
+    page = Page(scene)
+    curdoc().template = HEAD
+    return page.view()
 
 
 def _free(port: int | None) -> int:

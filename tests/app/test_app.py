@@ -111,6 +111,14 @@ def test_it_listens_on_this_machine_alone(served):
 
 
 @needs_panel
+def test_a_phone_lays_the_page_out_as_wide_as_its_screen(served):
+    """Without these words it is 980 pixels wide there, and shrunk."""
+    with urllib.request.urlopen(served) as answer:
+        head = answer.read().decode().partition("</head>")[0]
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in head
+
+
+@needs_panel
 def test_a_page_from_elsewhere_gets_no_answer(served):
     """Any site can have a browser ask 127.0.0.1; the answer would show it the data."""
     host = served.removeprefix("http://").strip("/")
@@ -485,6 +493,43 @@ def test_the_context_of_the_chosen_row_is_decoded(page_of):
     page.session.choose_rows(ex.rows[:1], "uploaded")
     np.testing.assert_allclose(point.x, first)
     assert set(page.session.scene.colourings) == {"context"}
+
+
+@needs_panel
+@quiet
+@pytest.mark.parametrize("kind", ["context", "classes"])
+def test_copied_code_of_a_path_gives_the_steps_that_are_shown(kind, page_of):
+    """Also if a row of another context, or another class, was chosen since."""
+    parts = {
+        "context": {"context_shape": (2,)},
+        "classes": {"prior": pv.priors.Classes(3), "guide": pv.guides.Classes(3)},
+    }[kind]
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 2, likelihood=pv.likelihoods.Normal(), **small, **parts, seed=0)
+    data = pv.Rows(torch.randn(20, 5), torch.eye(2)[torch.arange(20) % 2] if kind == "context" else None)
+    page = page_of(pv.explore(vae, data, particles=4), preamble=("import numpy as np",))
+    card = page.card(PathCard)
+    for i, place in enumerate(([0.0, 0.0], [1.0, 1.0])):
+        page.card(MapCard).go_to(np.array(place))
+        card.put(i)
+    page.session.choose_row(1)
+    if kind == "classes":
+        page.session.choose_component((page.session.component + 1) % 3)
+    names = {"ex": page.session.ex}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(card.code(), names)
+    assert list(card.walks) == ["straight"]
+    np.testing.assert_allclose(names["walk"].x, card.walks["straight"].x)
+
+
+@needs_panel
+@quiet
+def test_a_picture_that_there_is_not_is_a_sentence(ex, page_of):
+    page = page_of(ex)
+    frame = next(frame for frame in page.session.frames if isinstance(frame.card, PathCard))
+    frame.saving._clicks += 1
+    assert frame.message.object == "there is no path yet: choose its two ends"
+    assert frame.saving.data is None
 
 
 @needs_panel

@@ -568,7 +568,7 @@ def page(digits):
         address = re.search(r"http://\S+", process.stdout.readline())[0]
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+            tab = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
             tab.set_default_timeout(20_000)
             asked, complaints = [], []
             tab.on("request", lambda request: asked.append(request.url))
