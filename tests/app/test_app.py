@@ -440,6 +440,44 @@ def test_an_edit_is_undone_exactly_and_a_refused_one_is_a_sentence(ex, page_of):
     assert len(page.session.ex.components) == 4
 
 
+@needs_panel
+@quiet
+def test_undo_returns_to_the_component_of_before(ex, page_of):
+    page = page_of(ex)
+    page.session.choose_component(3)
+    page.card(ComponentsCard).edit("merge", 1)
+    assert page.session.component == 1
+    page.session.choose_component(0)
+    page.session.undo()
+    assert page.session.component == 3
+    assert page.card(ComponentsCard).table.selection == [3]
+    np.testing.assert_array_equal(page.session.z, ex.components.mean[3])
+    assert "Component 3" in page.card(ComponentCard).gallery.view.html
+
+
+@needs_panel
+@quiet
+def test_a_slider_moves_the_latent_that_it_names_and_no_other(page_of):
+    """Also where only the latents of largest spread have a slider."""
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 10, likelihood=pv.likelihoods.Normal(), **small, seed=0)
+    ex = pv.explore(vae, torch.randn(20, 5), particles=4)
+    page = page_of(ex)
+    card, session, spread = page.card(SlidersCard), page.session, ex.z.std(0)
+    assert [one.name for one in card.sliders] == [f"z{j}" for j in sorted(np.argsort(-spread)[:8])]
+    for i, slider in enumerate(card.sliders):
+        latent, before = int(slider.name[1:]), session.z
+        slider.value = 1.5  # as the browser sets it
+        card._follow()
+        want = before.copy()
+        want[latent] = ex.z[:, latent].mean() + 1.5 * spread[latent]
+        np.testing.assert_allclose(session.z, want, atol=0.06 * spread[latent])  # a slider rounds
+        np.testing.assert_allclose(page.card(PointCard).x, ex.decode(session.z))
+        moved = card.traversals()[i]
+        assert len(np.unique(moved[:, latent])) == 7
+        np.testing.assert_array_equal(np.delete(moved, latent, 1), np.delete([session.z] * 7, latent, 1))
+
+
 def whole(page):
     """The table, the pictures and log p(x)."""
     table = page.card(ComponentsCard).table.value
