@@ -156,6 +156,8 @@ class NeighbourCard(Card):
         chosen = self.session.chosen
         at = chosen.index if chosen.index is not None else self.session.literal(chosen.mean)
         count = min(NEAR, len(self.scene.ex) - 1)
+        if not count:
+            return self.scene.code(f"print(ex.neighbours({self.session.literal()}, 1))  # the only row")
         return self.scene.code(
             f"of_point = ex.neighbours({self.session.literal()}, {count})",
             f"of_row = ex.neighbours({at}, {count})",

@@ -16,6 +16,7 @@ from pyrovae.app.guard import guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.rows.latest import end
+from pyrovae.app.rows.latest import stop as stop_threads
 from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
 from pyrovae.errors import InputError, visible
@@ -88,8 +89,8 @@ def serve(
 def _interrupts(loop: Any) -> Iterator[list[int]]:  # noqa: ANN401
     """Turn Ctrl-C into a request to stop the loop; yields the list of the requests.
 
-    Python would drop an exception in a destructor. What the loop computes is finished first; a
-    second Ctrl-C interrupts it.
+    Python would drop an exception in a destructor. Threads end at once. What the loop computes
+    is finished first; a second Ctrl-C interrupts it.
     """
     before, presses, stopped = signal.getsignal(signal.SIGINT), Presses(), list[int]()
     handler = before if callable(before) else signal.default_int_handler
@@ -100,6 +101,7 @@ def _interrupts(loop: Any) -> Iterator[list[int]]:  # noqa: ANN401
         stopped.append(number)
         if len(stopped) > 1:
             handler(number, frame)
+        stop_threads()  # for the page may wait for them
         loop.asyncio_loop.call_soon_threadsafe(loop.stop)
 
     signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message

@@ -40,6 +40,7 @@ from pyrovae.app.sliders_card import SlidersCard
 from pyrovae.cli import main
 from pyrovae.cli.commands.explore import _code
 from pyrovae.errors import InputError
+from pyrovae.threads import alone
 from tests.support import PROJECT
 from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 
@@ -258,6 +259,39 @@ def test_one_ctrl_c_ends_it_while_threads_compute(ex, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         app.serve(ex, show=False)
     assert ended == [True]
+    assert not latest.thread.is_alive()
+
+
+@needs_panel
+def test_one_ctrl_c_ends_it_while_the_page_waits_for_a_thread(ex, monkeypatch):
+    latest, begun, whole = Latest(None, None, None), threading.Event(), []
+
+    def work():
+        with alone:
+            begun.set()
+            for _ in range(10**6):
+                torch.ones(9).sum()
+            whole.append(True)
+
+    def bare(scene, title, port):
+        from bokeh.server.server import Server
+
+        server = Server({}, port=port)
+        latest.ask(work, None)
+        server.io_loop.add_callback(decode)
+        return server
+
+    def decode():
+        assert begun.wait(60)
+        press = partial(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
+        threading.Timer(0.1, press).start()
+        with alone:
+            pass
+
+    monkeypatch.setattr("pyrovae.app.server._server", bare)
+    with pytest.raises(KeyboardInterrupt):
+        app.serve(ex, show=False)
+    assert whole == []
     assert not latest.thread.is_alive()
 
 
@@ -558,6 +592,18 @@ def test_copied_code_of_a_path_gives_the_steps_that_are_shown(kind, page_of):
         exec(card.code(), names)
     assert list(card.walks) == ["straight"]
     np.testing.assert_allclose(names["walk"].x, card.walks["straight"].x)
+
+
+@needs_panel
+@quiet
+def test_copied_code_of_the_nearest_rows_runs_with_one_row(page_of):
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 2, likelihood=pv.likelihoods.Normal(), **small, seed=0)
+    page = page_of(pv.explore(vae, torch.zeros(1, 5), particles=4), preamble=("import numpy as np",))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(page.card(NeighbourCard).code(), {"ex": page.session.ex})
+    assert said.getvalue() == "[0]\n"
 
 
 @needs_panel
