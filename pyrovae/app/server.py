@@ -148,7 +148,7 @@ def _opened(scene: Scene) -> Any:  # noqa: ANN401
     from bokeh.plotting import curdoc
 
     page = Page(scene)
-    curdoc().template = HEAD
+    curdoc().template = HEAD  # type: ignore[assignment]  # the setter makes a template of it
     return page.view()
 
 
