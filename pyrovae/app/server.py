@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pyrovae.app.guard import guard
+from pyrovae.app.guard import drop_closed, guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.rows.latest import end
@@ -139,6 +139,7 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         warm=True,  # the first page is imported and compiled before it is requested
     )
     guard(server._tornado, origins)
+    server.io_loop.asyncio_loop.set_exception_handler(drop_closed)  # type: ignore[attr-defined]
     server.start()
     return server
 

@@ -7,6 +7,7 @@ of them.
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import io
 import json
@@ -32,7 +33,7 @@ from pyrovae import app
 from pyrovae.app import observation_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes, of_labels
 from pyrovae.app.component_views import ComponentCard, ComponentsCard
-from pyrovae.app.guard import _quiet, guard
+from pyrovae.app.guard import _quiet, drop_closed, guard
 from pyrovae.app.latent_map import MapCard
 from pyrovae.app.point_card import NeighbourCard, PathCard, PointCard
 from pyrovae.app.rows.latest import Latest
@@ -349,6 +350,27 @@ def test_an_answer_to_a_closed_tab_is_dropped():
         await handler.write_message("later")
 
     asyncio.run(write())
+
+
+@needs_panel
+def test_a_task_that_answers_a_closed_tab_says_nothing(caplog):
+    """Panel writes a message in parts; the tab may close between them, and nobody awaits the task."""
+    from tornado.websocket import WebSocketClosedError
+
+    async def fails(error):
+        raise error
+
+    async def all_fail():
+        asyncio.get_running_loop().set_exception_handler(drop_closed)
+        for error in (WebSocketClosedError(), ValueError("of another kind")):
+            task = asyncio.ensure_future(fails(error))
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+
+    asyncio.run(all_fail())
+    (said,) = caplog.records
+    assert "of another kind" in str(said.exc_info[1])
 
 
 def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
