@@ -15,6 +15,7 @@ KeyboardInterrupt. `Cell` lets a fit end with its weights instead.
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import signal
 import sys
@@ -107,6 +108,8 @@ def starting() -> None:
     _State.is_installed = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _answer)
+        # While Python ends it has no handlers, and a late Ctrl-C would change the exit status.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def running() -> None:

@@ -64,6 +64,14 @@ def test_somebody_who_does_not_stop_pressing_ends_the_command_at_once():
     assert (status, out, errors) == (130, ["kept"], "")
 
 
+def test_a_request_while_python_ends_changes_no_status():
+    """Python has no handlers then, and the default one kills the process."""
+    end = "import os, signal\nkill, own, number = os.kill, os.getpid(), signal.SIGINT\n"
+    pressed = "class Pressed:\n    def __del__(self, k=kill, p=own, n=number): k(p, n)\nlast = Pressed()\n"
+    code = COMMAND.format(started="") + end + pressed
+    assert answers(code.replace("wait(30)", "wait(0)")) == (0, [], "")
+
+
 LOST = """
 class Pressed:
     def __del__(self):

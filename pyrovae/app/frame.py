@@ -20,6 +20,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.app import look
@@ -143,13 +144,19 @@ class Frame:
         self.area.value = self.card.code()
 
     def _saved(self) -> io.BytesIO:
-        picture: Picture = self.card.picture()
+        from param import Skip
+
+        try:
+            picture: Picture = self.card.picture()
+        except Exception as error:
+            self.say(sentence_of(error))
+            raise Skip from None  # nothing is saved
         self.saving.filename = picture.name
         return io.BytesIO(picture.content)
 
     def say(self, text: str) -> None:
         """Show a sentence above the content; an empty text removes it."""
-        self.message.object = visible(text)
+        self.message.object = escape(visible(text))
         self.message.visible = bool(text)
 
     def guarded(self, action: Callable[[], None]) -> None:

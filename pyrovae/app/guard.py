@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-__all__ = ["guard"]
+__all__ = ["drop_closed", "guard"]
 
 
 def guard(application: Any, hosts: list[str]) -> None:  # noqa: ANN401
@@ -94,8 +94,21 @@ def _written(write: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[N
     return write_message
 
 
+def drop_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle the errors of tasks in a loop as always, but answers to a closed tab are none.
+
+    Panel writes a message in parts, and a tab may close between them.
+    """
+    if not isinstance(context.get("exception"), _closed()):
+        loop.default_exception_handler(context)
+
+
 def _to_closed_tab() -> AbstractContextManager[None]:
+    return suppress(*_closed())
+
+
+def _closed() -> tuple[type[Exception], ...]:
     from tornado.iostream import StreamClosedError
     from tornado.websocket import WebSocketClosedError
 
-    return suppress(StreamClosedError, WebSocketClosedError)
+    return StreamClosedError, WebSocketClosedError

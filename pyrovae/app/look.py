@@ -80,8 +80,9 @@ img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
 .rows button:focus-visible {{ outline: 2px solid {ACCENT}; }}
 .rows img {{ width: 100%; height: auto; }}
 .values {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 12.5px; }}
-.values th {{ font-weight: 400; color: {MUTED}; text-align: left; white-space: nowrap;
+.values th {{ font-weight: 400; color: {MUTED}; text-align: left; overflow-wrap: anywhere;
   padding: 2px 10px 2px 0; }}
+.wide th {{ white-space: nowrap; max-width: 150px; overflow: hidden; text-overflow: ellipsis; }}
 .values td {{ text-align: right; white-space: nowrap; padding: 2px 0 2px 10px; }}
 .values tr + tr {{ border-top: 1px solid {LINE}; }}
 .values button {{ all: unset; cursor: pointer; color: {ACCENT}; }}
@@ -89,8 +90,10 @@ img {{ image-rendering: pixelated; display: block; border-radius: 2px; }}
 .even {{ table-layout: fixed; }}
 .even td {{ overflow: hidden; text-overflow: ellipsis; }}
 .wide {{ overflow-x: auto; }}
+.tall {{ max-height: 560px; overflow-y: auto; }}
 .beside {{ display: flex; gap: 16px; flex-wrap: wrap; }}
-.beside > .facts {{ flex: 1 1 170px; min-width: 0; }}
+.beside > div {{ min-width: 0; max-width: 100%; }}
+.beside > .facts {{ flex: 1 1 170px; }}
 """
 HEADER = f"""
 :host {{ font: 13px/1.4 {FONT}; color: {MUTED}; }}

@@ -16,6 +16,7 @@ from pyrovae.app.pictures import file_of, img
 from pyrovae.app.scene import dot, number
 from pyrovae.app.tables import columns_of, one_row, some_rows
 from pyrovae.app.words import TIP, tip
+from pyrovae.errors import InputError
 from pyrovae.exploring.walks import Walk
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class NeighbourCard(Card):
         chosen = self.session.chosen
         at = chosen.index if chosen.index is not None else self.session.literal(chosen.mean)
         count = min(NEAR, len(self.scene.ex) - 1)
+        if not count:
+            return self.scene.code(f"print(ex.neighbours({self.session.literal()}, 1))  # the only row")
         return self.scene.code(
             f"of_point = ex.neighbours({self.session.literal()}, {count})",
             f"of_row = ex.neighbours({at}, {count})",
@@ -180,6 +183,7 @@ class PathCard(Card):
         super().__init__(scene, session)
         self.ends: list[np.ndarray | None] = [None, None]
         self.walks: dict[str, Walk] = {}
+        self.decoded_with = session.chosen, session.component
         self.gallery = Gallery(self._clicked, ["walks"])
         ask = [look.button(f"Point is {name}", partial(self._ask, i), small=True, names=(f"end{name}",))
                for i, name in enumerate("AB")]  # fmt: skip
@@ -210,6 +214,7 @@ class PathCard(Card):
         if first is None or last is None:
             return
         ends = np.stack([first, last])
+        self.decoded_with = self.session.chosen, self.session.component
         self.walks = {how: self.session.slice.path(ends, STEPS, how) for how in self.hows}  # type: ignore[arg-type]
         self._draw()
         dim = self.scene.ex.z.shape[1]
@@ -244,7 +249,7 @@ class PathCard(Card):
         if not self.walks:
             example = ("walk = ex.path(0, 1)  # from row 0 to row 1", "print(walk)")
             return self.scene.code(*example if self.scene.ex.real else ())
-        option = self.session.reads()
+        option = self.session.reads(*self.decoded_with)  # others may be chosen meanwhile
         first, last = (self.session.literal(end) for end in self.ends if end is not None)
         lines = [f"a = {first}", f"b = {last}"]
         for how in self.walks:
@@ -256,6 +261,8 @@ class PathCard(Card):
 
     def picture(self) -> Picture:
         """The steps, in one file."""
+        if not self.walks:
+            raise InputError("there is no path yet: choose its two ends")
         pictures = self.scene.pictures
         shown = {how: pictures.sources(walk.x) for how, walk in self.walks.items()}
         return Picture("path.svg", pictures_svg(shown, pictures.shape))

@@ -6,14 +6,16 @@ observations. Expensive values, above all log p(x), are computed when they are f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyrovae.app.colours import mixed, of_classes, of_labels, of_numbers
-from pyrovae.app.pictures import Pictures, pictures_of
+from pyrovae.app.pictures import Pictures, cells, pictures_of
 from pyrovae.exploring.mixture import Mixture
 from pyrovae.exploring.projection import Projection
 from pyrovae.numerics import Array, as_array
@@ -182,7 +184,7 @@ class Scene:
     def _by_value(self, values: Any, names: list[str]) -> tuple[list[str], str]:  # noqa: ANN401
         unique, index = np.unique(values, return_inverse=True)
         colours = of_labels(len(unique))
-        few = " ".join(f"<span>{dot(c)}{name}</span>" for c, name in zip(colours, names, strict=True))
+        few = " ".join(f"<span>{dot(c)}{escape(name)}</span>" for c, name in zip(colours, names, strict=True))
         return [colours[i] for i in index], few if len(unique) <= LEGEND else f"{len(unique)} values"
 
     def _context(self) -> tuple[list[str], str] | None:
@@ -191,12 +193,31 @@ class Scene:
             return None
         context = as_array(self.ex.rows.context, float).reshape(len(self.ex), -1)
         if context.shape[1] > 1 and np.allclose(context.sum(1), 1) and np.isin(context, (0, 1)).all():
-            index = context.argmax(1)
-            return self._by_value(index, [self.label(i) for i in np.unique(index)])
+            index, words = context.argmax(1), self._context_words(context.shape[1])
+            return self._by_value(index, [words[i] if words else str(i) for i in np.unique(index)])
         if context.shape[1] == 1:
             low, high = np.quantile(context, [0.02, 0.98])
-            return of_numbers(context[:, 0], low, high), _scale(number(low), number(high))
+            return of_numbers(context[:, 0], low, high), _scale(*self._context_numbers(low, high))
         return None
+
+    def _context_words(self, count: int) -> Sequence[str] | None:
+        """What the entries of a one-hot context stand for, if it is known."""
+        schema = self.ex.vae.schema
+        if schema is None:
+            return None
+        if schema.context_columns is not None:
+            words = schema.context_columns[0].column.levels
+        else:
+            words = schema.class_names if schema.context == "labels" else None
+        return words if words is not None and len(words) == count else None
+
+    def _context_numbers(self, *values: float) -> list[str]:
+        """Numbers of a context of one column, in the user's unit."""
+        schema = self.ex.vae.schema
+        if schema is None or schema.context_columns is None:
+            return [number(value) for value in values]
+        one = schema.context_columns[0]
+        return [cells([one.mean + one.spread * value], [one.column])[0] for value in values]
 
     def label(self, value: int) -> str:
         """A label in words, if the data name their classes."""

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pyrovae.app.guard import guard
+from pyrovae.app.guard import drop_closed, guard
 from pyrovae.app.look import PAGE
 from pyrovae.app.page import Page
 from pyrovae.app.rows.latest import end
+from pyrovae.app.rows.latest import stop as stop_threads
 from pyrovae.app.scene import Scene
 from pyrovae.checks import whole
 from pyrovae.errors import InputError, visible
@@ -29,6 +30,10 @@ __all__ = ["HOST", "check_extra", "serve"]
 
 HOST = "127.0.0.1"
 TICK = 200  # milliseconds
+# Without it, a phone lays the page out 980 pixels wide and shrinks it.
+HEAD = (
+    '{% block postamble %}<meta name="viewport" content="width=device-width, initial-scale=1">{% endblock %}'
+)
 
 
 def check_extra() -> None:
@@ -84,8 +89,8 @@ def serve(
 def _interrupts(loop: Any) -> Iterator[list[int]]:  # noqa: ANN401
     """Turn Ctrl-C into a request to stop the loop; yields the list of the requests.
 
-    Python would drop an exception in a destructor. What the loop computes is finished first; a
-    second Ctrl-C interrupts it.
+    Python would drop an exception in a destructor. Threads end at once. What the loop computes
+    is finished first; a second Ctrl-C interrupts it.
     """
     before, presses, stopped = signal.getsignal(signal.SIGINT), Presses(), list[int]()
     handler = before if callable(before) else signal.default_int_handler
@@ -96,6 +101,7 @@ def _interrupts(loop: Any) -> Iterator[list[int]]:  # noqa: ANN401
         stopped.append(number)
         if len(stopped) > 1:
             handler(number, frame)
+        stop_threads()  # for the page may wait for them
         loop.asyncio_loop.call_soon_threadsafe(loop.stop)
 
     signal.signal(signal.SIGINT, stop)  # Panel's own handler ends without a message
@@ -125,7 +131,7 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
     pn.config.global_css = [PAGE]
     origins = [f"{HOST}:{port}", f"localhost:{port}"]
     server = pn.io.server.get_server(
-        lambda: Page(scene).view(),
+        lambda: _opened(scene),
         port=port,
         address=HOST,
         websocket_origin=origins,
@@ -133,8 +139,18 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
         warm=True,  # the first page is imported and compiled before it is requested
     )
     guard(server._tornado, origins)
+    server.io_loop.asyncio_loop.set_exception_handler(drop_closed)  # type: ignore[attr-defined]
     server.start()
     return server
+
+
+def _opened(scene: Scene) -> Any:  # noqa: ANN401
+    """The page of a new tab."""
+    from bokeh.plotting import curdoc
+
+    page = Page(scene)
+    curdoc().template = HEAD  # type: ignore[assignment]  # the setter makes a template of it
+    return page.view()
 
 
 def _free(port: int | None) -> int:

@@ -239,12 +239,16 @@ class Session:
         """Latents as Python; those of the point by default."""
         return f"np.array({np.asarray(self.z if z is None else z, dtype=float).tolist()!r})"
 
-    def reads(self) -> str:
-        """The option of `ex.decode` for what the decoder reads besides z."""
-        mixture = self.scene.mixture
+    def reads(self, chosen: Chosen | None = None, component: int | None = None) -> str:
+        """The option of `ex.decode` for what the decoder reads besides z.
+
+        Arguments:
+            chosen: the row whose context it reads; the chosen one by default.
+            component: the class that it reads; the chosen one by default.
+        """
+        mixture, chosen = self.scene.mixture, self.chosen if chosen is None else chosen
         if mixture is not None:
-            return f", k={self.component}" if mixture.classed else ""
-        chosen = self.chosen
+            return f", k={self.component if component is None else component}" if mixture.classed else ""
         if chosen.slice.context is None and not len(chosen.slice.tail):
             return ""
         if chosen.index is None:

@@ -31,12 +31,12 @@ def one_row(x: Any, columns: Sequence[Column]) -> str:  # noqa: ANN401
         f"<tr><th>{escape(column.name)}</th><td>{escape(value)}</td></tr>"
         for column, value in zip(columns, cells(x, columns), strict=True)
     )
-    return f'<table class="values decoded">{"".join(lines)}</table>'
+    return f'<div class="tall"><table class="values decoded">{"".join(lines)}</table></div>'
 
 
 def some_rows(x: Any, columns: Sequence[Column], keys: Sequence[object], names: Sequence[str]) -> str:  # noqa: ANN401
     """Several rows below each other; a click on the name of one tells its key."""
-    head = "".join(f"<th>{escape(column.name)}</th>" for column in columns)
+    head = "".join(f'<th title="{escape(c.name)}">{escape(c.name)}</th>' for c in columns)
     lines = "".join(
         f'<tr><td><button type="button" data-key="{key}">{escape(name)}</button></td>'
         + "".join(f"<td>{escape(value)}</td>" for value in cells(one, columns))

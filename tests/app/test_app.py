@@ -7,6 +7,7 @@ of them.
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import io
 import json
@@ -24,6 +25,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ from pyrovae import app
 from pyrovae.app import observation_views, pictures, scene
 from pyrovae.app.colours import mixed, of_classes, of_labels
 from pyrovae.app.component_views import ComponentCard, ComponentsCard
-from pyrovae.app.guard import _quiet, guard
+from pyrovae.app.guard import _quiet, drop_closed, guard
 from pyrovae.app.latent_map import MapCard
 from pyrovae.app.point_card import NeighbourCard, PathCard, PointCard
 from pyrovae.app.rows.latest import Latest
@@ -40,6 +42,7 @@ from pyrovae.app.sliders_card import SlidersCard
 from pyrovae.cli import main
 from pyrovae.cli.commands.explore import _code
 from pyrovae.errors import InputError
+from pyrovae.threads import alone
 from tests.support import PROJECT
 from tests.support.browser import CHROMIUM, needs_browser, needs_panel, until
 
@@ -108,6 +111,14 @@ def test_it_listens_on_this_machine_alone(served):
     for other in ("127.0.0.2", "::1"):  # which a server on all addresses would answer
         with pytest.raises(OSError, match="."):
             socket.create_connection((other, int(port)), timeout=2).close()
+
+
+@needs_panel
+def test_a_phone_lays_the_page_out_as_wide_as_its_screen(served):
+    """Without these words it is 980 pixels wide there, and shrunk."""
+    with urllib.request.urlopen(served) as answer:
+        head = answer.read().decode().partition("</head>")[0]
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in head
 
 
 @needs_panel
@@ -254,6 +265,39 @@ def test_one_ctrl_c_ends_it_while_threads_compute(ex, monkeypatch):
 
 
 @needs_panel
+def test_one_ctrl_c_ends_it_while_the_page_waits_for_a_thread(ex, monkeypatch):
+    latest, begun, whole = Latest(None, None, None), threading.Event(), []
+
+    def work():
+        with alone:
+            begun.set()
+            for _ in range(10**6):
+                torch.ones(9).sum()
+            whole.append(True)
+
+    def bare(scene, title, port):
+        from bokeh.server.server import Server
+
+        server = Server({}, port=port)
+        latest.ask(work, None)
+        server.io_loop.add_callback(decode)
+        return server
+
+    def decode():
+        assert begun.wait(60)
+        press = partial(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
+        threading.Timer(0.1, press).start()
+        with alone:
+            pass
+
+    monkeypatch.setattr("pyrovae.app.server._server", bare)
+    with pytest.raises(KeyboardInterrupt):
+        app.serve(ex, show=False)
+    assert whole == []
+    assert not latest.thread.is_alive()
+
+
+@needs_panel
 def test_ctrl_c_in_a_destructor_ends_it_quietly(ex, monkeypatch):
     """Python prints an exception there and drops it; the loop runs destructors all the time."""
     lost = []
@@ -307,6 +351,27 @@ def test_an_answer_to_a_closed_tab_is_dropped():
         await handler.write_message("later")
 
     asyncio.run(write())
+
+
+@needs_panel
+def test_a_task_that_answers_a_closed_tab_says_nothing(caplog):
+    """Panel writes a message in parts; the tab may close between them, and nobody awaits the task."""
+    from tornado.websocket import WebSocketClosedError
+
+    async def fails(error):
+        raise error
+
+    async def all_fail():
+        asyncio.get_running_loop().set_exception_handler(drop_closed)
+        for error in (WebSocketClosedError(), ValueError("of another kind")):
+            task = asyncio.ensure_future(fails(error))
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+
+    asyncio.run(all_fail())
+    (said,) = caplog.records
+    assert "of another kind" in str(said.exc_info[1])
 
 
 def test_without_the_extra_it_says_what_to_install(run, monkeypatch, capsys):
@@ -432,6 +497,44 @@ def test_an_edit_is_undone_exactly_and_a_refused_one_is_a_sentence(ex, page_of):
     assert len(page.session.ex.components) == 4
 
 
+@needs_panel
+@quiet
+def test_undo_returns_to_the_component_of_before(ex, page_of):
+    page = page_of(ex)
+    page.session.choose_component(3)
+    page.card(ComponentsCard).edit("merge", 1)
+    assert page.session.component == 1
+    page.session.choose_component(0)
+    page.session.undo()
+    assert page.session.component == 3
+    assert page.card(ComponentsCard).table.selection == [3]
+    np.testing.assert_array_equal(page.session.z, ex.components.mean[3])
+    assert "Component 3" in page.card(ComponentCard).gallery.view.html
+
+
+@needs_panel
+@quiet
+def test_a_slider_moves_the_latent_that_it_names_and_no_other(page_of):
+    """Also where only the latents of largest spread have a slider."""
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 10, likelihood=pv.likelihoods.Normal(), **small, seed=0)
+    ex = pv.explore(vae, torch.randn(20, 5), particles=4)
+    page = page_of(ex)
+    card, session, spread = page.card(SlidersCard), page.session, ex.z.std(0)
+    assert [one.name for one in card.sliders] == [f"z{j}" for j in sorted(np.argsort(-spread)[:8])]
+    for i, slider in enumerate(card.sliders):
+        latent, before = int(slider.name[1:]), session.z
+        slider.value = 1.5  # as the browser sets it
+        card._follow()
+        want = before.copy()
+        want[latent] = ex.z[:, latent].mean() + 1.5 * spread[latent]
+        np.testing.assert_allclose(session.z, want, atol=0.06 * spread[latent])  # a slider rounds
+        np.testing.assert_allclose(page.card(PointCard).x, ex.decode(session.z))
+        moved = card.traversals()[i]
+        assert len(np.unique(moved[:, latent])) == 7
+        np.testing.assert_array_equal(np.delete(moved, latent, 1), np.delete([session.z] * 7, latent, 1))
+
+
 def whole(page):
     """The table, the pictures and log p(x)."""
     table = page.card(ComponentsCard).table.value
@@ -485,6 +588,87 @@ def test_the_context_of_the_chosen_row_is_decoded(page_of):
     page.session.choose_rows(ex.rows[:1], "uploaded")
     np.testing.assert_allclose(point.x, first)
     assert set(page.session.scene.colourings) == {"context"}
+
+
+@needs_panel
+@quiet
+@pytest.mark.parametrize("kind", ["context", "classes"])
+def test_copied_code_of_a_path_gives_the_steps_that_are_shown(kind, page_of):
+    """Also if a row of another context, or another class, was chosen since."""
+    parts = {
+        "context": {"context_shape": (2,)},
+        "classes": {"prior": pv.priors.Classes(3), "guide": pv.guides.Classes(3)},
+    }[kind]
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 2, likelihood=pv.likelihoods.Normal(), **small, **parts, seed=0)
+    data = pv.Rows(torch.randn(20, 5), torch.eye(2)[torch.arange(20) % 2] if kind == "context" else None)
+    page = page_of(pv.explore(vae, data, particles=4), preamble=("import numpy as np",))
+    card = page.card(PathCard)
+    for i, place in enumerate(([0.0, 0.0], [1.0, 1.0])):
+        page.card(MapCard).go_to(np.array(place))
+        card.put(i)
+    page.session.choose_row(1)
+    if kind == "classes":
+        page.session.choose_component((page.session.component + 1) % 3)
+    names = {"ex": page.session.ex}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(card.code(), names)
+    assert list(card.walks) == ["straight"]
+    np.testing.assert_allclose(names["walk"].x, card.walks["straight"].x)
+
+
+@needs_panel
+@quiet
+def test_copied_code_of_the_nearest_rows_runs_with_one_row(page_of):
+    small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+    vae = pv.VAE((5,), 2, likelihood=pv.likelihoods.Normal(), **small, seed=0)
+    page = page_of(pv.explore(vae, torch.zeros(1, 5), particles=4), preamble=("import numpy as np",))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(page.card(NeighbourCard).code(), {"ex": page.session.ex})
+    assert said.getvalue() == "[0]\n"
+
+
+@needs_panel
+@quiet
+def test_a_picture_that_there_is_not_is_a_sentence(ex, page_of):
+    page = page_of(ex)
+    frame = next(frame for frame in page.session.frames if isinstance(frame.card, PathCard))
+    frame.saving._clicks += 1
+    assert frame.message.object == "there is no path yet: choose its two ends"
+    assert frame.saving.data is None
+
+
+@needs_panel
+@quiet
+def test_no_word_of_the_data_or_of_an_upload_is_html(ex, page_of):
+    page, said = page_of(ex), "<img src=x onerror=alert(1)>.pdf is not a file of this model's data"
+    frame = page.session.frames[0]
+    frame.say(said)
+    assert "<img" not in frame.message.object
+    assert "&lt;img" in frame.message.object
+    legend = page.session.scene._by_value([0, 1], ["<img src=x>", "b"])[1]
+    assert "&lt;img" in legend
+    assert "<img" not in legend
+
+
+def test_a_context_is_named_in_the_words_and_units_of_its_column():
+    """The data may also have classes, whose names are not those of the context."""
+    rng = np.random.default_rng(0)
+    frame = {
+        "size": rng.normal(size=60),
+        "sex": ["male", "female"] * 30,
+        "age": rng.integers(20, 80, 60),
+        "kind": ["cat", "cow", "dog"] * 20,
+    }
+    for context, said in (("sex", "female.*male"), ("age", r"^[23]\d\b.* [67]\d[.\d]*$")):
+        data = pv.datasets.load(pd.DataFrame(frame), labels="kind", context=context)
+        small = {"encoder": pv.networks.MLP(4), "decoder": pv.networks.MLP(4)}
+        vae = pv.VAE.suited(data, latent_dim=2, **small)
+        vae.schema = data.schema  # as after a fit
+        legend = scene.Scene(pv.explore(vae, data, particles=4), "").colourings["context"][1]
+        assert re.search(said, legend), legend
+        assert not re.search("cat|cow|dog", legend)
 
 
 @pytest.fixture(scope="module")

@@ -230,6 +230,19 @@ def test_a_stroke_erases_nothing_of_a_row_that_is_chosen_before_it_arrives(of_di
 
 @quiet
 @needs_panel
+def test_the_browser_is_told_the_number_of_a_row_that_was_typed(of_digits):
+    """A number that was sent to it before, such as that of the farthest row, may have arrived after."""
+    session, row, card, _ = of_digits
+    told = []
+    row.number.get_root().on_change("value", lambda name, old, new: told.append(new))
+    row.number.value = 2  # as the browser sets it
+    assert (session.chosen.index, told[-2:]) == (2, [None, 2])
+    session.choose_row(0)
+    settle([row, card])
+
+
+@quiet
+@needs_panel
 def test_a_model_that_cannot_be_conditioned_says_why():
     likelihood = pv.likelihoods.Multinomial()
     vae = pv.VAE((4,), 2, likelihood=likelihood, encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8))
@@ -555,7 +568,7 @@ def page(digits):
         address = re.search(r"http://\S+", process.stdout.readline())[0]
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+            tab = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
             tab.set_default_timeout(20_000)
             asked, complaints = [], []
             tab.on("request", lambda request: asked.append(request.url))

@@ -147,7 +147,7 @@ class Form:
         )
         fields = pn.Column(
             *(field.view for field in self.fields), margin=0, sizing_mode="stretch_width",
-            styles={"max-height": "460px", "overflow-y": "auto"},
+            styles={"max-height": "560px", "overflow-y": "auto"},
         )  # fmt: skip
         self.view = pn.Column(hint, fields, self.facts, margin=0, sizing_mode="stretch_width")
 

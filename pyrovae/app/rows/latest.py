@@ -20,7 +20,7 @@ from pyrovae.app.sentences import sentence_of
 if TYPE_CHECKING:
     from pyrovae.app.session import Session
 
-__all__ = ["Latest", "end"]
+__all__ = ["Latest", "end", "stop"]
 
 T = TypeVar("T")
 NAME = "pyrovae explore"
@@ -72,10 +72,16 @@ class Latest:
             action()
 
 
+def stop() -> list[threading.Thread]:
+    """Ask all threads to end, each after the operation of torch that it is in; returns them."""
+    threads = [thread for thread in threading.enumerate() if thread.name == NAME]
+    for thread in threads:
+        number, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(number, error)
+    return threads
+
+
 def end() -> None:
-    """End all threads, each after the operation of torch that it is in."""
-    while threads := [thread for thread in threading.enumerate() if thread.name == NAME]:
-        for thread in threads:
-            number, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, error)
+    """End all threads."""
+    while threads := stop():
         threads[0].join(0.1)  # again, for it is lost in a destructor

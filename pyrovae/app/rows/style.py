@@ -28,10 +28,11 @@ table td {{ text-align: right; font-variant-numeric: tabular-nums; padding: 3px 
   border-top: 1px solid {LINE}; }}
 table th {{ text-align: left; font-weight: 400; color: {MUTED}; padding: 3px 0; overflow-wrap: anywhere; }}
 table tr:not(:first-child) th {{ border-top: 1px solid {LINE}; }}
-table tr:first-child th:not(:first-child) {{ text-align: right; padding-left: 12px; font-size: 12px; }}
+table tr:first-child th:not(:first-child) {{ text-align: right; padding-left: 12px; font-size: 12px;
+  overflow-wrap: break-word; }}
 p {{ margin: 6px 0 0; }}
 code {{ font-size: 12px; }}
-.name {{ overflow-wrap: anywhere; }}
+.name {{ overflow-wrap: anywhere; padding-right: 6px; }}
 .evidence-y b {{ font-size: 15px; }}
 .distribution {{ display: flex; flex-direction: column; gap: 3px; min-width: 0; padding-bottom: 4px; }}
 .share {{ position: relative; display: flex; justify-content: space-between; gap: 8px; padding: 2px 7px; }}
