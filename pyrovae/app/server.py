@@ -146,10 +146,8 @@ def _server(scene: Scene, title: str, port: int) -> Any:  # noqa: ANN401
 
 def _opened(scene: Scene) -> Any:  # noqa: ANN401
     """The page of a new tab."""
-    from bokeh.plotting import curdoc
-
     page = Page(scene)
-    curdoc().template = HEAD  # type: ignore[assignment]  # the setter makes a template of it
+    page.session.document.template = HEAD  # type: ignore[assignment]  # the setter makes a template of it
     return page.view()
 
 
