@@ -2,12 +2,13 @@
 
 Torch, Pyro and matplotlib keep state for the whole process. A test that changes it would
 affect later tests, so the state is checked after each test: default dtype, gradient mode, Pyro's
-settings (such as validation) and matplotlib's settings.
+settings (such as validation), matplotlib's settings, and the open figures of pyplot.
 """
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +57,7 @@ def process_settings() -> dict[str, Any]:
         "pyro.settings": pyro.settings.get(),
         # The backend is set at the first drawing.
         "matplotlib.rcParams": {key: value for key, value in drawing.items() if "backend" not in key},
+        "figures of pyplot": pyplot.get_fignums() if (pyplot := sys.modules.get("matplotlib.pyplot")) else [],
     }
 
 
@@ -66,3 +68,5 @@ def restore(settings: dict[str, Any]) -> None:
     torch.use_deterministic_algorithms(settings["torch deterministic algorithms"])
     pyro.settings.set(**settings["pyro.settings"])
     matplotlib.rcParams.update(settings["matplotlib.rcParams"])
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -197,6 +197,8 @@ def test_a_page_runs_and_prints_what_it_shows(page, inside, demo, capsys):
             continue
         with contextlib.redirect_stdout(printed):
             exec(compile(shorter(block, SHORTER_CODE), page.name, "exec"), scope)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
     if page == PAGES[0]:
         assert ran > 10
         assert (inside / "runs/mog/samples.npy").exists()

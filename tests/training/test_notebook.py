@@ -19,6 +19,7 @@ data = pv.datasets.load("digits", binarize="threshold", count=300)
 def small():
     return pv.VAE(data.event_shape, 2, encoder=pv.networks.MLP(8), decoder=pv.networks.MLP(8), seed=0)
 long = {"epochs": 5000, "patience": None, "compile": False, "kl_warmup": 0}
+run = pv.fit(small(), data, epochs=1, compile=False, progress=False)
 """
 
 
