@@ -4,7 +4,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.support import PROJECT
 from tests.support.recordings import device, recordings  # noqa: F401 - fixtures
@@ -26,12 +25,6 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Start each test, and the fixtures that it is the first to use, from the same random state."""
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

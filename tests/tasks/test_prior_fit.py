@@ -98,8 +98,8 @@ def test_the_bound_rises_by_the_value(vae, data):
 def test_random_weights_of_a_mixture_are_fitted_as_such(vae, data):
     """The value is about that of fitted weights."""
     random = priors.GaussianMixture(3, weights="dirichlet")
-    mixed = pv.fit_prior(vae, data, random, epochs=60, lr=0.02, progress=False)
-    plain = pv.fit_prior(vae, data, priors.GaussianMixture(3), epochs=60, lr=0.02, progress=False)
+    mixed = pv.fit_prior(vae, data, random, epochs=30, lr=0.04, progress=False)
+    plain = pv.fit_prior(vae, data, priors.GaussianMixture(3), epochs=30, lr=0.04, progress=False)
     assert value(mixed, data.validation) == pytest.approx(value(plain, data.validation), abs=0.1)
 
 

@@ -1,7 +1,7 @@
 """Work in a thread, of which only the latest request is answered.
 
-The page stays in use meanwhile. A request that has not started is dropped when a newer one comes,
-and the result of one that has is not shown.
+The page stays in use meanwhile, but what else needs the model waits. A request that has not started
+is dropped when a newer one comes, and the result of one that has is not shown.
 
 Python 3.11 aborts if it ends while a thread computes in torch, so `end` ends all threads first.
 """
