@@ -37,6 +37,9 @@ __all__ = ["Build", "can_start", "work"]
 # The program of the other process, which gets the import path of this one.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from pyrovae.compiling.background import work; work({pipe})"
 
+# Held while this process removes its files, since the other one has ended: it must not exit before.
+_ending = threading.Lock()
+
 
 class _Input(NamedTuple):
     """What the compiler needs to know of an input."""
@@ -167,13 +170,16 @@ def work(pipe: int) -> None:
         known = isinstance(error, Uncapturable)
         print(error if known else f"it could not be compiled: {first_line(error)}")
         sys.stdout.flush()
-        os._exit(1)
-    os._exit(0)
+        with _ending:
+            os._exit(1)
+    with _ending:
+        os._exit(0)
 
 
 def _end_with(pipe: int, start: float) -> None:
     """End this process and its compilers when the other end of the pipe is closed."""
     os.read(pipe, 1)
+    _ending.acquire()
     folder = storage.cache_folder()
     with contextlib.suppress(OSError):
         os.killpg(0, signal.SIGTERM)

@@ -33,6 +33,7 @@ __all__ = ["add", "building", "cache_folder", "find", "folder_to_read", "folder_
 STORED = 256  # compiled graphs on disk; the least recently used ones are removed
 MINUTES = 60.0
 DAYS = 86_400.0
+ENDING = 2.0  # seconds, in which killed compilers stop writing
 
 
 def cache_folder() -> Path:
@@ -142,9 +143,14 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def remove_builds(folder: Path, process: int) -> None:
-    """Remove the build folders of a process on this machine."""
-    for path in folder.glob(f".build-{_host()}-{process}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove the build folders of a process on this machine; compilers may still write there."""
+    end = time.monotonic() + ENDING
+    while paths := list(folder.glob(f".build-{_host()}-{process}-*")):
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+        if time.monotonic() > end:
+            return
+        time.sleep(0.01)
 
 
 @functools.cache

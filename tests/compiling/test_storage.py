@@ -1,10 +1,12 @@
 """The folder of compiled code is private, cleaned up, and checked before its code runs."""
 
+import contextlib
 import os
 import platform
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -191,3 +193,21 @@ def test_what_killed_compilations_left_is_swept(folder):
     left = {str(path.relative_to(folder)) for path in [*folder.glob(".*"), *folder.glob("tools/*")]}
     assert left == set(kept)
     assert platform.node() == "" or storage._host() != ""
+
+
+def test_a_build_is_removed_though_a_compiler_still_writes(tmp_path):
+    build = tmp_path / f".build-{storage._host()}-7-x"
+    build.mkdir()
+    for number in range(500):
+        (build / f"{number}").touch()
+
+    def write():
+        with contextlib.suppress(FileNotFoundError):
+            for number in range(500, 1500):
+                (build / f"{number}").touch()
+
+    compiler = threading.Thread(target=write)
+    compiler.start()
+    storage.remove_builds(tmp_path, 7)
+    compiler.join()
+    assert not build.exists()
