@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 AGAIN = 0.5  # seconds
-SOON = 0.01  # seconds, by which a destructor has mostly ended
 STATUS = 130  # the exit status of a command that was stopped
 
 # Requests to stop: from the keyboard, a scheduler, or a closed terminal (not on Windows).
@@ -147,8 +146,7 @@ def _unraisable(lost: sys.UnraisableHookArgs) -> None:
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
         return
-    _State.presses = Presses()
-    again = threading.Timer(SOON, _press)
+    again = threading.Timer(1.1 * AGAIN, _press)  # earlier, it would count as the same request
     again.daemon = True
     again.start()
 

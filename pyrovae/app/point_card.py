@@ -262,7 +262,7 @@ class PathCard(Card):
     def picture(self) -> Picture:
         """The steps, in one file."""
         if not self.walks:
-            raise InputError("there is no path yet: choose its two ends")
+            raise InputError("no path is shown: choose its two ends first")
         pictures = self.scene.pictures
         shown = {how: pictures.sources(walk.x) for how, walk in self.walks.items()}
         return Picture("path.svg", pictures_svg(shown, pictures.shape))

@@ -72,7 +72,7 @@ class CodeLength(PerRow):
             ("reconstruction", self.reconstruction, "the bits of x given z"),
             ("penalty", self.penalty, "KL(q(z|x) || p(z|x)), since q is not the posterior"),
         ]
-        lines = [(name, f"{_mean(values)}   {note}") for name, values, note in parts]
+        lines = [(name, f"{with_error(values)}   {note}") for name, values, note in parts]
         verdict = "" if self.units.has_bits else "x is real: the first and third line depend on the unit of x"
         many = "observation" + "s" * (len(self) != 1)
         return Summary(f"bits per observation of {len(self):,} {many}", lines, verdict)
@@ -142,7 +142,3 @@ def code_length(
         method=evidence.method,
         **about(rows),
     )
-
-
-def _mean(values: np.ndarray) -> str:
-    return with_error(values) if len(values) > 1 else f"{values[0]:10.3f}"

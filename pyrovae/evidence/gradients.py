@@ -133,7 +133,7 @@ def gradient_noise(
         raise InputError(f"model is a {type(model).__name__}: give a Pyro program, as `oracle.model`")
     rows, objectives = vae.rows(x, context), _objectives(estimators, counts)
     if len(rows) == 0:
-        raise InputError("there is no batch: x has no rows")
+        raise InputError("x has no rows: give a batch of at least one")
     if model is None:
         vae.check_rows(rows, "x")
     program, quiet = vae.model if model is None else model, in_mode(vae, training=False)

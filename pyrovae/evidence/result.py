@@ -300,8 +300,9 @@ def meaning_of(quantity: str, given: str | None) -> str:
 
 
 def with_error(values: np.ndarray) -> str:
-    """The mean of one value for each observation, with its standard error."""
-    return f"{values.mean():10.3f} +- {float(stderr_of_mean(values)):<7.3f}"
+    """The mean of one value for each observation, with its standard error if there are several."""
+    error = f" +- {float(stderr_of_mean(values)):<7.3f}" if len(values) > 1 else ""
+    return f"{values.mean():10.3f}{error}"
 
 
 def mc_error_of(stderr: np.ndarray) -> float:

@@ -40,7 +40,7 @@ from pyrovae.vae import VAE
 
 __all__ = ["Exploration"]
 
-FEW = 10  # rows, if a method is not told how many
+FEW = 10  # rows that a method returns by default
 
 OF_MIXTURES = {
     "components", "names", "responsibilities", "responsibility_sd", "assignment", "doubt", "doubtful",

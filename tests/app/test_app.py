@@ -635,7 +635,7 @@ def test_a_picture_that_there_is_not_is_a_sentence(ex, page_of):
     page = page_of(ex)
     frame = next(frame for frame in page.session.frames if isinstance(frame.card, PathCard))
     frame.saving._clicks += 1
-    assert frame.message.object == "there is no path yet: choose its two ends"
+    assert frame.message.object == "no path is shown: choose its two ends first"
     assert frame.saving.data is None
 
 

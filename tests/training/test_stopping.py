@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,7 @@ import pyrovae as pv
 from pyrovae import interrupts
 from pyrovae.training import fit_to_end
 from pyrovae.training.steps import Steps
+from pyrovae.training.stopping import stop_requests
 from tests.support.interrupted import stop_after
 from tests.support.parts import raises_one_sentence
 from tests.support.same_runs import assert_same_runs, binary, checkpoint, same, small
@@ -152,3 +155,20 @@ def test_only_the_interrupt_returns_not_a_scheduler(shell, data, monkeypatch):
     monkeypatch.setattr(Steps, "take", terminated)
     with pytest.raises(KeyboardInterrupt):
         pv.fit(small(), data, **QUIET)
+
+
+def test_a_second_request_that_is_lost_in_a_destructor_is_made_again(monkeypatch):
+    """It comes late enough to be a new one to a handler that counts repeated presses once."""
+
+    class Pressed:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "unraisablehook", interrupts._unraisable)
+    with stop_requests() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.is_set()
+        time.sleep(1.1 * interrupts.AGAIN)
+        Pressed()
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(5)

@@ -110,7 +110,7 @@ class RowCard:
         self.rows, self.name, self.values, self.refusal = rows, name, None, ""
         i = self.session.chosen.index
         self.busy = True
-        self.number.value = None  # the browser is told again: it may show an answer that came in between
+        self.number.value = None  # so that the browser gets it again: it may show another
         self.number.value = i
         self.busy = False
         self.x = np.asarray(rows.x[0].cpu())
